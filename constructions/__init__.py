@@ -1,0 +1,1 @@
+"""Exact transformers, one per file; each file has `construct(**options) -> Construction`."""

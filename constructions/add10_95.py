@@ -1,0 +1,49 @@
+"""The published 95-parameter adder, repaired: the readout gets lanes of its own. Exactly 95 non-zero numbers.
+
+After "An adder in 95 parameters" (add10_gist holds it as published). Every candidate digit c gets a lane that measures
+how far c + 1/2 is from what is left of the sum, in units of the place; the nearest candidate is the digit.
+"""
+
+from math import exp, log
+
+import numpy as np
+
+from tinyadder.construction import Construction
+from tinyadder.dsl import MLP, Attention, Embed, Head, Program, Stream, Unembed, relu, shared
+from tinyadder.errors import TinyadderError
+from tinyadder.tasks.addition import Addition
+
+LARGEST = 13
+
+
+def construct(*, digits: int = 10) -> Construction:
+    """Exact for 1 to 13 digits. Raises `TinyadderError` beyond."""
+    if not 1 <= digits <= LARGEST:
+        raise TinyadderError(f"add10_95 with {digits} digits: float64 keeps it exact for 1 .. {LARGEST} digits")
+    x = Stream(
+        eq="1 on '='",
+        mark="1 on '^', '+', '=': a number starts with the next token",
+        digit="10 * the digit",
+        place="10^-i in a, 10^(g-i) in b, -10^(2g+1-i) from '=' on, at position i, with g = digits + 1",
+        turn="1/(i+2) from '=' on, 0 before",
+        term="10 * the digit's signed part of the remainder R",
+        miss=("how far R lies from (c + 1/2) places, for each candidate digit c", 10),
+        cost=("10^6 * |miss|", 10),
+    )
+    c = np.arange(10)
+    unit = 10.0**digits
+    gain = shared(100)
+    program = Program(
+        "0123456789=^$+",
+        x,
+        Embed(eq={"=": 1}, mark={"^": 1, "+": 1, "=": 1}, digit={str(d): 10 * d for d in range(1, 10)}),
+        Attention(
+            place=Head(query=1, key=960 * x.mark - 1000, value=exp(40) * (x.mark - 11 * x.eq), slope=log(10)),
+            turn=Head(value=x.eq),
+        ),
+        MLP(term=relu(x.digit) * (unit * x.place), miss=relu(x.turn) * (100 * unit * (c + 0.5) * x.place)),
+        Attention(miss=Head(value=100 * x.term + 15)),
+        MLP(cost=relu(1e4 * x.miss) * gain + relu(-1e4 * x.miss) * gain),
+        Unembed(argmin=x.cost),
+    )
+    return Construction(program, Addition(digits=digits))

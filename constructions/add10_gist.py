@@ -1,0 +1,52 @@
+"""The published 95-parameter adder exactly as published, its mistake included: 4999999999 + 0 gives 5000000000.
+
+Source: the public gist "An adder in 95 parameters" (two layers, residual width 5, then 16, then 10). Its last residual
+is cut to the first ten columns, so the costs of candidates 0..4 are added to the columns of eq, mark, digit, place and
+turn, and those of 5..9 to the columns that still hold the misses of 0..4; the one head of its second layer is added to
+every column. `add10_95` gives the costs lanes of their own.
+"""
+
+from math import exp, log
+
+import numpy as np
+
+from tinyadder.construction import Construction
+from tinyadder.dsl import MLP, Attention, Embed, Head, Program, Stream, Unembed, concat, relu, shared
+from tinyadder.tasks.addition import Addition
+
+
+def construct() -> Construction:
+    """The published model: 10 digits, no options."""
+    x = Stream(
+        eq="1 on '='; then also the cost of candidate 0",
+        mark="1 on '^', '+', '='; then also the cost of candidate 1",
+        digit="10 * the digit; then also the cost of candidate 2",
+        place="10^-i in a, 10^(11-i) in b, -10^(23-i) from '=' on; then also the cost of candidate 3",
+        turn="1/(i+2) from '=' on, 0 before; then also the cost of candidate 4",
+        low=("how far R lies from (c + 1/2) places, candidates c = 0..4; then also the costs of 5..9", 5),
+        high=("the same for candidates 5..9", 5),
+        term="10 * the digit's signed part of the remainder R",
+    )
+    c = np.arange(10)
+    gain = shared(100)
+    sum_of_terms = Head(value=100 * x.term + 15)
+    miss = concat(x.low, x.high)
+    cost = relu(1e4 * miss) * gain + relu(-1e4 * miss) * gain
+    program = Program(
+        "0123456789=^$+",
+        x,
+        Embed(eq={"=": 1}, mark={"^": 1, "+": 1, "=": 1}, digit={str(d): 10 * d for d in range(1, 10)}),
+        Attention(
+            place=Head(query=1, key=960 * x.mark - 1000, value=exp(40) * (x.mark - 11 * x.eq), slope=log(10)),
+            turn=Head(value=x.eq),
+        ),
+        MLP(
+            low=relu(x.turn) * (1e12 * (c[:5] + 0.5) * x.place),
+            high=relu(x.turn) * (1e12 * (c[5:] + 0.5) * x.place),
+            term=relu(x.digit) * (1e10 * x.place),
+        ),
+        Attention(dict.fromkeys(x.lanes, sum_of_terms)),
+        MLP(eq=cost[0], mark=cost[1], digit=cost[2], place=cost[3], turn=cost[4], low=cost[5:]),
+        Unembed(argmin=(x.eq, x.mark, x.digit, x.place, x.turn, x.low)),
+    )
+    return Construction(program, Addition())

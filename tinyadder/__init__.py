@@ -1,0 +1,1 @@
+"""Write exact algorithms as the weights of small transformers; build, count, verify them."""

@@ -1,0 +1,5 @@
+"""`python -m tinyadder` is the `tinyadder` command."""
+
+from tinyadder.cli import main
+
+main()

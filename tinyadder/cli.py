@@ -1,0 +1,70 @@
+"""The `tinyadder` command. Each verb is one file of `tinyadder/commands`, imported only when it is called.
+
+Exit codes: 0 good, 1 the model is wrong, 2 usage, 3 a missing extra.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import click
+
+from tinyadder.errors import TinyadderError, did_you_mean
+
+COMMANDS = Path(__file__).parent / "commands"
+
+
+class Verbs(click.Group):
+    """Lists the files of the commands folder; a verb's file holds one click command named `command`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(path.stem for path in COMMANDS.glob("*.py") if not path.stem.startswith("_"))
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in self.list_commands(ctx):
+            return None
+        return import_module(f"tinyadder.commands.{name}").command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        verbs = self.list_commands(ctx)
+        if args and not args[0].startswith("-") and args[0] not in verbs:
+            raise click.UsageError(f"no verb '{args[0]}'{did_you_mean(args[0], verbs)} (tinyadder --help)")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        rows = [(verb, _summary(COMMANDS / f"{verb}.py")) for verb in self.list_commands(ctx)]
+        with formatter.section("Verbs"):
+            formatter.write_dl(rows)
+
+
+def _summary(path: Path) -> str:
+    return (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n")[0]
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="tinyadder")
+def cli() -> None:
+    """Write exact algorithms as the weights of small transformers; build, look inside, count, verify."""
+
+
+def main(arguments: list[str] | None = None, command: click.Command = cli) -> None:
+    """Run a command; a user's mistake is one line on stderr and exit code 2, never a traceback."""
+    try:
+        code = command.main(arguments, standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except TinyadderError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(2)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(0)
+    sys.exit(code if isinstance(code, int) else 0)

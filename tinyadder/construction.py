@@ -1,0 +1,63 @@
+"""A construction: a Program with its task. One per file of the package `constructions`; this module lists the folder."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+from tinyadder.dsl import Program
+from tinyadder.errors import TinyadderError, did_you_mean
+from tinyadder.tasks.base import Task
+
+
+@dataclass(frozen=True)
+class Construction:
+    """An exact algorithm: the program, what it must compute, and (where stated) what its lanes mean."""
+
+    program: Program
+    task: Task
+    claims: Mapping[str, Any] | None = None
+    """Per lane, the exact value it should hold: see `verify.claims`."""
+
+
+@cache
+def _folder() -> Path:
+    spec = find_spec("constructions")
+    if spec is None or not spec.submodule_search_locations:
+        raise TinyadderError("the package 'constructions' is not installed beside tinyadder; run: pip install -e .")
+    return Path(spec.submodule_search_locations[0])
+
+
+def construction_names() -> list[str]:
+    """The files of `constructions/`, in alphabetical order."""
+    return sorted(path.stem for path in _folder().glob("*.py") if not path.stem.startswith("_"))
+
+
+def construction_summary(name: str) -> str:
+    """The first line of the file's docstring, read without running the file."""
+    docstring = ast.get_docstring(ast.parse((_folder() / f"{name}.py").read_text())) or ""
+    return docstring.partition("\n")[0]
+
+
+def construct(name: str, **options: Any) -> Construction:
+    """The construction in `constructions/<name>.py`; `options` go to its `construct(*, digits=10, ...)`.
+
+    Raises `TinyadderError` for an unknown name, an option it does not have, or a value where it is not exact.
+    """
+    if name not in construction_names():
+        names = construction_names()
+        raise TinyadderError(f"unknown construction '{name}'{did_you_mean(name, names)} (tinyadder list)")
+    function = import_module(f"constructions.{name}").construct
+    known = signature(function).parameters
+    for option in options:
+        if option not in known:
+            takes = ", ".join(known) or "none"
+            raise TinyadderError(f"{name} has no option '{option}'{did_you_mean(option, known)} (options: {takes})")
+    return function(**options)

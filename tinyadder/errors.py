@@ -1,0 +1,20 @@
+"""The one exception that a user's mistake raises, and the search for what they probably meant."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class TinyadderError(ValueError):
+    """A mistake the user can mend: the text says what was given, what is expected, and the way out."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`"; did you mean 'add10'?"` when something in `known` is close to `word`, else the empty string.
+
+    >>> did_you_mean("plase", ["place", "digit"])
+    "; did you mean 'place'?"
+    >>> did_you_mean("zzz", ["place", "digit"])
+    ''
+    """
+    close = get_close_matches(word, list(known), n=1)
+    return f"; did you mean '{close[0]}'?" if close else ""

@@ -1,0 +1,308 @@
+"""Lanes of the residual stream and affine forms over them; every number in a form is a parameter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tinyadder.errors import TinyadderError, did_you_mean
+
+
+@dataclass(frozen=True, eq=False)
+class Shared:
+    """One stored number with many readers; it stays one parameter in the built module."""
+
+    value: float
+
+    def __post_init__(self) -> None:
+        finite(self.value, "a shared number")
+
+    def __repr__(self) -> str:
+        return f"shared({show_number(self.value)})"
+
+
+def shared(value: float) -> Shared:
+    """Store `value` once; every form, embedding or unit that reads it reads the same parameter."""
+    return Shared(float(value))
+
+
+Number = float | Shared
+Column = tuple[str, int]
+
+
+def finite(value: float, where: str) -> float:
+    if not np.isfinite(value):
+        raise TinyadderError(f"{where} is {value}; every weight must be a finite number")
+    return float(value)
+
+
+def value_of(number: Number) -> float:
+    """The float64 that `number` stores."""
+    return number.value if isinstance(number, Shared) else number
+
+
+def add_numbers(left: Number, right: Number, where: str) -> Number:
+    if isinstance(right, float) and right == 0:
+        return left
+    if isinstance(left, float) and left == 0:
+        return right
+    if isinstance(left, Shared) or isinstance(right, Shared):
+        raise TinyadderError(
+            f"{where}: {show_number(left)} + {show_number(right)} would be a new number, not the shared one; "
+            "let the shared number stand alone or write the sum as a plain float"
+        )
+    return finite(left + right, where)
+
+
+def scale_number(number: Number, factor: Number, where: str) -> Number:
+    if isinstance(number, float) and number in (0.0, 1.0):
+        return factor if number else 0.0
+    if isinstance(factor, float) and factor in (0.0, 1.0):
+        return number if factor else 0.0
+    if isinstance(number, Shared) or isinstance(factor, Shared):
+        raise TinyadderError(
+            f"{where}: {show_number(factor)} * {show_number(number)} would be a new number, not the shared one; "
+            "a shared number is read as it is, so put the factor elsewhere"
+        )
+    return finite(number * factor, where)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One affine row: sum of weight * column, plus a bias."""
+
+    weights: tuple[tuple[Column, Number], ...] = ()
+    bias: Number = 0.0
+
+    @property
+    def numbers(self) -> list[Number]:
+        """The non-zero numbers of this row, weights first: its parameters."""
+        return [n for n in (*(w for _, w in self.weights), self.bias) if n != 0]
+
+    def plus(self, other: Row) -> Row:
+        weights = dict(self.weights)
+        for column, weight in other.weights:
+            weights[column] = add_numbers(weights.get(column, 0.0), weight, f"the weight on lane '{column[0]}'")
+        kept = tuple((c, w) for c, w in weights.items() if w != 0)
+        return Row(kept, add_numbers(self.bias, other.bias, "the bias"))
+
+    def times(self, factor: Number) -> Row:
+        scaled = ((c, scale_number(w, factor, f"the weight on lane '{c[0]}'")) for c, w in self.weights)
+        return Row(tuple((c, w) for c, w in scaled if w != 0), scale_number(self.bias, factor, "the bias"))
+
+
+def numbers_in(value: Any) -> list[Number] | None:
+    """A number, a shared number or a vector of them as a list; None for anything else."""
+    if isinstance(value, Shared):
+        return [value]
+    if isinstance(value, Form | Added | str | Mapping):
+        return None
+    items = np.asarray(value, dtype=object)
+    if items.ndim > 1:
+        raise TinyadderError(f"a matrix of shape {items.shape} was given; forms take numbers and vectors")
+    return [n if isinstance(n, Shared) else finite(float(n), "a weight") for n in items.reshape(-1)]
+
+
+def fit_widths(left: int, right: int, what: str) -> int:
+    if left != right and 1 not in (left, right):
+        raise TinyadderError(f"{what}: widths {left} and {right} do not fit; they must be equal, or one of them 1")
+    return max(left, right)
+
+
+def spread(items: Sequence[Any], width: int) -> list[Any]:
+    return list(items) * width if len(items) == 1 else list(items)
+
+
+class Added:
+    """What a sublayer adds to a lane: hidden units or head outputs. It is not a form and cannot be read."""
+
+    __array_ufunc__ = None
+
+
+class Form:
+    """An affine form over the lanes of one stream, `width` rows high. Immutable."""
+
+    __array_ufunc__ = None  # numpy arrays leave `array * form` to the form
+
+    def __init__(self, stream: Stream | None, rows: Sequence[Row]) -> None:
+        self.stream, self.rows = stream, tuple(rows)
+
+    @property
+    def width(self) -> int:
+        """Number of rows."""
+        return len(self.rows)
+
+    def __add__(self, other: Any) -> Form:
+        other = as_form(other)
+        width = fit_widths(self.width, other.width, f"({self}) + ({other})")
+        pairs = zip(spread(self.rows, width), spread(other.rows, width), strict=True)
+        return Form(common_stream(self, other), [a.plus(b) for a, b in pairs])
+
+    def __mul__(self, other: Any) -> Form:
+        factors = numbers_in(other)
+        if factors is None:
+            raise TinyadderError(
+                f"({self}) * ({other}): a product of two lanes is not affine; write relu(a) * b in an MLP"
+            )
+        width = fit_widths(self.width, len(factors), f"({self}) * a vector")
+        pairs = zip(spread(self.rows, width), spread(factors, width), strict=True)
+        return Form(self.stream, [row.times(factor) for row, factor in pairs])
+
+    def __getitem__(self, key: int | slice) -> Form:
+        rows = self.rows[key]
+        return Form(self.stream, [rows] if isinstance(rows, Row) else rows)
+
+    def __iter__(self) -> Iterator[Form]:
+        return (Form(self.stream, [row]) for row in self.rows)
+
+    def __neg__(self) -> Form:
+        return self * -1.0
+
+    def __sub__(self, other: Any) -> Form:
+        return self + (-as_form(other))
+
+    def __rsub__(self, other: Any) -> Form:
+        return -self + other
+
+    def __truediv__(self, other: float) -> Form:
+        return self * (1.0 / np.asarray(other, dtype=float))
+
+    __radd__, __rmul__ = __add__, __mul__
+
+    def __repr__(self) -> str:
+        return show_rows(self.rows)
+
+
+class Lane(Form):
+    """A named subspace of the residual stream; as a form it reads itself."""
+
+    def __init__(self, stream: Stream, name: str, width: int, meaning: str) -> None:
+        super().__init__(stream, [Row((((name, i), 1.0),)) for i in range(width)])
+        self.name, self.meaning = name, meaning
+
+
+def common_stream(*forms: Form) -> Stream | None:
+    streams = {id(f.stream): f.stream for f in forms if f.stream is not None}
+    if len(streams) > 1:
+        raise TinyadderError("forms over two different streams were combined; a program has one Stream")
+    return next(iter(streams.values()), None)
+
+
+def as_form(value: Any) -> Form:
+    """A form from a form, a number, a shared number or a vector of numbers."""
+    if isinstance(value, Form):
+        return value
+    numbers = numbers_in(value)
+    if numbers is None:
+        raise TinyadderError(f"({value}) cannot be part of an affine form; hidden units and heads are added to lanes")
+    return Form(None, [Row((), n) for n in numbers])
+
+
+def concat(*forms: Any) -> Form:
+    """Stack forms: the rows of the first, then of the second, and so on."""
+    parts = [as_form(f) for f in forms]
+    return Form(common_stream(*parts), [row for form in parts for row in form.rows])
+
+
+class Stream:
+    """The lanes of the residual stream, in column order: the glossary of a program.
+
+    `Stream(mark="1 on '+'", miss=("distance to each digit", 10))` declares a lane of width 1 and one of width 10.
+    """
+
+    def __init__(self, /, **lanes: str | tuple[str, int]) -> None:
+        if not lanes:
+            raise TinyadderError("a Stream needs at least one lane, e.g. Stream(digit='the digit')")
+        self.lanes: dict[str, Lane] = {}
+        for name, said in lanes.items():
+            meaning, width = (said, 1) if isinstance(said, str) else said
+            if name == "lanes" or name.startswith("_"):
+                raise TinyadderError(f"'{name}' cannot name a lane; choose a name that does not start with '_'")
+            if not isinstance(width, int) or width < 1:
+                raise TinyadderError(f"lane '{name}' has width {width!r}; a width is a positive integer")
+            self.lanes[name] = Lane(self, name, width, meaning)
+
+    def __getattr__(self, name: str) -> Lane:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self[name]
+
+    def __getitem__(self, name: str) -> Lane:
+        if name not in self.lanes:
+            raise TinyadderError(f"no lane '{name}' (lanes: {', '.join(self.lanes)}){did_you_mean(name, self.lanes)}")
+        return self.lanes[name]
+
+    @property
+    def width(self) -> int:
+        """Columns of the residual stream."""
+        return sum(lane.width for lane in self.lanes.values())
+
+    def columns(self) -> dict[Column, int]:
+        """The column of every (lane, index): lanes stand in the order of their declaration."""
+        every = [(lane.name, i) for lane in self.lanes.values() for i in range(lane.width)]
+        return {column: position for position, column in enumerate(every)}
+
+
+# ---- printing forms -------------------------------------------------------------------------------
+
+
+def show_number(number: Number) -> str:
+    if isinstance(number, Shared):
+        return repr(number)
+    short = f"{number:.6g}"
+    return short if float(short) == number else f"{number:.9g}"
+
+
+def _join(terms: Sequence[tuple[str, Number]]) -> str:
+    """Terms `(name, weight)` (an empty name is the bias) as a sum: `960*mark - 1000`."""
+    text = ""
+    for name, weight in terms:
+        negative = isinstance(weight, float) and weight < 0
+        size = -weight if isinstance(weight, float) and negative else weight
+        body = name if name and size == 1 else show_number(size) + (f"*{name}" if name else "")
+        text += (" - " if negative else " + ") + body if text else ("-" if negative else "") + body
+    return text or "0"
+
+
+def _column(column: Column, wide: bool) -> str:
+    return f"{column[0]}[{column[1]}]" if wide else column[0]
+
+
+def show_rows(rows: Sequence[Row], wide: frozenset[str] = frozenset()) -> str:
+    """The text of a form: one row as a sum, several equal in shape as vectors times lanes."""
+    if not rows:
+        return "[]"
+    if len(set(rows)) == 1:
+        terms = [(_column(c, c[0] in wide or c[1] > 0), w) for c, w in rows[0].weights]
+        return _join([*terms, *([("", rows[0].bias)] if rows[0].bias != 0 else [])])
+    vectors = [_aligned(rows, lane) for lane in dict.fromkeys(c[0] for row in rows for c, _ in row.weights)]
+    if all(vector is not None for vector in vectors):
+        biases = [row.bias for row in rows]
+        text = " + ".join(show_vector(weights, lane) for vector in vectors if vector for weights, lane in [vector])
+        if any(bias != 0 for bias in biases):
+            text += (" + " if text else "") + show_vector(biases, "")
+        return text.replace("+ -", "- ") or "0"
+    return "[" + "; ".join(show_rows([row], wide) for row in rows) + "]"
+
+
+def _aligned(rows: Sequence[Row], lane: str) -> tuple[list[Number], str] | None:
+    """The weights of `lane`, one a row, if every row reads the same column of it, or row i its column i."""
+    reads = [[(i, c[1], w) for c, w in row.weights if c[0] == lane] for i, row in enumerate(rows)]
+    if any(len(read) > 1 for read in reads):
+        return None
+    pairs = [(i, index) for read in reads for i, index, _ in read]
+    weights: list[Number] = [read[0][2] if read else 0.0 for read in reads]
+    if len({index for _, index in pairs}) == 1:
+        index = pairs[0][1]
+        return weights, lane if index == 0 else f"{lane}[{index}]"
+    return (weights, lane) if all(i == index for i, index in pairs) else None
+
+
+def show_vector(weights: Sequence[Number], name: str) -> str:
+    if len(set(weights)) == 1:
+        return _join([(name, weights[0])])
+    body = "[" + ", ".join(show_number(w) for w in weights) + "]"
+    return f"{body}*{name}" if name else body

@@ -1,0 +1,138 @@
+"""Addition of `operands` numbers of `digits` digits in base `base`, most or least significant digit first.
+
+    ^ 0000000123 + 0000000456 =  ->  00000000579
+
+Operands are padded with zeros to `digits + padding`; the answer has as many digits as the largest sum.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import TYPE_CHECKING, Literal
+
+from tinyadder.errors import TinyadderError
+from tinyadder.tasks import operands as ops
+from tinyadder.tasks.base import Task
+
+if TYPE_CHECKING:
+    from hypothesis.strategies import SearchStrategy
+
+DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+
+FOUND = [
+    (4999999999, 0), (49999999, 0), (5193798811, 1806201129), (6369999421, 8056000578), (7110452631, 1889547362),
+    (25215469, 24784530), (410512541, 89487452), (6028846396, 90949567),
+]  # fmt: skip
+"""Counterexamples to models of this task, found anywhere; tried forever."""
+
+
+@dataclass(frozen=True)
+class Addition(Task):
+    """Sums of `operands` non-negative integers; a problem is a tuple of integers."""
+
+    digits: int = 10
+    base: int = 10
+    order: Literal["most", "least"] = "most"
+    """Which digit comes first, in operands and answer alike: the most or the least significant."""
+    operands: int = 2
+    padding: int = 0
+
+    def __post_init__(self) -> None:
+        checks: list[tuple[str, object, bool, str]] = [
+            ("digits", self.digits, isinstance(self.digits, int) and self.digits >= 1, "an integer >= 1"),
+            ("base", self.base, isinstance(self.base, int) and 2 <= self.base <= len(DIGITS), "an integer 2 .. 36"),
+            ("order", self.order, self.order in ("most", "least"), "'most' or 'least'"),
+            ("operands", self.operands, isinstance(self.operands, int) and self.operands >= 2, "an integer >= 2"),
+            ("padding", self.padding, isinstance(self.padding, int) and self.padding >= 0, "an integer >= 0"),
+        ]
+        for name, given, fits, expected in checks:
+            if not fits:
+                raise TinyadderError(f"addition: {name}={given!r}, expected {expected}")
+
+    @property
+    def vocabulary(self) -> tuple[str, ...]:
+        return (*DIGITS[: self.base], "=", "^", "$", "+")
+
+    @property
+    def largest(self) -> int:
+        """The largest operand."""
+        return self.base**self.digits - 1
+
+    @property
+    def answer_length(self) -> int:
+        length, top = 1, self.operands * self.largest
+        while self.base**length <= top:
+            length += 1
+        return length
+
+    def _written(self, number: int, width: int) -> str:
+        digits = [DIGITS[d] for d in ops.digits_of(number, width, self.base)]
+        return "".join(digits if self.order == "most" else digits[::-1])
+
+    def prompt(self, problem: tuple[int, ...]) -> str:
+        width = self.digits + self.padding
+        return "^" + "+".join(self._written(number, width) for number in problem) + "="
+
+    def answer(self, problem: tuple[int, ...]) -> str:
+        return self._written(sum(problem), self.answer_length)
+
+    def parse(self, text: str) -> tuple[int, ...]:
+        words = re.split(r"[\s+]+", text.strip())
+        if words in ([""], []):
+            raise TinyadderError(f"the problem is empty; give {self.operands} numbers, e.g. '{self._example()}'")
+        for word in words:
+            self._check(word)
+        if len(words) != self.operands:
+            raise TinyadderError(
+                f"{text.strip()!r} has {len(words)} number{'s' * (len(words) != 1)}; "
+                f"this model adds {self.operands}, e.g. '{self._example()}'"
+            )
+        return tuple(int(word, self.base) for word in words)
+
+    def _example(self) -> str:
+        return " ".join(["12", "34", *["5"] * (self.operands - 2)] if self.base > 4 else ["1"] * self.operands)
+
+    def _check(self, word: str) -> None:
+        takes = f"takes 0 .. {self._shown(self.largest)}" + (f" in base {self.base}" if self.base != 10 else "")
+        if word.startswith("-"):
+            raise TinyadderError(f"'{word}' is negative; this model {takes}")
+        if not word or any(c not in DIGITS[: self.base] for c in word.lower()):
+            raise TinyadderError(f"'{word}' is not a whole number in base {self.base}; this model {takes}")
+        significant = word.lstrip("0")
+        if len(significant) > self.digits:
+            raise TinyadderError(f"'{word}' has {len(significant)} digits; this model {takes}")
+
+    def _shown(self, number: int) -> str:
+        width = 1
+        while self.base**width <= number:
+            width += 1
+        return "".join(DIGITS[d] for d in ops.digits_of(number, width, self.base))
+
+    def show(self, problem: tuple[int, ...]) -> str:
+        return " + ".join(self._shown(number) for number in problem)
+
+    def show_answer(self, answer: Sequence[str]) -> str:
+        digits = "".join(answer)
+        if self.order == "least":
+            digits = digits[::-1]
+        return digits.lstrip("0") or "0" if set(digits) <= set(DIGITS) and digits else digits
+
+    def uniform(self, random: Random, count: int) -> list[tuple[int, ...]]:
+        return [ops.plain(random, self.digits, self.base, self.operands) for _ in range(count)]
+
+    def sample(self, random: Random, count: int) -> list[tuple[int, ...]]:
+        return ops.sample(random, self.digits, self.base, self.operands, count)
+
+    def hard(self) -> list[tuple[int, ...]]:
+        extra = (0,) * (self.operands - 2)
+        found = [(*pair, *extra) for pair in FOUND if max(pair) <= self.largest]
+        return list(dict.fromkeys([*found, *ops.hard(self.digits, self.base, self.operands)]))
+
+    def strategy(self) -> SearchStrategy[tuple[int, ...]]:
+        return ops.strategy(self.digits, self.base, self.operands)
+
+
+TASK = Addition

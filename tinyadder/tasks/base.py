@@ -1,0 +1,107 @@
+"""What every task offers: vocabulary, prompt, exact answer, input check, samplers, hypothesis strategy."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Int64
+
+from tinyadder.errors import TinyadderError
+
+if TYPE_CHECKING:
+    from hypothesis.strategies import SearchStrategy
+
+Problem = Any
+"""One question of a task, as plain comparable data: a tuple of integers, a string."""
+
+
+@dataclass(frozen=True)
+class Task(ABC):
+    """A task; its dataclass fields are its options, so that a task is data. `TASK` in its file names the class.
+
+    A prompt and an answer are sequences of tokens: a string where every token is one character, else a tuple.
+    """
+
+    @property
+    def name(self) -> str:
+        """The file in `tinyadder/tasks` that holds this task."""
+        return type(self).__module__.rpartition(".")[2]
+
+    @property
+    @abstractmethod
+    def vocabulary(self) -> tuple[str, ...]:
+        """The tokens, in the order of their ids."""
+
+    @property
+    def end(self) -> str | None:
+        """The token that ends an answer (part of the answer), or None where every answer is `answer_length` long."""
+        return None
+
+    @property
+    @abstractmethod
+    def answer_length(self) -> int:
+        """The most tokens an answer has, the end token included."""
+
+    @abstractmethod
+    def prompt(self, problem: Problem) -> Sequence[str]:
+        """The tokens the model is given, from the beginning token on."""
+
+    @abstractmethod
+    def answer(self, problem: Problem) -> Sequence[str]:
+        """The tokens the model must emit: the exact oracle."""
+
+    @abstractmethod
+    def parse(self, text: str) -> Problem:
+        """The problem that a person wrote as `text`. Raises `TinyadderError` with what is accepted."""
+
+    @abstractmethod
+    def show(self, problem: Problem) -> str:
+        """The problem as a person writes it; `parse` reads it back."""
+
+    @abstractmethod
+    def show_answer(self, answer: Sequence[str]) -> str:
+        """An emitted answer as a person reads it; must not fail on wrong answers."""
+
+    @abstractmethod
+    def sample(self, random: Random, count: int) -> list[Problem]:
+        """`count` structured problems: the distribution that finds needles, not the uniform one."""
+
+    @abstractmethod
+    def uniform(self, random: Random, count: int) -> list[Problem]:
+        """`count` problems, each digit (coefficient, ...) uniform."""
+
+    @abstractmethod
+    def hard(self) -> list[Problem]:
+        """The fixed hard list: edges, boundaries, every counterexample ever found."""
+
+    @abstractmethod
+    def strategy(self) -> SearchStrategy[Problem]:
+        """The hypothesis strategy over structured problems; shrinks to what a person wants to look at."""
+
+    def encode(self, texts: Sequence[Sequence[str]]) -> Int64[np.ndarray, "b t"]:
+        """Token ids of texts of one length. Raises `TinyadderError` for unequal lengths or unknown tokens."""
+        ids = {token: i for i, token in enumerate(self.vocabulary)}
+        try:
+            rows = [[ids[token] for token in text] for text in texts]
+        except KeyError as error:
+            known = " ".join(self.vocabulary)
+            raise TinyadderError(f"token {error} is not in the vocabulary of task '{self.name}': {known}") from None
+        if len({len(row) for row in rows}) > 1:
+            raise TinyadderError("texts of different lengths cannot share a batch; group them by length")
+        return np.array(rows, dtype=np.int64).reshape(len(rows), -1)
+
+    def decode(self, row: Sequence[int]) -> tuple[str, ...] | str:
+        """The tokens of `row` up to and including the end token; a string where every token is one character."""
+        tokens = tuple(self.vocabulary[i] for i in row)
+        if self.end in tokens:
+            tokens = tokens[: tokens.index(self.end) + 1]
+        return "".join(tokens) if all(len(token) == 1 for token in self.vocabulary) else tokens
+
+    def to_json(self) -> dict[str, Any]:
+        """Name and options: what `task_from_json` needs."""
+        return {"name": self.name, "options": asdict(self)}

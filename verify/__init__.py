@@ -1,0 +1,1 @@
+"""Judges: they know Program and Transformer, never a particular construction."""
