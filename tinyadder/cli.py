@@ -61,7 +61,7 @@ def main(arguments: list[str] | None = None, command: click.Command = cli) -> No
         sys.exit(error.exit_code)
     except TinyadderError as error:
         click.echo(f"error: {error}", err=True)
-        sys.exit(2)
+        sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         sys.exit(130)

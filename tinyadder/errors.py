@@ -1,4 +1,4 @@
-"""The one exception that a user's mistake raises, and the search for what they probably meant."""
+"""The exception that a user's mistake raises, the one for a missing extra, and the search for what they probably meant."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -6,6 +6,15 @@ from difflib import get_close_matches
 
 class TinyadderError(ValueError):
     """A mistake the user can mend: the text says what was given, what is expected, and the way out."""
+
+    exit_code = 2
+    """Of the command line."""
+
+
+class MissingExtra(TinyadderError):
+    """A package that only one feature needs is not installed; the text says what to install."""
+
+    exit_code = 3
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -1,0 +1,161 @@
+"""What the verbs share: finding a model by NAME, construction options, the device, JSON and tables."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+from tinyadder.construction import construct, construction_names
+from tinyadder.dsl import Program
+from tinyadder.errors import TinyadderError
+from tinyadder.folder import describe, is_model_folder, load
+from tinyadder.tasks.base import Task
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from tinyadder.transformer import Transformer
+
+
+class Named(NamedTuple):
+    """What a NAME stands for, before anything heavy is imported."""
+
+    task: Task
+    program: Program | None
+    """The equations; None for a trained model."""
+    name: str
+    options: dict[str, Any]
+    folder: Path | None
+    """Where the model was read from; None for a construction."""
+    claims: Any = None
+
+
+class Loaded(NamedTuple):
+    """A model ready to run: `model, task, *_ = load_model(name, options)`."""
+
+    model: Transformer
+    task: Task
+    program: Program | None
+    name: str
+    options: dict[str, Any]
+    folder: Path | None
+    claims: Any = None
+
+
+def is_folder_name(name: str) -> bool:
+    """Whether NAME means a folder: it has a separator, or no construction has this name and a folder has."""
+    return "/" in name or "\\" in name or (name not in construction_names() and Path(name).is_dir())
+
+
+def find(name: str, options: dict[str, Any] | None = None) -> Named:
+    """The program and task that NAME stands for, without torch. Raises `TinyadderError` for an unknown NAME."""
+    options = options or {}
+    if not is_folder_name(name):
+        found = construct(name, **options)
+        return Named(found.task, found.program, name, options, None, found.claims)
+    described = describe(name)
+    _no_options(name, options)
+    return Named(described.task, described.program, described.name, described.options, Path(name))
+
+
+def load_model(name: str, options: dict[str, Any] | None = None, device: str = "cpu") -> Loaded:
+    """The model that NAME stands for, on `device`. Raises `TinyadderError` for an unknown NAME or device."""
+    if is_folder_name(name):
+        _no_options(name, options)
+        use_device(device)
+        model, described = load(name, device=device)
+        return Loaded(model, described.task, described.program, described.name, described.options, Path(name))
+    named = find(name, options)
+    assert named.program is not None, "a construction has a program"
+    use_device(device)
+    from tinyadder.compile import build
+
+    return Loaded(build(named.program, device=device), *named)
+
+
+def _no_options(name: str, options: dict[str, Any] | None) -> None:
+    if options:
+        given = ", ".join(options)
+        raise TinyadderError(f"{name} is a model folder, built already; options ({given}) belong to a construction")
+
+
+def use_device(device: str) -> None:
+    """Check that torch has `device`, and use one thread: these models are too small to share."""
+    import torch
+
+    torch.set_num_threads(1)
+    if device == "cuda" and not torch.cuda.is_available():
+        raise TinyadderError(f"torch {torch.__version__} finds no CUDA device here; give --device cpu")
+
+
+# ---- options of the command line ------------------------------------------------------------------
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+name_argument: Decorator = click.argument("name", metavar="NAME")
+json_option: Decorator = click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output.")
+device_option: Decorator = click.option(
+    "--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where the model runs."
+)
+
+
+def construction_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --digits, --base and -o key=value; the function gets them together as `options`."""
+
+    def given(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+        options = context.params.setdefault("options", {})
+        if parameter.name == "option":
+            options.update(_key_value(text) for text in value)
+        elif value is not None:
+            options[parameter.name] = value
+
+    for decorate in (
+        click.option("--digits", type=int, expose_value=False, callback=given, help="Digits of an operand."),
+        click.option("--base", type=int, expose_value=False, callback=given, help="Base of the numbers."),
+        click.option(
+            "-o", "--option", metavar="KEY=VALUE", multiple=True, expose_value=False, callback=given,
+            help="Any other option of the construction.",
+        ),
+    ):  # fmt: skip
+        function = decorate(function)
+    return function
+
+
+def _key_value(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise TinyadderError(f"'-o {text}' is not KEY=VALUE, e.g. -o digits=4")
+    try:
+        return key, json.loads(value)
+    except ValueError:
+        return key, value
+
+
+# ---- output ---------------------------------------------------------------------------------------
+
+
+def echo_json(data: Any) -> None:
+    """Print `data` as JSON on standard output."""
+    click.echo(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A rich console: colours in a terminal, plain text of unlimited width in a pipe."""
+    from rich.console import Console
+
+    found = Console(stderr=stderr, highlight=False, soft_wrap=False)
+    if not found.is_terminal:
+        found = Console(stderr=stderr, highlight=False, width=200)
+    return found
+
+
+def shown_model(found: Named | Loaded) -> str:
+    """The model in words: `add10`, `add10 (digits=4)` or `out/add10`."""
+    if found.folder is not None:
+        return str(found.folder)
+    said = ", ".join(f"{key}={value}" for key, value in found.options.items())
+    return f"{found.name} ({said})" if said else found.name
