@@ -1,4 +1,4 @@
-"""The exception that a user's mistake raises, the one for a missing extra, and the search for what they probably meant."""
+"""The exceptions that a user's mistake and a missing extra raise, and the search for what was probably meant."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches

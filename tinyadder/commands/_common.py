@@ -12,7 +12,7 @@ import click
 from tinyadder.construction import construct, construction_names
 from tinyadder.dsl import Program
 from tinyadder.errors import TinyadderError
-from tinyadder.folder import describe, is_model_folder, load
+from tinyadder.folder import describe, load
 from tinyadder.tasks.base import Task
 
 if TYPE_CHECKING:
