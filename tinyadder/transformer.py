@@ -1,24 +1,28 @@
 """The machine: a causal decoder with softmax1, ALiBi and gated-ReLU MLPs over a residual stream in float64.
 
-    softmax1(s)_j = exp(s_j) / (1 + sum_k exp(s_k))                                 Miller 2023, "Attention is off by one"
+    softmax1(s)_j = exp(s_j) / (1 + sum_k exp(s_k))                               Miller 2023, "Attention is off by one"
     head_i        = sum_{j<=i} softmax1_j( q_i . k_j + slope * (j - i) ) v_j        Press et al. 2022, ALiBi
     MLP           = down( relu(gate x + b_g) * (up x + b_u) )                       Shazeer 2020, ReGLU
     logits        = U x + b
 
-One class serves programs and trained decoders; they differ by where the numbers come from. Axes: b batch, t query
-position, s key position, d residual column, h head, k key row, v value row, n hidden unit, o output token, c vocabulary.
+One class serves programs and trained decoders; they differ by where the numbers come from, and trained ones may set
+`Options` (tinyadder/layers.py), whose defaults are the formulas above. Axes: b batch, t query position, s key position,
+d residual column, h head, k key row, v value row, n hidden unit, o output token, c vocabulary.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
+
+from tinyadder.errors import TinyadderError
+from tinyadder.layers import ACTIVATIONS, Options, norm, rotate, sinusoids
 
 Hook = Callable[[str, Tensor], Tensor]
 """Called with the name of an activation and its value; what it returns is used instead."""
@@ -66,6 +70,7 @@ class Config:
     shared: int = 0
     ties: tuple[tuple[str, int, int], ...] = ()
     """(parameter name, flat index, index of the shared number read there)."""
+    options: Options = field(default_factory=Options)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -74,13 +79,15 @@ class Config:
     def from_json(cls, data: dict[str, Any]) -> Config:
         listed = ("vocabulary", "outputs")
         nested = ("lanes", "ties")
-        return cls(**{
+        fields: dict[str, Any] = {
             name: tuple(BlockConfig(**block) for block in value) if name == "blocks"
             else tuple(value) if name in listed
             else tuple(tuple(item) for item in value) if name in nested
+            else Options(**value) if name == "options"
             else value
             for name, value in data.items()
-        })  # fmt: skip
+        }  # fmt: skip
+        return cls(**fields)
 
 
 @dataclass
@@ -96,6 +103,11 @@ class Past:
         self.keys, self.values = keys, values
         return keys, values
 
+    @property
+    def length(self) -> int:
+        """Positions seen so far."""
+        return 0 if self.keys is None else self.keys.shape[2]
+
 
 class Attention(nn.Module):
     """Causal softmax1 attention with one ALiBi slope per head; value rows are routed into columns by `wiring`."""
@@ -103,19 +115,26 @@ class Attention(nn.Module):
     slopes: Float[Tensor, " h"]
     wiring: Float[Tensor, "h v d"]
 
-    def __init__(self, width: int, config: BlockConfig, dtype: torch.dtype) -> None:
+    def __init__(self, width: int, config: BlockConfig, dtype: torch.dtype, options: Options) -> None:
         super().__init__()
+        self.options = options
         heads, keys, values = config.heads, config.key_rows, config.value_rows
         for name, rows in (("query", keys), ("key", keys), ("value", values)):
             setattr(self, name, nn.Parameter(torch.zeros(heads, rows, width, dtype=dtype)))
-            setattr(self, f"{name}_bias", nn.Parameter(torch.zeros(heads, rows, dtype=dtype)))
+            bias = nn.Parameter(torch.zeros(heads, rows, dtype=dtype)) if options.biases else None
+            setattr(self, f"{name}_bias", bias)
         self.register_buffer("slopes", torch.zeros(heads, dtype=dtype))
-        self.register_buffer("wiring", torch.zeros(heads, values, width, dtype=dtype))
+        wiring = torch.zeros(heads, values, width, dtype=dtype)
+        if options.projected:
+            self.wiring = nn.Parameter(wiring)
+        else:
+            self.register_buffer("wiring", wiring)
 
     def project(self, name: str, x: Float[Tensor, "b t d"]) -> Float[Tensor, "b h t r"]:
         """The rows of `name` ("query", "key" or "value") of every head at every position."""
         weight, bias = getattr(self, name), getattr(self, f"{name}_bias")
-        return torch.einsum("btd,hrd->bhtr", x, weight) + bias[:, None, :]
+        rows = torch.einsum("btd,hrd->bhtr", x, weight)
+        return rows if bias is None else rows + bias[:, None, :]
 
     def forward(
         self, x: Float[Tensor, "b t d"], past: Past | None = None, hook: Hook | None = None, name: str = ""
@@ -123,11 +142,22 @@ class Attention(nn.Module):
         query, key, value = (self.project(rows, x) for rows in ("query", "key", "value"))
         if hook:
             query, key, value = (hook(f"{name}hook_{r}", v) for r, v in (("q", query), ("k", key), ("v", value)))
+        if self.options.positions == "rotary":
+            first = 0 if past is None else past.length
+            query, key = (rotate(rows, first, self.options.rotary_base) for rows in (query, key))
         if past is not None:
             key, value = past.extend(key, value)
+        if self.options.scaled:
+            query = query * query.shape[-1] ** -0.5
         scores = query @ key.transpose(-1, -2) + self.position_scores(query.shape[2], key.shape[2])
+        return self.mix(scores, value, hook, name)
+
+    def mix(
+        self, scores: Float[Tensor, "b h t s"], value: Float[Tensor, "b h s v"], hook: Hook | None, name: str
+    ) -> Float[Tensor, "b t d"]:
+        """Scores -> attention pattern -> mixed values, routed into columns."""
         scores = hook(f"{name}hook_attn_scores", scores) if hook else scores
-        pattern = softmax1(scores)
+        pattern = softmax1(scores) if self.options.softmax == "softmax1" else torch.softmax(scores, -1)
         pattern = hook(f"{name}hook_pattern", pattern) if hook else pattern
         mixed = pattern @ value
         mixed = hook(f"{name}hook_z", mixed) if hook else mixed
@@ -144,41 +174,63 @@ class Attention(nn.Module):
 class MLP(nn.Module):
     """Gated-ReLU units: down( relu(gate x + gate_bias) * (up x + up_bias) )."""
 
-    def __init__(self, width: int, hidden: int, dtype: torch.dtype) -> None:
+    def __init__(self, width: int, hidden: int, dtype: torch.dtype, options: Options) -> None:
         super().__init__()
-        for name in ("gate", "up"):
+        self.options = options
+        for name in ("gate", "up") if options.gated else ("gate",):
             setattr(self, name, nn.Parameter(torch.zeros(hidden, width, dtype=dtype)))
-            setattr(self, f"{name}_bias", nn.Parameter(torch.zeros(hidden, dtype=dtype)))
+            bias = nn.Parameter(torch.zeros(hidden, dtype=dtype)) if options.biases else None
+            setattr(self, f"{name}_bias", bias)
         self.down = nn.Parameter(torch.zeros(width, hidden, dtype=dtype))
 
     def forward(self, x: Float[Tensor, "b t d"], hook: Hook | None = None, name: str = "") -> Float[Tensor, "b t d"]:
-        gate = x @ self.gate.T + self.gate_bias
+        gate = self.project("gate", x)
         gate = hook(f"{name}hook_pre", gate) if hook else gate
-        units = torch.relu(gate) * (x @ self.up.T + self.up_bias)
+        units = ACTIVATIONS[self.options.activation](gate)
+        if self.options.gated:
+            units = units * self.project("up", x)
         units = hook(f"{name}hook_post", units) if hook else units
         return units @ self.down.T
 
+    def project(self, name: str, x: Float[Tensor, "b t d"]) -> Float[Tensor, "b t n"]:
+        """The pre-activations of `name` ("gate" or "up")."""
+        rows, bias = x @ getattr(self, name).T, getattr(self, f"{name}_bias")
+        return rows if bias is None else rows + bias
+
 
 class Block(nn.Module):
-    """x + attention(x), then x + MLP(x); either may be absent."""
+    """x + attention(x), then x + MLP(x); either may be absent. Norms: x + f(norm(x)) (pre), norm(x + f(x)) (post)."""
 
-    def __init__(self, width: int, config: BlockConfig, dtype: torch.dtype) -> None:
+    def __init__(self, width: int, config: BlockConfig, dtype: torch.dtype, options: Options) -> None:
         super().__init__()
-        self.attention = Attention(width, config, dtype) if config.heads else None
-        self.mlp = MLP(width, config.hidden, dtype) if config.hidden else None
+        self.attention = Attention(width, config, dtype, options) if config.heads else None
+        self.mlp = MLP(width, config.hidden, dtype, options) if config.hidden else None
+        self.attention_norm = norm(options, width, dtype) if config.heads else None
+        self.mlp_norm = norm(options, width, dtype) if config.hidden else None
+        self.post = options.norm_place == "post"
+        self.dropout = nn.Dropout(options.dropout) if options.dropout else None
 
     def forward(
         self, x: Float[Tensor, "b t d"], past: Past | None = None, hook: Hook | None = None, name: str = ""
     ) -> Float[Tensor, "b t d"]:
         x = hook(f"{name}hook_resid_pre", x) if hook else x
         if self.attention is not None:
-            added = self.attention(x, past, hook, f"{name}attn.")
-            x = x + (hook(f"{name}hook_attn_out", added) if hook else added)
+            added = self.attention(self.before(self.attention_norm, x), past, hook, f"{name}attn.")
+            x = self.add(x, hook(f"{name}hook_attn_out", added) if hook else added, self.attention_norm)
         x = hook(f"{name}hook_resid_mid", x) if hook else x
         if self.mlp is not None:
-            added = self.mlp(x, hook, f"{name}mlp.")
-            x = x + (hook(f"{name}hook_mlp_out", added) if hook else added)
+            added = self.mlp(self.before(self.mlp_norm, x), hook, f"{name}mlp.")
+            x = self.add(x, hook(f"{name}hook_mlp_out", added) if hook else added, self.mlp_norm)
         return hook(f"{name}hook_resid_post", x) if hook else x
+
+    def before(self, norm: nn.Module | None, x: Tensor) -> Tensor:
+        """What a sublayer reads: the stream, normed first if norms come before."""
+        return x if norm is None or self.post else norm(x)
+
+    def add(self, x: Tensor, added: Tensor, norm: nn.Module | None) -> Tensor:
+        """The stream after a sublayer: the sum, normed if norms come after."""
+        x = x + (self.dropout(added) if self.dropout is not None else added)
+        return norm(x) if norm is not None and self.post else x
 
 
 class Tie(nn.Module):
@@ -207,7 +259,11 @@ class Transformer(nn.Module):
         self.config = config
         width, outputs = config.width, len(config.outputs)
         self.embedding = nn.Parameter(torch.zeros(len(config.vocabulary), width, dtype=dtype))
-        self.blocks = nn.ModuleList(Block(width, block, dtype) for block in config.blocks)
+        options = config.options
+        if options.positions == "learned":
+            self.positions = nn.Parameter(torch.zeros(options.context, width, dtype=dtype))
+        self.blocks = nn.ModuleList(Block(width, block, dtype, options) for block in config.blocks)
+        self.final_norm = norm(options, width, dtype) if options.norm_place == "pre" else None
         if config.unembedding:
             self.unembedding = nn.Parameter(torch.zeros(outputs, width, dtype=dtype))
         if config.unembedding_bias:
@@ -229,7 +285,7 @@ class Transformer(nn.Module):
 
     def unembed_matrix(self) -> Float[Tensor, "o d"]:
         """The readout as one matrix: stored rows, tied embedding rows and wiring, whichever the model has."""
-        parts = [self.unembedding] if self.config.unembedding else []
+        parts: list[Tensor] = [self.unembedding] if self.config.unembedding else []
         parts += [self.embedding[self.outputs]] if self.config.tied else []
         parts += [self.readout_wiring] if self.config.readout_wiring else []
         matrix = parts[0]
@@ -239,6 +295,7 @@ class Transformer(nn.Module):
 
     def read(self, x: Float[Tensor, "*lead d"]) -> Float[Tensor, "*lead o"]:
         """Logits of the output tokens from the residual stream; the next token is the argmax."""
+        x = x if self.final_norm is None else self.final_norm(x)
         readout = x @ self.unembed_matrix().T
         if self.config.unembedding_bias:
             readout = readout + self.unembedding_bias
@@ -254,10 +311,23 @@ class Transformer(nn.Module):
         """
         x = self.embedding[tokens]
         x = hook("hook_embed", x) if hook else x
-        for layer, block in enumerate(self.blocks):
+        if self.config.options.positions in ("sinusoidal", "learned"):
+            x = x + self.position_rows(past[0].length if past else 0, tokens.shape[1])
+        for layer, block in enumerate([*self.blocks] * self.config.options.repeat):
             x = block(x, past[layer] if past is not None else None, hook, f"blocks.{layer}.")
         return self.read(x)
 
+    def position_rows(self, first: int, count: int) -> Float[Tensor, "t d"]:
+        """What the table of positions adds to the stream at `count` positions from `first` on."""
+        if self.config.options.positions == "learned":
+            if first + count > len(self.positions):
+                raise TinyadderError(
+                    f"a text of {first + count} tokens; this model learned {len(self.positions)} positions"
+                )
+            return self.positions[first : first + count]
+        places = torch.arange(first, first + count, device=self.outputs.device)
+        return sinusoids(places, self.config.width, self.embedding.dtype)
+
     def new_past(self) -> list[Past]:
         """An empty key-value cache, one entry per layer."""
-        return [Past() for _ in self.blocks]
+        return [Past() for _ in range(len(self.blocks) * self.config.options.repeat)]
