@@ -1,0 +1,260 @@
+"""Derivatives of polynomials in x with small integer coefficients, written out as strings.
+
+    :-3x^3+4x^2-4=  ->  -9x^2+8x$
+
+A coefficient 1 and an exponent 1 are not written, zero terms are left out, the zero polynomial is `0`, no leading `+`.
+Terms stand in falling exponents. With order="printed" they stand as computer algebra prints them: the same, except that
+a positive constant stands before a single negative term (`4-x`, and `-x^2+4x` -> `4-2x`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from random import Random
+from typing import TYPE_CHECKING, Literal
+
+from tinyadder.errors import TinyadderError
+from tinyadder.tasks.base import Task
+
+if TYPE_CHECKING:
+    from hypothesis.strategies import SearchStrategy
+
+Polynomial = tuple[int, ...]
+"""Entry n is the coefficient of x^n."""
+
+TERM = re.compile(r"(?P<sign>[+-]?)(?P<digits>[0-9]*)(?:(?P<x>x)(?:(?P<power>\^)(?P<exponent>[0-9]*))?)?")
+
+HINTS = {
+    " ": "terms are written without spaces",
+    "\t": "terms are written without spaces",
+    "/": "coefficients are whole numbers, not fractions",
+    ".": "coefficients are whole numbers",
+    ",": "coefficients are whole numbers",
+    "(": "polynomials are written out, without brackets",
+    ")": "polynomials are written out, without brackets",
+    "=": "give the polynomial alone, without '='",
+    "X": "the variable is a small 'x'",
+    "×": "a product is written without a sign, e.g. 3x",
+    "·": "a product is written without a sign, e.g. 3x",
+    **dict.fromkeys("−–—‐‑‒﹣－", "this is not the minus sign of the keyboard, '-'"),
+    **dict.fromkeys("⁰¹²³⁴⁵⁶⁷⁸⁹", "an exponent is written after '^', e.g. x^2"),
+}
+
+
+def derivative(problem: Polynomial) -> Polynomial:
+    """The derivative: entry n of the result is (n+1) * problem[n+1].
+
+    >>> derivative((-4, 0, 4, -3))
+    (0, 8, -9)
+    """
+    return tuple(n * c for n, c in enumerate(problem))[1:]
+
+
+def write(polynomial: Polynomial, *, printed: bool = False) -> str:
+    """The polynomial as a string; `printed` puts a positive constant before a single negative term.
+
+    >>> write((4, -1)), write((4, -1), printed=True), write((0, 0))
+    ('-x+4', '4-x', '0')
+    """
+    terms = [(n, c) for n, c in enumerate(polynomial) if c][::-1]
+    if printed and is_swapped(terms):
+        terms = terms[::-1]
+    text = "".join(("-" if c < 0 else "+") + _monomial(n, abs(c)) for n, c in terms)
+    return text.removeprefix("+") or "0"
+
+
+def is_swapped(terms: Sequence[tuple[int, int]]) -> bool:
+    """Whether computer algebra prints these (exponent, coefficient) pairs, in falling exponents, the other way round."""
+    return len(terms) == 2 and terms[1][0] == 0 and terms[1][1] > 0 > terms[0][1]
+
+
+def _monomial(exponent: int, size: int) -> str:
+    if exponent == 0:
+        return str(size)
+    return ("" if size == 1 else str(size)) + "x" + ("" if exponent == 1 else f"^{exponent}")
+
+
+def _exceeds(digits: str, limit: int) -> bool:
+    """Whether a number without leading zeros is above `limit`; length first, since int() refuses very long ones."""
+    return len(digits) > len(str(limit)) or int(digits or 0) > limit
+
+
+@dataclass(frozen=True)
+class Derivative(Task):
+    """The derivative of a polynomial; a problem is the tuple of its coefficients, that of x^n at index n."""
+
+    coefficients: int = 5
+    """The largest coefficient, of either sign."""
+    exponents: int = 5
+    """The largest exponent."""
+    order: Literal["canonical", "printed"] = "canonical"
+
+    def __post_init__(self) -> None:
+        for name, given in (("coefficients", self.coefficients), ("exponents", self.exponents)):
+            if not isinstance(given, int) or isinstance(given, bool) or given < 1:
+                raise TinyadderError(f"derivative: {name}={given!r}, expected an integer >= 1")
+        if self.order not in ("canonical", "printed"):
+            raise TinyadderError(f"derivative: order={self.order!r}, expected 'canonical' or 'printed'")
+
+    @property
+    def vocabulary(self) -> tuple[str, ...]:
+        return tuple("0123456789=:$+-x^")
+
+    @property
+    def end(self) -> str:
+        return "$"
+
+    @property
+    def answer_length(self) -> int:
+        return len(self.answer((-self.coefficients,) * (self.exponents + 1)))
+
+    def prompt(self, problem: Polynomial) -> str:
+        return f":{self.show(problem)}="
+
+    def answer(self, problem: Polynomial) -> str:
+        return write(derivative(problem), printed=self.order == "printed") + self.end
+
+    def show(self, problem: Polynomial) -> str:
+        return write(problem, printed=self.order == "printed")
+
+    def show_answer(self, answer: Sequence[str]) -> str:
+        return "".join(answer).removesuffix(self.end)
+
+    # ---- reading what a person wrote ----------------------------------------------------------
+
+    def parse(self, text: str) -> Polynomial:
+        text = text.strip()
+        if not text:
+            raise TinyadderError(f"the polynomial is empty; {self._accepted()}")
+        for at, character in enumerate(text):
+            if character not in "0123456789+-x^":
+                raise self._refused(text, at, self._hint(text, at))
+        problem = [0] * (self.exponents + 1)
+        if text != "0":
+            terms = self._terms(text)
+            self._check_order(text, terms)
+            for _, exponent, coefficient in terms:
+                problem[exponent] = coefficient
+        return tuple(problem)
+
+    def _hint(self, text: str, at: int) -> str:
+        if text[at] == "*":
+            return (
+                "a power is written x^2" if "**" in text[at : at + 2] else "a product is written without '*', e.g. 3x"
+            )
+        if text[at].isalpha() and text[at] != "X":
+            return "the variable is 'x'"
+        return HINTS.get(text[at], "only digits, 'x', '^', '+' and '-' occur")
+
+    def _terms(self, text: str) -> list[tuple[int, int, int]]:
+        """The terms as (position, exponent, coefficient), each checked alone."""
+        terms, at = list[tuple[int, int, int]](), 0
+        while at < len(text):
+            match = TERM.match(text, at)
+            assert match is not None  # every part of TERM may be missing
+            self._check_term(text, at, match)
+            exponent = int(match["exponent"] or 1) if match["x"] else 0
+            coefficient = int(match["digits"] or 1) * (-1 if match["sign"] == "-" else 1)
+            terms.append((at, exponent, coefficient))
+            at = match.end()
+        return terms
+
+    def _check_term(self, text: str, at: int, match: re.Match[str]) -> None:
+        digits, x, exponent = match["digits"], match["x"], match["exponent"] or ""
+        number, power = match.start("digits"), match.start("exponent")
+        largest = f"coefficients go from -{self.coefficients} to {self.coefficients}"
+        checks: list[tuple[bool, int, str]] = [
+            (at == 0 and match["sign"] == "+", at, "the first term has no '+'"),
+            (not match["sign"] and text[at] == "^", at, "an exponent belongs to an 'x'"),
+            (at > 0 and not match["sign"], at, "between two terms stands '+' or '-'"),
+            (not digits and not x, match.end(), "after a sign comes a number or 'x'"),
+            (digits[:1] == "0", number, "zero terms are left out and numbers have no leading zero; '0' stands alone"),
+            (bool(x) and digits == "1", number, "a coefficient 1 is not written, e.g. x^2"),
+            (_exceeds(digits, self.coefficients), number, largest),
+            (bool(match["power"]) and not exponent, power, "after '^' comes the exponent, digits only"),
+            (exponent[:1] == "0", power, "x^0 is not written: a constant stands alone"),
+            (exponent == "1", power, "an exponent 1 is not written: x"),
+            (_exceeds(exponent, self.exponents), power, f"exponents go up to {self.exponents}"),
+        ]
+        for wrong, place, rule in checks:
+            if wrong:
+                raise self._refused(text, place, rule)
+
+    def _check_order(self, text: str, terms: list[tuple[int, int, int]]) -> None:
+        if self.order == "printed":
+            if is_swapped([term[1:] for term in terms[::-1]]):
+                return
+            if is_swapped([term[1:] for term in terms]):
+                raise self._refused(text, 0, "a positive constant stands before a single negative term, e.g. 4-x")
+        for (_, before, _), (at, exponent, _) in pairwise(terms):
+            if exponent == before:
+                raise self._refused(text, at, "each exponent occurs once")
+            if exponent > before:
+                raise self._refused(text, at, "exponents fall from left to right")
+
+    def _refused(self, text: str, at: int, rule: str) -> TinyadderError:
+        found = f"character {at + 1} ({text[at]!r})" if at < len(text) else "the end"
+        return TinyadderError(f"'{text}', at {found}: {rule}; {self._accepted()}")
+
+    def _accepted(self) -> str:
+        top = min(3, self.exponents)
+        example = [0] * (self.exponents + 1)
+        example[0], example[top - 1], example[top] = -1, min(4, self.coefficients), -min(3, self.coefficients)
+        printed = ", a positive constant before a single negative term" if self.order == "printed" else ""
+        return (
+            f"accepted: terms in falling exponents {self.exponents} .. 0{printed}, coefficients "
+            f"-{self.coefficients} .. {self.coefficients}, e.g. '{self.show(tuple(example))}'"
+        )
+
+    # ---- samples ------------------------------------------------------------------------------
+
+    def _edges(self) -> list[int]:
+        """Coefficients where something changes: 1, the largest, and where n*c or c gets another digit."""
+        found = {1, 2, self.coefficients}
+        for top in (10, 100, 1000):
+            for n in range(1, self.exponents + 1):
+                found |= {-(-top // n) + step for step in (-1, 0, 1)}
+        return sorted(c for c in found if 1 <= c <= self.coefficients)
+
+    def uniform(self, random: Random, count: int) -> list[Polynomial]:
+        limit = self.coefficients
+        return [tuple(random.randint(-limit, limit) for _ in range(self.exponents + 1)) for _ in range(count)]
+
+    def sample(self, random: Random, count: int) -> list[Polynomial]:
+        edges = self._edges()
+
+        def one() -> Polynomial:
+            filled, at_edge = random.random(), random.random()
+            sizes = [
+                random.choice(edges) if random.random() < at_edge else random.randint(1, self.coefficients)
+                for _ in range(self.exponents + 1)
+            ]
+            return tuple(random.choice((-1, 1)) * size if random.random() < filled else 0 for size in sizes)
+
+        return [one() for _ in range(count)]
+
+    def hard(self) -> list[Polynomial]:
+        width, edges = self.exponents + 1, self._edges()
+        found: list[Polynomial] = [(0,) * width]
+        for n in range(width):
+            others: list[dict[int, int]] = [{}, *({m: s} for m in {0, 1, n - 1, n + 1} for s in (-1, 1, 2))]
+            for size in edges:
+                for other in others:
+                    found += [tuple({**other, n: c}.get(m, 0) for m in range(width)) for c in (size, -size)]
+        for size in edges:
+            found += [(size,) * width, (-size,) * width, tuple(size * (-1) ** m for m in range(width))]
+        return list(dict.fromkeys(found))
+
+    def strategy(self) -> SearchStrategy[Polynomial]:
+        """Sparse and dense polynomials; shrinks to few terms, then to small coefficients."""
+        from hypothesis import strategies as st
+
+        edges = [c for size in self._edges() for c in (size, -size)]
+        entry = st.one_of(st.just(0), st.sampled_from(edges), st.integers(-self.coefficients, self.coefficients))
+        return st.tuples(*[entry] * (self.exponents + 1))
+
+
+TASK = Derivative

@@ -1,0 +1,81 @@
+"""Derivatives in fixed slots: sign and digit of every coefficient, from the highest exponent down.
+
+    :+0+0-3+4+0-4=  ->  +00+00-09+08+00        (-3x^3 + 4x^2 - 4  ->  -9x^2 + 8x)
+
+The answer has a sign, a tens and a ones digit for each n * c_n, n = exponents .. 1; zero is written `+`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import TYPE_CHECKING
+
+from tinyadder.errors import TinyadderError
+from tinyadder.tasks.base import Task
+from tinyadder.tasks.derivative import Derivative, Polynomial, derivative, write
+
+if TYPE_CHECKING:
+    from hypothesis.strategies import SearchStrategy
+
+
+def _sign(number: int) -> str:
+    return "-" if number < 0 else "+"
+
+
+@dataclass(frozen=True)
+class DerivativeCoefficients(Task):
+    """n * c_n for coefficients -9 .. 9; a problem is the tuple of coefficients, that of x^n at index n."""
+
+    exponents: int = 5
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.exponents, int) or not 1 <= self.exponents <= 9:
+            raise TinyadderError(f"derivative_coefficients: exponents={self.exponents!r}, expected an integer 1 .. 9")
+
+    @property
+    def _polynomials(self) -> Derivative:
+        return Derivative(coefficients=9, exponents=self.exponents)
+
+    @property
+    def vocabulary(self) -> tuple[str, ...]:
+        return tuple("0123456789=:+-")
+
+    @property
+    def answer_length(self) -> int:
+        return 3 * self.exponents
+
+    def prompt(self, problem: Polynomial) -> str:
+        return ":" + "".join(f"{_sign(c)}{abs(c)}" for c in problem[::-1]) + "="
+
+    def answer(self, problem: Polynomial) -> str:
+        return "".join(f"{_sign(c)}{abs(c):02}" for c in derivative(problem)[::-1])
+
+    def parse(self, text: str) -> Polynomial:
+        return self._polynomials.parse(text)
+
+    def show(self, problem: Polynomial) -> str:
+        return write(problem)
+
+    def show_answer(self, answer: Sequence[str]) -> str:
+        text = "".join(answer)
+        slots = [text[at : at + 3] for at in range(0, len(text), 3)]
+        if len(text) != self.answer_length or not all(s[0] in "+-" and s[1:].isdecimal() for s in slots):
+            return text
+        return write(tuple(int(slot) for slot in slots[::-1]))
+
+    def uniform(self, random: Random, count: int) -> list[Polynomial]:
+        return self._polynomials.uniform(random, count)
+
+    def sample(self, random: Random, count: int) -> list[Polynomial]:
+        return self._polynomials.sample(random, count)
+
+    def hard(self) -> list[Polynomial]:
+        return self._polynomials.hard()
+
+    def strategy(self) -> SearchStrategy[Polynomial]:
+        return self._polynomials.strategy()
+
+
+TASK = DerivativeCoefficients
