@@ -253,6 +253,7 @@ class Transformer(nn.Module):
     """A causal decoder: embedding, blocks, unembedding. `Transformer(config)` has all its numbers zero."""
 
     outputs: Int[Tensor, " o"]
+    readout_wiring: Float[Tensor, "o d"]
 
     def __init__(self, config: Config, dtype: torch.dtype = torch.float64) -> None:
         super().__init__()
