@@ -8,14 +8,16 @@ Operands are padded with zeros to `digits + padding`; the answer has as many dig
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
 from tinyadder.errors import TinyadderError
 from tinyadder.tasks import operands as ops
-from tinyadder.tasks.base import Task
+from tinyadder.tasks.base import Domain, Task
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -133,6 +135,45 @@ class Addition(Task):
 
     def strategy(self) -> SearchStrategy[tuple[int, ...]]:
         return ops.strategy(self.digits, self.base, self.operands)
+
+    def domain(self, **limits: int) -> Domain:
+        """Every tuple of operands of at most `digits` digits (default: as many as the task has), the last fastest."""
+        digits = limits.pop("digits", self.digits)
+        if limits or not 1 <= digits <= self.digits:
+            given = f"digits={digits}" if not limits else f"'{next(iter(limits))}'"
+            raise TinyadderError(f"the domain of this task takes digits=1 .. {self.digits}; {given} was given")
+        count = self.base**digits
+        size = count**self.operands
+        words = {2: "pairs", 3: "triples"}.get(self.operands, f"{self.operands}-tuples")
+        where = f"{digits}-digit numbers" + ("" if self.base == 10 else f" in base {self.base}")
+        return Domain(
+            f"{words} of {where}",
+            size,
+            lambda index: tuple(ops.digits_of(index, self.operands, count)),
+            self._texts(count) if size < 2**62 and self.base**self.answer_length < 2**62 else None,  # fits int64
+        )
+
+    def _texts(self, count: int) -> Callable[[int, int], np.ndarray]:
+        """Token ids of whole texts by integer arithmetic on arrays, for operands below `count`."""
+        width, ids = self.digits + self.padding, {token: i for i, token in enumerate(self.vocabulary)}
+
+        def written(numbers: np.ndarray, places: int) -> np.ndarray:
+            powers = self.base ** np.arange(places, dtype=np.int64)
+            return numbers[:, None] // (powers if self.order == "least" else powers[::-1]) % self.base
+
+        def texts(start: int, stop: int) -> np.ndarray:
+            index = np.arange(start, stop)
+            operands = [index // count**i % count for i in reversed(range(self.operands))]
+
+            def sign(token: str) -> np.ndarray:
+                return np.full((len(index), 1), ids[token])
+
+            parts = [sign("^")]
+            for i, operand in enumerate(operands):
+                parts += [sign("+")] * (i > 0) + [written(operand, width)]
+            return np.concatenate([*parts, sign("="), written(sum(operands), self.answer_length)], axis=1)
+
+        return texts
 
 
 TASK = Addition

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,19 @@ if TYPE_CHECKING:
 
 Problem = Any
 """One question of a task, as plain comparable data: a tuple of integers, a string."""
+
+
+@dataclass(frozen=True)
+class Domain:
+    """Problems of a task that can be counted off, each once: what an exhaustive check goes through."""
+
+    name: str
+    """What is counted, in words: 'pairs of 3-digit numbers'."""
+    size: int
+    problem: Callable[[int], Problem]
+    """The problem with index 0 .. size - 1."""
+    texts: Callable[[int, int], Int64[np.ndarray, "b t"]] | None = None
+    """Token ids of prompt and right answer of the problems start .. stop - 1, where all have one length."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +95,15 @@ class Task(ABC):
     @abstractmethod
     def strategy(self) -> SearchStrategy[Problem]:
         """The hypothesis strategy over structured problems; shrinks to what a person wants to look at."""
+
+    def domain(self, **limits: int) -> Domain | None:
+        """Every problem within the limits, or None where nobody wrote down how to count them off.
+
+        What limits a task takes is its own affair (`Addition.domain(digits=3)`); it raises `TinyadderError` for others.
+        """
+        if limits:
+            raise TinyadderError(f"the domain of task '{self.name}' takes no limit '{next(iter(limits))}'")
+        return None
 
     def encode(self, texts: Sequence[Sequence[str]]) -> Int64[np.ndarray, "b t"]:
         """Token ids of texts of one length. Raises `TinyadderError` for unequal lengths or unknown tokens."""
