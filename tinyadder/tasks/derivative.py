@@ -67,7 +67,7 @@ def write(polynomial: Polynomial, *, printed: bool = False) -> str:
 
 
 def is_swapped(terms: Sequence[tuple[int, int]]) -> bool:
-    """Whether computer algebra prints these (exponent, coefficient) pairs, in falling exponents, the other way round."""
+    """Whether computer algebra prints these (exponent, coefficient) pairs, given falling, the other way round."""
     return len(terms) == 2 and terms[1][0] == 0 and terms[1][1] > 0 > terms[0][1]
 
 
