@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -144,13 +144,28 @@ def echo_json(data: Any) -> None:
 
 
 def console(*, stderr: bool = False) -> Console:
-    """A rich console: colours in a terminal, plain text of unlimited width in a pipe."""
+    """A rich console: as wide as the terminal, or 200 columns of plain text in a pipe."""
     from rich.console import Console
 
-    found = Console(stderr=stderr, highlight=False, soft_wrap=False)
-    if not found.is_terminal:
-        found = Console(stderr=stderr, highlight=False, width=200)
-    return found
+    found = Console(stderr=stderr, highlight=False)
+    return found if found.is_terminal else Console(stderr=stderr, highlight=False, width=200)
+
+
+def show_table(title: str, columns: dict[str, str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table on standard output; `columns` maps each heading to its alignment ("left" or "right")."""
+    from rich.table import Table
+    from rich.text import Text
+
+    out = console()
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
+    for number, (heading, align) in enumerate(columns.items()):
+        last = number == len(columns) - 1
+        table.add_column(heading, justify="right" if align == "right" else "left", no_wrap=not last, overflow="fold")
+    for row in rows:
+        table.add_row(*[Text(cell) for cell in row])
+    with out.capture() as captured:
+        out.print(table)
+    click.echo("\n".join([title, *(line.rstrip() for line in captured.get().splitlines())]))
 
 
 def shown_model(found: Named | Loaded) -> str:
