@@ -8,7 +8,7 @@ Operands are padded with zeros to `digits + padding`; the answer has as many dig
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Literal
@@ -124,6 +124,26 @@ class Addition(Task):
 
     def uniform(self, random: Random, count: int) -> list[tuple[int, ...]]:
         return [ops.plain(random, self.digits, self.base, self.operands) for _ in range(count)]
+
+    def balanced(self, random: Random, count: int) -> list[tuple[int, ...]]:
+        lengths = range(1, self.digits + 1)
+        return [
+            tuple(ops.plain(random, random.choice(lengths), self.base, 1)[0] for _ in range(self.operands))
+            for _ in range(count)
+        ]
+
+    def split_key(self, problem: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(sorted(problem))
+
+    def traits(self, problem: tuple[int, ...]) -> Mapping[str, int]:
+        """Digits of the largest operand, and the longest run of columns that a carry goes through."""
+        columns = zip(*(ops.digits_of(number, self.digits, self.base)[::-1] for number in problem), strict=True)
+        carry = run = longest = 0
+        for column in columns:
+            carry = (sum(column) + carry) // self.base
+            run = run + 1 if carry else 0
+            longest = max(longest, run)
+        return {"digits": len(self._shown(max(problem))), "carry chain": longest}
 
     def sample(self, random: Random, count: int) -> list[tuple[int, ...]]:
         return ops.sample(random, self.digits, self.base, self.operands, count)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -104,6 +104,18 @@ class Task(ABC):
         if limits:
             raise TinyadderError(f"the domain of task '{self.name}' takes no limit '{next(iter(limits))}'")
         return None
+
+    def balanced(self, random: Random, count: int) -> list[Problem]:
+        """`count` problems, each size (digits, degree) equally often; the uniform ones where a task has one size."""
+        return self.uniform(random, count)
+
+    def split_key(self, problem: Problem) -> Hashable:
+        """Problems with equal keys are one for a split into training and test: the same operands in another order."""
+        return problem
+
+    def traits(self, problem: Problem) -> Mapping[str, int]:
+        """What accuracies are broken down by: degree, digits, operands, carry chain."""
+        return {}
 
     def encode(self, texts: Sequence[Sequence[str]]) -> Int64[np.ndarray, "b t"]:
         """Token ids of texts of one length. Raises `TinyadderError` for unequal lengths or unknown tokens."""

@@ -10,7 +10,7 @@ a positive constant stands before a single negative term (`4-x`, and `-x^2+4x` -
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from random import Random
@@ -222,6 +222,19 @@ class Derivative(Task):
     def uniform(self, random: Random, count: int) -> list[Polynomial]:
         limit = self.coefficients
         return [tuple(random.randint(-limit, limit) for _ in range(self.exponents + 1)) for _ in range(count)]
+
+    def balanced(self, random: Random, count: int) -> list[Polynomial]:
+        """Degree uniform in 1 .. exponents, then every coefficient uniform, the leading one not 0."""
+        limit, found = self.coefficients, list[Polynomial]()
+        for _ in range(count):
+            degree = random.randint(1, self.exponents)
+            lead = random.choice((-1, 1)) * random.randint(1, limit)
+            lower = [random.randint(-limit, limit) for _ in range(degree)]
+            found.append((*lower, lead, *(0,) * (self.exponents - degree)))
+        return found
+
+    def traits(self, problem: Polynomial) -> Mapping[str, int]:
+        return {"degree": max((n for n, c in enumerate(problem) if c), default=0)}
 
     def sample(self, random: Random, count: int) -> list[Polynomial]:
         edges = self._edges()
