@@ -1,0 +1,15 @@
+"""Shapes and types in the signatures of the machine are checked, in tests only; one thread; hypothesis without deadlines."""
+
+import os
+
+from jaxtyping import install_import_hook
+
+TENSOR_MODULES = ["tinyadder.transformer", "tinyadder.layers", "tinyadder.inference", "tinyadder.decode"]
+install_import_hook(TENSOR_MODULES, "beartype.beartype")  # before anything imports tinyadder
+
+import hypothesis  # noqa: E402
+import torch  # noqa: E402
+
+torch.set_num_threads(1)  # these models are too small to share between threads
+hypothesis.settings.register_profile("tinyadder", deadline=None, print_blob=True, derandomize="CI" in os.environ)
+hypothesis.settings.load_profile("tinyadder")
