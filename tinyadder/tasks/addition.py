@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from random import Random
 from typing import TYPE_CHECKING, Literal
 
@@ -148,6 +149,9 @@ class Addition(Task):
     def sample(self, random: Random, count: int) -> list[tuple[int, ...]]:
         return ops.sample(random, self.digits, self.base, self.operands, count)
 
+    def edges(self) -> list[tuple[int, ...]]:
+        return ops.edges(self.digits, self.base, self.operands)
+
     def hard(self) -> list[tuple[int, ...]]:
         extra = (0,) * (self.operands - 2)
         found = [(*pair, *extra) for pair in FOUND if max(pair) <= self.largest]
@@ -155,6 +159,15 @@ class Addition(Task):
 
     def strategy(self) -> SearchStrategy[tuple[int, ...]]:
         return ops.strategy(self.digits, self.base, self.operands)
+
+    def simpler(self, problem: tuple[int, ...]) -> list[tuple[int, ...]]:
+        return ops.simpler(problem, self.digits, self.base)
+
+    def remainder(self, problem: tuple[int, ...], position: int) -> Fraction | None:
+        if self.order == "least":
+            return None
+        place = self.base ** (self.answer_length - 1 - position)
+        return Fraction(sum(problem) % (place * self.base), place)
 
     def domain(self, **limits: int) -> Domain:
         """Every tuple of operands of at most `digits` digits (default: as many as the task has), the last fastest."""

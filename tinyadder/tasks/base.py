@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from fractions import Fraction
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -95,6 +96,24 @@ class Task(ABC):
     @abstractmethod
     def strategy(self) -> SearchStrategy[Problem]:
         """The hypothesis strategy over structured problems; shrinks to what a person wants to look at."""
+
+    def edges(self) -> list[Problem]:
+        """The fixed problems that a public checker of this task asks besides random ones, if there is one."""
+        return []
+
+    def simpler(self, problem: Problem) -> list[Problem]:
+        """Problems that a person would rather look at than `problem`, simplest first: what a counterexample shrinks to.
+
+        Each is strictly simpler in one fixed order of the task, so that shrinking ends.
+        """
+        return []
+
+    def remainder(self, problem: Problem, position: int) -> Fraction | None:
+        """How much of the answer is left to write before answer token `position`, in units of that token's place.
+
+        Known where an answer is a number written from its most significant digit on: the right digit is the floor.
+        """
+        return None
 
     def domain(self, **limits: int) -> Domain | None:
         """Every problem within the limits, or None where nobody wrote down how to count them off.

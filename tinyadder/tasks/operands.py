@@ -164,10 +164,73 @@ def hard(digits: int, base: int, count: int) -> list[Operands]:
     numbers |= {d * base**k - j for d in range(1, base) for k in range(digits + 1) for j in range(4)}
     numbers |= {(base**run - 1) * base**at for run in range(1, digits + 1) for at in range(digits - run + 1)}
     kept = sorted(n for n in numbers if 0 <= n <= top)
-    pairs = [p for n in kept for p in ((n, 0), (0, n), (n, n), (n, top - n), (n, top), (n, 1), (1, n))]
+    pairs: list[Operands] = [p for n in kept for p in ((n, 0), (0, n), (n, n), (n, top - n), (n, top), (n, 1), (1, n))]
     pairs += [(n, top + 1 - n) for n in kept if n > 0]
     pairs += [split(n, n // 2, digits, base, 2) for n in kept]
     found = [(*p[:count], *([0] * (count - 2))) for p in pairs]
     if count > 2:
         found += [(0,) * (count - 2) + p for p in pairs] + [(n,) * count for n in kept]
     return list(dict.fromkeys(found))
+
+
+def edges(digits: int, base: int, count: int) -> list[Operands]:
+    """The ten fixed pairs of the public AdderBoard checker (one of them twice, as there), for any size and base."""
+    top, half = base**digits - 1, base // 2 * base ** (digits - 1)
+    ones = value([1] * digits, base)
+    rising = value([(i + 1) % base for i in range(digits)], base)
+    falling = value([(base - 1 - i) % base for i in range(digits)], base)
+    pairs = [(0, 0), (0, 1), (top, 0), (top, 1), (top, top), (half, half), (ones, top + 1 - ones)]
+    pairs += [(rising, falling), (top, top), (1, top)]
+    return [(*pair, *([0] * (count - 2))) for pair in pairs]
+
+
+# ---- shrinking ------------------------------------------------------------------------------------
+
+
+def complexity(operands: Operands, base: int) -> tuple[int, int, int, Operands]:
+    """The order of shrinking: few non-zero digits, then small digits, then a small sum, then zeros at the end.
+
+    >>> sorted([(10, 1), (9, 2), (0, 11), (11, 0)], key=lambda pair: complexity(pair, 10))
+    [(11, 0), (10, 1), (0, 11), (9, 2)]
+    """
+    nonzero = total = 0
+    for number in operands:
+        while number:
+            number, digit = divmod(number, base)
+            nonzero += digit > 0
+            total += digit
+    return nonzero, total, sum(operands), operands[::-1]
+
+
+def simpler(operands: Operands, digits: int, base: int) -> list[Operands]:
+    """Strictly simpler operands of the same kind, simplest first: candidates for a smaller counterexample.
+
+    The sum gathered in the first operand, sums beside a boundary, operands shifted or cut, runs of digits cleared, and
+    every digit lowered.
+    """
+    count, top, total = len(operands), base**digits - 1, sum(operands)
+    found: set[Operands] = set()
+    for j in range(digits + 1):
+        unit = base**j
+        around = total // unit * unit
+        for near in (total, around - 1, around, around + 1, total // unit, total % unit):
+            if 0 <= near <= count * top:
+                found.add(split(near, top, digits, base, count))
+        found.add(tuple(n // unit for n in operands))
+        found.add(tuple(n % unit for n in operands))
+    for i, number in enumerate(operands):
+        found |= {(*operands[:i], n, *operands[i + 1 :]) for n in _simpler_number(number, digits, base)}
+    least = complexity(operands, base)
+    ranked = sorted((complexity(candidate, base), candidate) for candidate in found)
+    return [candidate for rank, candidate in ranked if rank < least]
+
+
+def _simpler_number(number: int, digits: int, base: int) -> set[int]:
+    """`number` with a run of digits cleared, one digit lowered, or cut at either end."""
+    found = {number // base**j for j in range(digits + 1)}
+    for low in range(digits):
+        digit = number // base**low % base
+        found |= {number - lower * base**low for lower in range(1, digit + 1)}
+        for high in range(low + 1, digits + 1):
+            found.add(number - number % base**high + number % base**low)
+    return found
