@@ -1,4 +1,4 @@
-"""A construction: a Program with its task. One per file of the package `constructions`; this module lists the folder."""
+"""A construction: a Program with its task, one per file of the package `constructions`; this module lists them."""
 
 from __future__ import annotations
 
