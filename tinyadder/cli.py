@@ -6,6 +6,7 @@ Exit codes: 0 good, 1 the model is wrong, 2 usage, 3 a missing extra.
 from __future__ import annotations
 
 import ast
+import os
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -33,7 +34,7 @@ class Verbs(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         verbs = self.list_commands(ctx)
         if args and not args[0].startswith("-") and args[0] not in verbs:
-            raise click.UsageError(f"no verb '{args[0]}'{did_you_mean(args[0], verbs)} (tinyadder --help)")
+            raise click.UsageError(f"no verb '{args[0]}'{did_you_mean(args[0], verbs)}", ctx)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -56,8 +57,15 @@ def main(arguments: list[str] | None = None, command: click.Command = cli) -> No
     """Run a command; a user's mistake is one line on stderr and exit code 2, never a traceback."""
     try:
         code = command.main(arguments, standalone_mode=False)
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
+        sys.exit(2)
+    except click.UsageError as error:
+        where = f" ({error.ctx.command_path} --help)" if error.ctx else ""
+        click.echo(f"error: {error.format_message().rstrip('.')}{where}", err=True)
+        sys.exit(2)
+    except click.ClickException as error:
+        click.echo(f"error: {error.format_message()}", err=True)
         sys.exit(error.exit_code)
     except TinyadderError as error:
         click.echo(f"error: {error}", err=True)
@@ -66,5 +74,7 @@ def main(arguments: list[str] | None = None, command: click.Command = cli) -> No
         click.echo("interrupted", err=True)
         sys.exit(130)
     except BrokenPipeError:
+        # Whoever read the output has enough; closing it here keeps the interpreter from complaining at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     sys.exit(code if isinstance(code, int) else 0)

@@ -416,6 +416,11 @@ class Program:
         """Non-zero numbers, counted from the equations; a shared number counts once, slopes not at all."""
         return sum(len(numbers) for _, _, numbers in self.lines())
 
+    @property
+    def slopes(self) -> int:
+        """Non-zero ALiBi slopes, which `nonzero + positional` counts too."""
+        return sum(head.slope != 0 for s in self.sublayers if isinstance(s, Attention) for head in s.heads)
+
     def __str__(self) -> str:
         from tinyadder.equations import show_program
 

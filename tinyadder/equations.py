@@ -122,7 +122,7 @@ def show_program(program: Program) -> str:
             lane, _, rest = line.partition(" = ")
             line = f"{lane:{lanes}} = {rest}"
         text.append(f"{len(numbers) or '':>5}  {line}")
-    slopes = sum(h.slope != 0 for s in program.sublayers if isinstance(s, Attention) for h in s.heads)
+    slopes = program.slopes
     return "\n".join([*text, f"{program.nonzero:>5}  nonzero" + (f", and ALiBi slopes: {slopes}" if slopes else "")])
 
 

@@ -1,0 +1,79 @@
+"""Show the equations of a model, the price of each line, and the glossary of its lanes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from tinyadder.commands._common import (
+    Named,
+    construction_options,
+    echo_json,
+    find,
+    json_option,
+    name_argument,
+    shown_model,
+)
+from tinyadder.equations import program_to_json
+from tinyadder.errors import TinyadderError
+from tinyadder.forms import value_of
+
+
+@click.command("show", short_help=__doc__)
+@name_argument
+@construction_options
+@json_option
+def command(name: str, options: dict[str, Any], as_json: bool) -> None:
+    """Show the equations of NAME (a construction or a model folder): each line with the parameters it costs."""
+    named = find(name, options)
+    if named.program is None:
+        raise TinyadderError(
+            f"{shown_model(named)} has no equations: its numbers were learned; tinyadder count {name} counts them"
+        )
+    if as_json:
+        _show_json(named)
+    else:
+        _show(named)
+
+
+def _show(named: Named) -> None:
+    program = named.program
+    assert program is not None
+    click.echo(f"{shown_model(named)}   {task_text(named)}\n")
+    lanes = program.stream.lanes.values()
+    labels = [lane.name if lane.width == 1 else f"{lane.name}[{lane.width}]" for lane in lanes]
+    width = max(map(len, labels))
+    click.echo("lanes")
+    for label, lane in zip(labels, lanes, strict=True):
+        click.echo(f"       {label:{width}}  {lane.meaning}")
+    click.echo(program)
+
+
+def task_text(named: Named) -> str:
+    """The task and its options: `addition (digits=10, base=10, ...)`."""
+    described = named.task.to_json()
+    said = ", ".join(f"{key}={value}" for key, value in described["options"].items())
+    return f"{described['name']} ({said})" if said else described["name"]
+
+
+def _show_json(named: Named) -> None:
+    program = named.program
+    assert program is not None
+    echo_json(
+        {
+            "model": shown_model(named),
+            "task": named.task.to_json(),
+            "lanes": [
+                {"lane": lane.name, "width": lane.width, "meaning": lane.meaning}
+                for lane in program.stream.lanes.values()
+            ],
+            "equations": [
+                {"section": section, "text": text, "price": len(numbers), "numbers": [value_of(n) for n in numbers]}
+                for section, text, numbers in program.lines()
+            ],
+            "nonzero": program.nonzero,
+            "nonzero + positional": program.nonzero + program.slopes,
+            "program": program_to_json(program),
+        }
+    )
