@@ -1,0 +1,130 @@
+"""Check a model on every problem of a finite domain: in shards, resumable, over processes or a cluster."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tinyadder.commands._common import (
+    construction_options,
+    device_option,
+    echo_json,
+    json_option,
+    load_model,
+    name_argument,
+    shown_model,
+)
+
+
+@click.command("exhaust", short_help=__doc__)
+@name_argument
+@construction_options
+@click.option("--within", type=int, metavar="DIGITS", help="Only operands of this many digits, in the full format.")
+@click.option("--workers", type=int, default=1, show_default=True, help="Processes; -1 is one a core.")
+@click.option("--scheduler", metavar="ADDRESS", help="Send the shards to this dask cluster instead.")
+@click.option("--shards", "folder", type=click.Path(path_type=Path), default=Path("out/exhaust"), show_default=True,
+              help="Where finished shards are kept: a sweep that was stopped goes on from there.")  # fmt: skip
+@click.option("--restart", is_flag=True, help="Forget the finished shards of this sweep and begin again.")
+@click.option("--save", is_flag=True, help="Write the verdict to results/, for the leaderboard.")
+@click.option("--force", is_flag=True, help="With --save: replace the result that is there.")
+@device_option
+@json_option
+def command(
+    name: str,
+    options: dict[str, Any],
+    within: int | None,
+    workers: int,
+    scheduler: str | None,
+    folder: Path,
+    restart: bool,
+    save: bool,
+    force: bool,
+    device: str,
+    as_json: bool,
+) -> int:
+    """Check NAME (a construction or a model folder) on every problem of its task.
+
+    --digits 4 builds the model for 4 digits and tries all 10^8 pairs; --within 4 keeps the model and its format and
+    tries all pairs of at most 4 digits.
+    """
+    from verify.exhaustive import domain_of, pack, sweep, sweep_to_json
+
+    loaded = load_model(name, options, device)
+    limits = {} if within is None else {"digits": within}
+    domain = domain_of(loaded.task, limits)
+    job = pack(loaded.model, loaded.task, limits, device)
+    if restart:
+        for path in (folder / job.key).glob("shard-*.json"):
+            path.unlink()
+    with _cluster(scheduler), _Progress(shown_model(loaded), domain.size) as progress:
+        found = sweep(job, folder=folder, workers=-1 if scheduler else workers, progress=progress.show)
+    data = sweep_to_json(found)
+    if as_json:
+        echo_json({"model": shown_model(loaded), **data})
+    else:
+        click.echo(str(found.verdict))
+        if found.wrong:
+            click.echo(f"           {found.wrong:,} of {found.count:,} {found.domain} are wrong")
+        click.echo(f"           {found.method}; {found.seconds:,.0f} s of one core")
+    if save:
+        from verify.results import result, write_result
+
+        said = " ".join(
+            f"--{key} {value}" for key, value in [*options.items(), *({"within": within} if within else {}).items()]
+        )
+        label = "".join(f"-{key}{value}" for key, value in [*options.items(), *limits.items()])
+        made = result(
+            loaded.model, loaded.name, options, "exhaustive", data, command=f"tinyadder exhaust {name} {said}"
+        )
+        click.echo(f"wrote {write_result(made, label=label, force=force)}", err=True)
+    return 1 if found.wrong else 0
+
+
+def _cluster(scheduler: str | None) -> AbstractContextManager[Any]:
+    """The joblib backend that carries the shards: this machine's processes, or a dask cluster."""
+    if scheduler is None:
+        return nullcontext()
+    try:
+        from distributed import Client
+    except ImportError:
+        click.echo("error: --scheduler needs: pip install 'tinyadder[cluster]'", err=True)
+        raise SystemExit(3) from None
+    from joblib import parallel_config
+
+    Client(scheduler)
+    return parallel_config(backend="dask")
+
+
+class _Progress:
+    """Problems done, on standard error: a bar in a terminal, a line every tenth in a pipe."""
+
+    def __init__(self, model: str, size: int) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        from tinyadder.commands._common import console
+
+        self.console = console(stderr=True)
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self.bar = Progress(*columns, console=self.console) if self.console.is_terminal else None
+        self.task = self.bar.add_task(model, total=size) if self.bar else None
+        self.model, self.told = model, 0
+
+    def __enter__(self) -> _Progress:
+        if self.bar:
+            self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.bar:
+            self.bar.stop()
+
+    def show(self, done: int, size: int, wrong: int) -> None:
+        said = f"{self.model}: {wrong:,} wrong so far" if wrong else self.model
+        if self.bar and self.task is not None:
+            self.bar.update(self.task, completed=done, description=said)
+        elif done * 10 // size > self.told or done == size:
+            self.told = done * 10 // size
+            self.console.print(f"{said}   {done:,} of {size:,}")
