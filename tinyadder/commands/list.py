@@ -8,7 +8,8 @@ import click
 
 from tinyadder.commands._common import echo_json, json_option, show_table
 from tinyadder.construction import construct, construction_names, construction_summary
-from tinyadder.errors import TinyadderError
+
+SHOWN = ("task", "nonzero", "nonzero + positional", "layers")
 
 
 @click.command("list", short_help=__doc__)
@@ -19,14 +20,18 @@ def command(as_json: bool) -> None:
     if as_json:
         echo_json(rows)
         return
-    columns = {"construction": "left", "nonzero": "right", "+ positional": "right", "layers": "right", "what": "left"}
+    columns = {
+        "construction": "left",
+        "task": "left",
+        "nonzero": "right",
+        "+ positional": "right",
+        "layers": "right",
+        "what": "left",
+    }
     show_table(
         "every option at its default; counted from the equations",
         columns,
-        [
-            [r["name"], *(str(r.get(k, "-")) for k in ("nonzero", "nonzero + positional", "layers")), r["summary"]]
-            for r in rows
-        ],
+        [[r["name"], *(str(r.get(key, "-")) for key in SHOWN), r.get("error") or r["summary"]] for r in rows],
     )
     click.echo("\nnext      tinyadder show NAME   ·   python -m tinyadder.build NAME", err=True)
 
@@ -34,11 +39,13 @@ def command(as_json: bool) -> None:
 def _row(name: str) -> dict[str, Any]:
     summary = construction_summary(name)
     try:
-        program = construct(name).program
-    except TinyadderError as error:  # somebody's construction in the making must not hide the others
-        return {"name": name, "summary": summary, "error": str(error)}
+        construction = construct(name)
+    except Exception as error:  # somebody's construction in the making must not hide the others
+        return {"name": name, "summary": summary, "error": f"{type(error).__name__}: {error}"}
+    program = construction.program
     return {
         "name": name,
+        "task": construction.task.name,
         "nonzero": program.nonzero,
         "nonzero + positional": program.nonzero + program.slopes,
         "layers": len(program.blocks),

@@ -1,0 +1,111 @@
+"""Run a model on one problem, or on standard input, one problem a line."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from io import TextIOWrapper
+from itertools import islice
+from typing import Any
+
+import click
+
+from tinyadder.commands._common import (
+    Loaded,
+    construction_options,
+    device_option,
+    echo_json,
+    json_option,
+    load_model,
+    name_argument,
+)
+from tinyadder.errors import TinyadderError
+
+LINES_AT_ONCE = 4096
+
+
+@click.command("run", short_help=__doc__, context_settings={"ignore_unknown_options": True})
+@name_argument
+@click.argument("problem", nargs=-1, metavar="PROBLEM | -")
+@construction_options
+@device_option
+@json_option
+@click.pass_context
+def command(
+    context: click.Context, name: str, problem: tuple[str, ...], options: dict[str, Any], device: str, as_json: bool
+) -> int:
+    """Let NAME (a construction or a model folder) answer a problem: tinyadder run add10 123 456.
+
+    With - it reads one problem a line from standard input, decodes in batches and prints one answer a line in order;
+    a bad line gives an error with its number on standard error and the rest goes on. Exit codes: 1 if an answer was
+    wrong, 2 if a line was bad.
+    """
+    for word in problem:
+        if word.startswith("--"):
+            raise click.NoSuchOption(word, ctx=context)
+    if not problem:
+        raise click.UsageError("no problem given; write it after NAME, or - to read standard input", context)
+    loaded = load_model(name, options, device)
+    if problem == ("-",):
+        return _run_lines(loaded, TextIOWrapper(sys.stdin.buffer, "utf-8", errors="replace"), as_json)
+    asked = loaded.task.parse(" ".join(problem))
+    (record,) = _answers(loaded, [asked])
+    if as_json:
+        echo_json(record)
+    else:
+        click.echo(record["answer"])
+    return _judge(loaded, [record])
+
+
+def _answers(loaded: Loaded, problems: Sequence[Any]) -> list[dict[str, Any]]:
+    from tinyadder.answers import answers
+
+    task = loaded.task
+    return [
+        {
+            "problem": task.show(problem),
+            "answer": task.show_answer(answer),
+            "expected": task.show_answer(task.answer(problem)),
+            "correct": answer == task.answer(problem),
+        }
+        for problem, answer in zip(problems, answers(loaded.model, task, problems), strict=True)
+    ]
+
+
+def _judge(loaded: Loaded, records: Sequence[dict[str, Any]]) -> int:
+    wrong = [record for record in records if not record["correct"]]
+    for record in wrong[:3]:
+        click.echo(f"wrong: {record['problem']} = {record['expected']}, not {record['answer']}", err=True)
+    return 1 if wrong else 0
+
+
+def _run_lines(loaded: Loaded, lines: Iterable[str], as_json: bool) -> int:
+    numbered = enumerate(lines, 1)
+    asked = bad = code = 0
+    while chunk := list(islice(numbered, LINES_AT_ONCE)):
+        parsed = list(_parse(loaded, chunk))
+        good = [(number, problem) for number, problem, error in parsed if error is None]
+        records = dict(zip([n for n, _ in good], _answers(loaded, [p for _, p in good]), strict=True))
+        for number, _, error in parsed:
+            if error is not None:
+                click.echo(f"line {number}: {error}", err=True)
+            if as_json:
+                said = {"line": number, **records[number]} if error is None else {"line": number, "error": error}
+                click.echo(json.dumps(said, ensure_ascii=False))
+            elif error is None:
+                click.echo(records[number]["answer"])
+        asked, bad = asked + len(parsed), bad + len(parsed) - len(good)
+        code = max(code, _judge(loaded, list(records.values())))
+    if bad:
+        click.echo(f"{bad:,} of {asked:,} lines could not be read", err=True)
+    return 2 if bad else code
+
+
+def _parse(loaded: Loaded, chunk: Sequence[tuple[int, str]]) -> Iterator[tuple[int, Any, str | None]]:
+    """(line number, problem, None) or (line number, None, what is wrong with the line)."""
+    for number, line in chunk:
+        try:
+            yield number, loaded.task.parse(line), None
+        except TinyadderError as error:
+            yield number, None, str(error)
