@@ -1,0 +1,106 @@
+"""Train a baseline from a recipe: progress, log, checkpoints, resume."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tinyadder.commands._common import console, echo_json
+from tinyadder.errors import TinyadderError
+
+
+@click.command
+@click.argument("recipe", required=False)
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the results. [default: runs/RECIPE]")
+@click.option("--seed", "seeds", type=int, multiple=True, help="Seed instead of the recipe's; may be repeated.")
+@click.option("--resume", is_flag=True, help="Go on from the newest sound checkpoint.")
+@click.option("--force", is_flag=True, help="Train again although a trained model is there.")
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
+@click.option("--threads", type=int, default=1, show_default=True, help="CPU threads of torch.")
+@click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
+def command(
+    recipe: str | None,
+    out: Path | None,
+    seeds: tuple[int, ...],
+    resume: bool,
+    force: bool,
+    device: str,
+    threads: int,
+    as_json: bool,
+) -> None:
+    """Train RECIPE (a name, or a TOML file) and write OUT/seed-N/model for every seed.
+
+    Without RECIPE: the recipes there are. Several processes: torchrun --nproc-per-node N -m tinyadder train RECIPE.
+    """
+    from tinyadder.train.recipe import read_recipe, recipe_names
+
+    if recipe is None:
+        _list(as_json, {name: read_recipe(name) for name in recipe_names()})
+        return
+    read = read_recipe(recipe)
+    import torch
+
+    from tinyadder.train.loop import Processes, Run, exact_match
+
+    torch.set_num_threads(threads)
+    processes = Processes.join()
+    folder = out or Path("runs") / read.name
+    results = []
+    for seed in seeds or read.train.seeds:
+        place = folder / f"seed-{seed}"
+        if (place / "model").exists() and not force:
+            click.echo(f"{place / 'model'} is there already; --force trains it again", err=True)
+            continue
+        if (place / "checkpoints").exists() and not (resume or force):
+            raise TinyadderError(f"{place} holds an unfinished run; give --resume to go on or --force to start again")
+        run = Run(read, seed, place, device=device, processes=processes)
+        if resume and (place / "checkpoints").exists():
+            for said in run.resume():
+                click.echo(f"{said}; the one before is used", err=True)
+        elif (place / "log.jsonl").exists() and processes.rank == 0:
+            (place / "log.jsonl").unlink()
+        model = _train(run) if processes.rank == 0 else run.train()
+        if processes.rank == 0:
+            exact = exact_match(run.model, read.task, run.test_problems())
+            results.append({"seed": seed, "model": str(model), "steps": run.step, "test exact": exact,
+                            "cpu seconds": round(run.cpu, 1)})  # fmt: skip
+    if as_json:
+        echo_json(results)
+    else:
+        for line in results:
+            click.echo(f"seed {line['seed']}: {line['steps']} steps, {line['cpu seconds']} CPU seconds, "
+                       f"exact match on held-out problems {line['test exact']:.4f}, {line['model']}")  # fmt: skip
+
+
+def _train(run: Any) -> Path:
+    """Train with a progress bar in a terminal, or one line of JSON for every line of the log."""
+    shown = console(stderr=True)
+    if not shown.is_terminal:
+        return run.train(lambda line: click.echo(json.dumps(line), err=True))
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (TextColumn("seed {task.fields[seed]}"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
+               TextColumn("loss {task.fields[loss]} exact {task.fields[exact]}"), TimeElapsedColumn(),
+               TimeRemainingColumn())  # fmt: skip
+    with Progress(*columns, console=shown) as progress:
+        bar = progress.add_task("", total=run.recipe.train.steps, seed=run.seed, loss="-", exact="-")
+
+        def report(line: dict[str, Any]) -> None:
+            fields = {"loss": line.get("loss"), "exact": line.get("validation exact")}
+            progress.update(
+                bar, completed=line["step"], **{k: f"{v:.4f}" for k, v in fields.items() if v is not None}
+            )  # fmt: skip
+
+        return run.train(report)
+
+
+def _list(as_json: bool, recipes: dict[str, Any]) -> None:
+    if as_json:
+        echo_json({name: recipe.summary for name, recipe in recipes.items()})
+    else:
+        width = max(map(len, recipes), default=0)
+        for name, recipe in recipes.items():
+            click.echo(f"{name:{width}}  {recipe.summary}")

@@ -1,0 +1,94 @@
+"""Checkpoints: one safetensors file each, written beside and renamed, the last two kept, data only.
+
+A file carries the SHA-256 of its tensors, so one that is cut short or altered is noticed and the one before is used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from tinyadder.errors import TinyadderError
+
+KEPT = 2
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What was stored: the step, tensors by name, and facts as JSON."""
+
+    step: int
+    tensors: dict[str, Tensor]
+    facts: dict[str, Any]
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    found = hashlib.sha256()
+    for name in sorted(tensors):
+        found.update(name.encode())
+        found.update(tensors[name].contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
+
+
+def write_checkpoint(folder: Path, step: int, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> Path:
+    """Write `checkpoint-<step>.safetensors` in `folder` and drop all but the last two.
+
+    Raises `TinyadderError` when the disk is full or the folder cannot be written; the earlier files stay.
+    """
+    stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    described = json.dumps({"step": step, "sha256": _digest(stored), **facts})
+    path = folder / f"checkpoint-{step:08}.safetensors"
+    beside = path.with_suffix(".part")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with open(beside, "wb") as file:
+            file.write(save(stored, metadata={"tinyadder": described}))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise TinyadderError(
+            f"cannot write {path}: {error.strerror}; free some space, then go on with --resume"
+        ) from error
+    for old in sorted(folder.glob("checkpoint-*.safetensors"))[:-KEPT]:
+        old.unlink(missing_ok=True)
+    return path
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Raises `TinyadderError` for a file that is cut short, altered or no checkpoint."""
+    try:
+        with safe_open(path, "pt") as file:
+            facts = json.loads((file.metadata() or {})["tinyadder"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise TinyadderError(f"{path} is damaged: {error}") from error
+    if _digest(tensors) != facts.pop("sha256", None):
+        raise TinyadderError(f"{path} is damaged: its numbers are not those that were written")
+    return Checkpoint(facts.pop("step"), tensors, facts)
+
+
+def latest_checkpoint(folder: Path) -> tuple[Checkpoint, list[str]]:
+    """The newest sound checkpoint in `folder`, and what was found wrong with newer ones.
+
+    Raises `TinyadderError` where there is none.
+    """
+    refused = list[str]()
+    for path in sorted(folder.glob("checkpoint-*.safetensors"), reverse=True):
+        try:
+            return read_checkpoint(path), refused
+        except TinyadderError as error:
+            refused.append(str(error))
+    said = f" ({'; '.join(refused)})" if refused else ""
+    raise TinyadderError(f"{folder} holds no sound checkpoint{said}; start without --resume")

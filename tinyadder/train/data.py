@@ -1,0 +1,209 @@
+"""Problems for training: drawn from a seed alone, split strictly, encoded once, dealt in batches.
+
+A problem belongs to a split by the hash of its key, and the key is the same for the same operands in another order. No
+list of problems is needed to tell training problems from held-out ones, however many there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from hashlib import blake2b
+from itertools import islice
+from random import Random
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Bool, Int64
+
+from tinyadder.errors import TinyadderError
+from tinyadder.tasks.base import Problem, Task
+
+Split = Literal["train", "validation", "test"]
+CHUNK = 1000
+"""Problems drawn from one random stream: the unit that workers share out."""
+
+
+def split_of(task: Task, problem: Problem, held_out: float) -> Split:
+    """The split of `problem` by the hash of its key: `held_out` of all keys, three quarters of these for the test."""
+    digest = blake2b(repr(task.split_key(problem)).encode(), digest_size=8, person=b"split").digest()
+    u = int.from_bytes(digest) / 2**64
+    return "test" if u < 0.75 * held_out else "validation" if u < held_out else "train"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A stream of problems of one split: data, so that a worker can be given it."""
+
+    task: Task
+    distribution: str
+    split: Split
+    held_out: float
+    seed: int
+    digits: int = 0
+    """At most so many digits an operand; 0 for no limit."""
+
+    def chunk(self, number: int) -> list[Problem]:
+        """The problems of chunk `number`: the same whoever draws it. May be empty where the split is rare."""
+        random = Random(f"{self.seed} {self.split} {self.distribution} {number}")
+        found = self._draw(random, number)
+        if self.digits:
+            found = [p for p in found if self.task.traits(p)["digits"] <= self.digits]
+        return [p for p in found if split_of(self.task, p, self.held_out) == self.split]
+
+    def _draw(self, random: Random, number: int) -> list[Problem]:
+        samplers = {"uniform": self.task.uniform, "balanced": self.task.balanced, "sample": self.task.sample}
+        if self.distribution == "mixed":
+            return list(samplers.values())[number % 3](random, CHUNK)
+        return samplers[self.distribution](random, CHUNK)
+
+    def take(self, count: int, *, first: int = 0, workers: int = 0) -> list[Problem]:
+        """`count` problems from chunk `first` on. Raises `TinyadderError` where this split holds none."""
+        found = list(islice((p for chunk in self._chunks(first, workers) for p in chunk), count))
+        if len(found) < count:
+            limit = f" of at most {self.digits} digits" if self.digits else ""
+            raise TinyadderError(
+                f"no {self.split} problems{limit} of task '{self.task.name}' ({self.distribution}) were found in "
+                f"{EMPTY} chunks: the data set is empty; hold out another part than {self.held_out}"
+            )
+        return found
+
+    def distinct(self, count: int) -> list[Problem]:
+        """At most `count` problems, no key twice: a set to be judged by; fewer where the split has fewer."""
+        found: dict[object, Problem] = {}
+        for number in range(max(EMPTY, 100 * count // CHUNK)):
+            before = len(found)
+            for problem in self.chunk(number):
+                found.setdefault(self.task.split_key(problem), problem)
+            if len(found) >= count or (number > EMPTY and len(found) == before):
+                break
+        if not found:
+            raise TinyadderError(
+                f"no {self.split} problems of task '{self.task.name}': the data set is empty; hold out more"
+            )
+        return list(found.values())[:count]
+
+    def _chunks(self, first: int, workers: int) -> Iterator[list[Problem]]:
+        """Chunk after chunk; ends when `EMPTY` of them in a row held nothing."""
+        barren, number = 0, first
+        with ProcessPoolExecutor(workers) if workers else _Here() as pool:
+            while barren < EMPTY:
+                for chunk in pool.map(self.chunk, range(number, number + 4 * max(1, workers))):
+                    barren = 0 if chunk else barren + 1
+                    yield chunk
+                number += 4 * max(1, workers)
+
+
+EMPTY = 50
+
+
+class _Here:
+    """The executor that works in this process."""
+
+    map = staticmethod(map)
+
+    def __enter__(self) -> _Here:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+def check_leaks(task: Task, splits: dict[str, Sequence[Problem]]) -> None:
+    """Raise `TinyadderError` if a prompt, or the same operands in another order, is in two splits."""
+    owner: dict[object, tuple[str, Problem]] = {}
+    leaks: dict[tuple[str, str], list[tuple[Problem, Problem]]] = {}
+    for name, problems in splits.items():
+        for problem in problems:
+            where, first = owner.setdefault(task.split_key(problem), (name, problem))
+            if where != name:
+                leaks.setdefault((where, name), []).append((first, problem))
+    for (one, other), pairs in leaks.items():
+        count = len({task.split_key(problem) for _, problem in pairs})
+        first, again = (task.show(problem) for problem in pairs[0])
+        share = 100 * len(pairs) / len(splits[other])
+        raise TinyadderError(
+            f"leaking data: {count} problems of '{other}' ({share:.1f} % of it) are in '{one}' too, e.g. '{again}'"
+            + (f" (there '{first}')" if again != first else "")
+            + "; split by Task.split_key"
+        )
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Encoded problems: prompt and answer in one row, zeros behind."""
+
+    tokens: Int64[np.ndarray, "n t"]
+    prompt: Int64[np.ndarray, " n"]
+    """Length of the prompt."""
+    length: Int64[np.ndarray, " n"]
+    """Length of prompt and answer together."""
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def rows(self, index: Int64[np.ndarray, " b"]) -> Examples:
+        """Some of the rows, cut to the longest of them."""
+        length = self.length[index]
+        return Examples(self.tokens[index, : length.max()], self.prompt[index], length)
+
+    def answer_mask(self) -> Bool[np.ndarray, "n t-1"]:
+        """True where the token after this position belongs to the answer: the positions that are trained."""
+        at = np.arange(self.tokens.shape[1] - 1)
+        return (at >= self.prompt[:, None] - 1) & (at < self.length[:, None] - 1)
+
+
+def encode(task: Task, problems: Sequence[Problem]) -> Examples:
+    """Rows for `problems`. Raises `TinyadderError` when there are none."""
+    if not problems:
+        raise TinyadderError(f"an empty data set of task '{task.name}'; draw at least one problem")
+    ids = {token: i for i, token in enumerate(task.vocabulary)}
+    prompts = [[ids[token] for token in task.prompt(problem)] for problem in problems]
+    texts = [[*p, *(ids[token] for token in task.answer(q))] for p, q in zip(prompts, problems, strict=True)]
+    length = np.array([len(text) for text in texts])
+    tokens = np.zeros((len(texts), length.max()), dtype=np.int64)
+    for row, text in zip(tokens, texts, strict=True):
+        row[: len(text)] = text
+    return Examples(tokens, np.array([len(p) for p in prompts]), length)
+
+
+def order(examples: Examples, batch: int, seed: int, epoch: int) -> Int64[np.ndarray, "batches b"]:
+    """The batches of one epoch: shuffled, with rows of like length together (in stretches of 32 batches)."""
+    random = np.random.default_rng([seed, epoch])
+    count = max(1, len(examples) // batch)
+    index = random.permutation(max(len(examples), batch))[: count * batch] % len(examples)
+    if int(examples.length.min()) != int(examples.length.max()):
+        stretch = 32 * batch
+        parts = [index[at : at + stretch] for at in range(0, len(index), stretch)]
+        index = np.concatenate([part[np.argsort(examples.length[part], kind="stable")] for part in parts])
+    return random.permutation(index.reshape(count, batch))
+
+
+def read_jsonl(task: Task, path: str) -> list[Problem]:
+    """Problems from a file, one JSON object a line with the problem as a person writes it under "problem"."""
+    import json
+    from pathlib import Path
+
+    found = []
+    for number, line in enumerate(Path(path).read_text().splitlines(), 1):
+        try:
+            found.append(task.parse(json.loads(line)["problem"]))
+        except (ValueError, KeyError, TypeError) as error:
+            raise TinyadderError(f"{path}, line {number}: {error}") from error
+    return found
+
+
+def write_jsonl(task: Task, problems: Sequence[Problem], path: str) -> None:
+    """One line a problem: what a person writes, the prompt and the answer."""
+    import json
+    import os
+    from pathlib import Path
+
+    lines = [
+        json.dumps({"problem": task.show(p), "prompt": list(task.prompt(p)), "answer": list(task.answer(p))})
+        for p in problems
+    ]
+    beside = Path(f"{path}.part")
+    beside.write_text("\n".join(lines) + "\n")
+    os.replace(beside, path)

@@ -1,0 +1,141 @@
+"""How good a model is: exact match by true decoding beside teacher-forced token accuracy, by trait, with chance level.
+
+Token accuracy alone hides failure: 0.9995 of the tokens can go with 0.4 of the answers.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+import torch
+
+from tinyadder.answers import answers, forced_answers
+from tinyadder.errors import TinyadderError
+from tinyadder.tasks.base import Problem, Task
+from tinyadder.train.data import Source
+from tinyadder.train.recipe import Recipe, recipe_from
+from tinyadder.transformer import Transformer
+
+Right = Callable[[Task, Problem, Sequence[str]], bool]
+"""Whether an emitted answer counts as right."""
+
+
+def exactly(task: Task, problem: Problem, emitted: Sequence[str]) -> bool:
+    """Every token of the answer, the end token included."""
+    return list(emitted) == list(task.answer(problem))
+
+
+@dataclass(frozen=True)
+class Score:
+    """Accuracies over one list of problems; rates are in 0 .. 1."""
+
+    problems: int
+    exact: float
+    """Answers right from the prompt alone, decoded greedily."""
+    tokens: float
+    """Answer tokens right, each given the right ones before it."""
+    chance: float
+    """Exact match of the one answer that is right most often."""
+    ceiling: float
+    """Exact match of the best function of the prompt: below 1 only where a prompt has several answers."""
+    by: Mapping[str, Mapping[str, Mapping[str, float]]]
+    """Per trait and value: problems, exact match and chance."""
+    wrong: Sequence[Mapping[str, str]]
+    """Up to ten wrong answers."""
+    seconds: float
+    """Wall time of the decoding."""
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def chance_of(task: Task, problems: Sequence[Problem]) -> float:
+    """Part of `problems` that the most frequent answer among them is right for."""
+    return Counter(tuple(task.answer(p)) for p in problems).most_common(1)[0][1] / len(problems)
+
+
+def ceiling_of(task: Task, problems: Sequence[Problem]) -> float:
+    """Part of `problems` right if each prompt got its most frequent answer."""
+    by_prompt: dict[tuple[str, ...], Counter[tuple[str, ...]]] = {}
+    for p in problems:
+        by_prompt.setdefault(tuple(task.prompt(p)), Counter())[tuple(task.answer(p))] += 1
+    return sum(found.most_common(1)[0][1] for found in by_prompt.values()) / len(problems)
+
+
+def evaluate(model: Transformer, task: Task, problems: Sequence[Problem], *, right: Right = exactly) -> Score:
+    """Decode and judge `problems`. Raises `TinyadderError` when there are none."""
+    if not problems:
+        raise TinyadderError("no problems to evaluate on; give at least one")
+    model.eval()
+    began = time.monotonic()
+    emitted = answers(model, task, problems)
+    seconds = time.monotonic() - began
+    judged = [right(task, p, a) for p, a in zip(problems, emitted, strict=True)]
+    forced = forced_answers(model, task, problems)
+    pairs = [(a, b) for p, f in zip(problems, forced, strict=True) for a, b in zip(task.answer(p), f, strict=True)]
+    groups: dict[str, dict[int, list[int]]] = {}
+    for i, problem in enumerate(problems):
+        for trait, value in task.traits(problem).items():
+            groups.setdefault(trait, {}).setdefault(value, []).append(i)
+    by = {
+        trait: {
+            str(value): {
+                "problems": len(index),
+                "exact": sum(judged[i] for i in index) / len(index),
+                "chance": chance_of(task, [problems[i] for i in index]),
+            }
+            for value, index in sorted(values.items())
+        }
+        for trait, values in groups.items()
+    }
+    wrong = [
+        {"problem": task.show(p), "expected": "".join(task.answer(p)), "got": "".join(a)}
+        for p, a, good in zip(problems, emitted, judged, strict=True)
+        if not good
+    ]
+    return Score(
+        problems=len(problems),
+        exact=sum(judged) / len(problems),
+        tokens=sum(a == b for a, b in pairs) / len(pairs),
+        chance=chance_of(task, problems),
+        ceiling=ceiling_of(task, problems),
+        by=by,
+        wrong=wrong[:10],
+        seconds=round(seconds, 3),
+    )
+
+
+def recipe_of(options: Mapping[str, Any], where: str) -> Recipe | None:
+    """The recipe a trained model was made with, from the options of its folder; None for a built model."""
+    stored = options.get("recipe")
+    if not isinstance(stored, Mapping):
+        return None
+    task = {"name": stored["task"]["name"], **stored["task"]["options"]}
+    sections = {name: stored[name] for name in ("model", "data", "train")}
+    return recipe_from({"task": task, "summary": stored["summary"], **sections}, name=stored["name"], where=where)
+
+
+def test_problems(task: Task, recipe: Recipe | None, *, count: int, seed: int) -> list[Problem]:
+    """Problems never shown in training (the recipe's test split), or uniform ones for a model without a recipe."""
+    if recipe is None:
+        return Source(task, "balanced", "test", 1.0, seed).distinct(count)
+    d = recipe.data
+    return Source(task, d.distribution, "test", d.held_out, d.seed).distinct(count)
+
+
+def circumstances() -> dict[str, str]:
+    """Versions, machine and date, for results that are kept."""
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "tinyadder": version("tinyadder"),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "machine": f"{platform.machine()}, {torch.get_num_threads()} thread(s)",
+    }

@@ -1,0 +1,78 @@
+"""Models to be trained: the project's own `Transformer` with a recipe's sizes and options, and its first numbers."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+import torch
+from torch import nn
+
+from tinyadder.layers import Options
+from tinyadder.tasks.base import Task
+from tinyadder.train.recipe import ModelRecipe
+from tinyadder.transformer import BlockConfig, Config, Transformer
+
+
+def config_of(recipe: ModelRecipe, task: Task) -> Config:
+    """The `Config` of a decoder for `task`."""
+    names = [field.name for field in fields(Options)]
+    options = Options(**{name: getattr(recipe, name) for name in names})
+    block = BlockConfig(
+        heads=recipe.heads,
+        key_rows=recipe.head_rows,
+        value_rows=recipe.value_rows or recipe.head_rows,
+        hidden=recipe.hidden,
+    )
+    outputs = tuple(i for i, token in enumerate(task.vocabulary) if not recipe.outputs or token in recipe.outputs)
+    return Config(
+        vocabulary=task.vocabulary,
+        width=recipe.width,
+        blocks=(block,) * recipe.layers,
+        outputs=outputs,
+        unembedding=not recipe.tied,
+        tied=recipe.tied,
+        options=options,
+    )
+
+
+def make_model(recipe: ModelRecipe, task: Task, seed: int) -> Transformer:
+    """A model with random first numbers, the same for the same seed."""
+    model = Transformer(config_of(recipe, task), getattr(torch, recipe.dtype))
+    initialise(model, torch.Generator().manual_seed(seed))
+    return model
+
+
+def initialise(model: Transformer, random: torch.Generator) -> None:
+    """Matrices normal with deviation 1/sqrt(inputs), those that write to the stream less by sqrt(2 layers); biases 0.
+
+    Embeddings are normal with deviation 1 (divided by sqrt(width) where they are the readout too), norms 1, ALiBi
+    slopes 2^-1, 2^-2, ... one a head.
+    """
+    options, layers = model.config.options, len(model.blocks) * model.config.options.repeat
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            leaf = name.rpartition(".")[2]
+            if "norm" in name:
+                parameter.fill_(0.0 if leaf == "bias" else 1.0)
+            elif leaf in ("embedding", "positions"):
+                nn.init.normal_(parameter, std=model.config.width**-0.5 if model.config.tied else 1.0, generator=random)
+            elif leaf.endswith("_bias"):
+                parameter.zero_()
+            else:
+                inputs = parameter.shape[0] * parameter.shape[1] if leaf == "wiring" else parameter.shape[-1]
+                std = inputs**-0.5 / (2 * layers) ** 0.5 if leaf in ("wiring", "down") else inputs**-0.5
+                nn.init.normal_(parameter, std=std, generator=random)
+        for block in model.blocks:
+            attention: Any = block.attention
+            if attention is not None and options.positions == "alibi":
+                heads = len(attention.slopes)
+                attention.slopes.copy_(2.0 ** -torch.arange(1, heads + 1))
+            if attention is not None and not options.projected:
+                columns = torch.arange(attention.wiring[..., 0].numel()) % model.config.width
+                attention.wiring.copy_(nn.functional.one_hot(columns, model.config.width).view_as(attention.wiring))
+
+
+def parameters_of(model: nn.Module) -> int:
+    """Entries of all parameters, a shared one once: the rung `stored`."""
+    return sum(parameter.numel() for parameter in model.parameters())

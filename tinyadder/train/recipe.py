@@ -1,0 +1,263 @@
+"""A recipe: everything a training run needs, read from TOML and checked key by key.
+
+[task]  name and options of a file in tinyadder/tasks
+[model] sizes and options of the transformer
+[data]  how problems are drawn and held out
+[train] optimizer, schedule, length
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from tinyadder.errors import TinyadderError, did_you_mean
+from tinyadder.tasks import task_from_json, task_names
+from tinyadder.tasks.base import Task
+
+SIZES: dict[str, dict[str, int]] = {
+    "xsmall": {"width": 16, "layers": 2, "heads": 2, "head_rows": 8, "hidden": 32},
+    "small": {"width": 64, "layers": 2, "heads": 4, "head_rows": 16, "hidden": 128},
+    "medium": {"width": 128, "layers": 4, "heads": 4, "head_rows": 32, "hidden": 512},
+    "large": {"width": 256, "layers": 6, "heads": 8, "head_rows": 32, "hidden": 1024},
+    "derivax": {"width": 512, "layers": 3, "heads": 8, "head_rows": 64, "hidden": 1024},
+}
+"""Named sizes; keys given beside `size` win over it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelRecipe:
+    """Sizes of the transformer; the rest are the fields of `tinyadder.layers.Options`."""
+
+    kind: Literal["decoder", "encoder-decoder"] = "decoder"
+    size: Literal["", "xsmall", "small", "medium", "large", "derivax"] = ""
+    width: int = 16
+    layers: int = 2
+    heads: int = 2
+    head_rows: int = 8
+    """Rows of query and key of one head; of the value too, unless `value_rows` says otherwise."""
+    value_rows: int = 0
+    hidden: int = 32
+    outputs: str = ""
+    """The tokens that may be emitted; empty for all."""
+    tied: bool = False
+    """The unembedding is the embedding."""
+    softmax: Literal["softmax1", "softmax"] = "softmax"
+    positions: Literal["alibi", "none", "sinusoidal", "learned", "rotary"] = "rotary"
+    context: int = 0
+    rotary_base: float = 10000.0
+    scaled: bool = True
+    projected: bool = True
+    biases: bool = False
+    norm: Literal["none", "layer", "rms"] = "rms"
+    norm_place: Literal["pre", "post"] = "pre"
+    activation: Literal["relu", "gelu", "silu"] = "silu"
+    gated: bool = True
+    dropout: float = 0.0
+    repeat: int = 1
+    dtype: Literal["float32", "float64", "bfloat16"] = "float32"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataRecipe:
+    """Where problems come from. `held_out` of all are never shown: a quarter for validation, the rest for the test."""
+
+    distribution: Literal["uniform", "balanced", "sample", "mixed"] = "uniform"
+    """A sampler of the task; "mixed" takes uniform, balanced and structured problems in turn."""
+    examples: int = 100_000
+    """Problems of one pool."""
+    fresh: bool = False
+    """Draw a new pool when one is used up, instead of the same again in another order."""
+    held_out: float = 0.2
+    validation: int = 500
+    test: int = 10_000
+    seed: int = 1
+    """Of the held-out problems and what is drawn; the seed of a run adds to it."""
+    curriculum: tuple[tuple[int, int], ...] = ()
+    """Pairs (step, digits): until that step operands have at most so many digits."""
+    workers: int = 0
+    """Processes that draw problems; 0 draws here. The problems are the same."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainRecipe:
+    """AdamW with warm-up, decay and clipping; the loss is the mean cross-entropy of the answer's tokens."""
+
+    steps: int = 10_000
+    batch: int = 128
+    rate: float = 3e-3
+    warmup: int = 200
+    schedule: Literal["cosine", "inverse-sqrt", "constant"] = "cosine"
+    final_rate: float = 0.01
+    """The cosine ends at this part of `rate`."""
+    weight_decay: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.98)
+    clip: float = 1.0
+    accumulate: int = 1
+    """Batches are split into so many parts, whose gradients are added up."""
+    precision: Literal["full", "bf16"] = "full"
+    """bf16: matrix products in bfloat16 (autocast), numbers and optimizer in full precision."""
+    slow_gradient: float = 0.0
+    """Add this multiple of the gradient's moving average to it (Lee et al. 2024, Grokfast)."""
+    slow_memory: float = 0.98
+    self_fed: float = 0.0
+    """Part of the steps trained on the model's own soft answers (Gumbel-softmax) instead of the right prefix."""
+    temperature: float = 1.0
+    """Of the Gumbel-softmax."""
+    seeds: tuple[int, ...] = (1,)
+    stop_at: float = 1.0
+    """Stop when this exact-match accuracy is reached on the validation problems ..."""
+    patience: int = 3
+    """... in so many checks in a row; 0 never stops early."""
+    log_every: int = 100
+    check_every: int = 500
+    checkpoint_every: int = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Name, summary and the four sections of a recipe file."""
+
+    name: str
+    summary: str
+    task: Task
+    model: ModelRecipe
+    data: DataRecipe
+    train: TrainRecipe
+
+    def to_json(self) -> dict[str, Any]:
+        sections = {name: asdict(getattr(self, name)) for name in ("model", "data", "train")}
+        return {"name": self.name, "summary": self.summary, "task": self.task.to_json(), **sections}
+
+
+def recipe_names() -> list[str]:
+    """The recipes that come with the package."""
+    folder = files("tinyadder") / "recipes"
+    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+def read_recipe(name: str) -> Recipe:
+    """The recipe of that name, or in that TOML file. Raises `TinyadderError` for whatever does not fit."""
+    if name.endswith(".toml"):
+        path, where = Path(name), name
+        if not path.is_file():
+            raise TinyadderError(f"there is no file {name}; give the path of a recipe, or one of {_known()}")
+        content = path.read_bytes()
+    elif name in recipe_names():
+        where = f"{name}.toml"
+        content = (files("tinyadder") / "recipes" / where).read_bytes()
+    else:
+        raise TinyadderError(f"unknown recipe '{name}'{did_you_mean(name, recipe_names())} (recipes: {_known()})")
+    try:
+        data = tomllib.loads(content.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise TinyadderError(f"{where} is not TOML: {error}") from error
+    return recipe_from(data, name=Path(where).stem, where=where)
+
+
+def _known() -> str:
+    return ", ".join(recipe_names())
+
+
+def recipe_from(data: Mapping[str, Any], *, name: str, where: str) -> Recipe:
+    """The recipe with these sections; `where` begins the texts of errors."""
+    sections = {"summary", "task", "model", "data", "train"}
+    for key in data:
+        if key not in sections:
+            raise TinyadderError(f"{where}: unknown section '{key}'{did_you_mean(key, sections)}")
+    task = data.get("task")
+    if not isinstance(task, Mapping) or not isinstance(task.get("name"), str):
+        raise TinyadderError(f"{where}: [task] needs name = one of {', '.join(task_names())}")
+    options = {key: value for key, value in task.items() if key != "name"}
+    model = _section(data.get("model", {}), ModelRecipe, f"{where}: [model]")
+    if model.size:
+        given = data["model"]
+        model = _section({**SIZES[model.size], **given}, ModelRecipe, f"{where}: [model]")
+    recipe = Recipe(
+        name=name,
+        summary=str(data.get("summary", "")),
+        task=task_from_json({"name": task["name"], "options": options}),
+        model=model,
+        data=_section(data.get("data", {}), DataRecipe, f"{where}: [data]"),
+        train=_section(data.get("train", {}), TrainRecipe, f"{where}: [train]"),
+    )
+    _check(recipe, where)
+    return recipe
+
+
+def _section(data: Any, kind: type, where: str) -> Any:
+    if not isinstance(data, Mapping):
+        raise TinyadderError(f"{where} is {data!r}; expected a table of keys")
+    hints = get_type_hints(kind)
+    known = [field.name for field in fields(kind)]
+    found = {}
+    for key, value in data.items():
+        if key not in known:
+            raise TinyadderError(f"{where} has no key '{key}'{did_you_mean(key, known)} (keys: {', '.join(known)})")
+        found[key] = _typed(value, hints[key], f"{where} {key} = {value!r}")
+    return kind(**found)
+
+
+def _typed(value: Any, hint: Any, where: str) -> Any:
+    """`value` as the annotation wants it: TOML's lists become tuples, whole numbers may stand for floats."""
+    if get_origin(hint) is Literal:
+        if value not in get_args(hint):
+            shown = ", ".join(repr(choice) for choice in get_args(hint))
+            raise TinyadderError(
+                f"{where}; expected one of {shown}{did_you_mean(str(value), map(str, get_args(hint)))}"
+            )
+        return value
+    if get_origin(hint) is tuple:
+        parts = get_args(hint)
+        if not isinstance(value, list | tuple) or (parts[-1] is not ... and len(value) != len(parts)):
+            raise TinyadderError(f"{where}; expected a list")
+        kinds = [parts[0]] * len(value) if parts[-1] is ... else parts
+        return tuple(_typed(item, kind, where) for item, kind in zip(value, kinds, strict=True))
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
+        raise TinyadderError(f"{where} is {_article(type(value))}; expected {_article(hint)}")
+    return value
+
+
+def _article(kind: type) -> str:
+    names = {int: "a whole number", float: "a number", str: "a text in quotes", bool: "true or false"}
+    return names.get(kind, kind.__name__)
+
+
+def _check(recipe: Recipe, where: str) -> None:
+    """Values that have the right type and still make no sense."""
+    m, d, t = recipe.model, recipe.data, recipe.train
+    known = recipe.task.vocabulary
+    checks: list[tuple[str, bool, object, str]] = [
+        ("[model] width", m.width >= 1, m.width, "at least 1"),
+        ("[model] layers", m.layers >= 1, m.layers, "at least 1"),
+        ("[model] heads", m.heads >= 1, m.heads, "at least 1"),
+        ("[model] head_rows", m.head_rows >= 1, m.head_rows, "at least 1"),
+        ("[model] hidden", m.hidden >= 0, m.hidden, "at least 0"),
+        ("[model] repeat", m.repeat >= 1, m.repeat, "at least 1"),
+        ("[model] dropout", 0 <= m.dropout < 1, m.dropout, "in 0 .. 1, 1 excluded"),
+        ("[model] context", m.context >= 1 or m.positions != "learned", m.context, "the longest text"),
+        ("[model] outputs", set(m.outputs) <= set(known), m.outputs, f"tokens of the task: {' '.join(known)}"),
+        ("[data] examples", d.examples >= 1, d.examples, "at least 1; an empty data set teaches nothing"),
+        ("[data] held_out", 0 < d.held_out < 1, d.held_out, "between 0 and 1"),
+        ("[data] validation", d.validation >= 1, d.validation, "at least 1"),
+        ("[data] test", d.test >= 1, d.test, "at least 1"),
+        ("[train] steps", t.steps >= 1, t.steps, "at least 1"),
+        ("[train] batch", t.batch >= 1, t.batch, "at least 1"),
+        ("[train] accumulate", t.accumulate >= 1 and t.batch % t.accumulate == 0, t.accumulate, "a divisor of batch"),
+        ("[train] rate", t.rate > 0, t.rate, "above 0"),
+        ("[train] temperature", t.temperature > 0, t.temperature, "above 0"),
+        ("[train] self_fed", 0 <= t.self_fed <= 1, t.self_fed, "in 0 .. 1"),
+        ("[train] seeds", len(t.seeds) > 0, t.seeds, "at least one seed"),
+        ("[train] log_every", t.log_every >= 1, t.log_every, "at least 1"),
+        ("[train] check_every", t.check_every >= 1, t.check_every, "at least 1"),
+        ("[train] checkpoint_every", t.checkpoint_every >= 1, t.checkpoint_every, "at least 1"),
+    ]  # fmt: skip
+    for key, fits, given, expected in checks:
+        if not fits:
+            raise TinyadderError(f"{where}: {key} = {given!r}; expected {expected}")
