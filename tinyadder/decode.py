@@ -6,14 +6,16 @@ forward pass with a key-value cache; both keep the keys and values of the text s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from tinyadder.errors import TinyadderError
-from tinyadder.inference import Inference, chunks, prepare
+from tinyadder.inference import Inference, prepare
 from tinyadder.transformer import Transformer
 
 
@@ -50,6 +52,35 @@ class _Feed:
         return self.model(text[:, -new:] if self.cache else text, past=self.past)[:, -1]
 
 
+Work = Callable[[Inference | None, Int[Tensor, "b t"]], Tensor]
+
+
+def _in_chunks(
+    inference: Inference | None, texts: Int[Tensor, "b t"], total: int, work: Work, *, threads: int
+) -> list[Tensor]:
+    """`work` on `texts`, in chunks that fit the processor's cache and on `threads` threads where prepared for it."""
+    if inference is None:
+        return [work(None, texts)]
+    parts = texts.split(inference.chunk(total)) if len(texts) else [texts]
+    spare: SimpleQueue[Inference] = SimpleQueue()
+    threads = min(threads, len(parts)) if texts.device.type == "cpu" else 1
+    for prepared in (inference, *(Inference(inference.model) for _ in range(threads - 1))):
+        spare.put(prepared)
+
+    @torch.inference_mode()
+    def one(part: Tensor) -> Tensor:
+        prepared = spare.get()
+        try:
+            return work(prepared, part)
+        finally:
+            spare.put(prepared)
+
+    if threads == 1:
+        return [one(part) for part in parts]
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(one, parts))
+
+
 @torch.inference_mode()
 def generate(
     model: Transformer,
@@ -67,36 +98,40 @@ def generate(
     Rows that emitted `end` are filled with it, and decoding stops once all have. `cache=False` runs the whole text
     again for every token through `Transformer.forward`. Greedy unless `temperature` is positive (`random` seeds it).
     """
-    inference = prepare(model) if cache else None
-    total, found = prompts.shape[1] + steps, []
-    for part in chunks(inference, prompts, total):
-        feed = _Feed(model, inference, total, len(part), cache)
-        text, new, done = part, part.shape[1], torch.zeros(len(part), dtype=torch.bool, device=part.device)
+    length = prompts.shape[1]
+
+    def decode(inference: Inference | None, part: Tensor) -> Tensor:
+        feed = _Feed(model, inference, length + steps, len(part), cache)
+        text, new, done = part, length, torch.zeros(len(part), dtype=torch.bool, device=part.device)
         for _ in range(steps):
-            logits = feed(text, new)
-            token = model.outputs[choose(logits, temperature=temperature, top_k=top_k, random=random)]
+            chosen = choose(feed(text, new), temperature=temperature, top_k=top_k, random=random)
+            token = model.outputs[chosen]
             if end is not None:
                 token = torch.where(done, end, token)
                 done |= token == end
             text, new = torch.cat([text, token[:, None]], 1), 1
             if end is not None and bool(done.all()):
                 break
-        found.append(text[:, prompts.shape[1] :])
-    longest = max((part.shape[1] for part in found), default=0)
+        return text[:, length:]
+
+    threads = 1 if temperature else torch.get_num_threads()  # samples come in the order of the rows
+    found = _in_chunks(prepare(model) if cache else None, prompts, length + steps, decode, threads=threads)
+    longest = max(part.shape[1] for part in found)
     fill = 0 if end is None else end
     return torch.cat([torch.nn.functional.pad(part, (0, longest - part.shape[1]), value=fill) for part in found])
 
 
 @torch.inference_mode()
-def forced_logits(model: Transformer, texts: Int[Tensor, "b t"], start: int) -> Iterator[Float[Tensor, "b n o"]]:
-    """Teacher-forced logits for the tokens at positions start..t-1, each given the text before it; chunk by chunk."""
-    inference = prepare(model)
-    for part in chunks(inference, texts, texts.shape[1]):
-        if inference:
-            inference.restart(texts.shape[1], len(part))
-            yield inference.extend(part[:, :-1].T.contiguous(), texts.shape[1] - start).permute(2, 1, 0)
-        else:
-            yield model(part[:, :-1])[:, start - 1 :]
+def forced_logits(model: Transformer, texts: Int[Tensor, "b t"], start: int) -> Float[Tensor, "b n o"]:
+    """Teacher-forced logits for the tokens at positions start .. t-1, each given the text before it, in one pass."""
+
+    def run(inference: Inference | None, part: Tensor) -> Tensor:
+        if inference is None:
+            return model(part[:, :-1])[:, start - 1 :]
+        inference.restart(part.shape[1], len(part))
+        return inference.extend(part[:, :-1].T.contiguous(), part.shape[1] - start).permute(2, 1, 0)
+
+    return torch.cat(_in_chunks(prepare(model), texts, texts.shape[1], run, threads=torch.get_num_threads()))
 
 
 @torch.inference_mode()
@@ -105,4 +140,12 @@ def score(model: Transformer, texts: Int[Tensor, "b t"], start: int) -> Int[Tens
 
     Equal to `texts[:, start:]` exactly when greedy decoding of `texts[:, :start]` gives the rest (by induction).
     """
-    return torch.cat([model.outputs[choose(logits)] for logits in forced_logits(model, texts, start)])
+
+    def run(inference: Inference | None, part: Tensor) -> Tensor:
+        if inference is None:
+            return model.outputs[choose(model(part[:, :-1])[:, start - 1 :])]
+        inference.restart(part.shape[1], len(part))
+        logits = inference.extend(part[:, :-1].T.contiguous(), part.shape[1] - start)
+        return model.outputs[choose(logits.permute(2, 1, 0))]
+
+    return torch.cat(_in_chunks(prepare(model), texts, texts.shape[1], run, threads=torch.get_num_threads()))

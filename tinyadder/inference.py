@@ -14,7 +14,6 @@ s positions seen so far, b batch, r rows, o output tokens; a plane is one column
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -199,7 +198,7 @@ class Inference:
     """
 
     def __init__(self, model: Transformer) -> None:
-        self.seen, self.width = 0, model.config.width
+        self.model, self.seen, self.width = model, 0, model.config.width
         embedding = model.embedding
         written = (embedding != 0).any(0).tolist()
         known = {column for column, nonzero in enumerate(written) if nonzero} or {0}
@@ -229,21 +228,11 @@ class Inference:
         self.seen += steps
         return self.readout(x[:, -wanted:]).expand(-1, wanted, batch)
 
-    @property
-    def chunk(self) -> int:
-        """Texts to run at once: few enough that the largest arrays stay in the cache of a processor."""
-        uniform = all(len(layer.heads.patterns) == len(layer.heads.heads) for layer in self.layers if layer.heads)
-        return 4096 if uniform else 2048
+    def chunk(self, total: int) -> int:
+        """Texts of `total` tokens to run at once: few enough that the arrays stay in the cache of a processor."""
+        return max(1, 2**18 // total) if self.model.embedding.device.type == "cpu" else 65536
 
 
 def prepare(model: Transformer) -> Inference | None:
     """An `Inference` for a model of the plain family, None for one with options that only its own forward knows."""
     return Inference(model) if model.config.options == Options() else None
-
-
-def chunks(inference: Inference | None, texts: Int[Tensor, "b t"], total: int) -> Sequence[Int[Tensor, "_ t"]]:
-    """`texts` in parts that `inference` runs at once; all together where there is none."""
-    if inference is None or not len(texts):
-        return [texts]
-    inference.restart(total, 1)
-    return texts.split(inference.chunk)
