@@ -125,7 +125,7 @@ def _dot(left: Sequence[Ball], right: Sequence[Ball]) -> Ball:
 
 class _Units:
     def __init__(self, mlp: MLP) -> None:
-        self.gate, self.up = Rows(mlp.gate, mlp.gate_bias), Rows(mlp.up, mlp.up_bias)
+        self.gate, self.up = (Rows(getattr(mlp, rows), getattr(mlp, f"{rows}_bias")) for rows in ("gate", "up"))
         self.down = Rows(mlp.down, None)
 
     def __call__(self, x: Column) -> Column:
