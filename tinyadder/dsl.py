@@ -125,31 +125,27 @@ class Units(Added):
 
 
 class Relu(Units):
-    """`relu(gate)`, waiting for an up projection on its right; alone its up projection is the bias 1."""
+    """`relu(gate)` or `c * relu(gate)`, waiting for an up projection on its right; alone that is the bias 1."""
 
-    def __init__(self, gate: Form) -> None:
+    def __init__(self, gate: Form, alone: Units | None = None) -> None:
         self.gate = gate
-        super().__init__(gate.stream, [[(Hidden(row, Row((), 1.0)), 1.0)] for row in gate.rows])
+        units = [[(Hidden(row, Row((), 1.0)), 1.0)] for row in gate.rows] if alone is None else alone.parts
+        super().__init__(gate.stream, units)
 
     def __mul__(self, up: Any) -> Units:
         up = as_form(up)
         width = fit_widths(self.gate.width, up.width, f"relu({self.gate}) * ({up})")
-        pairs = zip(spread(self.gate.rows, width), spread(up.rows, width), strict=True)
-        return Units(common_stream(self.gate, up), [[(Hidden(g, u), 1.0)] for g, u in pairs])
+        rows = zip(spread(self.gate.rows, width), spread(up.rows, width), strict=True)
+        units = [Hidden(gate, row) for gate, row in rows]
+        width = fit_widths(self.width, width, f"{self} * ({up})")
+        pairs = zip(spread(units, width), spread(self.parts, width), strict=True)
+        return Units(common_stream(self.gate, up), [[(unit, part[0][1])] for unit, part in pairs])
 
-    def __neg__(self) -> Units:
-        return _Negated(self)
+    def __rmul__(self, factor: Any) -> Relu:
+        return Relu(self.gate, super().__rmul__(factor))
 
-
-class _Negated(Units):
-    """`-relu(gate)`: still waits for an up projection, so that `-relu(a) * b` reads as it is written."""
-
-    def __init__(self, relu: Relu) -> None:
-        self.relu = relu
-        super().__init__(relu.stream, Units.__neg__(relu).parts)
-
-    def __mul__(self, up: Any) -> Units:
-        return -(self.relu * up)
+    def __neg__(self) -> Relu:
+        return self.__rmul__(-1.0)
 
 
 def relu(gate: Any) -> Relu:
@@ -371,9 +367,9 @@ class Program:
             raise TinyadderError(
                 f"the readout has {self.unembed.form.width} rows for a vocabulary of {len(self.vocabulary)} tokens"
             )
-        if self.unembed.tied and self.unembed.form.width and self.output_tokens != self.unembed.tied:
-            if self.unembed.tokens is not None or self.unembed.form.width not in (1, len(self.unembed.tied)):
-                raise TinyadderError("a form beside tied= must have one row for each tied token, in the same order")
+        tied, rows = self.unembed.tied, self.unembed.form.width
+        if tied and rows and (self.output_tokens != tied or rows not in (1, len(tied))):
+            raise TinyadderError("a form beside tied= must have one row for each tied token, in the same order")
 
     def _lane(self, lane: str, where: str) -> int:
         if lane not in self.stream.lanes:
