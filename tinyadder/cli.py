@@ -47,16 +47,16 @@ def _summary(path: Path) -> str:
     return (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n")[0]
 
 
-@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Verbs)
 @click.version_option(package_name="tinyadder")
 def cli() -> None:
     """Write exact algorithms as the weights of small transformers; build, look inside, count, verify."""
 
 
-def main(arguments: list[str] | None = None, command: click.Command = cli) -> None:
+def main(arguments: list[str] | None = None, command: click.Command = cli, name: str = "tinyadder") -> None:
     """Run a command; a user's mistake is one line on stderr and exit code 2, never a traceback."""
     try:
-        code = command.main(arguments, standalone_mode=False)
+        code = command.main(arguments, name, standalone_mode=False, help_option_names=["-h", "--help"])
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         sys.exit(2)

@@ -109,10 +109,14 @@ def to_text(data: Any) -> str:
 def check_writable(folder: str | Path, *, force: bool = False) -> None:
     """Raise `TinyadderError` if `save` would refuse `folder` for what is there now."""
     path = Path(folder)
-    if path.exists() and not path.is_dir():
-        raise TinyadderError(f"{path} is a file, not a folder; choose another --out")
-    if path.is_dir() and any(path.iterdir()):
-        if not (path / DESCRIPTION).exists():
+    try:
+        present = {item.name for item in path.iterdir()} if path.exists() else set()
+    except NotADirectoryError:
+        raise TinyadderError(f"{path} is a file, not a folder; choose another --out") from None
+    except OSError as error:
+        raise TinyadderError(f"cannot write {path}: {error.strerror}; choose another --out") from error
+    if present:
+        if DESCRIPTION not in present:
             raise TinyadderError(f"{path} holds something else than a model and is left as it is; choose another --out")
         if not force:
             raise TinyadderError(f"{path} already holds a model; give --force to replace it, or another --out")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -48,7 +50,7 @@ class Loaded(NamedTuple):
 
 def is_folder_name(name: str) -> bool:
     """Whether NAME means a folder: it has a separator, or no construction has this name and a folder has."""
-    return "/" in name or "\\" in name or (name not in construction_names() and Path(name).is_dir())
+    return "/" in name or "\\" in name or (name not in construction_names() and os.path.isdir(name))
 
 
 def find(name: str, options: dict[str, Any] | None = None) -> Named:
@@ -139,8 +141,16 @@ def _key_value(text: str) -> tuple[str, Any]:
 
 
 def echo_json(data: Any) -> None:
-    """Print `data` as JSON on standard output."""
-    click.echo(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False))
+    """Print `data` as JSON on standard output; JSON has no infinity and no NaN, so they come as strings."""
+    click.echo(json.dumps(_finite(data), indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def _finite(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {key: _finite(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_finite(value) for value in data]
+    return str(data) if isinstance(data, float) and not math.isfinite(data) else data
 
 
 def console(*, stderr: bool = False) -> Console:

@@ -1,0 +1,105 @@
+"""Build a construction: compile, count, verify, and write a model folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tinyadder.commands._common import (
+    Loaded,
+    console,
+    construction_options,
+    device_option,
+    echo_json,
+    json_option,
+    load_model,
+    name_argument,
+    shown_model,
+)
+from tinyadder.construction import construct
+from tinyadder.folder import check_writable, save
+
+if TYPE_CHECKING:
+    from verify.properties import Verification
+
+QUICK_SAMPLES, QUICK_EXAMPLES = 20_000, 100
+"""How much the quick verification after a build asks beyond the public suite and the hard list."""
+
+
+@click.command("build", short_help=__doc__)
+@name_argument
+@construction_options
+@click.option("--out", type=click.Path(path_type=Path), help="The folder to write; out/NAME unless given.")
+@click.option("--force", is_flag=True, help="Replace a model that is already there.")
+@device_option
+@json_option
+def command(name: str, options: dict[str, Any], out: Path | None, force: bool, device: str, as_json: bool) -> int:
+    """Build the construction NAME: compile it, count its parameters, verify it quickly, write a model folder.
+
+    A wrong model is written too, with its counterexample on show and exit code 1.
+    """
+    folder = out or Path("out") / name
+    construct(name, **options)  # a wrong NAME or option is said before the folder is looked at
+    check_writable(folder, force=force)
+    loaded = load_model(name, options, device)
+    assert loaded.program is not None, "a construction has a program"
+    save(loaded.model, loaded.task, folder, name=name, options=options, program=loaded.program, force=force)
+
+    from verify.count import ladder
+    from verify.properties import verify
+
+    counts = ladder(loaded.model)
+    say = (lambda label, text: None) if as_json else _say
+    say("built", _built(loaded))
+    say("counted", " · ".join(f"{rung} {count:,}" for rung, count in counts.items()))
+    with console(stderr=True).status("verifying") as status:
+        verification = verify(
+            loaded.model,
+            loaded.task,
+            count=QUICK_SAMPLES,
+            examples=QUICK_EXAMPLES,
+            progress=lambda part, done, total: status.update(f"verifying: {part} {done:,} of {total:,}"),
+        )
+    wrong = verification.report is not None
+    say("refuted" if wrong else "verified", _verified(verification))
+    say("wrote", f"{folder}/   {'  '.join(sorted(path.name for path in folder.iterdir()))}")
+    say("next", f"tinyadder verify {folder}" if wrong else f"tinyadder show {name}   ·   tinyadder count {name} --why")
+    if as_json:
+        echo_json(_json(loaded, folder, counts, verification))
+    return int(wrong)
+
+
+def _say(label: str, text: str) -> None:
+    click.echo(f"{label:9} {text}")
+
+
+def _built(loaded: Loaded) -> str:
+    program = loaded.program
+    assert program is not None
+    heads = sum(len(attention.heads) for attention, _ in program.blocks if attention)
+    units = sum(len(mlp.units) for _, mlp in program.blocks if mlp)
+    sizes = ((len(program.blocks), "layer"), (heads, "head"), (units, "hidden unit"))
+    said = [f"{count} {word}{'s' * (count != 1)}" for count, word in sizes]
+    return " · ".join([shown_model(loaded), *said, "lanes " + " ".join(program.stream.lanes)])
+
+
+def _verified(verification: Verification) -> str:
+    if verification.report is not None:
+        return str(verification.report.counterexample)
+    parts = " · ".join(f"{part.name} {part.asked:,}" for part in verification.parts)
+    return f"{parts}: 0 wrong   ({type(verification.verdict).__name__.lower()})"
+
+
+def _json(loaded: Loaded, folder: Path, counts: dict[str, int], verification: Verification) -> dict[str, Any]:
+    from verify.verdict import verdict_to_json
+
+    return {
+        "model": loaded.name,
+        "options": loaded.options,
+        "folder": str(folder),
+        "counts": counts,
+        "parts": [vars(part) for part in verification.parts],
+        "verdict": verdict_to_json(verification.verdict),
+    }
