@@ -34,7 +34,7 @@ def test_the_arrays_are_the_texts_of_the_problems(task):
 
 def test_fewer_digits_keep_the_format_of_the_task():
     domain = Addition(digits=10).domain(digits=1)
-    assert (domain.size, domain.name) == (100, "pairs of 1-digit numbers")
+    assert (domain.size, domain.name) == (100, "the pairs of numbers of at most 1 digit")
     assert "".join(Addition().vocabulary[i] for i in domain.texts(99, 100)[0]) == "^0000000009+0000000009=00000000018"
 
 

@@ -45,7 +45,7 @@ def told(result):
 
 def test_a_right_model_is_right_on_every_pair(good, tmp_path):
     result = sweep(pack(*good, {}), folder=tmp_path)
-    assert result.verdict == Exhaustive("pairs of 2-digit numbers", 10_000)
+    assert result.verdict == Exhaustive("the pairs of numbers of at most 2 digits", 10_000)
     assert (result.count, result.wrong, result.decoded) == (10_000, 0, 100)
 
 
@@ -70,7 +70,7 @@ def test_shared_prefixes_choose_the_same_tokens_as_whole_texts(faulty):
 def test_other_numbers_of_operands_are_swept_as_well(good, faulty, tmp_path):
     task = Addition(digits=1, operands=3)
     result = sweep(pack(good[0], task, {}), folder=tmp_path)
-    assert result.verdict == Exhaustive("triples of 1-digit numbers", 1000)
+    assert result.verdict == Exhaustive("the triples of numbers of at most 1 digit", 1000)
     assert sweep(pack(faulty[0], replace(task, operands=2, digits=2), {}), folder=tmp_path).wrong > 0
 
 
@@ -124,7 +124,7 @@ def test_a_killed_sweep_goes_on_where_it_was(tmp_path):
     assert 3 <= len(before) < 10
     stamps = {path: path.stat().st_mtime_ns for path in (tmp_path / job.key).glob("shard-*.json")}
     time.sleep(0.01)
-    assert sweep(job, folder=tmp_path, shard=1000).verdict == Exhaustive("pairs of 2-digit numbers", 10_000)
+    assert sweep(job, folder=tmp_path, shard=1000).verdict == Exhaustive("the pairs of numbers of at most 2 digits", 10_000)
     assert all(path.stat().st_mtime_ns == stamp for path, stamp in stamps.items())
 
 

@@ -177,8 +177,8 @@ class Addition(Task):
             raise TinyadderError(f"the domain of this task takes digits=1 .. {self.digits}; {given} was given")
         count = self.base**digits
         size = count**self.operands
-        words = {2: "pairs", 3: "triples"}.get(self.operands, f"{self.operands}-tuples")
-        where = f"{digits}-digit numbers" + ("" if self.base == 10 else f" in base {self.base}")
+        words = {2: "the pairs", 3: "the triples"}.get(self.operands, f"the {self.operands}-tuples")
+        where = f"numbers of at most {digits} digit{'s' * (digits > 1)}" + ("" if self.base == 10 else f" in base {self.base}")
         return Domain(
             f"{words} of {where}",
             size,

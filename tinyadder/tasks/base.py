@@ -26,7 +26,7 @@ class Domain:
     """Problems of a task that can be counted off, each once: what an exhaustive check goes through."""
 
     name: str
-    """What is counted, in words: 'pairs of 3-digit numbers'."""
+    """What is counted, in words: 'the pairs of numbers of at most 3 digits'."""
     size: int
     problem: Callable[[int], Problem]
     """The problem with index 0 .. size - 1."""
