@@ -89,10 +89,8 @@ def _train(run: Any) -> Path:
         bar = progress.add_task("", total=run.recipe.train.steps, seed=run.seed, loss="-", exact="-")
 
         def report(line: dict[str, Any]) -> None:
-            fields = {"loss": line.get("loss"), "exact": line.get("validation exact")}
-            progress.update(
-                bar, completed=line["step"], **{k: f"{v:.4f}" for k, v in fields.items() if v is not None}
-            )  # fmt: skip
+            shown: dict[str, Any] = {"loss": line.get("loss"), "exact": line.get("validation exact")}
+            progress.update(bar, completed=line["step"], **{k: v for k, v in shown.items() if v is not None})
 
         return run.train(report)
 

@@ -1,0 +1,110 @@
+"""Addition with the reasoning written out: the columns from the right, each with the carry of the one before.
+
+    ^658+189=  ->  <8+9=17 5+8+1=14 6+1+1=8>847$
+
+Operands have no leading zeros. A column adds the digits that the operands have there, and the carry where there is one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import TYPE_CHECKING
+
+from tinyadder.errors import TinyadderError
+from tinyadder.tasks.addition import Addition
+from tinyadder.tasks.base import Task
+
+if TYPE_CHECKING:
+    from hypothesis.strategies import SearchStrategy
+
+
+@dataclass(frozen=True)
+class AdditionSteps(Task):
+    """Sums of `operands` numbers of up to `digits` digits, with reasoning; a problem is a tuple of integers."""
+
+    digits: int = 3
+    operands: int = 2
+
+    def __post_init__(self) -> None:
+        for name, given, least in (("digits", self.digits, 1), ("operands", self.operands, 2)):
+            if not isinstance(given, int) or isinstance(given, bool) or given < least:
+                raise TinyadderError(f"addition_steps: {name}={given!r}, expected an integer >= {least}")
+
+    @property
+    def _plain(self) -> Addition:
+        return Addition(digits=self.digits, operands=self.operands)
+
+    @property
+    def vocabulary(self) -> tuple[str, ...]:
+        return tuple("0123456789+=^$<> ")
+
+    @property
+    def end(self) -> str:
+        return "$"
+
+    @property
+    def answer_length(self) -> int:
+        return len(self.answer((10**self.digits - 1,) * self.operands))
+
+    def prompt(self, problem: tuple[int, ...]) -> str:
+        return "^" + "+".join(map(str, problem)) + "="
+
+    def answer(self, problem: tuple[int, ...]) -> str:
+        return f"<{reasoning(problem)}>{sum(problem)}{self.end}"
+
+    def parse(self, text: str) -> tuple[int, ...]:
+        return self._plain.parse(text)
+
+    def show(self, problem: tuple[int, ...]) -> str:
+        return self._plain.show(problem)
+
+    def show_answer(self, answer: Sequence[str]) -> str:
+        return "".join(answer).rpartition(">")[2].removesuffix(self.end)
+
+    def show_reasoning(self, answer: Sequence[str]) -> str:
+        """What stands between '<' and '>'; empty for an answer without."""
+        return "".join(answer).partition(">")[0].removeprefix("<") if ">" in answer else ""
+
+    def split_key(self, problem: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(sorted(problem))
+
+    def traits(self, problem: tuple[int, ...]) -> Mapping[str, int]:
+        return self._plain.traits(problem)
+
+    def uniform(self, random: Random, count: int) -> list[tuple[int, ...]]:
+        return self._plain.uniform(random, count)
+
+    def balanced(self, random: Random, count: int) -> list[tuple[int, ...]]:
+        return self._plain.balanced(random, count)
+
+    def sample(self, random: Random, count: int) -> list[tuple[int, ...]]:
+        return self._plain.sample(random, count)
+
+    def hard(self) -> list[tuple[int, ...]]:
+        return self._plain.hard()
+
+    def strategy(self) -> SearchStrategy[tuple[int, ...]]:
+        return self._plain.strategy()
+
+
+def reasoning(problem: Sequence[int]) -> str:
+    """The columns from the right, as sums.
+
+    >>> reasoning((658, 189))
+    '8+9=17 5+8+1=14 6+1+1=8'
+    >>> reasoning((99, 1))
+    '9+1=10 9+1=10'
+    """
+    written = [str(number) for number in problem]
+    steps, carry = list[str](), 0
+    for place in range(max(map(len, written))):
+        terms = [int(digits[-1 - place]) for digits in written if len(digits) > place]
+        terms += [carry] if carry else []
+        steps.append("+".join(map(str, terms)) + f"={sum(terms)}")
+        carry = sum(terms) // 10
+    return " ".join(steps)
+
+
+TASK = AdditionSteps
