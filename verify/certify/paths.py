@@ -1,0 +1,94 @@
+"""Shortest paths over a specification: the exact minimum of a separable function, and potentials that certify it.
+
+Costs are integers (multiples of a power of two), so sums are exact in int64. Potentials: pi(0, first) = 0 and
+pi(t+1, dst) <= pi(t, src) + cost_t(token) for every move that the restriction allows; then the cost of every allowed text
+is at least the smallest pi at the end. Anyone can check that without searching.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from verify.certify.spec import Specification
+
+FAR = 1 << 61
+"""Larger than any cost of a whole text (those stay below 2^59)."""
+
+
+@dataclass(frozen=True)
+class Restriction:
+    """A set of texts: fixed tokens at some positions, fixed states after some stages."""
+
+    tokens: Mapping[int, str] = field(default_factory=dict)
+    states: Mapping[int, int] = field(default_factory=dict)
+
+    def with_token(self, position: int, token: str) -> Restriction:
+        return Restriction({**self.tokens, position: token}, self.states)
+
+    def with_state(self, stage: int, state: int) -> Restriction:
+        return Restriction(self.tokens, {**self.states, stage: state})
+
+
+class Paths:
+    """The automaton as arrays, for many shortest paths."""
+
+    def __init__(self, spec: Specification) -> None:
+        self.spec = spec
+        self.sizes = [1] + [1 + max(dst for _, dst, _ in stage.edges) for stage in spec.stages]
+        self.src = [np.array([e[0] for e in stage.edges]) for stage in spec.stages]
+        self.dst = [np.array([e[1] for e in stage.edges]) for stage in spec.stages]
+        index = [{token: i for i, token in enumerate(row)} for row in spec.tokens]
+        self.tok = [np.array([index[s.position][e[2]] for e in s.edges]) for s in spec.stages]
+
+    def _allowed(self, t: int, restriction: Restriction) -> np.ndarray | None:
+        """Which moves of stage t the restriction allows; None for all."""
+        position, keep = self.spec.stages[t].position, None
+        if position in restriction.tokens:
+            keep = self.tok[t] == self.spec.tokens[position].index(restriction.tokens[position])
+        if t in restriction.states:
+            there = self.dst[t] == restriction.states[t]
+            keep = there if keep is None else keep & there
+        return keep
+
+    def forward(self, costs: list[np.ndarray], restriction: Restriction) -> list[np.ndarray]:
+        """The smallest cost of reaching every state; FAR or more where it cannot be reached."""
+        found = [np.zeros(1, dtype=np.int64)]
+        for t, cost in enumerate(costs):
+            reach = found[-1][self.src[t]] + cost[self.tok[t]]
+            keep = self._allowed(t, restriction)
+            if keep is not None:
+                reach = np.where(keep, reach, FAR)
+            nxt = np.full(self.sizes[t + 1], FAR, dtype=np.int64)
+            np.minimum.at(nxt, self.dst[t], np.minimum(reach, FAR))
+            nxt[nxt > FAR // 2] = FAR
+            found.append(nxt)
+        return found
+
+    def backward(self, costs: list[np.ndarray], restriction: Restriction) -> list[np.ndarray]:
+        """The smallest cost from every state to the end."""
+        found = [np.zeros(self.sizes[-1], dtype=np.int64)]
+        for t in reversed(range(len(costs))):
+            reach = found[0][self.dst[t]] + costs[t][self.tok[t]]
+            keep = self._allowed(t, restriction)
+            if keep is not None:
+                reach = np.where(keep, reach, FAR)
+            nxt = np.full(self.sizes[t], FAR, dtype=np.int64)
+            np.minimum.at(nxt, self.src[t], np.minimum(reach, FAR))
+            nxt[nxt > FAR // 2] = FAR
+            found.insert(0, nxt)
+        return found
+
+    def best(self, costs: list[np.ndarray], restriction: Restriction, forward: list[np.ndarray]) -> tuple[str, ...]:
+        """A text of smallest cost; `forward` is what the method of that name returned and must reach the end."""
+        state, text = int(forward[-1].argmin()), [""] * self.spec.length
+        for t in reversed(range(len(costs))):
+            reach = forward[t][self.src[t]] + costs[t][self.tok[t]]
+            keep = self._allowed(t, restriction)
+            possible = (self.dst[t] == state) if keep is None else (self.dst[t] == state) & keep
+            edge = int(np.where(possible, reach, 2 * FAR).argmin())
+            stage = self.spec.stages[t]
+            state, text[stage.position] = int(self.src[t][edge]), stage.edges[edge][2]
+        return tuple(text)

@@ -1,0 +1,370 @@
+"""The prover: searches for a proof that a model answers every problem of its task rightly, and writes it down.
+
+For every answer position i: given the right answer so far (induction), the next token has the largest logit, strictly, for
+every text of the specification. The texts are split by the next token, and further only where a margin or the sign of a
+gate is not decided: by states of the automaton, phases of a gate, the token at the query. What a leaf needs is a list of
+claims, each a lower bound of a separable form with potentials. The checker (`check.py`) decides; the prover may be wrong.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import flint
+import numpy as np
+import torch
+
+from tinyadder.answers import answers
+from tinyadder.tasks.base import Problem, Task
+from tinyadder.transformer import Transformer
+from verify.certify.forms import Ball, Form
+from verify.certify.machine import RULES, NeedPhase, View
+from verify.certify.network import Network, Unsupported, overflow, read_network
+from verify.certify.paths import FAR, Paths, Restriction
+from verify.certify.spec import NoSpecification, Specification, specification
+from verify.verdict import Counterexample, Refuted, Unknown
+
+VERSION = 1
+NUMERICS = {
+    "arithmetic": "IEEE binary64, round to nearest; products, sums, quotients correctly rounded",
+    "sums": "inner products and sums in any order and tree, with or without fused multiply-add",
+    "exp": "|fl(exp x) - exp x| <= 2^-51 exp x; exp(-inf) = 0",
+    "underflow": "gradual or flushed to zero",
+    "overflow": "none, checked by magnitudes",
+}
+"""The floating-point behaviour the proof assumes; printed with every verdict."""
+BITS = 56
+"""Claims are in integers of 2^-BITS of the largest value of their form: about 2^-24 of a margin at 10 digits."""
+DEPTH = 8
+"""The most splits one below the other (after the next token)."""
+
+
+class Failed(Exception):
+    """A margin that could not be made positive; `texts` are the texts on which it is smallest."""
+
+    def __init__(self, reason: str, texts: Sequence[tuple[str, ...]]) -> None:
+        super().__init__(reason)
+        self.reason, self.texts = reason, texts
+
+
+@dataclass
+class Branch:
+    """A set of texts and what was claimed of them."""
+
+    view: View
+    restriction: Restriction
+    claims: list[dict[str, Any]] = field(default_factory=list)
+    made: frozenset[tuple] = frozenset()
+
+    def child(self, restriction: Restriction | None = None) -> Branch:
+        return Branch(self.view.branch(), restriction or self.restriction, [], self.made)
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A lower bound of a form over the texts of a restriction, and a text that attains it."""
+
+    low: Ball
+    text: tuple[str, ...] | None
+    """None where no text meets the restriction."""
+    claim: dict[str, Any]
+
+
+class Prover:
+    """The search for one model and one specification."""
+
+    def __init__(self, network: Network, spec: Specification) -> None:
+        self.network, self.spec = network, spec
+        self.paths = Paths(spec)
+        self.base = View(network, spec)
+        self.costs: dict[tuple, tuple[list[np.ndarray], int, int]] = {}
+        self.margin = Ball("inf")
+
+    # ---- bounds -----------------------------------------------------------------------------------
+
+    def integers(self, form: Form) -> tuple[list[np.ndarray], int, int]:
+        """(costs per stage, start, exponent): the expanded form is at least (start + sum of costs) * 2^exponent.
+
+        Every entry is one unit below what it could be, so that slightly wider enclosures still satisfy the claim.
+        """
+        size = float(sum((max(abs(b).upper() for b in t.values()) for t in form.tables.values()), abs(form.c).upper()))
+        exponent = int(np.frexp(size)[1]) - BITS if size else 0
+        scale = Ball(2) ** -exponent
+
+        def floor(ball: Ball) -> int:
+            return int((ball.lower() * scale).floor().unique_fmpz()) - 1
+
+        costs = []
+        for stage in self.spec.stages:
+            tokens, table = self.spec.tokens[stage.position], form.tables.get(stage.position)
+            costs.append(
+                np.zeros(len(tokens), dtype=np.int64) if table is None
+                # a token the branch excludes at the query has no entry
+                else np.array([floor(table[t]) if t in table else 0 for t in tokens], dtype=np.int64)
+            )  # fmt: skip
+        return costs, floor(form.c), exponent
+
+    def bound(self, branch: Branch, key: tuple, form: Form, sign: int) -> Bound:
+        """The least of sign * form over the branch."""
+        expanded = branch.view.expand(form).times(Ball(sign))
+        costs, start, exponent = self.integers(expanded)
+        forward = self.paths.forward(costs, branch.restriction)
+        least = int(forward[-1].min())
+        reached = least < FAR // 2
+        low = (Ball(least + start) * Ball(2) ** exponent).lower() if reached else Ball("inf")
+        potentials = [[None if v >= FAR // 2 else int(v) + start for v in row] for row in forward]
+        claim = {"of": list(key), "sign": sign, "exponent": exponent, "low": least + start if reached else None}
+        text = self.paths.best(costs, branch.restriction, forward) if reached else None
+        return Bound(low, text, {**claim, "potentials": potentials})
+
+    def claim(self, branch: Branch, key: tuple, form: Form, sign: int) -> Bound:
+        """Bound a symbol (`("mixed", ...)`, `("middle", ...)`) or a gate from one side, and remember it."""
+        found = self.bound(branch, key, form, sign)
+        view = branch.view
+        branch.claims.append(found.claim)
+        branch.made |= {(key, sign)}
+        if sign > 0:
+            view.lows[key] = max(view.lows.get(key, found.low), found.low)
+        else:
+            view.highs[key] = min(view.highs.get(key, -found.low), -found.low)
+        return found
+
+    # ---- the tree ---------------------------------------------------------------------------------
+
+    def position(self, i: int) -> dict[str, Any]:
+        """The proof that the token after position i is right. Raises `Failed`."""
+        children = {}
+        for token in self.spec.tokens[i + 1]:
+            if token not in self.network.outputs:
+                raise Failed(
+                    f"the right answer can have '{token}' after position {i}, and the model has no logit for it", []
+                )
+            branch = Branch(View(self.network, self.spec, i, self.base), Restriction({i + 1: token}))
+            children[token] = self.settle(branch, token, DEPTH)
+        return {"position": i, "children": children}
+
+    def settle(self, branch: Branch, right: str, depth: int) -> dict[str, Any]:
+        """A tree for the branch, whose next token is `right`."""
+        while True:
+            try:
+                failed = self.weakest(branch, right)
+            except NeedPhase as need:
+                if self.decide(branch, need):
+                    continue
+                return self.split_gate(branch, right, need, depth)
+            if failed is None:
+                return {"claims": branch.claims}
+            return self.split_own(branch, right, failed, depth)
+
+    def weakest(self, branch: Branch, right: str) -> Failed | None:
+        """Make every margin of the branch positive with claims; what failed otherwise."""
+        view, smallest = branch.view, Ball("inf")
+        for other in self.network.outputs:
+            if other == right:
+                continue
+            form = view.margin(right, other)
+            low = view.low(form)
+            if not low > 0 and len(form.symbols) == 1:
+                ((symbol, alpha),) = form.symbols.items()
+                side = 1 if alpha > 0 else -1
+                if (symbol, side) not in branch.made:
+                    found = self.claim(branch, symbol, view.definitions[symbol], side)
+                    if found.text is None:
+                        return None
+                    form = view.margin(right, other)
+                    low = view.low(form)
+            if not low > 0:
+                found = self.bound(branch, ("margin", right, other), form, 1)
+                if found.text is None:
+                    branch.claims.append(found.claim)
+                    return None
+                if not found.low > 0:
+                    return self._failed(branch, right, other, found)
+                branch.claims.append(found.claim)
+                low = found.low
+            smallest = min(smallest, low)
+        self.margin = min(self.margin, smallest)
+        return None
+
+    def _failed(self, branch: Branch, right: str, other: str, found: Bound) -> Failed:
+        i = branch.view.position
+        assert i is not None and found.text is not None
+        form = branch.view.expand(branch.view.margin(right, other))
+        doubt = float(form.c.rad()) + sum(max(float(b.rad()) for b in t.values()) for t in form.tables.values())
+        reason = (
+            f"answer token {i + 2 - self.spec.start} (position {i + 1}), right '{right}' against '{other}': the margin is "
+            f"bounded below by {float(found.low):.6g} only (uncertainty +-{doubt:.3g}); a positive bound is needed"
+        )
+        return Failed(reason, [found.text])
+
+    def decide(self, branch: Branch, need: NeedPhase) -> bool:
+        """Claim what may decide the sign of a gate; False where everything was claimed already."""
+        gate, view = need.gate, branch.view
+        if len(gate.symbols) == 1 and not gate.tables:
+            (key,) = gate.symbols
+            form = view.definitions[key]
+        else:
+            key, form = ("gate", need.layer, need.unit), gate
+        sides = [sign for sign in (1, -1) if (key, sign) not in branch.made]
+        for sign in sides:
+            self.claim(branch, key, form, sign)
+        return bool(sides)
+
+    def split_gate(self, branch: Branch, right: str, need: NeedPhase, depth: int) -> dict[str, Any]:
+        """By automaton states where a few decide the sign; else by phase, else by the best states."""
+        if depth == 0:
+            raise Failed(f"layer {need.layer}, unit {need.unit}: its sign is open after {DEPTH} splits", [])
+        stage, states = self.deciding_states(branch, need.gate)
+        ways = [self.by_phase] if stage is None else [self.by_state, self.by_phase]
+        if len(states) > 3:
+            ways.reverse()
+        for last, way in enumerate(ways, 1 - len(ways)):
+            try:
+                return way(branch, right, need, depth, stage, states)
+            except Failed:
+                if last == 0:
+                    raise
+        raise AssertionError
+
+    def by_phase(
+        self, branch: Branch, right: str, need: NeedPhase, depth: int, stage: int | None, states: list[int]
+    ) -> dict[str, Any]:
+        children = {}
+        for phase in (True, False):
+            child = branch.child()
+            child.view.phases[need.layer, need.unit] = phase
+            children["on" if phase else "off"] = self.settle(child, right, depth - 1)
+        return {"claims": branch.claims, "split": ["phase", need.layer, need.unit], "children": children}
+
+    def by_state(
+        self, branch: Branch, right: str, need: NeedPhase, depth: int, stage: int | None, states: list[int]
+    ) -> dict[str, Any]:
+        assert stage is not None
+        children = {}
+        for state in states:
+            child = branch.child(branch.restriction.with_state(stage, state))
+            child.made = frozenset()
+            children[str(state)] = self.settle(child, right, depth - 1)
+        return {"claims": branch.claims, "split": ["state", stage], "children": children}
+
+    def deciding_states(self, branch: Branch, gate: Form) -> tuple[int | None, list[int]]:
+        """The stage with the fewest states after it such that each decides the sign of `gate`."""
+        ends = []
+        for sign in (1, -1):
+            costs, start, _ = self.integers(branch.view.expand(gate).times(Ball(sign)))
+            ways = zip(
+                self.paths.forward(costs, branch.restriction),
+                self.paths.backward(costs, branch.restriction),
+                strict=True,
+            )
+            ends.append([np.where(np.maximum(f, b) < FAR // 2, f + b + start, FAR) for f, b in ways])
+        best: tuple[int | None, list[int]] = (None, [])
+        for stage, (low, high) in enumerate(zip(ends[0][1:], ends[1][1:], strict=True)):
+            feasible = np.flatnonzero(low < FAR // 2)
+            if 1 < len(feasible) and bool(((low >= 0) | (high >= 0))[feasible].all()):
+                if best[0] is None or len(feasible) < len(best[1]):
+                    best = stage, list(range(self.paths.sizes[stage + 1]))
+        return best
+
+    def split_own(self, branch: Branch, right: str, failed: Failed, depth: int) -> dict[str, Any]:
+        """By the token at the query itself, for attention or units that depend on it."""
+        i = branch.view.position
+        assert i is not None
+        tokens = self.spec.tokens[i]
+        if depth == 0 or branch.view.own is not None or len(tokens) == 1 or branch.view.phases:
+            raise failed
+        children = {}
+        for token in tokens:
+            child = Branch(View(self.network, self.spec, i, self.base), branch.restriction.with_token(i, token))
+            child.view.own = token
+            children[token] = self.settle(child, right, depth - 1)
+        return {"claims": branch.claims, "split": ["own"], "children": children}
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the prover hands on: a certificate for the checker to judge, or a verdict that needs none."""
+
+    certificate: dict[str, Any] | None
+    verdict: Refuted | Unknown | None
+    seconds: float
+    margin: float | None = None
+    """Smallest certified margin in logits."""
+
+
+def replay(model: Transformer, task: Task, problems: Sequence[Problem]) -> Refuted | None:
+    """The first of `problems` that the model, decoding autoregressively, answers wrongly."""
+    for problem, got in zip(problems, answers(model, task, problems), strict=True):
+        expected = task.answer(problem)
+        if tuple(got) != tuple(expected):
+            return Refuted(Counterexample(problem, task.show(problem), expected, got))
+    return None
+
+
+def prove(model: Transformer, task: Task) -> Found:
+    """Look for a proof. The certificate in the result proves nothing before `check.py` accepted it.
+
+    Refuted only with a problem that the model, run as it is, answers wrongly; Unknown says what is missing.
+    """
+    began = time.perf_counter()
+
+    def done(
+        verdict: Refuted | Unknown | None, certificate: dict[str, Any] | None = None, margin: float | None = None
+    ) -> Found:
+        return Found(certificate, verdict, time.perf_counter() - began, margin)
+
+    try:
+        network = read_network(model)
+        if network.vocabulary != task.vocabulary:
+            raise Unsupported("the vocabulary of the model is not that of the task")
+        spec = specification(task)
+        if where := overflow(network, spec.length):
+            raise Unsupported(f"{where} may overflow")
+        prover = Prover(network, spec)
+        trees = [prover.position(i) for i in range(spec.start - 1, spec.length - 1)]
+    except Failed as failed:
+        problems = list(dict.fromkeys(spec.problem(text) for text in failed.texts))
+        return done(replay(model, task, problems) or replay(model, task, task.hard()) or Unknown(failed.reason))
+    except (Unsupported, NoSpecification) as reason:
+        return done(Unknown(str(reason)))
+    certificate = {
+        "format": "tinyadder certificate",
+        "version": VERSION,
+        "task": task.to_json(),
+        "numerics": NUMERICS,
+        "rules": RULES,
+        "weights": {"sha256": network.digest, "tensors": _hex(network)},
+        "specification": {"sha256": spec.digest, "texts": spec.count(), **spec.to_json()},
+        "margin": float(prover.margin).hex(),
+        "positions": trees,
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "python-flint": flint.__version__,
+        },
+    }
+    return done(None, certificate, float(prover.margin))
+
+
+def _hex(network: Network) -> dict[str, Any]:
+    """Shape and non-zero entries of every tensor, floats in hexadecimal."""
+    return {
+        name: {
+            "shape": list(array.shape),
+            "entries": {str(i): float(v).hex() for i, v in enumerate(array.ravel().tolist()) if v != 0},
+        }
+        for name, array in sorted(network.tensors.items())
+    }
+
+
+def write_certificate(certificate: dict[str, Any], path: Path) -> None:
+    """Compact JSON, written beside and then renamed."""
+    beside = path.with_name(f".{path.name}.part")
+    beside.write_text(json.dumps(certificate, separators=(",", ":"), ensure_ascii=False) + "\n", encoding="utf-8")
+    beside.replace(path)
