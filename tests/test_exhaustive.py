@@ -38,6 +38,9 @@ def faulty():
     return model, made.task
 
 
+PAIRS = "the pairs of numbers of at most 2 digits"
+
+
 def told(result):
     """What a sweep says, without how long it took."""
     return {**sweep_to_json(result), "seconds": None}
@@ -45,7 +48,7 @@ def told(result):
 
 def test_a_right_model_is_right_on_every_pair(good, tmp_path):
     result = sweep(pack(*good, {}), folder=tmp_path)
-    assert result.verdict == Exhaustive("the pairs of numbers of at most 2 digits", 10_000)
+    assert result.verdict == Exhaustive(PAIRS, 10_000)
     assert (result.count, result.wrong, result.decoded) == (10_000, 0, 100)
 
 
@@ -124,7 +127,7 @@ def test_a_killed_sweep_goes_on_where_it_was(tmp_path):
     assert 3 <= len(before) < 10
     stamps = {path: path.stat().st_mtime_ns for path in (tmp_path / job.key).glob("shard-*.json")}
     time.sleep(0.01)
-    assert sweep(job, folder=tmp_path, shard=1000).verdict == Exhaustive("the pairs of numbers of at most 2 digits", 10_000)
+    assert sweep(job, folder=tmp_path, shard=1000).verdict == Exhaustive(PAIRS, 10_000)
     assert all(path.stat().st_mtime_ns == stamp for path, stamp in stamps.items())
 
 

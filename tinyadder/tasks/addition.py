@@ -178,7 +178,8 @@ class Addition(Task):
         count = self.base**digits
         size = count**self.operands
         words = {2: "the pairs", 3: "the triples"}.get(self.operands, f"the {self.operands}-tuples")
-        where = f"numbers of at most {digits} digit{'s' * (digits > 1)}" + ("" if self.base == 10 else f" in base {self.base}")
+        where = f"numbers of at most {digits} digit{'s' * (digits > 1)}"
+        where += "" if self.base == 10 else f" in base {self.base}"
         return Domain(
             f"{words} of {where}",
             size,
