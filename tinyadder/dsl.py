@@ -367,8 +367,8 @@ class Program:
             raise TinyadderError(
                 f"the readout has {self.unembed.form.width} rows for a vocabulary of {len(self.vocabulary)} tokens"
             )
-        tied, rows = self.unembed.tied, self.unembed.form.width
-        if tied and rows and (self.output_tokens != tied or rows not in (1, len(tied))):
+        tied, height = self.unembed.tied, self.unembed.form.width
+        if tied and height and (self.output_tokens != tied or height not in (1, len(tied))):
             raise TinyadderError("a form beside tied= must have one row for each tied token, in the same order")
 
     def _lane(self, lane: str, where: str) -> int:

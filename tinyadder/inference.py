@@ -133,7 +133,10 @@ class Heads:
 
 
 def attend(
-    query: Float[Tensor, "k t _"], key: Float[Tensor, "k s b"], alibi: Float[Tensor, "t total 1"], values: Tensor
+    query: Float[Tensor, "k _ _"],
+    key: Float[Tensor, "k s b"],
+    alibi: Float[Tensor, "t total 1"],
+    values: Float[Tensor, "r s b"],
 ) -> Float[Tensor, "r t b"]:
     """sum_s softmax1_s(query . key + alibi) values_s for the last t of s positions.
 
