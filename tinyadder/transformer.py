@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from tinyadder.errors import TinyadderError
-from tinyadder.layers import ACTIVATIONS, Options, norm, rotate, sinusoids
+from tinyadder.layers import ACTIVATIONS, Options, norm, rotate, sinusoids, softmax
 
 Hook = Callable[[str, Tensor], Tensor]
 """Called with the name of an activation and its value; what it returns is used instead."""
@@ -157,7 +157,7 @@ class Attention(nn.Module):
     ) -> Float[Tensor, "b t d"]:
         """Scores -> attention pattern -> mixed values, routed into columns."""
         scores = hook(f"{name}hook_attn_scores", scores) if hook else scores
-        pattern = softmax1(scores) if self.options.softmax == "softmax1" else torch.softmax(scores, -1)
+        pattern = softmax1(scores) if self.options.softmax == "softmax1" else softmax(scores)
         pattern = hook(f"{name}hook_pattern", pattern) if hook else pattern
         mixed = pattern @ value
         mixed = hook(f"{name}hook_z", mixed) if hook else mixed
