@@ -1,0 +1,115 @@
+"""The derivative of a polynomial, string to string: 97 numbers, four layers, every decision a comparison of logits.
+
+    :-3x^3+4x^2-4=  ->  -9x^2+8x$          coefficients -5 .. 5, exponents 0 .. 5, terms in falling exponents
+
+The derivative keeps the order of the terms, and its first term has a sign exactly if the input's has. So the number tau
+of signs since the beginning (in the answer: since '=') names the same term in both. Only the last term can vanish.
+
+Layer 0 counts: every sign (and '=') so far, exactly, by scores near -40, where softmax1 is linear. A second head looks at
+the token before and finds '^': its slope 20 makes the token before weigh e^-20 of the token itself, the one before that
+e^-40. MLP 0 moves the value of an exponent digit from `digit` to `power`. A digit d is held as d - 1, so that a coefficient
+that is not written counts as 1 and 'x' without exponent as power 1.
+Layer 1 subtracts the count at '=', the only key above 0, so that `tau` starts again at 0 in the answer; MLP 1 squares it.
+Layer 2 sums over the input term tau (its power n and coefficient c) and over the term after it (has it an x, a minus).
+The score -40 (tau_q - tau_k)^2 - 40 square_q's extra 2 is -80 at a match and at most -120 elsewhere; the extra 2 of
+`square` from '=' on also keeps the answer's own terms out. For the next term the same score is tilted by 80 (tau_k - tau_q).
+MLP 2 multiplies, n * c; MLP 3 says which digit is next, if any.
+
+What comes next is what has the largest logit, so few things need a gate:
+- end 7, '+' 8 and '-' 9 if there is a next term with an x; they stand when nothing larger does;
+- 'x' 6 n: below the end for n = 1, above the signs from n = 2; held down after 'x', '^' and an exponent by `past`;
+- '^' 5 n, less 4.5 after 'x': above the signs from n = 3; less 450 after '^' and an exponent; below 'x' after a coefficient;
+- digits 70 * next and more: the first digit of n c after '=' or a sign; the ones digit, n c - 10 * (the digit just
+  written), where that is not negative; n - 1 after '^'. The answer '0' has logit 8: above the end, below the signs.
+No product n c begins or ends with 7, so 7 has no logit.
+"""
+
+from math import exp
+
+from tinyadder.construction import Construction
+from tinyadder.dsl import MLP, Attention, Embed, Head, Program, Stream, Unembed, concat, relu
+from tinyadder.tasks.derivative import Derivative
+
+SLOPE = 20
+BEFORE = 1 + 1 / (1 - exp(-SLOPE))
+"""softmax1's denominator for scores 0, -20, -40, ...: the token before has attention e^-20 / BEFORE."""
+X = 100
+"""`digit` on 'x': so much larger than every digit that the sum over a term tells whether it has an x."""
+
+
+def construct() -> Construction:
+    """Coefficients -5 .. 5, exponents 0 .. 5; no options."""
+    x = Stream(
+        digit="d - 1 on digits of the input (2 .. 5), 1 or more on 0 and 6; 99 on 'x'; from MLP 0 on, 0 on exponents",
+        caret="1 on '^'",
+        start="1 on '+', '-', '=': a term starts with the next token",
+        equals="1 on '='",
+        minus="1 on '-'",
+        past="1 / 100 on 'x', 1 on '^' and on the digit after it: the coefficient is past",
+        power="1 on 'x', e - 1 on an exponent e: sums to n over a term",
+        tau="signs since the beginning, from '=' on since '='",
+        square="tau^2, from '=' on 2 more",
+        n="the exponent of the term tau of the input, 0 if it has no x",
+        c="98 more than the size of its coefficient, where it has an x",
+        next_x="99 or a little more if the next term of the input has an x, else below 5",
+        next_minus="1 if the next term of the input is negative",
+        product="n * c",
+        next="the next digit and a bit (0.11 .. 0.71 more), 0 where no digit is next",
+    )
+    gain = exp(40)
+    score = 40
+    match = Head(
+        query=[1, x.tau, x.square],
+        key=[-score * x.square, 2 * score * x.tau, -score],
+        value=exp(2 * score) * concat(x.power, x.digit),
+    )
+    match_next = Head(
+        query=[1, x.tau, x.square],
+        key=[-score * x.square + 2 * score * x.tau, 2 * score * x.tau - 2 * score, -score],
+        value=exp(score) * concat(x.digit, x.minus),
+    )
+    counts = Head(query=1, key=-40, value=gain * concat(x.start, 2 * x.equals))
+    exponent = relu(x.digit) * x.past
+    program = Program(
+        "0123456789=:$+-x^",
+        x,
+        Embed(
+            digit={"0": 2, "2": 1, "3": 2, "4": 3, "5": 4, "6": 5, "x": X},
+            caret={"^": 1},
+            start={"+": 1, "-": 1, "=": 1},
+            equals={"=": 1},
+            minus={"-": 1},
+            past={"x": 1 / X, "^": 1 - exp(SLOPE)},
+        ),
+        Attention(
+            tau=counts[0],
+            square=counts[1],
+            past=Head(value=exp(SLOPE) * BEFORE * x.caret, slope=SLOPE),
+        ),
+        MLP(power=exponent, digit=-1 * exponent),
+        Attention(tau=Head(query=1, key=80 * x.equals - 40, value=-x.tau)),
+        MLP(square=relu(x.tau) * x.tau),
+        Attention(n=match[0], c=match[1], next_x=match_next[0], next_minus=match_next[1]),
+        MLP(product=relu(x.n) * (x.c + (2 - X))),
+        MLP(
+            next=relu(x.start) * (x.product + 8 / 70)
+            + relu(x.product - 10 * x.digit - 9.5) * (1 - x.past - 19 * x.start)
+            + 17.1 * relu(x.product - 10) * x.start
+            + 0.85 * relu(x.n) * x.caret
+        ),
+        Unembed(
+            argmax={
+                # digit d is best between d - 0.15 and d + 0.85
+                **{
+                    str(d): (70 + 20 * d) * x.next - 20 * (d * (d + 1) / 2 - 0.15 * d)
+                    for d in (0, 1, 2, 3, 4, 5, 6, 8, 9)
+                },
+                "x": 6 * x.n - 1e4 * x.past,
+                "^": 5 * x.n - 450 * x.past,
+                "+": 8 / 99 * x.next_x,
+                "-": 7 / 99 * x.next_x + 2 * x.next_minus,
+                "$": 7,
+            }
+        ),
+    )
+    return Construction(program, Derivative())
