@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -65,15 +67,25 @@ def sinusoids(positions: Int[Tensor, " t"], width: int, dtype: torch.dtype) -> F
     return torch.stack([angles.sin(), angles.cos()], -1).flatten(1)[:, :width].to(dtype)
 
 
+@lru_cache(maxsize=256)
+def _turns(first: int, count: int, rows: int, base: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """cos and sin of every angle as [t, k], and the matrix that puts (-x_{k+h}, x_k) in the place of (x_k, x_{k+h})."""
+    half = rows // 2
+    angles = np.arange(first, first + count)[:, None] * base ** (-np.arange(half) / max(half, 1))
+    cos, sin, swap = np.ones((count, rows)), np.zeros((count, rows)), np.zeros((rows, rows))
+    cos[:, : 2 * half], sin[:, : 2 * half] = np.tile(np.cos(angles), 2), np.tile(np.sin(angles), 2)
+    k = np.arange(half)
+    swap[k + half, k], swap[k, k + half] = -1, 1
+    return cos, sin, swap
+
+
 def rotate(x: Float[Tensor, "b h t k"], first: int, base: float) -> Float[Tensor, "b h t k"]:
     """Rotary positions: pairs (k, k + half) of the rows turned by position * base^(-k/half), from position `first` on.
 
     An odd last row stays as it is.
     """
-    half = x.shape[-1] // 2
-    positions = torch.arange(first, first + x.shape[-2], device=x.device, dtype=torch.float64)
-    frequency = base ** (-torch.arange(half, device=x.device, dtype=torch.float64) / max(half, 1))
-    angles = positions[:, None] * frequency
-    cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
-    a, b, rest = x[..., :half], x[..., half : 2 * half], x[..., 2 * half :]
-    return torch.cat([a * cos - b * sin, b * cos + a * sin, rest], -1)
+    heads, count, rows = x.shape[1:]
+    cos, sin, swap = (torch.from_numpy(a).to(x) for a in _turns(first, count, rows, base))
+    by_position = x.transpose(1, 2)  # [b t h k], as the projections lie in memory: products over long rows are fast
+    cos, sin = (a[:, None, :].repeat(1, heads, 1) for a in (cos, sin))
+    return (by_position * cos + (by_position @ swap) * sin).transpose(1, 2)
