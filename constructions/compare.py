@@ -1,0 +1,52 @@
+"""Compare two numbers: one weighed sum gives a - b, and three wired lanes read its sign. 18 numbers and 2 slopes.
+
+The marks '^' and '?' are heard by the digits behind them as place weights, + in a and - in b; '?' also takes the weight
+of '^' away. Layer 1 sums digit * weight at ':', where a token of its own stands half a unit high for '='.
+
+Positions: '^' at 0, digit p of a at 1+p, '?' at g = digits+1, digit p of b at g+1+p, ':' at 2g. Both heads have equal
+scores, so a steep slope makes softmax1 linear: the denominators are Z0 and Z1, up to 10^-13. What layer 0 lets fall by
+10^-6.5 a token, layer 1 raises by 10^5.5: a place value of 1/10.
+"""
+
+from math import log
+
+from tinyadder.construction import Construction
+from tinyadder.dsl import MLP, Attention, Embed, Head, Program, Stream, Unembed, concat, relu
+from tinyadder.tasks.comparison import Comparison
+from tinyadder.tasks.words import check_option
+
+LARGEST = 12
+"""With more digits the rounding of the steep scores reaches half a unit of the last place."""
+
+
+def construct(*, digits: int = 10) -> Construction:
+    """Exact for 1 to 12 digits. Raises `TinyadderError` beyond."""
+    check_option("compare", "digits", digits, 1, LARGEST)
+    x = Stream(
+        digit="the digit",
+        mark="place weight that starts at '^' and '?'",
+        weight="place weight of the digit, + in a and - in b",
+        term="digit * weight",
+        less="b - a at ':'",
+        equal="1/2 at ':'",
+        greater="a - b at ':'",
+    )
+    g, steep, flat = digits + 1, 6.5, 5.5
+    r0, r1 = 10**-steep, 10**-flat
+    z0, z1 = 1 + 1 / (1 - r0), 1 + 1 / (1 - r1)
+    unit = z0 * z1 / (r0**digits * r1 ** (g + 1))  # the last digit of a comes to ':' with weight 1
+    difference = Head(value=concat(-x.term, x.term), slope=flat * log(10))
+    program = Program(
+        Comparison(digits=digits).vocabulary,
+        x,
+        Embed(
+            digit={str(d): d for d in range(1, 10)},
+            mark={"^": unit, "?": -unit * (r1**g + r0**g)},
+            equal={":": 0.5},
+        ),
+        Attention(weight=Head(value=x.mark, slope=steep * log(10))),
+        MLP(term=relu(x.digit) * x.weight),
+        Attention(less=difference[0], greater=difference[1]),
+        Unembed(argmax=(x.less, x.equal, x.greater)),
+    )
+    return Construction(program, Comparison(digits=digits))

@@ -1,0 +1,52 @@
+"""Copy a word of digits: read it as a number and write what is left of it. 25 numbers and 2 slopes, tied readout.
+
+The adder add10_smallest with one operand. '^' is heard by the word as place weight (+), '=' by the copy (-), so the
+weighed sum is what is left to write; the next digit is its floor, logit_d = d R - d(d+1)/2 in units of the place.
+
+Positions: '^' at 0, digit p at 1+p, '=' at g = length+1, answer digit p at g+1+p. What layer 0 lets fall by
+r0 = 10^-6.5 a token, layer 1 raises by 1/r1 = 10^5.5: a place value of 1/10, and one scale at every query.
+"""
+
+from math import log
+
+import numpy as np
+
+from tinyadder.construction import Construction
+from tinyadder.dsl import MLP, Attention, Embed, Head, Program, Stream, Unembed, relu
+from tinyadder.tasks.rewriting import Rewriting
+from tinyadder.tasks.words import check_option
+
+LARGEST = 12
+"""Beyond it the rounding of the sum comes near a quarter of a unit of the last place."""
+
+
+def construct(*, length: int = 8) -> Construction:
+    """Exact for words of 1 to 12 digits. Raises `TinyadderError` beyond."""
+    check_option("copy_digits", "length", length, 1, LARGEST)
+    x = Stream(
+        digit="the digit; then digit * place; at a query, what is left of the word",
+        place="d(d+1)/2 of the digit; drowned by the place weight, + in the word and - in the copy",
+        mark="where place weights start",
+    )
+    g, steep, flat = length + 1, 6.5, 5.5
+    r0, r1 = 10**-steep, 10**-flat
+    z1 = 1 + 1 / (1 - r1)
+    above = 1 + 0.25 * 10.0**-length  # puts exact remainders just above the boundary of their digit
+    loud = 1e18  # drowns the token's own digit and d(d+1)/2
+    copy = 45e14 * loud * 10 ** (steep * length)
+    start = copy * above * r1**-g
+    d = np.arange(1, 10)
+    program = Program(
+        Rewriting(length=length).vocabulary,
+        x,
+        Embed(
+            digit={str(i): i for i in d},
+            place={str(i): 0.1 * loud / z1 * i * (i + 1) / 2 for i in d},
+            mark={"^": start, "=": -copy - start * r0**g},
+        ),
+        Attention(place=Head(value=x.mark, slope=steep * log(10))),
+        MLP(digit=relu(x.digit) * x.place),
+        Attention(digit=Head(value=loud * x.digit, slope=flat * log(10))),
+        Unembed(tied="0123456789"),
+    )
+    return Construction(program, Rewriting(length=length, how="copy"))

@@ -1,0 +1,33 @@
+"""Are the parentheses balanced? Depth is a mean of +1 and -1, and a second mean remembers every dip. 8 numbers.
+
+Equal scores give depth / (i+2) at position i: its sign is right, and that is all it takes. A unit keeps the dips below
+0; layer 1 averages them, so loud that one dip anywhere outweighs the depth at '='. Any depth left, or any dip, says
+'n'; a constant at '=' says 'y' against silence. No query, no key, no slope, no unembedding: both answers are wired to
+lanes.
+"""
+
+from tinyadder.construction import Construction
+from tinyadder.dsl import MLP, Attention, Embed, Program, Stream, Unembed, relu
+from tinyadder.gadgets import mean_head
+from tinyadder.tasks.dyck_validity import DyckValidity
+
+
+def construct(*, length: int = 16) -> Construction:
+    """Exact for words of at most `length` <= 1000 parentheses. Raises `TinyadderError` beyond."""
+    task = DyckValidity(length=length)
+    x = Stream(
+        yes="1 / (2 length + 6) at '=': less than a depth of 1 gives there",
+        no="depth / (i+2); at '=' also the dips",
+        step="+1 on '(', -1 on ')'",
+        dip="relu(-depth) / (i+2)",
+    )
+    program = Program(
+        task.vocabulary,
+        x,
+        Embed(yes={"=": 0.5 / (length + 3)}, step={"(": 1, ")": -1}),
+        Attention(no=mean_head(x.step)),
+        MLP(dip=relu(-x.no)),
+        Attention(no=mean_head(2 * (length + 3) ** 2 * x.dip)),
+        Unembed(argmax=(x.yes, x.no)),
+    )
+    return Construction(program, task)

@@ -1,0 +1,64 @@
+"""The larger of two numbers, a + relu(b - a), written digit by digit: 35 numbers and 2 slopes, tied readout.
+
+Two place weights come from one head: one weighs a with + and the answer so far with -, so its sum is what is left of a;
+the other weighs a with - and b with +. Layer 1 takes both sums, its MLP adds relu(b - a) to the first: what is left of
+the larger number. The next digit is its floor, read by the embedding itself: logit_d = d R - d(d+1)/2 in units of the
+place.
+
+Positions: '^' at 0, digit p of a at 1+p, ',' at g = digits+1, digit p of b at g+1+p, ':' at 2g, answer digit p at
+2g+1+p. What layer 0 lets fall by r0 = 10^-6.5 a token, layer 1 raises by 1/r1 = 10^5.5: a place value of 1/10, and at
+every query the sums and its own weight have one scale. The weight of '^' goes on behind ',', 10^-g times smaller: in
+the first sum it adds less than 0.1 units of the last place, in the second it takes the same away again.
+"""
+
+from math import log
+
+import numpy as np
+
+from tinyadder.construction import Construction
+from tinyadder.dsl import MLP, Attention, Embed, Head, Program, Stream, Unembed, concat, relu
+from tinyadder.tasks.maximum import Maximum
+from tinyadder.tasks.words import check_option
+
+LARGEST = 11
+"""Beyond it the rounding of the steep scores comes near a quarter of a unit of the last place."""
+
+
+def construct(*, digits: int = 10) -> Construction:
+    """Exact for 1 to 11 digits. Raises `TinyadderError` beyond."""
+    check_option("maximum", "digits", digits, 1, LARGEST)
+    x = Stream(
+        digit="the digit; then digit * place; at a query, what is left of the larger number",
+        place="d(d+1)/2 of the digit; drowned by the place weight of a and of the answer (-)",
+        first="marks of a and of the answer",
+        second="marks of a and b",
+        side="place weight of a (-) and b (+)",
+        term="digit * side",
+        ahead="b - a",
+    )
+    g, steep, flat = digits + 1, 6.5, 5.5
+    r0, r1 = 10**-steep, 10**-flat
+    z1 = 1 + 1 / (1 - r1)
+    above = 1 + 0.25 * 10.0**-digits  # puts exact remainders just above the boundary of their digit
+    loud = 1e18  # drowns the token's own digit and d(d+1)/2
+    answer = 45e14 * loud * 10 ** (steep * digits)
+    start = answer * above * r1 ** (-2 * g)
+    d = np.arange(1, 10)
+    sums = Head(value=loud * concat(x.digit, x.term), slope=flat * log(10))
+    places = Head(value=concat(x.first, x.second), slope=steep * log(10))
+    program = Program(
+        Maximum(digits=digits).vocabulary,
+        x,
+        Embed(
+            digit={str(i): i for i in d},
+            place={str(i): 0.1 * loud / z1 * i * (i + 1) / 2 for i in d},
+            first={"^": start, ":": -answer - start * r0 ** (2 * g)},
+            second={"^": -start, ",": start * r1**g},
+        ),
+        Attention(place=places[0], side=places[1]),
+        MLP(digit=relu(x.digit) * x.place, term=relu(x.digit) * x.side),
+        Attention(digit=sums[0], ahead=sums[1]),
+        MLP(digit=relu(x.ahead)),
+        Unembed(tied="0123456789"),
+    )
+    return Construction(program, Maximum(digits=digits))

@@ -1,0 +1,54 @@
+"""Reverse a word of digits: ALiBi weighs the last digit most, so the nearest is read first. 28 numbers and 2 slopes.
+
+The slope ln 10 reads the word before '=' as a number whose leading digit is the last one. What has been written must be
+taken away: answer digit m has its twin 2m - 1 tokens before it, so it carries the weight -100^-m, the sound of '='
+under the slope ln 100. The same weight closes the gate by which digits before '=' enter the sum as they are.
+
+Positions: '^' at 0, digit p at p, '=' at g = length+1, answer digit m at g+m; the query at g+k hears the word as
+10^(-1-2k) times (the digit to write, and a fraction). Scores are equal, the denominators of softmax1 are Z0 and Z1 up
+to 10^-g of their size. Readout by the embedding: logit_d = d R - d(d+1)/2 in units of 100^-k.
+"""
+
+from math import log
+
+import numpy as np
+
+from tinyadder.construction import Construction
+from tinyadder.dsl import MLP, Attention, Embed, Head, Program, Stream, Unembed, relu
+from tinyadder.tasks.rewriting import Rewriting
+from tinyadder.tasks.words import check_option
+
+LARGEST = 12
+"""Beyond it the rounding of the sum comes near a quarter of a unit of the last place."""
+
+
+def construct(*, length: int = 8) -> Construction:
+    """Exact for words of 1 to 12 digits. Raises `TinyadderError` beyond."""
+    check_option("reverse", "length", length, 1, LARGEST)
+    x = Stream(
+        digit="the digit; at a query, what is left of the reversed word",
+        place="d(d+1)/2 of the digit; from '=' on drowned by the weight -100^-m",
+        mark="where the weight starts",
+        weight="-100^-m at answer digit m, 0 before '='",
+        term="the digit before '='; digit * weight after it",
+    )
+    z0, z1 = 1 + 1 / (1 - 0.01), 1 + 1 / (1 - 0.1)
+    above = 1 + 0.25 * 10.0**-length  # puts exact remainders just above the boundary of their digit
+    loud = 1e18  # drowns the token's own digit and d(d+1)/2
+    one = 45e14 * loud * 100.0**length  # the weight of a digit in the word
+    d = np.arange(1, 10)
+    weight = Head(value=x.mark, slope=log(100))
+    program = Program(
+        Rewriting(length=length).vocabulary,
+        x,
+        Embed(
+            digit={str(i): i for i in d},
+            place={str(i): 0.1 * loud / z1 * i * (i + 1) / 2 for i in d},
+            mark={"=": -one * z0},
+        ),
+        Attention(place=weight, weight=weight),
+        MLP(term=one * above * relu(x.digit + x.weight) + relu(x.digit) * x.weight),
+        Attention(digit=Head(value=loud * x.term, slope=log(10))),
+        Unembed(tied="0123456789"),
+    )
+    return Construction(program, Rewriting(length=length, how="reverse"))

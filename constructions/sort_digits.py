@@ -1,0 +1,53 @@
+"""Sort a word of digits: d weighs B^-d, and the weight that is left tells the smallest digit. 27 numbers, no slope.
+
+With B = length + 1 all digits above d together weigh less than one d, so the sum M of what is still to write lies
+between B^-d and B^(1-d) exactly when the smallest digit left is d. Digits behind '=' weigh -B^-d and are taken away as
+they are written; 9 weighs nothing: it is written when nothing else is left. The readout is the embedding: logit_d =
+B^-d M - T_d with the T_d that make d and d+1 equal at M = B^-d (1 - 1/2B), half-way between the last d+1 and the first
+d.
+
+Layer 0 marks '=' and everything behind it with -2; layer 1 averages the weights, and the mark of '=' for T_d, at one
+scale.
+"""
+
+import numpy as np
+
+from tinyadder.construction import Construction
+from tinyadder.dsl import MLP, Attention, Embed, Program, Stream, Unembed, concat, relu
+from tinyadder.gadgets import mean_head, sum_head
+from tinyadder.tasks.rewriting import Rewriting
+from tinyadder.tasks.words import check_option
+
+LARGEST = 20
+"""With 20 digits the lightest weighs 21^-8 = 3e-11, still 10^4 times the rounding of the sum."""
+
+
+def construct(*, length: int = 8) -> Construction:
+    """Exact for words of 1 to 20 digits. Raises `TinyadderError` beyond."""
+    check_option("sort_digits", "length", length, 1, LARGEST)
+    x = Stream(
+        weight="B^-d, negative behind '='; at a query, loud times the weight left / (i+2)",
+        offset="T_d of the digit; at a query, -loud / (i+2)",
+        equals="1 on '='",
+        behind="-2 from '=' on",
+    )
+    base = length + 1
+    weight = np.array([*(float(base) ** -np.arange(9)), 0])
+    gap = -np.diff(weight)
+    offset = [float(sum(gap[d:] * weight[d:9] * (1 - 0.5 / base))) for d in range(9)]
+    loud = 1e30  # drowns the token's own weight and offset
+    rest = mean_head(loud * concat(x.weight, -x.equals))
+    program = Program(
+        Rewriting(length=length).vocabulary,
+        x,
+        Embed(
+            weight={str(d): weight[d] for d in range(9)},
+            offset={str(d): offset[d] for d in range(9)},
+            equals={"=": 1},
+        ),
+        Attention(behind=sum_head(-2 * x.equals)),
+        MLP(weight=relu(x.weight) * x.behind),
+        Attention(weight=rest[0], offset=rest[1]),
+        Unembed(tied="0123456789"),
+    )
+    return Construction(program, Rewriting(length=length, how="sort"))

@@ -1,0 +1,94 @@
+"""Tasks whose problem is a pair of whole numbers of `digits` digits, zero-padded: all but what is asked of the two."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import TYPE_CHECKING
+
+from tinyadder.errors import TinyadderError
+from tinyadder.tasks import operands as ops
+from tinyadder.tasks.base import Domain, Task
+from tinyadder.tasks.words import check_option
+
+if TYPE_CHECKING:
+    from hypothesis.strategies import SearchStrategy
+
+Pair = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Pairs(Task):
+    """A task over pairs of numbers 0 .. 10^digits - 1. Subclasses say the vocabulary, prompt and answer."""
+
+    digits: int = 10
+
+    def __post_init__(self) -> None:
+        check_option(self.name, "digits", self.digits, 1, 100)
+
+    @property
+    def largest(self) -> int:
+        """The largest number of a pair."""
+        return 10**self.digits - 1
+
+    def parse(self, text: str) -> Pair:
+        words = re.split(r"[\s,]+", text.strip())
+        takes = f"this model takes two numbers 0 .. {self.largest}, e.g. '3 14'"
+        for word in filter(None, words):
+            if not (word.isascii() and word.isdigit()):
+                raise TinyadderError(f"'{word}' is not a whole number; {takes}")
+            if int(word) > self.largest:
+                raise TinyadderError(f"'{word}' has {len(word.lstrip('0'))} digits; {takes}")
+        if len(words) != 2 or not all(words):
+            raise TinyadderError(f"{text.strip()!r} is not a pair; {takes}")
+        return int(words[0]), int(words[1])
+
+    def show(self, problem: Pair) -> str:
+        return f"{problem[0]} {problem[1]}"
+
+    def show_answer(self, answer: Sequence[str]) -> str:
+        return "".join(answer)
+
+    def uniform(self, random: Random, count: int) -> list[Pair]:
+        return [(random.randrange(self.largest + 1), random.randrange(self.largest + 1)) for _ in range(count)]
+
+    def sample(self, random: Random, count: int) -> list[Pair]:
+        """In turn: neighbours (one unit of one place apart), equal beginnings, equal numbers, any pair."""
+        found = []
+        for i in range(count):
+            a = random.choice((ops.repdigit, ops.plain))(random, self.digits, 10, 1)[0]
+            place = 10 ** random.randrange(self.digits)
+            b = [a + random.choice((-1, 1)) * place, a - a % place + random.randrange(place), a, None][i % 4]
+            b = random.randrange(self.largest + 1) if b is None else min(max(b, 0), self.largest)
+            found.append((a, b) if random.random() < 0.5 else (b, a))
+        return found
+
+    def hard(self) -> list[Pair]:
+        """Every d 10^k + (-1, 0, 1) and run of nines with itself, its neighbours, its first digits and the edges."""
+        top = self.largest
+        numbers = {d * 10**k + e for d in range(1, 10) for k in range(self.digits) for e in (-1, 0, 1)} | {0, top}
+        numbers |= {top - top // 10**k for k in range(self.digits + 1)}
+        pairs = [(a, b) for a in sorted(numbers) for b in (a, a + 1, a - 1, 0, top, top - a, a // 10 * 10)]
+        kept = [pair for a, b in pairs for pair in ((a, b), (b, a)) if 0 <= a <= top and 0 <= b <= top]
+        return list(dict.fromkeys(kept))
+
+    def strategy(self) -> SearchStrategy[Pair]:
+        from hypothesis import strategies as st
+
+        number = ops.strategy(self.digits, 10, 1).map(lambda operands: operands[0])
+        shift = st.builds(lambda k, e: e * 10**k, st.integers(0, self.digits - 1), st.sampled_from((0, 1, -1)))
+        near = st.builds(lambda a, e: (a, min(max(a + e, 0), self.largest)), number, shift)
+        return st.one_of(near, st.tuples(number, number))
+
+    def simpler(self, problem: Pair) -> list[Pair]:
+        return [(a, b) for a, b in ops.simpler(problem, self.digits, 10)]
+
+    def domain(self, **limits: int) -> Domain:
+        """Every pair of numbers of at most `digits` digits (default: as many as the task has), the second fastest."""
+        digits = limits.pop("digits", self.digits)
+        if limits or not 1 <= digits <= self.digits:
+            given = f"digits={digits}" if not limits else f"'{next(iter(limits))}'"
+            raise TinyadderError(f"the domain of this task takes digits=1 .. {self.digits}; {given} was given")
+        return Domain(f"pairs of {digits}-digit numbers", 100**digits, lambda index: divmod(index, 10**digits))

@@ -1,0 +1,62 @@
+"""Rewriting a word of `length` digits: copied, reversed, or sorted.
+
+^ 3141 =  ->  3141 / 1413 / 1134
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from tinyadder.errors import TinyadderError
+from tinyadder.tasks.words import Words, check_option
+
+How = Literal["copy", "reverse", "sort"]
+
+
+@dataclass(frozen=True)
+class Rewriting(Words):
+    """The same digits in the order that `how` says."""
+
+    length: int = 8
+    how: How = "copy"
+
+    def __post_init__(self) -> None:
+        check_option("rewriting", "length", self.length, 1, 100)
+        if self.how not in get_args(How):
+            raise TinyadderError(f"rewriting: how={self.how!r}, expected one of {', '.join(get_args(How))}")
+
+    @property
+    def vocabulary(self) -> tuple[str, ...]:
+        return tuple("0123456789=^")
+
+    @property
+    def letters(self) -> str:
+        return "0123456789"
+
+    @property
+    def lengths(self) -> range:
+        return range(self.length, self.length + 1)
+
+    @property
+    def answer_length(self) -> int:
+        return self.length
+
+    def prompt(self, problem: str) -> str:
+        return f"^{problem}="
+
+    def answer(self, problem: str) -> str:
+        return {"copy": problem, "reverse": problem[::-1], "sort": "".join(sorted(problem))}[self.how]
+
+    def hard(self) -> list[str]:
+        """Words with one or two other digits at every place, ascending, descending and with a dominant neighbour."""
+        n = self.length
+        found = [(word * n)[:n] for word in ("0123456789", "9876543210", "90", "09", "89", "98", "10", "01", "19")]
+        for a in "059":
+            for b in "0189":
+                found += [a * i + b + a * (n - i - 1) for i in range(n)]
+                found += [a * i + b * (n - i) for i in range(n)]
+        return list(dict.fromkeys([*super().hard(), *found]))
+
+
+TASK = Rewriting

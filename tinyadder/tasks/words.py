@@ -1,0 +1,140 @@
+"""Tasks whose problem is a word: a string of `letters`, of a length in `lengths`; all but what is asked about it."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from random import Random
+from typing import TYPE_CHECKING
+
+from tinyadder.errors import TinyadderError
+from tinyadder.tasks.base import Domain, Task
+
+if TYPE_CHECKING:
+    from hypothesis.strategies import SearchStrategy
+
+
+def check_option(task: str, name: str, given: object, low: int, high: int) -> None:
+    """Raises `TinyadderError` unless the option `name` of `task` is an integer low .. high."""
+    if not isinstance(given, int) or isinstance(given, bool) or not low <= given <= high:
+        raise TinyadderError(f"{task}: {name}={given!r}, expected an integer {low} .. {high}")
+
+
+@dataclass(frozen=True)
+class Words(Task):
+    """A task over words. Subclasses say `letters`, `lengths`, the vocabulary, prompt and answer."""
+
+    @property
+    @abstractmethod
+    def letters(self) -> str:
+        """The letters a problem is made of, simplest first."""
+
+    @property
+    @abstractmethod
+    def lengths(self) -> range:
+        """The lengths a problem may have."""
+
+    def parse(self, text: str) -> str:
+        word = text.strip()
+        takes = f"this task takes {self._lengths()} of {' '.join(self.letters)}, e.g. '{self._example()}'"
+        for position, letter in enumerate(word, 1):
+            if letter not in self.letters:
+                raise TinyadderError(f"{word!r}, position {position}: {letter!r} is not allowed; {takes}")
+        if len(word) not in self.lengths:
+            raise TinyadderError(f"{word!r} has {len(word)} letter{'s' * (len(word) != 1)}; {takes}")
+        return word
+
+    def _lengths(self) -> str:
+        low, high = self.lengths[0], self.lengths[-1]
+        return f"{low} letters" if low == high else f"{low} to {high} letters"
+
+    def _example(self) -> str:
+        length = min(max(self.lengths[0], 4), self.lengths[-1])
+        return (self.letters * length)[:length]
+
+    def show(self, problem: str) -> str:
+        return problem
+
+    def show_answer(self, answer: Sequence[str]) -> str:
+        return "".join(token for token in answer if token != self.end)
+
+    def uniform(self, random: Random, count: int) -> list[str]:
+        return [self._random(random, random.choice(self.lengths)) for _ in range(count)]
+
+    def _random(self, random: Random, length: int) -> str:
+        return "".join(random.choice(self.letters) for _ in range(length))
+
+    def sample(self, random: Random, count: int) -> list[str]:
+        """In turn: runs of equal letters, a short word repeated, a constant word with one other letter, any word."""
+        found = []
+        for i in range(count):
+            length = random.choice(self.lengths) if random.random() < 0.7 else self.lengths[-1]
+            if i % 4 == 0:
+                word = "".join(random.choice(self.letters) * random.randint(1, length) for _ in range(length))
+            elif i % 4 == 1:
+                word = self._random(random, random.randint(1, min(4, length))) * length
+            elif i % 4 == 2:
+                at = random.randrange(length)
+                other, most = random.choice(self.letters), random.choice(self.letters)
+                word = most * at + other + most * length
+            else:
+                word = self._random(random, length)
+            found.append(word[:length])
+        return found
+
+    def hard(self) -> list[str]:
+        """Shortest words, constant words of every letter, and those with their first or last letter changed."""
+        low, high = self.lengths[0], self.lengths[-1]
+        found = ["".join(w) for n in range(low, min(high, max(low, 2)) + 1) for w in _some(self.letters, n)]
+        for length in {low, high, (low + high) // 2}:
+            for a in self.letters:
+                found += [a * length, *(b + a * (length - 1) for b in self.letters)]
+                found += [a * (length - 1) + b for b in self.letters]
+        return list(dict.fromkeys(found))
+
+    def strategy(self) -> SearchStrategy[str]:
+        from hypothesis import strategies as st
+
+        low, high = self.lengths[0], self.lengths[-1]
+        letter = st.sampled_from(self.letters)
+        free = st.text(letter, min_size=low, max_size=high)
+        runs = st.lists(st.tuples(letter, st.integers(1, high)), min_size=1, max_size=4)
+        longest = (self.letters[0]) * low
+        joined = runs.map(lambda pairs: ("".join(a * n for a, n in pairs) + longest)[:high])
+        return st.one_of(free, joined, st.text(letter, min_size=high, max_size=high))
+
+    def simpler(self, problem: str) -> list[str]:
+        """One letter less, or one letter nearer to the first of the alphabet."""
+        rank = {letter: i for i, letter in enumerate(self.letters)}
+        found = {problem[:i] + problem[i + 1 :] for i in range(len(problem)) if len(problem) - 1 in self.lengths}
+        for i, letter in enumerate(problem):
+            found |= {problem[:i] + other + problem[i + 1 :] for other in self.letters[: rank[letter]]}
+        return sorted(found, key=lambda word: (len(word), [rank[letter] for letter in word]))
+
+    def domain(self, **limits: int) -> Domain:
+        """Every word of at most `length` letters (default: all of them), shorter ones first."""
+        length = limits.pop("length", self.lengths[-1])
+        if limits or length not in self.lengths:
+            given = f"length={length}" if not limits else f"'{next(iter(limits))}'"
+            low, high = self.lengths[0], self.lengths[-1]
+            raise TinyadderError(f"the domain of this task takes length={low} .. {high}; {given} was given")
+        base = len(self.letters)
+        counts = [base**n for n in range(self.lengths[0], length + 1)]
+
+        def problem(index: int) -> str:
+            for n, count in enumerate(counts, self.lengths[0]):
+                if index < count:
+                    return "".join(self.letters[index // base**i % base] for i in reversed(range(n)))
+                index -= count
+            raise IndexError(index)
+
+        exactly = len(self.lengths) == 1
+        said = f"words of {'' if exactly else 'at most '}{length} letters of {' '.join(self.letters)}"
+        return Domain(said, sum(counts), problem)
+
+
+def _some(letters: str, length: int) -> list[tuple[str, ...]]:
+    """All words of `length` if they are few, else none."""
+    return list(product(letters, repeat=length)) if len(letters) ** length <= 1000 else []
