@@ -8,10 +8,12 @@ claims, each a lower bound of a separable form with potentials. The checker (`ch
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -61,6 +63,7 @@ class Branch:
     restriction: Restriction
     claims: list[dict[str, Any]] = field(default_factory=list)
     made: frozenset[tuple] = frozenset()
+    margin: Ball = field(default_factory=lambda: Ball("inf"))
 
     def child(self, restriction: Restriction | None = None) -> Branch:
         return Branch(self.view.branch(), restriction or self.restriction, [], self.made)
@@ -84,7 +87,8 @@ class Prover:
         self.paths = Paths(spec)
         self.base = View(network, spec)
         self.costs: dict[tuple, tuple[list[np.ndarray], int, int]] = {}
-        self.margin = Ball("inf")
+        self.by_states: set[tuple[int, int]] = set()
+        """Units (layer, number) for which states of the automaton were the better split so far."""
 
     # ---- bounds -----------------------------------------------------------------------------------
 
@@ -139,15 +143,25 @@ class Prover:
 
     def position(self, i: int) -> dict[str, Any]:
         """The proof that the token after position i is right. Raises `Failed`."""
+        root = View(self.network, self.spec, i, self.base)
+        self.warm(root)
         children = {}
         for token in self.spec.tokens[i + 1]:
             if token not in self.network.outputs:
                 raise Failed(
                     f"the right answer can have '{token}' after position {i}, and the model has no logit for it", []
                 )
-            branch = Branch(View(self.network, self.spec, i, self.base), Restriction({i + 1: token}))
+            branch = Branch(root.branch(), Restriction({i + 1: token}))
             children[token] = self.settle(branch, token, DEPTH)
         return {"position": i, "children": children}
+
+    def warm(self, view: View) -> None:
+        """Compute once what all branches of a position share, as far as it goes without claims."""
+        for right in self.network.outputs:
+            for other in self.network.outputs[:2]:
+                if other != right:
+                    with suppress(NeedPhase):
+                        view.margin(right, other)
 
     def settle(self, branch: Branch, right: str, depth: int) -> dict[str, Any]:
         """A tree for the branch, whose next token is `right`."""
@@ -159,12 +173,12 @@ class Prover:
                     continue
                 return self.split_gate(branch, right, need, depth)
             if failed is None:
-                return {"claims": branch.claims}
+                return {"claims": branch.claims, "margin": below(branch.margin)}
             return self.split_own(branch, right, failed, depth)
 
     def weakest(self, branch: Branch, right: str) -> Failed | None:
         """Make every margin of the branch positive with claims; what failed otherwise."""
-        view, smallest = branch.view, Ball("inf")
+        view, branch.margin = branch.view, Ball("inf")
         for other in self.network.outputs:
             if other == right:
                 continue
@@ -176,6 +190,7 @@ class Prover:
                 if (symbol, side) not in branch.made:
                     found = self.claim(branch, symbol, view.definitions[symbol], side)
                     if found.text is None:
+                        branch.margin = Ball("inf")
                         return None
                     form = view.margin(right, other)
                     low = view.low(form)
@@ -183,13 +198,13 @@ class Prover:
                 found = self.bound(branch, ("margin", right, other), form, 1)
                 if found.text is None:
                     branch.claims.append(found.claim)
+                    branch.margin = Ball("inf")
                     return None
                 if not found.low > 0:
                     return self._failed(branch, right, other, found)
                 branch.claims.append(found.claim)
                 low = found.low
-            smallest = min(smallest, low)
-        self.margin = min(self.margin, smallest)
+            branch.margin = min(branch.margin, low)
         return None
 
     def _failed(self, branch: Branch, right: str, other: str, found: Bound) -> Failed:
@@ -217,24 +232,26 @@ class Prover:
         return bool(sides)
 
     def split_gate(self, branch: Branch, right: str, need: NeedPhase, depth: int) -> dict[str, Any]:
-        """By automaton states where a few decide the sign; else by phase, else by the best states."""
+        """By phase, else by states of the automaton; what worked last for a unit is tried first."""
         if depth == 0:
             raise Failed(f"layer {need.layer}, unit {need.unit}: its sign is open after {DEPTH} splits", [])
-        stage, states = self.deciding_states(branch, need.gate)
-        ways = [self.by_phase] if stage is None else [self.by_state, self.by_phase]
-        if len(states) > 3:
+        key = need.layer, need.unit
+        ways = [self.by_phase, self.by_state]
+        if key in self.by_states:
             ways.reverse()
-        for last, way in enumerate(ways, 1 - len(ways)):
+        for last, way in enumerate(ways):
             try:
-                return way(branch, right, need, depth, stage, states)
-            except Failed:
-                if last == 0:
+                found = way(branch, right, need, depth)
+            except Failed as failed:
+                if last or not failed.texts:
                     raise
+                continue
+            (self.by_states.add if way == self.by_state else self.by_states.discard)(key)
+            return found
         raise AssertionError
 
-    def by_phase(
-        self, branch: Branch, right: str, need: NeedPhase, depth: int, stage: int | None, states: list[int]
-    ) -> dict[str, Any]:
+    def by_phase(self, branch: Branch, right: str, need: NeedPhase, depth: int) -> dict[str, Any]:
+        """Both phases of the gate, each for all texts of the branch: relu(g) is g or 0."""
         children = {}
         for phase in (True, False):
             child = branch.child()
@@ -242,18 +259,19 @@ class Prover:
             children["on" if phase else "off"] = self.settle(child, right, depth - 1)
         return {"claims": branch.claims, "split": ["phase", need.layer, need.unit], "children": children}
 
-    def by_state(
-        self, branch: Branch, right: str, need: NeedPhase, depth: int, stage: int | None, states: list[int]
-    ) -> dict[str, Any]:
-        assert stage is not None
+    def by_state(self, branch: Branch, right: str, need: NeedPhase, depth: int) -> dict[str, Any]:
+        """The states of the automaton after the stage where fewest of them decide the sign of the gate."""
+        stage = self.deciding_stage(branch, need.gate)
+        if stage is None:
+            raise Failed(f"layer {need.layer}, unit {need.unit}: no state of the specification decides its sign", [])
         children = {}
-        for state in states:
+        for state in range(self.paths.sizes[stage + 1]):
             child = branch.child(branch.restriction.with_state(stage, state))
             child.made = frozenset()
             children[str(state)] = self.settle(child, right, depth - 1)
         return {"claims": branch.claims, "split": ["state", stage], "children": children}
 
-    def deciding_states(self, branch: Branch, gate: Form) -> tuple[int | None, list[int]]:
+    def deciding_stage(self, branch: Branch, gate: Form) -> int | None:
         """The stage with the fewest states after it such that each decides the sign of `gate`."""
         ends = []
         for sign in (1, -1):
@@ -264,13 +282,12 @@ class Prover:
                 strict=True,
             )
             ends.append([np.where(np.maximum(f, b) < FAR // 2, f + b + start, FAR) for f, b in ways])
-        best: tuple[int | None, list[int]] = (None, [])
+        found: dict[int, int] = {}
         for stage, (low, high) in enumerate(zip(ends[0][1:], ends[1][1:], strict=True)):
-            feasible = np.flatnonzero(low < FAR // 2)
-            if 1 < len(feasible) and bool(((low >= 0) | (high >= 0))[feasible].all()):
-                if best[0] is None or len(feasible) < len(best[1]):
-                    best = stage, list(range(self.paths.sizes[stage + 1]))
-        return best
+            feasible = low < FAR // 2
+            if stage not in branch.restriction.states and bool(((low >= 0) | (high >= 0))[feasible].all()):
+                found[stage] = int(feasible.sum())
+        return min(found, key=found.__getitem__, default=None)
 
     def split_own(self, branch: Branch, right: str, failed: Failed, depth: int) -> dict[str, Any]:
         """By the token at the query itself, for attention or units that depend on it."""
@@ -333,6 +350,7 @@ def prove(model: Transformer, task: Task) -> Found:
         return done(replay(model, task, problems) or replay(model, task, task.hard()) or Unknown(failed.reason))
     except (Unsupported, NoSpecification) as reason:
         return done(Unknown(str(reason)))
+    margin = min(leaf_margins(tree) for tree in trees)
     certificate = {
         "format": "tinyadder certificate",
         "version": VERSION,
@@ -341,7 +359,7 @@ def prove(model: Transformer, task: Task) -> Found:
         "rules": RULES,
         "weights": {"sha256": network.digest, "tensors": _hex(network)},
         "specification": {"sha256": spec.digest, "texts": spec.count(), **spec.to_json()},
-        "margin": float(prover.margin).hex(),
+        "margin": margin.hex(),
         "positions": trees,
         "versions": {
             "python": platform.python_version(),
@@ -349,7 +367,25 @@ def prove(model: Transformer, task: Task) -> Found:
             "python-flint": flint.__version__,
         },
     }
-    return done(None, certificate, float(prover.margin))
+    sealed = {**certificate, "sha256": hashlib.sha256(canonical(certificate)).hexdigest()}
+    return done(None, sealed, margin)
+
+
+def below(margin: Ball) -> str | None:
+    """A float64 not above `margin`, in hexadecimal; None for the infinite margin of an empty branch."""
+    return None if not margin.is_finite() else np.nextafter(float(margin.lower()), -np.inf).item().hex()
+
+
+def leaf_margins(tree: dict[str, Any]) -> float:
+    """The smallest margin of the leaves below."""
+    if "children" in tree:
+        return min(leaf_margins(child) for child in tree["children"].values())
+    return float("inf") if tree["margin"] is None else float.fromhex(tree["margin"])
+
+
+def canonical(data: Any) -> bytes:
+    """The bytes that the seal of a certificate is the hash of."""
+    return json.dumps(data, sort_keys=True, separators=(",", ":")).encode()
 
 
 def _hex(network: Network) -> dict[str, Any]:
