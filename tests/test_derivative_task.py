@@ -176,3 +176,25 @@ def test_slots_hold_sign_tens_and_ones():
 
 def test_writing_leaves_out_ones_and_zero_terms():
     assert write((1, -1, 0, 1)) == "x^3-x+1"
+
+
+def test_the_domain_counts_every_polynomial_once():
+    domain = CANONICAL.domain(exponents=2, coefficients=3)
+    assert domain.size == 7**3
+    found = {domain.problem(i) for i in range(domain.size)}
+    assert len(found) == domain.size
+    assert all(len(p) == 6 and max(map(abs, p)) <= 3 and p[3:] == (0, 0, 0) for p in found)
+    assert CANONICAL.domain().size == 11**6
+    assert WIDE.domain().problem(199**10 - 1) == (99,) * 10
+
+
+@pytest.mark.parametrize("limits", [{"exponents": 6}, {"coefficients": 0}, {"digits": 3}])
+def test_a_domain_outside_the_task_is_refused(limits):
+    with pytest.raises(TinyadderError, match=r"takes exponents=0 \.\. 5 and coefficients=1 \.\. 5"):
+        CANONICAL.domain(**limits)
+
+
+@given(CANONICAL.strategy())
+def test_simpler_problems_end(problem):
+    size = lambda p: (sum(map(abs, p)), sum(c < 0 for c in p))  # noqa: E731
+    assert all(size(simpler) < size(problem) for simpler in CANONICAL.simpler(problem))

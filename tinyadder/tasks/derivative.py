@@ -10,14 +10,14 @@ a positive constant stands before a single negative term (`4-x`, and `-x^2+4x` -
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from random import Random
 from typing import TYPE_CHECKING, Literal
 
 from tinyadder.errors import TinyadderError
-from tinyadder.tasks.base import Task
+from tinyadder.tasks.base import Domain, Task
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -268,6 +268,37 @@ class Derivative(Task):
         edges = [c for size in self._edges() for c in (size, -size)]
         entry = st.one_of(st.just(0), st.sampled_from(edges), st.integers(-self.coefficients, self.coefficients))
         return st.tuples(*[entry] * (self.exponents + 1))
+
+    def simpler(self, problem: Polynomial) -> list[Polynomial]:
+        """A term less, a minus less, or a smaller coefficient: fewer terms first."""
+
+        def changed(to: Callable[[int], int]) -> list[Polynomial]:
+            found = [(*problem[:n], to(c), *problem[n + 1 :]) for n, c in enumerate(problem)]
+            return [polynomial for polynomial in found if polynomial != problem]
+
+        return [*changed(lambda c: 0), *changed(abs), *changed(lambda c: min(c, 1)), *changed(lambda c: c - (c > 0))]
+
+    def domain(self, **limits: int) -> Domain:
+        """Every polynomial within these `exponents` and `coefficients` (default: the task's), the constant fastest."""
+        exponents = limits.pop("exponents", self.exponents)
+        coefficients = limits.pop("coefficients", self.coefficients)
+        if limits or not 0 <= exponents <= self.exponents or not 1 <= coefficients <= self.coefficients:
+            given = next(iter(limits), f"exponents={exponents}, coefficients={coefficients}")
+            raise TinyadderError(
+                f"the domain of this task takes exponents=0 .. {self.exponents} and coefficients=1 .. "
+                f"{self.coefficients}; {given} was given"
+            )
+        base = 2 * coefficients + 1
+
+        def problem(index: int) -> Polynomial:
+            found = [0] * (self.exponents + 1)
+            for n in range(exponents + 1):
+                index, place = divmod(index, base)
+                found[n] = place - coefficients
+            return tuple(found)
+
+        name = f"the polynomials of exponents 0 .. {exponents} and coefficients -{coefficients} .. {coefficients}"
+        return Domain(name, base ** (exponents + 1), problem)
 
 
 TASK = Derivative

@@ -13,7 +13,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from tinyadder.errors import TinyadderError
-from tinyadder.tasks.base import Task
+from tinyadder.tasks.base import Domain, Task
 from tinyadder.tasks.derivative import Derivative, Polynomial, derivative, write
 
 if TYPE_CHECKING:
@@ -76,6 +76,13 @@ class DerivativeCoefficients(Task):
 
     def strategy(self) -> SearchStrategy[Polynomial]:
         return self._polynomials.strategy()
+
+    def simpler(self, problem: Polynomial) -> list[Polynomial]:
+        return self._polynomials.simpler(problem)
+
+    def domain(self, **limits: int) -> Domain:
+        """As the domain of the task `derivative`, for coefficients up to 9."""
+        return self._polynomials.domain(**limits)
 
 
 TASK = DerivativeCoefficients
