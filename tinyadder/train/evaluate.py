@@ -20,7 +20,7 @@ from tinyadder.answers import answers, forced_answers
 from tinyadder.errors import TinyadderError
 from tinyadder.tasks.base import Problem, Task
 from tinyadder.train.data import Source
-from tinyadder.train.recipe import Recipe, recipe_from
+from tinyadder.train.recipe import Recipe, recipe_from_json
 from tinyadder.transformer import Transformer
 
 Right = Callable[[Task, Problem, Sequence[str]], bool]
@@ -117,9 +117,7 @@ def recipe_of(options: Mapping[str, Any], where: str) -> Recipe | None:
     stored = options.get("recipe")
     if not isinstance(stored, Mapping):
         return None
-    task = {"name": stored["task"]["name"], **stored["task"]["options"]}
-    sections = {name: stored[name] for name in ("model", "data", "train")}
-    return recipe_from({"task": task, "summary": stored["summary"], **sections}, name=stored["name"], where=where)
+    return recipe_from_json(stored, where=where)
 
 
 def test_problems(task: Task, recipe: Recipe | None, *, count: int, seed: int) -> list[Problem]:
@@ -127,7 +125,7 @@ def test_problems(task: Task, recipe: Recipe | None, *, count: int, seed: int) -
     if recipe is None:
         return Source(task, "balanced", "test", 1.0, seed).distinct(count)
     d = recipe.data
-    return Source(task, d.distribution, "test", d.held_out, d.seed).distinct(count)
+    return Source(task, d.judged or d.distribution, "test", d.held_out, d.seed).distinct(count)
 
 
 def circumstances() -> dict[str, str]:

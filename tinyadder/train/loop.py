@@ -28,7 +28,7 @@ from tinyadder.tasks.base import Problem, Task
 from tinyadder.train.checkpoint import Checkpoint, latest_checkpoint, write_checkpoint
 from tinyadder.train.data import CHUNK, Examples, Source, check_leaks, encode, order
 from tinyadder.train.models import make_model, parameters_of
-from tinyadder.train.recipe import Recipe, TrainRecipe
+from tinyadder.train.recipe import Recipe, TrainRecipe, recipe_from_json
 from tinyadder.transformer import Transformer
 
 Report = Callable[[dict[str, Any]], None]
@@ -164,8 +164,9 @@ class Run:
 
     def _source(self, split: Any, digits: int = 0) -> Source:
         d = self.recipe.data
-        seed = d.seed if split != "train" else 1000 * d.seed + self.seed
-        return Source(self.recipe.task, d.distribution, split, d.held_out, seed, digits)
+        if split == "train":
+            return Source(self.recipe.task, d.distribution, split, d.held_out, 1000 * d.seed + self.seed, digits)
+        return Source(self.recipe.task, d.judged or d.distribution, split, d.held_out, d.seed)
 
     def _held_out(self, split: Any, count: int) -> list[Problem]:
         return self._source(split).distinct(count)
@@ -321,13 +322,13 @@ class Run:
 
     def _check_same(self, found: Checkpoint) -> None:
         where = self.folder / "checkpoints"
-        mine, theirs = json.loads(json.dumps(self.recipe.to_json())), found.facts["recipe"]
+        mine, theirs = self.recipe.to_json(), recipe_from_json(found.facts["recipe"], where=str(where)).to_json()
         for section in ("task", "model", "data", "train"):
             for key in mine[section]:
-                if mine[section][key] != theirs[section].get(key) and key != "seeds":
+                if mine[section][key] != theirs[section][key] and key != "seeds":
                     raise TinyadderError(
                         f"the checkpoint in {where} is of another run: [{section}] {key} is "
-                        f"{theirs[section].get(key)!r} there and {mine[section][key]!r} in the recipe; "
+                        f"{theirs[section][key]!r} there and {mine[section][key]!r} in the recipe; "
                         "take the recipe it was made with, or another --out"
                     )
         if found.facts["seed"] != self.seed:

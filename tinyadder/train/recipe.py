@@ -68,6 +68,8 @@ class DataRecipe:
 
     distribution: Literal["uniform", "balanced", "sample", "mixed"] = "uniform"
     """A sampler of the task; "mixed" takes uniform, balanced and structured problems in turn."""
+    judged: Literal["", "uniform", "balanced", "sample", "mixed"] = ""
+    """The sampler of the validation and test problems, where it is another than that of the training problems."""
     examples: int = 100_000
     """Problems of one pool."""
     fresh: bool = False
@@ -187,6 +189,13 @@ def recipe_from(data: Mapping[str, Any], *, name: str, where: str) -> Recipe:
     )
     _check(recipe, where)
     return recipe
+
+
+def recipe_from_json(stored: Mapping[str, Any], *, where: str) -> Recipe:
+    """The recipe that `Recipe.to_json` wrote; keys that are younger than it have their defaults."""
+    task = {"name": stored["task"]["name"], **stored["task"]["options"]}
+    sections = {name: stored[name] for name in ("model", "data", "train")}
+    return recipe_from({"task": task, "summary": stored["summary"], **sections}, name=stored["name"], where=where)
 
 
 def _section(data: Any, kind: type, where: str) -> Any:
