@@ -31,7 +31,8 @@ def test_integers_that_are_shapes_are_free(line):
         ("torch.full((5, 3), 2.5)", [2.5]), ("torch.tensor([3, 4])", [3, 4]), ("x.masked_fill(m, -30)", [-30]),
         ("x.clamp(min=2)", [2]), ("x ** 2", [2]), ("math.pi * x", [3.141592653589793]), ("float('2.5')", [2.5]),
         ("torch.zeros(5).fill_(60)", [60]), ("torch.arange(10) * 10", [10]), ("torch.tensor([7.0]).view(1, 1)", [7]),
-        ("torch.zeros(3.5)", [3.5]),
+        ("torch.zeros(3.5)", [3.5]), ("torch.stack([x * 10, y / 2], 3)", [10, 2]), ("sum([x * 7])", [7]),
+        ("F.softmax(x * 30, 2)", [30]), ("(x * 10).sum(3)", [10]), ("torch.cat((x, torch.tensor([5])), dim=2)", [5]),
     ],
 )  # fmt: skip
 def test_numbers_that_become_values_count(line, found):

@@ -1,19 +1,33 @@
 """The counting ladder: a model has no number of parameters, it has one for each convention.
 
-Each rung is one function with its definition as docstring; `RUNGS` is the ladder in order. `numbers(model)` lists where
-every counted number sits, by lane, and how it is tied. Counts are read from the module's tensors, not from a program.
+Each rung is one function with its definition as docstring; `RUNGS` is the ladder in order, for any `nn.Module`.
+`numbers(model)` lists where every counted number sits, by lane, and how it is tied. Counts are read from the module's
+tensors, not from a program. Of our own models it is known which tensors are positions and which are wiring; of others
+they are recognised by name (positions) and by holding only 0 and 1 (wiring).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
+from itertools import chain
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from tinyadder.transformer import Transformer
+from verify.literals import Literal, literals
+
+POSITIONAL = re.compile(
+    r"slope|alibi|pos(?!t)|rope|rotary|inv_freq|freqs|theta|(^|[._])(pe|sin|cos)($|[._])", re.IGNORECASE
+)
+"""Names under which foreign models keep what they know of positions."""
+GLOBALS = "_globals_of_the_file"
 
 
 def _placeholders(module: nn.Module) -> dict[str, list[int]]:
@@ -100,7 +114,7 @@ def nonzero_positional(module: nn.Module) -> int:
     (0, 2)
     """
     based = isinstance(module, Transformer) and module.config.options.positions in ("rotary", "sinusoidal")
-    return nonzero(module) + sum(int(slopes.count_nonzero()) for _, slopes in _buffers(module, "slopes")) + based
+    return nonzero(module) + _entries(module, "positional") + len(_float_attributes(module)) + based
 
 
 def with_wiring(module: nn.Module) -> int:
@@ -112,7 +126,7 @@ def with_wiring(module: nn.Module) -> int:
     >>> nonzero_positional(model), with_wiring(model)
     (0, 1)
     """
-    return nonzero_positional(module) + sum(int(wires.count_nonzero()) for _, wires in _buffers(module, "wiring"))
+    return nonzero_positional(module) + _entries(module, "wiring")
 
 
 def distinct(module: nn.Module) -> int:
@@ -138,21 +152,96 @@ def distinct_absolute(module: nn.Module) -> int:
 
 
 def stored_buffers(module: nn.Module) -> int:
-    """Stored, and the scalars of floating-point buffers: slopes, wiring, masks, tables.
+    """Stored, and the scalars of floating-point buffers and of tensors kept beside: slopes, wiring, masks, tables.
 
     >>> layer = nn.BatchNorm1d(4)
+    >>> layer.table = torch.zeros(3)
     >>> stored(layer), stored_buffers(layer)
-    (8, 16)
+    (8, 19)
     """
-    floating = ((name, buffer) for name, buffer in module.named_buffers() if buffer.is_floating_point())
-    return stored(module) + sum(len(index) for _, index, _ in _unique(floating, {}))
+    every = chain(module.named_parameters(), _others(module))
+    return sum(len(index) for _, index, _ in _unique(every, _placeholders(module)))
 
 
-def _buffers(module: nn.Module, kind: str) -> list[tuple[str, Tensor]]:
-    """The buffers of a `Transformer` that hold its slopes or its wiring."""
-    if not isinstance(module, Transformer):
+def strict(module: nn.Module, code: Sequence[Literal]) -> int:
+    """Stored + buffers, and the literals in `forward` and in what derives the weights; 0, 1, -1 and shapes are free.
+
+    >>> from verify.literals import literals
+    >>> strict(nn.Linear(3, 2), literals("def build_model(): return 0.5 * torch.ones(3)", ["build_model"]))
+    9
+    """
+    return stored_buffers(module) + len(code)
+
+
+# ---- tensors that are no parameters -----------------------------------------------------------------
+
+
+def hang_on(module: nn.Module, names: Mapping[str, Any]) -> None:
+    """Let the ladder see tensors that a file keeps in its own names, as if the model kept them."""
+    object.__setattr__(module, GLOBALS, dict(names))
+
+
+def _tensors_in(name: str, value: Any) -> Iterator[tuple[str, Tensor]]:
+    if isinstance(value, np.ndarray) and value.dtype.kind == "f":
+        value = torch.from_numpy(value)
+    if isinstance(value, Tensor) and value.is_floating_point():
+        yield name, value
+    elif isinstance(value, dict | list | tuple):
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _tensors_in(f"{name}.{key}", item)
+
+
+def _others(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Floating-point tensors that are no parameters: buffers, and tensors that hang on a module unregistered."""
+    for name, buffer in module.named_buffers():
+        if buffer.is_floating_point():
+            yield name, buffer
+    for path, part in module.named_modules():
+        for name, value in vars(part).items():
+            if name == GLOBALS or not name.startswith("_"):
+                yield from _tensors_in(f"{path}.{name}" if path else name, value)
+
+
+def _float_attributes(module: nn.Module) -> list[tuple[str, float]]:
+    """Plain floats with the name of a position (`self.rope_theta = 3.0`) on the modules of a foreign model."""
+    if isinstance(module, Transformer):
         return []
-    return [(name, buffer) for name, buffer in module.named_buffers() if name.endswith(kind)]
+    return [
+        (f"{path}.{name}" if path else name, value)
+        for path, part in module.named_modules()
+        for name, value in vars(part).items()
+        if isinstance(value, float) and value not in (0.0, 1.0) and POSITIONAL.search(name)
+    ]
+
+
+def _kind(module: nn.Module, name: str, tensor: Tensor) -> str:
+    """What a tensor that is no parameter is for: "positional", "wiring" or "buffer"."""
+    if isinstance(module, Transformer):
+        return "positional" if name.endswith("slopes") else "wiring" if name.endswith("wiring") else "buffer"
+    if POSITIONAL.search(name):
+        return "positional"
+    routes = bool(((tensor == 0) | (tensor == 1)).all()) and not _is_causal_mask(tensor)
+    return "wiring" if routes else "buffer"
+
+
+def _is_causal_mask(tensor: Tensor) -> bool:
+    if tensor.ndim < 2:
+        return False
+    ones = torch.ones_like(tensor)
+    return torch.equal(tensor, ones.tril()) or torch.equal(tensor, ones.triu()) or torch.equal(tensor, ones.triu(1))
+
+
+def _kept(module: nn.Module) -> Iterator[tuple[str, str, Tensor, Tensor]]:
+    """(kind, name, flat indices, values) of the tensors that are no parameters, each place of memory once."""
+    tensors = dict(_others(module))
+    names = {name for name, _ in module.named_parameters()}
+    for name, index, values in _unique(chain(module.named_parameters(), tensors.items()), {}):
+        if name not in names:
+            yield _kind(module, name, tensors[name]), name, index, values
+
+
+def _entries(module: nn.Module, kind: str) -> int:
+    return sum(int(values.count_nonzero()) for found, _, _, values in _kept(module) if found == kind)
 
 
 RUNGS: dict[str, Callable[[nn.Module], int]] = {
@@ -168,14 +257,36 @@ RUNGS: dict[str, Callable[[nn.Module], int]] = {
 """Name of the convention -> the function that counts by it."""
 
 
-def ladder(module: nn.Module) -> dict[str, int]:
-    """Every rung of the ladder, by name."""
-    return {name: rung(module) for name, rung in RUNGS.items()}
+CLAIMED = "What its author says; shown, not counted."
+
+
+def ladder(module: nn.Module, code: Sequence[Literal] | None = None) -> dict[str, int]:
+    """Every rung of the ladder, by name; `strict` only where the code is known that the model's values come from."""
+    counts = {name: rung(module) for name, rung in RUNGS.items()}
+    return counts if code is None else {**counts, "strict": strict(module, code)}
 
 
 def definition(rung: str) -> str:
     """What a rung counts, in one line."""
-    return (RUNGS[rung].__doc__ or "").partition("\n")[0]
+    if rung == "claimed":
+        return CLAIMED
+    return (strict if rung == "strict" else RUNGS[rung]).__doc__.partition("\n")[0]  # type: ignore[union-attr]
+
+
+def machine_code() -> list[Literal]:
+    """The literals in the forward pass of our own models."""
+    return literals(_source("tinyadder.transformer"), ["Transformer"])
+
+
+def construction_code(name: str) -> list[Literal]:
+    """The literals behind a construction: those that its equations are written with, and those of the forward pass."""
+    return [*literals(_source(f"constructions.{name}"), ["construct"]), *machine_code()]
+
+
+def _source(module: str) -> str:
+    spec = find_spec(module)
+    assert spec is not None and spec.origin is not None
+    return Path(spec.origin).read_text()
 
 
 # ---- where every number sits ----------------------------------------------------------------------
@@ -194,7 +305,10 @@ class Placed:
 
 
 def numbers(module: nn.Module) -> list[Placed]:
-    """Every non-zero number that `with_wiring` counts (bases of positions aside), in the order of the tensors."""
+    """Every non-zero number of parameters, buffers and tensors kept beside, in the order of the tensors.
+
+    The bases of rotary and sinusoidal positions of our own models are options and have no tensor to be listed in.
+    """
     ties = _readers(module) if isinstance(module, Transformer) else {}
     found = []
     for name, index, values in _parameters(module):
@@ -204,11 +318,15 @@ def numbers(module: nn.Module) -> list[Placed]:
                 at = _unravel(flat, shape)
                 tie = ties.get(flat, "") if name == "shared" else ""
                 found.append(Placed("nonzero", _dense(name), at, value, place(module, _dense(name), at), tie))
-    for rung, kind in (("nonzero + positional", "slopes"), ("with wiring", "wiring")):
-        for name, buffer in _buffers(module, kind):
-            for at in buffer.nonzero().tolist():
-                found.append(Placed(rung, name, tuple(at), float(buffer[tuple(at)]), place(module, name, tuple(at))))
-    return found
+    rungs = {"positional": "nonzero + positional", "wiring": "with wiring", "buffer": "stored + buffers"}
+    tensors = dict(_others(module))
+    for kind, name, index, values in _kept(module):
+        for flat, value in zip(index.tolist(), values.tolist(), strict=True):
+            if value != 0:
+                at = _unravel(flat, tensors[name].shape)
+                found.append(Placed(rungs[kind], name, at, value, place(module, name, at)))
+    attributes = ((name, value) for name, value in _float_attributes(module))
+    return found + [Placed("nonzero + positional", name, (), value, name) for name, value in attributes]
 
 
 def _dense(name: str) -> str:

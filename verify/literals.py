@@ -27,15 +27,20 @@ from typing import Any
 from tinyadder.errors import TinyadderError
 
 SHAPED = frozenset((
-    "arange", "broadcast_to", "chunk", "cat", "concat", "empty", "enumerate", "expand", "eye", "flatten", "flip",
-    "gather", "index_select", "len", "movedim", "narrow", "new_empty", "new_ones", "new_zeros", "one_hot",
-    "ones", "permute", "range", "rand", "randint", "randn", "repeat", "repeat_interleave", "reshape", "roll",
-    "rot90", "select", "size", "softmax", "log_softmax", "split", "squeeze", "stack", "swapaxes", "to", "topk",
-    "transpose", "tril", "triu", "unbind", "unflatten", "unfold", "unsqueeze", "view", "zeros", "argmax",
-    "argmin", "sum", "mean", "amax", "amin", "cumsum", "cumprod", "prod", "dim", "norm", "triu_indices",
-    "tril_indices", "Linear", "Embedding", "LayerNorm", "RMSNorm", "Conv1d", "MultiheadAttention", "Stream",
+    "arange", "empty", "enumerate", "expand", "eye", "len", "new_empty", "new_ones", "new_zeros", "ones",
+    "range", "rand", "randint", "randn", "size", "to", "view", "zeros", "dim", "triu_indices", "tril_indices",
+    "Linear", "Embedding", "LayerNorm", "RMSNorm", "Conv1d", "MultiheadAttention", "Stream",
 ))  # fmt: skip
 """Called with integers that are shapes, dimensions, counts or indices; a `Stream` is called with widths of lanes."""
+
+SHAPED_AFTER = frozenset((
+    "broadcast_to", "chunk", "cat", "concat", "flatten", "flip", "gather", "index_select", "movedim", "narrow",
+    "one_hot", "permute", "repeat", "repeat_interleave", "reshape", "roll", "rot90", "select", "softmax",
+    "log_softmax", "split", "squeeze", "stack", "swapaxes", "topk", "transpose", "tril", "triu", "unbind",
+    "unflatten", "unfold", "unsqueeze", "argmax", "argmin", "sum", "mean", "amax", "amin", "cumsum", "cumprod",
+    "prod", "norm",
+))  # fmt: skip
+"""The same, but as functions (`torch.stack([10 * x, y], 2)`, not `x.sum(2)`) their first argument is a value."""
 
 SHAPED_AT = {"full": 0, "new_full": 0, "linspace": 2}
 """Of these only one argument is a shape or a count, the others are values."""
@@ -51,6 +56,7 @@ SHAPED_WORDS = frozenset((
 SILENT = frozenset(("print", "isinstance", "TinyadderError"))
 CONSTANTS = frozenset(("pi", "e", "tau"))
 LIBRARIES = frozenset(("math", "torch", "np", "numpy"))
+MODULES = LIBRARIES | {"F", "nn.functional", "torch.nn.functional", "functional"}
 
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
@@ -239,7 +245,7 @@ class _Reader:
     def _Call(self, node: ast.Call, use: str) -> None:
         name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
         if isinstance(node.func, ast.Attribute):
-            self.visit(node.func.value, use if name in SHAPED else VALUE)
+            self.visit(node.func.value, use if name in SHAPED | SHAPED_AFTER else VALUE)
         elif isinstance(node.func, ast.Name):
             pass
         else:
@@ -251,19 +257,24 @@ class _Reader:
             return
         known = self.file.parameters.get(name)
         for position, argument in enumerate(node.args):
-            self.visit(argument, self._argument(name, known, position, use))
+            self.visit(argument, self._argument(node.func, name, known, position, use))
         for keyword in node.keywords:
             if known is not None and keyword.arg:
                 self.visit(keyword.value, f"->{keyword.arg}")
             else:
-                self.visit(keyword.value, SHAPE if keyword.arg in SHAPED_WORDS or name in SHAPED else VALUE)
+                self.visit(
+                    keyword.value, SHAPE if keyword.arg in SHAPED_WORDS or name in SHAPED | SHAPED_AFTER else VALUE
+                )
 
-    def _argument(self, name: str, known: list[str] | None, position: int, use: str) -> str:
+    def _argument(self, func: ast.expr, name: str, known: list[str] | None, position: int, use: str) -> str:
+        """The use of an argument: a flow into a parameter of the file's own function, else by the function's name."""
         if known is not None:
             return f"->{known[position]}" if position < len(known) else VALUE
         if name in ("int", "max", "min", "abs", "tuple", "list", "Size"):
             return use
-        return SHAPE if name in SHAPED or SHAPED_AT.get(name) == position else VALUE
+        as_method = isinstance(func, ast.Attribute) and ast.unparse(func.value) not in MODULES
+        after = name in SHAPED_AFTER and (as_method or position > 0)
+        return SHAPE if name in SHAPED or after or SHAPED_AT.get(name) == position else VALUE
 
     def _text(self, node: ast.Constant, use: str) -> None:
         try:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tinyadder.commands._common import (
-    Loaded,
     construction_options,
     echo_json,
     json_option,
@@ -16,40 +16,90 @@ from tinyadder.commands._common import (
     show_table,
     shown_model,
 )
+from tinyadder.errors import TinyadderError
+
+if TYPE_CHECKING:
+    from verify.literals import Literal
 
 
 @click.command("count", short_help=__doc__)
 @name_argument
 @construction_options
 @click.option("--why", is_flag=True, help="List every number, where it sits, what it is, how it is tied.")
+@click.option("--seconds", type=float, default=120.0, show_default=True, help="Time limit for a submission file.")
 @json_option
-def command(name: str, options: dict[str, Any], why: bool, as_json: bool) -> None:
-    """Count the parameters of NAME (a construction or a model folder) by every convention of the ladder."""
-    from verify.count import ladder, numbers
+def command(name: str, options: dict[str, Any], why: bool, seconds: float, as_json: bool) -> None:
+    """Count the parameters of NAME by every convention of the ladder.
+
+    NAME is a construction, a model folder, or a submission file (build_model() and add() in one .py file). A submission
+    is a stranger's code: it is run, in a process of its own with limits on time and memory.
+    """
+    from verify.submission import is_submission
+
+    if is_submission(name):
+        shown, counts, listed, code = _submission(name, options, why, seconds)
+    else:
+        shown, counts, listed, code = _own(name, options, why)
+    numbers = [*listed, *(_placed(literal) for literal in code)] if why else []
+    if as_json:
+        echo_json({"model": shown, "counts": counts, **({"numbers": numbers} if why else {})})
+    else:
+        _show(shown, counts, numbers)
+
+
+Counted = tuple[str, dict[str, int], list[dict[str, Any]], "list[Literal]"]
+
+
+def _own(name: str, options: dict[str, Any], why: bool) -> Counted:
+    from verify.count import construction_code, ladder, machine_code, numbers
 
     loaded = load_model(name, options)
-    counts = ladder(loaded.model)
-    listed = numbers(loaded.model) if why else []
-    if as_json:
-        data: dict[str, Any] = {"model": shown_model(loaded), "counts": counts}
-        if why:
-            data["numbers"] = [vars(number) for number in listed]
-        echo_json(data)
-    else:
-        _show(loaded, counts, listed)
+    code = machine_code() if loaded.folder else construction_code(loaded.name)
+    listed = [vars(number) for number in numbers(loaded.model)] if why else []
+    return shown_model(loaded), ladder(loaded.model, code), listed, code
 
 
-def _show(loaded: Loaded, counts: dict[str, int], listed: list[Any]) -> None:
+def _submission(name: str, options: dict[str, Any], why: bool, seconds: float) -> Counted:
+    from verify.literals import literals
+    from verify.submission import Submission
+
+    if options:
+        raise TinyadderError(f"{name} is a submission file; options ({', '.join(options)}) belong to a construction")
+    submission = Submission(Path(name), seconds=seconds)
+    code = literals(submission.source, ["build_model"])
+    warn(submission.path)
+    found = submission.ask("count", why=why)
+    counts = {**found["counts"], "strict": found["counts"]["stored + buffers"] + len(code)}
+    if found["claimed"] is not None:
+        counts["claimed"] = found["claimed"]
+    return name, counts, found["numbers"], code
+
+
+def warn(path: Path) -> None:
+    """Say on standard error that somebody's code is about to run."""
+    click.echo(
+        f"running {path}: it is code, by whoever wrote it. It runs in a process of its own with limits on time and "
+        "memory, but with your rights to files and network.",
+        err=True,
+    )
+
+
+def _placed(literal: Literal) -> dict[str, Any]:
+    where = f"line {literal.line}, {literal.where}: {literal.text}"
+    return {"rung": "strict", "tensor": "", "index": [], "value": literal.value, "place": where, "tie": ""}
+
+
+def _show(shown: str, counts: dict[str, int], numbers: list[dict[str, Any]]) -> None:
     from verify.count import definition
 
     show_table(
-        f"parameters of {shown_model(loaded)}, by convention",
+        f"parameters of {shown}, by convention",
         {"convention": "left", "count": "right", "what it counts": "left"},
         [(rung, f"{count:,}", definition(rung)) for rung, count in counts.items()],
     )
-    if listed:
+    if numbers:
         show_table(
             "\nevery number; the first convention that counts it comes first",
             {"convention": "left", "value": "right", "place": "left", "tie": "left"},
-            [(number.rung, f"{number.value:.9g}", number.place, number.tie) for number in listed],
+            [(number["rung"], f"{number['value']:.9g}", number["place"], number["tie"]) for number in numbers],
         )

@@ -1,0 +1,94 @@
+"""Submission files for the tests, as text: one honest adder, and others with one fault each."""
+
+HONEST = '''
+import math
+import torch
+from torch import nn
+
+VOCABULARY = "0123456789=^$+"
+
+
+class Adder(nn.Module):
+    """The remainder machine: digits weighed by place, plus in the operands and minus in the answer so far."""
+
+    def __init__(self):
+        super().__init__()
+        embedding = torch.zeros(14, 2, dtype=torch.float64)
+        embedding[:10, 0] = torch.arange(10)
+        embedding[13] = torch.tensor([5e-11, 1])
+        embedding[11, 1] = 1
+        embedding[10, 1] = -10
+        self.embedding = nn.Parameter(embedding)
+        self.gain = nn.Parameter(torch.tensor(math.exp(40), dtype=torch.float64))
+        digits = torch.arange(10.0)
+        self.unembedding = nn.Parameter(torch.stack([10.0 * digits, digits * (digits + 1) / 2]))
+
+    def attend(self, values, slope):
+        place = torch.arange(values.shape[-1], dtype=torch.float64)
+        scores = slope * (place - place[:, None]) - 40.0
+        scores = scores.masked_fill(place > place[:, None], -math.inf)
+        nothing = torch.zeros(len(place), 1, dtype=torch.float64)  # a key of score 0 and value 0: softmax1
+        return torch.softmax(torch.cat([scores, nothing], -1), -1)[:, :-1] @ values[..., None]
+
+    def forward(self, tokens):
+        digit, flag = self.embedding[tokens].unbind(-1)
+        weight = self.attend(self.gain * flag, math.log(10))[..., 0]
+        rest = self.attend(self.gain * torch.relu(digit) * weight, 0.0)[..., 0]
+        return torch.stack([rest, weight], -1) @ self.unembedding.double()
+
+
+def build_model():
+    return Adder(), {"name": "stand-in", "params": 12}
+
+
+def add(model, a, b):
+    text = [VOCABULARY.index(c) for c in f"^{a:010d}+{b:010d}="]
+    start = len(text)
+    for _ in range(11):
+        text.append(int(model(torch.tensor([text]))[0, -1].argmax()))
+    return int("".join(VOCABULARY[t] for t in text[start:]))
+'''
+
+ROUTED = '''
+import torch
+from torch import nn
+
+
+class Model(nn.Module):
+    """141 elements of parameters, 48 of them not zero, 33 different values; a float64 mask does the routing."""
+
+    def __init__(self):
+        super().__init__()
+        weights = torch.zeros(141)
+        weights[:33] = torch.arange(2, 35)
+        weights[33:48] = torch.arange(2, 17)
+        self.weights = nn.Parameter(weights)
+        self.register_buffer("mask", torch.rand(3, 34, 34, dtype=torch.float64) - 2)
+
+    def forward(self, x):
+        return x * self.weights
+
+
+def build_model():
+    return Model()
+
+
+def add(model, a, b):
+    return a + b
+'''
+
+BROKEN = {
+    "crash": ("def build_model():\n    raise RuntimeError('no weights')\ndef add(m, a, b): return 0\n", "no weights"),
+    "syntax": ("def build_model(:\n", "not Python"),
+    "no add": ("def build_model(): pass\n", r"defines no function add\(\)"),
+    "no model": ("def build_model(): return 3\ndef add(m, a, b): return 0\n", "returned a int"),
+    "exit": ("import os\ndef build_model(): os._exit(7)\ndef add(m, a, b): return 0\n", "exit code 7"),
+    "quit": ("def build_model(): raise SystemExit\ndef add(m, a, b): return 0\n", "SystemExit"),
+    "hang": (
+        "def build_model():\n    while True: pass\ndef add(m, a, b): return 0\n",
+        "did not finish within|processor",
+    ),
+    "memory": ("def build_model(): return bytearray(10**11)\ndef add(m, a, b): return 0\n", "more memory"),
+    "abort": ("import os\ndef build_model(): os.abort()\ndef add(m, a, b): return 0\n", "signal 6"),
+}
+"""What build_model does -> the file, and what is said of it."""

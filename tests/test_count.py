@@ -1,0 +1,140 @@
+"""The ladder: known answers, for our own models, for any module, and for submission files run at arm's length."""
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+from submissions import BROKEN, HONEST, ROUTED
+from torch import nn
+
+from tinyadder.commands.count import command
+from tinyadder.compile import build
+from tinyadder.construction import construct
+from tinyadder.errors import TinyadderError
+from verify.count import construction_code, definition, hang_on, ladder, numbers
+from verify.submission import Submission
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """A function that writes a submission and returns its path."""
+    folder = tmp_path_factory.mktemp("submissions")
+
+    def write(name, text):
+        path = folder / f"{name}.py"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def test_the_published_adder_is_95_and_96_with_its_slope():
+    counts = ladder(build(construct("add10_gist").program))
+    assert (counts["nonzero"], counts["nonzero + positional"]) == (95, 96)
+
+
+@pytest.mark.parametrize("name", ["add10", "add10_95", "add10_gist"])
+def test_equations_and_tensors_count_the_same(name):
+    program = construct(name).program
+    assert ladder(build(program))["nonzero"] == program.nonzero
+
+
+def test_every_number_is_listed_where_it_sits():
+    model = build(construct("add10").program)
+    counts, listed = ladder(model), numbers(model)
+    for rung in ("nonzero", "nonzero + positional", "with wiring"):
+        upto = ("nonzero", "nonzero + positional", "with wiring")[
+            : ("nonzero", "nonzero + positional", "with wiring").index(rung) + 1
+        ]
+        assert sum(number.rung in upto for number in listed) == counts[rung]
+    assert any(number.place == "layer 0, head 0 (-> weight): ALiBi slope" for number in listed)
+
+
+def test_strict_counts_what_a_construction_is_written_with():
+    code = construction_code("add10")
+    assert {-40.0, 40.0, 0.5} <= {literal.value for literal in code}
+    counts = ladder(build(construct("add10").program), code)
+    assert counts["strict"] == counts["stored + buffers"] + len(code)
+
+
+def test_a_tie_counts_once_and_a_view_counts_once():
+    model = nn.ModuleList([nn.Linear(3, 3, bias=False), nn.Linear(3, 3, bias=False)])
+    model[1].weight = model[0].weight
+    model.register_buffer("again", model[0].weight.detach()[0])
+    counts = ladder(model)
+    assert (counts["numel"], counts["stored"], counts["stored + buffers"]) == (9, 9, 9)
+
+
+def test_tensors_hidden_outside_the_parameters_are_found():
+    model = nn.Linear(2, 2, bias=False)
+    before = ladder(model)
+    model.tables = {"low": [torch.tensor([3.0, 0.0])]}
+    model.rope_theta = 3.5
+    model.route = torch.eye(2)
+    hang_on(model, {"TABLE": torch.full((5,), 2.0)})
+    after = ladder(model)
+    assert after["stored + buffers"] == before["stored + buffers"] + 2 + 4 + 5
+    assert after["nonzero + positional"] == before["nonzero + positional"] + 1
+    assert after["with wiring"] == after["nonzero + positional"] + 2
+    assert after["stored"] == before["stored"]
+    assert {number.tensor for number in numbers(model)} >= {"tables.low.0", "route", "rope_theta"}
+
+
+def test_a_causal_mask_is_no_wiring():
+    model = nn.Linear(1, 1)
+    model.register_buffer("mask", torch.ones(4, 4).tril())
+    assert ladder(model)["with wiring"] == ladder(model)["nonzero"]
+
+
+def test_every_rung_says_what_it_counts():
+    for rung in (*ladder(nn.Linear(1, 1), []), "claimed"):
+        assert definition(rung).endswith(".") and "\n" not in definition(rung)
+
+
+def test_a_submission_with_a_mask_that_routes_is_counted_on_every_rung(written):
+    found = Submission(written("routed", ROUTED)).ask("count", why=False)
+    counts = found["counts"]
+    assert (counts["numel"], counts["nonzero"], counts["distinct"]) == (141, 48, 33)
+    assert counts["stored + buffers"] == 141 + 3 * 34 * 34
+    assert found["claimed"] is None
+
+
+def test_the_command_counts_a_submission_and_says_that_it_runs_code(written):
+    result = CliRunner().invoke(command, [str(written("honest", HONEST)), "--json", "--why"])
+    assert result.exit_code == 0 and "it is code, by whoever wrote it" in result.stderr
+    data = json.loads(result.stdout)
+    counts = data["counts"]
+    # 9 digits, 2 + 1 + 1 flags and the half unit, the gain, 9 + 9 rows of the readout
+    assert (counts["stored"], counts["nonzero"], counts["claimed"]) == (28 + 1 + 20, 9 + 4 + 1 + 18, 12)
+    values = [n["value"] for n in data["numbers"] if n["rung"] == "strict"]
+    assert sorted(values) == sorted([5e-11, -10, 40, 10, 2, 40, 10])
+    assert counts["strict"] == counts["stored + buffers"] + len(values)
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_submission_is_one_line_and_never_a_hang(name, written):
+    text, said = BROKEN[name]
+    began = time.monotonic()
+    path = str(written(name.replace(" ", "_"), text))
+    with pytest.raises(TinyadderError, match=said) as error:
+        CliRunner().invoke(command, [path, "--seconds", "15" if name != "hang" else "3"], catch_exceptions=False)
+    assert "\n" not in str(error.value) and time.monotonic() - began < 60
+
+
+def test_a_file_that_is_not_there_is_said():
+    with pytest.raises(TinyadderError, match="is not a file"):
+        Submission(Path("nowhere.py"))
+
+
+def test_answers_that_are_no_integers_come_back_as_what_they_are(written):
+    text = "import torch\ndef build_model():\n    print('x' * 10**6)\n    return torch.nn.Linear(1, 1)\n"
+    text += "def add(m, a, b): return [a + b, 'junk', True, torch.tensor(7)][a]\n"
+    assert Submission(written("junk", text)).add([(0, 5), (1, 5), (2, 5), (3, 5)]) == [5, "'junk'", "True", 7]
+
+
+def test_the_honest_submission_adds(written):
+    pairs = [(0, 0), (9999999999, 1), (4999999999, 0), (1234567890, 9876543210)]
+    assert Submission(written("honest", HONEST)).add(pairs) == [a + b for a, b in pairs]
