@@ -212,10 +212,14 @@ def load(folder: str | Path, *, device: str = "cpu") -> tuple[Transformer, Descr
     if described.program is not None:
         from tinyadder.compile import build
 
-        built = tensors_of(build(described.program))
-        for name in {*built} ^ {*tensors} or {name for name in built if not built[name].equal(tensors[name])}:
+        rebuilt = build(described.program)
+        built = tensors_of(rebuilt)
+        wrong = [f"tensor '{name}'" for name in built if name not in tensors or not built[name].equal(tensors[name])]
+        if rebuilt.config != model.config:
+            wrong.insert(0, "the config")
+        if wrong:
             raise TinyadderError(
-                f"{folder}: tensor '{name}' is not what the equations in {DESCRIPTION} give; build the model again"
+                f"{folder}: {wrong[0]} is not what the equations in {DESCRIPTION} give; build the model again"
             )
     return model.to(device).eval(), described
 
@@ -264,7 +268,7 @@ def _empty(described: Description, source: Path, tensors: Mapping[str, Tensor], 
         with torch.device("meta"):
             expected = {name: tuple(t.shape) for name, t in tensors_of(Transformer(config, dtype)).items()}
     except (TypeError, ValueError, KeyError, IndexError, AttributeError, RuntimeError) as error:
-        raise TinyadderError(f"{source} is damaged: config: {str(error)[:120]}; build the model again") from error
+        raise TinyadderError(f"{source} is damaged: config: {_short(error)}; build the model again") from error
     for name in sorted({*expected} | {*tensors}):
         if name not in tensors:
             raise TinyadderError(f"{file} lacks tensor '{name}'; build the model again")
@@ -276,10 +280,17 @@ def _empty(described: Description, source: Path, tensors: Mapping[str, Tensor], 
         if tensors[name].dtype != dtype:
             found = str(tensors[name].dtype).removeprefix("torch.")
             raise TinyadderError(f"{file}: tensor '{name}' is {found}, expected {described.dtype}")
+    model = Transformer(config, dtype)
     try:
-        return Transformer(config, dtype)
+        for path, _, leaf in {name.rpartition(".") for name, _, _ in config.ties}:
+            getattr(model.get_submodule(path), leaf)  # reads the shared numbers: the indices are checked here
     except (IndexError, RuntimeError) as error:
-        raise TinyadderError(f"{source} is damaged: ties: {str(error)[:120]}; build the model again") from error
+        raise TinyadderError(f"{source} is damaged: ties: {_short(error)}; build the model again") from error
+    return model
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:120]
 
 
 def _fill(model: Transformer, tensors: Mapping[str, Tensor]) -> None:
