@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from itertools import islice
 from random import Random
@@ -48,12 +48,11 @@ class Source:
         """The problems of chunk `number`: the same whoever draws it. May be empty where the split is rare."""
         random = Random(f"{self.seed} {self.split} {self.distribution} {number}")
         found = self._draw(random, number)
-        if self.digits:
-            found = [p for p in found if self.task.traits(p)["digits"] <= self.digits]
         return [p for p in found if split_of(self.task, p, self.held_out) == self.split]
 
     def _draw(self, random: Random, number: int) -> list[Problem]:
-        samplers = {"uniform": self.task.uniform, "balanced": self.task.balanced, "sample": self.task.sample}
+        task: Task = replace(self.task, digits=self.digits) if self.digits else self.task  # type: ignore[call-arg]
+        samplers = {"uniform": task.uniform, "balanced": task.balanced, "sample": task.sample}
         if self.distribution == "mixed":
             return list(samplers.values())[number % 3](random, CHUNK)
         return samplers[self.distribution](random, CHUNK)
