@@ -1,0 +1,120 @@
+"""Every polynomial of a derivative construction, truly autoregressive to the end token, and the smallest logit gap.
+
+    python -m benchmarks.derivative_sweep deriv --out results/deriv.json
+
+Each polynomial is decoded from its prompt alone, greedily, every token fed back, and compared with the exact oracle. Its
+right text is then run once more, teacher-forced, for the gap: the logit of the right token less the largest other. Shards
+are ranges of indices of `task.domain()`; a finished shard is a file in --folder and is never redone for the same model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+SHARD = 60_000
+BATCH = 1000
+
+
+def check(model: Any, task: Any, problems: list[Any]) -> dict[str, Any]:
+    """Wrong problems among `problems` (decoded alone), tokens emitted, and the smallest teacher-forced logit gap."""
+    from tinyadder.answers import answers
+
+    emitted = answers(model, task, problems, batch=BATCH)
+    right = [task.answer(problem) for problem in problems]
+    wrong = [task.show(p) for p, got, want in zip(problems, emitted, right, strict=True) if got != want]
+    groups: dict[tuple[int, int], list[str]] = {}
+    for problem, answer in zip(problems, right, strict=True):
+        groups.setdefault((len(task.prompt(problem)), len(answer)), []).append(task.prompt(problem) + answer)
+    gap = min(
+        smallest_gap(model, task, texts[at : at + BATCH], start)
+        for (start, _), texts in groups.items()
+        for at in range(0, len(texts), BATCH)
+    )
+    return {"wrong": len(wrong), "first": wrong[:10], "tokens": sum(map(len, emitted)), "gap": gap}
+
+
+def smallest_gap(model: Any, task: Any, texts: list[str], start: int) -> float:
+    """min over texts and positions from `start` on of (logit of the token that stands there - largest other logit)."""
+    import torch
+
+    tokens = torch.from_numpy(task.encode(texts))
+    with torch.inference_mode():
+        logits = model(tokens[:, :-1])[:, start - 1 :]
+    stands = tokens[:, start:, None] == model.outputs
+    own = logits.masked_fill(~stands, -torch.inf).amax(-1)
+    return float((own - logits.masked_fill(stands, -torch.inf).amax(-1)).min())
+
+
+def put(path: Path, data: dict[str, Any]) -> None:
+    """Write beside, then rename into place."""
+    beside = path.with_suffix(f".{os.getpid()}.part")
+    beside.write_text(json.dumps(data, indent=1) + "\n")
+    os.replace(beside, path)
+
+
+@click.command()
+@click.argument("name")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The result, JSON.")
+@click.option("--folder", default=Path(".sweep"), type=click.Path(path_type=Path), help="Finished shards.")
+@click.option("--limit", default=None, type=int, help="Only the first LIMIT polynomials; the result says so.")
+def main(name: str, out: Path, folder: Path, limit: int | None) -> None:
+    """Sweep the whole domain of construction NAME, on one core, resumable."""
+    import numpy as np
+    import torch
+
+    from tinyadder.compile import build
+    from tinyadder.construction import construct
+    from tinyadder.equations import program_to_json
+
+    torch.set_num_threads(1)
+    made = construct(name)
+    model, task, domain = build(made.program), made.task, made.task.domain()
+    if domain is None:
+        raise click.UsageError(f"the task of {name} has no domain that can be counted off")
+    size = min(domain.size, limit or domain.size)
+    said = json.dumps([program_to_json(made.program), task.to_json()], sort_keys=True)
+    digest = hashlib.sha256(said.encode()).hexdigest()[:16]
+    place = folder / f"{name}-{digest}"
+    place.mkdir(parents=True, exist_ok=True)
+    shards = []
+    for start in range(0, size, SHARD):
+        stop = min(start + SHARD, size)
+        path = place / f"{start}-{stop}.json"
+        if not path.exists():
+            began = time.perf_counter()
+            found = check(model, task, [domain.problem(i) for i in range(start, stop)])
+            put(path, {"start": start, "stop": stop, **found, "seconds": round(time.perf_counter() - began, 2)})
+        shards.append(json.loads(path.read_text()))
+        click.echo(f"{stop:,} of {size:,}, wrong {sum(s['wrong'] for s in shards)}", err=True)
+    put(out, {
+        "construction": name,
+        "program": digest,
+        "domain": domain.name,
+        "domain_size": domain.size,
+        "decoded_autoregressively": size,
+        "teacher_forced": size,
+        "wrong": sum(s["wrong"] for s in shards),
+        "first_wrong": [w for s in shards for w in s["first"]][:10],
+        "tokens_emitted": sum(s["tokens"] for s in shards),
+        "smallest_logit_gap": min(s["gap"] for s in shards),
+        "seconds_on_one_core": round(sum(s["seconds"] for s in shards), 1),
+        "command": f"python -m benchmarks.derivative_sweep {name} --out {out.as_posix()}" + f" --limit {limit}" * bool(limit),
+        "seed": None,
+        "date": datetime.now(UTC).date().isoformat(),
+        "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
+    })  # fmt: skip
+    sys.exit(1 if any(s["wrong"] for s in shards) else 0)
+
+
+if __name__ == "__main__":
+    main()
