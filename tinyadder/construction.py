@@ -28,7 +28,8 @@ class Construction:
 
 
 @cache
-def _folder() -> Path:
+def construction_folder() -> Path:
+    """The folder of the installed package `constructions`."""
     spec = find_spec("constructions")
     if spec is None or not spec.submodule_search_locations:
         raise TinyadderError("the package 'constructions' is not installed beside tinyadder; run: pip install -e .")
@@ -37,12 +38,12 @@ def _folder() -> Path:
 
 def construction_names() -> list[str]:
     """The files of `constructions/`, in alphabetical order."""
-    return sorted(path.stem for path in _folder().glob("*.py") if not path.stem.startswith("_"))
+    return sorted(path.stem for path in construction_folder().glob("*.py") if not path.stem.startswith("_"))
 
 
 def construction_summary(name: str) -> str:
     """The first line of the file's docstring, read without running the file."""
-    docstring = ast.get_docstring(ast.parse((_folder() / f"{name}.py").read_text())) or ""
+    docstring = ast.get_docstring(ast.parse((construction_folder() / f"{name}.py").read_text())) or ""
     return docstring.partition("\n")[0]
 
 

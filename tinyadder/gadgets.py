@@ -45,7 +45,8 @@ def place_value_head(value: Any, *, base: float, room: float = ROOM) -> Head:
     """sum_{j<=i} base^(j-i) v_j: the ALiBi slope ln base divides by `base` with every token that follows.
 
     Costs 2 and a slope. Errs by at most (base / (base - 1) e^-room + (room + 2 D ln base + i + 8) u) times the sum of
-    base^(j-i) |v_j|, with D the distance of the farthest token that counts. A flag as value makes place weights; digits make a number.
+    base^(j-i) |v_j|, with D the distance of the farthest token that counts. A flag as value makes place weights;
+    digits make a number.
     Raises `TinyadderError` unless base > 1 and 0 < room <= 300.
     """
     if not base > 1:
