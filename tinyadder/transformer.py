@@ -71,6 +71,10 @@ class Config:
     ties: tuple[tuple[str, int, int], ...] = ()
     """(parameter name, flat index, index of the shared number read there)."""
     options: Options = field(default_factory=Options)
+    encoder: tuple[BlockConfig, ...] = ()
+    """Layers of the encoder of an `EncoderDecoder` (tinyadder/encoder.py); a decoder has none."""
+    separator: int = 0
+    """Id of the token that ends what the encoder reads."""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -80,7 +84,7 @@ class Config:
         listed = ("vocabulary", "outputs")
         nested = ("lanes", "ties")
         fields: dict[str, Any] = {
-            name: tuple(BlockConfig(**block) for block in value) if name == "blocks"
+            name: tuple(BlockConfig(**block) for block in value) if name in ("blocks", "encoder")
             else tuple(value) if name in listed
             else tuple(tuple(item) for item in value) if name in nested
             else Options(**value) if name == "options"
@@ -192,7 +196,7 @@ class MLP(nn.Module):
         units = hook(f"{name}hook_post", units) if hook else units
         return units @ self.down.T
 
-    def project(self, name: str, x: Float[Tensor, "b t d"]) -> Float[Tensor, "b t n"]:
+    def project(self, name: str, x: Float[Tensor, "*lead d"]) -> Float[Tensor, "*lead n"]:
         """The pre-activations of `name` ("gate" or "up")."""
         rows, bias = x @ getattr(self, name).T, getattr(self, f"{name}_bias")
         return rows if bias is None else rows + bias
