@@ -58,7 +58,7 @@ def verify(
     *,
     count: int = 200_000,
     seed: int = 0,
-    examples: int = 300,
+    examples: int = 500,
     progress: Progress | None = None,
 ) -> Verification:
     """Ask `model` the problems of `task` and give the verdict.
@@ -67,7 +67,8 @@ def verify(
     (edges and 10,000 uniform problems), the hard list, `count` structured samples (none of them asked before), and
     `examples` problems of a hypothesis search. Every answer is decoded greedily from the prompt alone; the hard list
     and what the search asks (or everything, where everything is asked) also go through the plain forward pass, in
-    which NaN or infinity among the logits is wrong as well. Raises `TinyadderError` where model and task have different vocabularies, or count < 1.
+    which NaN or infinity among the logits is wrong as well. Raises `TinyadderError` where model and task have different
+    vocabularies, or count < 1.
     """
     if model.config.vocabulary != task.vocabulary:
         has, speaks = " ".join(model.config.vocabulary), " ".join(task.vocabulary)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 @name_argument
 @construction_options
 @click.option("--count", type=int, default=200_000, show_default=True, help="Structured problems to decode.")
-@click.option("--examples", type=int, default=300, show_default=True, help="Problems of the hypothesis search.")
+@click.option("--examples", type=int, default=500, show_default=True, help="Problems of the hypothesis search.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the samples and the search.")
 @device_option
 @json_option
