@@ -34,9 +34,15 @@ NUMERICS = {
 }
 RULES = {"EMBED", "LINEAR", "ALIBI", "ATTN", "MUL", "RELU", "READ", "PATH"}
 OPTIONS = {
-    "softmax": "softmax1", "positions": "alibi", "context": 0, "rotary_base": 10000.0, "scaled": False, "projected": False,
-    "biases": True, "norm": "none", "norm_place": "pre", "activation": "relu", "gated": True, "dropout": 0.0, "repeat": 1,
+    "options": {
+        "softmax": "softmax1", "positions": "alibi", "context": 0, "rotary_base": 10000.0, "scaled": False,
+        "projected": False, "biases": True, "norm": "none", "norm_place": "pre", "activation": "relu", "gated": True,
+        "dropout": 0.0, "repeat": 1,
+    },
+    "encoder": [],
+    "separator": 0,
 }  # fmt: skip
+"""Parts of the description that must be what written programs have, if they are there."""
 
 
 class Rejected(Exception):
@@ -266,11 +272,6 @@ class View:
         return found
 
     def range(self, symbol):
-        definition = self.definitions[symbol]
-        if symbol not in self.lows:
-            self.lows[symbol] = self.low(definition)
-        if symbol not in self.highs:
-            self.highs[symbol] = self.high(definition)
         return self.lows[symbol], self.highs[symbol]
 
     def high(self, form):
@@ -290,6 +291,9 @@ class View:
         return found
 
     def symbol(self, key, form):
+        """Name a stored number; its range is at least as sharp as what the symbols in `form` give."""
+        low, high = self.interval(form)
+        self.lows[key], self.highs[key] = max(low, self.lows.get(key, low)), min(high, self.highs.get(key, high))
         self.definitions[key] = self.expand(form)
         return Form(symbols={key: (ONE, ONE)})
 
@@ -505,7 +509,8 @@ class Network:
         need(hashlib.sha256(weights).hexdigest() == described["weights"]["sha256"], "the weights are not those of model.json")
         need(described["dtype"] == "float64", "the model is not float64")
         self.task, config = described["task"], dict(described["config"])
-        need(config.pop("options", OPTIONS) == OPTIONS, "the model has options that no rule covers")
+        for name, usual in OPTIONS.items():
+            need(config.pop(name, usual) == usual, f"the model has '{name}' that no rule covers")
         self.tensors = read_safetensors(weights)
         self.vocabulary, self.width = config.pop("vocabulary"), config.pop("width")
         need(len(set(self.vocabulary)) == len(self.vocabulary), "a token occurs twice in the vocabulary")
@@ -667,10 +672,91 @@ def addition(digits, base, order, operands, padding):
                 free = base if column < digits or k == operands else 1
                 weights.append((at, base**column * (1 if k < operands else -1), free))
     marks = [(0, "^"), *((k * (width + 1), "+") for k in range(1, operands)), (start - 1, "=")]
-    return linear(weights, marks, start)
+    return [linear(weights, marks, start)]
 
 
-TASKS = {"addition": addition}
+def said(tokens, after=None):
+    """A step from a function state -> tokens that may stand here; the next state by `after(state, token)`."""
+    return lambda state: [(t, state if after is None else after(state, t)) for t in tokens(state)]
+
+
+def digits_of(_):
+    return "0123456789"
+
+
+def two_numbers(digits, marks, answer, after_column=None):
+    """^ a . b : answer, most significant digits first; the state is (which is larger so far, digit of a or the larger)."""
+
+    def second(state, t):
+        larger = state[0] if state[0] != "=" else "<" if state[1] < t else ">" if state[1] > t else "="
+        return larger, (t if larger == "<" else state[1]) if after_column else ""
+
+    stages = [(p, said(lambda _, m=m: m)) for p, m in zip((0, digits + 1, 2 * digits + 2), marks)]
+    for p in range(digits):
+        stages.append((1 + p, said(digits_of, lambda state, t: (state[0], t if after_column or state[0] == "=" else ""))))
+        stages.append((digits + 2 + p, said(digits_of, second)))
+        stages += [(2 * digits + 3 + p, said(after_column, lambda state, t: (state[0], "")))] if after_column else []
+    stages += [(2 * digits + 3, said(answer))] if answer else []
+    return [(2 * digits + 3, automaton(stages, ("=", ""), lambda s: True))]
+
+
+def comparison(digits):
+    return two_numbers(digits, "^?:", lambda state: state[0])
+
+
+def maximum(digits):
+    return two_numbers(digits, "^,:", None, lambda state: state[1])
+
+
+def modular_addition(modulus):
+    residues = [str(r) for r in range(modulus)]
+    number = said(lambda _: residues, lambda s, t: (s + int(t)) % modulus)
+    stages = [(0, said(lambda _: "^")), (1, number), (2, said(lambda _: "+")), (3, number), (4, said(lambda _: "="))]
+    return [(5, automaton([*stages, (5, said(lambda s: [str(s)], lambda s, t: 0))], 0, lambda s: True))]
+
+
+def word(length, stages, first):
+    return length + 2, automaton([(0, said(lambda _: "^")), (length + 1, said(lambda _: "=")), *stages], first, lambda s: True)
+
+
+def counting(length, letters_used):
+    letter = said(lambda _: "abcdefghijklmnopqrstuvwxyz"[:letters_used], lambda s, t: s + (t == "a"))
+    last = said(lambda s: [str(s)], lambda s, t: 0)
+    return [word(n, [*((p, letter) for p in range(1, n + 1)), (n + 2, last)], 0) for n in range(1, length + 1)]
+
+
+def parity(length, steps):
+    bit, parities = said(lambda _: "01", lambda s, t: s + int(t)), said(lambda s: str(s % 2), lambda s, _: s % 2)
+    if steps:
+        return [word(length, [x for p in range(1, length + 1) for x in ((p, bit), (length + 1 + p, parities))], 0)]
+    return [word(length, [*((p, bit) for p in range(1, length + 1)), (length + 2, parities)], 0)]
+
+
+def rewriting(length, how):
+    need(how in ("copy", "reverse"), "this checker has no specification of sorting")
+    twins = ((p, length + 1 + p if how == "copy" else 2 * length + 2 - p) for p in range(1, length + 1))
+    pair = said(digits_of, lambda s, t: t), said(lambda s: s, lambda s, t: "")
+    return [word(length, [x for twin in twins for x in zip(twin, pair)], "")]
+
+
+def derivative_coefficients(exponents):
+    """: s c s c .. = then s t o for every n c_n, n = exponents .. 1; the state is the sign and what is left to write."""
+    start, top = 2 * exponents + 4, exponents
+    stages = [(0, said(lambda _: ":")), (start - 1, said(lambda _: "="))]
+    for slot in range(top + 1):
+        n, at = top - slot, start + 3 * slot
+        stages.append((1 + 2 * slot, said(lambda _: "+-", lambda _, t: t)))
+        stages.append((2 + 2 * slot, said(lambda s: "123456789" if s == "-" else "0123456789",
+                                          lambda s, t, n=n: s + f"{n * int(t):02}" if n else "")))  # fmt: skip
+        if n:
+            stages += [(at + k, said(lambda s: s[0], lambda s, t: s[1:])) for k in range(3)]
+    return [(start, automaton(stages, "", lambda s: True))]
+
+
+TASKS = {
+    f.__name__: f
+    for f in (addition, comparison, maximum, modular_addition, counting, parity, rewriting, derivative_coefficients)
+}  # fmt: skip
 
 
 # ---- the certificate -----------------------------------------------------------------------------
@@ -736,6 +822,10 @@ class Checker:
             for state, child in children.items():
                 need(split[1] not in states, "a state is split twice")
                 found.append(self.settle(view.branch(), tokens, {**states, split[1]: int(state)}, child, right))
+        elif split == ["again"]:  # with sharper ranges: keep the attention, compute the stream and the units anew
+            part = view.branch()
+            part.memo = {k: f for k, f in view.memo.items() if k[0] in ("query", "key", "value", "weights", "mixed")}
+            found.append(self.settle(part, tokens, states, children["again"], right))
         else:
             need(split == ["own"] and view.own is None and list(children) == self.tokens[i], "a branch is missing")
             for token, child in children.items():
@@ -784,7 +874,7 @@ def check(folder: Path, certificate: Path | None = None) -> dict:
 
 
 def _check(net, cert) -> dict:
-    need(set(cert) == {"format", "version", "task", "numerics", "rules", "weights", "specification", "margin", "positions",
+    need(set(cert) == {"format", "version", "task", "numerics", "rules", "weights", "margin", "parts",
                        "versions", "sha256"}, "the certificate lacks a part or has one too many")  # fmt: skip
     content = {key: value for key, value in cert.items() if key != "sha256"}
     need(hashlib.sha256(canonical(content)).hexdigest() == cert["sha256"], "the certificate was edited or truncated")
@@ -797,20 +887,22 @@ def _check(net, cert) -> dict:
     task = net.task
     need(cert["task"] == task, "the certificate is for another task")
     need(task["name"] in TASKS, f"this checker has no specification of task '{task['name']}'")
-    start, stages = TASKS[task["name"]](**task["options"])
-    length = len(stages)
-    need(sorted(p for p, _ in stages) == list(range(length)) and all(m for _, m in stages), "the specification is empty")
-    spec = {"start": start, "length": length, "stages": [{"position": p, "edges": [list(m) for m in moves]} for p, moves in stages]}
-    texts = count(stages)
-    digest = hashlib.sha256(canonical(spec)).hexdigest()
-    need(cert["specification"] == {"sha256": digest, "texts": texts, **spec}, "another specification")
-    net.no_overflow(length)
-    checker = Checker(net, stages, length)
-    trees = cert["positions"]
-    need(len(trees) == length - start, "an answer position is missing")
-    margin = min(checker.tree(tree, i) for i, tree in enumerate(trees, start - 1))
+    wanted, problems, claims, margins = TASKS[task["name"]](**task["options"]), 0, 0, []
+    need(len(cert["parts"]) == len(wanted), "a length of texts is missing")
+    for part, (start, stages) in zip(cert["parts"], wanted):
+        length, texts = len(stages), count(stages)
+        need(sorted(p for p, _ in stages) == list(range(length)) and texts > 0, "the specification is empty")
+        spec = {"start": start, "length": length, "stages": [{"position": p, "edges": [list(m) for m in moves]} for p, moves in stages]}
+        digest = hashlib.sha256(canonical(spec)).hexdigest()
+        need(part["specification"] == {"sha256": digest, "texts": texts, **spec}, "another specification")
+        net.no_overflow(length)
+        checker = Checker(net, stages, length)
+        need(set(part) == {"specification", "positions"} and len(part["positions"]) == length - start, "a position is missing")
+        margins += [checker.tree(tree, i) for i, tree in enumerate(part["positions"], start - 1)]
+        problems, claims = problems + texts, claims + checker.claims
+    margin = min(margins)
     need(exact(float.fromhex(cert["margin"]))[0] == margin, "the margin is not the smallest of all branches")
-    return {"task": task, "problems": texts, "margin": margin / ONE, "claims": checker.claims, "sha256": cert["weights"]["sha256"]}
+    return {"task": task, "problems": problems, "margin": margin / ONE, "claims": claims, "sha256": cert["weights"]["sha256"]}
 
 
 def count(stages):

@@ -106,6 +106,10 @@ class View:
             setattr(found, name, dict(getattr(self, name)))
         return found
 
+    def lasting(self) -> dict[tuple, Form]:
+        """What is kept when the ranges got sharper: attention; the stream and the units are computed again."""
+        return {key: form for key, form in self.memo.items() if key[0] in ("query", "key", "value", "weights", "mixed")}
+
     # ---- forms ------------------------------------------------------------------------------------
 
     def tokens(self, i: int) -> Sequence[str]:
@@ -128,11 +132,7 @@ class View:
         return max(abs(self.low(form)), abs(self.high(form)))
 
     def range(self, symbol: Symbol) -> tuple[Ball, Ball]:
-        """Claimed ends of a symbol, or those of its definition."""
-        if symbol not in self.lows:
-            self.lows[symbol] = self.low(self.definitions[symbol])
-        if symbol not in self.highs:
-            self.highs[symbol] = self.high(self.definitions[symbol])
+        """The ends of a symbol: claimed, or those of its definition."""
         return self.lows[symbol], self.highs[symbol]
 
     def expand(self, form: Form) -> Form:
@@ -146,6 +146,13 @@ class View:
         """At the query, give a stored number a name where it is more than a multiple of one symbol or a table."""
         if self.position is None or len(form.symbols) + len(form.tables) < 2:
             return form
+        return self.symbol(symbol, form)
+
+    def symbol(self, symbol: Symbol, form: Form) -> Form:
+        """Define a symbol; its range is also what the ranges of the symbols in `form` give."""
+        low, high = self.low(form), self.high(form)
+        self.lows[symbol] = max(low, self.lows.get(symbol, low))
+        self.highs[symbol] = min(high, self.highs.get(symbol, high))
         self.definitions[symbol] = self.expand(form)
         return Form(symbols={symbol: ONE})
 
@@ -227,7 +234,6 @@ class View:
 
     def _keys(self, layer: int, j: int, head: int) -> list[Ball | Table]:
         """The key rows at j: balls, or tables over the token at j (whatever else a key depends on goes into a hull)."""
-        key = ("keys", layer, j, head)
         view = self._at(j)
         found: list[Ball | Table] = []
         for row in range(self.network.layers[layer].key.shape[1]):
@@ -236,7 +242,6 @@ class View:
                 found.append({t: view._ball(form.at(j, t)) for t in view.tokens(j)})
             else:
                 found.append(view._ball(form))
-        del key
         return found
 
     def mixed(self, layer: int, i: int, head: int, row: int) -> Form:
@@ -252,9 +257,7 @@ class View:
         else:
             found = self._attend(layer, i, head, row, None, queries)
         if self.position is not None and not found.only(i):
-            symbol = ("mixed", layer, head, row)
-            self.definitions[symbol] = self.expand(found)
-            found = Form(symbols={symbol: ONE})
+            found = self.symbol(("mixed", layer, head, row), found)
         self.memo[key] = found
         return found
 

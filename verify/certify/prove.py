@@ -29,7 +29,7 @@ from verify.certify.forms import Ball, Form
 from verify.certify.machine import RULES, NeedPhase, View
 from verify.certify.network import Network, Unsupported, overflow, read_network
 from verify.certify.paths import FAR, Paths, Restriction
-from verify.certify.spec import NoSpecification, Specification, specification
+from verify.certify.spec import NoSpecification, Specification, specifications
 from verify.verdict import Counterexample, Refuted, Unknown
 
 VERSION = 1
@@ -64,9 +64,10 @@ class Branch:
     claims: list[dict[str, Any]] = field(default_factory=list)
     made: frozenset[tuple] = frozenset()
     margin: Ball = field(default_factory=lambda: Ball("inf"))
+    sharpened: bool = False
 
     def child(self, restriction: Restriction | None = None) -> Branch:
-        return Branch(self.view.branch(), restriction or self.restriction, [], self.made)
+        return Branch(self.view.branch(), restriction or self.restriction, [], self.made, sharpened=self.sharpened)
 
 
 @dataclass(frozen=True)
@@ -174,7 +175,20 @@ class Prover:
                 return self.split_gate(branch, right, need, depth)
             if failed is None:
                 return {"claims": branch.claims, "margin": below(branch.margin)}
+            return self.sharpen(branch, right, failed, depth)
+
+    def sharpen(self, branch: Branch, right: str, failed: Failed, depth: int) -> dict[str, Any]:
+        """Claim the ranges of all head outputs, so that what is computed from them is known to round less; then split."""
+        view = branch.view
+        heads = [key for key in view.definitions if isinstance(key, tuple) and key[0] == "mixed"]
+        sides = [(key, sign) for key in heads for sign in (1, -1) if (key, sign) not in branch.made]
+        if branch.sharpened or not heads:
             return self.split_own(branch, right, failed, depth)
+        for key, sign in sides:
+            self.claim(branch, key, view.definitions[key], sign)
+        child = branch.child()
+        child.sharpened, child.view.memo = True, view.lasting()
+        return {"claims": branch.claims, "split": ["again"], "children": {"again": self.settle(child, right, depth)}}
 
     def weakest(self, branch: Branch, right: str) -> Failed | None:
         """Make every margin of the branch positive with claims; what failed otherwise."""
@@ -340,17 +354,20 @@ def prove(model: Transformer, task: Task) -> Found:
         network = read_network(model)
         if network.vocabulary != task.vocabulary:
             raise Unsupported("the vocabulary of the model is not that of the task")
-        spec = specification(task)
-        if where := overflow(network, spec.length):
-            raise Unsupported(f"{where} may overflow")
-        prover = Prover(network, spec)
-        trees = [prover.position(i) for i in range(spec.start - 1, spec.length - 1)]
+        parts = []
+        for spec in specifications(task):
+            if where := overflow(network, spec.length):
+                raise Unsupported(f"{where} may overflow")
+            prover = Prover(network, spec)
+            trees = [prover.position(i) for i in range(spec.start - 1, spec.length - 1)]
+            stated = {"sha256": spec.digest, "texts": spec.count(), **spec.to_json()}
+            parts.append({"specification": stated, "positions": trees})
     except Failed as failed:
         problems = list(dict.fromkeys(spec.problem(text) for text in failed.texts))
         return done(replay(model, task, problems) or replay(model, task, task.hard()) or Unknown(failed.reason))
     except (Unsupported, NoSpecification) as reason:
         return done(Unknown(str(reason)))
-    margin = min(leaf_margins(tree) for tree in trees)
+    margin = min(leaf_margins(tree) for part in parts for tree in part["positions"])
     certificate = {
         "format": "tinyadder certificate",
         "version": VERSION,
@@ -358,9 +375,8 @@ def prove(model: Transformer, task: Task) -> Found:
         "numerics": NUMERICS,
         "rules": RULES,
         "weights": {"sha256": network.digest, "tensors": _hex(network)},
-        "specification": {"sha256": spec.digest, "texts": spec.count(), **spec.to_json()},
         "margin": margin.hex(),
-        "positions": trees,
+        "parts": parts,
         "versions": {
             "python": platform.python_version(),
             "torch": torch.__version__,

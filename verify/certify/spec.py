@@ -6,7 +6,7 @@ state lies on an accepted path, and it is plain data. A separable function of th
 position, is then minimised exactly by a shortest path.
 
     >>> from tinyadder.tasks.addition import Addition
-    >>> spec = specification(Addition(digits=2))
+    >>> [spec] = specifications(Addition(digits=2))
     >>> spec.count(), spec.length, spec.start
     (10000, 10, 7)
     >>> "".join(spec.sample(Random(0)))[:7].count("+")
@@ -188,13 +188,122 @@ def _addition(task: Any) -> Specification:
     return relation(start, stages, 0, lambda carry: carry == 0, problem)
 
 
-_SPECIFICATIONS: dict[str, Callable[[Any], Specification]] = {"addition": _addition}
+def _comparison(task: Any) -> Specification:
+    """From the most significant digit; the state is the digit of a that waits, and which number is larger so far."""
+    n = task.digits
+    stages: list[tuple[int, Step]] = [(0, read("^")), (n + 1, read("?")), (2 * n + 2, read(":"))]
+    for p in range(n):
+        stages.append((1 + p, lambda so: [(str(d), (so, d if so == "=" else 0)) for d in range(10)]))
+        stages.append((n + 2 + p, lambda at: [(str(d), at[0] if at[0] != "=" else _sign(at[1], d)) for d in range(10)]))
+    stages.append((2 * n + 3, lambda so: [(so, so)]))
+    return relation(2 * n + 3, stages, "=", lambda so: True, lambda text: _pair(text[1 : 2 * n + 2], "?"))
 
 
-def specification(task: Task) -> Specification:
-    """The specification of `task`. Raises `NoSpecification` where nobody wrote one."""
-    if task.name not in _SPECIFICATIONS:
-        raise NoSpecification(
-            f"task '{task.name}' has no specification automaton (there are: {', '.join(_SPECIFICATIONS)})"
-        )
-    return _SPECIFICATIONS[task.name](task)
+def _sign(a: int, b: int) -> str:
+    return "<" if a < b else ">" if a > b else "="
+
+
+def _pair(text: Sequence[str], between: str) -> tuple[int, int]:
+    a, _, b = "".join(text).partition(between)
+    return int(a), int(b)
+
+
+def _maximum(task: Any) -> Specification:
+    """From the most significant digit; the state is which number is larger so far, and the digits of the column."""
+    n = task.digits
+    stages: list[tuple[int, Step]] = [(0, read("^")), (n + 1, read(",")), (2 * n + 2, read(":"))]
+
+    def second(at: tuple[str, int]) -> Iterable[tuple[str, State]]:
+        for d in range(10):
+            so = at[0] if at[0] != "=" else _sign(at[1], d)
+            yield str(d), (so, d if so == "<" else at[1])
+
+    for p in range(n):
+        stages.append((1 + p, lambda so: [(str(d), (so, d)) for d in range(10)]))
+        stages.append((n + 2 + p, second))
+        stages.append((2 * n + 3 + p, lambda at: [(str(at[1]), at[0])]))
+    return relation(2 * n + 3, stages, "=", lambda so: True, lambda text: _pair(text[1 : 2 * n + 2], ","))
+
+
+def _modular_addition(task: Any) -> Specification:
+    """The state is the sum so far, modulo the modulus."""
+    p = task.modulus
+    number: Step = lambda s: [(str(d), (s + d) % p) for d in range(p)]  # noqa: E731
+    stages = [(0, read("^")), (1, number), (2, read("+")), (3, number), (4, read("=")), (5, lambda s: [(str(s), 0)])]
+    return relation(5, stages, 0, lambda s: True, lambda text: (int(text[1]), int(text[3])))
+
+
+def _words(task: Any, stages: Sequence[tuple[int, Step]], n: int) -> Specification:
+    """`^ word = answer` for words of n letters, given the stages of the letters and the answer from state 0 on."""
+    marks = [(0, read("^")), (n + 1, read("="))]
+    return relation(n + 2, [*marks, *stages], 0, lambda s: True, lambda text: "".join(text[1 : n + 1]))
+
+
+def _counting(task: Any, n: int) -> Specification:
+    """The state is the number of 'a' so far."""
+    letter: Step = lambda s: [(x, s + (x == "a")) for x in task.letters]  # noqa: E731
+    return _words(task, [*((1 + p, letter) for p in range(n)), (n + 2, lambda s: [(str(s), 0)])], n)
+
+
+def _parity(task: Any, n: int) -> Specification:
+    """The state is the parity of the bits so far, written after every bit; without steps it is their number."""
+    bit: Step = lambda s: [(str(b), s + b) for b in (0, 1)]  # noqa: E731
+    said: Step = lambda s: [(str(s % 2), s % 2)]  # noqa: E731
+    if not task.steps:
+        return _words(task, [*((1 + p, bit) for p in range(n)), (n + 2, said)], n)
+    return _words(task, [stage for p in range(n) for stage in ((1 + p, bit), (n + 2 + p, said))], n)
+
+
+def _rewriting(task: Any, n: int) -> Specification:
+    """Every letter and its copy one after the other; the state is the letter."""
+    if task.how == "sort":
+        raise NoSpecification("sorting needs a state for every multiset of digits; there is no specification of it")
+    letter: Step = lambda s: [(x, x) for x in task.letters]  # noqa: E731
+    said: Step = lambda s: [(s, 0)]  # noqa: E731
+    answer = range(n + 2, 2 * n + 2) if task.how == "copy" else range(2 * n + 1, n + 1, -1)
+    return _words(task, [stage for p, at in enumerate(answer) for stage in ((1 + p, letter), (at, said))], n)
+
+
+def _derivative_coefficients(task: Any) -> Specification:
+    """Slot by slot: sign and digit of c_n, then sign, tens and ones of n c_n; the state is what is known of the slot."""
+    top = task.exponents
+    start = 2 + 2 * (top + 1)
+    stages: list[tuple[int, Step]] = [(0, read(":")), (start - 1, read("="))]
+    for slot, n in enumerate(range(top, -1, -1)):
+        stages.append((1 + 2 * slot, lambda _: [("+", "+"), ("-", "-")]))
+        if not n:
+            stages.append((2 + 2 * slot, lambda sign: [(str(c), 0) for c in range(sign == "-", 10)]))
+            continue
+        stages.append((2 + 2 * slot, lambda sign, n=n: [(str(c), (sign, n * c)) for c in range(sign == "-", 10)]))
+        at = start + 3 * slot
+        stages.append((at, lambda state: [state]))
+        stages.append((at + 1, lambda value: [(str(value // 10), value % 10)]))
+        stages.append((at + 2, lambda ones: [(str(ones), 0)]))
+
+    def problem(text: Sequence[str]) -> Problem:
+        return tuple(int(text[p] + text[p + 1]) for p in range(start - 3, 0, -2))
+
+    return relation(start, stages, 0, lambda _: True, problem)
+
+
+_ONE: dict[str, Callable[[Any], Specification]] = {
+    "addition": _addition,
+    "comparison": _comparison,
+    "maximum": _maximum,
+    "modular_addition": _modular_addition,
+    "derivative_coefficients": _derivative_coefficients,
+}
+_WORDS: dict[str, Callable[[Any, int], Specification]] = {
+    "counting": _counting,
+    "parity": _parity,
+    "rewriting": _rewriting,
+}
+
+
+def specifications(task: Task) -> list[Specification]:
+    """The specifications of `task`, one for each length of its texts. Raises `NoSpecification` where there is none."""
+    if task.name in _ONE:
+        return [_ONE[task.name](task)]
+    if task.name in _WORDS:
+        return [_WORDS[task.name](task, n) for n in task.lengths]  # type: ignore[attr-defined]
+    raise NoSpecification(f"task '{task.name}' has no specification automaton (there are: {', '.join([*_ONE, *_WORDS])})")
