@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 FORMAT = "tinyadder model"
 VERSION = 1
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
-DTYPES = ("float64", "float32")
+DTYPES = ("float64", "float32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -258,7 +258,8 @@ def _empty(described: Description, source: Path, tensors: Mapping[str, Tensor], 
     """A model of the described sizes, made only after the tensors were found to have those sizes."""
     import torch
 
-    from tinyadder.transformer import Config, Transformer
+    from tinyadder.encoder import empty_model
+    from tinyadder.transformer import Config
 
     dtype = getattr(torch, described.dtype)
     try:
@@ -266,7 +267,7 @@ def _empty(described: Description, source: Path, tensors: Mapping[str, Tensor], 
         if not all(0 <= token < len(config.vocabulary) for token in config.outputs):
             raise ValueError("an output token outside the vocabulary")
         with torch.device("meta"):
-            expected = {name: tuple(t.shape) for name, t in tensors_of(Transformer(config, dtype)).items()}
+            expected = {name: tuple(t.shape) for name, t in tensors_of(empty_model(config, dtype)).items()}
     except (TypeError, ValueError, KeyError, IndexError, AttributeError, RuntimeError) as error:
         raise TinyadderError(f"{source} is damaged: config: {_short(error)}; build the model again") from error
     for name in sorted({*expected} | {*tensors}):
@@ -280,7 +281,7 @@ def _empty(described: Description, source: Path, tensors: Mapping[str, Tensor], 
         if tensors[name].dtype != dtype:
             found = str(tensors[name].dtype).removeprefix("torch.")
             raise TinyadderError(f"{file}: tensor '{name}' is {found}, expected {described.dtype}")
-    model = Transformer(config, dtype)
+    model = empty_model(config, dtype)
     try:
         for path, _, leaf in {name.rpartition(".") for name, _, _ in config.ties}:
             getattr(model.get_submodule(path), leaf)  # reads the shared numbers: the indices are checked here

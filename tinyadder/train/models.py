@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import Any
+from random import Random
 
 import torch
 from torch import nn
 
+from tinyadder.encoder import empty_model
+from tinyadder.errors import TinyadderError
 from tinyadder.layers import Options
 from tinyadder.tasks.base import Task
 from tinyadder.train.recipe import ModelRecipe
-from tinyadder.transformer import BlockConfig, Config, Transformer
+from tinyadder.transformer import Attention, BlockConfig, Config, Transformer
 
 
 def config_of(recipe: ModelRecipe, task: Task) -> Config:
-    """The `Config` of a decoder for `task`."""
+    """The `Config` of a decoder or an encoder-decoder for `task`."""
     names = [field.name for field in fields(Options)]
     options = Options(**{name: getattr(recipe, name) for name in names})
     block = BlockConfig(
@@ -24,6 +26,7 @@ def config_of(recipe: ModelRecipe, task: Task) -> Config:
         value_rows=recipe.value_rows or recipe.head_rows,
         hidden=recipe.hidden,
     )
+    coder = recipe.kind == "encoder-decoder"
     outputs = tuple(i for i, token in enumerate(task.vocabulary) if not recipe.outputs or token in recipe.outputs)
     return Config(
         vocabulary=task.vocabulary,
@@ -33,12 +36,26 @@ def config_of(recipe: ModelRecipe, task: Task) -> Config:
         unembedding=not recipe.tied,
         tied=recipe.tied,
         options=options,
+        encoder=(block,) * recipe.layers if coder else (),
+        separator=task.vocabulary.index(separator_of(task)) if coder else 0,
     )
+
+
+def separator_of(task: Task) -> str:
+    """The token that ends every prompt, and occurs nowhere else in it. Raises `TinyadderError` where there is none."""
+    prompts = [list(task.prompt(problem)) for problem in task.uniform(Random(0), 20)]
+    last = prompts[0][-1]
+    if any(prompt.index(last) != len(prompt) - 1 if last in prompt else True for prompt in prompts):
+        raise TinyadderError(
+            f"the prompts of task '{task.name}' do not end in a token of their own, which tells an encoder-decoder "
+            "where the answer begins; train a decoder"
+        )
+    return last
 
 
 def make_model(recipe: ModelRecipe, task: Task, seed: int) -> Transformer:
     """A model with random first numbers, the same for the same seed."""
-    model = Transformer(config_of(recipe, task), getattr(torch, recipe.dtype))
+    model = empty_model(config_of(recipe, task), getattr(torch, recipe.dtype))
     initialise(model, torch.Generator().manual_seed(seed))
     return model
 
@@ -63,12 +80,10 @@ def initialise(model: Transformer, random: torch.Generator) -> None:
                 inputs = parameter.shape[0] * parameter.shape[1] if leaf == "wiring" else parameter.shape[-1]
                 std = inputs**-0.5 / (2 * layers) ** 0.5 if leaf in ("wiring", "down") else inputs**-0.5
                 nn.init.normal_(parameter, std=std, generator=random)
-        for block in model.blocks:
-            attention: Any = block.attention
-            if attention is not None and options.positions == "alibi":
-                heads = len(attention.slopes)
-                attention.slopes.copy_(2.0 ** -torch.arange(1, heads + 1))
-            if attention is not None and not options.projected:
+        for attention in model.modules():
+            if isinstance(attention, Attention) and options.positions == "alibi":
+                attention.slopes.copy_(2.0 ** -torch.arange(1, len(attention.slopes) + 1))
+            if isinstance(attention, Attention) and not options.projected:
                 columns = torch.arange(attention.wiring[..., 0].numel()) % model.config.width
                 attention.wiring.copy_(nn.functional.one_hot(columns, model.config.width).view_as(attention.wiring))
 
