@@ -208,10 +208,10 @@ class _Look:
 
     def units(self, block: Any, name: str) -> list[UnitStep]:
         mlp, gate, post = block.mlp, *(self.cache[f"{name}mlp.hook_{key}"][-1] for key in ("pre", "post"))
-        read = self.cache[f"{name}hook_resid_mid"][-1].to(self.model.outputs.device)
+        read = self.cache[f"{name}hook_resid_mid"][None, -1:].to(self.model.outputs.device)
         with torch.inference_mode():
             gated = self.model.config.options.gated
-            up = mlp.project("up", block.before(block.mlp_norm, read)).cpu() if gated else torch.ones_like(gate)
+            up = mlp.project("up", block.before(block.mlp_norm, read))[0, 0].cpu() if gated else torch.ones_like(gate)
         down = mlp.down.detach().cpu()
         return [
             UnitStep(

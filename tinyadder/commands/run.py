@@ -16,6 +16,7 @@ from tinyadder.commands._common import (
     construction_options,
     device_option,
     echo_json,
+    find,
     json_option,
     load_model,
     name_argument,
@@ -46,10 +47,11 @@ def command(
             raise click.NoSuchOption(word, ctx=context)
     if not problem:
         raise click.UsageError("no problem given; write it after NAME, or - to read standard input", context)
-    loaded = load_model(name, options, device)
     if problem == ("-",):
-        return _run_lines(loaded, TextIOWrapper(sys.stdin.buffer, "utf-8", errors="replace"), as_json)
-    asked = loaded.task.parse(" ".join(problem))
+        lines = TextIOWrapper(sys.stdin.buffer, "utf-8", errors="replace")
+        return _run_lines(load_model(name, options, device), lines, as_json)
+    asked = find(name, options).task.parse(" ".join(problem))  # a mistake is said before torch is imported
+    loaded = load_model(name, options, device)
     (record,) = _answers(loaded, [asked])
     if as_json:
         echo_json(record)

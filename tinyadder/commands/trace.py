@@ -13,6 +13,7 @@ from tinyadder.commands._common import (
     construction_options,
     device_option,
     echo_json,
+    find,
     json_option,
     load_model,
     name_argument,
@@ -52,8 +53,8 @@ def command(
     for word in problem:
         if word.startswith("--"):
             raise click.NoSuchOption(word, ctx=context)
+    asked = find(name, options).task.parse(" ".join(problem))  # a mistake is said before torch is imported
     loaded = load_model(name, options, device)
-    asked = loaded.task.parse(" ".join(problem))
     from tinyadder.trace import trace, trace_all
 
     steps = trace_all(loaded.model, loaded.task, asked) if digit is None else []
