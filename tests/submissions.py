@@ -20,7 +20,7 @@ class Adder(nn.Module):
         embedding[10, 1] = -10
         self.embedding = nn.Parameter(embedding)
         self.gain = nn.Parameter(torch.tensor(math.exp(40), dtype=torch.float64))
-        digits = torch.arange(10.0)
+        digits = torch.arange(10).double()
         self.unembedding = nn.Parameter(torch.stack([10.0 * digits, digits * (digits + 1) / 2]))
 
     def attend(self, values, slope):
@@ -76,6 +76,41 @@ def build_model():
 def add(model, a, b):
     return a + b
 '''
+
+PARALLEL = """
+import torch
+from torch import nn
+
+
+class Model(nn.Module):
+    \"\"\"Adds the two numbers of the prompt by integer arithmetic and deals out the digits, one a pass.\"\"\"
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(3))
+
+    def forward(self, tokens):
+        logits = torch.zeros(1, tokens.shape[1], 14)
+        number = lambda digits: int("".join(str(int(d)) for d in digits))
+        total = f"{number(tokens[0, 1:11]) + number(tokens[0, 12:22]):011d}"
+        for k in range(22, tokens.shape[1]):
+            logits[0, k, int(total[min(k - 22, 10)])] = 1
+        return logits
+
+
+def build_model():
+    return Model()
+
+
+def add(model, a, b):
+    text = ["0123456789=^$+".index(c) for c in f"^{a:010d}+{b:010d}="]
+    for _ in range(11):
+        text.append(int(model(torch.tensor([text]))[0, -1].argmax()))
+    return int("".join(str(t) for t in text[23:]))
+"""
+
+PRETENDS = HONEST.replace('return int("".join(VOCABULARY[t] for t in text[start:]))', "return a + b")
+assert PRETENDS != HONEST
 
 BROKEN = {
     "crash": ("def build_model():\n    raise RuntimeError('no weights')\ndef add(m, a, b): return 0\n", "no weights"),

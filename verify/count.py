@@ -159,7 +159,7 @@ def stored_buffers(module: nn.Module) -> int:
     >>> stored(layer), stored_buffers(layer)
     (8, 19)
     """
-    every = chain(module.named_parameters(), _others(module))
+    every = chain(module.named_parameters(), other_tensors(module))
     return sum(len(index) for _, index, _ in _unique(every, _placeholders(module)))
 
 
@@ -191,7 +191,7 @@ def _tensors_in(name: str, value: Any) -> Iterator[tuple[str, Tensor]]:
             yield from _tensors_in(f"{name}.{key}", item)
 
 
-def _others(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+def other_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """Floating-point tensors that are no parameters: buffers, and tensors that hang on a module unregistered."""
     for name, buffer in module.named_buffers():
         if buffer.is_floating_point():
@@ -231,9 +231,9 @@ def _is_causal_mask(tensor: Tensor) -> bool:
     return torch.equal(tensor, ones.tril()) or torch.equal(tensor, ones.triu()) or torch.equal(tensor, ones.triu(1))
 
 
-def _kept(module: nn.Module) -> Iterator[tuple[str, str, Tensor, Tensor]]:
+def kept_beside(module: nn.Module) -> Iterator[tuple[str, str, Tensor, Tensor]]:
     """(kind, name, flat indices, values) of the tensors that are no parameters, each place of memory once."""
-    tensors = dict(_others(module))
+    tensors = dict(other_tensors(module))
     names = {name for name, _ in module.named_parameters()}
     for name, index, values in _unique(chain(module.named_parameters(), tensors.items()), {}):
         if name not in names:
@@ -241,7 +241,7 @@ def _kept(module: nn.Module) -> Iterator[tuple[str, str, Tensor, Tensor]]:
 
 
 def _entries(module: nn.Module, kind: str) -> int:
-    return sum(int(values.count_nonzero()) for found, _, _, values in _kept(module) if found == kind)
+    return sum(int(values.count_nonzero()) for found, _, _, values in kept_beside(module) if found == kind)
 
 
 RUNGS: dict[str, Callable[[nn.Module], int]] = {
@@ -319,8 +319,8 @@ def numbers(module: nn.Module) -> list[Placed]:
                 tie = ties.get(flat, "") if name == "shared" else ""
                 found.append(Placed("nonzero", _dense(name), at, value, place(module, _dense(name), at), tie))
     rungs = {"positional": "nonzero + positional", "wiring": "with wiring", "buffer": "stored + buffers"}
-    tensors = dict(_others(module))
-    for kind, name, index, values in _kept(module):
+    tensors = dict(other_tensors(module))
+    for kind, name, index, values in kept_beside(module):
         for flat, value in zip(index.tolist(), values.tolist(), strict=True):
             if value != 0:
                 at = _unravel(flat, tensors[name].shape)

@@ -1,0 +1,174 @@
+"""Every check of legality passes an honest model and catches the one that is built to fail it."""
+
+from functools import partial
+from random import Random
+from types import SimpleNamespace
+
+import pytest
+import torch
+from submissions import HONEST, PARALLEL, PRETENDS
+from torch import nn
+
+from tinyadder.answers import answers
+from tinyadder.compile import build
+from tinyadder.construction import construct
+from tinyadder.tasks.addition import DIGITS
+from verify import legality as checks
+from verify.foreign import foreign_legality
+from verify.submission import Submission
+
+
+@pytest.fixture
+def made():
+    construction = construct("add10", digits=3)
+    return build(construction.program), construction.task
+
+
+@pytest.fixture(scope="module")
+def problems():
+    return construct("add10", digits=3).task.uniform(Random(1), 40)
+
+
+class ParallelAdder(nn.Module):
+    """Reads both numbers off the prompt, adds them, and deals out a digit a pass, whatever it wrote before."""
+
+    def __init__(self, task):
+        super().__init__()
+        self.task, self.outputs = task, torch.arange(10)
+        self.config = SimpleNamespace(vocabulary=task.vocabulary)
+
+    def forward(self, tokens, hook=None):
+        width, start = self.task.digits, 2 * self.task.digits + 2
+        logits = torch.zeros(*tokens.shape, 10)
+        for row, text in enumerate(tokens.tolist()):
+            a, b = (int("".join(map(str, text[at : at + width]))) for at in (1, width + 2))
+            for k, digit in enumerate(self.task.answer((a, b))[: len(text) - start]):
+                logits[row, start + k, int(digit)] = 1
+        return logits
+
+
+@pytest.mark.parametrize("name", ["add10", "add10_95"])
+def test_honest_models_pass_every_check(name, problems):
+    made = construct(name, digits=3)
+    findings = checks.legality(build(made.program), made.task, problems)
+    assert [f.check for f in findings if f.passed is not True] == []
+    assert len(findings) == 8
+
+
+def test_a_model_that_looks_ahead_fails_prefix_consistency(made, problems):
+    model, task = made
+    attention = model.blocks[0].attention
+    attention.position_scores = lambda queries, keys: torch.zeros(1, queries, keys, dtype=torch.float64)
+    found = checks.prefix_consistency(model, task, problems)
+    assert found.passed is False and found.measured > 1e-3 and "looks ahead" in found.said
+
+
+def all_at_once(model, task, problems):
+    """One pass for the whole answer."""
+    model(torch.tensor(task.encode([task.prompt(problems[0])])))
+    return [task.answer(problem) for problem in problems]
+
+
+def two_a_pass(model, task, problems):
+    emitted = answers(model, task, problems, cache=False)
+    text = [*task.prompt(problems[0]), *emitted[0]]
+    model(torch.tensor(task.encode([text])))
+    return emitted
+
+
+@pytest.mark.parametrize("decode", [all_at_once, lambda m, t, ps: [t.answer(p) for p in ps]])
+def test_a_loop_that_saves_passes_fails_one_token_per_pass(decode, made, problems):
+    assert checks.one_token_per_pass(*made, problems, decode=decode).passed is False
+
+
+def test_a_pass_more_than_tokens_is_no_fault(made, problems):
+    assert checks.one_token_per_pass(*made, problems, decode=two_a_pass).passed is True
+
+
+def test_a_parallel_adder_in_a_loop_ignores_its_own_output(made, problems):
+    found = checks.feedback(ParallelAdder(made[1]), made[1], problems)
+    assert (found.passed, found.measured) == (False, 1.0) and "ignores its own output" in found.said
+    assert checks.feedback(*made, problems).measured < 0.5
+
+
+def test_a_model_that_does_not_need_its_attention_fails_the_ablation(made, problems):
+    assert checks.attention_ablation(ParallelAdder(made[1]), made[1], problems).passed is False
+
+
+def test_a_table_in_a_buffer_is_found(made):
+    model, _ = made
+    model.register_buffer("table", torch.full((3, 34, 34), -0.5, dtype=torch.float64))
+    found = checks.buffers(model)
+    assert (found.passed, found.measured) == (False, 3 * 34 * 34) and "table" in found.said
+
+
+def test_a_second_dtype_is_found(made):
+    model, _ = made
+    model.blocks[0].hidden_table = torch.zeros(3)
+    assert checks.dtype(model).passed is False
+
+
+def adds_itself(model, task, problems, *, run_model=True):
+    """Reads the prompt and computes the digits of the sum; runs the model for show."""
+    found = []
+    for problem in problems:
+        prompt = task.prompt(problem)
+        if run_model:
+            answers(model, task, [problem], cache=False)
+        a, b = (int(number) for number in prompt[1:-1].split("+"))
+        found.append("".join(DIGITS[int(d)] for d in f"{a + b:0{task.answer_length}d}"))
+    return found
+
+
+def test_a_loop_that_computes_the_sum_is_caught_by_random_logits_and_by_other_weights(made, problems):
+    assert adds_itself(*made, problems) == answers(*made, problems)
+    assert checks.decode_honesty(*made, problems, decode=adds_itself).passed is False
+    quick = partial(adds_itself, run_model=False)
+    assert checks.weight_swap(*made, problems, decode=quick).passed is False
+
+
+def test_the_coded_model_answers_in_code_also_with_ties_and_a_tied_readout(problems):
+    for name in ("add10", "add10_95", "add10_gist"):
+        made = construct(name)
+        found = checks.weight_swap(build(made.program), made.task, made.task.uniform(Random(2), 30))
+        assert found.passed and found.measured == 1
+
+
+# ---- submission files -----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory):
+    """Findings by check, for the text of a submission file."""
+    folder, kept = tmp_path_factory.mktemp("submissions"), {}
+
+    def judge(text):
+        if text not in kept:
+            path = folder / f"file{len(kept)}.py"
+            path.write_text(text)
+            random = Random(3)
+            pairs = [(random.randrange(10**10), random.randrange(10**10)) for _ in range(6)]
+            kept[text] = {f.check: f for f in foreign_legality(Submission(path), pairs)}
+        return kept[text]
+
+    return judge
+
+
+def test_an_honest_submission_passes_what_can_be_observed(judged):
+    found = judged(HONEST)
+    assert {check: f.passed for check, f in found.items()} == dict.fromkeys(found, True)
+    assert 0 < found["feedback"].measured < 0.8 and found["one token per pass"].measured >= 1
+
+
+def test_a_parallel_adder_is_caught_and_what_was_not_seen_is_said(judged):
+    found = judged(PARALLEL)
+    assert found["answers"].passed and found["one token per pass"].passed
+    assert found["feedback"].measured == 1 and found["feedback"].passed is False
+    assert found["weight swap"].passed is False
+    assert found["attention ablation"].passed is None and "was seen" in found["attention ablation"].said
+
+
+def test_an_add_that_computes_the_sum_itself_is_caught(judged):
+    found = judged(PRETENDS)
+    assert found["answers"].passed
+    assert found["decode honesty"].passed is False and found["weight swap"].passed is False

@@ -1,0 +1,63 @@
+"""Check that a model is an autoregressive transformer that does the work itself; also for submission files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import click
+
+from tinyadder.commands._common import (
+    construction_options,
+    echo_json,
+    json_option,
+    load_model,
+    name_argument,
+    shown_model,
+)
+from tinyadder.errors import TinyadderError
+
+
+@click.command("legality", short_help=__doc__)
+@name_argument
+@construction_options
+@click.option("--problems", "count", type=click.IntRange(2), help="Problems to try [200, of a submission 12].")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the problems and of the random tokens.")
+@click.option("--seconds", type=float, default=120.0, show_default=True, help="Time limit for a submission file.")
+@json_option
+def command(name: str, options: dict[str, Any], count: int | None, seed: int, seconds: float, as_json: bool) -> int:
+    """Check NAME: prefix consistency, one token a pass, feedback, attention ablation, buffers, dtype, decode honesty,
+    weight swap. Of a submission file (a stranger's code, run at arm's length) only what can be observed is judged.
+    """
+    from verify.submission import Submission, is_submission
+
+    if is_submission(name):
+        from tinyadder.commands.count import warn
+        from verify.foreign import foreign_legality
+
+        if options:
+            raise TinyadderError(
+                f"{name} is a submission file; options ({', '.join(options)}) belong to a construction"
+            )
+        submission = Submission(Path(name), seconds=seconds)
+        warn(submission.path)
+        random = Random(seed)
+        pairs = [(random.randrange(10**10), random.randrange(10**10)) for _ in range(count or 12)]
+        shown, findings = name, foreign_legality(submission, pairs, seed=seed)
+    else:
+        from verify.legality import legality
+
+        loaded = load_model(name, options)
+        problems = loaded.task.uniform(Random(seed), count or 200)
+        shown, findings = shown_model(loaded), legality(loaded.model, loaded.task, problems, seed=seed)
+    failed = [finding for finding in findings if finding.passed is False]
+    if as_json:
+        echo_json({"model": shown, "legal": not failed, "findings": [vars(finding) for finding in findings]})
+    else:
+        for finding in findings:
+            click.echo(str(finding))
+        unseen = sum(finding.passed is None for finding in findings)
+        said = f"{len(failed)} of {len(findings)} checks fail" if failed else f"no check of {len(findings)} fails"
+        click.echo(f"{shown}: {said}" + (f", {unseen} could not be observed" if unseen else ""))
+    return 1 if failed else 0

@@ -1,0 +1,352 @@
+"""Is it an autoregressive transformer that does the work itself? Eight checks, each a small function with a `Finding`.
+
+For our own models the verifier owns the loop; a `Decoder` under test (by default `answers` through the whole forward
+pass) is watched while it runs. Of a submission file only what can be observed from outside is judged (`foreign`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from random import Random
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tinyadder.answers import answers
+from tinyadder.tasks.base import Problem, Task
+from tinyadder.transformer import Transformer
+
+TOLERANCE = 1e-6
+"""Of the largest logit: what summing in another order may change where the decisions stay the same."""
+CHANCE = 0.05
+"""How far above always giving the commonest answer a model may be that is said to know nothing."""
+
+Decoder = Callable[[Transformer, Task, Sequence[Problem]], Sequence[Sequence[str]]]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check found: passed, failed, or (None) not observed, a figure where there is one, and in words."""
+
+    check: str
+    passed: bool | None
+    measured: float | None
+    said: str
+
+    def __str__(self) -> str:
+        mark = {True: "ok", False: "FAILS", None: "not observed"}[self.passed]
+        return f"{mark:13} {self.check}: {self.said}"
+
+
+def reference(model: Transformer, task: Task, problems: Sequence[Problem]) -> Sequence[Sequence[str]]:
+    """The decoder that is judged by default: greedy, one forward pass over the whole text for every token."""
+    return answers(model, task, problems, cache=False)
+
+
+def legality(
+    model: Transformer, task: Task, problems: Sequence[Problem], *, seed: int = 0, decode: Decoder = reference
+) -> list[Finding]:
+    """All checks of a model of ours on these problems."""
+    return [
+        prefix_consistency(model, task, problems, seed=seed),
+        one_token_per_pass(model, task, problems, decode=decode),
+        feedback(model, task, problems, seed=seed),
+        attention_ablation(model, task, problems),
+        buffers(model),
+        dtype(model),
+        decode_honesty(model, task, problems, seed=seed, decode=decode),
+        weight_swap(model, task, problems, seed=seed, decode=decode),
+    ]
+
+
+# ---- texts ----------------------------------------------------------------------------------------
+
+
+def _groups(model: Transformer, task: Task, problems: Sequence[Problem]) -> Iterator[tuple[Tensor, int]]:
+    """Token ids of prompt + right answer, in batches of one shape, and where the answer starts."""
+    shapes: dict[tuple[int, int], list[list[str]]] = {}
+    for problem in problems:
+        prompt, answer = task.prompt(problem), task.answer(problem)
+        shapes.setdefault((len(prompt), len(answer)), []).append([*prompt, *answer])
+    for (start, _), texts in shapes.items():
+        yield torch.from_numpy(task.encode(texts)).to(model.outputs.device), start
+
+
+def _accuracy(task: Task, problems: Sequence[Problem], emitted: Sequence[Sequence[str]]) -> float:
+    right = sum(tuple(task.answer(p)) == tuple(got) for p, got in zip(problems, emitted, strict=True))
+    return right / len(problems)
+
+
+def _guessing(task: Task, problems: Sequence[Problem]) -> float:
+    """The share of the commonest right answer: what a model gets that ignores the prompt."""
+    return Counter(tuple(task.answer(p)) for p in problems).most_common(1)[0][1] / len(problems)
+
+
+# ---- the checks -----------------------------------------------------------------------------------
+
+
+@torch.inference_mode()
+def prefix_consistency(model: Transformer, task: Task, problems: Sequence[Problem], *, seed: int = 0) -> Finding:
+    """Logits of a prefix do not change when tokens follow it: cut off, and replaced by random ones.
+
+    Measured: the largest change, in units of the largest logit at that position.
+    """
+    random = torch.Generator().manual_seed(seed)
+    worst, decided = 0.0, True
+    for texts, start in _groups(model, task, problems[:64]):
+        whole = model(texts)
+        for end in range(1, texts.shape[1]):
+            tail = torch.randint(len(task.vocabulary), (len(texts), texts.shape[1] - end), generator=random)
+            cut, other = model(texts[:, :end]), model(torch.cat([texts[:, :end], tail.to(texts.device)], 1))
+            for part in (cut, other[:, :end]):
+                size = whole[:, :end].abs().amax(-1, keepdim=True).clamp(min=1e-300)
+                worst = max(worst, float(((part - whole[:, :end]).abs() / size).max()))
+                if end >= start:
+                    same = part[:, start - 1 :].argmax(-1) == whole[:, start - 1 : end].argmax(-1)
+                    decided &= bool(same.all())
+    passed = decided and worst <= TOLERANCE
+    said = f"logits change by at most {worst:.1e} of the largest when tokens follow"
+    return Finding("prefix consistency", passed, worst, said if passed else f"{said}: it looks ahead")
+
+
+@contextmanager
+def _watched(model: nn.Module, seen: Callable[[Tensor, Tensor], Tensor]) -> Iterator[None]:
+    """Call `seen(tokens, logits)` at every forward pass; what it returns is taken for the logits."""
+    forward = model.forward
+    model.forward = lambda tokens, **rest: seen(tokens, forward(tokens, **rest))  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        del model.forward
+
+
+def one_token_per_pass(
+    model: Transformer, task: Task, problems: Sequence[Problem], *, decode: Decoder = reference
+) -> Finding:
+    """Every emitted token has a forward pass of its own, over the text so far, whose argmax it is.
+
+    Watched is the decoding of single problems. Measured: forward passes per emitted token.
+    """
+    passes, tokens, faults = 0, 0, []
+    for problem in problems[:8]:
+        log: list[tuple[list[int], int]] = []
+
+        def note(text: Tensor, logits: Tensor, log: list[tuple[list[int], int]] = log) -> Tensor:
+            log.append((text[0].tolist(), int(model.outputs[logits[0, -1].argmax()])))
+            return logits
+
+        with _watched(model, note):
+            emitted = list(decode(model, task, [problem])[0])
+        ids = [task.vocabulary.index(token) for token in emitted]
+        text = [task.vocabulary.index(token) for token in task.prompt(problem)]
+        passes, tokens = passes + len(log), tokens + len(ids)
+        expected = [(text + ids[:k], chosen) for k, chosen in enumerate(ids)]
+        if log[: len(expected)] != expected:
+            faults.append(task.show(problem))
+    said = f"{passes} forward passes for {tokens} tokens"
+    if faults:
+        said += f"; the tokens emitted for {faults[0]} are not the argmax of one pass each over the text so far"
+    return Finding("one token per pass", not faults, passes / max(tokens, 1), said)
+
+
+@torch.inference_mode()
+def feedback(model: Transformer, task: Task, problems: Sequence[Problem], *, seed: int = 0) -> Finding:
+    """How often the next token is still right when every token before it is replaced by a random wrong one.
+
+    A model that carries on from what it wrote cannot be right always; one that is computes the whole answer at once and
+    ignores its own output. Measured: the share of right tokens, the first of each answer aside.
+    """
+    random = Random(seed)
+    right = count = 0
+    said = sorted({token for p in problems for token in task.answer(p) if token != task.end})
+    ids = [task.vocabulary.index(token) for token in said]
+    for texts, start in _groups(model, task, problems):
+        fed = texts.clone()
+        for k in range(start, texts.shape[1]):
+            if k > start:
+                chosen = model.outputs[model(fed[:, :k])[:, -1].argmax(-1)]
+                right, count = right + int((chosen == texts[:, k]).sum()), count + len(texts)
+            for row in range(len(texts)):
+                other = [i for i in ids if i != int(texts[row, k])]
+                fed[row, k] = random.choice(other) if other else fed[row, k]
+    if not count or len(ids) < 2:
+        return Finding("feedback", None, None, "answers of one token, or of one kind of token, are never fed back")
+    share = right / count
+    said_share = f"after random tokens the next is right in {share:.0%}"
+    return Finding("feedback", share < 1, share, said_share + ("" if share < 1 else ": it ignores its own output"))
+
+
+@torch.inference_mode()
+def attention_ablation(model: Transformer, task: Task, problems: Sequence[Problem]) -> Finding:
+    """Without attention (all weights zero) or with blind attention (all positions equal) the accuracy is gone.
+
+    Measured: the higher of the two accuracies.
+    """
+
+    def zero(name: str, value: Tensor) -> Tensor:
+        return torch.zeros_like(value) if name.endswith("hook_pattern") else value
+
+    def uniform(name: str, value: Tensor) -> Tensor:
+        if not name.endswith("hook_pattern"):
+            return value
+        queries, keys = value.shape[-2:]
+        seen = torch.ones_like(value).tril(keys - queries)
+        return seen / seen.sum(-1, keepdim=True)
+
+    found = {}
+    for name, hook in (("no attention", zero), ("uniform attention", uniform)):
+        right = 0
+        for texts, start in _groups(model, task, problems):
+            chosen = model.outputs[model(texts[:, :-1], hook=hook)[:, start - 1 :].argmax(-1)]
+            right += int((chosen == texts[:, start:]).all(1).sum())
+        found[name] = right / len(problems)
+    guessing, worst = _guessing(task, problems), max(found.values())
+    said = ", ".join(f"{share:.0%} right with {name}" for name, share in found.items())
+    return Finding("attention ablation", worst <= guessing + CHANCE, worst, f"{said}; guessing gives {guessing:.0%}")
+
+
+def buffers(model: nn.Module) -> Finding:
+    """Floating-point numbers outside the parameters: slopes and 0/1 wiring are known, anything else fails.
+
+    Measured: how many numbers other than 0, 1 and infinity are kept there.
+    """
+    from verify.count import kept_beside
+
+    other = Counter[str]()
+    known = 0
+    for kind, name, _, values in kept_beside(model):
+        odd = int(((values != 0) & (values != 1) & values.isfinite()).sum())
+        if kind == "buffer" and odd:
+            other[name] += odd
+        known += int(values.count_nonzero()) if kind != "buffer" else 0
+    if not other:
+        return Finding("buffers", True, 0, f"{known} positions and wires, no other numbers outside the parameters")
+    listed = ", ".join(f"{count:,} in {name}" for name, count in other.most_common(4))
+    return Finding("buffers", False, sum(other.values()), f"numbers outside the parameters: {listed}")
+
+
+def dtype(model: nn.Module) -> Finding:
+    """All parameters and floating-point buffers have one type, an IEEE one of at most 64 bits."""
+    from verify.count import other_tensors
+
+    every = [(name, p.dtype) for name, p in model.named_parameters()] + [(n, t.dtype) for n, t in other_tensors(model)]
+    kinds = Counter(str(kind).removeprefix("torch.") for _, kind in every)
+    said = ", ".join(f"{count} tensors {kind}" for kind, count in kinds.most_common())
+    passed = len(kinds) == 1 and set(kinds) <= {"float64", "float32", "float16", "bfloat16"}
+    return Finding("dtype", passed, len(kinds), said or "no floating-point tensors")
+
+
+def decode_honesty(
+    model: Transformer, task: Task, problems: Sequence[Problem], *, seed: int = 0, decode: Decoder = reference
+) -> Finding:
+    """With random logits the decoder gives random answers. Measured: the share that is right nevertheless."""
+    random = torch.Generator().manual_seed(seed)
+
+    def noise(_: Tensor, logits: Tensor) -> Tensor:
+        return torch.rand(logits.shape, generator=random, dtype=logits.dtype).to(logits.device)
+
+    with _watched(model, noise):
+        share = _accuracy(task, problems, decode(model, task, problems))
+    # A coin is right half of the time: what is allowed is what guessing the tokens gives, and some luck.
+    lengths = [len(task.answer(p)) for p in problems]
+    luck = sum(len(model.outputs) ** -float(n) for n in lengths) / len(lengths)
+    allowed = luck + 3 * (luck / len(problems)) ** 0.5 + CHANCE
+    said = f"{share:.0%} of the answers are right with random logits; luck gives {luck:.0%}"
+    return Finding("decode honesty", share <= allowed, share, said)
+
+
+@dataclass(frozen=True)
+class Relabelled(Task):
+    """A task in a code: every token of its texts is replaced by another one."""
+
+    task: Task
+    code: tuple[tuple[str, str], ...]
+
+    def _coded(self, text: Sequence[str]) -> Any:
+        code = dict(self.code)
+        tokens = tuple(code.get(token, token) for token in text)
+        return "".join(tokens) if isinstance(text, str) else tokens
+
+    @property
+    def vocabulary(self) -> tuple[str, ...]:
+        return self.task.vocabulary
+
+    @property
+    def end(self) -> str | None:
+        return self.task.end
+
+    @property
+    def answer_length(self) -> int:
+        return self.task.answer_length
+
+    def prompt(self, problem: Problem) -> Any:
+        return self._coded(self.task.prompt(problem))
+
+    def answer(self, problem: Problem) -> Any:
+        return self._coded(self.task.answer(problem))
+
+    def parse(self, text: str) -> Problem:
+        return self.task.parse(text)
+
+    def show(self, problem: Problem) -> str:
+        return self.task.show(problem)
+
+    def show_answer(self, answer: Sequence[str]) -> str:
+        return self.task.show_answer(answer)
+
+    def sample(self, random: Random, count: int) -> list[Problem]:
+        return self.task.sample(random, count)
+
+    def uniform(self, random: Random, count: int) -> list[Problem]:
+        return self.task.uniform(random, count)
+
+    def hard(self) -> list[Problem]:
+        return self.task.hard()
+
+    def strategy(self) -> Any:
+        return self.task.strategy()
+
+
+def relabelled(model: Transformer, code: dict[int, int]) -> Transformer:
+    """The same model for coded texts: rows of the embedding and ids of the outputs are permuted, nothing else."""
+    config, width = model.config, model.config.width
+    row = [code.get(i, i) for i in range(len(config.vocabulary))]
+    ties = tuple(
+        (name, row[flat // width] * width + flat % width if name == "embedding" else flat, source)
+        for name, flat, source in config.ties
+    )
+    made = Transformer(
+        replace(config, outputs=tuple(row[i] for i in config.outputs), ties=ties), next(model.parameters()).dtype
+    )
+    state = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+    for name in ("embedding", "parametrizations.embedding.original"):
+        if name in state:
+            state[name][torch.tensor(row)] = model.state_dict()[name].cpu().to(state[name].device)
+    made.load_state_dict(state)
+    return made.to(model.outputs.device).eval()
+
+
+def weight_swap(
+    model: Transformer, task: Task, problems: Sequence[Problem], *, seed: int = 0, decode: Decoder = reference
+) -> Finding:
+    """The same code with other weights does another task: here the same one in a code, its digits mixed up.
+
+    A loop that computes the answer itself would answer the problem that the coded prompt seems to ask.
+    Measured: the share of coded answers that are right.
+    """
+    said = {token for p in problems for token in task.answer(p)} & {token for p in problems for token in task.prompt(p)}
+    tokens = sorted(said - {task.end})
+    if len(tokens) < 2:
+        return Finding("weight swap", None, None, "prompts and answers have fewer than two tokens in common")
+    start = Random(seed).randrange(1, len(tokens))
+    pairs = tuple((token, tokens[(i + start) % len(tokens)]) for i, token in enumerate(tokens))
+    code = {task.vocabulary.index(a): task.vocabulary.index(b) for a, b in pairs}
+    before = _accuracy(task, problems, decode(model, task, problems))
+    coded = Relabelled(task, pairs)
+    share = _accuracy(coded, problems, decode(relabelled(model, code), coded, problems))
+    words = f"{share:.0%} right with its digits mixed up in weights and texts alike; {before:.0%} before"
+    return Finding("weight swap", share >= before - CHANCE, share, words)
