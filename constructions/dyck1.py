@@ -12,7 +12,7 @@ from tinyadder.gadgets import mean_head
 from tinyadder.tasks.dyck_validity import DyckValidity
 
 
-def construct(*, length: int = 16) -> Construction:
+def construct(*, length: int = 15) -> Construction:
     """Exact for words of at most `length` <= 1000 parentheses. Raises `TinyadderError` beyond."""
     task = DyckValidity(length=length)
     x = Stream(

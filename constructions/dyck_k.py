@@ -17,7 +17,7 @@ from tinyadder.gadgets import sum_head
 from tinyadder.tasks.dyck_completion import DyckCompletion
 
 
-def construct(*, kinds: int = 2, length: int = 12, depth: int = 6) -> Construction:
+def construct(*, kinds: int = 2, length: int = 10, depth: int = 6) -> Construction:
     """Exact for beginnings of at most `length` brackets with at most `depth` open, kinds 1 .. 4.
 
     Raises `TinyadderError` where the rounding of closed pairs could reach what a lone outermost bracket weighs.

@@ -22,7 +22,7 @@ LARGEST = 12
 """Beyond it the rounding of the sum comes near a quarter of a unit of the last place."""
 
 
-def construct(*, length: int = 8) -> Construction:
+def construct(*, length: int = 5) -> Construction:
     """Exact for words of 1 to 12 digits. Raises `TinyadderError` beyond."""
     check_option("reverse", "length", length, 1, LARGEST)
     x = Stream(

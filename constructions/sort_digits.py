@@ -22,7 +22,7 @@ LARGEST = 20
 """With 20 digits the lightest weighs 21^-8 = 3e-11, still 10^4 times the rounding of the sum."""
 
 
-def construct(*, length: int = 8) -> Construction:
+def construct(*, length: int = 5) -> Construction:
     """Exact for words of 1 to 20 digits. Raises `TinyadderError` beyond."""
     check_option("sort_digits", "length", length, 1, LARGEST)
     x = Stream(

@@ -25,7 +25,7 @@ class DyckCompletion(Words):
     """The closers of the open brackets, innermost first, then '$'. The beginning must have no wrong closer."""
 
     kinds: int = 2
-    length: int = 12
+    length: int = 10
     depth: int = 6
     """The most brackets open at once."""
 

@@ -27,7 +27,7 @@ def balanced(random: Random, pairs: int) -> str:
 class DyckValidity(Words):
     """'y' for a balanced word (never more ')' than '(' so far, equally many in the end), else 'n'."""
 
-    length: int = 16
+    length: int = 15
 
     def __post_init__(self) -> None:
         check_option("dyck_validity", "length", self.length, 1, 1000)

@@ -18,7 +18,7 @@ How = Literal["copy", "reverse", "sort"]
 class Rewriting(Words):
     """The same digits in the order that `how` says."""
 
-    length: int = 8
+    length: int = 5
     how: How = "copy"
 
     def __post_init__(self) -> None:
