@@ -123,13 +123,13 @@ class Judge:
         """Those of `problems` that greedy decoding from the prompt alone answers wrongly."""
         self.asked.update(problems)
         found = answers(self.model, self.task, problems, batch=CHUNK)
-        return self._unlike(problems, found)
+        return self.unlike(problems, found)
 
     def plainly_wrong(self, problems: Sequence[Problem]) -> list[Problem]:
         """Those with a wrong token, or logits that are no numbers, in the plain forward pass (teacher-forced)."""
-        return self._unlike(problems, plain_answers(self.model, self.task, problems))
+        return self.unlike(problems, plain_answers(self.model, self.task, problems))
 
-    def _unlike(self, problems: Sequence[Problem], found: Sequence[Sequence[str]]) -> list[Problem]:
+    def unlike(self, problems: Sequence[Problem], found: Sequence[Sequence[str]]) -> list[Problem]:
         pairs = zip(problems, found, strict=True)
         return [problem for problem, answer in pairs if tuple(answer) != tuple(self.task.answer(problem))]
 
