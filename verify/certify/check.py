@@ -259,6 +259,12 @@ class View:
             setattr(found, name, dict(getattr(self, name)))
         return found
 
+    def part(self):
+        """A part of the branch: the attention is kept, the stream and the units are computed anew."""
+        found = self.branch()
+        found.memo = {k: f for k, f in self.memo.items() if k[0] in ("query", "key", "value", "weights", "mixed")}
+        return found
+
     def here(self, i):
         return self if self.position in (None, i) else self.base
 
@@ -814,18 +820,16 @@ class Checker:
             _, layer, unit = split
             need(list(children) == ["on", "off"], "a phase is missing")
             for name, child in children.items():
-                part = view.branch()
+                part = view.part()
                 part.phases[layer, unit] = name == "on"
                 found.append(self.settle(part, tokens, states, child, right))
         elif split[0] == "state":
             need(list(children) == [str(s) for s in range(self.sizes[split[1] + 1])], "a state is missing")
             for state, child in children.items():
                 need(split[1] not in states, "a state is split twice")
-                found.append(self.settle(view.branch(), tokens, {**states, split[1]: int(state)}, child, right))
-        elif split == ["again"]:  # with sharper ranges: keep the attention, compute the stream and the units anew
-            part = view.branch()
-            part.memo = {k: f for k, f in view.memo.items() if k[0] in ("query", "key", "value", "weights", "mixed")}
-            found.append(self.settle(part, tokens, states, children["again"], right))
+                found.append(self.settle(view.part(), tokens, {**states, split[1]: int(state)}, child, right))
+        elif split == ["again"]:  # with the claimed ranges
+            found.append(self.settle(view.part(), tokens, states, children["again"], right))
         else:
             need(split == ["own"] and view.own is None and list(children) == self.tokens[i], "a branch is missing")
             for token, child in children.items():

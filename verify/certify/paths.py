@@ -1,6 +1,7 @@
 """Shortest paths over a specification: the exact minimum of a separable function, and potentials that certify it.
 
-Costs are integers (multiples of a power of two), so sums are exact in int64. Potentials: pi(0, first) = 0 and
+Costs are integers (multiples of a power of two), so sums are exact: in int64, or in Python's integers where finer
+multiples are needed. Potentials: pi(0, first) = 0 and
 pi(t+1, dst) <= pi(t, src) + cost_t(token) for every move that the restriction allows; then the cost of every allowed text
 is at least the smallest pi at the end. Anyone can check that without searching.
 """
@@ -14,8 +15,13 @@ import numpy as np
 
 from verify.certify.spec import Specification
 
-FAR = 1 << 61
-"""Larger than any cost of a whole text (those stay below 2^59)."""
+BITS, FINE_BITS = 56, 130
+"""Costs of a whole text stay below 8 * 2^bits."""
+
+
+def far(costs: list[np.ndarray]) -> int:
+    """Half of it is larger than any cost of a whole text."""
+    return 1 << (FINE_BITS + 10) if costs[0].dtype == object else 1 << 61
 
 
 @dataclass(frozen=True)
@@ -54,30 +60,32 @@ class Paths:
         return keep
 
     def forward(self, costs: list[np.ndarray], restriction: Restriction) -> list[np.ndarray]:
-        """The smallest cost of reaching every state; FAR or more where it cannot be reached."""
-        found = [np.zeros(1, dtype=np.int64)]
+        """The smallest cost of reaching every state; far(costs) where it cannot be reached."""
+        limit, kind = far(costs), costs[0].dtype
+        found = [np.zeros(1, dtype=kind)]
         for t, cost in enumerate(costs):
             reach = found[-1][self.src[t]] + cost[self.tok[t]]
             keep = self._allowed(t, restriction)
             if keep is not None:
-                reach = np.where(keep, reach, FAR)
-            nxt = np.full(self.sizes[t + 1], FAR, dtype=np.int64)
-            np.minimum.at(nxt, self.dst[t], np.minimum(reach, FAR))
-            nxt[nxt > FAR // 2] = FAR
+                reach = np.where(keep, reach, limit)
+            nxt = np.full(self.sizes[t + 1], limit, dtype=kind)
+            np.minimum.at(nxt, self.dst[t], np.minimum(reach, limit))
+            nxt[nxt > limit // 2] = limit
             found.append(nxt)
         return found
 
     def backward(self, costs: list[np.ndarray], restriction: Restriction) -> list[np.ndarray]:
         """The smallest cost from every state to the end."""
-        found = [np.zeros(self.sizes[-1], dtype=np.int64)]
+        limit, kind = far(costs), costs[0].dtype
+        found = [np.zeros(self.sizes[-1], dtype=kind)]
         for t in reversed(range(len(costs))):
             reach = found[0][self.dst[t]] + costs[t][self.tok[t]]
             keep = self._allowed(t, restriction)
             if keep is not None:
-                reach = np.where(keep, reach, FAR)
-            nxt = np.full(self.sizes[t], FAR, dtype=np.int64)
-            np.minimum.at(nxt, self.src[t], np.minimum(reach, FAR))
-            nxt[nxt > FAR // 2] = FAR
+                reach = np.where(keep, reach, limit)
+            nxt = np.full(self.sizes[t], limit, dtype=kind)
+            np.minimum.at(nxt, self.src[t], np.minimum(reach, limit))
+            nxt[nxt > limit // 2] = limit
             found.insert(0, nxt)
         return found
 
@@ -88,7 +96,7 @@ class Paths:
             reach = forward[t][self.src[t]] + costs[t][self.tok[t]]
             keep = self._allowed(t, restriction)
             possible = (self.dst[t] == state) if keep is None else (self.dst[t] == state) & keep
-            edge = int(np.where(possible, reach, 2 * FAR).argmin())
+            edge = int(np.where(possible, reach, far(costs)).argmin())
             stage = self.spec.stages[t]
             state, text[stage.position] = int(self.src[t][edge]), stage.edges[edge][2]
         return tuple(text)

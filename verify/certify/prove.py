@@ -28,7 +28,7 @@ from tinyadder.transformer import Transformer
 from verify.certify.forms import Ball, Form
 from verify.certify.machine import RULES, NeedPhase, View
 from verify.certify.network import Network, Unsupported, overflow, read_network
-from verify.certify.paths import FAR, Paths, Restriction
+from verify.certify.paths import BITS, FINE_BITS, Paths, Restriction, far
 from verify.certify.spec import NoSpecification, Specification, specifications
 from verify.verdict import Counterexample, Refuted, Unknown
 
@@ -41,10 +41,12 @@ NUMERICS = {
     "overflow": "none, checked by magnitudes",
 }
 """The floating-point behaviour the proof assumes; printed with every verdict."""
-BITS = 56
-"""Claims are in integers of 2^-BITS of the largest value of their form: about 2^-24 of a margin at 10 digits."""
 DEPTH = 8
 """The most splits one below the other (after the next token)."""
+
+
+class Empty(Exception):
+    """No text is in the branch."""
 
 
 class Failed(Exception):
@@ -67,7 +69,10 @@ class Branch:
     sharpened: bool = False
 
     def child(self, restriction: Restriction | None = None) -> Branch:
-        return Branch(self.view.branch(), restriction or self.restriction, [], self.made, sharpened=self.sharpened)
+        """A part of the branch; the stream and the units are computed anew with what is claimed there."""
+        view = self.view.branch()
+        view.memo = view.lasting()
+        return Branch(view, restriction or self.restriction, [], self.made, sharpened=self.sharpened)
 
 
 @dataclass(frozen=True)
@@ -88,42 +93,43 @@ class Prover:
         self.paths = Paths(spec)
         self.base = View(network, spec)
         self.costs: dict[tuple, tuple[list[np.ndarray], int, int]] = {}
-        self.by_states: set[tuple[int, int]] = set()
-        """Units (layer, number) for which states of the automaton were the better split so far."""
+        self.by_states: set[int] = set()
+        """Layers for whose units states of the automaton were the better split so far."""
 
     # ---- bounds -----------------------------------------------------------------------------------
 
-    def integers(self, form: Form) -> tuple[list[np.ndarray], int, int]:
+    def integers(self, form: Form, bits: int) -> tuple[list[np.ndarray], int, int]:
         """(costs per stage, start, exponent): the expanded form is at least (start + sum of costs) * 2^exponent.
 
-        Every entry is one unit below what it could be, so that slightly wider enclosures still satisfy the claim.
+        A unit is 2^-bits of the largest value of the form (2^-24 of a margin at 10 digits for 56 bits). Every entry is one unit below what it could be, so that slightly wider enclosures still satisfy the claim.
         """
         size = float(sum((max(abs(b).upper() for b in t.values()) for t in form.tables.values()), abs(form.c).upper()))
-        exponent = int(np.frexp(size)[1]) - BITS if size else 0
+        exponent = int(np.frexp(size)[1]) - bits if size else 0
         scale = Ball(2) ** -exponent
 
         def floor(ball: Ball) -> int:
             return int((ball.lower() * scale).floor().unique_fmpz()) - 1
 
-        costs = []
+        kind, costs = np.int64 if bits == BITS else object, []
         for stage in self.spec.stages:
             tokens, table = self.spec.tokens[stage.position], form.tables.get(stage.position)
             costs.append(
-                np.zeros(len(tokens), dtype=np.int64) if table is None
+                np.zeros(len(tokens), dtype=kind) if table is None
                 # a token the branch excludes at the query has no entry
-                else np.array([floor(table[t]) if t in table else 0 for t in tokens], dtype=np.int64)
+                else np.array([floor(table[t]) if t in table else 0 for t in tokens], dtype=kind)
             )  # fmt: skip
         return costs, floor(form.c), exponent
 
     def bound(self, branch: Branch, key: tuple, form: Form, sign: int) -> Bound:
         """The least of sign * form over the branch."""
         expanded = branch.view.expand(form).times(Ball(sign))
-        costs, start, exponent = self.integers(expanded)
+        costs, start, exponent = self.integers(expanded, FINE_BITS if branch.sharpened else BITS)
         forward = self.paths.forward(costs, branch.restriction)
         least = int(forward[-1].min())
-        reached = least < FAR // 2
+        limit = far(costs) // 2
+        reached = least < limit
         low = (Ball(least + start) * Ball(2) ** exponent).lower() if reached else Ball("inf")
-        potentials = [[None if v >= FAR // 2 else int(v) + start for v in row] for row in forward]
+        potentials = [[None if v >= limit else int(v) + start for v in row] for row in forward]
         claim = {"of": list(key), "sign": sign, "exponent": exponent, "low": least + start if reached else None}
         text = self.paths.best(costs, branch.restriction, forward) if reached else None
         return Bound(low, text, {**claim, "potentials": potentials})
@@ -134,6 +140,10 @@ class Prover:
         view = branch.view
         branch.claims.append(found.claim)
         branch.made |= {(key, sign)}
+        if found.text is None:
+            raise Empty
+        if view.phases:
+            view.memo = view.lasting()  # a sign that was assumed may now be known
         if sign > 0:
             view.lows[key] = max(view.lows.get(key, found.low), found.low)
         else:
@@ -166,6 +176,12 @@ class Prover:
 
     def settle(self, branch: Branch, right: str, depth: int) -> dict[str, Any]:
         """A tree for the branch, whose next token is `right`."""
+        try:
+            return self._settle(branch, right, depth)
+        except Empty:
+            return {"claims": branch.claims, "margin": None}
+
+    def _settle(self, branch: Branch, right: str, depth: int) -> dict[str, Any]:
         while True:
             try:
                 failed = self.weakest(branch, right)
@@ -178,16 +194,17 @@ class Prover:
             return self.sharpen(branch, right, failed, depth)
 
     def sharpen(self, branch: Branch, right: str, failed: Failed, depth: int) -> dict[str, Any]:
-        """Claim the ranges of all head outputs, so that what is computed from them is known to round less; then split."""
+        """Claim the ranges of all head outputs, finely: what is computed from them is known to round less. Then split."""
         view = branch.view
         heads = [key for key in view.definitions if isinstance(key, tuple) and key[0] == "mixed"]
-        sides = [(key, sign) for key in heads for sign in (1, -1) if (key, sign) not in branch.made]
         if branch.sharpened or not heads:
             return self.split_own(branch, right, failed, depth)
-        for key, sign in sides:
-            self.claim(branch, key, view.definitions[key], sign)
+        branch.sharpened = True
+        for key in heads:
+            for sign in (1, -1):
+                self.claim(branch, key, view.definitions[key], sign)
         child = branch.child()
-        child.sharpened, child.view.memo = True, view.lasting()
+        child.made = frozenset((key, sign) for key in heads for sign in (1, -1))
         return {"claims": branch.claims, "split": ["again"], "children": {"again": self.settle(child, right, depth)}}
 
     def weakest(self, branch: Branch, right: str) -> Failed | None:
@@ -202,18 +219,14 @@ class Prover:
                 ((symbol, alpha),) = form.symbols.items()
                 side = 1 if alpha > 0 else -1
                 if (symbol, side) not in branch.made:
-                    found = self.claim(branch, symbol, view.definitions[symbol], side)
-                    if found.text is None:
-                        branch.margin = Ball("inf")
-                        return None
+                    self.claim(branch, symbol, view.definitions[symbol], side)
                     form = view.margin(right, other)
                     low = view.low(form)
             if not low > 0:
                 found = self.bound(branch, ("margin", right, other), form, 1)
                 if found.text is None:
                     branch.claims.append(found.claim)
-                    branch.margin = Ball("inf")
-                    return None
+                    raise Empty
                 if not found.low > 0:
                     return self._failed(branch, right, other, found)
                 branch.claims.append(found.claim)
@@ -246,23 +259,22 @@ class Prover:
         return bool(sides)
 
     def split_gate(self, branch: Branch, right: str, need: NeedPhase, depth: int) -> dict[str, Any]:
-        """By phase, else by states of the automaton; what worked last for a unit is tried first."""
+        """By phase, else by states of the automaton; what worked last in the layer is tried first."""
         if depth == 0:
             raise Failed(f"layer {need.layer}, unit {need.unit}: its sign is open after {DEPTH} splits", [])
-        key = need.layer, need.unit
         ways = [self.by_phase, self.by_state]
-        if key in self.by_states:
+        if need.layer in self.by_states and not branch.restriction.states:
             ways.reverse()
-        for last, way in enumerate(ways):
+        failures = []
+        for way in ways:
             try:
                 found = way(branch, right, need, depth)
             except Failed as failed:
-                if last or not failed.texts:
-                    raise
+                failures.append(failed)
                 continue
-            (self.by_states.add if way == self.by_state else self.by_states.discard)(key)
+            (self.by_states.add if way == self.by_state else self.by_states.discard)(need.layer)
             return found
-        raise AssertionError
+        raise max(failures, key=lambda failed: len(failed.texts))
 
     def by_phase(self, branch: Branch, right: str, need: NeedPhase, depth: int) -> dict[str, Any]:
         """Both phases of the gate, each for all texts of the branch: relu(g) is g or 0."""
@@ -286,21 +298,23 @@ class Prover:
         return {"claims": branch.claims, "split": ["state", stage], "children": children}
 
     def deciding_stage(self, branch: Branch, gate: Form) -> int | None:
-        """The stage with the fewest states after it such that each decides the sign of `gate`."""
+        """The stage after which fewest states leave the sign of `gate` open, and of those the one with fewest states."""
         ends = []
         for sign in (1, -1):
-            costs, start, _ = self.integers(branch.view.expand(gate).times(Ball(sign)))
+            costs, start, _ = self.integers(branch.view.expand(gate).times(Ball(sign)), BITS)
             ways = zip(
                 self.paths.forward(costs, branch.restriction),
                 self.paths.backward(costs, branch.restriction),
                 strict=True,
             )
-            ends.append([np.where(np.maximum(f, b) < FAR // 2, f + b + start, FAR) for f, b in ways])
-        found: dict[int, int] = {}
+            limit = far(costs)
+            ends.append([np.where(np.maximum(f, b) < limit // 2, f + b + start, limit) for f, b in ways])
+        found: dict[int, tuple[int, int]] = {}
         for stage, (low, high) in enumerate(zip(ends[0][1:], ends[1][1:], strict=True)):
-            feasible = low < FAR // 2
-            if stage not in branch.restriction.states and bool(((low >= 0) | (high >= 0))[feasible].all()):
-                found[stage] = int(feasible.sum())
+            feasible = low < limit // 2
+            decided = ((low >= 0) | (high >= 0)) & feasible
+            if stage not in branch.restriction.states and feasible.sum() > 1 and decided.any():
+                found[stage] = int((feasible & ~decided).sum()), int(feasible.sum())
         return min(found, key=found.__getitem__, default=None)
 
     def split_own(self, branch: Branch, right: str, failed: Failed, depth: int) -> dict[str, Any]:
