@@ -1,4 +1,4 @@
-"""Build a construction: compile, count, verify, and write a model folder."""
+"""Build a construction: compile, count, verify, prove, and write a model folder."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from tinyadder.folder import check_writable, save
 
 if TYPE_CHECKING:
     from verify.properties import Verification
+    from verify.verdict import Verdict
 
 QUICK_SAMPLES, QUICK_EXAMPLES = 20_000, 100
 """How much the quick verification after a build asks beyond the public suite and the hard list."""
@@ -36,7 +37,7 @@ QUICK_SAMPLES, QUICK_EXAMPLES = 20_000, 100
 @device_option
 @json_option
 def command(name: str, options: dict[str, Any], out: Path | None, force: bool, device: str, as_json: bool) -> int:
-    """Build the construction NAME: compile it, count its parameters, verify it quickly, write a model folder.
+    """Build the construction NAME: compile it, count its parameters, verify it quickly, prove it, write a model folder.
 
     A wrong model is written too, with its counterexample on show and exit code 1.
     """
@@ -62,13 +63,53 @@ def command(name: str, options: dict[str, Any], out: Path | None, force: bool, d
             examples=QUICK_EXAMPLES,
             progress=lambda part, done, total: status.update(f"verifying: {part} {done:,} of {total:,}"),
         )
-    wrong = verification.report is not None
-    say("refuted" if wrong else "verified", _verified(verification))
+        say("refuted" if verification.report else "verified", _verified(verification))
+        status.update("proving")
+        proof = None if verification.report else _prove(loaded, folder)
+    if proof is not None:
+        say(*_proved(proof))
     say("wrote", f"{folder}/   {'  '.join(sorted(path.name for path in folder.iterdir()))}")
+    wrong = type(proof or verification.verdict).__name__ == "Refuted"
     say("next", f"tinyadder verify {folder}" if wrong else f"tinyadder show {name}   ·   tinyadder count {name} --why")
     if as_json:
-        echo_json(_json(loaded, folder, counts, verification))
+        echo_json(_json(loaded, folder, counts, verification, proof))
     return int(wrong)
+
+
+def _prove(loaded: Loaded, folder: Path) -> Verdict:
+    """Look for a proof and write its certificate into the folder; Proved is what the independent checker says."""
+    from verify.certify.check import Rejected, check
+    from verify.certify.prove import NUMERICS, prove, write_certificate
+    from verify.verdict import Proved, Unknown
+
+    certificate = folder / "certificate.json"
+    certificate.unlink(missing_ok=True)  # of a model that was here before
+    found = prove(loaded.model, loaded.task)
+    if found.certificate is None:
+        return found.verdict or Unknown("the prover gave up")
+    write_certificate(found.certificate, certificate)
+    try:
+        checked = check(folder)
+    except Rejected as reason:
+        certificate.unlink()
+        return Unknown(f"the checker rejected the certificate: {reason}")
+    domain = loaded.task.domain()
+    named = domain.name.removeprefix("the ") if domain else "problems"
+    every = f"all {_amount(checked['problems'])} {named}"
+    return Proved(every, str(certificate), checked["margin"], "; ".join(f"{k}: {v}" for k, v in NUMERICS.items()))
+
+
+def _amount(count: int) -> str:
+    """`29,523`, `10^20`, `1.77e+24`."""
+    if count < 10**9:
+        return f"{count:,}"
+    digits = str(count)
+    return f"10^{len(digits) - 1}" if digits.strip("0") == "1" else f"{float(count):.3g}"
+
+
+def _proved(proof: Verdict) -> tuple[str, str]:
+    label, _, text = str(proof).partition(" ")
+    return label.lower(), text.strip()
 
 
 def _say(label: str, text: str) -> None:
@@ -92,7 +133,9 @@ def _verified(verification: Verification) -> str:
     return f"{parts}: 0 wrong   ({type(verification.verdict).__name__.lower()})"
 
 
-def _json(loaded: Loaded, folder: Path, counts: dict[str, int], verification: Verification) -> dict[str, Any]:
+def _json(
+    loaded: Loaded, folder: Path, counts: dict[str, int], verification: Verification, proof: Verdict | None
+) -> dict[str, Any]:
     from verify.verdict import verdict_to_json
 
     return {
@@ -102,4 +145,5 @@ def _json(loaded: Loaded, folder: Path, counts: dict[str, int], verification: Ve
         "counts": counts,
         "parts": [vars(part) for part in verification.parts],
         "verdict": verdict_to_json(verification.verdict),
+        "proof": None if proof is None else verdict_to_json(proof),
     }
