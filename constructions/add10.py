@@ -8,11 +8,12 @@ makes the attention to a flag fall by 10 with every token, so in layer 0 digit p
 Scores near -40 keep the denominator of softmax1 at 1 + 1e-17: attention is then a plain weighted sum.
 """
 
+from fractions import Fraction
 from math import exp, log
 
 import numpy as np
 
-from tinyadder.construction import Construction
+from tinyadder.construction import Claim, Construction
 from tinyadder.dsl import MLP, Attention, Embed, Head, Program, Stream, Unembed, relu
 from tinyadder.errors import TinyadderError
 from tinyadder.tasks.addition import Addition
@@ -46,4 +47,34 @@ def construct(*, digits: int = 10) -> Construction:
         Attention(rest=Head(query=1, key=-40, value=gain * x.product)),
         Unembed(argmax=10 * d * x.rest + d * (d + 1) / 2 * x.weight),
     )
-    return Construction(program, Addition(digits=digits))
+    return Construction(program, Addition(digits=digits), _claims(digits))
+
+
+def _claims(digits: int) -> dict[str, Claim]:
+    """What the lanes mean, as rationals; what they hold besides (the shadow of '^' in b, 10^-g of it) is left out."""
+    task, g, unit = Addition(digits=digits), digits + 1, Fraction(1, 10**digits)
+
+    def token(problem: tuple[int, int], i: int) -> str:
+        return (task.prompt(problem) + task.answer(problem))[i]
+
+    def digit(problem: tuple[int, int], i: int) -> Fraction | int:
+        read = token(problem, i)
+        return int(read) if read.isdigit() else unit / 2 if read == "+" else 0
+
+    def weight(problem: tuple[int, int], i: int) -> Fraction:
+        return -Fraction(10, 10 ** (i - 2 * g)) if i >= 2 * g else Fraction(1, 10 ** (i if i < g else i - g))
+
+    def rest(problem: tuple[int, int], i: int) -> Fraction | None:
+        if i < 2 * g:
+            return None  # the operands are still being read
+        k = i - 2 * g
+        place = 10 ** (g - k)  # the unit of the digits written so far
+        return (sum(problem) - sum(problem) // place * place + Fraction(1, 2)) * unit
+
+    return {
+        "digit": digit,
+        "flag": lambda problem, i: {"^": 1, "+": 1, "=": -10}.get(token(problem, i), 0),
+        "weight": weight,
+        "product": lambda problem, i: digit(problem, i) * weight(problem, i),
+        "rest": rest,
+    }

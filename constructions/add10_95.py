@@ -4,11 +4,12 @@ After "An adder in 95 parameters" (add10_gist holds it as published). Every cand
 how far c + 1/2 is from what is left of the sum, in units of the place; the nearest candidate is the digit.
 """
 
+from fractions import Fraction
 from math import exp, log
 
 import numpy as np
 
-from tinyadder.construction import Construction
+from tinyadder.construction import Claim, Construction
 from tinyadder.dsl import MLP, Attention, Embed, Head, Program, Stream, Unembed, relu, shared
 from tinyadder.errors import TinyadderError
 from tinyadder.tasks.addition import Addition
@@ -46,4 +47,41 @@ def construct(*, digits: int = 10) -> Construction:
         MLP(cost=relu(1e4 * x.miss) * gain + relu(-1e4 * x.miss) * gain),
         Unembed(argmin=x.cost),
     )
-    return Construction(program, Addition(digits=digits))
+    return Construction(program, Addition(digits=digits), _claims(digits))
+
+
+def _claims(digits: int) -> dict[str, Claim]:
+    """What the lanes mean, as rationals; the flags that `place` still hears from further back are left out."""
+    task, g, unit = Addition(digits=digits), digits + 1, 10**digits
+    candidates = [c + Fraction(1, 2) for c in range(10)]
+
+    def token(problem: tuple[int, int], i: int) -> str:
+        return (task.prompt(problem) + task.answer(problem))[i]
+
+    def place(problem: tuple[int, int], i: int) -> Fraction:
+        return -Fraction(10, 10 ** (i - 2 * g)) if i >= 2 * g else Fraction(1, 10 ** (i if i < g else i - g))
+
+    def digit(problem: tuple[int, int], i: int) -> int:
+        return 10 * int(token(problem, i)) if token(problem, i).isdigit() else 0
+
+    def miss(problem: tuple[int, int], i: int) -> list[Fraction] | None:
+        if i < 2 * g:
+            return None  # the operands are still being read
+        written = 10 ** (g - (i - 2 * g))  # the unit of the digits written so far
+        left = sum(problem) % written if i > 2 * g else sum(problem)
+        return [(1000 * (left - c * Fraction(written, 10)) + 15 * (i + 1)) / (i + 2) for c in candidates]
+
+    def cost(problem: tuple[int, int], i: int) -> list[Fraction] | None:
+        missed = miss(problem, i)
+        return None if missed is None else [10**6 * abs(m) for m in missed]
+
+    return {
+        "eq": lambda problem, i: int(token(problem, i) == "="),
+        "mark": lambda problem, i: int(token(problem, i) in "^+="),
+        "digit": digit,
+        "place": place,
+        "turn": lambda problem, i: Fraction(1, i + 2) if i >= 2 * g else 0,
+        "term": lambda problem, i: digit(problem, i) * unit * place(problem, i),
+        "miss": miss,
+        "cost": cost,
+    }

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -14,7 +15,11 @@ from typing import Any
 
 from tinyadder.dsl import Program
 from tinyadder.errors import TinyadderError, did_you_mean
-from tinyadder.tasks.base import Task
+from tinyadder.tasks.base import Problem, Task
+
+Claim = Callable[[Problem, int], Fraction | int | Sequence[Fraction | int] | None]
+"""The exact value a lane should hold after the last layer at a position of prompt + right answer: a rational (one a
+column of a wide lane), or None where nothing is claimed. No parameter: `verify.claims` compares it with the model."""
 
 
 @dataclass(frozen=True)
@@ -23,8 +28,8 @@ class Construction:
 
     program: Program
     task: Task
-    claims: Mapping[str, Any] | None = None
-    """Per lane, the exact value it should hold: see `verify.claims`."""
+    claims: Mapping[str, Claim] | None = None
+    """Per lane, what it means in exact numbers."""
 
 
 @cache

@@ -17,12 +17,15 @@ from tinyadder.commands._common import (
     name_argument,
     shown_model,
 )
+from tinyadder.errors import TinyadderError
 
 
 @click.command("exhaust", short_help=__doc__)
 @name_argument
 @construction_options
-@click.option("--within", type=int, metavar="DIGITS", help="Only operands of this many digits, in the full format.")
+@click.option(
+    "--within", metavar="LIMIT=N", multiple=True, help="Only a part of the domain, in the full format: digits=4."
+)
 @click.option("--workers", type=int, default=1, show_default=True, help="Processes; -1 is one a core.")
 @click.option("--scheduler", metavar="ADDRESS", help="Send the shards to this dask cluster instead.")
 @click.option("--shards", "folder", type=click.Path(path_type=Path), default=Path("out/exhaust"), show_default=True,
@@ -35,7 +38,7 @@ from tinyadder.commands._common import (
 def command(
     name: str,
     options: dict[str, Any],
-    within: int | None,
+    within: tuple[str, ...],
     workers: int,
     scheduler: str | None,
     folder: Path,
@@ -47,13 +50,13 @@ def command(
 ) -> int:
     """Check NAME (a construction or a model folder) on every problem of its task.
 
-    --digits 4 builds the model for 4 digits and tries all 10^8 pairs; --within 4 keeps the model and its format and
-    tries all pairs of at most 4 digits.
+    --digits 4 builds the model for 4 digits and tries all 10^8 pairs; --within digits=4 keeps the model and its format
+    and tries all pairs of at most 4 digits.
     """
     from verify.exhaustive import domain_of, pack, sweep, sweep_to_json
 
     loaded = load_model(name, options, device)
-    limits = {} if within is None else {"digits": within}
+    limits = dict(_limit(text) for text in within)
     domain = domain_of(loaded.task, limits)
     job = pack(loaded.model, loaded.task, limits, device)
     if restart:
@@ -72,15 +75,19 @@ def command(
     if save:
         from verify.results import result, write_result
 
-        said = " ".join(
-            f"--{key} {value}" for key, value in [*options.items(), *({"within": within} if within else {}).items()]
-        )
+        given = [f"-o {key}={value}" for key, value in options.items()] + [f"--within {text}" for text in within]
+        said = " ".join(["tinyadder exhaust", name, *given])
         label = "".join(f"-{key}{value}" for key, value in [*options.items(), *limits.items()])
-        made = result(
-            loaded.model, loaded.name, options, "exhaustive", data, command=f"tinyadder exhaust {name} {said}"
-        )
+        made = result(loaded.model, loaded.name, options, "exhaustive", data, command=said)
         click.echo(f"wrote {write_result(made, label=label, force=force)}", err=True)
     return 1 if found.wrong else 0
+
+
+def _limit(text: str) -> tuple[str, int]:
+    key, _, value = text.partition("=")
+    if not value.isdigit():
+        raise TinyadderError(f"--within {text}: expected LIMIT=N, e.g. --within digits=4")
+    return key, int(value)
 
 
 def _cluster(scheduler: str | None) -> AbstractContextManager[Any]:

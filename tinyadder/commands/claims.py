@@ -1,0 +1,63 @@
+"""Compare what a construction says its lanes mean with what they hold, on hard inputs; the largest error of each."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+import click
+
+from tinyadder.commands._common import (
+    construction_options,
+    echo_json,
+    json_option,
+    load_model,
+    name_argument,
+    show_table,
+    shown_model,
+)
+
+
+@click.command("claims", short_help=__doc__)
+@name_argument
+@construction_options
+@click.option("--problems", "count", type=click.IntRange(1), default=100, show_default=True, help="Hard problems.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@json_option
+def command(name: str, options: dict[str, Any], count: int, seed: int, as_json: bool) -> None:
+    """Compare the claims of NAME with the model, lane by lane, over all positions of hard and structured problems."""
+    from verify.claims import check_claims
+
+    loaded = load_model(name, options)
+    random = Random(seed)
+    hard = loaded.task.hard()
+    problems = [*random.sample(hard, min(len(hard), count // 2)), *loaded.task.sample(random, count - count // 2)]
+    found = check_claims(loaded.model, loaded.task, loaded.claims, problems)
+    if as_json:
+        lanes = [{**vars(errors)} for errors in found]
+        echo_json({"model": shown_model(loaded), "problems": len(problems), "seed": seed, "lanes": lanes})
+        return
+
+    def where(worst: tuple[Any, int, float, float] | None) -> str:
+        if worst is None:
+            return "exact"
+        problem, position, claimed, held = worst
+        return f"{loaded.task.show(problem)} at {position}: claimed {claimed:.9g}, held {held:.17g}"
+
+    show_table(
+        f"claims of {shown_model(loaded)} on {len(problems)} problems, seed {seed}: largest errors",
+        {"lane": "left", "compared": "right", "absolute": "right", "relative": "right", "largest relative": "left"},
+        [
+            (
+                e.lane,
+                f"{e.compared:,}",
+                f"{e.absolute:.2g}",
+                f"{e.relative:.2g}",
+                where(e.worst_relative or e.worst_absolute),
+            )
+            for e in found
+        ],
+    )
+    silent = [lane for lane in dict(loaded.model.config.lanes) if lane not in {e.lane for e in found}]
+    if silent:
+        click.echo(f"nothing is claimed of {', '.join(silent)}")

@@ -1,0 +1,108 @@
+"""Compare what a construction says its lanes mean with what the model holds, lane by lane.
+
+A construction may state `Construction.claims`: per lane a function `(problem, position) -> value`, the exact rational
+(for a wide lane one a column) that the lane should hold after the last layer at that position of prompt + right answer,
+or None where nothing is claimed. Claims are meanings, not weights: they need not follow rounding, nor what a head hears
+faintly from afar, and the errors printed here say how much that is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tinyadder.construction import Claim
+from tinyadder.errors import TinyadderError, did_you_mean
+from tinyadder.tasks.base import Problem, Task
+from tinyadder.transformer import Transformer
+
+
+@dataclass(frozen=True)
+class LaneErrors:
+    """The largest errors found in a lane, with where each was found: (problem, position, claimed, found)."""
+
+    lane: str
+    compared: int
+    absolute: float
+    relative: float
+    """Of the claimed value, where that is not zero."""
+    worst_absolute: tuple[Problem, int, float, float] | None
+    worst_relative: tuple[Problem, int, float, float] | None
+
+
+def check_claims(
+    model: Transformer, task: Task, claims: Mapping[str, Claim] | None, problems: Sequence[Problem]
+) -> list[LaneErrors]:
+    """The largest absolute and relative error of every claimed lane over all positions of these problems.
+
+    Differences are taken in exact rationals. Raises `TinyadderError` without claims, for a claim about a lane that the
+    model does not have, and for one of another width.
+    """
+    widths = dict(model.config.lanes)
+    if not claims:
+        raise TinyadderError("the construction claims nothing of its lanes; see verify/claims.py for how to")
+    for lane in claims:
+        if lane not in widths:
+            names = ", ".join(widths)
+            raise TinyadderError(f"a claim about lane '{lane}' (lanes: {names}){did_you_mean(lane, widths)}")
+    starts = {lane: sum(w for _, w in model.config.lanes[:i]) for i, (lane, _) in enumerate(model.config.lanes)}
+    seen = {lane: _Worst() for lane in claims}
+    for problem in problems:
+        held = _residual(model, task, problem)
+        for lane, claim in claims.items():
+            columns = held[:, starts[lane] : starts[lane] + widths[lane]].tolist()
+            for position, found in enumerate(columns):
+                claimed = _values(claim(problem, position), widths[lane], lane)
+                for value, number in zip(claimed, found, strict=False):
+                    seen[lane].see(problem, position, value, number)
+    return [seen[lane].errors(lane) for lane in claims]
+
+
+@torch.inference_mode()
+def _residual(model: Transformer, task: Task, problem: Problem) -> Tensor:
+    """The residual stream after the last layer, [t, d], of prompt + right answer but the last token."""
+    kept: dict[str, Tensor] = {}
+
+    def keep(name: str, value: Tensor) -> Tensor:
+        kept[name] = value
+        return value
+
+    texts = torch.from_numpy(task.encode([[*task.prompt(problem), *task.answer(problem)]]))
+    model(texts[:, :-1].to(model.outputs.device), hook=keep)
+    return kept[f"blocks.{len(model.blocks) - 1}.hook_resid_post"][0]
+
+
+def _values(claimed: Any, width: int, lane: str) -> list[Fraction]:
+    if claimed is None:
+        return []
+    values = list(claimed) if isinstance(claimed, Sequence) else [claimed]
+    if len(values) != width or not all(isinstance(value, Fraction | int) for value in values):
+        raise TinyadderError(f"the claim about lane '{lane}' gives {claimed!r}; expected {width} rational numbers")
+    return [Fraction(value) for value in values]
+
+
+class _Worst:
+    """Keeps the largest errors of one lane."""
+
+    def __init__(self) -> None:
+        self.compared = 0
+        self.absolute = self.relative = Fraction(0)
+        self.at: dict[str, tuple[Problem, int, float, float]] = {}
+
+    def see(self, problem: Problem, position: int, claimed: Fraction, found: float) -> None:
+        self.compared += 1
+        error = abs(Fraction(found) - claimed)
+        where = (problem, position, float(claimed), found)
+        if error > self.absolute:
+            self.absolute, self.at["absolute"] = error, where
+        if claimed and error / abs(claimed) > self.relative:
+            self.relative, self.at["relative"] = error / abs(claimed), where
+
+    def errors(self, lane: str) -> LaneErrors:
+        absolute, relative = float(self.absolute), float(self.relative)
+        return LaneErrors(lane, self.compared, absolute, relative, self.at.get("absolute"), self.at.get("relative"))
