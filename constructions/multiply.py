@@ -1,0 +1,65 @@
+"""Multiplication, n by m digits: gather each factor as one number, multiply once. 54 numbers, 55 with the slope.
+
+Layer 0 gives every digit its place value, in a lane of its own for each number; layer 1 gathers a, b and the answer so
+far; one hidden unit multiplies a by b. What is left of the product decides the next digit, as in `add10`. Long
+multiplication with its columns and carries does not occur. Second operand of one digit: `second=1`.
+Positions: '^' at 0, '*' at g = digits+1, '=' at g + second + 1.
+"""
+
+import numpy as np
+
+from tinyadder.construction import Construction
+from tinyadder.dsl import MLP, Attention, Embed, Program, Stream, Unembed, concat, relu
+from tinyadder.errors import TinyadderError
+from tinyadder.gadgets import place_value_head, sum_head
+from tinyadder.tasks.multiplication import Multiplication
+
+LARGEST = 12
+"""Digits of the product; with 14 the rounding of a * b reaches the boundary of a digit (measured)."""
+
+
+def construct(*, digits: int = 5, second: int = 0) -> Construction:
+    """Exact while the product has at most 12 digits. Raises `TinyadderError` beyond.
+
+    `second` is the number of digits of b; 0 means as many as a has.
+    """
+    task = Multiplication(digits=digits, second=second)
+    n, m = task.widths
+    if n + m > LARGEST:
+        raise TinyadderError(f"multiply with {n} by {m} digits: float64 keeps products of up to {LARGEST} digits exact")
+    heavy = 1 + 0.25 * 10.0 ** -(n + m)  # a counts a little more, so that an exact remainder is above its boundary
+    x = Stream(
+        digit="the digit",
+        opens_a="flag: a begins; minus its shadow where b begins",
+        opens_b="flag: b begins; minus its shadow where the answer begins",
+        opens_answer="flag: the answer begins",
+        place_a="10^-p / 10 in a, 0 after it",
+        place_b="10^-p / 10 in b, 0 elsewhere",
+        place="-10^-p / 10 in the answer; -10^-k at the query for answer digit k",
+        in_a="digit * place_a",
+        in_b="digit * place_b",
+        in_answer="digit * place",
+        a="a / 10^n",
+        b="b / 10^m",
+        rest="minus the answer so far, then also a * b, in units of 10 places of the first answer digit",
+    )
+    d = np.arange(10)
+    flags = concat(x.opens_a, x.opens_b, x.opens_answer)
+    places = place_value_head(flags, base=10)
+    sums = sum_head(concat(x.in_a, x.in_b, x.in_answer))
+    program = Program(
+        task.vocabulary,
+        x,
+        Embed(
+            digit={str(i): i for i in d},
+            opens_a={"^": heavy, "*": -heavy * 10.0 ** -(n + 1)},
+            opens_b={"*": 1, "=": -(10.0 ** -(m + 1))},
+            opens_answer={"=": -1},
+        ),
+        Attention(place_a=places[0], place_b=places[1], place=places[2]),
+        MLP(in_a=relu(x.digit) * x.place_a, in_b=relu(x.digit) * x.place_b, in_answer=relu(x.digit) * x.place),
+        Attention(a=sums[0], b=sums[1], rest=sums[2]),
+        MLP(rest=relu(x.a) * x.b),
+        Unembed(argmax=10 * d * x.rest + d * (d + 1) / 2 * x.place),
+    )
+    return Construction(program, task)

@@ -1,0 +1,45 @@
+"""Subtraction a - b with a >= b: `add10` with a minus sign on the second flag. 39 numbers, 40 with the slope.
+
+The weighed sum of a with +, b with - and the answer so far with - is what is left of a - b; the next digit is
+floor(rest / place). Positions as in addition: '^' at 0, '-' at g = digits+1, '=' at 2g.
+"""
+
+import numpy as np
+
+from tinyadder.construction import Construction
+from tinyadder.dsl import MLP, Attention, Embed, Program, Stream, Unembed, relu
+from tinyadder.errors import TinyadderError
+from tinyadder.gadgets import place_value_head, sum_head
+from tinyadder.tasks.subtraction import Subtraction
+
+LARGEST = 12
+"""With more digits the rounding of the sum reaches the boundary of a digit (measured)."""
+
+
+def construct(*, digits: int = 10) -> Construction:
+    """Exact for 1 to 12 digits. Raises `TinyadderError` beyond."""
+    if not 1 <= digits <= LARGEST:
+        raise TinyadderError(f"subtract with {digits} digits: float64 keeps it exact for 1 .. {LARGEST} digits")
+    shadow = 10.0 ** -(digits + 1)  # what a flag still weighs one group later
+    heavy = 1 + 0.5 * 10.0**-digits  # a counts a little more, so that an exact remainder is above its boundary
+    x = Stream(
+        digit="the digit",
+        flag="weight of the group that the token opens",
+        weight="10^-p / 10 in a, -10^-p / 10 in b and in the answer; -10^-k at the query for answer digit k",
+        product="digit * weight",
+        rest="what is left of a - b, tenths of the first digit's place",
+    )
+    d = np.arange(10)
+    program = Program(
+        "0123456789=^$-",
+        x,
+        Embed(
+            digit={str(i): i for i in d},
+            flag={"^": heavy, "-": -1 - heavy * shadow, "=": -1 + shadow},
+        ),
+        Attention(weight=place_value_head(x.flag, base=10)),
+        MLP(product=relu(x.digit) * x.weight),
+        Attention(rest=sum_head(x.product)),
+        Unembed(argmax=10 * d * x.rest + d * (d + 1) / 2 * x.weight),
+    )
+    return Construction(program, Subtraction(digits=digits))

@@ -1,0 +1,41 @@
+"""The product of a number of `digits` digits and one of `second` digits.
+
+^ 0123 * 0045 =  ->  00005535
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tinyadder.tasks.reckoning import Numbers, Reckoning
+from tinyadder.tasks.words import check_option
+
+
+@dataclass(frozen=True)
+class Multiplication(Reckoning):
+    """a * b for a < 10^digits, b < 10^second; `second=0` means as many digits as the first."""
+
+    digits: int = 5
+    second: int = 0
+
+    def __post_init__(self) -> None:
+        check_option("multiplication", "digits", self.digits, 1, 100)
+        check_option("multiplication", "second", self.second, 0, 100)
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        return (self.digits, self.second or self.digits)
+
+    @property
+    def sign(self) -> str:
+        return "*"
+
+    @property
+    def greatest(self) -> int:
+        return 10 ** sum(self.widths) - 1
+
+    def result(self, problem: Numbers) -> int:
+        return problem[0] * problem[1]
+
+
+TASK = Multiplication

@@ -1,0 +1,58 @@
+"""Subtraction a - b of numbers of `digits` digits with a >= b.
+
+^ 0123 - 0045 =  ->  0078
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import isqrt
+
+from tinyadder.tasks.base import Domain
+from tinyadder.tasks.reckoning import Numbers, Reckoning
+from tinyadder.tasks.words import check_option
+
+
+@dataclass(frozen=True)
+class Subtraction(Reckoning):
+    """a - b for 0 <= b <= a < 10^digits."""
+
+    digits: int = 10
+
+    def __post_init__(self) -> None:
+        check_option("subtraction", "digits", self.digits, 1, 100)
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        return (self.digits, self.digits)
+
+    @property
+    def sign(self) -> str:
+        return "-"
+
+    @property
+    def greatest(self) -> int:
+        return self.tops[0]
+
+    def result(self, problem: Numbers) -> int:
+        return problem[0] - problem[1]
+
+    def settle(self, problem: Numbers) -> Numbers:
+        return (max(problem), min(problem))
+
+    def _condition(self) -> str:
+        return "subtracts the smaller number from the larger (a >= b)"
+
+    def domain(self, **limits: int) -> Domain:
+        """Every pair a >= b."""
+        super().domain(**limits)
+        count = self.tops[0] + 1
+
+        def problem(index: int) -> Numbers:
+            a = (isqrt(8 * index + 1) - 1) // 2
+            return a, index - a * (a + 1) // 2
+
+        return Domain("the pairs a >= b", count * (count + 1) // 2, problem)
+
+
+TASK = Subtraction
