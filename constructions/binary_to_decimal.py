@@ -1,7 +1,8 @@
 """A binary number (or one of any base below 10) written in decimal. 42 numbers, 44 with the slopes.
 
-Two slopes, one for each base: behind '^' the weight of a digit falls by the base of the question, behind '=' by ten. The decimal digits written so far
-are subtracted, and the next one is floor(rest / place), as in `add10`: change of base without any division.
+Two slopes, one for each base: behind '^' the weight of a digit falls by the base of the question, behind '=' by ten.
+The decimal digits written so far are subtracted, and the next one is floor(rest / place), as in `add10`: a change of
+base without any division.
 Positions: '^' at 0, digit p at 1+p, '=' at digits+1.
 """
 
