@@ -2,26 +2,27 @@
 
     :-3x^3+4x^2-4=  ->  -9x^2+8x$          coefficients -5 .. 5, exponents 0 .. 5, terms in falling exponents
 
-The derivative keeps the order of the terms, and its first term has a sign exactly if the input's has. So tau, the number
-of signs since the beginning (in the answer: since '='), names the same term in both. Only the last term can vanish.
+The derivative keeps the order of the terms, and its first term has a sign exactly if the input's has. So tau, the
+number of signs since the beginning (in the answer: since '='), names the same term in both. Only the last term can
+vanish.
 
-Layer 0 counts signs and '=', exactly: at scores near -40 softmax1 is linear. Its second head looks one token back for '^':
-with slope 20 the token before has e^-20 of the attention of the token itself, and the one before that e^-40. MLP 0 moves
-an exponent from `digit` to `power`. A digit d is held as d - 1: a coefficient that is not written then counts as 1, and an
-'x' alone as power 1.
-Layer 1 takes away the count at '=', the only key with a score above 0, so that tau starts at 0 in the answer. MLP 1
-squares it.
-Layer 2 sums over the input's term tau (its power n, its coefficient c) and over the term after it (has it an x, a minus).
-The score -40 (tau_q - tau_k)^2 is spread over three rows; the query's extra 2 in `square` makes it -80 at a match, and a
-key's extra 2 keeps the terms of the answer out. Tilted by 80 (tau_k - tau_q) it is -40 at the next term.
-MLP 2 multiplies: n * c. MLP 3 says which digit is next, if any.
+Layer 0 counts signs and '=', exactly: at scores near -40 softmax1 is linear. Its second head looks one token back for
+'^': with slope 20 the token before has e^-20 of the attention of the token itself, and the one before that e^-40. MLP
+0 moves an exponent from `digit` to `power`. A digit d is held as d - 1: a coefficient that is not written then counts
+as 1, and an 'x' alone as power 1. Layer 1 takes away the count at '=', the only key with a score above 0, so that tau
+starts at 0 in the answer. MLP 1 squares it. Layer 2 sums over the input's term tau (its power n, its coefficient c)
+and over the term after it (has it an x, a minus). The score -40 (tau_q - tau_k)^2 is spread over three rows; the
+query's extra 2 in `square` makes it -80 at a match, and a key's extra 2 keeps the terms of the answer out. Tilted by
+80 (tau_k - tau_q) it is -40 at the next term. MLP 2 multiplies: n * c. MLP 3 says which digit is next, if any.
 
 The next token is the one with the largest logit, so nothing else needs a gate:
 - '$' has 7; '+' 8 or '-' 9 where a next term with an x has that sign. They win where nothing below asks for more;
-- 'x' has 6 n: less than '$' for n = 1, more than the signs from n = 2. `past` keeps it down after 'x', '^', exponents;
+- 'x' has 6 n: less than '$' for n = 1, more than the signs from n = 2. `past` keeps it down after 'x', '^',
+  exponents;
 - '^' has 5 n, and 4.5 less after 'x': there more than the signs from n = 3, elsewhere less than what is right;
-- digits have 70 * next and more, which beats all of these: the first digit of n * c after '=' or a sign; after a digit t
-  the ones digit n * c - 10 t, unless that is negative; n - 1 after '^'. '0' as whole answer has 8, between '$' and '-'.
+- digits have 70 * next and more, which beats all of these: the first digit of n * c after '=' or a sign; after a
+  digit t the ones digit n * c - 10 t, unless that is negative; n - 1 after '^'. '0' as whole answer has 8, between
+  '$' and '-'.
 No n * c begins or ends with 7, so 7 has no logit.
 """
 

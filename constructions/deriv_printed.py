@@ -1,0 +1,122 @@
+"""The derivative in the order that computer algebra prints: 115 numbers; `deriv` and one exception more.
+
+    :4-x=  ->  -1        :-x^2+4x-1=  ->  4-2x        coefficients -5 .. 5, exponents 0 .. 5
+
+In this order a positive constant stands before a single negative term (`4-x`, not `-x+4`). `deriv` reads that as it
+is: after '=' it finds no x in the first term and an x after a minus in the second, and writes the minus.
+
+To write it, one lane is needed: `swapped` holds a where the answer is a constant a before a negative term. That is so
+for an input -bx^n+ax, with or without a constant. As seen by layer 2: term 2 has an x, no '^' and no '-', and the
+input has two x. (With a term 0 in front it would have three.) A third head sums over term 2, whichever term is being
+written, and counts '^' and '-' as very negative; how many x the input has is counted in layer 0 and fetched from '='
+in layer 1.
+
+After '=' the digit a is then next; `deriv` writes '-' after it, because term 1 follows tau = 0; and '+' is kept from
+following term 1. ('-' has 6 instead of 7 where the next term is positive, so that '$' wins there.) All else is
+`deriv`: see there for tau, the heads, the digits and the order of the logits.
+"""
+
+from math import exp
+
+from tinyadder.construction import Construction
+from tinyadder.dsl import MLP, Attention, Embed, Head, Program, Stream, Unembed, concat, relu
+from tinyadder.tasks.derivative import Derivative
+
+SLOPE = 20
+BEFORE = 1 + 1 / (1 - exp(-SLOPE))
+"""softmax1's denominator for scores 0, -20, -40, ...: the token before has attention e^-20 / BEFORE."""
+X = 10_000
+"""`digit` on 'x': so much larger than every digit that sums of it count the x."""
+
+
+def construct() -> Construction:
+    """Coefficients -5 .. 5, exponents 0 .. 5; no options."""
+    x = Stream(
+        digit="d - 1 on digits of the input (2 .. 5), 1 or more on 0 and 6; 9999 on 'x'; from MLP 0 on, 0 on exponents",
+        caret="1 on '^'",
+        start="1 on '+', '-', '=': a term starts with the next token",
+        equals="1 on '='",
+        minus="1 on '-'",
+        past="1 / 10000 on 'x', 1 on '^' and on the digit after it: the coefficient is past",
+        power="1 on 'x', e - 1 on an exponent e: sums to n over a term",
+        tau="signs since the beginning, from '=' on since '='",
+        square="tau^2, from '=' on 2 more",
+        n="the exponent of the term tau of the input, 0 if it has no x",
+        c="9998 more than the size of its coefficient, where it has an x",
+        next_x="9999 or a little more if the next term of the input has an x, else below 5",
+        next_minus="1 if the next term of the input is negative",
+        xs="the number of x so far, and at most 0.005 more",
+        input_xs="the same at '='",
+        second="9998 + a if term 2 of the input is +ax; negative if it has '-' or '^', below 5 if it has no x",
+        product="n * c",
+        swapped="a if the answer is a constant a before a negative term, else 0",
+        next="the next digit and a bit (0.11 .. 0.71 more), 0 where no digit is next",
+    )
+    gain = exp(40)
+    score = 40
+    match = Head(
+        query=[1, x.tau, x.square],
+        key=[-score * x.square, 2 * score * x.tau, -score],
+        value=exp(2 * score) * concat(x.power, x.digit),
+    )
+    match_next = Head(
+        query=[1, x.tau, x.square],
+        key=[-score * x.square + 2 * score * x.tau, 2 * score * x.tau - 2 * score, -score],
+        value=exp(score) * concat(x.digit, x.minus),
+    )
+    term_2 = Head(  # -40 (2 - tau_k)^2 - 40
+        query=1,
+        key=-score * x.square + 4 * score * x.tau - 5 * score,
+        value=exp(score) * (x.digit - 100 * X * (x.caret + x.minus)),
+    )
+    counts = Head(query=1, key=-40, value=gain * concat(x.start, 2 * x.equals, x.digit / X))
+    at_equals = Head(query=1, key=80 * x.equals - 40, value=concat(-x.tau, x.xs))
+    exponent = relu(x.digit) * x.past
+    program = Program(
+        "0123456789=:$+-x^",
+        x,
+        Embed(
+            digit={"0": 2, "2": 1, "3": 2, "4": 3, "5": 4, "6": 5, "x": X},
+            caret={"^": 1},
+            start={"+": 1, "-": 1, "=": 1},
+            equals={"=": 1},
+            minus={"-": 1},
+            past={"x": 1 / X, "^": 1 - exp(SLOPE)},
+        ),
+        Attention(
+            tau=counts[0],
+            square=counts[1],
+            xs=counts[2],
+            past=Head(value=exp(SLOPE) * BEFORE * x.caret, slope=SLOPE),
+        ),
+        MLP(power=exponent, digit=-1 * exponent),
+        Attention(tau=at_equals[0], input_xs=at_equals[1]),
+        MLP(square=relu(x.tau) * x.tau),
+        Attention(n=match[0], c=match[1], next_x=match_next[0], next_minus=match_next[1], second=term_2),
+        MLP(
+            product=relu(x.n) * (x.c + (2 - X)),
+            swapped=relu(x.second - (X - 2) - 10 * (x.input_xs - 2)),
+        ),
+        MLP(
+            next=relu(x.start) * (x.product + 8 / 70)
+            + relu(x.product - 10 * x.digit - 9.5) * (1 - x.past - 19 * x.start)
+            + 17.1 * relu(x.product - 10) * x.start
+            + 0.85 * relu(x.n) * x.caret
+            + relu(x.swapped) * x.equals
+        ),
+        Unembed(
+            argmax={
+                # digit d is best between d - 0.15 and d + 0.85
+                **{
+                    str(d): (70 + 20 * d) * x.next - 20 * (d * (d + 1) / 2 - 0.15 * d)
+                    for d in (0, 1, 2, 3, 4, 5, 6, 8, 9)
+                },
+                "x": 6 * x.n - 1e6 * x.past,
+                "^": 5 * x.n - 4.5 * X * x.past,
+                "+": 8 / (X - 1) * x.next_x - 100 * x.swapped,
+                "-": 6 / (X - 1) * x.next_x + 3 * x.next_minus,
+                "$": 7,
+            }
+        ),
+    )
+    return Construction(program, Derivative(order="printed"))
