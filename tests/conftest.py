@@ -4,7 +4,14 @@ import os
 
 from jaxtyping import install_import_hook
 
-TENSOR_MODULES = ["tinyadder.transformer", "tinyadder.layers", "tinyadder.inference", "tinyadder.decode"]
+TENSOR_MODULES = [
+    "tinyadder.transformer",
+    "tinyadder.layers",
+    "tinyadder.inference",
+    "tinyadder.decode",
+    "tinyadder.encoder",
+    "tinyadder.trace",
+]
 install_import_hook(TENSOR_MODULES, "beartype.beartype")  # before anything imports tinyadder
 
 import hypothesis  # noqa: E402
