@@ -104,10 +104,11 @@ function drawHeads(query) {
       const at = head.at[query], positive = at.weights.filter((w) => w > 0);
       const low = Math.min(...positive), high = Math.max(...positive);
       head.write.forEach(([columns, weights], r) => {
+        if (!weights.length) return; // a row that only fills up a layer of heads of unequal width
         const where = weights.length > 6 ? "the stream" : weights.map((_, k) => names[columns ? columns[k] : k]).join(", ");
         const terms = at.weights.map((w, j) => w * head.value[j][r]);
         const most = Math.max(...terms.map(Math.abs)) || 1, negative = terms.some((t) => t < 0);
-        nodes.push(make("div", { className: "head", textContent: `layer ${part.layer}, head ${h} adds ${show(at.output[r])} to ${where || "nothing"}; to nothing goes ${show(at.nothing)} of the attention` }));
+        nodes.push(make("div", { className: "head", textContent: `layer ${part.layer}, head ${h} adds ${show(at.output[r])} to ${where}; to nothing goes ${show(at.nothing)} of the attention` }));
         nodes.push(make("div", { className: "strip" }, ...terms.map((term, j) => {
           const tall = `${Math.round(46 * Math.abs(term) / most)}px`;
           const bar = make("div", { className: "bar" });
