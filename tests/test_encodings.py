@@ -1,0 +1,142 @@
+"""Encodings: what is written is read back, and what is no encoding is refused kindly."""
+
+import math
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from tinyadder.errors import TinyadderError
+from tinyadder.tasks.derivative import Derivative
+from tinyadder.train.encodings import Bounded, Characters, Complex, Encoding, Integers, Polynomials, Reals, within
+
+REALS = st.floats(allow_nan=False, allow_infinity=False, min_value=-1e90, max_value=1e90).filter(
+    lambda x: x == 0 or abs(x) > 1e-80
+)
+
+
+def round_trip(encoding: Encoding, value):
+    tokens = encoding.encode(value)
+    assert set(tokens) <= set(encoding.vocabulary)
+    return encoding.decode(tokens)
+
+
+@given(st.integers(), st.integers(2, 1000), st.booleans())
+@example(0, 2, False)
+@example(-1000, 1000, True)
+def test_integers_of_any_size_in_any_base_come_back(value, base, least):
+    assert round_trip(Integers(base, least), value) == value
+
+
+@given(st.integers(-50, 50))
+def test_bounded_integers_come_back_as_one_token(value):
+    assert round_trip(Bounded(-50, 50), value) == value and len(Bounded(-50, 50).encode(value)) == 1
+
+
+@given(st.text("0123456789x^+-"))
+def test_texts_come_back(value):
+    assert round_trip(Characters("0123456789x^+-"), value) == value
+
+
+@given(st.tuples(*[st.integers(-5, 5)] * 6))
+def test_polynomials_by_character_come_back_through_their_task(problem):
+    task = Derivative(order="printed")
+    assert task.parse(round_trip(Characters("0123456789x^+-"), task.show(problem))) == problem
+
+
+@given(st.lists(st.integers(-(10**9), 10**9), max_size=20), st.sampled_from([10, 1000]))
+@example([], 10)
+def test_polynomials_by_number_come_back_without_their_zeros_at_the_top(coefficients, base):
+    while coefficients and coefficients[-1] == 0:
+        coefficients.pop()
+    assert round_trip(Polynomials(Integers(base)), coefficients) == tuple(coefficients)
+    assert Polynomials(Integers(base)).encode([*coefficients, 0, 0]) == Polynomials(Integers(base)).encode(coefficients)
+
+
+@given(REALS, st.integers(1, 15))
+@example(9.995, 3)
+@example(-0.0, 3)
+@example(1e-80, 15)
+def test_reals_come_back_within_half_a_unit_of_the_last_digit(value, digits):
+    again = round_trip(Reals(digits), value)
+    assert within(value, again, relative=0.5000001 * 10.0 ** (1 - digits))
+    assert round_trip(Reals(digits), again) == again
+
+
+@given(REALS, REALS)
+def test_complex_numbers_are_two_reals(real, imaginary):
+    again = round_trip(Complex(Reals(5)), complex(real, imaginary))
+    assert within(real, again.real, relative=0.51e-4) and within(imaginary, again.imag, relative=0.51e-4)
+
+
+def test_the_conventions_are_those_of_the_literature():
+    assert Integers(1000).encode(-3124) == ["-", "3", "124"]
+    assert Reals(3).encode(-3.14) == ["-", "314", "E-2"]
+    assert Complex().encode(1 - 2j) == ["+", "100", "E-2", "-", "200", "E-2"]
+    assert Reals(5).encode(12.3456) == ["+", "12", "346", "E-3"]
+    assert Integers(10, least=True).encode(120) == ["+", "0", "2", "1"]
+    assert Polynomials().encode([-4, 0, 2]) == ["N3", "-", "4", "+", "0", "+", "2"]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "value", "said"),
+    [
+        (Characters("ab"), "abc", r"'abc': character 3 \('c'\)"),
+        (Bounded(0, 9), 10, r"10 is outside 0 \.\. 9"),
+        (Bounded(0, 9), 1.5, "whole numbers; 1.5"),
+        (Integers(10), True, "whole numbers; True"),
+        (Reals(), math.nan, "nan is not a real number"),
+        (Reals(), math.inf, "inf is not a real number"),
+        (Reals(), 10**400, "is not a real number"),
+        (Reals(limit=5), 1e9, r"needs the exponent 7; this encoding has -5 \.\. 5"),
+        (Complex(), "1+2j", "is not a complex number"),
+        (Polynomials(most=2), [1, 2, 3], "3 coefficients; this encoding writes at most 2"),
+    ],
+)
+def test_what_cannot_be_written_is_refused_with_the_reason(encoding, value, said):
+    with pytest.raises(TinyadderError, match=said):
+        encoding.encode(value)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "tokens"),
+    [
+        (Characters("ab"), ["a", "c"]),
+        (Bounded(0, 9), []),
+        (Bounded(0, 9), ["1", "2"]),
+        (Bounded(0, 9), ["x"]),
+        *((Integers(10), t) for t in ([], ["+"], ["1"], ["+", "12"], ["-", "0"], ["+", "0", "1"], ["+", "+"])),
+        (Integers(10, least=True), ["+", "1", "0"]),
+        *((Reals(), t) for t in ([], ["+", "314"], ["+", "31", "E0"], ["+", "31x", "E0"], ["+", "314", "Ex"])),
+        *((Reals(), t) for t in (["+", "314", "E999"], ["+", "314", "E-0"], ["+", "314", "E00"], ["+", "³¹⁴", "E0"])),
+        (Complex(), ["+", "314", "E0"]),
+        *((Polynomials(), t) for t in ([], ["+"], ["N2", "+", "1"], ["N1", "1", "+"], ["N1", "+", "0"], ["N99"])),
+    ],
+    ids=str,
+)
+def test_tokens_that_write_nothing_are_refused_whatever_a_model_emits(encoding, tokens):
+    with pytest.raises(TinyadderError, match="no encoding; expected"):
+        encoding.decode(tokens)
+
+
+@given(st.lists(st.sampled_from([*Reals(2).vocabulary[:60], "E0", "E-3", "N2", "+", "-"]), max_size=8))
+def test_decoding_never_fails_otherwise(tokens):
+    for encoding in (Integers(10), Integers(1000, least=True), Reals(2), Complex(Reals(2)), Polynomials()):
+        try:
+            value = encoding.decode(tokens)
+        except TinyadderError:
+            continue
+        assert encoding.decode(encoding.encode(value)) == value
+
+
+def test_a_base_or_precision_out_of_range_is_refused():
+    with pytest.raises(TinyadderError, match=r"base 1001; expected 2 \.\. 1000"):
+        Integers(1001)
+    with pytest.raises(TinyadderError, match="16 significant digits"):
+        Reals(16)
+
+
+def test_the_tolerance_is_relative_or_absolute():
+    assert within(100.0, 100.9, relative=0.01) and not within(100.0, 101.1, relative=0.01)
+    assert within(0.0, 0.001, absolute=0.01) and not within(0.0, 0.001, relative=0.5)
+    assert within(3 + 4j, 3.04 + 4j, relative=0.01) and not within(3 + 4j, 3 + 4.06j, relative=0.01)
