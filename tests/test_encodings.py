@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tinyadder.errors import TinyadderError
 from tinyadder.tasks.derivative import Derivative
-from tinyadder.train.encodings import Bounded, Characters, Complex, Encoding, Integers, Polynomials, Reals, within
+from tinyadder.encodings import Bounded, Characters, Complex, Encoding, Integers, Polynomials, Reals, within
 
 REALS = st.floats(allow_nan=False, allow_infinity=False, min_value=-1e90, max_value=1e90).filter(
     lambda x: x == 0 or abs(x) > 1e-80
