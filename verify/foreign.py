@@ -35,7 +35,7 @@ def _prefix(found: dict[str, Any]) -> Finding:
         why = NOT_SEEN if found["passes"] is None else "its passes do not give logits for every token of a growing text"
         return Finding("prefix consistency", None, None, why)
     said = f"logits change by at most {change:.1e} of the largest when tokens follow"
-    return Finding("prefix consistency", change <= TOLERANCE, change, said)
+    return Finding("prefix consistency", change <= TOLERANCE[found["float64"]], change, said)
 
 
 def _one_token(found: dict[str, Any]) -> Finding:

@@ -136,7 +136,8 @@ def observed(model: nn.Module, add: Add, pairs: Pairs, seed: int) -> dict[str, A
             found["passes"] = sum(len(run) for run in runs) / sum(len(str(a + b)) for a, b in pairs)
             found["grows"] = all(_grows(run) for run in runs)
             found["rule"] = _rule(runs)
-            found["prefix"] = _prefix(model, runs)
+            found["prefix"] = _prefix(runs)
+            found["float64"] = runs[0][0][1].dtype == torch.float64
             found["feedback"] = _feedback(model, add, pairs, runs, found["rule"], seed)
             with watched(model, lambda _, logits: torch.rand_like(logits)):
                 found["random logits"] = _share(model, add, pairs)
@@ -182,7 +183,7 @@ def _rule(runs: list[Run]) -> str | None:
     return None
 
 
-def _prefix(model: nn.Module, runs: list[Run]) -> float | None:
+def _prefix(runs: list[Run]) -> float | None:
     """The largest change of a prefix's logits when tokens follow, in units of the largest; None if not one a token."""
     worst = 0.0
     for run in runs[:4]:

@@ -72,7 +72,7 @@ def write_result(found: Result, folder: Path = FOLDER, *, label: str = "", force
 
     Raises `TinyadderError` where the file exists, or cannot be written.
     """
-    path = folder / f"{found.model}.{found.kind}{label}.json"
+    path = folder / f"{found.model.replace('/', '-')}.{found.kind}{label}.json"
     if path.exists() and not force:
         raise TinyadderError(f"{path} holds a result already; give --force to replace it")
     beside = path.with_suffix(f".{os.getpid()}.part")
