@@ -10,12 +10,12 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Int64
 
 from tinyadder.errors import TinyadderError
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
+    from jaxtyping import Int64
 
 Problem = Any
 """One question of a task, as plain comparable data: a tuple of integers, a string."""
