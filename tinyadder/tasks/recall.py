@@ -1,0 +1,124 @@
+"""What followed this letter last time? A word of different letters, then one of them again.
+
+^ dbca b  ->  c
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import perm
+from random import Random
+from typing import TYPE_CHECKING
+
+from tinyadder.errors import TinyadderError
+from tinyadder.tasks.base import Domain
+from tinyadder.tasks.words import Words, check_option
+
+if TYPE_CHECKING:
+    from hypothesis.strategies import SearchStrategy
+
+
+@dataclass(frozen=True)
+class Recall(Words):
+    """The letter behind the first occurrence of the last letter; the task that induction heads solve."""
+
+    alphabet: int = 6
+
+    def __post_init__(self) -> None:
+        check_option("recall", "alphabet", self.alphabet, 2, 26)
+
+    @property
+    def vocabulary(self) -> tuple[str, ...]:
+        return tuple(self.letters + "^")
+
+    @property
+    def letters(self) -> str:
+        return "abcdefghijklmnopqrstuvwxyz"[: self.alphabet]
+
+    @property
+    def lengths(self) -> range:
+        return range(2, self.alphabet + 2)
+
+    @property
+    def answer_length(self) -> int:
+        return 1
+
+    def prompt(self, problem: str) -> str:
+        return f"^{problem}"
+
+    def answer(self, problem: str) -> str:
+        return problem[problem.index(problem[-1]) + 1]
+
+    def _fits(self, word: str) -> bool:
+        return len(word) in self.lengths and len(set(word)) == len(word) - 1 and word[-1] in word[:-1]
+
+    def parse(self, text: str) -> str:
+        word = super().parse(text)
+        if not self._fits(word):
+            raise TinyadderError(
+                f"{word!r} is not a word of different letters and then one of them again, e.g. 'dbcab'"
+            )
+        return word
+
+    def _example(self) -> str:
+        return self.letters + self.letters[0]
+
+    def uniform(self, random: Random, count: int) -> list[str]:
+        found = []
+        for _ in range(count):
+            word = random.sample(self.letters, random.randint(1, self.alphabet))
+            found.append("".join(word) + random.choice(word))
+        return found
+
+    def sample(self, random: Random, count: int) -> list[str]:
+        """The whole alphabet, or fewer letters that are neighbours in it: those are easiest to confuse."""
+        found = []
+        for i in range(count):
+            size = self.alphabet if i % 2 else random.randint(1, self.alphabet)
+            start = random.randint(0, self.alphabet - size)
+            word = random.sample(self.letters[start : start + size], size)
+            found.append("".join(word) + random.choice(word))
+        return found
+
+    def hard(self) -> list[str]:
+        """The alphabet forwards and backwards with each letter again, every pair of letters, every doubled letter."""
+        found = [a + a for a in self.letters]
+        found += [a + b + c for a in self.letters for b in self.letters if a != b for c in (a, b)]
+        found += [word + a for word in (self.letters, self.letters[::-1]) for a in word]
+        return list(dict.fromkeys(found))
+
+    def strategy(self) -> SearchStrategy[str]:
+        from hypothesis import strategies as st
+
+        words = st.permutations(self.letters).flatmap(
+            lambda word: st.integers(1, self.alphabet).map(lambda size: "".join(word[:size]))
+        )
+        return words.flatmap(lambda word: st.sampled_from(word).map(lambda again: word + again))
+
+    def simpler(self, problem: str) -> list[str]:
+        return [word for word in super().simpler(problem) if self._fits(word)]
+
+    def domain(self, **limits: int) -> Domain:
+        """Every problem of at most `length` letters (default: all of them), shorter ones first."""
+        length = limits.pop("length", self.lengths[-1])
+        if limits or length not in self.lengths:
+            given = f"length={length}" if not limits else f"'{next(iter(limits))}'"
+            raise TinyadderError(f"the domain of this task takes length=2 .. {self.lengths[-1]}; {given} was given")
+        counts = {size: perm(self.alphabet, size) * size for size in range(1, length)}
+
+        def problem(index: int) -> str:
+            size = 1
+            while index >= counts[size]:
+                index -= counts[size]
+                size += 1
+            index, again = divmod(index, size)
+            left, word = list(self.letters), ""
+            for _ in range(size):
+                index, at = divmod(index, len(left))
+                word += left.pop(at)
+            return word + word[again]
+
+        return Domain(f"words of at most {length - 1} different letters and one again", sum(counts.values()), problem)
+
+
+TASK = Recall
