@@ -42,12 +42,12 @@ def _row(name: str) -> dict[str, Any]:
         construction = construct(name)
     except Exception as error:  # somebody's construction in the making must not hide the others
         return {"name": name, "summary": summary, "error": f"{type(error).__name__}: {error}"}
-    program = construction.program
+    program, nonzero = construction.program, construction.program.nonzero
     return {
         "name": name,
         "task": construction.task.name,
-        "nonzero": program.nonzero,
-        "nonzero + positional": program.nonzero + program.slopes,
+        "nonzero": nonzero,
+        "nonzero + positional": nonzero + program.slopes,
         "layers": len(program.blocks),
         "lanes": len(program.stream.lanes),
         "summary": summary,
