@@ -94,6 +94,10 @@ def read_network(model: torch.nn.Module) -> Network:
             raise Unsupported(f"tensor '{name}' is {tensor.dtype} {tuple(tensor.shape)}; the proof covers float64 only")
         if not bool(tensor.isfinite().all()):
             raise Unsupported(f"tensor '{name}' holds NaN or infinity")
+        size = tensor.abs()
+        if bool((strange := (size > 0) & ((size <= 2.0**-1000) | (size >= 2.0**1000))).any()):
+            found = float(tensor[strange][0])
+            raise Unsupported(f"tensor '{name}' holds {found}; the rules take sizes between 2^-1000 and 2^1000")
 
     def array(tensor: torch.Tensor) -> np.ndarray:
         return tensor.detach().cpu().numpy()

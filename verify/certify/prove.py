@@ -25,12 +25,13 @@ import torch
 from tinyadder.answers import answers
 from tinyadder.tasks.base import Problem, Task
 from tinyadder.transformer import Transformer
+from verify.certify import check
 from verify.certify.forms import Ball, Form
 from verify.certify.machine import RULES, NeedPhase, View
 from verify.certify.network import Network, Unsupported, overflow, read_network
 from verify.certify.paths import BITS, FINE_BITS, Paths, Restriction, far
 from verify.certify.spec import NoSpecification, Specification, specifications
-from verify.verdict import Counterexample, Refuted, Unknown
+from verify.verdict import Counterexample, Proved, Refuted, Unknown
 
 VERSION = 1
 NUMERICS = {
@@ -427,6 +428,41 @@ def _hex(network: Network) -> dict[str, Any]:
         }
         for name, array in sorted(network.tensors.items())
     }
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The verdict on a model folder and what it cost."""
+
+    verdict: Proved | Refuted | Unknown
+    proof_seconds: float
+    check_seconds: float | None = None
+    claims: int | None = None
+    """Shortest paths that the checker checked."""
+
+
+def certify(model: Transformer, task: Task, folder: Path) -> Judged:
+    """Prove, write `certificate.json` into the folder that holds the saved model, and let the checker judge it.
+
+    Proved is the checker's verdict on the files of the folder. A certificate of an earlier model is removed.
+    """
+    file = folder / "certificate.json"
+    file.unlink(missing_ok=True)
+    found = prove(model, task)
+    if found.certificate is None:
+        assert found.verdict is not None
+        return Judged(found.verdict, found.seconds)
+    write_certificate(found.certificate, file)
+    began = time.perf_counter()
+    try:
+        checked = check.check(folder)
+    except check.Rejected as reason:
+        return Judged(Unknown(f"the checker rejected the certificate: {reason}"), found.seconds)
+    options = ", ".join(f"{key}={value}" for key, value in checked["task"]["options"].items())
+    domain = f"all {checked['problems']:,} problems of {task.name} ({options})"
+    numerics = "; ".join(f"{key}: {value}" for key, value in NUMERICS.items())
+    verdict = Proved(domain, str(file), checked["margin"], numerics)
+    return Judged(verdict, found.seconds, time.perf_counter() - began, checked["claims"])
 
 
 def write_certificate(certificate: dict[str, Any], path: Path) -> None:

@@ -1,0 +1,65 @@
+"""Prove a model right on every input of its task, or refute it: a certificate that a second program checks."""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tinyadder.commands._common import construction_options, echo_json, load_model, name_argument, shown_model
+
+
+@click.command()
+@name_argument
+@construction_options
+@click.option("--out", type=click.Path(path_type=Path), help="Keep model and certificate in this folder.")
+@click.option("--force", is_flag=True, help="Replace a model that is already in the --out folder.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output.")
+def command(name: str, options: dict[str, Any], out: Path | None, force: bool, as_json: bool) -> int:
+    """Prove NAME (a construction or a model folder) right on every input, or refute it.
+
+    The verdict is the checker's: `python -m verify.certify.check FOLDER` repeats it without torch. Exit code 0 proved,
+    1 refuted (with a problem the model, run as it is, answers wrongly) or unknown (with what is missing).
+    """
+    from tinyadder.folder import check_writable, save
+    from verify.certify.prove import NUMERICS, certify
+    from verify.verdict import Proved, Refuted, verdict_to_json
+
+    if out is not None:
+        check_writable(out, force=force)
+    loaded = load_model(name, options)
+    where = loaded.folder if out is None else out
+    with tempfile.TemporaryDirectory() if where is None else nullcontext(str(where)) as place:
+        folder = Path(place)
+        if loaded.folder is None or out is not None:
+            save(
+                loaded.model, loaded.task, folder, name=loaded.name, options=loaded.options, program=loaded.program,
+                force=force or where is None,
+            )  # fmt: skip
+        judged = certify(loaded.model, loaded.task, folder)
+        certificate = folder / "certificate.json"
+        size = certificate.stat().st_size if certificate.exists() else None
+    verdict = judged.verdict
+    if as_json:
+        kept = {} if where is not None or not isinstance(verdict, Proved) else {"certificate": None}
+        echo_json({
+            "model": shown_model(loaded), **verdict_to_json(verdict), **kept, "numerics": NUMERICS,
+            "proof_seconds": judged.proof_seconds, "check_seconds": judged.check_seconds, "claims": judged.claims,
+            "certificate_bytes": size,
+        })  # fmt: skip
+        return 0 if isinstance(verdict, Proved) else 1
+    if isinstance(verdict, Proved):
+        click.echo(f"PROVED     {shown_model(loaded)}: {verdict.domain}")
+        click.echo(f"margin     {verdict.margin:.6g} in logits, the smallest over all of them")
+        kept_at = f"{verdict.certificate}, {size:,} bytes" if where is not None else "not kept; give --out FOLDER to keep it"
+        click.echo(f"checked    {judged.claims} shortest paths, by verify.certify.check; certificate: {kept_at}")
+    else:
+        click.echo(str(verdict))
+    for key, value in NUMERICS.items():
+        click.echo(f"{key:10} {value}", err=isinstance(verdict, Refuted))
+    times = f"proof {judged.proof_seconds:.2f} s" + (f", check {judged.check_seconds:.2f} s" if judged.check_seconds else "")
+    click.echo(times, err=True)
+    return 0 if isinstance(verdict, Proved) else 1
