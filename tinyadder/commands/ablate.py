@@ -1,0 +1,107 @@
+"""Set each number of a model to zero: which are load-bearing, and the input that shows it."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tinyadder.commands._common import (
+    Loaded,
+    console,
+    construction_options,
+    echo_json,
+    json_option,
+    load_model,
+    name_argument,
+    shown_model,
+)
+
+if TYPE_CHECKING:
+    from tinyadder.transformer import Transformer
+    from verify.mutate import Fate
+    from verify.verdict import Proved, Refuted, Unknown
+
+
+@click.command("ablate", short_help=__doc__)
+@name_argument
+@construction_options
+@click.option(
+    "--kind", "kinds", multiple=True, help="Another change than 'zero', e.g. 'scale by 1 + 1e-6'; repeatable."
+)
+@click.option("--no-proof", is_flag=True, help="Leave what survives the tests undecided; much faster.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the structured problems.")
+@json_option
+def command(
+    name: str, options: dict[str, Any], kinds: tuple[str, ...], no_proof: bool, seed: int, as_json: bool
+) -> int:
+    """Change every number of NAME (a construction or a model folder), one at a time, and see what breaks.
+
+    load-bearing: here is a problem that comes out wrong. redundant: the changed model is proved right on all inputs, by
+    the independent checker. undecided: no test failed and no proof was found; the reason stands beside it.
+    """
+    from tinyadder.errors import TinyadderError, did_you_mean
+    from verify.mutate import KINDS, SWAP, mutants, problems_for, try_mutant
+
+    for kind in kinds:
+        if kind not in (*KINDS, SWAP):
+            known = ", ".join(f"'{known}'" for known in (*KINDS, SWAP))
+            raise TinyadderError(f"no change '{kind}'{did_you_mean(kind, (*KINDS, SWAP))} (changes: {known})")
+    loaded = load_model(name, options)
+    model, task = loaded.model, loaded.task
+    problems = problems_for(task, seed)
+    every = list(mutants(model, kinds or ("zero",)))
+    fates = []
+    with console(stderr=True).status("asking") as status:
+        for done, mutant in enumerate(every):
+            status.update(f"{done} of {len(every)}: {mutant.kind}, {mutant.place}")
+            fate = try_mutant(model, task, mutant, problems, None if no_proof else lambda m: _judge(m, loaded))
+            fates.append(fate)
+            if not as_json:
+                click.echo(_line(fate))
+    counts = Counter(fate.word for fate in fates)
+    if as_json:
+        echo_json({"model": shown_model(loaded), "counts": counts, "numbers": [_record(fate) for fate in fates]})
+    else:
+        said = ", ".join(f"{counts[word]} {word}" for word in ("load-bearing", "redundant", "undecided"))
+        click.echo(f"{len(fates)} changes: {said}")
+    return 0
+
+
+def _judge(model: Transformer, loaded: Loaded) -> Proved | Refuted | Unknown:
+    """The checker's verdict on the changed model."""
+    from tinyadder.folder import save
+    from verify.certify.prove import certify
+
+    with tempfile.TemporaryDirectory() as folder:
+        save(model, loaded.task, folder, name=loaded.name, options=loaded.options, force=True)
+        return certify(model, loaded.task, Path(folder)).verdict
+
+
+def _why(fate: Fate) -> str:
+    from verify.verdict import Proved, Unknown
+
+    if fate.killed:
+        return str(fate.killed)
+    if isinstance(fate.judged, Proved):
+        return f"proved without it, smallest margin {fate.judged.margin:.6g}"
+    return fate.judged.reason if isinstance(fate.judged, Unknown) else "no test failed; not proved"
+
+
+def _line(fate: Fate) -> str:
+    return f"{fate.word:13} {fate.mutant.kind:18} {fate.mutant.place:60} {_why(fate)}"
+
+
+def _record(fate: Fate) -> dict[str, Any]:
+    killed = fate.killed and asdict(fate.killed)
+    return {
+        "place": fate.mutant.place,
+        "kind": fate.mutant.kind,
+        "fate": fate.word,
+        "killed": killed,
+        "why": _why(fate),
+    }
