@@ -77,6 +77,7 @@ def mutants(model: Transformer, kinds: Sequence[str] = (*KINDS, SWAP)) -> Iterat
         following = dict(pairwise(read))
         for flat in read:
             for kind in kinds:
+                change: tuple[tuple[int, float], ...]
                 if kind == SWAP:
                     other = following.get(flat, flat)
                     change = ((flat, values[other]), (other, values[flat]))
@@ -110,7 +111,7 @@ def mutated(model: Transformer, mutant: Mutant) -> Iterator[Transformer]:
 
 
 def problems_for(task: Task, seed: int = 0) -> list[Problem]:
-    """What every mutant is asked: edges, the hard list and structured samples, in a seeded order so that few suffice."""
+    """What every mutant is asked: edges, the hard list, structured samples; in a seeded order, so that few suffice."""
     random = Random(seed)
     asked = list(dict.fromkeys([*task.edges(), *task.hard(), *task.sample(random, SAMPLES)]))
     random.shuffle(asked)
@@ -136,7 +137,7 @@ def try_mutant(
     problems: Sequence[Problem],
     prove: Callable[[Transformer], Proved | Refuted | Unknown] | None = None,
 ) -> Fate:
-    """Ask the mutant; `prove` judges one that answers everything rightly. What kills is shrunk and asked again alone."""
+    """Ask the mutant; `prove` judges one that answers all rightly. What kills is shrunk and asked again alone."""
     with mutated(model, mutant) as changed:
         problem = first_wrong(changed, task, problems)
         if problem is not None:

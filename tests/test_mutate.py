@@ -1,0 +1,119 @@
+"""Changing one number at a time: every change is put back, what kills replays, what is proved fails no test."""
+
+import json
+from collections import Counter
+
+import pytest
+import torch
+
+from tinyadder.answers import answers
+from tinyadder.cli import main
+from tinyadder.compile import build
+from tinyadder.construction import construct
+from verify.mutate import KINDS, SWAP, first_wrong, mutants, mutated, problems_for, try_mutant
+from verify.verdict import Proved, Unknown
+
+
+@pytest.fixture(scope="module")
+def small():
+    construction = construct("add10", digits=2)
+    return build(construction.program), construction.task
+
+
+def state(model):
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+def test_every_mutant_changes_something_and_is_put_back(small):
+    model, _ = small
+    before = state(model)
+    for mutant in mutants(model):
+        with mutated(model, mutant):
+            after = state(model)
+            assert any(not torch.equal(before[name], after[name]) for name in before), mutant
+        assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
+def test_every_nonzero_number_is_zeroed_once_and_zeros_are_swapped():
+    program = construct("add10_95").program
+    model = build(program)
+    zeroed = list(mutants(model, ["zero"]))
+    assert len(zeroed) == program.nonzero == 95
+    assert [m.place for m in zeroed].count("shared number 0") == 1
+    swapped = list(mutants(model, [SWAP]))
+    assert any(0.0 in [new for _, new in m.change] for m in swapped)
+    assert Counter(m.kind for m in mutants(model))["negate"] == 95
+
+
+def test_a_change_of_a_shared_number_reaches_all_its_readers():
+    construction = construct("add10_95")
+    model = build(construction.program)
+    (mutant,) = [m for m in mutants(model, ["negate"]) if m.place == "shared number 0"]
+    with mutated(model, mutant):
+        assert (model.blocks[1].mlp.up_bias == -100).all()
+
+
+def test_zeroing_any_number_of_the_readable_adder_but_the_half_unit_breaks_a_sum(small):
+    model, task = small
+    problems = problems_for(task)
+    fates = [try_mutant(model, task, m, problems) for m in mutants(model, ["zero"])]
+    kept = [fate.mutant.place for fate in fates if not fate.killed]
+    assert kept == ["embedding of '+': digit"]
+    for fate in fates:
+        if fate.killed:
+            assert tuple(fate.killed.got) != tuple(task.answer(fate.killed.problem))
+            with mutated(model, fate.mutant):
+                assert answers(model, task, [fate.killed.problem], batch=1) == [fate.killed.got]
+
+
+@pytest.mark.slow
+def test_the_prover_certifies_no_mutant_that_some_sum_breaks(small):
+    """All 10,000 sums decide which mutants are wrong."""
+    from verify.certify.prove import prove
+
+    model, task = small
+    every = [(a, b) for a in range(100) for b in range(100)]
+    for mutant in mutants(model, ["zero", "scale by 1 + 1e-3", "scale by 1 + 1e-9"]):
+        with mutated(model, mutant):
+            if first_wrong(model, task, every) is not None:
+                assert prove(model, task).certificate is None, mutant
+
+
+def test_a_survivor_is_undecided_until_it_is_proved(small):
+    model, task = small
+    (mutant,) = [m for m in mutants(model, ["scale by 1 + 1e-12"]) if m.place == "embedding of '9': digit"]
+    problems = task.hard()[:50]
+    assert try_mutant(model, task, mutant, problems).word == "undecided"
+    assert try_mutant(model, task, mutant, problems, lambda m: Unknown("no time")).word == "undecided"
+    assert try_mutant(model, task, mutant, problems, lambda m: Proved("all", "c.json", 1.0, "n")).word == "redundant"
+
+
+def test_kinds_do_what_they_say():
+    assert KINDS["zero"](3.0) == 0 and KINDS["negate"](3.0) == -3 and KINDS["scale by 1 + 1e-3"](2.0) == 2.002
+
+
+def test_the_command_lists_every_number_and_counts(capsys):
+    with pytest.raises(SystemExit) as left:
+        main(["ablate", "add10", "--digits", "1", "--json", "--no-proof"])
+    found = json.loads(capsys.readouterr().out)
+    assert left.value.code == 0
+    assert len(found["numbers"]) == construct("add10").program.nonzero == sum(found["counts"].values())
+    nine = next(n for n in found["numbers"] if n["place"] == "embedding of '9': digit")
+    assert nine["fate"] == "load-bearing" and nine["killed"]["problem"] == [9, 0]
+
+
+def test_the_command_proves_what_survives(capsys):
+    with pytest.raises(SystemExit):
+        main(["ablate", "add10", "--digits", "2"])
+    out = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in out].count("redundant") == 1
+    assert out[-1] == "40 changes: 39 load-bearing, 1 redundant, 0 undecided"
+
+
+def test_an_unknown_change_is_refused_with_the_known_ones(capsys):
+    with pytest.raises(SystemExit) as left:
+        main(["ablate", "add10", "--kind", "zeros"])
+    assert left.value.code == 2
+    assert capsys.readouterr().err.startswith(
+        "error: no change 'zeros'; did you mean 'zero'? (changes: 'zero', 'negate'"
+    )
