@@ -4,15 +4,17 @@ The marks '^' and '?' are heard by the digits behind them as place weights, + in
 of '^' away. Layer 1 sums digit * weight at ':', where a token of its own stands half a unit high for '='.
 
 Positions: '^' at 0, digit p of a at 1+p, '?' at g = digits+1, digit p of b at g+1+p, ':' at 2g. Both heads have equal
-scores, so a steep slope makes softmax1 linear: the denominators are Z0 and Z1, up to 10^-13. What layer 0 lets fall by
-10^-6.5 a token, layer 1 raises by 10^5.5: a place value of 1/10.
+scores, so a steep slope makes softmax1 linear: the denominators are Z0 and Z1, up to 10^-14. What layer 0 lets fall by
+10^-7 a token, layer 1 raises by 10^6: a place value of 1/10.
 """
 
+from fractions import Fraction
 from math import log
 
-from tinyadder.construction import Construction
+from tinyadder.construction import Claim, Construction
 from tinyadder.dsl import MLP, Attention, Embed, Head, Program, Stream, Unembed, concat, relu
 from tinyadder.tasks.comparison import Comparison
+from tinyadder.tasks.pairs import Pair
 from tinyadder.tasks.words import check_option
 
 LARGEST = 12
@@ -31,8 +33,8 @@ def construct(*, digits: int = 10) -> Construction:
         equal="1/2 at ':'",
         greater="a - b at ':'",
     )
-    g, steep, flat = digits + 1, 6.5, 5.5
-    r0, r1 = 10**-steep, 10**-flat
+    g, steep, flat = digits + 1, 7, 6
+    r0, r1 = 10.0**-steep, 10.0**-flat
     z0, z1 = 1 + 1 / (1 - r0), 1 + 1 / (1 - r1)
     unit = z0 * z1 / (r0**digits * r1 ** (g + 1))  # the last digit of a comes to ':' with weight 1
     difference = Head(value=concat(-x.term, x.term), slope=flat * log(10))
@@ -49,4 +51,20 @@ def construct(*, digits: int = 10) -> Construction:
         Attention(less=difference[0], greater=difference[1]),
         Unembed(argmax=(x.less, x.equal, x.greater)),
     )
-    return Construction(program, Comparison(digits=digits))
+    return Construction(program, Comparison(digits=digits), _claims(digits))
+
+
+def _claims(digits: int) -> dict[str, Claim]:
+    """What the lanes mean; the answer is read at ':', nothing is claimed of the sums before it."""
+    task, last = Comparison(digits=digits), 2 * digits + 2
+
+    def digit(problem: Pair, i: int) -> int:
+        read = task.prompt(problem)[i]
+        return int(read) if read.isdigit() else 0
+
+    return {
+        "digit": digit,
+        "less": lambda problem, i: problem[1] - problem[0] if i == last else None,
+        "equal": lambda problem, i: Fraction(i == last, 2),
+        "greater": lambda problem, i: problem[0] - problem[1] if i == last else None,
+    }

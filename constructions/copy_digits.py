@@ -4,14 +4,15 @@ The adder add10_smallest with one operand. '^' is heard by the word as place wei
 weighed sum is what is left to write; the next digit is its floor, logit_d = d R - d(d+1)/2 in units of the place.
 
 Positions: '^' at 0, digit p at 1+p, '=' at g = length+1, answer digit p at g+1+p. What layer 0 lets fall by
-r0 = 10^-6.5 a token, layer 1 raises by 1/r1 = 10^5.5: a place value of 1/10, and one scale at every query.
+r0 = 10^-7 a token, layer 1 raises by 1/r1 = 10^6: a place value of 1/10, and one scale at every query.
 """
 
+from fractions import Fraction
 from math import log
 
 import numpy as np
 
-from tinyadder.construction import Construction
+from tinyadder.construction import Claim, Construction
 from tinyadder.dsl import MLP, Attention, Embed, Head, Program, Stream, Unembed, relu
 from tinyadder.tasks.rewriting import Rewriting
 from tinyadder.tasks.words import check_option
@@ -28,12 +29,12 @@ def construct(*, length: int = 5) -> Construction:
         place="d(d+1)/2 of the digit; drowned by the place weight, + in the word and - in the copy",
         mark="where place weights start",
     )
-    g, steep, flat = length + 1, 6.5, 5.5
-    r0, r1 = 10**-steep, 10**-flat
+    g, steep, flat = length + 1, 7, 6
+    r0, r1 = 10.0**-steep, 10.0**-flat
     z1 = 1 + 1 / (1 - r1)
     above = 1 + 0.25 * 10.0**-length  # puts exact remainders just above the boundary of their digit
     loud = 1e18  # drowns the token's own digit and d(d+1)/2
-    copy = 45e14 * loud * 10 ** (steep * length)
+    copy = 45e14 * loud * 10.0 ** (steep * length)
     start = copy * above * r1**-g
     d = np.arange(1, 10)
     program = Program(
@@ -49,4 +50,21 @@ def construct(*, length: int = 5) -> Construction:
         Attention(digit=Head(value=loud * x.digit, slope=flat * log(10))),
         Unembed(tied="0123456789"),
     )
-    return Construction(program, Rewriting(length=length, how="copy"))
+    task = Rewriting(length=length, how="copy")
+    return Construction(program, task, _claims(task, loud, copy, r0, z1, above))
+
+
+def _claims(task: Rewriting, loud: float, copy: float, r0: float, z1: float, above: float) -> dict[str, Claim]:
+    """Place weight and remainder at the queries, what the token carries itself left out."""
+    first, z0 = task.length + 1, 1 + 1 / (1 - Fraction(r0))
+
+    def weight(i: int) -> Fraction:
+        return Fraction(copy) * Fraction(r0) ** (i - first) / z0
+
+    def digit(problem: str, i: int) -> Fraction | None:
+        if i < first:
+            return None
+        shade = (Fraction(above) - 1) * Fraction(task.answer(problem)) / 10 ** (task.answer_length - 1 + first - i)
+        return weight(i) * Fraction(loud) / Fraction(z1) / 10 * (task.remainder(problem, i - first) + shade)
+
+    return {"place": lambda problem, i: -weight(i) if i >= first else None, "digit": digit}

@@ -6,7 +6,9 @@ Equal scores give depth / (i+2) at position i: its sign is right, and that is al
 lanes.
 """
 
-from tinyadder.construction import Construction
+from fractions import Fraction
+
+from tinyadder.construction import Claim, Construction
 from tinyadder.dsl import MLP, Attention, Embed, Program, Stream, Unembed, relu
 from tinyadder.gadgets import mean_head
 from tinyadder.tasks.dyck_validity import DyckValidity
@@ -30,4 +32,24 @@ def construct(*, length: int = 15) -> Construction:
         Attention(no=mean_head(2 * (length + 3) ** 2 * x.dip)),
         Unembed(argmax=(x.yes, x.no)),
     )
-    return Construction(program, task)
+    return Construction(program, task, _claims(task))
+
+
+def _claims(task: DyckValidity) -> dict[str, Claim]:
+    def mean(problem: str, i: int) -> Fraction:
+        read = task.prompt(problem)[: i + 1]
+        return Fraction(read.count("(") - read.count(")"), i + 2)
+
+    def dip(problem: str, i: int) -> Fraction:
+        return max(Fraction(0), -mean(problem, i))
+
+    def no(problem: str, i: int) -> Fraction:
+        dips = sum((dip(problem, j) for j in range(i + 1)), Fraction(0))
+        return mean(problem, i) + 2 * (task.length + 3) ** 2 * dips / (i + 2)
+
+    return {
+        "yes": lambda problem, i: Fraction(i == len(problem) + 1, 2 * task.length + 6),
+        "no": no,
+        "step": lambda problem, i: {"(": 1, ")": -1}.get(task.prompt(problem)[i], 0),
+        "dip": dip,
+    }

@@ -10,7 +10,7 @@ from math import log, sqrt
 
 import numpy as np
 
-from tinyadder.construction import Construction
+from tinyadder.construction import Claim, Construction
 from tinyadder.dsl import Attention, Embed, Head, Program, Stream, Unembed, concat
 from tinyadder.errors import TinyadderError
 from tinyadder.gadgets import sum_head
@@ -48,4 +48,12 @@ def construct(*, kinds: int = 2, length: int = 10, depth: int = 6) -> Constructi
         Attention(closer=Head(query=1, key=log(3) * level, value=x.kind)),
         Unembed(argmax=(x.closer, x.end)),
     )  # fmt: skip
-    return Construction(program, task)
+    return Construction(program, task, _claims(task))
+
+
+def _claims(task: DyckCompletion) -> dict[str, Claim]:
+    def kind(problem: str, i: int) -> list[int]:
+        read = (task.prompt(problem) + task.answer(problem))[i]
+        return [(read == a) - (read == z) for a, z in zip(task.openers, task.closers, strict=True)]
+
+    return {"kind": kind, "depth": lambda problem, i: sum(sum(kind(problem, j)) for j in range(i + 1))}

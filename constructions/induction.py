@@ -7,7 +7,7 @@ the query's own letter, score -l (letter_i - previous_j)^2, and copies that toke
 the embedding: logit_a = a y - (a^2 - 1) / 2, the a nearest to what was copied.
 """
 
-from tinyadder.construction import Construction
+from tinyadder.construction import Claim, Construction
 from tinyadder.dsl import MLP, Attention, Embed, Program, Stream, Unembed, concat
 from tinyadder.gadgets import match_head, previous_token_head, square
 from tinyadder.tasks.recall import Recall
@@ -37,4 +37,21 @@ def construct(*, alphabet: int = 6) -> Construction:
         Attention(letter=following[0], half=following[1]),
         Unembed(tied=task.letters),
     )
-    return Construction(program, task)
+    return Construction(program, task, _claims(task, int(loud)))
+
+
+def _claims(task: Recall, loud: int) -> dict[str, Claim]:
+    """The token before, everywhere; what is copied to the query, whose own letter is left out."""
+
+    def before(problem: str, i: int) -> int:
+        return task.letters.index(problem[i - 2]) + 1 if i >= 2 else 0
+
+    def copied(problem: str, i: int) -> int | None:
+        return loud * (task.letters.index(task.answer(problem)) + 1) if i == len(problem) else None
+
+    return {
+        "previous": before,
+        "square": lambda problem, i: before(problem, i) ** 2,
+        "letter": copied,
+        "half": lambda problem, i: -loud // 2 if i == len(problem) else None,
+    }

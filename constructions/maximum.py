@@ -6,18 +6,20 @@ the larger number. The next digit is its floor, read by the embedding itself: lo
 place.
 
 Positions: '^' at 0, digit p of a at 1+p, ',' at g = digits+1, digit p of b at g+1+p, ':' at 2g, answer digit p at
-2g+1+p. What layer 0 lets fall by r0 = 10^-6.5 a token, layer 1 raises by 1/r1 = 10^5.5: a place value of 1/10, and at
+2g+1+p. What layer 0 lets fall by r0 = 10^-7 a token, layer 1 raises by 1/r1 = 10^6: a place value of 1/10, and at
 every query the sums and its own weight have one scale. The weight of '^' goes on behind ',', 10^-g times smaller: in
 the first sum it adds less than 0.1 units of the last place, in the second it takes the same away again.
 """
 
+from fractions import Fraction
 from math import log
 
 import numpy as np
 
-from tinyadder.construction import Construction
+from tinyadder.construction import Claim, Construction
 from tinyadder.dsl import MLP, Attention, Embed, Head, Program, Stream, Unembed, concat, relu
 from tinyadder.tasks.maximum import Maximum
+from tinyadder.tasks.pairs import Pair
 from tinyadder.tasks.words import check_option
 
 LARGEST = 11
@@ -36,12 +38,12 @@ def construct(*, digits: int = 10) -> Construction:
         term="digit * side",
         ahead="b - a",
     )
-    g, steep, flat = digits + 1, 6.5, 5.5
-    r0, r1 = 10**-steep, 10**-flat
+    g, steep, flat = digits + 1, 7, 6
+    r0, r1 = 10.0**-steep, 10.0**-flat
     z1 = 1 + 1 / (1 - r1)
     above = 1 + 0.25 * 10.0**-digits  # puts exact remainders just above the boundary of their digit
     loud = 1e18  # drowns the token's own digit and d(d+1)/2
-    answer = 45e14 * loud * 10 ** (steep * digits)
+    answer = 45e14 * loud * 10.0 ** (steep * digits)
     start = answer * above * r1 ** (-2 * g)
     d = np.arange(1, 10)
     sums = Head(value=loud * concat(x.digit, x.term), slope=flat * log(10))
@@ -61,4 +63,20 @@ def construct(*, digits: int = 10) -> Construction:
         MLP(digit=relu(x.ahead)),
         Unembed(tied="0123456789"),
     )
-    return Construction(program, Maximum(digits=digits))
+    return Construction(program, Maximum(digits=digits), _claims(Maximum(digits=digits), loud, answer, r0, z1, above))
+
+
+def _claims(task: Maximum, loud: float, answer: float, r0: float, z1: float, above: float) -> dict[str, Claim]:
+    """Place weight and remainder at the queries, what the token carries itself and what '^' weighs in b left out."""
+    first, z0 = 2 * task.digits + 2, 1 + 1 / (1 - Fraction(r0))
+
+    def weight(i: int) -> Fraction:
+        return Fraction(answer) * Fraction(r0) ** (i - first) / z0
+
+    def digit(problem: Pair, i: int) -> Fraction | None:
+        if i < first:
+            return None
+        shade = (Fraction(above) - 1) * Fraction(task.answer(problem)) / 10 ** (task.answer_length - 1 + first - i)
+        return weight(i) * Fraction(loud) / Fraction(z1) / 10 * (task.remainder(problem, i - first) + shade)
+
+    return {"place": lambda problem, i: -weight(i) if i >= first else None, "digit": digit}

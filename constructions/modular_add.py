@@ -6,7 +6,9 @@ equal scores s is 5 e^s / (1 + 5 e^s), so with s = 80 (sum - p + 1/2) it takes a
 Then logit_d = d y - d^2 / 2 by the embedding of d, whose second lane meets -1/2 at '='.
 """
 
-from tinyadder.construction import Construction
+from fractions import Fraction
+
+from tinyadder.construction import Claim, Construction
 from tinyadder.dsl import Attention, Embed, Program, Stream, Unembed
 from tinyadder.gadgets import mean_head, threshold_head
 from tinyadder.tasks.modular_addition import ModularAddition
@@ -25,4 +27,8 @@ def construct(*, modulus: int = 113) -> Construction:
         Attention(residue=threshold_head(x.residue, -modulus, at=modulus - 0.5, sharpness=80)),
         Unembed(tied=[str(i) for i in range(modulus)]),
     )
-    return Construction(program, task)
+    claims: dict[str, Claim] = {
+        "residue": lambda problem, i: sum(problem) % modulus if i == 4 else None,
+        "square": lambda problem, i: {1: problem[0] ** 2, 3: problem[1] ** 2, 4: Fraction(-1, 2)}.get(i, 0),
+    }
+    return Construction(program, task, claims)

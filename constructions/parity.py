@@ -44,4 +44,13 @@ def construct(*, length: int = 16) -> Construction:
         MLP(bit=-2 * relu(x.bit) * x.next),
         Unembed(argmax={"0": 0.5, "1": x.bit + x.next}),
     )
-    return Construction(program, Parity(length=length))
+    task = Parity(length=length)
+
+    def following(problem: str, i: int) -> int | None:
+        return int(problem[i - g]) if i >= g else None
+
+    def uncommon(problem: str, i: int) -> int | None:
+        after = following(problem, i)
+        return None if after is None else (i > g and int(task.answer(problem)[i - g - 1])) * (1 - 2 * after)
+
+    return Construction(program, task, {"next": following, "bit": uncommon})

@@ -7,14 +7,15 @@ logit_d = d R - d(d+1)/2 in units of the place. ln(0/10) is -60 here: 0^0 is 1, 
 
 Positions: '^' at 0, x at 1, ':' at 2, coefficients from 3, '=' at g = degree+4. The slope -20 hears the oldest tokens
 only: '^' by 1, x by e^-20, and nothing else with a logarithm loud enough to matter. What layer 0 lets fall by
-r0 = 10^-6.5 a token, layer 1 raises by 1/r1 = 10^5.5: a place value of 1/10, and one scale at every query.
+r0 = 10^-7 a token, layer 1 raises by 1/r1 = 10^6: a place value of 1/10, and one scale at every query.
 """
 
+from fractions import Fraction
 from math import exp, log
 
 import numpy as np
 
-from tinyadder.construction import Construction
+from tinyadder.construction import Claim, Construction
 from tinyadder.dsl import MLP, Attention, Embed, Head, Program, Stream, Unembed, relu
 from tinyadder.gadgets import hinge, sum_head
 from tinyadder.tasks.polynomial_value import PolynomialValue
@@ -37,11 +38,11 @@ def construct(*, degree: int = 2) -> Construction:
         index="tokens so far",
         power="e for the coefficient of x^e, 0 from '=' on",
     )
-    g, places, steep, flat = degree + 4, task.answer_length, 6.5, 5.5
-    r0, r1 = 10**-steep, 10**-flat
+    g, places, steep, flat = degree + 4, task.answer_length, 7, 6
+    r0, r1 = 10.0**-steep, 10.0**-flat
     above = 1 + 0.5 * 10.0**-places  # puts exact remainders just above the boundary of their digit
     loud = 1e18  # drowns what the query's own digit carries
-    answer = 45e14 * loud * 10 ** (steep * places)  # ten times the place of its first digit
+    answer = 45e14 * loud * 10.0 ** (steep * places)  # ten times the place of its first digit
     start = answer * above * 10.0**-places / (r0 ** (degree + 1) * r1)  # the last coefficient comes to '=' as a 1
     d = np.arange(1, 10)
     program = Program(
@@ -64,4 +65,25 @@ def construct(*, degree: int = 2) -> Construction:
         ),
         Unembed(tied="0123456789"),
     )
-    return Construction(program, task)
+    return Construction(program, task, _claims(task, loud, answer, r0, above))
+
+
+def _claims(task: PolynomialValue, loud: float, answer: float, r0: float, above: float) -> dict[str, Claim]:
+    """Counts and powers everywhere; weight and remainder at the queries, what the token carries itself left out."""
+    first, z0 = task.degree + 4, 1 + 1 / (1 - Fraction(r0))
+
+    def weight(i: int) -> Fraction:
+        return Fraction(answer) * Fraction(r0) ** (i - first) / z0
+
+    def digit(problem: str, i: int) -> Fraction | None:
+        if i < first:
+            return None
+        shade = (Fraction(above) - 1) * Fraction(task.answer(problem)) / 10 ** (task.answer_length - 1 + first - i)
+        return weight(i) * Fraction(loud) / 10 * (task.remainder(problem, i - first) + shade)
+
+    return {
+        "place": lambda problem, i: -weight(i) if i >= first else None,
+        "digit": digit,
+        "index": lambda problem, i: i + 1,
+        "power": lambda problem, i: max(0, task.degree + 3 - i),
+    }

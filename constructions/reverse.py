@@ -9,11 +9,12 @@ Positions: '^' at 0, digit p at p, '=' at g = length+1, answer digit m at g+m; t
 to 10^-g of their size. Readout by the embedding: logit_d = d R - d(d+1)/2 in units of 100^-k.
 """
 
+from fractions import Fraction
 from math import log
 
 import numpy as np
 
-from tinyadder.construction import Construction
+from tinyadder.construction import Claim, Construction
 from tinyadder.dsl import MLP, Attention, Embed, Head, Program, Stream, Unembed, relu
 from tinyadder.tasks.rewriting import Rewriting
 from tinyadder.tasks.words import check_option
@@ -51,4 +52,26 @@ def construct(*, length: int = 5) -> Construction:
         Attention(digit=Head(value=loud * x.term, slope=log(10))),
         Unembed(tied="0123456789"),
     )
-    return Construction(program, Rewriting(length=length, how="reverse"))
+    task = Rewriting(length=length, how="reverse")
+    return Construction(program, task, _claims(task, loud, one, z1, above))
+
+
+def _claims(task: Rewriting, loud: float, one: float, z1: float, above: float) -> dict[str, Claim]:
+    """Weight and remainder at the queries, what the token carries itself left out."""
+    first = task.length + 1
+
+    def weight(problem: str, i: int) -> Fraction:
+        return -Fraction(one) / 100 ** (i - first) if i >= first else Fraction(0)
+
+    def digit(problem: str, i: int) -> Fraction | None:
+        if i < first:
+            return None
+        shade = (Fraction(above) - 1) * Fraction(task.answer(problem)) / 10 ** (task.length - 1 + first - i)
+        left = task.remainder(problem, i - first) + shade
+        return -weight(problem, i) * Fraction(loud) / Fraction(z1) / 10 * left
+
+    return {
+        "weight": weight,
+        "place": lambda problem, i: weight(problem, i) if i >= first else None,
+        "digit": digit,
+    }

@@ -10,9 +10,11 @@ Layer 0 marks '=' and everything behind it with -2; layer 1 averages the weights
 scale.
 """
 
+from fractions import Fraction
+
 import numpy as np
 
-from tinyadder.construction import Construction
+from tinyadder.construction import Claim, Construction
 from tinyadder.dsl import MLP, Attention, Embed, Program, Stream, Unembed, concat, relu
 from tinyadder.gadgets import mean_head, sum_head
 from tinyadder.tasks.rewriting import Rewriting
@@ -50,4 +52,23 @@ def construct(*, length: int = 5) -> Construction:
         Attention(weight=rest[0], offset=rest[1]),
         Unembed(tied="0123456789"),
     )
-    return Construction(program, Rewriting(length=length, how="sort"))
+    task = Rewriting(length=length, how="sort")
+    return Construction(program, task, _claims(task, loud))
+
+
+def _claims(task: Rewriting, loud: float) -> dict[str, Claim]:
+    """Marks everywhere; the weight that is left at the queries, what the token carries itself left out."""
+    first, base = task.length + 1, task.length + 1
+
+    def weight(problem: str, i: int) -> Fraction | None:
+        if i < first:
+            return None
+        left = task.answer(problem)[i - first :]
+        return int(loud) * sum(Fraction(d != "9", base ** int(d)) for d in left) / Fraction(i + 2)
+
+    return {
+        "weight": weight,
+        "offset": lambda problem, i: -Fraction(int(loud), i + 2) if i >= first else None,
+        "equals": lambda problem, i: int(i == first),
+        "behind": lambda problem, i: -2 * (i >= first),
+    }

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Literal, get_args
 
 from tinyadder.errors import TinyadderError
@@ -47,6 +48,10 @@ class Rewriting(Words):
 
     def answer(self, problem: str) -> str:
         return {"copy": problem, "reverse": problem[::-1], "sort": "".join(sorted(problem))}[self.how]
+
+    def remainder(self, problem: str, position: int) -> Fraction:
+        left = self.answer(problem)[position:]
+        return Fraction(int(left), 10 ** (len(left) - 1))
 
     def hard(self) -> list[str]:
         """Words with one or two other digits at every place, ascending, descending and with a dominant neighbour."""
