@@ -124,6 +124,10 @@ class Task(ABC):
             raise TinyadderError(f"the domain of task '{self.name}' takes no limit '{next(iter(limits))}'")
         return None
 
+    def show_reasoning(self, answer: Sequence[str]) -> str:
+        """What an answer says before its result, where the task has it reason; empty elsewhere."""
+        return ""
+
     def balanced(self, random: Random, count: int) -> list[Problem]:
         """`count` problems, each size (digits, degree) equally often; the uniform ones where a task has one size."""
         return self.uniform(random, count)

@@ -1,0 +1,52 @@
+"""Talk to a model: problems in, reasoning and answers out, until quit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from tinyadder.commands._common import construction_options, device_option, load_model, name_argument, shown_model
+from tinyadder.errors import TinyadderError
+
+QUIT = ("quit", "exit", "q")
+
+
+@click.command("chat", short_help=__doc__)
+@name_argument
+@construction_options
+@device_option
+@click.option("--check/--no-check", default=True, help="Say whether the answer is right.")
+def command(name: str, options: dict[str, Any], device: str, check: bool) -> None:
+    """Give NAME (a construction or a model folder) one problem after another.
+
+    A problem is written as for `tinyadder run`. quit, exit, Ctrl-C or Ctrl-D ends it.
+    """
+    from tinyadder.answers import answers
+
+    loaded = load_model(name, options, device=device)
+    task = loaded.task
+    example = task.show(task.hard()[0])
+    click.echo(f"{shown_model(loaded)}: task '{task.name}', a problem is e.g. '{example}'; quit ends", err=True)
+    while True:
+        try:
+            text = click.prompt("", prompt_suffix="> ", default="", show_default=False, err=True).strip()
+        except (EOFError, KeyboardInterrupt, click.Abort):
+            click.echo(err=True)
+            return
+        if text.lower() in QUIT:
+            return
+        if not text:
+            continue
+        try:
+            problem = task.parse(text)
+        except TinyadderError as error:
+            click.echo(f"{error}", err=True)
+            continue
+        emitted = answers(loaded.model, task, [problem])[0]
+        reasoning = task.show_reasoning(emitted)
+        if reasoning:
+            click.echo(reasoning)
+        right = task.answer(problem)
+        wrong = check and list(emitted) != list(right)
+        click.echo(task.show_answer(emitted) + (f"   (wrong: {task.show_answer(right)})" if wrong else ""))

@@ -1,0 +1,114 @@
+"""Built and trained models of one task side by side: counts, accuracy, verdict, cost, speed."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tinyadder.commands._common import echo_json, json_option, load_model, show_table, shown_model
+from tinyadder.errors import TinyadderError
+
+
+@click.command("compare", short_help=__doc__)
+@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@click.option("--problems", "count", default=1000, show_default=True, help="Random problems of each model's own task.")
+@click.option("--samples", default=5000, show_default=True, help="Structured samples of the verifier; 0 skips it.")
+@click.option("--seed", default=1, show_default=True, help="Of the random problems.")
+@click.option("--plot", type=click.Path(path_type=Path), help="Also draw accuracy and cost against size to this file.")
+@json_option
+def command(names: tuple[str, ...], count: int, samples: int, seed: int, plot: Path | None, as_json: bool) -> None:
+    """Compare NAMEs (constructions or model folders) that do the same task, in whatever format each writes it.
+
+    Exact match is by greedy decoding, on uniform problems and on the task's hard cases; the verdict is the verifier's;
+    speed is answer tokens per second of that decoding, one thread.
+    """
+    import torch
+
+    torch.set_num_threads(1)
+    rows = [_row(name, count, samples, seed) for name in names]
+    kinds = {row["task"]["name"].partition("_")[0] for row in rows}
+    if len(kinds) > 1:
+        raise TinyadderError(f"these models do different tasks: {', '.join(sorted(kinds))}; compare models of one task")
+    if plot is not None:
+        _plot(rows, plot)
+    if as_json:
+        echo_json(rows)
+        return
+    rungs = list(rows[0]["counts"])
+    columns = {"model": "left", **dict.fromkeys(rungs, "right"), "random": "right", "hard": "right",
+               "training": "right", "tokens/s": "right", "verdict": "left"}  # fmt: skip
+    show_table(
+        f"{count:,} uniform problems (seed {seed}) and the hard cases; training in CPU seconds",
+        columns,
+        [
+            (
+                row["model"],
+                *(f"{row['counts'][rung]:,}" for rung in rungs),
+                f"{row['random']:.3%}",
+                f"{row['hard']:.3%}",
+                "built" if row["training cpu seconds"] is None else f"{row['training cpu seconds']:,.0f}",
+                f"{row['tokens per second']:,.0f}",
+                row["verdict"].partition("  ")[0],
+            )
+            for row in rows
+        ],
+    )
+
+
+def _row(name: str, count: int, samples: int, seed: int) -> dict[str, Any]:
+    from random import Random
+
+    from tinyadder.answers import answers
+    from verify.count import ladder
+    from verify.properties import verify
+
+    loaded = load_model(name)
+    model, task = loaded.model, loaded.task
+    problems = task.uniform(Random(seed), count)
+    began = time.perf_counter()
+    emitted = answers(model, task, problems)
+    seconds = time.perf_counter() - began
+
+    def exact(asked: list[Any], given: list[Any]) -> float:
+        return sum(list(a) == list(task.answer(p)) for p, a in zip(asked, given, strict=True)) / len(asked)
+
+    hard = task.hard()
+    return {
+        "model": shown_model(loaded),
+        "task": task.to_json(),
+        "counts": ladder(model),
+        "random": exact(problems, emitted),
+        "hard": exact(hard, answers(model, task, hard)),
+        "training cpu seconds": loaded.options.get("training cpu seconds") if loaded.folder else None,
+        "tokens per second": sum(map(len, emitted)) / seconds,
+        "verdict": str(verify(model, task, count=samples).verdict) if samples else "",
+    }
+
+
+def _plot(rows: list[dict[str, Any]], path: Path) -> None:
+    """Exact match on hard cases, and training cost, against the number of non-zero parameters."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, (accuracy, cost) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    for row in rows:
+        size, built = row["counts"]["nonzero"], row["training cpu seconds"] is None
+        marker = {"marker": "s" if built else "o", "color": "tab:orange" if built else "tab:blue"}
+        accuracy.scatter(size, 100 * row["hard"], **marker)
+        cost.scatter(size, row["training cpu seconds"] or 0, **marker)
+        for axes, height in ((accuracy, 100 * row["hard"]), (cost, row["training cpu seconds"] or 0)):
+            axes.annotate(
+                Path(row["model"]).name if built else "/".join(Path(row["model"]).parts[-3:-1]),
+                (size, height),
+                fontsize=7,
+            )
+    accuracy.set(xscale="log", xlabel="non-zero parameters", ylabel="exact match on hard cases, %")
+    cost.set(xscale="log", xlabel="non-zero parameters", ylabel="training, CPU seconds (built: 0)")
+    figure.suptitle("squares: built from equations; circles: trained")
+    figure.savefig(path)
+    plt.close(figure)
