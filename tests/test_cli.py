@@ -11,9 +11,10 @@ import subprocess
 import sys
 from unittest import mock
 
+import click
 import pytest
 
-from tinyadder.cli import main
+from tinyadder.cli import cli, main
 from tinyadder.construction import construction_names
 
 
@@ -66,7 +67,7 @@ def model(tmp_path_factory):
 )
 def test_help_list_show_and_mistakes_need_neither_torch_nor_hypothesis(arguments):
     code = (
-        "import sys\nfrom tinyadder.cli import main\n"
+        "import sys\nfrom tinyadder.cli import cli, main\n"
         "try:\n    main(sys.argv[1:])\n"
         "except SystemExit:\n    pass\n"
         "print('HEAVY', [m for m in ('torch', 'matplotlib', 'hypothesis', 'flint', 'scipy') if m in sys.modules])"
@@ -83,6 +84,14 @@ def test_help_names_every_verb_with_its_summary():
     for verb in ("build", "count", "list", "run", "show", "trace", "verify"):
         assert f"\n  {verb} " in run.stdout
     assert run.returncode == 0
+
+
+def test_every_verb_has_help_and_json():
+    context = click.Context(cli)
+    for verb in cli.list_commands(context):
+        command = cli.get_command(context, verb)
+        assert command.help, verb
+        assert verb == "chat" or any("--json" in parameter.opts for parameter in command.params), verb
 
 
 def test_no_arguments_show_the_help():
@@ -194,7 +203,8 @@ def test_build_says_what_it_did(model):
     )
     assert "nonzero 40 · nonzero + positional 41" in lines["counted"]
     assert "0 wrong" in lines["verified"]
-    assert "out/add10/" in lines["wrote"] and "model.json" in lines["wrote"]
+    assert lines["proved"].startswith("proved    all 1,000,000 problems of addition (digits=3,")
+    assert lines["wrote"] == "wrote     out/add10/   certificate.json  model.json  model.safetensors"
 
 
 def test_a_folder_stands_wherever_a_name_does(model):
@@ -213,10 +223,14 @@ def test_a_wrong_model_is_built_shown_wrong_and_exits_1(tmp_path):
     assert (tmp_path / "wrong" / "model.safetensors").exists()
 
 
-def test_build_as_json(tmp_path):
+def test_build_as_json_and_a_certificate_goes_with_its_model(tmp_path):
     run = tinyadder("build", "add10", "--digits", "1", "--out", "one", "--json", cwd=tmp_path)
     data = json.loads(run.stdout)
-    assert run.returncode == 0 and data["counts"]["nonzero"] == 40 and data["verdict"]["verdict"] == "exhaustive"
+    assert run.returncode == 0 and data["counts"]["nonzero"] == 40
+    assert (data["verdict"]["verdict"], data["proof"]["verdict"]) == ("exhaustive", "proved")
+    assert (tmp_path / "one" / "certificate.json").exists()
+    assert tinyadder("build", "add10_gist", "--out", "one", "--force", cwd=tmp_path).returncode == 1
+    assert sorted(os.listdir(tmp_path / "one")) == ["model.json", "model.safetensors"]
 
 
 # ---- bad input ------------------------------------------------------------------------------------

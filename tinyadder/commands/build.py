@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -47,7 +49,9 @@ def command(name: str, options: dict[str, Any], out: Path | None, force: bool, d
     loaded = load_model(name, options, device)
     assert loaded.program is not None, "a construction has a program"
     save(loaded.model, loaded.task, folder, name=name, options=options, program=loaded.program, force=force)
+    (folder / "certificate.json").unlink(missing_ok=True)  # of a model that was here before
 
+    from verify.certify.prove import certify
     from verify.count import ladder
     from verify.properties import verify
 
@@ -65,46 +69,21 @@ def command(name: str, options: dict[str, Any], out: Path | None, force: bool, d
         )
         say("refuted" if verification.report else "verified", _verified(verification))
         status.update("proving")
-        proof = None if verification.report else _prove(loaded, folder)
+        proof = None if verification.report else certify(loaded.model, loaded.task, folder).verdict
     if proof is not None:
         say(*_proved(proof))
     say("wrote", f"{folder}/   {'  '.join(sorted(path.name for path in folder.iterdir()))}")
     wrong = type(proof or verification.verdict).__name__ == "Refuted"
-    say("next", f"tinyadder verify {folder}" if wrong else f"tinyadder show {name}   ·   tinyadder count {name} --why")
+    shown = verification.report.counterexample.shown if verification.report else _example(loaded)
+    look = f"tinyadder trace {folder} {shlex.quote(shown)}"
+    say("next", f"tinyadder verify {folder}   ·   {look}" if wrong else f"tinyadder show {folder}   ·   {look}")
     if as_json:
         echo_json(_json(loaded, folder, counts, verification, proof))
     return int(wrong)
 
 
-def _prove(loaded: Loaded, folder: Path) -> Verdict:
-    """Look for a proof and write its certificate into the folder; Proved is what the independent checker says."""
-    from verify.certify.check import Rejected, check
-    from verify.certify.prove import NUMERICS, prove, write_certificate
-    from verify.verdict import Proved, Unknown
-
-    certificate = folder / "certificate.json"
-    certificate.unlink(missing_ok=True)  # of a model that was here before
-    found = prove(loaded.model, loaded.task)
-    if found.certificate is None:
-        return found.verdict or Unknown("the prover gave up")
-    write_certificate(found.certificate, certificate)
-    try:
-        checked = check(folder)
-    except Rejected as reason:
-        certificate.unlink()
-        return Unknown(f"the checker rejected the certificate: {reason}")
-    domain = loaded.task.domain()
-    named = domain.name.removeprefix("the ") if domain else "problems"
-    every = f"all {_amount(checked['problems'])} {named}"
-    return Proved(every, str(certificate), checked["margin"], "; ".join(f"{k}: {v}" for k, v in NUMERICS.items()))
-
-
-def _amount(count: int) -> str:
-    """`29,523`, `10^20`, `1.77e+24`."""
-    if count < 10**9:
-        return f"{count:,}"
-    digits = str(count)
-    return f"10^{len(digits) - 1}" if digits.strip("0") == "1" else f"{float(count):.3g}"
+def _example(loaded: Loaded) -> str:
+    return loaded.task.show(loaded.task.uniform(Random(0), 1)[0])
 
 
 def _proved(proof: Verdict) -> tuple[str, str]:
