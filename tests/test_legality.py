@@ -121,6 +121,7 @@ def adds_itself(model, task, problems, *, run_model=True):
 
 
 def test_a_loop_that_computes_the_sum_is_caught_by_random_logits_and_by_other_weights(made, problems):
+    problems = problems[:8]
     assert adds_itself(*made, problems) == answers(*made, problems)
     assert checks.decode_honesty(*made, problems, decode=adds_itself).passed is False
     quick = partial(adds_itself, run_model=False)

@@ -54,7 +54,7 @@ class Row:
     results: tuple[Result, ...]
 
     def verdicts(self) -> list[dict[str, Any]]:
-        """Verdicts with their type, the one that says most first, those at other options last; one refutation is enough."""
+        """Verdicts with their type, the strongest first, those at other options last; one refutation is enough."""
         found = [{**r.data["verdict"], "options": r.options} for r in self.results if "verdict" in r.data]
         found.sort(key=lambda verdict: (bool(verdict["options"]), STRONGEST.index(verdict["verdict"])))
         refuted = [verdict for verdict in found if verdict["verdict"] == "refuted"]
@@ -132,7 +132,7 @@ def _folders(baselines: Path) -> list[Path]:
 
 
 def row(model: Model, results: Sequence[Result]) -> Row:
-    """Count `model` and take the results that were found for these very weights, or for its weights at other options."""
+    """Count `model` and take the results found for these very weights, or for its weights at other options."""
     code = machine_code() if model.trained else construction_code(model.name)
     digest = weights_digest(model.model)
     kept = tuple(r for r in results if r.model == model.name and r.sha256 == _digest(model, digest, r))

@@ -21,7 +21,7 @@ from tinyadder.tasks.base import Problem, Task
 from tinyadder.transformer import Transformer
 
 TOLERANCE = {True: 1e-6, False: 1e-3}
-"""Of the largest logit, for float64 and for less: what summing in another order may change, decisions being the same."""
+"""Of the largest logit, for float64 and for less: what summing in another order may change."""
 CHANCE = 0.05
 """How far above always giving the commonest answer a model may be that is said to know nothing."""
 

@@ -1,0 +1,66 @@
+"""The verbs exhaust, legality and claims: results on standard output, progress beside it, exit codes, JSON."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from tinyadder.commands.claims import command as claims
+from tinyadder.commands.exhaust import command as exhaust
+from tinyadder.commands.legality import command as legality
+from tinyadder.errors import TinyadderError
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def run(command, *arguments):
+    return CliRunner().invoke(command, [*arguments], catch_exceptions=False, standalone_mode=True)
+
+
+def test_exhaust_says_what_was_tried_and_how_and_keeps_the_result(tmp_path):
+    done = run(exhaust, "add10", "--digits", "2", "--save")
+    assert done.stdout.startswith("EXHAUSTIVE all 10,000 of the pairs of numbers of at most 2 digits: 0 wrong")
+    assert "teacher-forced" in done.stdout and "10,000 of 10,000" in done.stderr
+    kept = json.loads((tmp_path / "results" / "add10.exhaustive-digits2.json").read_text())
+    assert kept["command"] == "tinyadder exhaust add10 -o digits=2"
+    assert kept["data"]["verdict"] == {
+        "verdict": "exhaustive", "domain": "the pairs of numbers of at most 2 digits", "count": 10_000,
+    }  # fmt: skip
+
+
+def test_exhaust_of_a_part_of_the_domain_keeps_the_format():
+    data = json.loads(run(exhaust, "add10_gist", "--within", "digits=1", "--json").stdout)
+    assert (data["count"], data["wrong"], data["verdict"]["verdict"]) == (100, 0, "exhaustive")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["add10"], "too many to try"),
+        (["add10", "--within", "4"], "expected LIMIT=N"),
+        (["add10", "--within", "digits=11"], "digits=11 was given"),
+        (["add11"], "did you mean"),
+    ],
+)
+def test_exhaust_refuses_in_one_line(arguments, said):
+    with pytest.raises(TinyadderError, match=said):
+        run(exhaust, *arguments)
+
+
+def test_legality_lists_every_check():
+    done = run(legality, "add10", "--digits", "2", "--problems", "20")
+    lines = done.stdout.splitlines()
+    assert len(lines) == 9 and all(line.startswith("ok ") for line in lines[:8])
+    assert lines[8] == "add10 (digits=2): no check of 8 fails"
+
+
+def test_claims_prints_the_largest_errors_of_each_lane():
+    done = run(claims, "add10", "--digits", "3", "--problems", "10")
+    assert [line.split()[0] for line in done.stdout.splitlines()[2:]] == ["digit", "flag", "weight", "product", "rest"]
+    data = json.loads(run(claims, "add10", "--digits", "3", "--problems", "10", "--json").stdout)
+    assert data["problems"] == 10 and data["lanes"][1]["absolute"] == 0
+    with pytest.raises(TinyadderError, match="claims nothing"):
+        run(claims, "add10_gist")
