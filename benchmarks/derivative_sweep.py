@@ -2,9 +2,10 @@
 
     python -m benchmarks.derivative_sweep deriv --out results/deriv.json
 
-Each polynomial is decoded from its prompt alone, greedily, every token fed back, and compared with the exact oracle. Its
-right text is then run once more, teacher-forced, for the gap: the logit of the right token less the largest other. Shards
-are ranges of indices of `task.domain()`; a finished shard is a file in --folder and is never redone for the same model.
+Each polynomial is decoded from its prompt alone, greedily, every token fed back, and compared with the exact oracle.
+Its right text is then run once more, teacher-forced, for the gap: the logit of the right token less the largest other.
+Shards are ranges of indices of `task.domain()`; a finished one is a file in --folder, never redone for the same
+program.
 """
 
 from __future__ import annotations
@@ -55,6 +56,14 @@ def smallest_gap(model: Any, task: Any, texts: list[str], start: int) -> float:
     return float((own - logits.masked_fill(stands, -torch.inf).amax(-1)).min())
 
 
+def program_digest(made: Any) -> str:
+    """A digest of the equations and the task: shards and results with another one belong to another program."""
+    from tinyadder.equations import program_to_json
+
+    said = json.dumps([program_to_json(made.program), made.task.to_json()], sort_keys=True)
+    return hashlib.sha256(said.encode()).hexdigest()[:16]
+
+
 def put(path: Path, data: dict[str, Any]) -> None:
     """Write beside, then rename into place."""
     beside = path.with_suffix(f".{os.getpid()}.part")
@@ -74,7 +83,6 @@ def main(name: str, out: Path, folder: Path, limit: int | None) -> None:
 
     from tinyadder.compile import build
     from tinyadder.construction import construct
-    from tinyadder.equations import program_to_json
 
     torch.set_num_threads(1)
     made = construct(name)
@@ -82,8 +90,7 @@ def main(name: str, out: Path, folder: Path, limit: int | None) -> None:
     if domain is None:
         raise click.UsageError(f"the task of {name} has no domain that can be counted off")
     size = min(domain.size, limit or domain.size)
-    said = json.dumps([program_to_json(made.program), task.to_json()], sort_keys=True)
-    digest = hashlib.sha256(said.encode()).hexdigest()[:16]
+    digest = program_digest(made)
     place = folder / f"{name}-{digest}"
     place.mkdir(parents=True, exist_ok=True)
     shards = []
@@ -96,6 +103,7 @@ def main(name: str, out: Path, folder: Path, limit: int | None) -> None:
             put(path, {"start": start, "stop": stop, **found, "seconds": round(time.perf_counter() - began, 2)})
         shards.append(json.loads(path.read_text()))
         click.echo(f"{stop:,} of {size:,}, wrong {sum(s['wrong'] for s in shards)}", err=True)
+    limited = f" --limit {limit}" if limit else ""
     put(out, {
         "construction": name,
         "program": digest,
@@ -108,7 +116,7 @@ def main(name: str, out: Path, folder: Path, limit: int | None) -> None:
         "tokens_emitted": sum(s["tokens"] for s in shards),
         "smallest_logit_gap": min(s["gap"] for s in shards),
         "seconds_on_one_core": round(sum(s["seconds"] for s in shards), 1),
-        "command": f"python -m benchmarks.derivative_sweep {name} --out {out.as_posix()}" + f" --limit {limit}" * bool(limit),
+        "command": f"python -m benchmarks.derivative_sweep {name} --out {out.as_posix()}" + limited,
         "seed": None,
         "date": datetime.now(UTC).date().isoformat(),
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},

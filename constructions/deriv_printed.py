@@ -1,4 +1,4 @@
-"""The derivative in the order that computer algebra prints: 115 numbers; `deriv` and one exception more.
+"""The derivative in the order that computer algebra prints: 115 numbers (nonzero + positional).
 
     :4-x=  ->  -1        :-x^2+4x-1=  ->  4-2x        coefficients -5 .. 5, exponents 0 .. 5
 

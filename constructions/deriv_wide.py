@@ -1,0 +1,129 @@
+"""The derivative for coefficients -99 .. 99 and exponents 0 .. 9, 160 numbers (nonzero + positional).
+
+    :-12x^9+99x-4=  ->  -108x^8+99
+
+Built like `deriv`, whose description comes first: terms are matched by tau, the number of signs, and the largest
+logit decides. What is new is that numbers have several digits.
+
+Layer 1 reads them: a head sums over the tokens of its own term so far, with slope -ln 10, so that a digit weighs ten
+times more with every token that follows. At 'x' that is 10 times the coefficient, at a digit of the answer the number
+written so far. Its own term is that with the same `count`: signs so far, '=' counting two, so that input and answer
+have no count in common. MLP 1 keeps the coefficient at 'x', 1 where none is written.
+
+Layer 2 fetches power n and coefficient c of input term tau, and of the next term its x and its minus, as in `deriv`.
+
+MLP 3 says which digit is next. After '=' or a sign: n c up to 9, n c / 10 from 10, n c / 100 from 100. After the
+number q, beginning of n c: the ones digit n c - 10 q where that is 0 .. 9 (it is -9 or less when all digits are
+written, and 90 or more when two are to come, there the unit is switched off by two hinges); the tens digit (n c - 100
+q) / 10 where that is not negative. After '^': n - 1. All with a little more, so that the readout rounds down; after a
+digit the little is 0.04 n - 0.02, negative only after the answer '0', where n = 0.
+
+Logits: '$' 7; '+' 8 or '-' 9 before a term with an x; 'x' 6 n after a coefficient; '^' 5 n - 4.5 after 'x'; digits
+10^5 * next and more; '0' as whole answer 8.
+"""
+
+from math import exp, log
+
+from tinyadder.construction import Construction
+from tinyadder.dsl import MLP, Attention, Embed, Head, Program, Stream, Unembed, concat, relu
+from tinyadder.tasks.derivative import Derivative
+
+SLOPE = 20
+BEFORE = 1 + 1 / (1 - exp(-SLOPE))
+"""softmax1's denominator for scores 0, -20, -40, ...: the token before has attention e^-20 / BEFORE."""
+
+
+def construct() -> Construction:
+    """Coefficients -99 .. 99, exponents 0 .. 9; no options."""
+    x = Stream(
+        digit="the digit; from MLP 0 on, 0 on exponents",
+        variable="1 on 'x'",
+        caret="1 on '^'",
+        start="1 on '+', '-', '=': a term starts with the next token",
+        equals="1 on '='",
+        minus="1 on '-'",
+        past="1 where no coefficient digit stands: on signs, '=', 'x', '^' and the digit after it",
+        power="1 on 'x', -1 on '^', e on an exponent e: sums to n over a term",
+        count="signs so far, '=' counting two: names a term",
+        count_square="count^2",
+        number="q: the coefficient digits of this term so far, read as a number; at 'x' ten times that",
+        tau="signs since '='",
+        tau_square="tau^2",
+        size="on 'x' of the input: the size of the coefficient",
+        n="the exponent of the term tau of the input, 0 if it has no x",
+        c="the size of its coefficient, where it has an x",
+        next_x="1 if the next term of the input has an x",
+        next_minus="1 if the next term of the input is negative",
+        product="n * c",
+        next="the next digit and a bit (-0.025 .. 0.965 more), 0 where no digit is next",
+    )
+    own, score = 100, 40
+    count = Head(query=1, key=-40, value=exp(40) * (x.start + x.equals))
+    number = Head(  # -100 (count_q - count_k)^2 - 40
+        query=[1, x.count, x.count_square],
+        key=[-own * x.count_square - 40, 2 * own * x.count, -own],
+        value=exp(40) * x.digit,
+        slope=-log(10),
+    )
+    match = Head(  # -40 (tau_q - count_k)^2 - 40
+        query=[1, x.tau, x.tau_square],
+        key=[-score * x.count_square - score, 2 * score * x.count, -score],
+        value=exp(score) * concat(x.power, x.size),
+    )
+    match_next = Head(  # -40 (tau_q + 1 - count_k)^2 - 40
+        query=[1, x.tau, x.tau_square],
+        key=[-score * x.count_square + 2 * score * (x.count - 1), 2 * score * (x.count - 1), -score],
+        value=exp(score) * concat(x.variable, x.minus),
+    )
+    exponent = relu(x.digit) * x.past
+    coefficient_digit = 1 - x.past
+    ones = x.product - 10 * x.number
+    tens = x.product - 100 * x.number
+    little = 0.04 * x.n - 0.02
+    program = Program(
+        "0123456789=:$+-x^",
+        x,
+        Embed(
+            digit={str(d): d for d in range(1, 10)},
+            variable={"x": 1},
+            caret={"^": 1},
+            start={"+": 1, "-": 1, "=": 1},
+            equals={"=": 1},
+            minus={"-": 1},
+            past={"+": 1, "-": 1, "=": 1, "x": 1, "^": 1 - exp(SLOPE)},
+            power={"x": 1, "^": -1},
+        ),
+        Attention(count=count, tau=count, past=Head(value=exp(SLOPE) * BEFORE * x.caret, slope=SLOPE)),
+        MLP(power=exponent, digit=-1 * exponent, count_square=relu(x.count) * x.count),
+        Attention(number=number, tau=Head(query=1, key=80 * x.equals - 40, value=-x.count)),
+        MLP(
+            tau_square=relu(x.tau) * x.tau,
+            size=0.1 * relu(x.number) * x.variable + relu(x.variable - x.number),
+        ),
+        Attention(n=match[0], c=match[1], next_x=match_next[0], next_minus=match_next[1]),
+        MLP(product=relu(x.n) * x.c),
+        MLP(
+            next=relu(x.start) * (x.product + 8e-5)
+            - 8.97 * relu(x.product - 9) * x.start
+            + 8.07 * relu(x.product - 10) * x.start
+            - 9.055 * relu(x.product - 99) * x.start
+            + 8.965 * relu(x.product - 100) * x.start
+            + relu(ones + little) * coefficient_digit
+            - 2 * relu(ones - 9.5) * coefficient_digit
+            + relu(ones - 0.04 * x.n - 18.98) * coefficient_digit
+            + 0.1 * relu(tens + little) * coefficient_digit
+            + 0.9 * relu(x.n) * x.caret
+        ),
+        Unembed(
+            argmax={
+                # digit d is best between d - 0.03 and d + 0.97
+                **{str(d): (1e5 + 400 * d) * x.next - 400 * (d * (d + 1) / 2 - 0.03 * d) for d in range(10)},
+                "x": 6 * x.n - 1e6 * x.past,
+                "^": 5 * x.n + 100 * x.variable - 104.5,
+                "+": 8 * x.next_x,
+                "-": 6 * x.next_x + 3 * x.next_minus,
+                "$": 7,
+            }
+        ),
+    )
+    return Construction(program, Derivative(coefficients=99, exponents=9))

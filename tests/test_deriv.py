@@ -1,0 +1,171 @@
+"""The derivative constructions: right on samples and edges, priced, and wrong once a number they need is taken away."""
+
+import json
+from pathlib import Path
+from random import Random
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from benchmarks.derivative_sweep import check
+from tinyadder.answers import answers
+from tinyadder.compile import build
+from tinyadder.construction import construct
+from tinyadder.errors import TinyadderError
+from tinyadder.tasks.derivative import derivative
+
+PRICES = {"deriv": (96, 1), "deriv_printed": (114, 1), "deriv_wide": (158, 2), "deriv_coeff": (64, 2)}
+"""Non-zero numbers and ALiBi slopes; their sum is the price in nonzero + positional."""
+NAMES = sorted(PRICES)
+MADE = {name: construct(name) for name in NAMES}
+MODELS = {name: build(MADE[name].program) for name in NAMES}
+
+
+def wrong(name, problems):
+    task = MADE[name].task
+    pairs = zip(problems, answers(MODELS[name], task, problems), strict=True)
+    return [(task.show(problem), got) for problem, got in pairs if got != task.answer(problem)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_price_is_the_same_in_equations_and_in_tensors(name):
+    numbers, slopes = PRICES[name]
+    assert MADE[name].program.nonzero == numbers
+    assert sum(int((p != 0).sum()) for p in MODELS[name].parameters()) == numbers
+    assert sum(int((b != 0).sum()) for n, b in MODELS[name].named_buffers() if n.endswith("slopes")) == slopes
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_samples_and_edges_are_all_right(name):
+    task = MADE[name].task
+    problems = [*Random(2).sample(task.hard(), 400), *task.sample(Random(3), 400), *task.uniform(Random(4), 200)]
+    assert wrong(name, problems) == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+@settings(max_examples=8, deadline=None)
+@given(data=st.data())
+def test_any_polynomial_is_differentiated(name, data):
+    assert wrong(name, data.draw(st.lists(MADE[name].task.strategy(), min_size=1, max_size=20))) == []
+
+
+@pytest.mark.parametrize("problem", [(0,) * 6, (-4, 0, 0, 0, 0, 0), (5, 4, -1, 0, 0, 0), (-5, 4, -5, 3, -2, 5)])
+def test_decoding_with_and_without_the_cache_agrees(problem):
+    for name in ("deriv", "deriv_printed"):
+        task, model = MADE[name].task, MODELS[name]
+        assert answers(model, task, [problem], cache=False) == answers(model, task, [problem]) == [task.answer(problem)]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("4-x", "-1"), ("-x^2+4x", "4-2x"), ("-x^2+4x-1", "4-2x"), ("-x^5+x", "1-5x^4"), ("x^3-x^2+x", "3x^2-2x+1"),
+     ("-x^3+x^2-x", "-3x^2+2x-1"), ("-x^2-4x", "-2x-4"), ("-x^3+x^2", "-3x^2+2x"), ("5-5x^5", "-25x^4")],
+)  # fmt: skip
+def test_the_printed_order_is_read_and_written(text, said):
+    task = MADE["deriv_printed"].task
+    assert answers(MODELS["deriv_printed"], task, [task.parse(text)]) == [said + "$"]
+
+
+def test_every_swapped_polynomial_and_every_swapped_answer_is_right():
+    own = range(1, 6)
+    read = [tuple({0: a, n: -b}.get(m, 0) for m in range(6)) for a in own for b in own for n in own]
+    written = [
+        tuple({0: c, 1: a, n: -b}.get(m, 0) for m in range(6))
+        for a in own for b in own for n in (2, 3, 4, 5) for c in (-1, 0, 2)
+    ]  # fmt: skip
+    task = MADE["deriv_printed"].task
+    assert all(task.show(p)[0].isdigit() for p in read)
+    assert all(task.answer(p)[0].isdigit() for p in written)
+    assert wrong("deriv_printed", read + written) == []
+
+
+def test_every_coefficient_and_exponent_of_the_wide_one_is_right_before_every_kind_of_term():
+    problems = []
+    for n in range(10):
+        for c in range(1, 100):
+            follow = ({}, {n - 1: 1}, {n - 1: -1}) if n and c % 9 == 0 else ({},)
+            c *= (-1) ** c
+            problems += [tuple({n: c, **rest}.get(m, 0) for m in range(10)) for rest in follow]
+    assert wrong("deriv_wide", list(dict.fromkeys(problems))) == []
+
+
+@pytest.mark.parametrize("exponents", [1, 2, 9])
+def test_the_slots_work_for_every_number_of_exponents(exponents):
+    made = construct("deriv_coeff", exponents=exponents)
+    problems = [*made.task.hard()[:400], *made.task.uniform(Random(5), 300)]
+    assert answers(build(made.program), made.task, problems) == [made.task.answer(p) for p in problems]
+    with pytest.raises(TinyadderError, match="exponents=10"):
+        construct("deriv_coeff", exponents=10)
+
+
+def stream_after(name, problem, layer):
+    """Residual stream after `layer` over prompt and answer, by lane, and where the answer begins."""
+    made, seen = MADE[name], {}
+    text = made.task.prompt(problem) + made.task.answer(problem)
+    with torch.inference_mode():
+        MODELS[name](torch.from_numpy(made.task.encode([text])), hook=lambda at, x: seen.setdefault(at, x))
+    columns = made.program.stream.columns()
+    found = seen[f"blocks.{layer}.hook_resid_post"][0]
+    return lambda lane, at: float(found[at, columns[lane, 0]]), len(made.task.prompt(problem)) - 1, text
+
+
+@pytest.mark.parametrize("text", ["-3x^3+4x^2-4", "5x^5-4x^4+3x^3-x^2+2x-5", "x", "-x^2+5"])
+def test_the_lanes_of_deriv_mean_what_they_say(text):
+    problem = MADE["deriv"].task.parse(text)
+    lane, start, tokens = stream_after("deriv", problem, 2)
+    terms = [(n, c) for n, c in enumerate(problem) if c][::-1]
+    by_tau = {i + (terms[0][1] < 0): term for i, term in enumerate(terms)}
+    tau = 0
+    for at in range(start, len(tokens) - 1):
+        tau += tokens[at] in "+-"
+        n, c = by_tau.get(tau, (0, 0))
+        following = by_tau.get(tau + 1, (0, 0))
+        assert lane("tau", at) == pytest.approx(tau, abs=1e-9)
+        assert lane("n", at) == pytest.approx(n, abs=1e-6)
+        assert lane("product", at) == pytest.approx(n * abs(c), abs=1e-6)
+        assert (lane("next_x", at) > 98) == (following[0] > 0)
+        assert lane("next_minus", at) == pytest.approx(float(following[1] < 0), abs=1e-9)
+    assert derivative(problem)[0] == problem[1]
+
+
+@pytest.mark.parametrize(
+    ("place", "token", "lane", "text"),
+    [
+        ("the digit 6 that tells '16' is written", "6", "digit", "4x^4"),
+        ("the digit 0 that tells '10' and '20' are written", "0", "digit", "5x^2"),
+        ("the minus", "-", "minus", "x^2-x"),
+        ("the caret", "^", "caret", "x^3"),
+        ("the start after '='", "=", "start", "3x^2"),
+        ("what cancels the head's look at itself", "^", "past", "5x^5"),
+    ],
+)
+def test_a_number_taken_away_is_noticed(place, token, lane, text):
+    made = MADE["deriv"]
+    model = build(made.program)
+    task, columns = made.task, made.program.stream.columns()
+    with torch.no_grad():
+        model.embedding[task.vocabulary.index(token), columns[lane, 0]] = 0
+    problem = task.parse(text)
+    assert answers(model, task, [problem]) != [task.answer(problem)], place
+    assert check(model, task, [problem])["wrong"] == 1
+    assert check(model, task, [problem])["gap"] < 0
+
+
+def test_the_sweep_measures_a_positive_gap_where_all_is_right():
+    made = MADE["deriv"]
+    found = check(MODELS["deriv"], made.task, made.task.sample(Random(1), 60))
+    assert found["wrong"] == 0
+    assert found["gap"] > 0.5
+
+
+@pytest.mark.parametrize("name", ["deriv", "deriv_printed"])
+def test_the_committed_sweep_is_of_this_program_and_found_nothing_wrong(name):
+    from benchmarks.derivative_sweep import program_digest
+
+    result = json.loads((Path(__file__).parent.parent / "results" / f"{name}.json").read_text())
+    assert result["program"] == program_digest(MADE[name])
+    assert result["decoded_autoregressively"] == result["domain_size"] == 11**6
+    assert result["wrong"] == 0
+    assert result["smallest_logit_gap"] > 0.5
