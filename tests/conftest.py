@@ -1,4 +1,4 @@
-"""Shapes and types in the signatures of the machine are checked, in tests only; one thread; hypothesis without deadlines."""
+"""Shapes and types in the machine's signatures are checked, in tests only; one thread; no hypothesis deadlines."""
 
 import os
 

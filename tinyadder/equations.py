@@ -156,7 +156,7 @@ def program_to_json(program: Program) -> dict[str, Any]:
             heads = sublayer.heads
             sublayers.append({
                 "heads": [
-                    {"query": write.form(h.query), "key": write.form(h.key), "value": write.form(h.value), "slope": h.slope}
+                    {**{rows: write.form(getattr(h, rows)) for rows in ("query", "key", "value")}, "slope": h.slope}
                     for h in heads
                 ],
                 "lanes": {
