@@ -12,12 +12,16 @@ from tinyadder.compile import build
 from tinyadder.construction import Construction, construct
 from tinyadder.dsl import Attention
 from tinyadder.errors import TinyadderError
+from verify.count import ladder
 
 torch.set_num_threads(1)
 
 MODELS: list[tuple[str, dict]] = [
     ("add10_28", {}),
     ("add10_28", {"digits": 12}),
+    ("add10_27", {}),
+    ("add10_27", {"digits": 12}),
+    ("add10_27", {"wired": True}),
     ("add10_smallest", {}),
     ("add10_smallest", {"digits": 11}),
     ("add10_smallest", {"base": 2, "digits": 38}),
@@ -47,6 +51,8 @@ MODELS: list[tuple[str, dict]] = [
 ]
 PRICES: list[tuple[str, dict, int, int]] = [
     ("add10_28", {}, 26, 2),
+    ("add10_27", {}, 25, 2),
+    ("add10_27", {"wired": True}, 22, 2),
     ("add10_smallest", {}, 25, 2),
     ("add10_smallest", {"base": 2}, 9, 2),
     ("add10_unary", {}, 2, 1),
@@ -63,6 +69,7 @@ PRICES: list[tuple[str, dict, int, int]] = [
 ]
 REFUSED: list[tuple[str, dict]] = [
     ("add10_28", {"digits": 13}),
+    ("add10_27", {"digits": 13}),
     ("add10_smallest", {"digits": 12}),
     ("add10_smallest", {"digits": 0}),
     ("add10_unary", {"digits": 1}),
@@ -75,7 +82,11 @@ REFUSED: list[tuple[str, dict]] = [
     ("multiply", {"digits": 7}),
 ]
 SHORT: list[tuple[str, dict]] = [
-    *((name, {"digits": n}) for name in ("add10_28", "add10_smallest", "add_any", "subtract") for n in (1, 2)),
+    *(
+        (name, {"digits": n})
+        for name in ("add10_28", "add10_27", "add10_smallest", "add_any", "subtract")
+        for n in (1, 2)
+    ),
     *(("add_base", {"digits": n, "tied": tied}) for n in (1, 2) for tied in (False, True)),
     ("add_base", {"digits": 1, "operands": 4}),
     ("add_base", {"digits": 4, "base": 3}),
@@ -160,6 +171,13 @@ def test_the_same_numbers_add_at_any_width(digits: int, count: int) -> None:
 def test_the_whole_hard_list_is_right_decoded_freely(name: str, options: dict) -> None:
     construction = construct(name, **options)
     assert wrong(construction, construction.task.hard() + construction.task.sample(Random(4), 20_000)) == []
+
+
+def test_no_rung_of_the_ladder_counts_the_27_dearer_than_the_28() -> None:
+    old, new = (ladder(build(construct(name).program)) for name in ("add10_28", "add10_27"))
+    assert (old["nonzero + positional"], new["nonzero + positional"]) == (28, 27)
+    assert all(new[rung] <= old[rung] for rung in old)
+    assert ladder(build(construct("add10_27", wired=True).program))["with wiring"] == 65
 
 
 def test_a_spoilt_number_is_noticed() -> None:
