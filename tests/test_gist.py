@@ -20,7 +20,7 @@ COLUMNS = {
     0: ("eq", "mark", "digit", "place", "turn"),
     1: ("eq", "mark", "digit", "place", "turn", "low", "high", "term"),
 }
-"""The lanes that the published columns hold, in order; each layer of the published model is wider than the one before."""
+"""The lanes that the published columns hold, in order; each layer of the published model is wider than the last."""
 
 
 @pytest.fixture(scope="module")
