@@ -1,0 +1,135 @@
+"""Every export computes what the model computes: ONNX by decision, torch.export bit for bit, a submission by itself."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from tinyadder import export
+from tinyadder.answers import answers
+from tinyadder.compile import build
+from tinyadder.construction import construct
+from tinyadder.errors import MissingExtra, TinyadderError
+from tinyadder.folder import load
+
+ONNX = all(importlib.util.find_spec(name) for name in ("onnx", "onnxscript", "onnxruntime"))
+
+
+def texts(made, count=60):
+    problems = made.task.hard()
+    problems = problems[:: max(1, len(problems) // count)][:count]
+    return torch.from_numpy(made.task.encode([[*made.task.prompt(p), *made.task.answer(p)] for p in problems]))
+
+
+def run(*arguments, folder):
+    command = [sys.executable, "-m", "tinyadder", "export", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("name", ["add10_95", "add10_smallest"])
+def test_torch_export_is_bit_equal_at_any_batch_and_length(name, tmp_path):
+    made = construct(name, digits=4)
+    model = build(made.program)
+    done = run(name, "--digits", "4", "--to", "torch", "--out", "m.pt2", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    again = torch.export.load(tmp_path / "m.pt2").module()
+    tokens = texts(made)
+    with torch.no_grad():
+        for part in (tokens, tokens[:2], tokens[:7, :9]):
+            assert torch.equal(again(part), model(part))
+
+
+@pytest.mark.skipif(not ONNX, reason="needs the extra: pip install 'tinyadder[onnx]'")
+@pytest.mark.parametrize("name", ["add10", "add10_gist"])
+def test_onnx_decides_as_torch_on_hard_cases(name, tmp_path):
+    import onnxruntime
+
+    made = construct(name)
+    model = build(made.program)
+    done = run(name, "--to", "onnx", "--out", "m.onnx", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    session = onnxruntime.InferenceSession(str(tmp_path / "m.onnx"), providers=["CPUExecutionProvider"])
+    assert session.get_outputs()[0].type == "tensor(double)"
+    tokens = texts(made)
+    (found,) = session.run(None, {"tokens": tokens.numpy()})
+    with torch.no_grad():
+        expected = model(tokens).numpy()
+    start = tokens.shape[1] - made.task.answer_length - 1
+    assert np.array_equal(found[:, start:].argmax(-1), expected[:, start:].argmax(-1))
+
+
+def test_a_missing_extra_names_the_install_line(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(MissingExtra, match=r"ONNX export needs: pip install 'tinyadder\[onnx\]'"):
+        export.to_onnx(build(construct("add10").program), tmp_path / "m.onnx")
+    assert MissingExtra.exit_code == 3 and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["add10_95", "add10_smallest"])
+def test_a_submission_runs_alone_in_an_empty_folder_and_is_honest(name, tmp_path):
+    done = run(name, "--to", "submission", "--out", "s.py", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    script = (
+        "import json, sys, s; model, meta = s.build_model();"
+        "nonzero = sum(int(p.count_nonzero()) for p in model.parameters());"
+        "print(json.dumps([meta['params'], nonzero, s.add(model, 4999999999, 0), s.add(model, 9999999999, 1),"
+        " s.generate(model, '^9999999999+0000000001=0', 3), 'tinyadder' in sys.modules]))"
+    )
+    command = [sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, '.'); {script}"]
+    found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    params, nonzero, one, two, forced, leaked = json.loads(found.stdout)
+    made = construct(name)
+    assert params == nonzero == made.program.nonzero
+    assert (one, two, leaked) == (4999999999, 10000000000, False)
+    assert forced != "000"  # after a wrong first digit the model goes on from there: it reads its own answer
+    source = (tmp_path / "s.py").read_text()
+    assert "nonzero + positional" in source and "import tinyadder" not in source
+
+
+def test_the_submission_of_the_published_adder_keeps_its_mistake(tmp_path):
+    assert run("add10_gist", "--to", "submission", "--out", "s.py", folder=tmp_path).returncode == 0
+    spec = importlib.util.spec_from_file_location("submission_of_gist", tmp_path / "s.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    model, _ = module.build_model()
+    assert module.add(model, 4999999999, 0) == 5000000000
+    assert module.add(model, 123, 456) == 579
+
+
+def test_only_decimal_addition_of_two_numbers_is_a_submission(tmp_path):
+    made = construct("compare")
+    with pytest.raises(TinyadderError, match="adds two decimal numbers; compare does task 'comparison'"):
+        export.to_submission(build(made.program), made.task, tmp_path / "s.py", name="compare", about="", ladder=[])
+
+
+def test_a_hub_folder_is_a_model_folder_with_a_card(tmp_path):
+    done = run("add10", "--digits", "4", "--to", "hub", "--out", "hub", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    card = (tmp_path / "hub" / "README.md").read_text()
+    assert card.startswith("---\nlibrary_name: tinyadder") and "| nonzero | 40 |" in card
+    model, described = load(tmp_path / "hub")
+    assert answers(model, described.task, [(9999, 1)]) == ["10000"]
+    assert json.loads((tmp_path / "hub" / "config.json").read_text())["model_type"] == "tinyadder"
+
+
+def test_json_holds_every_number(tmp_path):
+    assert run("add10", "--to", "json", folder=tmp_path).returncode == 0
+    data = json.loads((tmp_path / "add10.json").read_text())
+    assert [lane for lane, _ in data["lanes"]] == ["digit", "flag", "weight", "product", "rest"]
+
+
+def test_nothing_is_overwritten_and_refusals_are_one_line(tmp_path):
+    (tmp_path / "add10.json").write_text("mine")
+    for arguments, text in [
+        (("add10", "--to", "json"), "add10.json exists; give --force"),
+        (("add10", "--to", "json", "--out", "no/such/x.json"), "there is no folder"),
+        (("compare", "--to", "submission"), "adds two decimal numbers"),
+        (("add10", "--to", "tensorflow"), "'tensorflow' is not one of"),
+    ]:
+        done = run(*arguments, folder=tmp_path)
+        assert done.returncode == 2 and text in done.stderr and "Traceback" not in done.stderr, done.stderr
+    assert (tmp_path / "add10.json").read_text() == "mine"

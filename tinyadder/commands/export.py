@@ -1,0 +1,71 @@
+"""Export a model: ONNX, torch.export, a one-file AdderBoard submission, JSON, a model-hub folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tinyadder.commands._common import construction_options, echo_json, json_option, load_model, name_argument
+from tinyadder.construction import construction_names, construction_summary
+from tinyadder.errors import TinyadderError
+
+FILES = {
+    "onnx": "{}.onnx",
+    "torch": "{}.pt2",
+    "submission": "{}_submission.py",
+    "json": "{}.json",
+    "hub": "{}-hub",
+}
+
+
+@click.command("export", short_help=__doc__)
+@name_argument
+@click.option("--to", "kind", type=click.Choice(list(FILES)), required=True, help="The format.")
+@click.option("--out", type=click.Path(path_type=Path), help="File (hub: folder) to write [default: by NAME].")
+@click.option("--force", is_flag=True, help="Overwrite what is there.")
+@construction_options
+@json_option
+def command(name: str, kind: str, out: Path | None, force: bool, options: dict[str, Any], as_json: bool) -> None:
+    """Write NAME (a construction or a model folder) in the format of others: tinyadder export add10 --to onnx."""
+    loaded = load_model(name, options)
+    out = out or Path(FILES[kind].format(loaded.name))
+    if out.exists() and not force:
+        raise TinyadderError(f"{out} exists; give --force to overwrite it, or another --out")
+    if out.is_dir() and kind != "hub":
+        raise TinyadderError(f"{out} is a folder; name a file with --out")
+    if out.is_dir() and not (out / "model.json").exists():
+        raise TinyadderError(f"{out} holds something else than a model and is left as it is; choose another --out")
+    if not out.absolute().parent.is_dir():
+        raise TinyadderError(f"there is no folder {out.absolute().parent}; choose another --out")
+
+    from tinyadder import export
+    from tinyadder.transformer import Transformer
+    from verify.count import definition, ladder
+
+    if not isinstance(loaded.model, Transformer):
+        raise TinyadderError(f"{loaded.name} is an encoder-decoder; only decoders are exported")
+    known = loaded.folder is None and loaded.name in construction_names()
+    about = construction_summary(loaded.name) if known else f"A trained model of task {loaded.task.name}."
+    counts = ladder(loaded.model)
+    order = ["nonzero", *(rung for rung in counts if rung != "nonzero")]
+    rungs = [(rung, counts[rung], definition(rung)) for rung in order]
+    try:
+        match kind:
+            case "onnx":
+                export.to_onnx(loaded.model, out)
+            case "torch":
+                export.to_torch_export(loaded.model, out)
+            case "json":
+                export.to_json(loaded.model, out)
+            case "submission":
+                export.to_submission(loaded.model, loaded.task, out, name=loaded.name, about=about, ladder=rungs)
+            case "hub":
+                export.to_hub_folder(loaded.model, loaded.task, out, name=loaded.name, about=about, ladder=rungs)
+    except OSError as error:
+        raise TinyadderError(f"cannot write {out}: {error.strerror}; choose another --out") from error
+    if as_json:
+        echo_json({"model": loaded.name, "format": kind, "file": str(out)})
+    else:
+        click.echo(f"wrote {out}")
