@@ -79,7 +79,9 @@ class Batch:
 
 def answer_loss(logits: Float[Tensor, "b t o"], batch: Batch) -> Float[Tensor, ""]:
     """Sum of the cross-entropies -log softmax(logits)[target] over the tokens of the answers."""
-    return nn.functional.cross_entropy(logits[batch.mask].float(), batch.targets[batch.mask], reduction="sum")
+    chosen = logits[batch.mask]
+    chosen = chosen.float() if chosen.dtype == torch.bfloat16 else chosen
+    return nn.functional.cross_entropy(chosen, batch.targets[batch.mask], reduction="sum")
 
 
 def self_fed_logits(model: nn.Module, batch: Batch, temperature: float) -> Float[Tensor, "b t o"]:
