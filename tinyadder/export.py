@@ -40,7 +40,7 @@ class Logits(nn.Module):
 
 
 def _dynamic(model: Transformer) -> tuple[Tensor, dict[str, Any]]:
-    """An example input, and which of its axes may vary: batch (from 2 on: torch specialises a batch of 1) and length."""
+    """An example input, and which axes may vary: batch (from 2 on, since torch specialises a batch of 1) and length."""
     example = torch.zeros(2, 8, dtype=torch.int64, device=model.outputs.device)
     axes = {0: torch.export.Dim("batch", min=2, max=65536), 1: torch.export.Dim("length", min=2, max=4096)}
     return example, {"tokens": axes}
