@@ -13,9 +13,13 @@ from unittest import mock
 
 import click
 import pytest
+import torch
 
 from tinyadder.cli import cli, main
 from tinyadder.construction import construction_names
+from tinyadder.folder import save
+from tinyadder.tasks.addition import Addition
+from tinyadder.transformer import BlockConfig, Config, Transformer
 
 
 def process(*arguments, cwd=None, module="tinyadder"):
@@ -216,6 +220,25 @@ def test_a_folder_stands_wherever_a_name_does(model):
     assert "answer 0046 = 46 (right)" in tinyadder("trace", "out/add10", "12", "34", cwd=folder).stdout
 
 
+def test_a_model_without_equations_runs_and_is_traced_but_cannot_be_shown(tmp_path):
+    task = Addition(digits=2)
+    sizes = Config(
+        vocabulary=task.vocabulary, width=4, blocks=(BlockConfig(heads=1, hidden=3),), outputs=tuple(range(14))
+    )
+    model = Transformer(sizes, torch.float32)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.fill_(0.5)
+    save(model, task, tmp_path / "learned", name="learned", options={})
+    run = tinyadder("run", "./learned", "12", "34", cwd=tmp_path)
+    assert (run.stdout, run.returncode) == ("0\n", 1) and run.stderr.startswith("wrong: 12 + 34 = 46, not ")
+    traced = tinyadder("trace", "./learned", "12", "34", "--digit", "1", cwd=tmp_path).stdout
+    assert "stream  0.5 0.5 0.5 0.5  ->" in traced and "head 0 -> " in traced
+    assert "nonzero" in tinyadder("count", "./learned", cwd=tmp_path).stdout
+    said = refused(tinyadder("show", "./learned", cwd=tmp_path))
+    assert said == "learned has no equations: its numbers were learned; tinyadder count ./learned counts them"
+
+
 def test_a_wrong_model_is_built_shown_wrong_and_exits_1(tmp_path):
     run = tinyadder("build", "add10_gist", "--out", "wrong", cwd=tmp_path)
     assert run.returncode == 1
@@ -266,8 +289,6 @@ def test_a_mistake_is_one_line_that_says_what_to_do(arguments):
 
 
 def test_cuda_is_refused_where_there_is_none():
-    import torch
-
     if torch.cuda.is_available():
         pytest.skip("this machine has a CUDA device")
     said = refused(tinyadder("run", "add10", "1", "2", "--device", "cuda"))
