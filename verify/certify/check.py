@@ -873,7 +873,7 @@ def check(folder: Path, certificate: Path | None = None) -> dict:
         return _check(net, cert)
     except Rejected:
         raise
-    except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError, struct.error) as error:
+    except (OSError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError, RecursionError, struct.error) as error:
         raise Rejected(f"{type(error).__name__}: {error}") from error
 
 

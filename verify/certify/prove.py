@@ -42,6 +42,7 @@ NUMERICS = {
     "overflow": "none, checked by magnitudes",
 }
 """The floating-point behaviour the proof assumes; printed with every verdict."""
+SLACK = Ball(2) ** -10
 DEPTH = 8
 """The most splits one below the other (after the next token)."""
 
@@ -102,14 +103,16 @@ class Prover:
     def integers(self, form: Form, bits: int) -> tuple[list[np.ndarray], int, int]:
         """(costs per stage, start, exponent): the expanded form is at least (start + sum of costs) * 2^exponent.
 
-        A unit is 2^-bits of the largest value of the form (2^-24 of a margin at 10 digits for 56 bits). Every entry is one unit below what it could be, so that slightly wider enclosures still satisfy the claim.
+        A unit is 2^-bits of the largest value of the form (2^-24 of a margin at 10 digits for 56 bits). Every entry is one unit and 2^-10 of
+        its uncertainty below what it could be, so that slightly wider enclosures still satisfy the claim.
         """
         size = float(sum((max(abs(b).upper() for b in t.values()) for t in form.tables.values()), abs(form.c).upper()))
         exponent = int(np.frexp(size)[1]) - bits if size else 0
         scale = Ball(2) ** -exponent
 
         def floor(ball: Ball) -> int:
-            return int((ball.lower() * scale).floor().unique_fmpz()) - 1
+            lower = ball.lower() - ball.rad() * SLACK
+            return int((lower.lower() * scale).floor().unique_fmpz()) - 1
 
         kind, costs = np.int64 if bits == BITS else object, []
         for stage in self.spec.stages:
