@@ -199,7 +199,7 @@ def test_a_sampler_with_nothing_more_to_give_ends():
 def test_the_search_alone_finds_and_shrinks_a_wrong_sum():
     model, task = model_of("add10_gist")
     judge = Judge(model, task)
-    (found,) = judge.search(3000, seed=4)
+    (found,) = judge.search(3000, seed=3)
     assert judge.wrong([found]) == [found]
     assert sum(digit != "0" for n in found for digit in str(n)) <= 16
 
