@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -66,12 +67,12 @@ def command(
     verdict = "right" if step.answer == step.right else f"wrong, {''.join(step.right)} is right"
     click.echo(f"{shown_model(loaded)}   {loaded.task.show(asked)}   answer {answer} ({verdict})\n")
     if digit is None:
-        _show_all(steps, name, " ".join(problem))
+        _show_all(steps, shlex.join([name, *problem, *(f"-o{key}={value}" for key, value in options.items())]))
     else:
         _show(loaded, step)
 
 
-def _show_all(steps: Sequence[Step], name: str, problem: str) -> None:
+def _show_all(steps: Sequence[Step], asked: str) -> None:
     show_table(
         "every answer token",
         {"": "right", "read": "left", "emits": "left", "logit": "right", "runner-up": "left", "margin": "right"},
@@ -87,7 +88,7 @@ def _show_all(steps: Sequence[Step], name: str, problem: str) -> None:
             for step in steps
         ],
     )
-    click.echo(f"\nnext      tinyadder trace {name} {problem} --digit {steps[-1].index}", err=True)
+    click.echo(f"\nnext      tinyadder trace {asked} --digit {steps[-1].index}", err=True)
 
 
 def show(number: float) -> str:
