@@ -1,6 +1,6 @@
 """Every polynomial of a derivative construction, truly autoregressive to the end token, and the smallest logit gap.
 
-    python -m benchmarks.derivative_sweep deriv --out results/deriv.json
+    python -m benchmarks.derivative_sweep deriv --save
 
 Each polynomial is decoded from its prompt alone, greedily, every token fed back, and compared with the exact oracle.
 Its right text is then run once more, teacher-forced, for the gap: the logit of the right token less the largest other.
@@ -13,10 +13,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import platform
 import sys
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -73,16 +71,18 @@ def put(path: Path, data: dict[str, Any]) -> None:
 
 @click.command()
 @click.argument("name")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="The result, JSON.")
-@click.option("--folder", default=Path(".sweep"), type=click.Path(path_type=Path), help="Finished shards.")
+@click.option("--folder", default=Path("out/sweep"), type=click.Path(path_type=Path), help="Finished shards.")
 @click.option("--limit", default=None, type=int, help="Only the first LIMIT polynomials; the result says so.")
-def main(name: str, out: Path, folder: Path, limit: int | None) -> None:
+@click.option("--save", is_flag=True, help="Write results/NAME.exhaustive-autoregressive.json.")
+@click.option("--force", is_flag=True, help="With --save: replace the result that is there.")
+def main(name: str, folder: Path, limit: int | None, save: bool, force: bool) -> None:
     """Sweep the whole domain of construction NAME, on one core, resumable."""
-    import numpy as np
     import torch
 
     from tinyadder.compile import build
     from tinyadder.construction import construct
+    from verify.results import result, write_result
+    from verify.verdict import Exhaustive, verdict_to_json
 
     torch.set_num_threads(1)
     made = construct(name)
@@ -103,25 +103,27 @@ def main(name: str, out: Path, folder: Path, limit: int | None) -> None:
             put(path, {"start": start, "stop": stop, **found, "seconds": round(time.perf_counter() - began, 2)})
         shards.append(json.loads(path.read_text()))
         click.echo(f"{stop:,} of {size:,}, wrong {sum(s['wrong'] for s in shards)}", err=True)
-    limited = f" --limit {limit}" if limit else ""
-    put(out, {
-        "construction": name,
-        "program": digest,
+    wrong = sum(s["wrong"] for s in shards)
+    said = f"python -m benchmarks.derivative_sweep {name} --save" + (f" --limit {limit}" if limit else "")
+    data = {
         "domain": domain.name,
-        "domain_size": domain.size,
-        "decoded_autoregressively": size,
-        "teacher_forced": size,
-        "wrong": sum(s["wrong"] for s in shards),
+        "count": size,
+        "wrong": wrong,
         "first_wrong": [w for s in shards for w in s["first"]][:10],
-        "tokens_emitted": sum(s["tokens"] for s in shards),
+        "decoded": size,
+        "tokens": sum(s["tokens"] for s in shards),
         "smallest_logit_gap": min(s["gap"] for s in shards),
-        "seconds_on_one_core": round(sum(s["seconds"] for s in shards), 1),
-        "command": f"python -m benchmarks.derivative_sweep {name} --out {out.as_posix()}" + limited,
-        "seed": None,
-        "date": datetime.now(UTC).date().isoformat(),
-        "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
-    })  # fmt: skip
-    sys.exit(1 if any(s["wrong"] for s in shards) else 0)
+        "method": f"every problem decoded greedily, token by token, from its prompt to the end token, in batches of "
+        f"{BATCH}; the gap from its right text, teacher-forced",
+        "seconds": round(sum(s["seconds"] for s in shards), 1),
+    }
+    if size == domain.size and not wrong:
+        data["verdict"] = verdict_to_json(Exhaustive(domain.name, domain.size))
+    click.echo(json.dumps(data, indent=1))
+    if save:
+        kept = result(model, name, {}, "exhaustive", data, command=said)
+        click.echo(f"wrote {write_result(kept, label='-autoregressive', force=force)}", err=True)
+    sys.exit(1 if wrong else 0)
 
 
 if __name__ == "__main__":

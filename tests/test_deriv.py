@@ -15,6 +15,7 @@ from tinyadder.compile import build
 from tinyadder.construction import construct
 from tinyadder.errors import TinyadderError
 from tinyadder.tasks.derivative import derivative
+from verify.results import weights_digest
 
 PRICES = {"deriv": (96, 1), "deriv_printed": (114, 1), "deriv_wide": (158, 2), "deriv_coeff": (64, 2)}
 """Non-zero numbers and ALiBi slopes; their sum is the price in nonzero + positional."""
@@ -160,12 +161,11 @@ def test_the_sweep_measures_a_positive_gap_where_all_is_right():
     assert found["gap"] > 0.5
 
 
-@pytest.mark.parametrize("name", ["deriv", "deriv_printed"])
-def test_the_committed_sweep_is_of_this_program_and_found_nothing_wrong(name):
-    from benchmarks.derivative_sweep import program_digest
-
-    result = json.loads((Path(__file__).parent.parent / "results" / f"{name}.json").read_text())
-    assert result["program"] == program_digest(MADE[name])
-    assert result["decoded_autoregressively"] == result["domain_size"] == 11**6
-    assert result["wrong"] == 0
-    assert result["smallest_logit_gap"] > 0.5
+def test_the_committed_sweep_is_of_these_weights_and_found_nothing_wrong():
+    path = Path(__file__).parent.parent / "results" / "deriv.exhaustive-autoregressive.json"
+    result = json.loads(path.read_text())
+    assert result["sha256"] == weights_digest(MODELS["deriv"])
+    assert result["data"]["verdict"]["verdict"] == "exhaustive"
+    assert result["data"]["decoded"] == 11**6
+    assert result["data"]["wrong"] == 0
+    assert result["data"]["smallest_logit_gap"] > 0.5
