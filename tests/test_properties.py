@@ -158,9 +158,9 @@ def test_a_model_that_knows_a_table_of_all_but_one_sum_is_refuted_with_that_sum(
     assert judge.unlike(every, [table[problem] for problem in every]) == [(7, 5)]
 
 
-@pytest.mark.parametrize("gain", [9e6, 9.5e6])
+@pytest.mark.parametrize("gain", [9e6, 9.5e6, 9.59e6])
 def test_needles_are_found(gain):
-    """The published adder with a larger gain is wrong on far fewer pairs (at 9.5e6 on less than one in 10^11)."""
+    """The published adder with a larger gain is wrong on far fewer pairs (at 9.59e6 on 4 of 10^13)."""
     model, task = model_of("add10_gist")
     with torch.no_grad():
         model.blocks[1].mlp.gate.mul_(gain / 1e4)
