@@ -1,0 +1,128 @@
+"""Step time of our models against the same models from torch.nn's own layers, and tokens per second by size.
+
+    python -m benchmarks.train [--steps N] [--json]
+
+Both sides train on the same batch with the same optimizer in float32 on one thread; times are CPU seconds, the best of
+several rounds, the two sides in turn so that a busy machine slows both. The published derivax configuration is compared
+too (--derivax; minutes).
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+import click
+import torch
+from torch import Tensor, nn
+
+from tinyadder.tasks.derivative import Derivative
+from tinyadder.train.data import encode
+from tinyadder.train.loop import Batch, answer_loss
+from tinyadder.train.models import make_model, parameters_of
+from tinyadder.train.recipe import SIZES, ModelRecipe
+
+TASK = Derivative(exponents=3)
+PAPER = ModelRecipe(
+    positions="learned", context=80, norm="layer", norm_place="post", activation="relu", gated=False, biases=True
+)
+
+
+class Torch(nn.Module):
+    """The decoder from nn.TransformerEncoderLayer with a causal mask, or nn.Transformer, with learned positions."""
+
+    def __init__(self, recipe: ModelRecipe) -> None:
+        super().__init__()
+        width, vocabulary = recipe.width, len(TASK.vocabulary)
+        self.embedding, self.positions = nn.Embedding(vocabulary, width), nn.Embedding(recipe.context, width)
+        shape: dict[str, Any] = {"dim_feedforward": recipe.hidden, "dropout": 0.0, "batch_first": True}
+        layer = nn.TransformerEncoderLayer(width, recipe.heads, **shape)
+        self.encoder = nn.TransformerEncoder(layer, recipe.layers)
+        self.decoder: nn.Module | None = None
+        if recipe.kind == "encoder-decoder":
+            self.decoder = nn.TransformerDecoder(
+                nn.TransformerDecoderLayer(width, recipe.heads, **shape), recipe.layers
+            )
+        self.unembedding = nn.Linear(width, vocabulary, bias=False)
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        return self.embedding(tokens) + self.positions(torch.arange(tokens.shape[1]))
+
+    def forward(self, tokens: Tensor, prompt: int) -> Tensor:
+        """Logits after every token; `prompt` tokens belong to the encoder where there is one."""
+        if self.decoder is None:
+            mask = nn.Transformer.generate_square_subsequent_mask(tokens.shape[1])
+            return self.unembedding(self.encoder(self.embed(tokens), mask=mask, is_causal=True))
+        answer = tokens[:, prompt - 1 :]
+        mask = nn.Transformer.generate_square_subsequent_mask(answer.shape[1])
+        memory = self.encoder(self.embed(tokens[:, :prompt]))
+        logits = self.unembedding(self.decoder(self.embed(answer), memory, tgt_mask=mask, tgt_is_causal=True))
+        return nn.functional.pad(logits, (0, 0, prompt - 1, 0))
+
+
+def batch_of(size: int) -> tuple[Batch, int]:
+    """Problems whose prompts have one length, and that length."""
+    problems = TASK.balanced(Random(1), 60 * size)
+    length = len(TASK.prompt((-4, 5, -3, 2)))
+    chosen = [p for p in problems if len(TASK.prompt(p)) == length][:size]
+    model = make_model(replace(PAPER, width=8), TASK, 1)
+    return Batch.of(encode(TASK, chosen), model, torch.device("cpu")), length
+
+
+def step_time(model: nn.Module, batch: Batch, prompt: int | None, steps: int) -> float:
+    """CPU seconds of one optimizer step."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    began = time.process_time()
+    for _ in range(steps):
+        optimizer.zero_grad(set_to_none=True)
+        logits = model(batch.tokens[:, :-1]) if prompt is None else model(batch.tokens[:, :-1], prompt)
+        (answer_loss(logits, batch) / batch.mask.sum()).backward()
+        optimizer.step()
+    return (time.process_time() - began) / steps
+
+
+def compare(recipe: ModelRecipe, batch_size: int, steps: int, rounds: int) -> dict[str, float | int | str]:
+    """Our step time, torch's, their ratio, and tokens per second."""
+    batch, prompt = batch_of(batch_size)
+    ours, theirs = make_model(recipe, TASK, 1), Torch(recipe)
+    for model, length in ((ours, None), (theirs, prompt)):
+        step_time(model, batch, length, 1)
+    times = [(step_time(ours, batch, None, steps), step_time(theirs, batch, prompt, steps)) for _ in range(rounds)]
+    mine, torch_s = (min(column) for column in zip(*times, strict=True))
+    return {
+        "kind": recipe.kind,
+        "size": recipe.size or f"width {recipe.width}",
+        "parameters": parameters_of(ours),
+        "torch parameters": parameters_of(theirs),
+        "ms": round(1000 * mine, 2),
+        "torch ms": round(1000 * torch_s, 2),
+        "ratio": round(mine / torch_s, 3),
+        "tokens/s": round(batch.tokens.numel() / mine),
+    }
+
+
+@click.command
+@click.option("--steps", default=5, show_default=True, help="Optimizer steps a round.")
+@click.option("--rounds", default=3, show_default=True, help="Rounds; the best counts.")
+@click.option("--batch", default=128, show_default=True)
+@click.option("--derivax", is_flag=True, help="Also the published encoder-decoder, 15.8 M parameters.")
+@click.option("--json", "as_json", is_flag=True)
+def main(steps: int, rounds: int, batch: int, derivax: bool, as_json: bool) -> None:
+    """Compare training steps with torch.nn."""
+    torch.set_num_threads(1)
+    sizes = [("decoder", "xsmall"), ("decoder", "small"), ("encoder-decoder", "xsmall"), ("encoder-decoder", "small")]
+    rows = []
+    for kind, size in [*sizes, *([("encoder-decoder", "derivax")] if derivax else [])]:
+        recipe = replace(PAPER, kind=kind, size=size, **SIZES[size])  # type: ignore[arg-type]
+        rows.append(compare(recipe, batch if size != "derivax" else 16, steps if size != "derivax" else 1, rounds))
+        if not as_json:
+            click.echo("  ".join(f"{key} {value}" for key, value in rows[-1].items()))
+    if as_json:
+        click.echo(json.dumps({"torch": torch.__version__, "threads": 1, "batch": batch, "rows": rows}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
