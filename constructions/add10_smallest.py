@@ -25,19 +25,19 @@ from tinyadder.errors import TinyadderError
 from tinyadder.tasks.addition import DIGITS, Addition
 
 LARGEST = 10**12
-"""Largest base^(digits+1) that float64 keeps exact (measured): the rounding of ln B and of the sums, some 10^-14 of the
-sum, must stay below 1/B of a unit of the last place."""
+"""Largest base^(digits+2) for which it can be proved: the rounding of scores, exponentials and sums must stay below the
+smallest distance of a remainder to a boundary, 1/B of a unit of the last place."""
 
 
 def construct(*, digits: int = 10, base: int = 10) -> Construction:
-    """Exact while base^(digits+1) <= 10^12: up to 11 decimal digits, 38 bits. Raises `TinyadderError` beyond.
+    """Exact while base^(digits+2) <= 10^12: up to 10 decimal digits, 37 bits. Raises `TinyadderError` beyond.
 
     2 base + 5 non-zero numbers, and two slopes.
     """
     task = Addition(digits=digits, base=base)
-    if base ** (digits + 1) > LARGEST:
+    if base ** (digits + 2) > LARGEST:
         raise TinyadderError(
-            f"add10_smallest with {digits} digits in base {base}: float64 keeps it exact while base^(digits+1) <= 1e12"
+            f"add10_smallest with {digits} digits in base {base}: float64 keeps it exact while base^(digits+2) <= 1e12"
         )
     g, start = digits + 1, Fraction(base)
     steps = {"+": (g, start**g - 1), "=": (2 * g, -(start ** (2 * g + 1)) - start**g)}  # token: position, jump of W
