@@ -71,7 +71,7 @@ def command(
         click.echo(str(found.verdict))
         if found.wrong:
             click.echo(f"           {found.wrong:,} of {found.count:,} {found.domain} are wrong")
-        click.echo(f"           {found.method}; {found.seconds:,.0f} s of one core")
+        click.echo(f"           {found.method}; {found.seconds:,.0f} s of processor time")
     if save:
         from verify.results import result, write_result
 
