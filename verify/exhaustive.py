@@ -261,8 +261,8 @@ def _merge(job: Job, model: Transformer, domain: Domain, shards: list[Shard]) ->
     failing = [e for e in examples if tuple(e.expected) != tuple(e.got)] or list(examples)
     decoded = sum(s.decoded for s in shards)
     method = (
-        f"{job.dtype} on {job.device}, batches of {BATCH}: every problem teacher-forced by tinyadder.decode.score, which "
-        f"is greedy decoding where every token is right; {decoded:,} of them also decoded through the plain forward pass"
+        f"{job.dtype} on {job.device}, batches of {BATCH}: every problem teacher-forced by tinyadder.decode.score "
+        f"(greedy decoding where every token is right); {decoded:,} also decoded through the plain forward pass"
     )
     verdict = Refuted(failing[0]) if wrong else Exhaustive(domain.name, domain.size)
     seconds = sum(s.seconds for s in shards)
