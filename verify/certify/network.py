@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.nn.utils import parametrize
 
 from tinyadder.folder import tensors_of
-from tinyadder.transformer import BlockConfig, Config, Transformer
+from tinyadder.transformer import BlockConfig, Config, Tie, Transformer
 
 
 class Unsupported(Exception):
@@ -78,8 +79,14 @@ def _refuse_options(found: Any, default: Any, known: set[str], where: str) -> No
 
 def read_network(model: torch.nn.Module) -> Network:
     """The numbers of `model`. Raises `Unsupported` for another class, dtype, option, module or a number not finite."""
-    if type(model) is not Transformer:
+    # parametrize.register_parametrization gives the module it is called on a class of its own
+    kind = type(model).__bases__[0] if parametrize.is_parametrized(model) else type(model)
+    if kind is not Transformer:
         raise Unsupported(f"a {type(model).__name__}: the proof reads the class Transformer only")
+    assert isinstance(model, Transformer)
+    for part in model.modules():
+        if isinstance(part, parametrize.ParametrizationList) and [type(p) for p in part] != [Tie]:
+            raise Unsupported("a parametrization other than shared numbers")
     config = model.config
     usual = Config(vocabulary=(), width=0, blocks=(), outputs=())
     _refuse_options(config, usual, KNOWN, "config")

@@ -15,7 +15,7 @@ import numpy as np
 
 from verify.certify.spec import Specification
 
-BITS, FINE_BITS = 56, 130
+BITS, FINE_BITS = 56, 84
 """Costs of a whole text stay below 8 * 2^bits."""
 
 

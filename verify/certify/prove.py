@@ -97,6 +97,8 @@ class Prover:
         self.costs: dict[tuple, tuple[list[np.ndarray], int, int]] = {}
         self.by_states: set[int] = set()
         """Layers for whose units states of the automaton were the better split so far."""
+        self.met: set[int] = set()
+        """Layers that had an open gate."""
 
     # ---- bounds -----------------------------------------------------------------------------------
 
@@ -198,17 +200,17 @@ class Prover:
             return self.sharpen(branch, right, failed, depth)
 
     def sharpen(self, branch: Branch, right: str, failed: Failed, depth: int) -> dict[str, Any]:
-        """Claim the ranges of all head outputs, finely: what is computed from them is known to round less. Then split."""
+        """Claim the ranges of all head outputs: what is computed from them is known to round less. Then claim finely."""
         view = branch.view
         heads = [key for key in view.definitions if isinstance(key, tuple) and key[0] == "mixed"]
         if branch.sharpened or not heads:
             return self.split_own(branch, right, failed, depth)
-        branch.sharpened = True
         for key in heads:
             for sign in (1, -1):
-                self.claim(branch, key, view.definitions[key], sign)
+                if (key, sign) not in branch.made:
+                    self.claim(branch, key, view.definitions[key], sign)
         child = branch.child()
-        child.made = frozenset((key, sign) for key in heads for sign in (1, -1))
+        child.made, child.sharpened = frozenset(), True
         return {"claims": branch.claims, "split": ["again"], "children": {"again": self.settle(child, right, depth)}}
 
     def weakest(self, branch: Branch, right: str) -> Failed | None:
@@ -266,6 +268,11 @@ class Prover:
         """By phase, else by states of the automaton; what worked last in the layer is tried first."""
         if depth == 0:
             raise Failed(f"layer {need.layer}, unit {need.unit}: its sign is open after {DEPTH} splits", [])
+        if need.layer not in self.met:
+            self.met.add(need.layer)
+            left, states, _ = self.deciding_stage(branch, need.gate)
+            if not left and states <= 3:
+                self.by_states.add(need.layer)
         ways = [self.by_phase, self.by_state]
         if need.layer in self.by_states and not branch.restriction.states:
             ways.reverse()
@@ -291,7 +298,7 @@ class Prover:
 
     def by_state(self, branch: Branch, right: str, need: NeedPhase, depth: int) -> dict[str, Any]:
         """The states of the automaton after the stage where fewest of them decide the sign of the gate."""
-        stage = self.deciding_stage(branch, need.gate)
+        _, _, stage = self.deciding_stage(branch, need.gate)
         if stage is None:
             raise Failed(f"layer {need.layer}, unit {need.unit}: no state of the specification decides its sign", [])
         children = {}
@@ -301,8 +308,8 @@ class Prover:
             children[str(state)] = self.settle(child, right, depth - 1)
         return {"claims": branch.claims, "split": ["state", stage], "children": children}
 
-    def deciding_stage(self, branch: Branch, gate: Form) -> int | None:
-        """The stage after which fewest states leave the sign of `gate` open, and of those the one with fewest states."""
+    def deciding_stage(self, branch: Branch, gate: Form) -> tuple[int, int, int | None]:
+        """(states that leave the sign of `gate` open, possible states, the stage after which these are fewest)."""
         ends = []
         for sign in (1, -1):
             costs, start, _ = self.integers(branch.view.expand(gate).times(Ball(sign)), BITS)
@@ -313,13 +320,13 @@ class Prover:
             )
             limit = far(costs)
             ends.append([np.where(np.maximum(f, b) < limit // 2, f + b + start, limit) for f, b in ways])
-        found: dict[int, tuple[int, int]] = {}
+        found: list[tuple[int, int, int | None]] = []
         for stage, (low, high) in enumerate(zip(ends[0][1:], ends[1][1:], strict=True)):
             feasible = low < limit // 2
             decided = ((low >= 0) | (high >= 0)) & feasible
             if stage not in branch.restriction.states and feasible.sum() > 1 and decided.any():
-                found[stage] = int((feasible & ~decided).sum()), int(feasible.sum())
-        return min(found, key=found.__getitem__, default=None)
+                found.append((int((feasible & ~decided).sum()), int(feasible.sum()), stage))
+        return min(found, default=(1, 0, None))
 
     def split_own(self, branch: Branch, right: str, failed: Failed, depth: int) -> dict[str, Any]:
         """By the token at the query itself, for attention or units that depend on it."""

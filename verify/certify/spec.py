@@ -286,12 +286,65 @@ def _derivative_coefficients(task: Any) -> Specification:
     return relation(start, stages, 0, lambda _: True, problem)
 
 
+def _reckoning(task: Any, multiple: Callable[[int, int], int]) -> Specification:
+    """`^ a . b = s` or `^ a = s`, by columns from the least significant: digits of a and b, then of s; the state is what
+    carries, and b itself where b is one digit that multiplies. `multiple(b, d)` is what digit d of a adds to its column.
+    """
+    width, answer = task.widths[0], task.answer_length
+    two, single = len(task.widths) == 2, task.sign == "*"
+    second = width + 2
+    start = second + (task.widths[1] + 1 if two else 0)
+    stages: list[tuple[int, Step]] = [(0, read("^")), (start - 1, read("="))]
+    if two:
+        stages.append((width + 1, read(task.sign)))
+    if single:
+        stages.append((second, lambda _: [(str(b), (b, 0)) for b in range(10)]))
+
+    def digit_of_a(state: tuple[int, int]) -> Iterable[tuple[str, State]]:
+        return [(str(d), (state[0], state[1] + multiple(state[0], d))) for d in range(10)]
+
+    def digit_of_b(state: tuple[int, int]) -> Iterable[tuple[str, State]]:
+        return [(str(d), (state[0], state[1] - d)) for d in range(10)]
+
+    def written(state: tuple[int, int]) -> Iterable[tuple[str, State]]:
+        return [(str(state[1] % 10), (state[0], state[1] // 10))]
+
+    for column in range(max(width, answer)):
+        if column < width:
+            stages.append((width - column, digit_of_a))
+        if two and not single:
+            stages.append((second + width - 1 - column, digit_of_b))
+        stages.append((start + answer - 1 - column, written))
+
+    def problem(text: Sequence[str]) -> Problem:
+        return tuple(int(n) for n in "".join(text[1 : start - 1]).split(task.sign or "="))
+
+    return relation(start, stages, (0, 0), lambda state: state[1] == 0, problem)
+
+
+def _subtraction(task: Any) -> Specification:
+    return _reckoning(task, lambda _, digit: digit)
+
+
+def _scaling(task: Any) -> Specification:
+    return _reckoning(task, lambda _, digit: task.factor * digit)
+
+
+def _multiplication(task: Any) -> Specification:
+    if task.widths[1] != 1:
+        raise NoSpecification("columns of a product of two long numbers overlap; only n x 1 digit has a specification")
+    return _reckoning(task, lambda b, digit: b * digit)
+
+
 _ONE: dict[str, Callable[[Any], Specification]] = {
     "addition": _addition,
     "comparison": _comparison,
     "maximum": _maximum,
     "modular_addition": _modular_addition,
     "derivative_coefficients": _derivative_coefficients,
+    "subtraction": _subtraction,
+    "scaling": _scaling,
+    "multiplication": _multiplication,
 }
 _WORDS: dict[str, Callable[[Any, int], Specification]] = {
     "counting": _counting,
