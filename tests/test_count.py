@@ -120,7 +120,7 @@ def test_a_broken_submission_is_one_line_and_never_a_hang(name, written):
     began = time.monotonic()
     path = str(written(name.replace(" ", "_"), text))
     with pytest.raises(TinyadderError, match=said) as error:
-        CliRunner().invoke(command, [path, "--seconds", "15" if name != "hang" else "3"], catch_exceptions=False)
+        CliRunner().invoke(command, [path, "--seconds", "30" if name != "hang" else "2"], catch_exceptions=False)
     assert "\n" not in str(error.value) and time.monotonic() - began < 60
 
 
@@ -133,8 +133,3 @@ def test_answers_that_are_no_integers_come_back_as_what_they_are(written):
     text = "import torch\ndef build_model():\n    print('x' * 10**6)\n    return torch.nn.Linear(1, 1)\n"
     text += "def add(m, a, b): return [a + b, 'junk', True, torch.tensor(7)][a]\n"
     assert Submission(written("junk", text)).add([(0, 5), (1, 5), (2, 5), (3, 5)]) == [5, "'junk'", "True", 7]
-
-
-def test_the_honest_submission_adds(written):
-    pairs = [(0, 0), (9999999999, 1), (4999999999, 0), (1234567890, 9876543210)]
-    assert Submission(written("honest", HONEST)).add(pairs) == [a + b for a, b in pairs]
