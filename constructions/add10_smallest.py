@@ -19,7 +19,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from tinyadder.construction import Construction
+from tinyadder.construction import Claim, Construction
 from tinyadder.dsl import MLP, Attention, Embed, Head, Program, Stream, Unembed, concat, relu
 from tinyadder.errors import TinyadderError
 from tinyadder.tasks.addition import DIGITS, Addition
@@ -70,4 +70,33 @@ def construct(*, digits: int = 10, base: int = 10) -> Construction:
         Attention(digit=sums[0] + sums[1], parabola=sums[1]),
         Unembed(tied=names),
     )
-    return Construction(program, task)
+    return Construction(program, task, _claims(task, gain))
+
+
+def _claims(task: Addition, gain: float) -> dict[str, Claim]:
+    """What the lanes hold after '=': the remainder in `digit`, its place in `parabola`, the step in `group`."""
+    base, n, g = task.base, task.digits, task.digits + 1
+    scale = Fraction(gain) * (base - 1) / base  # attention is spread over weights B^-j, which add up to B/(B-1)
+
+    def shifted(i: int) -> Fraction:
+        """The place at position i, weighed by -1/2, and the half unit that the constant of Y amounts to."""
+        return -(Fraction(base) ** (1 - (i - 2 * g))) / 2 + Fraction(1, 2 * base**n)
+
+    def digit(problem: tuple[int, ...], i: int) -> Fraction | None:
+        if i < 2 * g:
+            return None
+        left = sum(problem) % base ** (n + 1 - (i - 2 * g))
+        read = (task.prompt(problem) + task.answer(problem))[i]
+        own = 0 if read == "=" else -DIGITS.index(read) * base ** (2 * g + 1)
+        return scale * (Fraction(left, base**n) + shifted(i)) + own
+
+    def group(problem: tuple[int, ...], i: int) -> int | None:
+        if i in (g, 2 * g):
+            return None  # the flag itself stands here
+        return 0 if i < g else base**g - 1 if i < 2 * g else -(base ** (2 * g + 1)) - 1
+
+    return {
+        "digit": digit,
+        "parabola": lambda problem, i: None if i < 2 * g else scale * shifted(i),
+        "group": group,
+    }

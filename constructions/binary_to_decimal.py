@@ -6,6 +6,8 @@ base without any division.
 Positions: '^' at 0, digit p at 1+p, '=' at digits+1.
 """
 
+from fractions import Fraction
+
 import numpy as np
 
 from tinyadder.construction import Construction
@@ -52,4 +54,9 @@ def construct(*, digits: int = 20, radix: int = 2) -> Construction:
         Attention(rest=sum_head(x.product)),
         Unembed(argmax=10 * d * x.rest + d * (d + 1) / 2 * x.weight),
     )
-    return Construction(program, task)
+
+    def rest(problem: tuple[int, ...], position: int) -> Fraction | None:
+        left = task.left(problem, position)
+        return None if left is None else Fraction(left, radix**digits)
+
+    return Construction(program, task, {"rest": rest})

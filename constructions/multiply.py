@@ -6,6 +6,8 @@ multiplication with its columns and carries does not occur. Second operand of on
 Positions: '^' at 0, '*' at g = digits+1, '=' at g + second + 1.
 """
 
+from fractions import Fraction
+
 import numpy as np
 
 from tinyadder.construction import Construction
@@ -62,4 +64,9 @@ def construct(*, digits: int = 5, second: int = 0) -> Construction:
         MLP(rest=relu(x.a) * x.b),
         Unembed(argmax=10 * d * x.rest + d * (d + 1) / 2 * x.place),
     )
-    return Construction(program, task)
+
+    def rest(problem: tuple[int, ...], position: int) -> Fraction | None:
+        left = task.left(problem, position)
+        return None if left is None else Fraction(left, 10 ** (n + m))
+
+    return Construction(program, task, {"rest": rest})

@@ -4,6 +4,8 @@ The weighed sum of a with +, b with - and the answer so far with - is what is le
 floor(rest / place). Positions as in addition: '^' at 0, '-' at g = digits+1, '=' at 2g.
 """
 
+from fractions import Fraction
+
 import numpy as np
 
 from tinyadder.construction import Construction
@@ -20,6 +22,7 @@ def construct(*, digits: int = 10) -> Construction:
     """Exact for 1 to 12 digits. Raises `TinyadderError` beyond."""
     if not 1 <= digits <= LARGEST:
         raise TinyadderError(f"subtract with {digits} digits: float64 keeps it exact for 1 .. {LARGEST} digits")
+    task = Subtraction(digits=digits)
     shadow = 10.0 ** -(digits + 1)  # what a flag still weighs one group later
     heavy = 1 + 0.5 * 10.0**-digits  # a counts a little more, so that an exact remainder is above its boundary
     x = Stream(
@@ -42,4 +45,9 @@ def construct(*, digits: int = 10) -> Construction:
         Attention(rest=sum_head(x.product)),
         Unembed(argmax=10 * d * x.rest + d * (d + 1) / 2 * x.weight),
     )
-    return Construction(program, Subtraction(digits=digits))
+
+    def rest(problem: tuple[int, ...], position: int) -> Fraction | None:
+        left = task.left(problem, position)
+        return None if left is None else Fraction(left, 10**digits)
+
+    return Construction(program, task, {"rest": rest})

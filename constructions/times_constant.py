@@ -4,6 +4,8 @@ The flag of '^' is the factor, so the weighed sum of the digits is factor * a le
 multiplied by any other. Positions: '^' at 0, digit p of a at 1+p, '=' at digits+1.
 """
 
+from fractions import Fraction
+
 import numpy as np
 
 from tinyadder.construction import Construction
@@ -42,4 +44,9 @@ def construct(*, digits: int = 10, factor: int = 7) -> Construction:
         Attention(rest=sum_head(x.product)),
         Unembed(argmax=10 * d * x.rest + d * (d + 1) / 2 * x.weight),
     )
-    return Construction(program, task)
+
+    def rest(problem: tuple[int, ...], position: int) -> Fraction | None:
+        left = task.left(problem, position)
+        return None if left is None else Fraction(left, 10**digits)
+
+    return Construction(program, task, {"rest": rest})

@@ -12,6 +12,7 @@ from tinyadder.compile import build
 from tinyadder.construction import Construction, construct
 from tinyadder.dsl import Attention
 from tinyadder.errors import TinyadderError
+from verify.claims import check_claims
 from verify.count import ladder
 
 torch.set_num_threads(1)
@@ -177,6 +178,29 @@ def test_no_rung_of_the_ladder_counts_the_27_dearer_than_the_28() -> None:
     assert (old["nonzero + positional"], new["nonzero + positional"]) == (28, 27)
     assert all(new[rung] <= old[rung] for rung in old)
     assert ladder(build(construct("add10_27", wired=True).program))["with wiring"] == 65
+
+
+UNITS = {"subtract": 1e-10, "times_constant": 1e-10, "binary_to_decimal": 2.0**-20, "multiply": 1e-10}
+"""What a unit of the last place is in lane `rest`."""
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_the_rest_is_what_is_claimed_and_at_most_half_a_unit_more(name: str) -> None:
+    made = construct(name)
+    problems = [*made.task.hard()[:20], *made.task.sample(Random(6), 20)]
+    (errors,) = check_claims(build(made.program), made.task, made.claims, problems)
+    assert errors.compared > 0
+    assert errors.absolute < 0.501 * UNITS[name]
+
+
+def test_the_lanes_of_the_smallest_adder_hold_what_is_claimed() -> None:
+    made = construct("add10_smallest")
+    problems = [*made.task.hard()[:20], *made.task.sample(Random(6), 20)]
+    digit, parabola, group = check_claims(build(made.program), made.task, made.claims, problems)
+    unit = 0.9e42 * 1e-10  # of the last place, in lanes `digit` and `parabola`
+    assert digit.absolute < 0.02 * unit  # the rounding of ln 10 is in it, the same for every problem
+    assert parabola.absolute < 0.02 * unit
+    assert group.relative < 1e-12
 
 
 def test_a_spoilt_number_is_noticed() -> None:

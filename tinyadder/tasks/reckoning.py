@@ -171,6 +171,11 @@ class Reckoning(Task):
         place = 10 ** (self.answer_length - 1 - position)
         return Fraction(self.result(problem) % (place * 10), place)
 
+    def left(self, problem: Numbers, position: int) -> int | None:
+        """What is left of the answer once its digits up to text position `position` are written; None before '='."""
+        written = position + 1 - len(self.prompt(problem))
+        return None if written < 0 else self.result(problem) % 10 ** (self.answer_length - written)
+
     def domain(self, **limits: int) -> Domain | None:
         """Every problem, where the task takes all numbers; no limits."""
         super().domain(**limits)
