@@ -26,11 +26,12 @@ The next token is the one with the largest logit, so nothing else needs a gate:
 No n * c begins or ends with 7, so 7 has no logit.
 """
 
+from collections.abc import Callable
 from math import exp
 
-from tinyadder.construction import Construction
+from tinyadder.construction import Claim, Construction
 from tinyadder.dsl import MLP, Attention, Embed, Head, Program, Stream, Unembed, concat, relu
-from tinyadder.tasks.derivative import Derivative
+from tinyadder.tasks.derivative import Derivative, Polynomial
 
 SLOPE = 20
 BEFORE = 1 + 1 / (1 - exp(-SLOPE))
@@ -114,4 +115,37 @@ def construct() -> Construction:
             }
         ),
     )
-    return Construction(program, Derivative())
+    return Construction(program, Derivative(), _claims())
+
+
+def _claims() -> dict[str, Claim]:
+    """What the lanes mean from '=' on, where the answer is written; before, nothing is claimed."""
+    task = Derivative()
+
+    def written(problem: Polynomial, position: int) -> str | None:
+        """The answer up to `position`, '=' first; None before '='."""
+        start = len(task.prompt(problem)) - 1
+        return ("=" + task.answer(problem))[: position - start + 1] if position >= start else None
+
+    def term(problem: Polynomial, tau: int) -> tuple[int, int]:
+        """Exponent and coefficient of the input's term tau: the first is 0, or 1 if it has a sign; (0, 0) if none."""
+        terms = [(n, c) for n, c in enumerate(problem) if c][::-1]
+        if terms and terms[0][1] < 0:
+            terms = [(0, 0), *terms]
+        return terms[tau] if tau < len(terms) else (0, 0)
+
+    def claim(meaning: Callable[[Polynomial, int, str], int]) -> Claim:
+        def value(problem: Polynomial, position: int) -> int | None:
+            text = written(problem, position)
+            return None if text is None else meaning(problem, sum(text.count(sign) for sign in "+-"), text)
+
+        return value
+
+    return {
+        "start": claim(lambda problem, tau, text: text[-1] in "+-="),
+        "tau": claim(lambda problem, tau, text: tau),
+        "square": claim(lambda problem, tau, text: tau * tau + 2),
+        "n": claim(lambda problem, tau, text: term(problem, tau)[0]),
+        "next_minus": claim(lambda problem, tau, text: term(problem, tau + 1)[1] < 0),
+        "product": claim(lambda problem, tau, text: term(problem, tau)[0] * abs(term(problem, tau)[1])),
+    }

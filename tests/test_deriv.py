@@ -14,7 +14,7 @@ from tinyadder.answers import answers
 from tinyadder.compile import build
 from tinyadder.construction import construct
 from tinyadder.errors import TinyadderError
-from tinyadder.tasks.derivative import derivative
+from verify.claims import check_claims
 from verify.results import weights_digest
 
 PRICES = {"deriv": (96, 1), "deriv_printed": (114, 1), "deriv_wide": (158, 2), "deriv_coeff": (64, 2)}
@@ -41,15 +41,15 @@ def test_the_price_is_the_same_in_equations_and_in_tensors(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_samples_and_edges_are_all_right(name):
     task = MADE[name].task
-    problems = [*Random(2).sample(task.hard(), 400), *task.sample(Random(3), 400), *task.uniform(Random(4), 200)]
+    problems = [*Random(2).sample(task.hard(), 400), *task.sample(Random(3), 100), *task.uniform(Random(4), 50)]
     assert wrong(name, problems) == []
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(data=st.data())
 def test_any_polynomial_is_differentiated(name, data):
-    assert wrong(name, data.draw(st.lists(MADE[name].task.strategy(), min_size=1, max_size=20))) == []
+    assert wrong(name, data.draw(st.lists(MADE[name].task.strategy(), min_size=1, max_size=4))) == []
 
 
 @pytest.mark.parametrize("problem", [(0,) * 6, (-4, 0, 0, 0, 0, 0), (5, 4, -1, 0, 0, 0), (-5, 4, -5, 3, -2, 5)])
@@ -92,6 +92,24 @@ def test_every_coefficient_and_exponent_of_the_wide_one_is_right_before_every_ki
     assert wrong("deriv_wide", list(dict.fromkeys(problems))) == []
 
 
+def every_place_of_every_term():
+    """Each term n, c (n >= 1) after any number of terms, the first with and without sign, before each kind of term."""
+    for n in range(1, 10):
+        for before in range(10 - n):
+            for lead in (-1, 1):
+                dense = {n + 1 + i: lead if i == before - 1 else 7 * (-1) ** i for i in range(before)}
+                after = [{}, {0: 1}, {0: -1}, *([{n - 1: 1}, {n - 1: -1}] if n > 1 else [])]
+                for c in range(1, 100):
+                    for follow in after:
+                        sign = lead if not before else (-1) ** c
+                        yield tuple({**dense, n: sign * c, **follow}.get(m, 0) for m in range(10))
+
+
+@pytest.mark.slow
+def test_every_term_of_the_wide_one_is_right_at_every_place_before_every_kind_of_term():
+    assert wrong("deriv_wide", list(dict.fromkeys(every_place_of_every_term()))) == []
+
+
 @pytest.mark.parametrize("exponents", [1, 2, 9])
 def test_the_slots_work_for_every_number_of_exponents(exponents):
     made = construct("deriv_coeff", exponents=exponents)
@@ -101,34 +119,19 @@ def test_the_slots_work_for_every_number_of_exponents(exponents):
         construct("deriv_coeff", exponents=10)
 
 
-def stream_after(name, problem, layer):
-    """Residual stream after `layer` over prompt and answer, by lane, and where the answer begins."""
-    made, seen = MADE[name], {}
-    text = made.task.prompt(problem) + made.task.answer(problem)
-    with torch.inference_mode():
-        MODELS[name](torch.from_numpy(made.task.encode([text])), hook=lambda at, x: seen.setdefault(at, x))
-    columns = made.program.stream.columns()
-    found = seen[f"blocks.{layer}.hook_resid_post"][0]
-    return lambda lane, at: float(found[at, columns[lane, 0]]), len(made.task.prompt(problem)) - 1, text
+def test_the_lanes_of_deriv_mean_what_they_say():
+    made, model = MADE["deriv"], MODELS["deriv"]
+    problems = [*made.task.sample(Random(6), 40), *made.task.uniform(Random(7), 20), (0,) * 6, (-4, 0, 0, 0, 0, 0)]
+    found = check_claims(model, made.task, made.claims, problems)
+    assert {lane.lane for lane in found} == {"start", "tau", "square", "n", "next_minus", "product"}
+    assert max(lane.absolute for lane in found) < 1e-9
 
 
-@pytest.mark.parametrize("text", ["-3x^3+4x^2-4", "5x^5-4x^4+3x^3-x^2+2x-5", "x", "-x^2+5"])
-def test_the_lanes_of_deriv_mean_what_they_say(text):
-    problem = MADE["deriv"].task.parse(text)
-    lane, start, tokens = stream_after("deriv", problem, 2)
-    terms = [(n, c) for n, c in enumerate(problem) if c][::-1]
-    by_tau = {i + (terms[0][1] < 0): term for i, term in enumerate(terms)}
-    tau = 0
-    for at in range(start, len(tokens) - 1):
-        tau += tokens[at] in "+-"
-        n, c = by_tau.get(tau, (0, 0))
-        following = by_tau.get(tau + 1, (0, 0))
-        assert lane("tau", at) == pytest.approx(tau, abs=1e-9)
-        assert lane("n", at) == pytest.approx(n, abs=1e-6)
-        assert lane("product", at) == pytest.approx(n * abs(c), abs=1e-6)
-        assert (lane("next_x", at) > 98) == (following[0] > 0)
-        assert lane("next_minus", at) == pytest.approx(float(following[1] < 0), abs=1e-9)
-    assert derivative(problem)[0] == problem[1]
+def test_a_claim_that_is_not_true_is_noticed():
+    made = MADE["deriv"]
+    shifted = {"tau": lambda problem, at: None if at < len(made.task.prompt(problem)) else 0}
+    (tau,) = check_claims(MODELS["deriv"], made.task, shifted, [made.task.parse("x^2-x")])
+    assert tau.absolute == 1
 
 
 @pytest.mark.parametrize(
