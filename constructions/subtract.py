@@ -15,7 +15,7 @@ from tinyadder.gadgets import place_value_head, sum_head
 from tinyadder.tasks.subtraction import Subtraction
 
 LARGEST = 12
-"""With more digits the rounding of the sum reaches the boundary of a digit (measured)."""
+"""With 14 digits the rounding of the sum reaches the boundary of a digit (measured)."""
 
 
 def construct(*, digits: int = 10) -> Construction:
