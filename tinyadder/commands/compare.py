@@ -37,25 +37,26 @@ def command(names: tuple[str, ...], count: int, samples: int, seed: int, plot: P
     if as_json:
         echo_json(rows)
         return
-    rungs = list(rows[0]["counts"])
-    columns = {"model": "left", **dict.fromkeys(rungs, "right"), "random": "right", "hard": "right",
-               "training": "right", "tokens/s": "right", "verdict": "left"}  # fmt: skip
+    lines = [(f"parameters, {rung}", *(f"{row['counts'][rung]:,}" for row in rows)) for rung in rows[0]["counts"]]
+    lines.append((f"{count:,} uniform problems", *(f"{row['random']:.3%}" for row in rows)))
+    lines.append(("hard cases", *(f"{row['hard']:.3%}" for row in rows)))
+    costs = [row["training cpu seconds"] for row in rows]
+    lines.append(("training, CPU seconds", *("built" if cost is None else f"{cost:,.0f}" for cost in costs)))
+    lines.append(("answer tokens a second", *(f"{row['tokens per second']:,.0f}" for row in rows)))
+    lines.append(("verdict", *(row["verdict"].partition("  ")[0] for row in rows)))
     show_table(
-        f"{count:,} uniform problems (seed {seed}) and the hard cases; training in CPU seconds",
-        columns,
-        [
-            (
-                row["model"],
-                *(f"{row['counts'][rung]:,}" for rung in rungs),
-                f"{row['random']:.3%}",
-                f"{row['hard']:.3%}",
-                "built" if row["training cpu seconds"] is None else f"{row['training cpu seconds']:,.0f}",
-                f"{row['tokens per second']:,.0f}",
-                row["verdict"].partition("  ")[0],
-            )
-            for row in rows
-        ],
+        f"exact match by greedy decoding; uniform problems of seed {seed}",
+        {"": "left", **{_short(row): "right" for row in rows}},
+        lines,
     )
+    for row in rows:
+        click.echo(f"{_short(row)}: {row['verdict']}")
+
+
+def _short(row: dict[str, Any]) -> str:
+    """`add10`, or `addition3-reversed/seed-1` for the folder .../addition3-reversed/seed-1/model."""
+    parts = Path(row["model"]).parts
+    return "/".join(parts[-3:-1] if parts[-1] == "model" else parts[-1:])
 
 
 def _row(name: str, count: int, samples: int, seed: int) -> dict[str, Any]:
@@ -102,11 +103,7 @@ def _plot(rows: list[dict[str, Any]], path: Path) -> None:
         accuracy.scatter(size, 100 * row["hard"], **marker)
         cost.scatter(size, row["training cpu seconds"] or 0, **marker)
         for axes, height in ((accuracy, 100 * row["hard"]), (cost, row["training cpu seconds"] or 0)):
-            axes.annotate(
-                Path(row["model"]).name if built else "/".join(Path(row["model"]).parts[-3:-1]),
-                (size, height),
-                fontsize=7,
-            )
+            axes.annotate(_short(row), (size, height), fontsize=7)
     accuracy.set(xscale="log", xlabel="non-zero parameters", ylabel="exact match on hard cases, %")
     cost.set(xscale="log", xlabel="non-zero parameters", ylabel="training, CPU seconds (built: 0)")
     figure.suptitle("squares: built from equations; circles: trained")

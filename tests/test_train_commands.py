@@ -1,0 +1,89 @@
+"""The verbs chat and compare."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from tinyadder.cli import cli
+from tinyadder.errors import TinyadderError
+from tinyadder.folder import save
+from tinyadder.tasks.addition_steps import AdditionSteps
+from tinyadder.train.models import make_model
+from tinyadder.train.recipe import ModelRecipe
+
+BASELINES = Path(__file__).parent.parent / "baselines"
+
+
+def chat(text: str, *arguments: str):
+    return CliRunner().invoke(cli, ["chat", *(arguments or ("add10",))], input=text)
+
+
+@pytest.mark.parametrize("last", ["quit\n", "EXIT\n", ""])
+def test_chat_answers_and_ends_on_quit_exit_and_end_of_input(last):
+    found = chat(f"2 3\n\n{last}")
+    assert found.exit_code == 0 and found.stdout.split() == ["5"]
+
+
+def test_chat_refuses_bad_input_kindly_and_goes_on():
+    found = chat("two three\n12\n7 8\nquit\n")
+    assert "'two' is not a whole number" in found.stderr and "this model adds 2" in found.stderr
+    assert found.stdout.split() == ["15"] and "Traceback" not in found.output
+
+
+def test_chat_says_when_an_answer_is_wrong():
+    found = chat("4999999999 0\nquit\n", "add10_gist")
+    assert found.stdout.strip() == "5000000000   (wrong: 4999999999)"
+
+
+def test_chat_shows_the_reasoning(tmp_path, monkeypatch):
+    import tinyadder.answers
+
+    task = AdditionSteps()
+    save(make_model(ModelRecipe(width=8), task, 1), task, tmp_path / "m", name="x", options={})
+    monkeypatch.setattr(tinyadder.answers, "answers", lambda model, task, problems: [task.answer(problems[0])])
+    found = chat("658 189\nquit\n", str(tmp_path / "m"))
+    assert found.stdout.splitlines() == ["8+9=17 5+8+1=14 6+1+1=8", "847"]
+
+
+def test_compare_puts_built_and_trained_models_side_by_side(tmp_path):
+    trained = str(BASELINES / "addition3-reversed" / "seed-1" / "model")
+    arguments = ["compare", "add10_gist", trained, "--problems", "50", "--samples", "50"]
+    plain = CliRunner().invoke(cli, [*arguments, "--plot", str(tmp_path / "p.png")])
+    assert plain.exit_code == 0, plain.output
+    assert "REFUTED" in plain.stdout and "built" in plain.stdout and (tmp_path / "p.png").stat().st_size > 1000
+    rows = json.loads(CliRunner().invoke(cli, [*arguments, "--json"]).stdout)
+    assert [row["training cpu seconds"] is None for row in rows] == [True, False]
+    assert rows[1]["counts"]["stored"] == 7120 and rows[0]["hard"] < 1.0 == rows[0]["random"]
+    assert "add10_gist: REFUTED" in plain.stdout and "addition3-reversed/seed-1" in plain.stdout
+
+
+def test_models_of_different_tasks_are_not_compared(tmp_path):
+    from tinyadder.tasks.derivative import Derivative
+
+    save(make_model(ModelRecipe(width=8), Derivative(), 1), Derivative(), tmp_path / "m", name="x", options={})
+    with pytest.raises(TinyadderError, match="do different tasks: addition, derivative"):
+        CliRunner().invoke(
+            cli, ["compare", "add10", str(tmp_path / "m"), "--problems", "3", "--samples", "0"], catch_exceptions=False
+        )
+
+
+@pytest.mark.parametrize("folder", sorted(BASELINES.glob("*/seed-*")), ids=lambda f: f"{f.parent.name}/{f.name}")
+def test_every_committed_baseline_loads_and_is_what_its_evaluation_describes(folder):
+    from random import Random
+
+    from tinyadder.folder import load
+    from tinyadder.train.evaluate import recipe_of
+    from tinyadder.train.loop import exact_match
+    from tinyadder.train.models import parameters_of
+
+    model, described = load(folder / "model")
+    found = json.loads((folder / "evaluation.json").read_text())
+    assert recipe_of(described.options, str(folder)) is not None
+    assert found["counts"]["stored"] == parameters_of(model)
+    assert found["task"] == described.task.to_json() | {"options": found["task"]["options"]}
+    assert (folder / "model" / "model.safetensors").stat().st_size < 1_000_000
+    assert (folder / "log.jsonl").read_text().count("\n") > 3
+    problems = described.task.balanced(Random(5), 100)
+    assert exact_match(model, described.task, problems) >= min(0.9, found["score"]["exact"] - 0.15)
