@@ -312,7 +312,7 @@ BAD = [
     ("compare", "1 2 3", "is not a pair"),
     ("compare", "1 -2", "'-2' is not a whole number"),
     ("compare", "1 ２", "is not a whole number"),
-    ("maximum", "1 12345678901", "has 11 digits"),
+    ("maximum", "1 12345678901", "has 11 digits; this model takes two numbers 0 .. 999999"),
     ("copy_digits", "1234", "has 4 letters; this task takes 5 letters of 0 1 2"),
     ("sort_digits", "12a45", "position 3: 'a' is not allowed"),
     ("count_occurrences", "abd", "position 3: 'd' is not allowed; this task takes 1 to 9 letters of a b c"),
