@@ -27,7 +27,10 @@ LARGEST = 11
 
 
 def construct(*, digits: int = 6) -> Construction:
-    """Exact for 1 to 11 digits (`tinyadder prove` certifies 2, 4 and 6, and gives up at 8). Raises `TinyadderError` beyond."""
+    """Exact for 1 to 11 digits; `tinyadder prove` certifies 2, 4 and 6 and gives up at 8.
+
+    Raises `TinyadderError` beyond 11.
+    """
     check_option("maximum", "digits", digits, 1, LARGEST)
     x = Stream(
         digit="the digit; then digit * place; at a query, what is left of the larger number",
