@@ -169,6 +169,7 @@ def test_every_lane_lies_in_its_enclosure_for_any_batch_and_threads(name):
 
 def permitted_run(network, text, random):
     """One execution that the numerics allow: sums in random order, exponentials moved by up to 2^-51."""
+
     def total(terms):
         terms = [float(t) for t in terms]
         random.shuffle(terms)
@@ -189,7 +190,13 @@ def permitted_run(network, text, random):
             added = [[0.0] * network.width for _ in text]
             for h in range(layer.heads):
                 rows = {
-                    k: [[dot(layer.arrays[k][h, r], xi, layer.arrays[f"{k}_bias"][h, r]) for r in range(layer.arrays[k].shape[1])] for xi in x]
+                    k: [
+                        [
+                            dot(layer.arrays[k][h, r], xi, layer.arrays[f"{k}_bias"][h, r])
+                            for r in range(layer.arrays[k].shape[1])
+                        ]
+                        for xi in x
+                    ]
                     for k in ("query", "key", "value")
                 }
                 for i in range(len(text)):
@@ -359,7 +366,9 @@ def test_the_verb_proves_keeps_the_certificate_and_speaks_json(tmp_path: Path):
     out = tmp_path / "adder"
     done = CliRunner().invoke(command, ["add10", "--digits", "1", "--out", str(out), "--json"], standalone_mode=False)
     said = json.loads(done.stdout)
-    assert done.return_value == 0 and said["verdict"] == "proved" and said["certificate"] == str(out / "certificate.json")
+    assert (
+        done.return_value == 0 and said["verdict"] == "proved" and said["certificate"] == str(out / "certificate.json")
+    )
     assert "binary64" in said["numerics"]["arithmetic"] and (out / "certificate.json").exists()
     again = CliRunner().invoke(command, [str(out)], standalone_mode=False)
     assert again.return_value == 0 and again.stdout.startswith("PROVED") and "100 problems" in again.stdout

@@ -119,7 +119,9 @@ def roundings_enclose() -> None:
         ws = [random.choice((1.0, 2.0, random.uniform(-3, 3), 0.5)) for _ in range(n)]
         xs = [random.choice((1.0, 3.0, random.uniform(-1, 1) * 10.0 ** random.randrange(-9, 9))) for _ in range(n)]
         scaled = all(abs(math.frexp(w)[0]) == 0.5 for w in ws)
-        found = check.rounded_sum([check.mul(check.exact(w), check.exact(x)) for w, x in zip(ws, xs, strict=True)], scaled)
+        found = check.rounded_sum(
+            [check.mul(check.exact(w), check.exact(x)) for w, x in zip(ws, xs, strict=True)], scaled
+        )
         for _ in range(5):
             order = random.sample(range(n), n)
             total = 0.0
@@ -153,7 +155,11 @@ def test_every_operation_encloses_the_exact_result():
 
 def specifications_agree() -> None:
     """The checker's own specifications are those of the prover, which agree with the oracles (test_certify)."""
-    for name, options in [*SMALL_TASKS, ("addition", {"digits": 10}), ("addition", {"digits": 3, "base": 3, "operands": 9})]:
+    for name, options in [
+        *SMALL_TASKS,
+        ("addition", {"digits": 10}),
+        ("addition", {"digits": 3, "base": 3, "operands": 9}),
+    ]:
         task = task_from_json({"name": name, "options": options})
         mine = check.TASKS[name](**task.to_json()["options"])
         theirs = [s.to_json() for s in spec.specifications(task)]
@@ -190,7 +196,18 @@ def classes(data, path=()):
 
 
 def shape_of(path) -> tuple:
-    loose = {"children", "entries", "tensors", "stages", "edges", "potentials", "parts", "positions", "claims", "options"}
+    loose = {
+        "children",
+        "entries",
+        "tensors",
+        "stages",
+        "edges",
+        "potentials",
+        "parts",
+        "positions",
+        "claims",
+        "options",
+    }
     found = []
     for before, key in zip(("", *path), path, strict=False):
         found.append("*" if isinstance(key, int) or before in loose - {"options"} else key)
@@ -237,7 +254,13 @@ def test_every_class_of_fields_tampered_is_rejected_even_with_a_fresh_seal(folde
     unchecked = {("versions", "python"), ("versions", "torch"), ("versions", "python-flint"), ("versions",)}
     seen, tried = set(), 0
     for path in classes(original):
-        if not path or path[0] == "sha256" or shape_of(path) in seen or path in unchecked or (path[0] == "rules" and path[1:]):
+        if (
+            not path
+            or path[0] == "sha256"
+            or shape_of(path) in seen
+            or path in unchecked
+            or (path[0] == "rules" and path[1:])
+        ):
             continue
         seen.add(shape_of(path))
         value = original
@@ -303,6 +326,7 @@ def test_a_description_with_another_option_is_rejected(folders, tmp_path, part):
 
 
 # ---- faults planted in prover and checker ---------------------------------------------------------
+
 
 @pytest.fixture(scope="module")
 def edge(tmp_path_factory):

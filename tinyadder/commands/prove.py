@@ -54,12 +54,16 @@ def command(name: str, options: dict[str, Any], out: Path | None, force: bool, a
     if isinstance(verdict, Proved):
         click.echo(f"PROVED     {shown_model(loaded)}: {verdict.domain}")
         click.echo(f"margin     {verdict.margin:.6g} in logits, the smallest over all of them")
-        kept_at = f"{verdict.certificate}, {size:,} bytes" if where is not None else "not kept; give --out FOLDER to keep it"
+        kept_at = (
+            f"{verdict.certificate}, {size:,} bytes" if where is not None else "not kept; give --out FOLDER to keep it"
+        )
         click.echo(f"checked    {judged.claims} shortest paths, by verify.certify.check; certificate: {kept_at}")
     else:
         click.echo(str(verdict))
     for key, value in NUMERICS.items():
         click.echo(f"{key:10} {value}", err=isinstance(verdict, Refuted))
-    times = f"proof {judged.proof_seconds:.2f} s" + (f", check {judged.check_seconds:.2f} s" if judged.check_seconds else "")
+    times = f"proof {judged.proof_seconds:.2f} s" + (
+        f", check {judged.check_seconds:.2f} s" if judged.check_seconds else ""
+    )
     click.echo(times, err=True)
     return 0 if isinstance(verdict, Proved) else 1

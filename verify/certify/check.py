@@ -7,7 +7,7 @@ Standard library only, integers and fractions only, nothing shared with the prov
 path by its potentials. Numbers are intervals (low, high) of integers, in units of 2^-F; every step rounds outward.
 
 The machine (tinyadder/transformer.py), in binary64 under NUMERICS:
-    x = embedding[token];   x += wiring(softmax1(q . k + slope (j - i)) v);   x += down(relu(gate x) * up x);   logits = U x + b
+    x = embedding[token];  x += wiring(softmax1(q . k + slope (j - i)) v);  x += down(relu(gate x) * up x);  logits = U x + b
 """
 
 from __future__ import annotations
@@ -315,7 +315,9 @@ class View:
         if all(form.only(i) for _, form in terms):
             rows = [(exact(w), form.entries(i, self.tokens(i))) for w, form in terms]
             if all(form.constant for _, form in terms):
-                return Form(rounded_sum([mul(w, form.c) for (w, _), (_, form) in zip(rows, terms)], scaled))
+                return Form(
+                    rounded_sum([mul(w, form.c) for (w, _), (_, form) in zip(rows, terms, strict=False)], scaled)
+                )
             return tabulated(i, {t: rounded_sum([mul(w, row[t]) for w, row in rows], scaled) for t in self.tokens(i)})
         found, magnitude = Form(), 0
         for w, form in terms:
@@ -353,7 +355,9 @@ class View:
         block, found = self.net.layers[layer], self.before(layer, i, column)
         if block.heads:
             wired = [(r[column], h, v) for h, head in enumerate(block.wiring) for v, r in enumerate(head) if r[column]]
-            found = self.affine(i, [(1, found), (1, self.affine(i, [(w, self.mixed(layer, i, h, v)) for w, h, v in wired]))])
+            found = self.affine(
+                i, [(1, found), (1, self.affine(i, [(w, self.mixed(layer, i, h, v)) for w, h, v in wired]))]
+            )
         if self.position is not None and len(found.symbols) + len(found.tables) > 1:
             return self.symbol(("middle", layer, column), found)
         return found
@@ -374,7 +378,9 @@ class View:
     def _mixed(self, layer, i, head, row):
         queries = [self.row(layer, i, "query", head, r) for r in range(len(self.net.layers[layer].query[head]))]
         if any(i in q.tables for q in queries):
-            found = merged(i, {t: self.attend(layer, i, head, row, t, [q.at(i, t) for q in queries]) for t in self.tokens(i)})
+            found = merged(
+                i, {t: self.attend(layer, i, head, row, t, [q.at(i, t) for q in queries]) for t in self.tokens(i)}
+            )
         else:
             found = self.attend(layer, i, head, row, None, queries)
         return found if self.position is None or found.only(i) else self.symbol(("mixed", layer, head, row), found)
@@ -387,7 +393,7 @@ class View:
         if not count:
             return found
         weights = self.cached(i, ("weights", layer, i, head, own), ("weights", layer, i, head, own, queries))
-        for j, (value, weight) in enumerate(zip(values, weights)):
+        for j, (value, weight) in enumerate(zip(values, weights, strict=False)):
             if value.zero():
                 continue
             weight = {t: mul(p, relative(gamma(count))) for t, p in weight.items()}
@@ -418,7 +424,7 @@ class View:
             if any(j in k.tables for k in keys):
                 tokens = [own] if own is not None and j == i else view.tokens(j)
             scores.append({
-                t: rounded_sum([*(mul(a, view.interval(k if t is None else k.at(j, t))) for a, k in zip(q, keys)), place], False)
+                t: rounded_sum([*(mul(a, view.interval(k if t is None else k.at(j, t))) for a, k in zip(q, keys, strict=False)), place], False)
                 for t in tokens
             })  # fmt: skip
         top = max(0, *(s[1] for row in scores for s in row.values()))
@@ -445,12 +451,17 @@ class View:
         if gate.constant and i not in up.tables:
             return self.product(i, Form((max(0, gate.c[0]), max(0, gate.c[1]))), up)
         entries = gate.entries(i, self.tokens(i))
-        return merged(i, {t: self.product(i, Form((max(0, a), max(0, b))), up.at(i, t)) for t, (a, b) in entries.items()})
+        return merged(
+            i, {t: self.product(i, Form((max(0, a), max(0, b))), up.at(i, t)) for t, (a, b) in entries.items()}
+        )
 
     def relu(self, layer, i, n, gate):
         low, high = self.low(gate), self.high(gate)
         if i == self.position:
-            low, high = max(low, self.lows.get(("gate", layer, n), low)), min(high, self.highs.get(("gate", layer, n), high))
+            low, high = (
+                max(low, self.lows.get(("gate", layer, n), low)),
+                min(high, self.highs.get(("gate", layer, n), high)),
+            )
         if low >= 0:
             return gate
         if high <= 0:
@@ -481,6 +492,16 @@ class View:
         error = -(-size(left.c) * self.size(right) >> (F + 53)) + TINY
         return self.scaled(right, left.c).wider(error)
 
+    def claimed(self, kind, key):
+        """The form that a claim of this kind is about."""
+        i = self.position
+        if kind == "margin":
+            return self.margin(*key)
+        if kind == "gate":
+            return self.row(key[0], i, "gate", *key[1:])
+        need(kind in ("mixed", "middle"), "a claim about nothing")
+        return getattr(self, kind)(key[0], i, *key[1:])
+
     def margin(self, right, other):
         """Rule READ: logit of `right` minus logit of `other`."""
         net, i = self.net, self.position
@@ -505,6 +526,22 @@ class View:
 class Layer:
     """The arrays of one block as nested lists."""
 
+    query: list
+    query_bias: list
+    key: list
+    key_bias: list
+    value: list
+    value_bias: list
+    slopes: list
+    wiring: list
+    gate: list
+    gate_bias: list
+    up: list
+    up_bias: list
+    down: list
+    heads: int
+    hidden: int
+
 
 class Network:
     """The numbers of the model, read from its two files."""
@@ -512,7 +549,10 @@ class Network:
     def __init__(self, folder: Path):
         weights, text = (folder / "model.safetensors").read_bytes(), (folder / "model.json").read_bytes()
         described = json.loads(text)
-        need(hashlib.sha256(weights).hexdigest() == described["weights"]["sha256"], "the weights are not those of model.json")
+        need(
+            hashlib.sha256(weights).hexdigest() == described["weights"]["sha256"],
+            "the weights are not those of model.json",
+        )
         need(described["dtype"] == "float64", "the model is not float64")
         self.task, config = described["task"], dict(described["config"])
         for name, usual in OPTIONS.items():
@@ -527,7 +567,8 @@ class Network:
         ties: dict = {}
         for name, at, source in config.pop("ties"):
             ties.setdefault(name, {})[at] = source
-        self.used, shared, v, o = set(), config.pop("shared"), len(self.vocabulary), len(outputs)
+        self.used: set = set()
+        shared, v, o = config.pop("shared"), len(self.vocabulary), len(outputs)
         numbers = self.array("shared", {}, shared) if shared else []
 
         def array(name, *shape):
@@ -556,8 +597,12 @@ class Network:
         parts += [array("readout_wiring", o, self.width)] if config.pop("readout_wiring") else []
         self.readout = parts[0]
         for part in parts[1:]:
-            self.readout = [[a + b for a, b in zip(x, y)] for x, y in zip(self.readout, part)]
-        need(set(config) == {"lanes"} and not ties, f"the description has more than the rules cover: {[*config, *ties]}")
+            self.readout = [
+                [a + b for a, b in zip(x, y, strict=False)] for x, y in zip(self.readout, part, strict=False)
+            ]
+        need(
+            set(config) == {"lanes"} and not ties, f"the description has more than the rules cover: {[*config, *ties]}"
+        )
         need(self.used == set(self.tensors), "the file of weights has tensors that the machine does not")
 
     def array(self, name, tied, *shape):
@@ -586,8 +631,12 @@ class Network:
 
         def rows(weights, bias, column):
             found = []
-            for row, b in zip(weights, bias):
-                total = size(exact(b)) + sum(size(exact(w)) * x >> F for w, x in zip(row, column) if w) + len(column)
+            for row, b in zip(weights, bias, strict=False):
+                total = (
+                    size(exact(b))
+                    + sum(size(exact(w)) * x >> F for w, x in zip(row, column, strict=False) if w)
+                    + len(column)
+                )
                 found.append(total * slack >> F)
             need(all(x < most for x in found), "a number may overflow")
             return found
@@ -596,18 +645,26 @@ class Network:
         for layer in self.layers:
             if layer.heads:
                 for h in range(layer.heads):
-                    q, k, v = (rows(getattr(layer, n)[h], getattr(layer, f"{n}_bias")[h], column) for n in ("query", "key", "value"))
-                    score = sum(a * b >> F for a, b in zip(q, k)) + size(exact(layer.slopes[h])) * length
+                    q, k, v = (
+                        rows(getattr(layer, n)[h], getattr(layer, f"{n}_bias")[h], column)
+                        for n in ("query", "key", "value")
+                    )
+                    score = sum(a * b >> F for a, b in zip(q, k, strict=False)) + size(exact(layer.slopes[h])) * length
                     need(score * slack >> F < most, "a score may overflow")
                     added = v if h == 0 else added + v
                 routes = [[abs(r[c]) for head in layer.wiring for r in head] for c in range(self.width)]
-                column = [a + b for a, b in zip(column, rows(routes, [0.0] * self.width, added))]
-                column = rows([[1.0]] * self.width, [0.0] * self.width, [max(column)]) if max(column) >= most else column
+                column = [a + b for a, b in zip(column, rows(routes, [0.0] * self.width, added), strict=False)]
+                column = (
+                    rows([[1.0]] * self.width, [0.0] * self.width, [max(column)]) if max(column) >= most else column
+                )
             if layer.hidden:
                 gate, up = (rows(getattr(layer, n), getattr(layer, f"{n}_bias"), column) for n in ("gate", "up"))
-                units = [(a * b >> F) * slack >> F for a, b in zip(gate, up)]
+                units = [(a * b >> F) * slack >> F for a, b in zip(gate, up, strict=False)]
                 need(all(x < most for x in units), "a unit may overflow")
-                column = [(a + b) * slack >> F for a, b in zip(column, rows(layer.down, [0.0] * self.width, units))]
+                column = [
+                    (a + b) * slack >> F
+                    for a, b in zip(column, rows(layer.down, [0.0] * self.width, units), strict=False)
+                ]
             need(all(x < most for x in column), "the residual stream may overflow")
         rows(self.readout, self.readout_bias, column)
 
@@ -620,7 +677,10 @@ def read_safetensors(data: bytes) -> dict:
     header.pop("__metadata__", None)
     for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
         start, stop = entry["data_offsets"]
-        need(entry["dtype"] == "F64" and start == end and stop - start == 8 * prod(entry["shape"]), f"tensor '{name}' is damaged")
+        need(
+            entry["dtype"] == "F64" and start == end and stop - start == 8 * prod(entry["shape"]),
+            f"tensor '{name}' is damaged",
+        )
         found[name], end = (entry["shape"], list(struct.unpack(f"<{(stop - start) // 8}d", body[start:stop]))), stop
     need(end == len(body), "the file of weights is truncated or too long")
     return found
@@ -640,7 +700,7 @@ def automaton(stages, first, accept):
         layers[t] = {move: to for move, to in layers[t].items() if to in alive}
         alive = {s for s, _ in layers[t]}
     numbers, found = {first: 0}, []
-    for (position, _), moves in zip(stages, layers):
+    for (position, _), moves in zip(stages, layers, strict=False):
         after: dict = {}
         ordered = sorted((numbers[s], token, to) for (s, token), to in moves.items())
         found.append((position, [(s, after.setdefault(to, len(after)), token) for s, token, to in ordered]))
@@ -684,7 +744,11 @@ def addition(digits, base, order, operands, padding):
 def subtraction(digits):
     """^ a - b = s: a - b - s = 0, so a >= b."""
     first = (digits, 2 * digits + 1, 3 * digits + 2)
-    weights = [(at - column, sign * 10**column, 10) for column in range(digits) for at, sign in zip(first, (1, -1, -1))]
+    weights = [
+        (at - column, sign * 10**column, 10)
+        for column in range(digits)
+        for at, sign in zip(first, (1, -1, -1), strict=False)
+    ]
     return [linear(weights, [(0, "^"), (2 * digits + 2, "="), (digits + 1, "-")], 2 * digits + 3)]
 
 
@@ -692,7 +756,9 @@ def scaling(digits, factor):
     """^ a = s: factor * a - s = 0."""
     answer = len(str(factor * (10**digits - 1)))
     last = digits + 1 + answer
-    weights = [(p, w, 10) for c in range(answer) for p, w in ((digits - c, factor * 10**c), (last - c, -(10**c))) if p > 0]
+    weights = [
+        (p, w, 10) for c in range(answer) for p, w in ((digits - c, factor * 10**c), (last - c, -(10**c))) if p > 0
+    ]
     weights = [(p, w, n) for p, w, n in weights if p <= digits or p > digits + 1]
     return [linear(weights, [(0, "^"), (digits + 1, "=")], digits + 2)]
 
@@ -725,9 +791,11 @@ def two_numbers(digits, marks, answer, after_column=None):
         larger = state[0] if state[0] != "=" else "<" if state[1] < t else ">" if state[1] > t else "="
         return larger, (t if larger == "<" else state[1]) if after_column else ""
 
-    stages = [(p, said(lambda _, m=m: m)) for p, m in zip((0, digits + 1, 2 * digits + 2), marks)]
+    stages = [(p, said(lambda _, m=m: m)) for p, m in zip((0, digits + 1, 2 * digits + 2), marks, strict=False)]
     for p in range(digits):
-        stages.append((1 + p, said(digits_of, lambda state, t: (state[0], t if after_column or state[0] == "=" else ""))))
+        stages.append(
+            (1 + p, said(digits_of, lambda state, t: (state[0], t if after_column or state[0] == "=" else "")))
+        )
         stages.append((digits + 2 + p, said(digits_of, second)))
         stages += [(2 * digits + 3 + p, said(after_column, lambda state, t: (state[0], "")))] if after_column else []
     stages += [(2 * digits + 3, said(answer))] if answer else []
@@ -750,7 +818,9 @@ def modular_addition(modulus):
 
 
 def word(length, stages, first):
-    return length + 2, automaton([(0, said(lambda _: "^")), (length + 1, said(lambda _: "=")), *stages], first, lambda s: True)
+    return length + 2, automaton(
+        [(0, said(lambda _: "^")), (length + 1, said(lambda _: "=")), *stages], first, lambda s: True
+    )
 
 
 def counting(length, letters_used):
@@ -770,7 +840,7 @@ def rewriting(length, how):
     need(how in ("copy", "reverse"), "this checker has no specification of sorting")
     twins = ((p, length + 1 + p if how == "copy" else 2 * length + 2 - p) for p in range(1, length + 1))
     pair = said(digits_of, lambda s, t: t), said(lambda s: s, lambda s, t: "")
-    return [word(length, [x for twin in twins for x in zip(twin, pair)], "")]
+    return [word(length, [x for twin in twins for x in zip(twin, pair, strict=False)], "")]
 
 
 def derivative_coefficients(exponents):
@@ -809,7 +879,10 @@ class Checker:
         self.base, self.claims, self.floors = View(net, self.tokens), 0, {}
 
     def tree(self, tree, i):
-        need(tree["position"] == i and list(tree["children"]) == self.tokens[i + 1], f"position {i}: branches are missing")
+        need(
+            tree["position"] == i and list(tree["children"]) == self.tokens[i + 1],
+            f"position {i}: branches are missing",
+        )
         root = View(self.net, self.tokens, i, self.base)
         for token in self.net.outputs[1:]:  # what all branches share is computed once, as far as it goes without claims
             with suppress(OpenSign):
@@ -822,11 +895,7 @@ class Checker:
         for claim in node["claims"]:
             kind, *key = claim["of"]
             need(claim["sign"] in (1, -1), "a sign is not a sign")
-            form = {
-                "mixed": lambda: view.mixed(key[0], i, *key[1:]), "middle": lambda: view.middle(key[0], i, *key[1:]),
-                "gate": lambda: view.row(key[0], i, "gate", *key[1:]), "margin": lambda: view.margin(*key),
-            }[kind]()  # fmt: skip
-            low = self.least(view, form, claim, tokens, states)
+            low = self.least(view, view.claimed(kind, key), claim, tokens, states)
             if low is None:
                 return 1 << (F + 1023)  # no text is in this branch
             if kind == "margin":
@@ -881,7 +950,11 @@ class Checker:
             cost = {} if table is None else {token: ball[0] >> shift for token, ball in table.items()}
             token_only, state_only = tokens.get(position), states.get(t)
             for s, to, token in moves:
-                if here[s] is None or (token_only or token) != token or (to if state_only is None else state_only) != to:
+                if (
+                    here[s] is None
+                    or (token_only or token) != token
+                    or (to if state_only is None else state_only) != to
+                ):
                     continue
                 if there[to] is None or there[to] > here[s] + (cost[token] if table else 0):
                     raise Rejected(f"a potential is too large (position {position}, '{token}')")
@@ -895,14 +968,23 @@ def canonical(data) -> bytes:
 
 
 def check(folder: Path, certificate: Path | None = None) -> dict:
-    """What is proved: task, number of problems, smallest margin. Raises `Rejected` for everything that does not prove it."""
+    """What is proved: task, number of problems, smallest margin. Raises `Rejected` for all that does not prove it."""
     try:
         net = Network(folder)
         cert = json.loads((certificate or folder / "certificate.json").read_bytes())
         return _check(net, cert)
     except Rejected:
         raise
-    except (OSError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError, RecursionError, struct.error) as error:
+    except (
+        OSError,
+        ArithmeticError,
+        LookupError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        RecursionError,
+        struct.error,
+    ) as error:
         raise Rejected(f"{type(error).__name__}: {error}") from error
 
 
@@ -913,8 +995,11 @@ def _check(net, cert) -> dict:
     need(hashlib.sha256(canonical(content)).hexdigest() == cert["sha256"], "the certificate was edited or truncated")
     need((cert["format"], cert["version"]) == ("tinyadder certificate", 1), "this checker reads version 1")
     need(cert["numerics"] == NUMERICS and set(cert["rules"]) == RULES, "other numerics or rules than this checker's")
-    need(cert["weights"]["sha256"] == net.digest(),
-         f"the certificate is for weights {cert['weights']['sha256'][:8]}.., this model is {net.digest()[:8]}..: it proves nothing about it")  # fmt: skip
+    made_for, found = cert["weights"]["sha256"], net.digest()
+    need(
+        made_for == found,
+        f"it is for weights {made_for[:8]}.., this model is {found[:8]}..: it proves nothing about it",
+    )
     stated = {n: [s, {str(k): x.hex() for k, x in enumerate(flat) if x}] for n, (s, flat) in net.tensors.items()}
     need({n: [t["shape"], t["entries"]] for n, t in cert["weights"]["tensors"].items()} == stated, "other weights")
     task = net.task
@@ -922,20 +1007,28 @@ def _check(net, cert) -> dict:
     need(task["name"] in TASKS, f"this checker has no specification of task '{task['name']}'")
     wanted, problems, claims, margins = TASKS[task["name"]](**task["options"]), 0, 0, []
     need(len(cert["parts"]) == len(wanted), "a length of texts is missing")
-    for part, (start, stages) in zip(cert["parts"], wanted):
+    for part, (start, stages) in zip(cert["parts"], wanted, strict=False):
         length, texts = len(stages), count(stages)
         need(sorted(p for p, _ in stages) == list(range(length)) and texts > 0, "the specification is empty")
-        spec = {"start": start, "length": length, "stages": [{"position": p, "edges": [list(m) for m in moves]} for p, moves in stages]}
+        rows = [{"position": p, "edges": [list(m) for m in moves]} for p, moves in stages]
+        spec = {"start": start, "length": length, "stages": rows}
         digest = hashlib.sha256(canonical(spec)).hexdigest()
         need(part["specification"] == {"sha256": digest, "texts": texts, **spec}, "another specification")
         net.no_overflow(length)
         checker = Checker(net, stages, length)
-        need(set(part) == {"specification", "positions"} and len(part["positions"]) == length - start, "a position is missing")
+        need(set(part) == {"specification", "positions"}, "a part has something missing or too much")
+        need(len(part["positions"]) == length - start, "a position is missing")
         margins += [checker.tree(tree, i) for i, tree in enumerate(part["positions"], start - 1)]
         problems, claims = problems + texts, claims + checker.claims
     margin = min(margins)
     need(exact(float.fromhex(cert["margin"]))[0] == margin, "the margin is not the smallest of all branches")
-    return {"task": task, "problems": problems, "margin": margin / ONE, "claims": claims, "sha256": cert["weights"]["sha256"]}
+    return {
+        "task": task,
+        "problems": problems,
+        "margin": margin / ONE,
+        "claims": claims,
+        "sha256": cert["weights"]["sha256"],
+    }
 
 
 def count(stages):
@@ -959,7 +1052,8 @@ def main(arguments: list[str]) -> int:
         print(f"REJECTED   {reason}")
         return 1
     options = ", ".join(f"{k}={v}" for k, v in found["task"]["options"].items())
-    print(f"PROVED     {found['task']['name']} ({options}): all {found['problems']:,} problems, smallest margin {found['margin']:.6g}")
+    print(f"PROVED     {found['task']['name']} ({options}): all {found['problems']:,} problems")
+    print(f"margin     {found['margin']:.6g} in logits, the smallest over all of them")
     print(f"weights    sha256 {found['sha256']}, {found['claims']} shortest paths checked")
     for key, value in NUMERICS.items():
         print(f"{key:10} {value}")

@@ -2,15 +2,16 @@
 
     value = c + sum_j f_j(token at position j) + sum_k alpha_k sigma_k
 
-c, every table entry f_j(token) and every alpha_k is a ball (python-flint `arb`: midpoint and radius, rounded outward), so
-rounding errors of the model live in the radii. sigma_k stands for a number that the model stores, e.g. the output of a
-head; what several readers share of it cancels. `Ball` arithmetic here is the prover's own: the checker does not use it.
+c, every table entry f_j(token) and every alpha_k is a ball (python-flint `arb`: midpoint and radius, rounded outward),
+so rounding errors of the model live in the radii. sigma_k stands for a number that the model stores, e.g. the output of
+a head; what several readers share of it cancels. `Ball` arithmetic here is the prover's own: the checker does not use it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from flint import arb, ctx
 
@@ -26,7 +27,7 @@ TINY = arb(2) ** -1021
 """More than what an operation can lose to underflow, flushed to zero or not."""
 
 Table = dict[str, Ball]
-Symbol = Hashable
+Symbol = tuple[Any, ...]
 
 
 def gamma(n: int) -> Ball:

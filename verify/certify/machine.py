@@ -34,12 +34,12 @@ from verify.certify.spec import Specification
 
 RULES = {
     "EMBED": "the lanes at a position are the embedding row of one of its tokens, exactly",
-    "LINEAR": "fl(sum of n products) = sum (1+t_k) w_k x_k, |t_k| <= g_n, any order, FMA or not; one rounding fewer where"
-    " all w_k are powers of two; exact where all terms lie on one grid with sum < 2^53 units; one product, or two terms"
-    " that are doubles, known exactly: the nearest double",
+    "LINEAR": "fl(sum of n products) = sum (1+t_k) w_k x_k, |t_k| <= g_n, any order, FMA or not; one rounding fewer"
+    " where all w_k are powers of two; exact where all terms lie on one grid with sum < 2^53 units; one product, or two"
+    " terms that are doubles, known exactly: the nearest double",
     "ALIBI": "slope * (j - i) is one product",
-    "ATTN": "with m = max(0, max s) and M >= m: weights e^(s-M+|s-m|u)(1+2^-51), sum over them and e^-M, quotients; a value"
-    " table times a weight table on one token; else the hull of the weights",
+    "ATTN": "with m = max(0, max s) and M >= m: weights e^(s-M+|s-m|u)(1+2^-51), sum over them and e^-M, quotients; a"
+    " value table times a weight table on one token; else the hull of the weights",
     "MUL": "a table times a table on one token; a form times a number; else the product of the ranges",
     "RELU": "by the sign of the gate (own table, claimed range); else both phases at the query, a chord elsewhere",
     "READ": "logit differences of two tokens, shared symbols cancelling, minus both roundings",
@@ -272,15 +272,14 @@ class View:
         scores: list[Ball | Table] = []
         for j in range(i + 1):
             keys, place = self._keys(layer, j, head), rounded_sum([Ball(slope) * (j - i)], False)
+
+            def score(token: str, keys: list[Ball | Table] = keys, place: Ball = place) -> Ball:
+                at = (k[token] if isinstance(k, dict) else k for k in keys)
+                return rounded_sum([*(a * b for a, b in zip(q, at, strict=True)), place], False)
+
             tables = [k for k in keys if isinstance(k, dict)]
-            if not tables:
-                scores.append(rounded_sum([*(a * b for a, b in zip(q, keys, strict=True)), place], False))
-                continue
-            tokens = [own] if own is not None and j == i else list(tables[0])
-            scores.append({
-                t: rounded_sum([*(a * (b[t] if isinstance(b, dict) else b) for a, b in zip(q, keys, strict=True)), place], False)
-                for t in tokens
-            })  # fmt: skip
+            tokens = [own] if own is not None and j == i else list(tables[0]) if tables else []
+            scores.append({t: score(t) for t in tokens} if tables else score(""))
         balls = [list(s.values()) if isinstance(s, dict) else [s] for s in scores]
         top = max(ZERO, *(ball.upper() for row in balls for ball in row))
         bottom = max(ZERO, *(min(ball.lower() for ball in row) for row in balls))

@@ -12,7 +12,7 @@ import torch
 from torch.nn.utils import parametrize
 
 from tinyadder.folder import tensors_of
-from tinyadder.transformer import BlockConfig, Config, Tie, Transformer
+from tinyadder.transformer import Block, BlockConfig, Config, Tie, Transformer
 
 
 class Unsupported(Exception):
@@ -110,17 +110,18 @@ def read_network(model: torch.nn.Module) -> Network:
         return tensor.detach().cpu().numpy()
 
     layers = []
-    for block, sizes in zip(model.blocks, config.blocks, strict=True):
+    for module, sizes in zip(model.blocks, config.blocks, strict=True):
+        assert isinstance(module, Block)
         arrays = {}
-        for part in (block.attention, block.mlp):
+        for sublayer in (module.attention, module.mlp):
             for name in ("query", "key", "value", "gate", "up"):
                 for leaf in (name, f"{name}_bias"):
-                    if part is not None and hasattr(part, leaf):
-                        arrays[leaf] = array(getattr(part, leaf))
-        if block.attention is not None:
-            arrays |= {"slopes": array(block.attention.slopes), "wiring": array(block.attention.wiring)}
-        if block.mlp is not None:
-            arrays["down"] = array(block.mlp.down)
+                    if sublayer is not None and hasattr(sublayer, leaf):
+                        arrays[leaf] = array(getattr(sublayer, leaf))
+        if module.attention is not None:
+            arrays |= {"slopes": array(module.attention.slopes), "wiring": array(module.attention.wiring)}
+        if module.mlp is not None:
+            arrays["down"] = array(module.mlp.down)
         layers.append(Layer(arrays, sizes.heads, sizes.hidden))
     bias = array(model.unembedding_bias) if config.unembedding_bias else np.zeros(len(config.outputs))
     return Network(

@@ -1,9 +1,10 @@
 """The prover: searches for a proof that a model answers every problem of its task rightly, and writes it down.
 
-For every answer position i: given the right answer so far (induction), the next token has the largest logit, strictly, for
-every text of the specification. The texts are split by the next token, and further only where a margin or the sign of a
-gate is not decided: by states of the automaton, phases of a gate, the token at the query. What a leaf needs is a list of
-claims, each a lower bound of a separable form with potentials. The checker (`check.py`) decides; the prover may be wrong.
+For every answer position i: given the right answer so far (induction), the next token has the largest logit, strictly,
+for every text of the specification. The texts are split by the next token, and further only where a margin or the sign
+of a gate is not decided: by states of the automaton, phases of a gate, the token at the query. What a leaf needs is a
+list of claims, each a lower bound of a separable form with potentials. The checker (`check.py`) decides; the prover may
+be wrong.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from tinyadder.answers import answers
 from tinyadder.tasks.base import Problem, Task
 from tinyadder.transformer import Transformer
 from verify.certify import check
-from verify.certify.forms import Ball, Form
+from verify.certify.forms import Ball, Form, Symbol
 from verify.certify.machine import RULES, NeedPhase, View
 from verify.certify.network import Network, Unsupported, overflow, read_network
 from verify.certify.paths import BITS, FINE_BITS, Paths, Restriction, far
@@ -105,8 +106,8 @@ class Prover:
     def integers(self, form: Form, bits: int) -> tuple[list[np.ndarray], int, int]:
         """(costs per stage, start, exponent): the expanded form is at least (start + sum of costs) * 2^exponent.
 
-        A unit is 2^-bits of the largest value of the form (2^-24 of a margin at 10 digits for 56 bits). Every entry is one unit and 2^-10 of
-        its uncertainty below what it could be, so that slightly wider enclosures still satisfy the claim.
+        A unit is 2^-bits of the largest value of the form (2^-24 of a margin at 10 digits for 56 bits). Every entry is
+        a unit and 2^-10 of its uncertainty below what it could be, so that slightly wider enclosures satisfy the claim.
         """
         size = float(sum((max(abs(b).upper() for b in t.values()) for t in form.tables.values()), abs(form.c).upper()))
         exponent = int(np.frexp(size)[1]) - bits if size else 0
@@ -114,7 +115,9 @@ class Prover:
 
         def floor(ball: Ball) -> int:
             lower = ball.lower() - ball.rad() * SLACK
-            return int((lower.lower() * scale).floor().unique_fmpz()) - 1
+            whole = (lower.lower() * scale).floor().unique_fmpz()
+            assert whole is not None
+            return int(whole) - 1
 
         kind, costs = np.int64 if bits == BITS else object, []
         for stage in self.spec.stages:
@@ -126,7 +129,7 @@ class Prover:
             )  # fmt: skip
         return costs, floor(form.c), exponent
 
-    def bound(self, branch: Branch, key: tuple, form: Form, sign: int) -> Bound:
+    def bound(self, branch: Branch, key: Symbol, form: Form, sign: int) -> Bound:
         """The least of sign * form over the branch."""
         expanded = branch.view.expand(form).times(Ball(sign))
         costs, start, exponent = self.integers(expanded, FINE_BITS if branch.sharpened else BITS)
@@ -136,11 +139,11 @@ class Prover:
         reached = least < limit
         low = (Ball(least + start) * Ball(2) ** exponent).lower() if reached else Ball("inf")
         potentials = [[None if v >= limit else int(v) + start for v in row] for row in forward]
-        claim = {"of": list(key), "sign": sign, "exponent": exponent, "low": least + start if reached else None}
+        claim = {"of": [*key], "sign": sign, "exponent": exponent, "low": least + start if reached else None}
         text = self.paths.best(costs, branch.restriction, forward) if reached else None
         return Bound(low, text, {**claim, "potentials": potentials})
 
-    def claim(self, branch: Branch, key: tuple, form: Form, sign: int) -> Bound:
+    def claim(self, branch: Branch, key: Symbol, form: Form, sign: int) -> Bound:
         """Bound a symbol (`("mixed", ...)`, `("middle", ...)`) or a gate from one side, and remember it."""
         found = self.bound(branch, key, form, sign)
         view = branch.view
@@ -200,7 +203,7 @@ class Prover:
             return self.sharpen(branch, right, failed, depth)
 
     def sharpen(self, branch: Branch, right: str, failed: Failed, depth: int) -> dict[str, Any]:
-        """Claim the ranges of all head outputs: what is computed from them is known to round less. Then claim finely."""
+        """Claim the ranges of all head outputs: what is computed from them rounds less. Then claim finely."""
         view = branch.view
         heads = [key for key in view.definitions if isinstance(key, tuple) and key[0] == "mixed"]
         if branch.sharpened or not heads:
@@ -246,8 +249,8 @@ class Prover:
         form = branch.view.expand(branch.view.margin(right, other))
         doubt = float(form.c.rad()) + sum(max(float(b.rad()) for b in t.values()) for t in form.tables.values())
         reason = (
-            f"answer token {i + 2 - self.spec.start} (position {i + 1}), right '{right}' against '{other}': the margin is "
-            f"bounded below by {float(found.low):.6g} only (uncertainty +-{doubt:.3g}); a positive bound is needed"
+            f"answer token {i + 2 - self.spec.start} (position {i + 1}), right '{right}' against '{other}': the margin "
+            f"is bounded below by {float(found.low):.6g} only (uncertainty +-{doubt:.3g}); a positive bound is needed"
         )
         return Failed(reason, [found.text])
 
@@ -379,7 +382,7 @@ def prove(model: Transformer, task: Task) -> Found:
         network = read_network(model)
         if network.vocabulary != task.vocabulary:
             raise Unsupported("the vocabulary of the model is not that of the task")
-        parts = []
+        parts: list[dict[str, Any]] = []
         for spec in specifications(task):
             if where := overflow(network, spec.length):
                 raise Unsupported(f"{where} may overflow")

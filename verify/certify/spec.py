@@ -264,8 +264,12 @@ def _rewriting(task: Any, n: int) -> Specification:
     return _words(task, [stage for p, at in enumerate(answer) for stage in ((1 + p, letter), (at, said))], n)
 
 
+def _signed(n: int, sign: str) -> Iterable[tuple[str, State]]:
+    return [(str(c), (sign, n * c)) for c in range(sign == "-", 10)]
+
+
 def _derivative_coefficients(task: Any) -> Specification:
-    """Slot by slot: sign and digit of c_n, then sign, tens and ones of n c_n; the state is what is known of the slot."""
+    """Slot by slot: sign and digit of c_n, then sign, tens and ones of n c_n; the state is what is left of it."""
     top = task.exponents
     start = 2 + 2 * (top + 1)
     stages: list[tuple[int, Step]] = [(0, read(":")), (start - 1, read("="))]
@@ -274,7 +278,7 @@ def _derivative_coefficients(task: Any) -> Specification:
         if not n:
             stages.append((2 + 2 * slot, lambda sign: [(str(c), 0) for c in range(sign == "-", 10)]))
             continue
-        stages.append((2 + 2 * slot, lambda sign, n=n: [(str(c), (sign, n * c)) for c in range(sign == "-", 10)]))
+        stages.append((2 + 2 * slot, partial(_signed, n)))
         at = start + 3 * slot
         stages.append((at, lambda state: [state]))
         stages.append((at + 1, lambda value: [(str(value // 10), value % 10)]))
@@ -287,8 +291,9 @@ def _derivative_coefficients(task: Any) -> Specification:
 
 
 def _reckoning(task: Any, multiple: Callable[[int, int], int]) -> Specification:
-    """`^ a . b = s` or `^ a = s`, by columns from the least significant: digits of a and b, then of s; the state is what
-    carries, and b itself where b is one digit that multiplies. `multiple(b, d)` is what digit d of a adds to its column.
+    """`^ a . b = s` or `^ a = s`, by columns from the least significant: digits of a and b, then of s.
+
+    The state is what carries, and b where b is one digit that multiplies. `multiple(b, d)` is what digit d of a adds.
     """
     width, answer = task.widths[0], task.answer_length
     two, single = len(task.widths) == 2, task.sign == "*"
@@ -359,4 +364,5 @@ def specifications(task: Task) -> list[Specification]:
         return [_ONE[task.name](task)]
     if task.name in _WORDS:
         return [_WORDS[task.name](task, n) for n in task.lengths]  # type: ignore[attr-defined]
-    raise NoSpecification(f"task '{task.name}' has no specification automaton (there are: {', '.join([*_ONE, *_WORDS])})")
+    known = ", ".join([*_ONE, *_WORDS])
+    raise NoSpecification(f"task '{task.name}' has no specification automaton (there are: {known})")
