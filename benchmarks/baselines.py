@@ -1,0 +1,72 @@
+"""The table of the trained baselines, from the results in `baselines/`: writes baselines/README.md.
+
+python -m benchmarks.baselines
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tinyadder.folder import describe
+
+FOLDER = Path(__file__).parents[1] / "baselines"
+HEAD = """# Trained baselines
+
+Written by `python -m benchmarks.baselines` from the `evaluation.json` of each run. A run is made again by
+
+    tinyadder train RECIPE --seed N --out runs/RECIPE
+    tinyadder evaluate runs/RECIPE/seed-N/model
+
+Exact match is by greedy decoding from the prompt alone, on problems whose operands were never shown in any order; token
+accuracy is teacher-forced. Chance is the exact match of the best constant answer; the ceiling is 100 % everywhere.
+Hard cases are the task's fixed list, parts of which may have been in training. Parameters are stored entries.
+
+"""
+COLUMNS = ("recipe", "seed", "parameters", "held out", "exact", "worst group", "tokens", "chance", "hard cases",
+           "verdict", "CPU s")  # fmt: skip
+
+
+def row(folder: Path) -> list[str]:
+    """One run's line."""
+    found: dict[str, Any] = json.loads((folder / "evaluation.json").read_text())
+    score, hard = found["score"], found["hard cases"]
+    groups = [
+        (group["exact"], f"{trait} {value}")
+        for trait, values in score["by"].items()
+        for value, group in values.items()
+        if group["problems"] >= 10
+    ]
+    worst = min(groups, default=(score["exact"], "all"))
+    facts = describe(folder / "model").options
+    return [
+        folder.parent.name,
+        folder.name.removeprefix("seed-"),
+        f"{found['counts']['stored']:,}",
+        f"{score['problems']:,}",
+        f"{score['exact']:.2%}",
+        f"{worst[0]:.2%} ({worst[1]})" if worst[0] < 1 else "100.00%",
+        f"{score['tokens']:.2%}",
+        f"{score['chance']:.2%}",
+        f"{hard['exact']:.2%} of {hard['problems']:,}",
+        found["verdict"]["text"].replace("|", "/"),
+        f"{facts['training cpu seconds']:,.0f}",
+    ]
+
+
+@click.command
+def main() -> None:
+    """Write baselines/README.md."""
+    rows = [row(path.parent) for path in sorted(FOLDER.glob("*/seed-*/evaluation.json"))]
+    lines = ["| " + " | ".join(cells) + " |" for cells in (COLUMNS, ["---"] * len(COLUMNS), *rows)]
+    beside = FOLDER / "README.md.part"
+    beside.write_text(HEAD + "\n".join(lines) + "\n")
+    os.replace(beside, FOLDER / "README.md")
+
+
+if __name__ == "__main__":
+    main()
