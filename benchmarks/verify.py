@@ -1,4 +1,4 @@
-"""Proof time, check time, margins and certificate sizes of every construction: `python -m benchmarks.verify [NAME ...]`.
+"""Proof time, check time, margins, certificate sizes of the constructions: `python -m benchmarks.verify [NAME ...]`.
 
 Times are those of this machine, wall clock and CPU. `measured` is the smallest logit gap that the model itself shows on
 random and hard problems (teacher-forced); what is proved cannot be larger. `--json` prints the rows as data.
@@ -77,7 +77,8 @@ def main(arguments: list[str]) -> None:
         elif found["verdict"] == "proved":
             print(
                 f"{text:22} PROVED   proof {found['proof_seconds']:6.2f} s  check {found['check_seconds']:6.2f} s  "
-                f"(cpu {found['cpu_seconds']:.2f} s)  margin {found['margin']:.6g} of {found['measured_gap']:.6g} measured  "
+                f"(cpu {found['cpu_seconds']:.2f} s)  margin {found['margin']:.6g} "
+                f"of {found['measured_gap']:.6g} measured  "
                 f"{found['claims']} paths  {found['compressed_bytes']:,} bytes compressed",
                 flush=True,
             )

@@ -164,7 +164,11 @@ def specifications_agree() -> None:
         mine = check.TASKS[name](**task.to_json()["options"])
         theirs = [s.to_json() for s in spec.specifications(task)]
         assert theirs == [
-            {"start": start, "length": len(stages), "stages": [{"position": p, "edges": [list(m) for m in ms]} for p, ms in stages]}
+            {
+                "start": start,
+                "length": len(stages),
+                "stages": [{"position": p, "edges": [list(m) for m in moves]} for p, moves in stages],
+            }
             for start, stages in mine
         ]  # fmt: skip
 
@@ -330,7 +334,7 @@ def test_a_description_with_another_option_is_rejected(folders, tmp_path, part):
 
 @pytest.fixture(scope="module")
 def edge(tmp_path_factory):
-    """An adder in which '=' subtracts a little too much and '+' adds so little that the rounding just eats the margin."""
+    """An adder in which '=' subtracts too much and '+' adds so little that the rounding just eats the margin."""
     made = construct("add10", digits=1)
     model = build(made.program)
     low, high = 0.0, 0.05
@@ -388,9 +392,12 @@ def raise_start(certificate: dict) -> None:
 
 def cut_branch(certificate: dict) -> None:
     """No text is in the branch, it says, though there are some."""
-    claim = first_claim(certificate)
+    trees = certificate["parts"][0]["positions"]
+    node = next(node for node in trees[0]["children"].values() if node["claims"])
+    claim = node["claims"][0]
     claim["potentials"] = [[0], *[[None] * len(row) for row in claim["potentials"][1:]]]
-    claim["low"] = None
+    claim["low"] = node["margin"] = None
+    certificate["margin"] = min(prove.leaf_margins(tree) for tree in trees).hex()
 
 
 def drop_position(certificate: dict) -> None:
@@ -479,11 +486,13 @@ CHECKER_MUTANTS = {
         "over", lambda a, b: ((a[0] << check.F) // b[0], (a[1] << check.F) // b[1]), lambda f, t: arithmetic_encloses(),
     ),
     "exp too narrow": (
-        "exp", lambda x: ((v := int(math.exp(x / check.ONE) * 2**60) << (check.F - 60)), v), lambda f, t: exponentials_enclose(),
+        "exp", lambda x: ((v := int(math.exp(x / check.ONE) * 2**60) << (check.F - 60)), v),
+        lambda f, t: exponentials_enclose(),
     ),
     "results are exact": ("nearest", lambda a: a, lambda f, t: roundings_enclose()),
     "gamma one short": (
-        "gamma", lambda n: (n - 1) << (check.F - 53) if n > 1 else 0, lambda f, t: (roundings_enclose(), the_bound_of_sums_is_attained()),
+        "gamma", lambda n: (n - 1) << (check.F - 53) if n > 1 else 0,
+        lambda f, t: (roundings_enclose(), the_bound_of_sums_is_attained()),
     ),
     "forget the carry": ("addition", forgetful_step(check.addition), lambda f, t: specifications_agree()),
     "a margin may be negative": (
@@ -492,9 +501,15 @@ CHECKER_MUTANTS = {
     "a position may be missing": (
         "need", mutate_need("position"), lambda f, t: forged_is_rejected(f, t, drop_position_and_margin),
     ),
-    "branches may be missing": ("need", mutate_need("branches are missing"), lambda f, t: forged_is_rejected(f, t, drop_digit)),
-    "the first potential is free": ("need", mutate_need("a first potential"), lambda f, t: forged_is_rejected(f, t, raise_start)),
-    "the overall margin is free": ("need", mutate_need("not the smallest"), lambda f, t: forged_is_rejected(f, t, overstate)),
+    "branches may be missing": (
+        "need", mutate_need("branches are missing"), lambda f, t: forged_is_rejected(f, t, drop_digit),
+    ),
+    "the first potential is free": (
+        "need", mutate_need("a first potential"), lambda f, t: forged_is_rejected(f, t, raise_start),
+    ),
+    "the overall margin is free": (
+        "need", mutate_need("not the smallest"), lambda f, t: forged_is_rejected(f, t, overstate),
+    ),
 }  # fmt: skip
 
 

@@ -1,1 +1,1 @@
-"""Proof over every input: a prover (needs python-flint and torch) and an independent checker (`check.py`, needs neither)."""
+"""Proof over every input: a prover (python-flint, torch) and an independent checker (`check.py`, standard library)."""

@@ -7,7 +7,7 @@ Standard library only, integers and fractions only, nothing shared with the prov
 path by its potentials. Numbers are intervals (low, high) of integers, in units of 2^-F; every step rounds outward.
 
 The machine (tinyadder/transformer.py), in binary64 under NUMERICS:
-    x = embedding[token];  x += wiring(softmax1(q . k + slope (j - i)) v);  x += down(relu(gate x) * up x);  logits = U x + b
+    x = embedding[token]; x += wiring(softmax1(q . k + slope (j - i)) v); x += down(relu(gate x) * up x); logits = U x
 """
 
 from __future__ import annotations
@@ -281,8 +281,8 @@ class View:
         return self.lows[symbol], self.highs[symbol]
 
     def high(self, form):
-        return -self.low(Form(neg(form.c), {p: {t: neg(b) for t, b in table.items()} for p, table in form.tables.items()},
-                              {s: neg(a) for s, a in form.symbols.items()}))  # fmt: skip
+        tables = {p: {t: neg(b) for t, b in table.items()} for p, table in form.tables.items()}
+        return -self.low(Form(neg(form.c), tables, {s: neg(a) for s, a in form.symbols.items()}))
 
     def interval(self, form):
         return form.c if form.constant else (self.low(form), self.high(form))
@@ -423,10 +423,11 @@ class View:
             tokens = [None]
             if any(j in k.tables for k in keys):
                 tokens = [own] if own is not None and j == i else view.tokens(j)
-            scores.append({
-                t: rounded_sum([*(mul(a, view.interval(k if t is None else k.at(j, t))) for a, k in zip(q, keys, strict=False)), place], False)
-                for t in tokens
-            })  # fmt: skip
+            row = {}
+            for t in tokens:
+                at = [view.interval(k if t is None else k.at(j, t)) for k in keys]
+                row[t] = rounded_sum([*(mul(a, b) for a, b in zip(q, at, strict=True)), place], False)
+            scores.append(row)
         top = max(0, *(s[1] for row in scores for s in row.values()))
         bottom = max(0, *(min(s[0] for s in row.values()) for row in scores))
 
@@ -709,7 +710,7 @@ def automaton(stages, first, accept):
 
 
 def linear(weights, marks, start, names="0123456789abcdefghijklmnopqrstuvwxyz"):
-    """Texts with sum over positions of weight * digit = 0; `weights`: (position, weight, number of digits), in order."""
+    """Texts with sum over positions of weight * digit = 0; `weights` lists (position, weight, number of digits)."""
     stages = [(p, lambda s, mark=mark: [(mark, s)]) for p, mark in marks]
     for n, (position, weight, count) in enumerate(weights):
         rest = weights[n + 1 :]
@@ -785,7 +786,7 @@ def digits_of(_):
 
 
 def two_numbers(digits, marks, answer, after_column=None):
-    """^ a . b : answer, most significant digits first; the state is (which is larger so far, digit of a or the larger)."""
+    """^ a . b : answer, most significant digits first; the state is (which is larger so far, a digit)."""
 
     def second(state, t):
         larger = state[0] if state[0] != "=" else "<" if state[1] < t else ">" if state[1] > t else "="
@@ -844,7 +845,7 @@ def rewriting(length, how):
 
 
 def derivative_coefficients(exponents):
-    """: s c s c .. = then s t o for every n c_n, n = exponents .. 1; the state is the sign and what is left to write."""
+    """: s c s c .. = then s t o for every n c_n, n = exponents .. 1; the state is what is left to write."""
     start, top = 2 * exponents + 4, exponents
     stages = [(0, said(lambda _: ":")), (start - 1, said(lambda _: "="))]
     for slot in range(top + 1):
@@ -880,7 +881,9 @@ class Checker:
 
     def tree(self, tree, i):
         need(
-            tree["position"] == i and list(tree["children"]) == self.tokens[i + 1],
+            set(tree) == {"position", "children"}
+            and tree["position"] == i
+            and list(tree["children"]) == self.tokens[i + 1],
             f"position {i}: branches are missing",
         )
         root = View(self.net, self.tokens, i, self.base)
@@ -892,11 +895,20 @@ class Checker:
     def settle(self, view, tokens, states, node, right):
         """The smallest margin of the branch; `None` never: what is not proved is rejected."""
         i, margins = view.position, {}
+        need(
+            set(node) in ({"claims", "margin"}, {"claims", "split", "children"}),
+            "a node has other parts than a node has",
+        )
         for claim in node["claims"]:
             kind, *key = claim["of"]
+            need(
+                set(claim) == {"of", "sign", "exponent", "low", "potentials"},
+                "a claim has other parts than a claim has",
+            )
             need(claim["sign"] in (1, -1), "a sign is not a sign")
             low = self.least(view, view.claimed(kind, key), claim, tokens, states)
             if low is None:
+                need(node.get("margin", 0) is None, "a branch without texts has a margin")
                 return 1 << (F + 1023)  # no text is in this branch
             if kind == "margin":
                 margins[tuple(key)] = low
@@ -922,11 +934,13 @@ class Checker:
                 part.phases[layer, unit] = name == "on"
                 found.append(self.settle(part, tokens, states, child, right))
         elif split[0] == "state":
+            need(len(split) == 2 and 0 <= split[1] < len(self.stages), "a split by states after no stage")
             need(list(children) == [str(s) for s in range(self.sizes[split[1] + 1])], "a state is missing")
             for state, child in children.items():
                 need(split[1] not in states, "a state is split twice")
                 found.append(self.settle(view.part(), tokens, {**states, split[1]: int(state)}, child, right))
         elif split == ["again"]:  # with the claimed ranges
+            need(list(children) == ["again"], "more than one branch")
             found.append(self.settle(view.part(), tokens, states, children["again"], right))
         else:
             need(split == ["own"] and view.own is None and list(children) == self.tokens[i], "a branch is missing")

@@ -4,7 +4,8 @@
 
 c, every table entry f_j(token) and every alpha_k is a ball (python-flint `arb`: midpoint and radius, rounded outward),
 so rounding errors of the model live in the radii. sigma_k stands for a number that the model stores, e.g. the output of
-a head; what several readers share of it cancels. `Ball` arithmetic here is the prover's own: the checker does not use it.
+a head; what several readers share of it cancels. The checker has
+arithmetic of its own.
 """
 
 from __future__ import annotations
