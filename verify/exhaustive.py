@@ -23,6 +23,7 @@ import torch
 
 from tinyadder.answers import answers, forced_answers
 from tinyadder.decode import score
+from tinyadder.encoder import empty_model
 from tinyadder.errors import TinyadderError
 from tinyadder.tasks.base import Domain, Task
 from tinyadder.transformer import Config, Transformer
@@ -121,7 +122,7 @@ def pack(model: Transformer, task: Task, limits: dict[str, int], device: str = "
 def _unpack(job: Job) -> tuple[Transformer, Domain]:
     from safetensors.torch import load
 
-    model = Transformer(job.config, getattr(torch, job.dtype))
+    model = empty_model(job.config, getattr(torch, job.dtype))
     model.load_state_dict(load(job.weights))
     return model.to(job.device).eval(), domain_of(job.task, dict(job.limits))
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from tinyadder.answers import answers
+from tinyadder.encoder import EncoderDecoder, empty_model
 from tinyadder.tasks.base import Problem, Task
 from tinyadder.transformer import Transformer
 
@@ -99,12 +100,14 @@ def prefix_consistency(model: Transformer, task: Task, problems: Sequence[Proble
     worst, decided = 0.0, True
     for texts, start in _groups(model, task, problems[:64]):
         whole = model(texts)
-        for end in range(1, texts.shape[1]):
+        first = start if isinstance(model, EncoderDecoder) else 1  # an encoder reads the whole prompt
+        for end in range(first, texts.shape[1]):
             tail = torch.randint(len(task.vocabulary), (len(texts), texts.shape[1] - end), generator=random)
             cut, other = model(texts[:, :end]), model(torch.cat([texts[:, :end], tail.to(texts.device)], 1))
             for part in (cut, other[:, :end]):
-                size = whole[:, :end].abs().amax(-1, keepdim=True).clamp(min=1e-300)
-                worst = max(worst, float(((part - whole[:, :end]).abs() / size).max()))
+                kept = whole[:, first - 1 : end]
+                size = kept.abs().amax(-1, keepdim=True).clamp(min=1e-300)
+                worst = max(worst, float(((part[:, first - 1 :] - kept).abs() / size).max()))
                 if end >= start:
                     same = part[:, start - 1 :].argmax(-1) == whole[:, start - 1 : end].argmax(-1)
                     decided &= bool(same.all())
@@ -320,7 +323,7 @@ def relabelled(model: Transformer, code: dict[int, int]) -> Transformer:
         (name, row[flat // width] * width + flat % width if name == "embedding" else flat, source)
         for name, flat, source in config.ties
     )
-    made = Transformer(
+    made = empty_model(
         replace(config, outputs=tuple(row[i] for i in config.outputs), ties=ties), next(model.parameters()).dtype
     )
     state = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
