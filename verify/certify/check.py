@@ -654,18 +654,14 @@ class Network:
                     need(score * slack >> F < most, "a score may overflow")
                     added = v if h == 0 else added + v
                 routes = [[abs(r[c]) for head in layer.wiring for r in head] for c in range(self.width)]
-                column = [a + b for a, b in zip(column, rows(routes, [0.0] * self.width, added), strict=False)]
-                column = (
-                    rows([[1.0]] * self.width, [0.0] * self.width, [max(column)]) if max(column) >= most else column
-                )
+                added = rows(routes, [0.0] * self.width, added)
+                column = [(a + b) * slack >> F for a, b in zip(column, added, strict=True)]
             if layer.hidden:
                 gate, up = (rows(getattr(layer, n), getattr(layer, f"{n}_bias"), column) for n in ("gate", "up"))
                 units = [(a * b >> F) * slack >> F for a, b in zip(gate, up, strict=False)]
                 need(all(x < most for x in units), "a unit may overflow")
-                column = [
-                    (a + b) * slack >> F
-                    for a, b in zip(column, rows(layer.down, [0.0] * self.width, units), strict=False)
-                ]
+                added = rows(layer.down, [0.0] * self.width, units)
+                column = [(a + b) * slack >> F for a, b in zip(column, added, strict=True)]
             need(all(x < most for x in column), "the residual stream may overflow")
         rows(self.readout, self.readout_bias, column)
 
