@@ -6,9 +6,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tinyadder.encodings import Bounded, Characters, Complex, Encoding, Integers, Polynomials, Reals, within
 from tinyadder.errors import TinyadderError
 from tinyadder.tasks.derivative import Derivative
-from tinyadder.encodings import Bounded, Characters, Complex, Encoding, Integers, Polynomials, Reals, within
 
 REALS = st.floats(allow_nan=False, allow_infinity=False, min_value=-1e90, max_value=1e90).filter(
     lambda x: x == 0 or abs(x) > 1e-80

@@ -71,19 +71,18 @@ def test_models_of_different_tasks_are_not_compared(tmp_path):
 
 @pytest.mark.parametrize("folder", sorted(BASELINES.glob("*/seed-*")), ids=lambda f: f"{f.parent.name}/{f.name}")
 def test_every_committed_baseline_loads_and_is_what_its_evaluation_describes(folder):
-    from random import Random
-
     from tinyadder.folder import load
-    from tinyadder.train.evaluate import recipe_of
+    from tinyadder.train.evaluate import recipe_of, test_problems
     from tinyadder.train.loop import exact_match
     from tinyadder.train.models import parameters_of
 
     model, described = load(folder / "model")
     found = json.loads((folder / "evaluation.json").read_text())
-    assert recipe_of(described.options, str(folder)) is not None
+    recipe = recipe_of(described.options, str(folder))
+    assert recipe is not None
     assert found["counts"]["stored"] == parameters_of(model)
     assert found["task"] == described.task.to_json() | {"options": found["task"]["options"]}
     assert (folder / "model" / "model.safetensors").stat().st_size < 1_000_000
     assert (folder / "log.jsonl").read_text().count("\n") > 3
-    problems = described.task.balanced(Random(5), 100)
-    assert exact_match(model, described.task, problems) >= min(0.9, found["score"]["exact"] - 0.15)
+    problems = test_problems(described.task, recipe, count=100, seed=1)
+    assert abs(exact_match(model, described.task, problems) - found["score"]["exact"]) < 0.15
