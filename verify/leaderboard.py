@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import subprocess
 import sys
 import time
@@ -298,6 +299,15 @@ def _verdict_cells(row: Row) -> tuple[str, ...]:
     )
 
 
+_LONG = re.compile(r"\d{1,3}(?:,\d{3}){3,}")
+
+
+def _short(found: re.Match[str]) -> str:
+    """10^20 for a 1 with twenty zeros; other long numbers with three digits, after "about"."""
+    digits = found[0].replace(",", "")
+    return f"10^{len(digits) - 1}" if digits.strip("0") == "1" else f"about {float(digits):.3g}"
+
+
 def said_verdict(verdict: Mapping[str, Any]) -> str:
     """A verdict in a few words, its type first."""
     kind, options = verdict["verdict"], verdict.get("options") or {}
@@ -307,7 +317,7 @@ def said_verdict(verdict: Mapping[str, Any]) -> str:
         got, expected = "".join(example["got"]), "".join(example["expected"])
         return f"{head}: {example['shown']} gives {got}, not {expected}"
     if kind == "proved":
-        return f"{head}: {verdict['domain']}"
+        return f"{head}: {_LONG.sub(_short, verdict['domain'])}"
     if kind == "exhaustive":
         return f"{head}: all {verdict['count']:,} of {verdict['domain']}"
     if kind == "sampled":
