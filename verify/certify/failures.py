@@ -4,20 +4,21 @@ The family: models whose decision at an answer position is a function of *one* n
 output of one head at the query, the remainder of the sum), of the token at the query, and of constants. All else of a
 model is refused, never guessed.
 
-What is proved. Let E(k, d) be the set of problems with right answer token d at answer position k, where the model, given
-the right answer before k, does not choose d. By induction greedy decoding is wrong on exactly the union of all E(k, d).
+What is proved. Let E(k, d) be the set of problems with right answer token d at answer position k where the model, given
+the right answer before k, does not choose d. Greedy decoding is wrong on exactly the union of all E(k, d): up to its
+first wrong token it has read the right answer.
 
 1. `View` (the prover's rules, rounding included) gives each logit difference "right - other" as a form in S. The values
    of S are cut into ranges where all differences are positive (right), one is negative (wrong), or neither is known
-   (unsure: at most a few rounding errors wide, equal logits included).
+   (unsure: a few rounding errors wide, equal logits included). Where more is open, each token at the query by itself.
 2. S is a sum of one table per position, each entry an interval that holds the rounding. The runs of the specification
-   automaton are counted by the value of S, from the last stage to the first. Runs with equal state and value are one node
-   with a multiplicity (a Python integer); a node is settled as soon as all its completions lie in one range. Nodes that
-   differ by little are merged to their hull when there are too many: that widens the result, it cannot falsify it.
-   Runs surely in "wrong" are the lower end of |E|; runs possibly outside "right" are the upper end.
-3. Sets E(k, d) with the same k are disjoint. For two positions an upper bound of |E n F| comes from the same count with
-   both answer tokens fixed (0 where S then stays in "right"). The union is at most the sum of the |E| and at least the
-   sum of the |E| minus the sum of the |E n F| (Bonferroni); also at least what one position alone has.
+   automaton are counted by the value of S, from the last stage to the first. Runs of equal state and value are one
+   node with a multiplicity (a Python integer), settled as soon as all its completions lie in one range. Where there
+   are too many nodes, those of nearly the same value become their hull: that widens the result, and never falsifies
+   it. Runs surely in "wrong" are the lower end of |E|; runs possibly outside "right" are the upper end.
+3. Sets E(k, d) of one k are disjoint. For two positions the same count with both answer tokens fixed bounds |E n F|
+   from above (0 where S then stays in "right": the sets are proved disjoint). The union is at most the sum of all |E|, at
+   least that sum minus the sum of all |E n F| (Bonferroni), and at least what one position has.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import numpy as np
 
@@ -40,19 +41,24 @@ from verify.certify.paths import BITS, Paths, Restriction, far
 from verify.certify.spec import Specification, specifications
 
 RIGHT, WRONG, UNSURE = "right", "wrong", "unsure"
-NODES = 1 << 13
-"""More nodes than this are merged. On add10_gist 2^13 leaves the rounding of the model as the larger uncertainty."""
+NODES = 1 << 15
+"""More nodes than this are merged. For add10_gist the interval is 13 % wider than with four times as many."""
 PAIRS = 4000
 """Bonferroni's bound is skipped where more pairs of sets than this might overlap."""
 SPLITS = 40
 
+Nodes = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+"""Runs from a state on: the state, both ends of what they add to S, how many they are."""
 Piece = tuple[Ball, Ball, str]
 """A closed range of S and what is known of the decision in it."""
 
 
 @dataclass(frozen=True)
 class Wrong:
-    """E(k, d): between `low` and `high` problems have the right token `token` at `position` and get another."""
+    """E(k, d): between `low` and `high` problems have the right token `token` at `position` and get another.
+
+    Positions are those of the answer, from 0.
+    """
 
     position: int
     token: str
@@ -85,9 +91,16 @@ class Sums:
         self.low, self.high = [], []
         for stage in paths.spec.stages:
             tokens, table = paths.spec.tokens[stage.position], form.tables.get(stage.position)
-            entries = [Ball(0)] * len(tokens) if table is None else [table[token] for token in tokens]
+            # a token that a known one at the query excludes has no entry
+            entries = [Ball(0) if table is None or token not in table else table[token] for token in tokens]
             self.low.append(np.array([self.floor(entry) for entry in entries], dtype=np.int64))
             self.high.append(np.array([self.ceil(entry) for entry in entries], dtype=np.int64))
+
+    @property
+    def width(self) -> int:
+        """The widest that the interval of a sum can be: the rounding of S, in units."""
+        widths = ((high - low).max() for low, high in zip(self.low, self.high, strict=True))
+        return self.start[1] - self.start[0] + int(sum(widths))
 
     def floor(self, ball: Ball) -> int:
         """The largest integer not above `ball`, in units."""
@@ -131,7 +144,7 @@ class Segments:
         """Pieces in rising order; S never leaves them, so the first and the last go on for ever."""
         cuts: list[int] = []
         labels: list[str] = [pieces[0][2]]
-        for (_, end, label), (_, _, after) in zip(pieces, pieces[1:], strict=False):
+        for (_, end, label), (_, _, after) in pairwise(pieces):
             if label == after:
                 continue
             below, above = sums.floor(end), sums.ceil(end)
@@ -143,6 +156,13 @@ class Segments:
                 labels += [UNSURE, after]
         # a piece without an integer in it leaves cuts out of order: what lies between them is unsure
         return cls(np.maximum.accumulate(np.array(cuts, dtype=np.int64)), np.array(labels))
+
+    @property
+    def unsure(self) -> float:
+        """How many integers are unsure; infinite where an end is."""
+        if UNSURE in (self.labels[0], self.labels[-1]):
+            return float("inf")
+        return float(np.diff(self.cuts)[self.labels[1:-1] == UNSURE].sum())
 
     def label(self, low: np.ndarray, high: np.ndarray) -> np.ndarray:
         """Of each range low .. high: the label it has throughout, or '' where it has several."""
@@ -159,7 +179,7 @@ def count(sums: Sums, segments: Segments, restriction: Restriction) -> tuple[int
     surely = possibly = 0
     for t in range(len(paths.src), -1, -1):
         if t < len(paths.src):
-            state, low, high, many = _back(sums, prefixes.moves[t], t, state, low, high, many)
+            state, low, high, many = _back(sums, t, prefixes.moves[t], (state, low, high, many))
         reached = prefixes.reached[t][state]
         state, low, high, many = (array[reached] for array in (state, low, high, many))
         labels = segments.label(low + prefixes.least[t][state], high + prefixes.most[t][state])
@@ -174,23 +194,19 @@ def count(sums: Sums, segments: Segments, restriction: Restriction) -> tuple[int
     return surely, possibly + int(many.sum())
 
 
-Nodes = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
-
-
-def _back(
-    sums: Sums, allowed: np.ndarray | None, t: int, state: np.ndarray, low: np.ndarray, high: np.ndarray, many: np.ndarray
-) -> Nodes:  # fmt: skip
+def _back(sums: Sums, t: int, allowed: np.ndarray | None, nodes: Nodes) -> Nodes:
     """All nodes one stage earlier."""
+    state, low, high, many = nodes
     paths, parts = sums.paths, []
     for after in np.unique(state):
         here = paths.dst[t] == after if allowed is None else (paths.dst[t] == after) & allowed
-        nodes, tokens = state == after, paths.tok[t][here]
-        shape = int(nodes.sum()), len(tokens)
+        these, tokens = state == after, paths.tok[t][here]
+        shape = int(these.sum()), len(tokens)
         parts.append((
             np.broadcast_to(paths.src[t][here], shape).ravel(),
-            (low[nodes][:, None] + sums.low[t][tokens]).ravel(),
-            (high[nodes][:, None] + sums.high[t][tokens]).ravel(),
-            np.repeat(many[nodes], len(tokens)),
+            (low[these][:, None] + sums.low[t][tokens]).ravel(),
+            (high[these][:, None] + sums.high[t][tokens]).ravel(),
+            np.repeat(many[these], len(tokens)),
         ))  # fmt: skip
     state, low, high, many = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     return state, low, high, many
@@ -214,11 +230,14 @@ def _merged(state: np.ndarray, low: np.ndarray, high: np.ndarray, many: np.ndarr
 class Decision:
     """What the model decides at one position, as a function of the one number S."""
 
-    def __init__(self, network: Network, spec: Specification, base: View, position: int) -> None:
+    def __init__(
+        self, network: Network, spec: Specification, base: View, position: int, own: str | None = None
+    ) -> None:
         self.network, self.position = network, position
         self.view = View(network, spec, position, base)
+        self.view.own = own
         for right in network.outputs:
-            for other in network.outputs:
+            for other in network.outputs[:2]:
                 if right != other:
                     with suppress(NeedPhase):
                         self.view.margin(right, other)
@@ -305,41 +324,68 @@ class Decision:
 
 
 @dataclass(frozen=True)
-class _Set:
-    """One E(k, d) with what is needed to count parts of it."""
+class Part:
+    """The texts of a restriction, the values of S on them, and what is decided there."""
 
-    found: Wrong
     sums: Sums
     segments: Segments
     restriction: Restriction
 
+    @classmethod
+    def of(cls, decision: Decision, sums: Sums, right: str, restriction: Restriction) -> Part | None:
+        """None where no text meets the restriction."""
+        prefixes = Prefixes(sums, restriction)
+        if not prefixes.reached[-1].any():
+            return None
+        low = sums.ball(sums.start[0] + int(prefixes.least[-1].min()))
+        high = sums.ball(sums.start[1] + int(prefixes.most[-1][prefixes.reached[-1]].max()))
+        return cls(sums, Segments.of(decision.pieces(right, low, high), sums), restriction)
 
-def _sets(network: Network, spec: Specification) -> Iterator[_Set]:
+    def count(self, tokens: dict[int, str]) -> tuple[int, int]:
+        """(surely, possibly) wrong among its texts with these tokens."""
+        mine = self.restriction.tokens
+        if any(mine.get(position, token) != token for position, token in tokens.items()):
+            return 0, 0
+        return count(self.sums, self.segments, Restriction({**mine, **tokens}))
+
+
+@dataclass(frozen=True)
+class Counted:
+    """One E(k, d) with its parts."""
+
+    found: Wrong
+    right: dict[int, str]
+    parts: tuple[Part, ...]
+
+    def most(self, tokens: dict[int, str]) -> int:
+        """An upper bound of its problems with these tokens."""
+        return sum(part.count(tokens)[1] for part in self.parts)
+
+    def overlap(self, other: Counted) -> int:
+        """An upper bound of the problems in both sets."""
+        found = self.most(other.right)
+        return min(found, other.most(self.right)) if found else 0
+
+
+def _counted(network: Network, spec: Specification) -> Iterator[Counted]:
     """All E(k, d) that may hold a problem."""
     paths, base = Paths(spec), View(network, spec)
     for i in range(spec.start - 1, spec.length - 1):
         decision = Decision(network, spec, base, i)
         sums = Sums(paths, decision.form)
         for token in spec.tokens[i + 1]:
-            restriction = Restriction({i + 1: token})
-            prefixes = Prefixes(sums, restriction)
-            low = sums.ball(sums.start[0] + int(prefixes.least[-1].min()))
-            high = sums.ball(sums.start[1] + int(prefixes.most[-1].max()))
-            pieces = decision.pieces(token, low, high)
-            if all(label == RIGHT for *_, label in pieces):
-                continue
-            segments = Segments.of(pieces, sums)
-            surely, possibly = count(sums, segments, restriction)
+            right = {i + 1: token}
+            parts = [Part.of(decision, sums, token, Restriction(right))]
+            if parts[0] and parts[0].segments.unsure > sums.width and len(spec.tokens[i]) > 1:
+                # more is open than rounding leaves: the decision depends on the token at the query
+                parts = []
+                for own in spec.tokens[i]:
+                    known = Decision(network, spec, base, i, own)
+                    parts.append(Part.of(known, Sums(paths, known.form), token, Restriction({i: own, **right})))
+            there = tuple(part for part in parts if part)
+            surely, possibly = (sum(ends) for ends in zip(*(part.count({}) for part in there), strict=True))
             if possibly:
-                yield _Set(Wrong(i + 1, token, surely, possibly), sums, segments, restriction)
-
-
-def _overlap(one: _Set, two: _Set) -> int:
-    """An upper bound of the problems in both sets."""
-    position, token = two.found.position, two.found.token
-    both = one.restriction.with_token(position, token)
-    most = count(one.sums, one.segments, both)[1]
-    return min(most, count(two.sums, two.segments, both)[1]) if most else 0
+                yield Counted(Wrong(i + 1 - spec.start, token, surely, possibly), right, there)
 
 
 def count_failures(model: Transformer, task: Task) -> Failures:
@@ -357,9 +403,9 @@ def count_failures(model: Transformer, task: Task) -> Failures:
     for spec in specifications(task):
         if where := overflow(network, spec.length):
             raise Unsupported(f"{where} may overflow")
-        sets = list(_sets(network, spec))
+        sets = list(_counted(network, spec))
         pairs = [(a, b) for a, b in combinations(sets, 2) if a.found.position != b.found.position]
-        shared = sum(_overlap(a, b) for a, b in pairs) if len(pairs) <= PAIRS else spec.count()
+        shared = sum(a.overlap(b) for a, b in pairs) if len(pairs) <= PAIRS else spec.count()
         by_position: dict[int, int] = {}
         for one in sets:
             by_position[one.found.position] = by_position.get(one.found.position, 0) + one.found.low

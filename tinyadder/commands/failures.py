@@ -1,0 +1,71 @@
+"""Count how many problems of its task a wrong adder answers wrongly, as a proved interval."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from tinyadder.commands._common import (
+    construction_options,
+    echo_json,
+    json_option,
+    load_model,
+    name_argument,
+    shown_model,
+)
+from tinyadder.errors import TinyadderError
+
+
+@click.command("failures", short_help=__doc__)
+@name_argument
+@construction_options
+@click.option("--save", is_flag=True, help="Write the count to results/.")
+@click.option("--force", is_flag=True, help="With --save: replace the result that is there.")
+@json_option
+def command(name: str, options: dict[str, Any], save: bool, force: bool, as_json: bool) -> int:
+    """Count how many problems NAME (a construction or a model folder) answers wrongly, out of all there are.
+
+    The interval holds for every execution of the floating-point program that the printed numerics allow; what rounding
+    can turn either way makes it wide. For models that decide by one number which depends on the text: adders that
+    subtract the digits written so far from the sum. Exit code 0 no failure, 1 failures, 2 unknown: another model.
+    """
+    from verify.certify.failures import count_failures
+    from verify.certify.network import Unsupported
+    from verify.certify.prove import NUMERICS
+    from verify.certify.spec import NoSpecification
+
+    loaded = load_model(name, options)
+    try:
+        found = count_failures(loaded.model, loaded.task)
+    except (Unsupported, NoSpecification) as reason:
+        raise TinyadderError(f"UNKNOWN how many problems {shown_model(loaded)} fails: {reason}") from reason
+    share = [found.low / found.problems, found.high / found.problems]
+    data = {**asdict(found), "share": share, "numerics": NUMERICS}
+    if as_json:
+        echo_json({"model": shown_model(loaded), **data})
+    else:
+        click.echo(f"wrong      {_interval(found.low, found.high)} of {found.problems:,} problems")
+        click.echo(f"share      {share[0]:.6g} .. {share[1]:.6g}")
+        for one in found.sets:
+            click.echo(
+                f"           answer token {one.position + 1}, right '{one.token}': {_interval(one.low, one.high)}"
+            )
+        if found.overlap:
+            click.echo(f"overlap    at most {found.overlap:,} problems are wrong at two of these")
+        for key, value in NUMERICS.items():
+            click.echo(f"{key:10} {value}", err=True)
+        click.echo(f"{found.seconds:.1f} s", err=True)
+    if save:
+        from verify.results import result, write_result
+
+        said = " ".join(["tinyadder failures", name, *(f"-o {key}={value}" for key, value in options.items())])
+        label = "".join(f"-{key}{value}" for key, value in options.items())
+        made = result(loaded.model, loaded.name, options, "failures", data, command=said)
+        click.echo(f"wrote {write_result(made, label=label, force=force)}", err=True)
+    return 1 if found.high else 0
+
+
+def _interval(low: int, high: int) -> str:
+    return f"{low:,}" if low == high else f"{low:,} .. {high:,}"
