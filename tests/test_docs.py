@@ -1,0 +1,77 @@
+"""The pages in docs do what they say: Python prints what stands below it, commands print what stands below them.
+
+Run this file to renew the outputs in the pages: python tests/test_docs.py
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from test_readme import BLOCK, console, renewed
+
+from tinyadder.cli import cli
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+
+
+def blocks(*kinds: str) -> list[tuple[str, str]]:
+    """(page, block) for every block of these kinds."""
+    return [(page.name, block) for page in PAGES for kind, block in BLOCK.findall(page.read_text()) if kind in kinds]
+
+
+@pytest.fixture
+def at_the_root(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+def python_only(text: str) -> str:
+    """A page without its console blocks, which have a test of their own."""
+    return re.sub(r"```console\n.*?```", "", text, flags=re.S)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_python_runs_and_prints_what_stands_below_it(page, at_the_root):
+    text = python_only(page.read_text())
+    assert renewed(text) == text, "python tests/test_docs.py renews the pages"
+
+
+@pytest.mark.parametrize(("page", "block"), blocks("console"))
+def test_commands_print_what_stands_below_them(page, block):
+    assert console(block) == block, "python tests/test_docs.py renews the pages"
+
+
+@pytest.mark.parametrize(("page", "block"), blocks("sh"))
+def test_commands_that_are_only_shown_have_verbs_and_options_that_exist(page, block):
+    for line in block.splitlines():
+        program, verb, *words = shlex.split(line)
+        assert program == "tinyadder" and verb in cli.list_commands(None), line
+        command = cli.get_command(None, verb)
+        known = {option for parameter in command.params for option in parameter.opts}
+        assert {word for word in words if word.startswith("--")} <= known, line
+
+
+def test_every_link_and_picture_is_there():
+    links = [(page, link) for page in PAGES for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text())]
+    assert [(page.name, link) for page, link in links if not (page.parent / link).exists()] == []
+    named = [
+        name
+        for page in PAGES
+        for name in re.findall(r"`((?:notebooks|docs|verify|tinyadder|tests)/[\w/.]+)`", page.read_text())
+    ]
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def test_an_output_that_is_no_longer_true_would_be_noticed(at_the_root):
+    text = "```python\nprint(2 + 2)\n```\n\n```text\n5\n```\n"
+    assert renewed(text) == text.replace("5", "4")
+
+
+if __name__ == "__main__":
+    os.chdir(ROOT)
+    for page in PAGES:
+        page.write_text(renewed(page.read_text()))
