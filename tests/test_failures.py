@@ -153,6 +153,15 @@ def test_the_committed_count_of_the_published_adder_is_the_known_one():
 
 
 @pytest.mark.slow
+def test_a_needle_of_4_in_10_to_the_13_is_counted():
+    model = build(construct("add10_gist").program)
+    with torch.no_grad():
+        model.blocks[1].mlp.gate.copy_(model.blocks[1].mlp.gate.sign() * 9.59e6)
+    found = count_failures(model, Addition())
+    assert 0 < found.low <= 3.8e7 <= found.high < 1e8
+
+
+@pytest.mark.slow
 def test_the_published_adder_is_counted_again():
     construction = construct("add10_gist")
     found = count_failures(build(construction.program), construction.task)

@@ -17,8 +17,8 @@ first wrong token it has read the right answer.
    are too many nodes, those of nearly the same value become their hull: that widens the result, and never falsifies
    it. Runs surely in "wrong" are the lower end of |E|; runs possibly outside "right" are the upper end.
 3. Sets E(k, d) of one k are disjoint. For two positions the same count with both answer tokens fixed bounds |E n F|
-   from above (0 where S then stays in "right": the sets are proved disjoint). The union is at most the sum of all |E|, at
-   least that sum minus the sum of all |E n F| (Bonferroni), and at least what one position has.
+   from above (0 where S then stays in "right": the sets are proved disjoint). The union is at most the sum of all |E|,
+   at least that sum minus the sum of all |E n F| (Bonferroni), and at least what one position has.
 """
 
 from __future__ import annotations
