@@ -129,6 +129,25 @@ def with_wiring(module: nn.Module) -> int:
     return nonzero_positional(module) + _entries(module, "wiring")
 
 
+def ties_written_out(module: nn.Module) -> int:
+    """Nonzero + positional, where a shared or tied number counts at every place that reads it.
+
+    >>> both = nn.ModuleList([nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False)])
+    >>> both[1].weight = both[0].weight
+    >>> nonzero(both), ties_written_out(both)
+    (4, 8)
+    """
+    again = 0
+    if isinstance(module, Transformer):
+        values = module.shared.detach() if module.config.shared else torch.zeros(0)
+        again = sum(int(values[source] != 0) for _, _, source in module.config.ties) - int(values.count_nonzero())
+        again += int(module.embedding[module.outputs].count_nonzero()) if module.config.tied else 0
+    else:
+        every = sum(int(p.detach().count_nonzero()) for _, p in module.named_parameters(remove_duplicate=False))
+        again = every - sum(int(p.detach().count_nonzero()) for p in module.parameters())
+    return nonzero_positional(module) + again
+
+
 def distinct(module: nn.Module) -> int:
     """Different values among the nonzero numbers: what counting "unique" values would claim.
 
@@ -250,6 +269,7 @@ RUNGS: dict[str, Callable[[nn.Module], int]] = {
     "nonzero": nonzero,
     "nonzero + positional": nonzero_positional,
     "with wiring": with_wiring,
+    "ties written out": ties_written_out,
     "distinct": distinct,
     "distinct absolute": distinct_absolute,
     "stored + buffers": stored_buffers,

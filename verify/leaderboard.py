@@ -34,7 +34,16 @@ from verify.verdict import verdict_to_json
 
 FIELD = "adderboard_2026-03-26.csv"
 FIELD_DATE = "2026-03-26"
-SHOWN = ("nonzero", "nonzero + positional", "with wiring", "stored", "distinct", "stored + buffers", "strict")
+SHOWN = (
+    "nonzero",
+    "nonzero + positional",
+    "with wiring",
+    "ties written out",
+    "stored",
+    "distinct",
+    "stored + buffers",
+    "strict",
+)
 """The rungs of the table of counts; the JSON has all of them."""
 STRONGEST = ("refuted", "proved", "exhaustive", "sampled", "unknown")
 """Verdicts, the one that says most first."""
