@@ -1,4 +1,4 @@
-"""Write LEADERBOARD.md and LEADERBOARD.json: every model of ours as measured, the public field as claimed."""
+"""Write LEADERBOARD.md and LEADERBOARD.json (and a page): our models as measured, the public field as claimed."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ from pathlib import Path
 import click
 
 from tinyadder.commands._common import echo_json, json_option, use_device
+from tinyadder.errors import TinyadderError
+
+PAGE = "<title>tinyadder: report</title>"
+"""What says that a file is a page of this command, which may be made anew."""
 
 
 @click.command("report", short_help=__doc__)
@@ -20,8 +24,14 @@ from tinyadder.commands._common import echo_json, json_option, use_device
     "--root", type=click.Path(path_type=Path, file_okay=False, exists=True), default=Path("."), show_default=True,
     help="Where results/, baselines/ and README.md are, and the leaderboard goes.",
 )  # fmt: skip
+@click.option(
+    "--html", "page", metavar="[FILE]", type=click.Path(path_type=Path, dir_okay=False), is_flag=False, flag_value="",
+    help="Also write everything as one page for the browser, with equations and pictures [FILE: ROOT/out/report.html].",
+)  # fmt: skip
 @json_option
-def command(fresh: bool, missing: bool, names: tuple[str, ...], seed: int, root: Path, as_json: bool) -> None:
+def command(
+    fresh: bool, missing: bool, names: tuple[str, ...], seed: int, root: Path, page: Path | None, as_json: bool
+) -> None:
     """Count every construction and trained baseline by every convention, and put the verdicts beside the counts.
 
     The table between the marks of README.md, where it has them, is made anew as well.
@@ -29,6 +39,10 @@ def command(fresh: bool, missing: bool, names: tuple[str, ...], seed: int, root:
     from verify import leaderboard
     from verify.results import read_results
 
+    if page == Path(""):
+        page = root / "out" / "report.html"
+    if page is not None and page.exists() and PAGE not in page.read_text(errors="replace"):
+        raise TinyadderError(f"{page} holds something else than a report and is left as it is; choose another FILE")
     use_device("cpu")
     models = leaderboard.own_models(root / "baselines")
     results = read_results(root / "results")
@@ -45,6 +59,11 @@ def command(fresh: bool, missing: bool, names: tuple[str, ...], seed: int, root:
         echo_json(data)
     _write(root / "LEADERBOARD.json", json.dumps(data, indent=1, ensure_ascii=False) + "\n")
     _write(root / "LEADERBOARD.md", leaderboard.report_markdown(rows))
+    if page is not None:
+        from verify.report_page import report_html
+
+        page.parent.mkdir(parents=True, exist_ok=True)
+        _write(page, report_html(models, rows))
     readme = root / "README.md"
     if readme.is_file():
         text = readme.read_text()

@@ -1,0 +1,115 @@
+"""The page of the report shows what was counted and found, in one file without a network, and escapes what it shows."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tinyadder.cli import main
+from tinyadder.compile import build
+from tinyadder.construction import construct
+from verify import leaderboard
+from verify.count import definition
+from verify.leaderboard import Model, Row, own_models, public_field, row
+from verify.report_page import report_html
+from verify.results import read_results, result
+
+ROOT = Path(__file__).parents[1]
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+def models() -> list[Model]:
+    made = {name: construct(name) for name in ("add10", "add10_gist", "parity")}
+    trained = own_models(ROOT / "baselines", ["addition3-reversed/seed-1"])
+    return [*(Model(name, build(m.program), m.task, False, None) for name, m in made.items()), *trained]
+
+
+@pytest.fixture(scope="module")
+def rows() -> list[tuple[Model, Row]]:
+    results = read_results(ROOT / "results")
+    return [(model, row(model, results)) for model in models()]
+
+
+@pytest.fixture(scope="module")
+def page(rows) -> str:
+    return report_html(*zip(*rows, strict=True))
+
+
+def without_pictures(page: str) -> str:
+    return re.sub(r"data:image/png;base64,[\w+/=]+", "", page)
+
+
+def test_every_count_equation_verdict_and_claim_is_on_the_page(rows, page):
+    for model, found in rows:
+        for rung in leaderboard.SHOWN:
+            assert f'data-n="{found.counts[rung]}"' in page
+        if not model.trained:
+            assert str(construct(model.name).program).splitlines()[0] in page
+    assert "3  rest += head 0: query 1, key -40" in page
+    assert all(definition(rung).partition(":")[0] in page for rung in leaderboard.SHOWN if "`" not in definition(rung))
+    assert page.count("<img ") == 4
+    assert all(entry["author"] in page for entry in public_field() if entry["author"].isalnum())
+
+
+def test_claims_of_others_are_not_in_the_table_of_what_was_measured(page):
+    board = page[page.index('id="board"') : page.index('id="models"')]
+    assert board.count("<tr>") == 1 + 4
+    assert not any(entry["architecture"] in board for entry in public_field() if entry["architecture"])
+
+
+def test_the_page_is_one_small_file_without_a_network(page):
+    assert len(without_pictures(page).encode()) < 300_000
+    assert not re.search(r"""(src|href)=["'](?!#|data:)|https?://[^ ]*\.(js|css)|@import|url\(""", page)
+
+
+def test_the_band_counts_the_strongest_verdicts(rows, page):
+    band = re.findall(r'<div class="([\w ]+)"><b>(\d+)</b>', page)
+    strongest = [(found.verdicts() or [{"verdict": "none yet"}])[0]["verdict"] for _, found in rows]
+    assert dict(band) == {word: str(strongest.count(word)) for word in strongest}
+
+
+def test_what_a_model_is_called_or_answers_is_escaped(rows):
+    model, found = rows[0]
+    verdict = {"verdict": "refuted", "counterexample": {"shown": "<u>1</u>", "got": "</pre>", "expected": "2"}}
+    evil = result(model.model, "add10", {}, "verified", {"verdict": verdict}, command="<script>bad()</script>", seed=0)
+    text = report_html(
+        [model], [Row("add10", False, "<i>task</i>", found.counts, found.sha256, (evil,))], pictures=False
+    )
+    assert "<script>bad" not in text and "<u>1</u>" not in text and "<i>task" not in text
+    assert "&lt;u&gt;1&lt;/u&gt; gives &lt;/pre&gt;, not 2" in text
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
+def test_a_click_on_a_heading_sorts_and_a_link_opens_a_model(page, tmp_path):
+    click = "<script>[...board.querySelectorAll('button')].find((b) => b.textContent === 'stored').click();</script>"
+    (tmp_path / "page.html").write_text(page.replace("</body>", click + "</body>"))
+    address = (tmp_path / "page.html").as_uri() + "#parity"
+    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", address]
+    seen = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    body = seen[seen.index("<tbody") : seen.index("</tbody")]
+    stored = [
+        re.findall(r'data-n="(\d+)"', line)[leaderboard.SHOWN.index("stored")] for line in body.split("</tr>")[:-1]
+    ]
+    assert len(stored) == 4 and stored == sorted(stored, key=int)
+    assert re.search(r'<details id="parity"[^>]* open', seen)
+
+
+def test_the_command_writes_the_page_again_but_never_over_something_else(tmp_path, monkeypatch, capsys):
+    adder = models()[0]
+    monkeypatch.setattr(leaderboard, "own_models", lambda baselines, names=(): [adder])
+    for _ in range(2):
+        with pytest.raises(SystemExit) as done:
+            main(["report", "--root", str(tmp_path), "--html"])
+        assert done.value.code == 0
+    assert "<title>tinyadder: report</title>" in (tmp_path / "out/report.html").read_text()
+    assert json.loads((tmp_path / "LEADERBOARD.json").read_text())["models"][0]["name"] == "add10"
+    (tmp_path / "mine.html").write_text("mine")
+    with pytest.raises(SystemExit) as done:
+        main(["report", "--root", str(tmp_path), "--html", str(tmp_path / "mine.html")])
+    assert done.value.code == 2 and "choose another FILE" in capsys.readouterr().err
+    assert (tmp_path / "mine.html").read_text() == "mine"

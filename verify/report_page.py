@@ -1,0 +1,144 @@
+"""`report.html`: the leaderboard as one file for people. No network; without scripts only the sorting is missing.
+
+Verdict band, counts by every convention, per model the equations with their prices, attention and certificate; how
+things were counted, where they were measured, the commands that make each part again, and what others claim, apart.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import platform
+import shlex
+from collections import Counter
+from collections.abc import Sequence
+from importlib.metadata import version
+from inspect import signature
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from tinyadder.compile import build
+from tinyadder.construction import construct, construction_summary
+from tinyadder.errors import TinyadderError
+from tinyadder.tasks.base import Problem, Task
+from tinyadder.transformer import Transformer
+from verify.count import definition
+from verify.leaderboard import FIELD_DATE, SHOWN, STRONGEST, Model, Row, public_field, said_verdict
+
+DPI, COLOURS = 72, 64
+"""Of the pictures: the smallest that is legible, in as many colours as a colour map needs."""
+SMALL = 3
+"""Digits of the instance whose attention is drawn: ten digits make texts too long for a small picture."""
+
+
+def report_html(models: Sequence[Model], rows: Sequence[Row], *, pictures: bool = True) -> str:
+    """The page for these models and their rows (in the same order), as the text of one HTML file."""
+    from jinja2 import Environment, FileSystemLoader
+
+    import tinyadder
+
+    folder = Path(tinyadder.__file__).parent / "pages"
+    ordered = sorted(
+        zip(models, rows, strict=True),
+        key=lambda pair: (pair[1].trained, pair[1].task, pair[1].counts["nonzero + positional"], pair[1].name),
+    )
+    shown, drawn = [], set()
+    for model, row in ordered:
+        family = str(Path(row.name).parent) if row.trained else row.name  # of several seeds the first is drawn
+        shown.append(_model(model, row, pictures and family not in drawn))
+        drawn.add(family)
+    tally = Counter(entry["strongest"] for entry in shown)
+    environment = Environment(loader=FileSystemLoader(folder), autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    return environment.get_template("report.html.jinja").render(
+        models=shown,
+        rungs=SHOWN,
+        tally=[(word, tally[word]) for word in (*STRONGEST, "none yet") if tally[word]],
+        conventions=[(rung, definition(rung)) for rung in (rows[0].counts if rows else {})],
+        field=public_field(),
+        field_date=FIELD_DATE,
+        page_environment={
+            "python": platform.python_version(),
+            **{package: version(package) for package in ("tinyadder", "torch", "numpy", "matplotlib")},
+            "machine": f"{platform.system()} {platform.machine()}",
+        },
+        measured=sorted({(r.date, *(f"{k} {v}" for k, v in r.versions.items())) for row in rows for r in row.results}),
+    )
+
+
+def _model(model: Model, row: Row, pictures: bool) -> dict[str, Any]:
+    """What the page shows of one model."""
+    verdicts, proof = row.verdicts(), row.of("proved")
+    strongest = verdicts[0]["verdict"] if verdicts else "none yet"
+    certificate = None
+    if proof is not None and proof.data["verdict"]["verdict"] == "proved":
+        certificate = {
+            "margin": f"{proof.data['verdict']['margin']:.6g}",
+            **{key: proof.data.get(key) for key in ("proof_seconds", "check_seconds", "certificate_bytes")},
+            "command": f"tinyadder prove {model.given} --out FOLDER && python -m verify.certify.check FOLDER",
+        }
+    return {
+        "name": row.name,
+        "anchor": row.name.replace("/", "-"),
+        "given": model.given,
+        "trained": row.trained,
+        "about": "" if row.trained else construction_summary(row.name),
+        "task": row.task,
+        "counts": row.counts,
+        "strongest": strongest,
+        "verdicts": [said_verdict(verdict).replace("**", "") for verdict in verdicts],
+        "results": [(r.kind, r.command, r.date, r.options) for r in row.results],
+        "legality": (legal.data["findings"] if (legal := row.of("legality")) else []),
+        "certificate": certificate,
+        "equations": _sizes(model.model) if row.trained else str(construct(row.name).program),
+        "picture": _picture(model) if pictures else None,
+    }
+
+
+def _sizes(model: Transformer) -> str:
+    """A trained model has no equations; its sizes, one layer a line."""
+    config = model.config
+    lines = [f"{len(config.vocabulary)} tokens, residual stream of width {config.width}"]
+    for depth, block in enumerate(config.blocks):
+        lines.append(f"layer {depth}: {block.heads} heads of {block.key_rows} rows, {block.hidden} hidden units")
+    return "\n".join(lines)
+
+
+def _picture(model: Model) -> dict[str, str] | None:
+    """Attention of all heads on one problem as a PNG in a data URI, and the command that draws it."""
+    from tinyadder import plot
+
+    asked, task, options = _small(model)
+    problem: Problem = task.uniform(Random(0), 1)[0]
+    try:
+        figure = plot.attention(asked, task, problem)
+    except TinyadderError:
+        return None  # a model without attention
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=DPI)
+    said = shlex.join(["tinyadder", "plot", model.given, "attention", task.show(problem), *options])
+    shown = task.show(problem) + (f" with {' '.join(options)}" if options else "")
+    return {"uri": _data_uri(file), "command": said, "said": shown}
+
+
+def _small(model: Model) -> tuple[Transformer, Task, list[str]]:
+    """The model to draw and the options that make it: fewer digits where the construction takes them."""
+    from importlib import import_module
+
+    if not model.trained and "digits" in signature(import_module(f"constructions.{model.name}").construct).parameters:
+        try:
+            made = construct(model.name, digits=SMALL)
+        except TinyadderError:
+            return model.model, model.task, []
+        return build(made.program), made.task, ["--digits", str(SMALL)]
+    return model.model, model.task, []
+
+
+def _data_uri(file: io.BytesIO) -> str:
+    """The picture with few colours, which halves it or better."""
+    from PIL import Image
+
+    small = io.BytesIO()
+    with Image.open(file) as image:
+        image.convert("RGB").quantize(COLOURS).save(small, format="png", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(small.getvalue()).decode()
