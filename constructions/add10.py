@@ -1,4 +1,4 @@
-"""The readable adder: 41 numbers, two layers; the next digit is the floor of what is left of the sum.
+"""The readable adder: 40 numbers and a slope, two layers; the next digit is the floor of what is left of the sum.
 
 Every digit is weighed by its place value, with a plus sign in the operands and a minus sign in the answer written so
 far, so the weighed sum is the remainder R of a + b; the next digit is floor(R / place). Carries never propagate.
@@ -29,9 +29,9 @@ def construct(*, digits: int = 10) -> Construction:
     x = Stream(
         digit="the digit; half a unit of the last place on '+'",
         flag="1 on '^' and '+', -10 on '='",
-        weight="place value: 10^-p / 10 in both operands, -10^-k at the query for answer digit k",
+        weight="place value: 10^-p / 10 in both operands, -10 * 10^-k at the query for answer digit k",
         product="digit * weight",
-        rest="10^-k / 10 times what is left of a + b, in units of digit k",
+        rest="10^-k times what is left of a + b, in units of digit k",
     )
     d = np.arange(10)
     gain = exp(40)
