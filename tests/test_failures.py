@@ -169,10 +169,13 @@ def test_the_published_adder_is_counted_again():
     assert (found.low, found.high, found.overlap) == (saved["low"], saved["high"], saved["overlap"])
 
 
-def test_a_right_adder_fails_on_nothing_at_ten_digits():
-    construction = construct("add10")
+# add10_28, subtract and times_constant have sums closer to a boundary than what 56 bits of the range resolve
+@pytest.mark.parametrize("name", ["add10", "add10_28", "add_base", "subtract", "times_constant"])
+def test_a_right_model_fails_on_nothing(name):
+    construction = construct(name)
     found = count_failures(build(construction.program), construction.task)
-    assert (found.low, found.high, found.problems, found.sets) == (0, 0, 10**20, ())
+    assert (found.low, found.high, found.sets) == (0, 0, ())
+    assert found.problems == sum(spec.count() for spec in specifications(construction.task))
 
 
 # ---- the parts ------------------------------------------------------------------------------------

@@ -37,7 +37,7 @@ from tinyadder.transformer import Transformer
 from verify.certify.forms import Ball, Form, Symbol
 from verify.certify.machine import NeedPhase, View
 from verify.certify.network import Network, Unsupported, overflow, read_network
-from verify.certify.paths import BITS, Paths, Restriction, far
+from verify.certify.paths import BITS, FINE_BITS, Paths, Restriction, far
 from verify.certify.spec import Specification, specifications
 
 RIGHT, WRONG, UNSURE = "right", "wrong", "unsure"
@@ -82,25 +82,35 @@ class Failures:
 class Sums:
     """A separable form as integers in units of 2^exponent: both ends of what every move adds."""
 
-    def __init__(self, paths: Paths, form: Form) -> None:
+    def __init__(self, paths: Paths, form: Form, bits: int = BITS) -> None:
         assert not form.symbols
         size = sum((max(abs(b).upper() for b in table.values()) for table in form.tables.values()), abs(form.c).upper())
-        self.exponent = int(np.frexp(float(size))[1]) - BITS
-        self.paths = paths
+        self.exponent = int(np.frexp(float(size))[1]) - bits
+        self.paths, self.form = paths, form
+        kind = np.int64 if bits == BITS else object
         self.start = self.floor(form.c), self.ceil(form.c)
         self.low, self.high = [], []
         for stage in paths.spec.stages:
             tokens, table = paths.spec.tokens[stage.position], form.tables.get(stage.position)
             # a token that a known one at the query excludes has no entry
             entries = [Ball(0) if table is None or token not in table else table[token] for token in tokens]
-            self.low.append(np.array([self.floor(entry) for entry in entries], dtype=np.int64))
-            self.high.append(np.array([self.ceil(entry) for entry in entries], dtype=np.int64))
+            self.low.append(np.array([self.floor(entry) for entry in entries], dtype=kind))
+            self.high.append(np.array([self.ceil(entry) for entry in entries], dtype=kind))
 
     @property
     def width(self) -> int:
         """The widest that the interval of a sum can be: the rounding of S, in units."""
         widths = ((high - low).max() for low, high in zip(self.low, self.high, strict=True))
         return self.start[1] - self.start[0] + int(sum(widths))
+
+    def range(self, restriction: Restriction) -> tuple[Ball, Ball] | None:
+        """The least and the largest sum of the allowed texts; None where there is none."""
+        prefixes = Prefixes(self, restriction)
+        there = prefixes.reached[-1]
+        if not there.any():
+            return None
+        low, high = prefixes.least[-1][there].min(), prefixes.most[-1][there].max()
+        return self.ball(self.start[0] + int(low)), self.ball(self.start[1] + int(high))
 
     def floor(self, ball: Ball) -> int:
         """The largest integer not above `ball`, in units."""
@@ -323,6 +333,10 @@ class Decision:
             return found.pop() if len(found) == 1 else UNSURE
 
 
+def _right(pieces: list[Piece]) -> bool:
+    return all(label == RIGHT for *_, label in pieces)
+
+
 @dataclass(frozen=True)
 class Part:
     """The texts of a restriction, the values of S on them, and what is decided there."""
@@ -333,13 +347,15 @@ class Part:
 
     @classmethod
     def of(cls, decision: Decision, sums: Sums, right: str, restriction: Restriction) -> Part | None:
-        """None where no text meets the restriction."""
-        prefixes = Prefixes(sums, restriction)
-        if not prefixes.reached[-1].any():
+        """None where no text meets the restriction, or none can be wrong."""
+        ends = sums.range(restriction)
+        if ends is None or _right(pieces := decision.pieces(right, *ends)):
             return None
-        low = sums.ball(sums.start[0] + int(prefixes.least[-1].min()))
-        high = sums.ball(sums.start[1] + int(prefixes.most[-1][prefixes.reached[-1]].max()))
-        return cls(sums, Segments.of(decision.pieces(right, low, high), sums), restriction)
+        # finer ends of the range, which may leave nothing but right ones
+        ends = Sums(sums.paths, sums.form, FINE_BITS).range(restriction)
+        if ends is None or _right(pieces := decision.pieces(right, *ends)):
+            return None
+        return cls(sums, Segments.of(pieces, sums), restriction)
 
     def count(self, tokens: dict[int, str]) -> tuple[int, int]:
         """(surely, possibly) wrong among its texts with these tokens."""
@@ -383,7 +399,8 @@ def _counted(network: Network, spec: Specification) -> Iterator[Counted]:
                     known = Decision(network, spec, base, i, own)
                     parts.append(Part.of(known, Sums(paths, known.form), token, Restriction({i: own, **right})))
             there = tuple(part for part in parts if part)
-            surely, possibly = (sum(ends) for ends in zip(*(part.count({}) for part in there), strict=True))
+            counts = [part.count({}) for part in there]
+            surely, possibly = sum(low for low, _ in counts), sum(high for _, high in counts)
             if possibly:
                 yield Counted(Wrong(i + 1 - spec.start, token, surely, possibly), right, there)
 
