@@ -52,7 +52,7 @@ def test_every_count_equation_verdict_and_claim_is_on_the_page(rows, page):
             assert str(construct(model.name).program).splitlines()[0] in page
     assert "3  rest += head 0: query 1, key -40" in page
     assert all(definition(rung).partition(":")[0] in page for rung in leaderboard.SHOWN if "`" not in definition(rung))
-    assert page.count("<img ") == 4
+    assert page.count("<img ") == 4 + 1
     assert all(entry["author"] in page for entry in public_field() if entry["author"].isalnum())
 
 

@@ -16,7 +16,7 @@ from importlib.metadata import version
 from inspect import signature
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tinyadder.compile import build
 from tinyadder.construction import construct, construction_summary
@@ -25,6 +25,9 @@ from tinyadder.tasks.base import Problem, Task
 from tinyadder.transformer import Transformer
 from verify.count import definition
 from verify.leaderboard import FIELD_DATE, SHOWN, STRONGEST, Model, Row, public_field, said_verdict
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 DPI, COLOURS = 72, 64
 """Of the pictures: the smallest that is legible, in as many colours as a colour map needs."""
@@ -53,6 +56,7 @@ def report_html(models: Sequence[Model], rows: Sequence[Row], *, pictures: bool 
     return environment.get_template("report.html.jinja").render(
         models=shown,
         rungs=SHOWN,
+        chart=_chart([row for _, row in ordered]) if pictures else None,
         tally=[(word, tally[word]) for word in (*STRONGEST, "none yet") if tally[word]],
         conventions=[(rung, definition(rung)) for rung in (rows[0].counts if rows else {})],
         field=public_field(),
@@ -95,6 +99,14 @@ def _model(model: Model, row: Row, pictures: bool) -> dict[str, Any]:
     }
 
 
+def _chart(rows: Sequence[Row]) -> str:
+    """Every model's counts as dumbbells, as a PNG in a data URI."""
+    from tinyadder import plot
+
+    counts = {row.name: (not row.trained, {rung: row.counts[rung] for rung in SHOWN}) for row in rows}
+    return _png(plot.leaderboard(counts))
+
+
 def _sizes(model: Transformer) -> str:
     """A trained model has no equations; its sizes, one layer a line."""
     config = model.config
@@ -114,11 +126,9 @@ def _picture(model: Model) -> dict[str, str] | None:
         figure = plot.attention(asked, task, problem)
     except TinyadderError:
         return None  # a model without attention
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=DPI)
     said = shlex.join(["tinyadder", "plot", model.given, "attention", task.show(problem), *options])
-    shown = task.show(problem) + (f" with {' '.join(options)}" if options else "")
-    return {"uri": _data_uri(file), "command": said, "said": shown}
+    shown = task.show(problem) + (f", {' '.join(options)}" if options else "")
+    return {"uri": _png(figure), "command": said, "said": shown}
 
 
 def _small(model: Model) -> tuple[Transformer, Task, list[str]]:
@@ -134,11 +144,12 @@ def _small(model: Model) -> tuple[Transformer, Task, list[str]]:
     return model.model, model.task, []
 
 
-def _data_uri(file: io.BytesIO) -> str:
-    """The picture with few colours, which halves it or better."""
+def _png(figure: Figure) -> str:
+    """The picture as a data URI, in few colours, which halves it or better."""
     from PIL import Image
 
-    small = io.BytesIO()
+    file, small = io.BytesIO(), io.BytesIO()
+    figure.savefig(file, format="png", dpi=DPI)
     with Image.open(file) as image:
         image.convert("RGB").quantize(COLOURS).save(small, format="png", optimize=True)
     return "data:image/png;base64," + base64.b64encode(small.getvalue()).decode()
