@@ -56,8 +56,9 @@ def test_the_margin_histogram_counts_wrong_decisions():
 def test_accuracy_curves_and_leaderboard_draw_their_numbers():
     bars = plot.accuracy({"0": (10, 10), "3": (5, 10)}, axis="carry chain").axes[0]
     assert [p.get_height() for p in bars.patches] == [1.0, 0.5]
-    log = [{"step": 1, "loss": 2.0}, {"step": 2, "loss": 0.5, "exact": 0.25}]
-    assert plot.curves(log).axes[0].lines[0].get_ydata().tolist() == [2.0, 0.5]
+    log = [{"step": 1, "loss": 2.0}, {"step": 2, "loss": 0.5, "validation exact": 0.25}]
+    losses, exact = plot.curves(log).axes
+    assert losses.lines[0].get_ydata().tolist() == [2.0, 0.5] and exact.lines[0].get_ydata() == [0.25]
     board = plot.leaderboard({"a": (True, {"nonzero": 3, "numel": 9}), "b": (False, {"nonzero": 30})})
     assert [t.get_text() for t in board.axes[0].get_yticklabels()] == ["a", "b"]
 

@@ -260,9 +260,9 @@ def _by_length(task: Task, problems: Sequence[Problem]) -> list[list[Problem]]:
 
 
 def curves(log: Sequence[Mapping[str, float]], title: str = "") -> Figure:
-    """Training curves from the lines of a JSONL log: loss (logarithmic) and exact match against steps."""
+    """Training curves from the lines of a JSONL log: loss (logarithmic) and exact match on validation."""
     losses = [(line["step"], line["loss"]) for line in log if "loss" in line]
-    exact = [(line["step"], line["exact"]) for line in log if "exact" in line]
+    exact = [(line["step"], line["validation exact"]) for line in log if "validation exact" in line]
     if not losses:
         raise TinyadderError("this log has no lines with a step and a loss")
     figure = Figure(figsize=(6.4, 3.4), layout="constrained")
@@ -275,7 +275,7 @@ def curves(log: Sequence[Mapping[str, float]], title: str = "") -> Figure:
         right = left.twinx()
         right.plot(*zip(*exact, strict=True), color=ORANGE, marker="o", markersize=3, linewidth=1.2)
         right.set_ylim(0, 1.03)
-        right.set_ylabel("exact match", color=ORANGE)
+        right.set_ylabel("exact match on validation", color=ORANGE)
     left.set_title(title, fontsize=10)
     return figure
 
@@ -318,7 +318,7 @@ def leaderboard(rows: Mapping[str, tuple[bool, Mapping[str, int]]]) -> Figure:
     order = sorted(rows, key=lambda name: min(rows[name][1].values()))
     rungs = list(dict.fromkeys(rung for _, counts in rows.values() for rung in counts))
     colours = ["#0072b2", "#009e73", "#e69f00", "#cc79a7", "#56b4e9", "#d55e00", "#000000", "#999999"]
-    figure = Figure(figsize=(8.5, 0.9 + 0.27 * len(order)), layout="constrained")
+    figure = Figure(figsize=(8.5, max(2.4, 0.9 + 0.27 * len(order))), layout="constrained")
     axes = figure.subplots()
     for place, name in enumerate(order):
         built, counts = rows[name]
