@@ -192,7 +192,7 @@ def measure(model: Model, folder: Path, *, seed: int = 0) -> list[Path]:
     keep("legality", {"findings": findings}, said, seed)
     if not model.trained:
         keep("proved", _proof(model), f"tinyadder prove {model.given}")
-    keep("times", _times(model, seed), f"tinyadder report --fresh {model.name}", seed)
+    keep("times", _times(model, seed), f"tinyadder report --fresh --only {model.name}", seed)
     return written
 
 
