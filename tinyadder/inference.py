@@ -73,7 +73,7 @@ class Writes:
         self.fresh = not known & set(self.columns)
         self.old = sorted(known & set(self.columns))
 
-    def __call__(self, x: Float[Tensor, "d t b"], values: Float[Tensor, "r #t #b"]) -> None:
+    def __call__(self, x: Float[Tensor, "d t b"], values: Float[Tensor, "r _ _"]) -> None:
         added = self.rows(values)
         if self.fresh:
             x[self.columns] = added

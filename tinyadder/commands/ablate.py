@@ -14,6 +14,7 @@ from tinyadder.commands._common import (
     Loaded,
     console,
     construction_options,
+    device_option,
     echo_json,
     json_option,
     load_model,
@@ -35,9 +36,10 @@ if TYPE_CHECKING:
 )
 @click.option("--no-proof", is_flag=True, help="Leave what survives the tests undecided; much faster.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the structured problems.")
+@device_option
 @json_option
 def command(
-    name: str, options: dict[str, Any], kinds: tuple[str, ...], no_proof: bool, seed: int, as_json: bool
+    name: str, options: dict[str, Any], kinds: tuple[str, ...], no_proof: bool, seed: int, device: str, as_json: bool
 ) -> int:
     """Change every number of NAME (a construction or a model folder), one at a time, and see what breaks.
 
@@ -51,7 +53,7 @@ def command(
         if kind not in (*KINDS, SWAP):
             known = ", ".join(f"'{known}'" for known in (*KINDS, SWAP))
             raise TinyadderError(f"no change '{kind}'{did_you_mean(kind, (*KINDS, SWAP))} (changes: {known})")
-    loaded = load_model(name, options)
+    loaded = load_model(name, options, device)
     model, task = loaded.model, loaded.task
     problems = problems_for(task, seed)
     every = list(mutants(model, kinds or ("zero",)))

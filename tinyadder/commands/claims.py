@@ -9,6 +9,7 @@ import click
 
 from tinyadder.commands._common import (
     construction_options,
+    device_option,
     echo_json,
     json_option,
     load_model,
@@ -23,12 +24,13 @@ from tinyadder.commands._common import (
 @construction_options
 @click.option("--problems", "count", type=click.IntRange(1), default=100, show_default=True, help="Hard problems.")
 @click.option("--seed", type=int, default=0, show_default=True)
+@device_option
 @json_option
-def command(name: str, options: dict[str, Any], count: int, seed: int, as_json: bool) -> None:
+def command(name: str, options: dict[str, Any], count: int, seed: int, device: str, as_json: bool) -> None:
     """Compare the claims of NAME with the model, lane by lane, over all positions of hard and structured problems."""
     from verify.claims import check_claims
 
-    loaded = load_model(name, options)
+    loaded = load_model(name, options, device)
     random = Random(seed)
     hard = loaded.task.hard()
     problems = [*random.sample(hard, min(len(hard), count // 2)), *loaded.task.sample(random, count - count // 2)]

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from tinyadder.commands._common import echo_json, json_option, load_model, show_table, shown_model
+from tinyadder.commands._common import device_option, echo_json, json_option, load_model, show_table, shown_model
 from tinyadder.errors import TinyadderError
 
 
@@ -18,8 +18,11 @@ from tinyadder.errors import TinyadderError
 @click.option("--samples", default=5000, show_default=True, help="Structured samples of the verifier; 0 skips it.")
 @click.option("--seed", default=1, show_default=True, help="Of the random problems.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Also draw accuracy and cost against size to this file.")
+@device_option
 @json_option
-def command(names: tuple[str, ...], count: int, samples: int, seed: int, plot: Path | None, as_json: bool) -> None:
+def command(
+    names: tuple[str, ...], count: int, samples: int, seed: int, plot: Path | None, device: str, as_json: bool
+) -> None:
     """Compare NAMEs (constructions or model folders) that do the same task, in whatever format each writes it.
 
     Exact match is by greedy decoding, on uniform problems and on the task's hard cases; the verdict is the verifier's;
@@ -28,7 +31,7 @@ def command(names: tuple[str, ...], count: int, samples: int, seed: int, plot: P
     import torch
 
     torch.set_num_threads(1)
-    rows = [_row(name, count, samples, seed) for name in names]
+    rows = [_row(name, count, samples, seed, device) for name in names]
     kinds = {row["task"]["name"].partition("_")[0] for row in rows}
     if len(kinds) > 1:
         raise TinyadderError(f"these models do different tasks: {', '.join(sorted(kinds))}; compare models of one task")
@@ -59,14 +62,14 @@ def _short(row: dict[str, Any]) -> str:
     return "/".join(parts[-3:-1] if parts[-1] == "model" else parts[-1:])
 
 
-def _row(name: str, count: int, samples: int, seed: int) -> dict[str, Any]:
+def _row(name: str, count: int, samples: int, seed: int, device: str) -> dict[str, Any]:
     from random import Random
 
     from tinyadder.answers import answers
     from verify.count import ladder
     from verify.properties import verify
 
-    loaded = load_model(name)
+    loaded = load_model(name, None, device)
     model, task = loaded.model, loaded.task
     problems = task.uniform(Random(seed), count)
     began = time.perf_counter()

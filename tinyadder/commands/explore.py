@@ -63,5 +63,5 @@ def command(names: tuple[str, ...], out: Path, force: bool, show: bool, options:
 
 def _default_names() -> list[str]:
     """The constructions of the default page, and the smallest trained baseline in ./baselines if there is one."""
-    found = sorted(Path("baselines").glob("*/model.safetensors"), key=lambda path: path.stat().st_size)
+    found = sorted(Path("baselines").rglob("model.safetensors"), key=lambda path: path.stat().st_size)
     return [*(name for name in DEFAULT if name in construction_names()), *(str(path.parent) for path in found[:1])]

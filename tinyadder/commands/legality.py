@@ -10,6 +10,7 @@ import click
 
 from tinyadder.commands._common import (
     construction_options,
+    device_option,
     echo_json,
     json_option,
     load_model,
@@ -25,8 +26,11 @@ from tinyadder.errors import TinyadderError
 @click.option("--problems", "count", type=click.IntRange(2), help="Problems to try [200, of a submission 12].")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the problems and of the random tokens.")
 @click.option("--seconds", type=float, default=120.0, show_default=True, help="Time limit for a submission file.")
+@device_option
 @json_option
-def command(name: str, options: dict[str, Any], count: int | None, seed: int, seconds: float, as_json: bool) -> int:
+def command(
+    name: str, options: dict[str, Any], count: int | None, seed: int, seconds: float, device: str, as_json: bool
+) -> int:
     """Check NAME: prefix consistency, one token a pass, feedback, attention ablation, buffers, dtype, decode honesty,
     weight swap. Of a submission file (a stranger's code, run at arm's length) only what can be observed is judged.
     """
@@ -48,7 +52,7 @@ def command(name: str, options: dict[str, Any], count: int | None, seed: int, se
     else:
         from verify.legality import legality
 
-        loaded = load_model(name, options)
+        loaded = load_model(name, options, device)
         problems = loaded.task.uniform(Random(seed), count or 200)
         shown, findings = shown_model(loaded), legality(loaded.model, loaded.task, problems, seed=seed)
     failed = [finding for finding in findings if finding.passed is False]

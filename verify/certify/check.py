@@ -645,6 +645,7 @@ class Network:
         column = [max(size(exact(row[k])) for row in self.embedding) for k in range(self.width)]
         for layer in self.layers:
             if layer.heads:
+                added: list = []
                 for h in range(layer.heads):
                     q, k, v = (
                         rows(getattr(layer, n)[h], getattr(layer, f"{n}_bias")[h], column)
@@ -652,7 +653,7 @@ class Network:
                     )
                     score = sum(a * b >> F for a, b in zip(q, k, strict=False)) + size(exact(layer.slopes[h])) * length
                     need(score * slack >> F < most, "a score may overflow")
-                    added = v if h == 0 else added + v
+                    added += v
                 routes = [[abs(r[c]) for head in layer.wiring for r in head] for c in range(self.width)]
                 added = rows(routes, [0.0] * self.width, added)
                 column = [(a + b) * slack >> F for a, b in zip(column, added, strict=True)]
