@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -17,6 +18,7 @@ from tinyadder.compile import build
 from tinyadder.construction import construct
 from tinyadder.errors import TinyadderError
 from tinyadder.explorer import PAGES, Exhibit, exhibit_to_json, model_to_json, page
+from tinyadder.folder import load
 from tinyadder.layers import Options
 from tinyadder.transformer import BlockConfig, Config, Transformer
 
@@ -98,6 +100,12 @@ def test_every_decision_in_the_browser_is_the_decision_of_torch_on_2000_hard_cas
     exhibits = [exhibit("add10"), exhibit("add10_gist"), exhibit("add10_95"), exhibit("deriv")]
     found = parity(tmp_path, exhibits, 500)
     assert found == {"cases": 2000, "wrong": []}
+
+
+@needs_browser
+def test_a_trained_float32_baseline_decides_in_the_browser_as_in_torch(tmp_path):
+    model, described = load(Path(__file__).parents[1] / "baselines" / "addition10-tiny" / "seed-1" / "model")
+    assert parity(tmp_path, [Exhibit("tiny", "", model, described.task)], 200) == {"cases": 200, "wrong": []}
 
 
 @needs_browser
