@@ -6,13 +6,12 @@ python -m benchmarks.baselines
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import click
 
-from tinyadder.folder import describe
+from tinyadder.folder import beside, describe
 
 FOLDER = Path(__file__).parents[1] / "baselines"
 HEAD = """# Trained baselines
@@ -63,9 +62,8 @@ def main() -> None:
     """Write baselines/README.md."""
     rows = [row(path.parent) for path in sorted(FOLDER.glob("*/seed-*/evaluation.json"))]
     lines = ["| " + " | ".join(cells) + " |" for cells in (COLUMNS, ["---"] * len(COLUMNS), *rows)]
-    beside = FOLDER / "README.md.part"
-    beside.write_text(HEAD + "\n".join(lines) + "\n")
-    os.replace(beside, FOLDER / "README.md")
+    with beside(FOLDER / "README.md") as part:
+        part.write_text(HEAD + "\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import click
+
+from tinyadder.folder import beside
 
 SHARD = 60_000
 BATCH = 1000
@@ -63,10 +64,9 @@ def program_digest(made: Any) -> str:
 
 
 def put(path: Path, data: dict[str, Any]) -> None:
-    """Write beside, then rename into place."""
-    beside = path.with_suffix(f".{os.getpid()}.part")
-    beside.write_text(json.dumps(data, indent=1) + "\n")
-    os.replace(beside, path)
+    """Write `data` as JSON."""
+    with beside(path) as part:
+        part.write_text(json.dumps(data, indent=1) + "\n")
 
 
 @click.command()

@@ -17,7 +17,7 @@ from tinyadder.answers import answers
 from tinyadder.compile import build
 from tinyadder.construction import construct, construction_names
 from tinyadder.errors import TinyadderError
-from tinyadder.folder import describe, load, save, tensors_of
+from tinyadder.folder import beside, describe, load, save, tensors_of
 from tinyadder.tasks.addition import Addition
 from tinyadder.transformer import BlockConfig, Config, Transformer
 
@@ -171,6 +171,22 @@ def test_nothing_is_left_behind_when_writing_fails(tmp_path, monkeypatch):
     with pytest.raises(TinyadderError, match="No space left on device"):
         saved(tmp_path / "m")
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), ValueError("a fault of ours")], ids=str)
+def test_what_is_written_beside_replaces_the_file_only_when_all_of_it_is_there(tmp_path, error):
+    path = tmp_path / "new" / "results.json"
+    with beside(path) as part:
+        part.write_text("first")
+        assert not path.exists() and part.suffix == ".json"
+    said = "cannot write .*results.json: No space left on device; choose another --out"
+    with (
+        pytest.raises(ValueError, match=said if isinstance(error, OSError) else "a fault of ours"),
+        beside(path) as part,
+    ):
+        part.write_text("half of the sec")
+        raise error
+    assert path.read_text() == "first" and os.listdir(path.parent) == ["results.json"]
 
 
 def test_a_model_with_nan_is_not_written(tmp_path):

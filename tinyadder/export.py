@@ -6,10 +6,8 @@ Every export states the numbers bit for bit; what the model does is the same fun
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,7 @@ from torch import Tensor, nn
 
 from tinyadder.errors import MissingExtra, TinyadderError
 from tinyadder.explorer import model_to_json
-from tinyadder.folder import save, tensors_of
+from tinyadder.folder import beside, save, tensors_of
 from tinyadder.layers import Options
 from tinyadder.tasks.addition import Addition
 from tinyadder.tasks.base import Task
@@ -50,7 +48,8 @@ def to_torch_export(model: Transformer, path: Path) -> None:
     """Write a `torch.export` program (.pt2) that maps tokens [b, t], b >= 2, to logits [b, t, o]."""
     example, axes = _dynamic(model)
     program = torch.export.export(Logits(model).eval(), (example,), dynamic_shapes=axes)
-    _beside(path, lambda part: torch.export.save(program, part))
+    with beside(path) as part:
+        torch.export.save(program, part)
 
 
 def to_onnx(model: Transformer, path: Path) -> None:
@@ -74,13 +73,15 @@ def to_onnx(model: Transformer, path: Path) -> None:
         verbose=False,
     )
     assert program is not None, "the dynamo exporter returns its program"
-    _beside(path, lambda part: program.save(part))
+    with beside(path) as part:
+        program.save(part)
 
 
 def to_json(model: Transformer, path: Path) -> None:
     """Write the operations of the model as JSON, as the explorer page reads them."""
     text = json.dumps(model_to_json(model), indent=1, ensure_ascii=False, allow_nan=False)
-    _beside(path, lambda part: part.write_text(text + "\n", encoding="utf-8"))
+    with beside(path) as part:
+        part.write_text(text + "\n", encoding="utf-8")
 
 
 def to_submission(model: Transformer, task: Task, path: Path, *, name: str, about: str, ladder: Ladder) -> None:
@@ -124,7 +125,8 @@ def to_submission(model: Transformer, task: Task, path: Path, *, name: str, abou
         turn=1 if task.order == "most" else -1,
         steps=task.answer_length,
     )
-    _beside(path, lambda part: part.write_text(text, encoding="utf-8"))
+    with beside(path) as part:
+        part.write_text(text, encoding="utf-8")
 
 
 def _plain(key: str) -> str:
@@ -156,8 +158,7 @@ Parameters, by convention:
 Use: `tinyadder run . '{task.show(example)}'`; look inside: `tinyadder trace . '{task.show(example)}'`;
 judge: `tinyadder verify .` (each in this folder).
 """
-    with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
-        part = Path(scratch) / "model"
+    with beside(path) as part:
         save(model, task, part, name=name, options={})
         (part / "config.json").write_text(
             json.dumps({"model_type": "tinyadder", "task": task.to_json(), **model.config.to_json()}, indent=2) + "\n"
@@ -165,12 +166,3 @@ judge: `tinyadder verify .` (each in this folder).
         (part / "README.md").write_text(card, encoding="utf-8")
         if path.exists():
             shutil.rmtree(path)
-        os.replace(part, path)
-
-
-def _beside(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file beside `path` and rename it, so that no half-written file is left."""
-    with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
-        part = Path(scratch) / path.name
-        write(part)
-        os.replace(part, path)

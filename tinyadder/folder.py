@@ -10,11 +10,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from tinyadder.dsl import Program
@@ -51,6 +51,24 @@ class Description:
 
 
 # ---- writing --------------------------------------------------------------------------------------
+
+
+@contextmanager
+def beside(path: Path, *, way_out: str = "choose another --out") -> Iterator[Path]:
+    """A path on the same disk, of the same name, that takes the place of `path` when the block has ended well.
+
+    What is there stays as it was until then, and nothing half-written is left where the block fails. The block may
+    write a file, or a folder where `path` is not there yet. Raises `TinyadderError`, which ends in `way_out`, for
+    whatever keeps it from being written: no permission, no space.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as scratch:
+            part = Path(scratch) / path.name
+            yield part
+            os.replace(part, path)
+    except OSError as error:
+        raise TinyadderError(f"cannot write {path}: {error.strerror or error}; {way_out}") from error
 
 
 def tensors_of(model: Transformer) -> dict[str, Tensor]:
@@ -125,23 +143,15 @@ def check_writable(folder: str | Path, *, force: bool = False) -> None:
 def write_files(folder: Path, files: Mapping[str, bytes], *, force: bool) -> None:
     """Write a new model folder in one step, or replace these files of an existing one (`force`) one by one."""
     check_writable(folder, force=force)
-    beside = None
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-        for name, content in files.items():
-            (beside / name).write_bytes(content)
+    with ExitStack() as written:
         if folder.exists():
-            for name in files:
-                os.replace(beside / name, folder / name)
+            parts = {name: written.enter_context(beside(folder / name)) for name in files}
         else:
-            beside.chmod(0o755)
-            os.replace(beside, folder)
-    except OSError as error:
-        raise TinyadderError(f"cannot write {folder}: {error.strerror}; choose another --out") from error
-    finally:
-        if beside is not None:
-            shutil.rmtree(beside, ignore_errors=True)
+            part = written.enter_context(beside(folder))
+            part.mkdir()
+            parts = {name: part / name for name in files}
+        for name, content in files.items():
+            parts[name].write_bytes(content)
 
 
 # ---- reading --------------------------------------------------------------------------------------

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -25,6 +24,7 @@ from tinyadder.answers import answers, forced_answers
 from tinyadder.decode import score
 from tinyadder.encoder import empty_model
 from tinyadder.errors import TinyadderError
+from tinyadder.folder import beside
 from tinyadder.tasks.base import Domain, Task
 from tinyadder.transformer import Config, Transformer
 from verify.verdict import Counterexample, Exhaustive, Refuted
@@ -187,11 +187,9 @@ def _wrong(model: Transformer, task: Task, domain: Domain, start: int, stop: int
 
 
 def write_shard(folder: Path, shard: Shard) -> None:
-    """Write the result of a shard: beside, then renamed into place."""
-    path = folder / f"shard-{shard.start:015d}.json"
-    beside = path.with_suffix(f".{os.getpid()}.part")
-    beside.write_text(json.dumps(asdict(shard)) + "\n")
-    os.replace(beside, path)
+    """Write the result of a shard."""
+    with beside(folder / f"shard-{shard.start:015d}.json", way_out="give another folder") as part:
+        part.write_text(json.dumps(asdict(shard)) + "\n")
 
 
 def read_shards(folder: Path, size: int) -> dict[int, Shard]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
-import os
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tinyadder.errors import TinyadderError
-from tinyadder.folder import tensors_of
+from tinyadder.folder import beside, tensors_of
 from tinyadder.transformer import Transformer
 
 FOLDER = Path("results")
@@ -75,13 +74,8 @@ def write_result(found: Result, folder: Path = FOLDER, *, label: str = "", force
     path = folder / f"{found.model.replace('/', '-')}.{found.kind}{label}.json"
     if path.exists() and not force:
         raise TinyadderError(f"{path} holds a result already; give --force to replace it")
-    beside = path.with_suffix(f".{os.getpid()}.part")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        beside.write_text(json.dumps(vars(found), indent=1, ensure_ascii=False) + "\n")
-        os.replace(beside, path)
-    except OSError as error:
-        raise TinyadderError(f"cannot write {path}: {error.strerror}") from error
+    with beside(path, way_out="free some space, or mend the permissions") as part:
+        part.write_text(json.dumps(vars(found), indent=1, ensure_ascii=False) + "\n")
     return path
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from tinyadder.commands._common import (
     shown_model,
 )
 from tinyadder.errors import TinyadderError
+from tinyadder.folder import beside
 
 
 @click.command("evaluate", short_help=__doc__)
@@ -85,9 +85,8 @@ def command(
         verdict = verify(model, task, count=samples).verdict
         found["verdict"] = verdict_to_json(verdict) | {"text": str(verdict)}
     if out is not None:
-        beside = out.with_name(f"{out.name}.part")
-        beside.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
-        os.replace(beside, out)
+        with beside(out) as part:
+            part.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
     if as_json:
         echo_json(found)
     else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import click
 from tinyadder.commands._common import construction_options, echo_json, json_option, load_model
 from tinyadder.construction import construction_names, construction_summary
 from tinyadder.errors import TinyadderError
+from tinyadder.folder import beside
 
 DEFAULT = ("add10", "add10_gist", "deriv")
 FAMOUS = {"add10": ("123 456",), "add10_gist": ("4999999999 0", "5193798811 1806201129"), "deriv": ("-3x^3+4x^2-4",)}
@@ -47,12 +47,8 @@ def command(names: tuple[str, ...], out: Path, force: bool, show: bool, options:
         famous = [] if options else [loaded.task.parse(text) for text in FAMOUS.get(loaded.name, ()) if known]
         exhibits.append(Exhibit(loaded.name, about, loaded.model, loaded.task, famous))
     text = page(exhibits)
-    beside = out.with_name(f".{out.name}.part")
-    try:
-        beside.write_text(text, encoding="utf-8")
-        os.replace(beside, out)
-    except OSError as error:
-        raise TinyadderError(f"cannot write {out}: {error.strerror}; choose another --out") from error
+    with beside(out) as part:
+        part.write_text(text, encoding="utf-8")
     if as_json:
         echo_json({"file": str(out), "models": [e.name for e in exhibits], "bytes": len(text.encode())})
     else:

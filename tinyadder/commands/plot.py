@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from tinyadder.commands._common import (
     shown_model,
 )
 from tinyadder.errors import TinyadderError
+from tinyadder.folder import beside
 
 STEPS = ("contributions", "logits")
 RUNS = ("attention", "lanes", *STEPS)
@@ -72,12 +72,8 @@ def command(
     else:
         extra = (index,) if kind in STEPS else ()
         figure = getattr(plot, kind)(loaded.model, loaded.task, asked, *extra)
-    beside = out.with_name(f".{out.name}.part{out.suffix}")
-    try:
-        figure.savefig(beside, dpi=160)
-        os.replace(beside, out)
-    except OSError as error:
-        raise TinyadderError(f"cannot write {out}: {error.strerror}; choose another --out") from error
+    with beside(out) as part:
+        figure.savefig(part, dpi=160)
     if as_json:
         echo_json({"model": shown_model(loaded), "kind": kind, "file": str(out)})
     else:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import click
 
 from tinyadder.commands._common import echo_json, json_option, use_device
 from tinyadder.errors import TinyadderError
+from tinyadder.folder import beside
 
 PAGE = "<title>tinyadder: report</title>"
 """What says that a file is a page of this command, which may be made anew."""
@@ -73,7 +73,6 @@ def command(
 
 
 def _write(path: Path, text: str) -> None:
-    beside = path.with_name(f".{path.name}.part")
-    beside.write_text(text)
-    os.replace(beside, path)
+    with beside(path) as part:
+        part.write_text(text)
     click.echo(f"wrote {path}", err=True)

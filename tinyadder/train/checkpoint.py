@@ -19,6 +19,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from tinyadder.errors import TinyadderError
+from tinyadder.folder import beside
 
 KEPT = 2
 
@@ -48,19 +49,10 @@ def write_checkpoint(folder: Path, step: int, tensors: Mapping[str, Tensor], fac
     stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     described = json.dumps({"step": step, "sha256": _digest(stored), **facts})
     path = folder / f"checkpoint-{step:08}.safetensors"
-    beside = path.with_suffix(".part")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with open(beside, "wb") as file:
-            file.write(save(stored, metadata={"tinyadder": described}))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise TinyadderError(
-            f"cannot write {path}: {error.strerror}; free some space, then go on with --resume"
-        ) from error
+    with beside(path, way_out="free some space, then go on with --resume") as part, open(part, "wb") as file:
+        file.write(save(stored, metadata={"tinyadder": described}))
+        file.flush()
+        os.fsync(file.fileno())
     for old in sorted(folder.glob("checkpoint-*.safetensors"))[:-KEPT]:
         old.unlink(missing_ok=True)
     return path

@@ -196,13 +196,13 @@ def read_jsonl(task: Task, path: str) -> list[Problem]:
 def write_jsonl(task: Task, problems: Sequence[Problem], path: str) -> None:
     """One line a problem: what a person writes, the prompt and the answer."""
     import json
-    import os
     from pathlib import Path
+
+    from tinyadder.folder import beside
 
     lines = [
         json.dumps({"problem": task.show(p), "prompt": list(task.prompt(p)), "answer": list(task.answer(p))})
         for p in problems
     ]
-    beside = Path(f"{path}.part")
-    beside.write_text("\n".join(lines) + "\n")
-    os.replace(beside, path)
+    with beside(Path(path), way_out="choose another file") as part:
+        part.write_text("\n".join(lines) + "\n")

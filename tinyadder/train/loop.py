@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from tinyadder.answers import answers
 from tinyadder.errors import TinyadderError
-from tinyadder.folder import save
+from tinyadder.folder import beside, save
 from tinyadder.tasks.base import Problem, Task
 from tinyadder.train.checkpoint import Checkpoint, latest_checkpoint, write_checkpoint
 from tinyadder.train.data import CHUNK, Examples, Source, check_leaks, encode, order
@@ -345,9 +345,8 @@ class Run:
         path = self.folder / "log.jsonl"
         if path.exists():
             lines = [line for line in path.read_text().splitlines() if json.loads(line)["step"] <= self.step]
-            beside = path.with_suffix(".part")
-            beside.write_text("".join(f"{line}\n" for line in lines))
-            os.replace(beside, path)
+            with beside(path) as part:
+                part.write_text("".join(f"{line}\n" for line in lines))
 
     def log(self, line: dict[str, Any]) -> None:
         if self.processes.rank == 0:

@@ -24,6 +24,7 @@ import numpy as np
 import torch
 
 from tinyadder.answers import answers
+from tinyadder.folder import beside
 from tinyadder.tasks.base import Problem, Task
 from tinyadder.transformer import Transformer
 from verify.certify import check
@@ -479,7 +480,6 @@ def certify(model: Transformer, task: Task, folder: Path) -> Judged:
 
 
 def write_certificate(certificate: dict[str, Any], path: Path) -> None:
-    """Compact JSON, written beside and then renamed."""
-    beside = path.with_name(f".{path.name}.part")
-    beside.write_text(json.dumps(certificate, separators=(",", ":"), ensure_ascii=False) + "\n", encoding="utf-8")
-    beside.replace(path)
+    """Write compact JSON."""
+    with beside(path) as part:
+        part.write_text(json.dumps(certificate, separators=(",", ":"), ensure_ascii=False) + "\n", encoding="utf-8")
