@@ -2,7 +2,9 @@
 
 Layer 0 gives every digit its place value, in a lane of its own for each number; layer 1 gathers a, b and the answer so
 far; one hidden unit multiplies a by b. What is left of the product decides the next digit, as in `add10`. Long
-multiplication with its columns and carries does not occur. Second operand of one digit: `second=1`.
+multiplication with its columns and carries does not occur. Second operand of one digit: `second=1`. Unless asked, 4 by
+4 digits: the largest square whose problems can all be tried (10^8); no automaton reads a product of two long numbers,
+whose columns are sums of up to n terms, so that no larger one can be proved.
 Positions: '^' at 0, '*' at g = digits+1, '=' at g + second + 1.
 """
 
@@ -20,7 +22,7 @@ LARGEST = 12
 """Digits of the product; with 14 the rounding of a * b reaches the boundary of a digit (measured)."""
 
 
-def construct(*, digits: int = 5, second: int = 0) -> Construction:
+def construct(*, digits: int = 4, second: int = 0) -> Construction:
     """Exact while the product has at most 12 digits. Raises `TinyadderError` beyond.
 
     `second` is the number of digits of b; 0 means as many as a has.

@@ -2,6 +2,7 @@
 
 from random import Random
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -53,6 +54,19 @@ def test_the_domain_counts_every_problem_once(task: Reckoning) -> None:
     problems = {domain.problem(i) for i in range(domain.size)}
     assert len(problems) == domain.size
     assert problems >= set(small.hard())
+
+
+@pytest.mark.parametrize("task", TASKS, ids=repr)
+def test_the_arrays_of_a_domain_are_its_texts(task: Reckoning) -> None:
+    domain = task.domain()
+    assert domain is not None
+    if domain.texts is None:
+        assert isinstance(task, Subtraction)  # pairs a >= b are counted off one by one
+        return
+    for start in (0, domain.size // 3, domain.size - 20):
+        problems = [domain.problem(i) for i in range(start, start + 20)]
+        wanted = task.encode([[*task.prompt(p), *task.answer(p)] for p in problems])
+        assert np.array_equal(domain.texts(start, start + 20), wanted)
 
 
 @pytest.mark.parametrize("task", TASKS, ids=repr)

@@ -15,7 +15,7 @@ from tinyadder.tasks.words import check_option
 class Multiplication(Reckoning):
     """a * b for a < 10^digits, b < 10^second; `second=0` means as many digits as the first."""
 
-    digits: int = 5
+    digits: int = 4
     second: int = 0
 
     def __post_init__(self) -> None:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import re
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from math import prod
 from random import Random
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from tinyadder.errors import TinyadderError
 from tinyadder.tasks import operands as ops
@@ -20,6 +22,7 @@ from tinyadder.tasks.base import Domain, Task
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
+    from jaxtyping import Int64
 
 Numbers = tuple[int, ...]
 
@@ -188,4 +191,28 @@ class Reckoning(Task):
                 found.append(n)
             return tuple(found[::-1])
 
-        return Domain(f"problems of task '{self.name}'", prod(counts), problem)
+        fits = max(self.greatest, prod(counts)) < 2**62  # int64
+        return Domain(f"problems of task '{self.name}'", prod(counts), problem, self._texts(counts) if fits else None)
+
+    def _texts(self, counts: Sequence[int]) -> Callable[[int, int], Int64[np.ndarray, "b t"]]:
+        """Token ids of whole texts by integer arithmetic on arrays; `result` takes arrays as it takes integers."""
+        ids = {token: i for i, token in enumerate(self.vocabulary)}
+
+        def written(numbers: np.ndarray, places: int, base: int) -> np.ndarray:
+            return numbers[:, None] // base ** np.arange(places, dtype=np.int64)[::-1] % base
+
+        def texts(start: int, stop: int) -> np.ndarray:
+            index = np.arange(start, stop)
+            operands = [index // prod(counts[i + 1 :]) % count for i, count in enumerate(counts)]
+
+            def column(token: str) -> np.ndarray:
+                return np.full((len(index), 1), ids[token])
+
+            parts = [column("^")]
+            for i, (operand, width) in enumerate(zip(operands, self.widths, strict=True)):
+                parts += [column(self.sign)] if i else []
+                parts.append(written(operand, width, self.base))
+            answers = np.asarray(self.result(tuple(operands)))
+            return np.concatenate([*parts, column("="), written(answers, self.answer_length, 10)], axis=1)
+
+        return texts
