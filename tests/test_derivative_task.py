@@ -188,9 +188,20 @@ def test_the_domain_counts_every_polynomial_once():
     assert WIDE.domain().problem(199**10 - 1) == (99,) * 10
 
 
-@pytest.mark.parametrize("limits", [{"exponents": 6}, {"coefficients": 0}, {"digits": 3}])
+def test_the_domain_within_a_number_of_terms_counts_every_such_polynomial_once():
+    domain = CANONICAL.domain(exponents=3, coefficients=2, terms=2)
+    found = [domain.problem(i) for i in range(domain.size)]
+    every = CANONICAL.domain(exponents=3, coefficients=2)
+    few = {p for p in map(every.problem, range(every.size)) if sum(c != 0 for c in p) <= 2}
+    assert len(found) == len(few) and set(found) == few
+    assert found[0] == (0,) * 6
+    assert domain.name.endswith("coefficients -2 .. 2 with at most 2 terms")
+    assert WIDE.domain(terms=2).size == 1 + 10 * 198 + 45 * 198**2
+
+
+@pytest.mark.parametrize("limits", [{"exponents": 6}, {"coefficients": 0}, {"terms": 7}, {"digits": 3}])
 def test_a_domain_outside_the_task_is_refused(limits):
-    with pytest.raises(TinyadderError, match=r"takes exponents=0 \.\. 5 and coefficients=1 \.\. 5"):
+    with pytest.raises(TinyadderError, match=r"takes exponents=0 \.\. 5, coefficients=1 \.\. 5 and terms=0"):
         CANONICAL.domain(**limits)
 
 

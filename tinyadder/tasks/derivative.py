@@ -10,9 +10,10 @@ a positive constant stands before a single negative term (`4-x`, and `-x^2+4x` -
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, combinations, pairwise
 from random import Random
 from typing import TYPE_CHECKING, Literal
 
@@ -279,26 +280,51 @@ class Derivative(Task):
         return [*changed(lambda c: 0), *changed(abs), *changed(lambda c: min(c, 1)), *changed(lambda c: c - (c > 0))]
 
     def domain(self, **limits: int) -> Domain:
-        """Every polynomial within these `exponents` and `coefficients` (default: the task's), the constant fastest."""
+        """Every polynomial within these `exponents` and `coefficients` (default: the task's), the constant fastest.
+
+        With `terms` only those of at most so many non-zero terms, fewest first.
+        """
         exponents = limits.pop("exponents", self.exponents)
         coefficients = limits.pop("coefficients", self.coefficients)
-        if limits or not 0 <= exponents <= self.exponents or not 1 <= coefficients <= self.coefficients:
-            given = next(iter(limits), f"exponents={exponents}, coefficients={coefficients}")
+        terms = limits.pop("terms", exponents + 1)
+        most = self.exponents + 1
+        if limits or not (
+            0 <= exponents < most and 1 <= coefficients <= self.coefficients and 0 <= terms <= exponents + 1
+        ):
+            given = next(iter(limits), f"exponents={exponents}, coefficients={coefficients}, terms={terms}")
             raise TinyadderError(
-                f"the domain of this task takes exponents=0 .. {self.exponents} and coefficients=1 .. "
-                f"{self.coefficients}; {given} was given"
+                f"the domain of this task takes exponents=0 .. {self.exponents}, coefficients=1 .. "
+                f"{self.coefficients} and terms=0 .. exponents + 1; {given} was given"
             )
+        name = f"the polynomials of exponents 0 .. {exponents} and coefficients -{coefficients} .. {coefficients}"
+        if terms <= exponents:
+            return self._sparse(name, exponents, coefficients, terms)
         base = 2 * coefficients + 1
 
         def problem(index: int) -> Polynomial:
-            found = [0] * (self.exponents + 1)
+            found = [0] * most
             for n in range(exponents + 1):
                 index, place = divmod(index, base)
                 found[n] = place - coefficients
             return tuple(found)
 
-        name = f"the polynomials of exponents 0 .. {exponents} and coefficients -{coefficients} .. {coefficients}"
         return Domain(name, base ** (exponents + 1), problem)
+
+    def _sparse(self, name: str, exponents: int, coefficients: int, terms: int) -> Domain:
+        """Index by index: the exponents that occur, fewest first, and for each choice all non-zero coefficients."""
+        chosen = [places for k in range(terms + 1) for places in combinations(range(exponents + 1), k)]
+        ends = list(accumulate((2 * coefficients) ** len(places) for places in chosen))
+
+        def problem(index: int) -> Polynomial:
+            which = bisect_right(ends, index)
+            index -= ends[which - 1] if which else 0
+            found = [0] * (self.exponents + 1)
+            for n in chosen[which]:
+                index, place = divmod(index, 2 * coefficients)
+                found[n] = place - coefficients + (place >= coefficients)
+            return tuple(found)
+
+        return Domain(f"{name} with at most {terms} term{'s' * (terms != 1)}", ends[-1], problem)
 
 
 TASK = Derivative

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import prod
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -203,7 +203,7 @@ class Reckoning(Task):
 
         def texts(start: int, stop: int) -> np.ndarray:
             index = np.arange(start, stop)
-            operands = [index // prod(counts[i + 1 :]) % count for i, count in enumerate(counts)]
+            operands: list[Any] = [index // prod(counts[i + 1 :]) % count for i, count in enumerate(counts)]
 
             def column(token: str) -> np.ndarray:
                 return np.full((len(index), 1), ids[token])
