@@ -237,5 +237,6 @@ class Inference:
 
 
 def prepare(model: Transformer) -> Inference | None:
-    """An `Inference` for a model of the plain family, None for one with options that only its own forward knows."""
-    return Inference(model) if model.config.options == Options() else None
+    """An `Inference` for a model of the plain family, None where options or hooks need its own forward."""
+    hooked = model._forward_pre_hooks or model._forward_hooks
+    return Inference(model) if model.config.options == Options() and not hooked else None

@@ -17,18 +17,69 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from tinyadder.answers import answers
-from tinyadder.errors import TinyadderError
+from tinyadder.errors import TinyadderError, did_you_mean
 from tinyadder.tasks.base import Problem, Task
-from tinyadder.transformer import Transformer
+from tinyadder.transformer import Config, Transformer
 
 Lanes = dict[str, list[float]]
 """The residual stream at one position: lane name -> its components."""
 
 
+def lane_columns(config: Config, lane: str | int) -> list[int]:
+    """The columns of the residual stream that hold `lane`; a column's own number where lanes have no names.
+
+    Raises `TinyadderError` for a lane that the model does not have.
+    """
+    if isinstance(lane, int):
+        if not 0 <= lane < config.width:
+            raise TinyadderError(f"no column {lane}; the residual stream has columns 0 .. {config.width - 1}")
+        return [lane]
+    names = [name for name, _ in config.lanes]
+    if lane not in names:
+        listed = (
+            f"lanes: {', '.join(names)}" if names else f"lanes have no names; give a column 0 .. {config.width - 1}"
+        )
+        raise TinyadderError(f"no lane '{lane}' ({listed})" + did_you_mean(lane, names))
+    first = sum(width for _, width in config.lanes[: names.index(lane)])
+    return list(range(first, first + dict(config.lanes)[lane]))
+
+
+def stream_names(config: Config, place: str | None = None) -> list[str]:
+    """TransformerLens names of the residual stream at every place, in the order of the forward pass, or of this one.
+
+    Raises `TinyadderError` where `place` is not among them.
+    """
+    layers = range(len(config.blocks) * config.options.repeat)
+    names = ["hook_embed", *(f"blocks.{i}.hook_resid_{at}" for i in layers for at in ("pre", "mid", "post"))]
+    if place is None:
+        return names
+    if place not in names:
+        raise TinyadderError(f"'{place}' is not a place of the residual stream" + did_you_mean(place, names))
+    return [place]
+
+
+class Cache(dict[str, Tensor]):
+    """Every activation of a forward pass by its TransformerLens name, and the residual stream by lane name."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+
+    def lane(self, lane: str | int, place: str | None = None) -> Float[Tensor, "b t w"]:
+        """A lane at every position, after the last layer or at `place` ("blocks.0.hook_resid_mid").
+
+        Raises `TinyadderError` for a lane or a place that the model does not have.
+        """
+        (name,) = stream_names(self.config, place or stream_names(self.config)[-1])
+        if name not in self:
+            raise TinyadderError(f"this cache has no '{name}': an encoder-decoder shows no residual stream")
+        return self[name][..., lane_columns(self.config, lane)]
+
+
 @torch.inference_mode()
-def run_with_cache(model: Transformer, tokens: Int[Tensor, "b t"]) -> tuple[Float[Tensor, "b t o"], dict[str, Tensor]]:
+def run_with_cache(model: Transformer, tokens: Int[Tensor, "b t"]) -> tuple[Float[Tensor, "b t o"], Cache]:
     """Logits of a forward pass and every activation by its TransformerLens name (`blocks.0.attn.hook_pattern`)."""
-    cache: dict[str, Tensor] = {}
+    cache = Cache(model.config)
 
     def keep(name: str, value: Tensor) -> Tensor:
         cache[name] = value
