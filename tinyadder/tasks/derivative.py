@@ -69,7 +69,7 @@ def write(polynomial: Polynomial, *, printed: bool = False) -> str:
 
 def is_swapped(terms: Sequence[tuple[int, int]]) -> bool:
     """Whether computer algebra prints these (exponent, coefficient) pairs, given falling, the other way round."""
-    return len(terms) == 2 and terms[1][0] == 0 and terms[1][1] > 0 > terms[0][1]
+    return len(terms) == 2 and terms[0][0] > terms[1][0] == 0 and terms[1][1] > 0 > terms[0][1]
 
 
 def _monomial(exponent: int, size: int) -> str:
