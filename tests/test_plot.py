@@ -86,7 +86,7 @@ def test_the_command_refuses_what_it_cannot_draw(tmp_path):
     for arguments, text in [
         (("add10", "weights", "1", "2"), "takes no problem"),
         (("add10", "lanes", "1", "2", "--out", "x.jpeg"), "does not say a format"),
-        (("add10", "lanes", "1", "2", "--out", "no/such/x.png"), "cannot write"),
+        (("add10", "lanes", "1", "2", "--out", "/proc/nothing/x.png"), "cannot write"),
         (("add10", "logits", "1", "2", "--digit", "99"), "there is no 99"),
     ]:
         done = run(*arguments, folder=tmp_path)
