@@ -43,6 +43,12 @@ def smallest_gap(model: Transformer, task: Task, problems: list[Problem]) -> flo
     return smallest
 
 
+def named(text: str) -> tuple[str, dict[str, Any]]:
+    """Name and options of a construction from `name:key=value,key=value`."""
+    name, _, given = text.partition(":")
+    return name, {k: json.loads(v) for k, _, v in (part.partition("=") for part in given.split(",") if part)}
+
+
 def row(name: str, options: dict[str, Any]) -> dict[str, Any]:
     """One construction: verdict, seconds, margins, bytes."""
     made = construct(name, **options)
@@ -69,9 +75,7 @@ def main(arguments: list[str]) -> None:
     as_json = "--json" in arguments
     names = [a for a in arguments if not a.startswith("-")] or construction_names()
     for text in names:
-        name, _, given = text.partition(":")
-        options = {k: json.loads(v) for k, _, v in (part.partition("=") for part in given.split(",") if part)}
-        found = row(name, options)
+        found = row(*named(text))
         if as_json:
             print(json.dumps(found, default=str), flush=True)
         elif found["verdict"] == "proved":

@@ -1,25 +1,39 @@
 """Change one stored number of a model at a time and see which input notices: what each number is there for.
 
 A mutant is killed by an input that it answers wrongly; one that survives the tests is undecided, until a proof says
-that it is right on all inputs. The invariant "proved implies that no test fails" holds prover and tests to each other.
+that it is right on all inputs.
+
+The suite (`try_twice`, `run_suite`) holds tests and prover to each other over every mutant: proved implies that no test
+fails, refuted implies a problem that comes out wrong when it is asked again alone.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
+import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import pairwise
+from pathlib import Path
 from random import Random
+from typing import Any
 
+import numpy as np
 import torch
 
 from tinyadder.answers import answers
+from tinyadder.folder import save
 from tinyadder.tasks.base import Problem, Task
 from tinyadder.transformer import Transformer
+from verify.certify.prove import certify
 from verify.count import place
 from verify.counterexample import wrong_answer
 from verify.properties import Judge
+from verify.results import weights_digest
 from verify.verdict import Counterexample, Proved, Refuted, Unknown
 
 SAMPLES = 3000
@@ -34,8 +48,10 @@ KINDS: dict[str, Callable[[float], float]] = {
     "scale by 1 + 1e-6": lambda value: value * (1 + 1e-6),
     "scale by 1 + 1e-9": lambda value: value * (1 + 1e-9),
     "scale by 1 + 1e-12": lambda value: value * (1 + 1e-12),
+    "float32": lambda value: float(np.float32(value)),
 }
 SWAP = "swap with the next"
+VERDICTS = ("proved", "refuted", "unknown")
 
 
 @dataclass(frozen=True)
@@ -145,3 +161,122 @@ def try_mutant(
             return Fate(mutant, wrong_answer(changed, task, smallest) or wrong_answer(changed, task, problem))
         judged = prove(changed) if prove else None
         return Fate(mutant, judged.counterexample if isinstance(judged, Refuted) else None, judged)
+
+
+def judged(model: Transformer, task: Task) -> Proved | Refuted | Unknown:
+    """The verdict on a mutant: Proved is the checker's, on the mutant saved to a folder of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        save(model, task, folder, name="mutant", options={}, force=True)
+        return certify(model, task, Path(folder)).verdict
+
+
+# ---- the suite ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A mutant put to the tests and to the prover, neither of which knows what the other found."""
+
+    parameter: str
+    place: str
+    kind: str
+    wrong: str | None
+    """A problem of the tests that it answers wrongly."""
+    verdict: str
+    """`proved` (by the checker), `refuted` or `unknown`."""
+    because: str
+    """The margin of the proof, the refuting problem, or what is missing."""
+    violation: str | None
+    """How tests and verdict contradict each other."""
+    seconds: float
+    """Processor time."""
+
+
+def try_twice(
+    model: Transformer,
+    task: Task,
+    mutant: Mutant,
+    problems: Sequence[Problem],
+    prove: Callable[[Transformer, Task], Proved | Refuted | Unknown] = judged,
+) -> Trial:
+    """Ask the mutant `problems` and let `prove` judge it, whatever the answers were."""
+    began = time.process_time()
+    with mutated(model, mutant) as changed:
+        problem = first_wrong(changed, task, problems)
+        verdict = prove(changed, task)
+        wrong, violation = None if problem is None else task.show(problem), None
+        if isinstance(verdict, Proved):
+            because = f"smallest margin {verdict.margin:.6g}"
+            violation = wrong and f"proved, but a test fails: {wrong}"
+        elif isinstance(verdict, Refuted):
+            found = verdict.counterexample
+            because = found.shown
+            if answers(changed, task, [found.problem], batch=1) == [task.answer(found.problem)]:
+                violation = f"refuted by {found.shown}, which comes out right when asked alone"
+        else:
+            because = verdict.reason
+    seconds = time.process_time() - began
+    word = type(verdict).__name__.lower()
+    return Trial(mutant.parameter, mutant.place, mutant.kind, wrong, word, because, violation, seconds)
+
+
+def run_suite(
+    model: Transformer, task: Task, folder: Path, seed: int = 0, progress: Callable[[int, int], None] | None = None
+) -> list[Trial]:
+    """`try_twice` for every mutant of every kind. What was done is kept in `folder`; a run that was stopped goes on.
+
+    `progress` is called with the mutants done and all there are.
+    """
+    problems, every = problems_for(task, seed), list(mutants(model))
+    said = [weights_digest(model), task.to_json(), [repr(problem) for problem in problems], *KINDS]
+    key = hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{key}.jsonl"
+    trials = _kept(path, every)
+    beside = path.with_suffix(".part")
+    beside.write_text("".join(_line(trial) for trial in trials))  # without the line that a kill may have cut
+    os.replace(beside, path)
+    with path.open("a") as file:
+        for mutant in every[len(trials) :]:
+            trials.append(try_twice(model, task, mutant, problems))
+            file.write(_line(trials[-1]))
+            file.flush()
+            if progress:
+                progress(len(trials), len(every))
+    return trials
+
+
+def _line(trial: Trial) -> str:
+    return json.dumps(asdict(trial)) + "\n"
+
+
+def _kept(path: Path, every: Sequence[Mutant]) -> list[Trial]:
+    """The trials of an earlier run, as far as they are those of the first mutants of `every`."""
+    found: list[Trial] = []
+    for line, mutant in zip(path.read_text().splitlines() if path.exists() else (), every, strict=False):
+        try:
+            trial = Trial(**json.loads(line))
+        except (ValueError, TypeError):
+            break
+        if (trial.parameter, trial.place, trial.kind) != (mutant.parameter, mutant.place, mutant.kind):
+            break
+        found.append(trial)
+    return found
+
+
+def summary(trials: Sequence[Trial]) -> dict[str, Any]:
+    """Counts by kind and verdict, violations, what is redundant (proved with a zero there), unknowns no test kills."""
+    kinds = dict.fromkeys(trial.kind for trial in trials)
+    counts = {k: {v: sum((t.kind, t.verdict) == (k, v) for t in trials) for v in VERDICTS} for k in kinds}
+    survivors = [t for t in trials if t.wrong is None]
+    return {
+        "mutants": len(trials),
+        **{verdict: sum(t.verdict == verdict for t in trials) for verdict in VERDICTS},
+        "violations": [asdict(t) for t in trials if t.violation],
+        "killed by tests": len(trials) - len(survivors),
+        "refuted, though no test failed": sum(t.verdict == "refuted" for t in survivors),
+        "by kind": counts,
+        "redundant": [t.place for t in trials if t.kind == "zero" and t.verdict == "proved"],
+        "undecided": [f"{t.kind}: {t.place}: {t.because}" for t in survivors if t.verdict == "unknown"],
+        "seconds": sum(t.seconds for t in trials),
+    }

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from tinyadder.commands._common import (
-    Loaded,
     console,
     construction_options,
     device_option,
@@ -23,9 +20,7 @@ from tinyadder.commands._common import (
 )
 
 if TYPE_CHECKING:
-    from tinyadder.transformer import Transformer
     from verify.mutate import Fate
-    from verify.verdict import Proved, Refuted, Unknown
 
 
 @click.command("ablate", short_help=__doc__)
@@ -47,7 +42,7 @@ def command(
     the independent checker. undecided: no test failed and no proof was found; the reason stands beside it.
     """
     from tinyadder.errors import TinyadderError, did_you_mean
-    from verify.mutate import KINDS, SWAP, mutants, problems_for, try_mutant
+    from verify.mutate import KINDS, SWAP, judged, mutants, problems_for, try_mutant
 
     for kind in kinds:
         if kind not in (*KINDS, SWAP):
@@ -61,7 +56,7 @@ def command(
     with console(stderr=True).status("asking") as status:
         for done, mutant in enumerate(every):
             status.update(f"{done} of {len(every)}: {mutant.kind}, {mutant.place}")
-            fate = try_mutant(model, task, mutant, problems, None if no_proof else lambda m: _judge(m, loaded))
+            fate = try_mutant(model, task, mutant, problems, None if no_proof else lambda m: judged(m, task))
             fates.append(fate)
             if not as_json:
                 click.echo(_line(fate))
@@ -72,16 +67,6 @@ def command(
         said = ", ".join(f"{counts[word]} {word}" for word in ("load-bearing", "redundant", "undecided"))
         click.echo(f"{len(fates)} changes: {said}")
     return 0
-
-
-def _judge(model: Transformer, loaded: Loaded) -> Proved | Refuted | Unknown:
-    """The checker's verdict on the changed model."""
-    from tinyadder.folder import save
-    from verify.certify.prove import certify
-
-    with tempfile.TemporaryDirectory() as folder:
-        save(model, loaded.task, folder, name=loaded.name, options=loaded.options, force=True)
-        return certify(model, loaded.task, Path(folder)).verdict
 
 
 def _why(fate: Fate) -> str:
