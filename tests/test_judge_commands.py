@@ -1,6 +1,7 @@
 """The verbs exhaust, legality and claims: results on standard output, progress beside it, exit codes, JSON."""
 
 import json
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -29,6 +30,15 @@ def test_exhaust_says_what_was_tried_and_how_and_keeps_the_result(tmp_path):
     assert kept["data"]["verdict"] == {
         "verdict": "exhaustive", "domain": "the pairs of numbers of at most 2 digits", "count": 10_000,
     }  # fmt: skip
+
+
+def test_a_trained_model_is_tried_on_every_problem_and_the_result_bears_its_seed(tmp_path):
+    baselines = Path(__file__).parent.parent / "baselines"
+    run(exhaust, str(baselines / "addition3-reasoning" / "seed-1" / "model"), "--within", "digits=1", "--save")
+    (path,) = (tmp_path / "results").iterdir()
+    assert path.name == "addition3-reasoning-seed-1.exhaustive-digits1.json"
+    kept = json.loads(path.read_text())
+    assert (kept["model"], kept["data"]["count"]) == ("addition3-reasoning/seed-1", 100)
 
 
 def test_exhaust_of_a_part_of_the_domain_keeps_the_format():

@@ -184,3 +184,12 @@ def shown_model(found: Named | Loaded) -> str:
         return str(found.folder)
     said = ", ".join(f"{key}={value}" for key, value in found.options.items())
     return f"{found.name} ({said})" if said else found.name
+
+
+def short_name(shown: str) -> str:
+    """`addition3-reversed/seed-1` for the folder .../addition3-reversed/seed-1/model: the name in results/ and tables.
+
+    Constructions keep their name, other folders the last part of it.
+    """
+    parts = Path(shown).parts
+    return "/".join(parts[-3:-1] if parts[-1] == "model" else parts[-1:])

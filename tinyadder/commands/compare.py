@@ -8,7 +8,15 @@ from typing import Any
 
 import click
 
-from tinyadder.commands._common import device_option, echo_json, json_option, load_model, show_table, shown_model
+from tinyadder.commands._common import (
+    device_option,
+    echo_json,
+    json_option,
+    load_model,
+    short_name,
+    show_table,
+    shown_model,
+)
 from tinyadder.errors import TinyadderError
 
 
@@ -49,17 +57,11 @@ def command(
     lines.append(("verdict", *(row["verdict"].partition("  ")[0] for row in rows)))
     show_table(
         f"exact match by greedy decoding; uniform problems of seed {seed}",
-        {"": "left", **{_short(row): "right" for row in rows}},
+        {"": "left", **{short_name(row["model"]): "right" for row in rows}},
         lines,
     )
     for row in rows:
-        click.echo(f"{_short(row)}: {row['verdict']}")
-
-
-def _short(row: dict[str, Any]) -> str:
-    """`add10`, or `addition3-reversed/seed-1` for the folder .../addition3-reversed/seed-1/model."""
-    parts = Path(row["model"]).parts
-    return "/".join(parts[-3:-1] if parts[-1] == "model" else parts[-1:])
+        click.echo(f"{short_name(row['model'])}: {row['verdict']}")
 
 
 def _row(name: str, count: int, samples: int, seed: int, device: str) -> dict[str, Any]:
@@ -106,7 +108,7 @@ def _plot(rows: list[dict[str, Any]], path: Path) -> None:
         accuracy.scatter(size, 100 * row["hard"], **marker)
         cost.scatter(size, row["training cpu seconds"] or 0, **marker)
         for axes, height in ((accuracy, 100 * row["hard"]), (cost, row["training cpu seconds"] or 0)):
-            axes.annotate(_short(row), (size, height), fontsize=7)
+            axes.annotate(short_name(row["model"]), (size, height), fontsize=7)
     accuracy.set(xscale="log", xlabel="non-zero parameters", ylabel="exact match on hard cases, %")
     cost.set(xscale="log", xlabel="non-zero parameters", ylabel="training, CPU seconds (built: 0)")
     figure.suptitle("squares: built from equations; circles: trained")

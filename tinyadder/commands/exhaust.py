@@ -15,6 +15,7 @@ from tinyadder.commands._common import (
     json_option,
     load_model,
     name_argument,
+    short_name,
     shown_model,
 )
 from tinyadder.errors import TinyadderError
@@ -78,7 +79,8 @@ def command(
         given = [f"-o {key}={value}" for key, value in options.items()] + [f"--within {text}" for text in within]
         said = " ".join(["tinyadder exhaust", name, *given])
         label = "".join(f"-{key}{value}" for key, value in [*options.items(), *limits.items()])
-        made = result(loaded.model, loaded.name, options, "exhaustive", data, command=said)
+        model = short_name(str(loaded.folder)) if loaded.folder else loaded.name
+        made = result(loaded.model, model, options, "exhaustive", data, command=said)
         click.echo(f"wrote {write_result(made, label=label, force=force)}", err=True)
     return 1 if found.wrong else 0
 

@@ -8,13 +8,13 @@ Operands have no leading zeros. A column adds the digits that the operands have 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import TYPE_CHECKING
 
 from tinyadder.errors import TinyadderError
 from tinyadder.tasks.addition import Addition
-from tinyadder.tasks.base import Task
+from tinyadder.tasks.base import Domain, Task
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -87,6 +87,10 @@ class AdditionSteps(Task):
 
     def strategy(self) -> SearchStrategy[tuple[int, ...]]:
         return self._plain.strategy()
+
+    def domain(self, **limits: int) -> Domain:
+        """The domain of `Addition`; texts here have different lengths, so that they are written one by one."""
+        return replace(self._plain.domain(**limits), texts=None)
 
 
 def reasoning(problem: Sequence[int]) -> str:
