@@ -332,7 +332,9 @@ def test_a_decoder_learns_a_small_task_and_loads_as_a_model_folder(tmp_path):
     assert lines[-1]["loss"] < 0.3 * lines[0]["loss"] and {"cpu", "wall", "rate", "gradient"} <= set(lines[-1])
 
 
-@pytest.mark.parametrize("extra", [{}, {"slow_gradient": 2.0, "accumulate": 2}, {"self_fed": 0.5}], ids=str)
+@pytest.mark.parametrize(
+    "extra", [{}, {"slow_gradient": 2.0, "accumulate": 2}, {"self_fed": 0.5}, {"matrix_rate": 0.02}], ids=str
+)
 def test_a_run_that_goes_on_from_a_checkpoint_is_the_run_that_was_never_interrupted(tmp_path, extra):
     recipe = tiny(train=extra, model={"dropout": 0.2})
     whole = Run(recipe, 3, tmp_path / "whole")

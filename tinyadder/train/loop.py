@@ -28,6 +28,7 @@ from tinyadder.tasks.base import Problem, Task
 from tinyadder.train.checkpoint import Checkpoint, latest_checkpoint, write_checkpoint
 from tinyadder.train.data import CHUNK, Examples, Source, check_leaks, encode, order
 from tinyadder.train.models import make_model, parameters_of
+from tinyadder.train.muon import Muon
 from tinyadder.train.recipe import Recipe, TrainRecipe, recipe_from_json
 from tinyadder.transformer import Transformer
 
@@ -49,6 +50,23 @@ def rate_at(train: TrainRecipe, step: int) -> float:
         return train.rate
     u = (step - train.warmup) / max(1, train.steps - train.warmup)
     return train.rate * (train.final_rate + (1 - train.final_rate) * (1 + math.cos(math.pi * min(1.0, u))) / 2)
+
+
+def optimizer_of(model: nn.Module, train: TrainRecipe) -> Muon:
+    """AdamW; where the recipe has a `matrix_rate`, all matrices but the tables of tokens and positions follow Muon.
+
+    Vectors do not decay.
+    """
+    inner, outer, vectors = list[nn.Parameter](), list[nn.Parameter](), list[nn.Parameter]()
+    for name, p in model.named_parameters():
+        table = name in ("embedding", "positions", "unembedding") or not train.matrix_rate
+        (vectors if p.ndim == 1 else outer if table else inner).append(p)
+    groups: list[dict[str, Any]] = [
+        {"params": inner, "muon": True, "scale": train.matrix_rate / train.rate, "weight_decay": train.weight_decay},
+        {"params": outer, "weight_decay": train.weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
+    return Muon([group for group in groups if group["params"]], lr=train.rate, betas=train.betas)
 
 
 @dataclass(frozen=True)
@@ -112,6 +130,12 @@ def self_fed_logits(model: nn.Module, batch: Batch, temperature: float) -> Float
     return logits
 
 
+def training_source(recipe: Recipe, seed: int, digits: int = 0) -> Source:
+    """What the run of this seed draws its training problems from."""
+    d = recipe.data
+    return Source(recipe.task, d.distribution, "train", d.held_out, 1000 * d.seed + seed, digits, d.kind)
+
+
 class Interrupted(KeyboardInterrupt):
     """Ctrl-C during training; the text says how to go on."""
 
@@ -145,15 +169,7 @@ class Run:
         self.wrapped: nn.Module = self.model
         if self.processes.world > 1:
             self.wrapped = nn.parallel.DistributedDataParallel(self.model)
-        matrices = [p for p in self.model.parameters() if p.ndim > 1]
-        others = [p for p in self.model.parameters() if p.ndim <= 1]
-        groups = [
-            {"params": matrices, "weight_decay": recipe.train.weight_decay},
-            {"params": others, "weight_decay": 0.0},
-        ]
-        self.optimizer = torch.optim.AdamW(
-            [g for g in groups if g["params"]], lr=recipe.train.rate, betas=recipe.train.betas
-        )
+        self.optimizer = optimizer_of(self.model, recipe.train)
         self.step, self.cpu, self.wall, self.good_checks = 0, 0.0, 0.0, 0
         self.best: tuple[float, int] = (-1.0, 0)
         self.best_tensors: dict[str, Tensor] = {}
@@ -167,8 +183,8 @@ class Run:
     def _source(self, split: Any, digits: int = 0) -> Source:
         d = self.recipe.data
         if split == "train":
-            return Source(self.recipe.task, d.distribution, split, d.held_out, 1000 * d.seed + self.seed, digits)
-        return Source(self.recipe.task, d.judged or d.distribution, split, d.held_out, d.seed)
+            return training_source(self.recipe, self.seed, digits)
+        return Source(self.recipe.task, d.judged or d.distribution, split, d.held_out, d.seed, kind=d.kind)
 
     def _held_out(self, split: Any, count: int) -> list[Problem]:
         return self._source(split).distinct(count)
@@ -218,7 +234,7 @@ class Run:
         count = batch.mask.sum()
         self.step += 1
         for group in self.optimizer.param_groups:
-            group["lr"] = rate_at(train, self.step)
+            group["lr"] = group["scale"] * rate_at(train, self.step)
         self.optimizer.zero_grad(set_to_none=True)
         self.model.train()
         self_fed = train.self_fed > 0 and torch.rand(()).item() < train.self_fed

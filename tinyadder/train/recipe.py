@@ -79,6 +79,8 @@ class DataRecipe:
     test: int = 10_000
     seed: int = 1
     """Of the held-out problems and what is drawn; the seed of a run adds to it."""
+    kind: Literal["any", "inside"] = "any"
+    """"inside" never shows, nor judges by, problems that the task sets apart as out of distribution."""
     curriculum: tuple[tuple[int, int], ...] = ()
     """Pairs (step, digits): until that step operands have at most so many digits."""
     workers: int = 0
@@ -87,11 +89,13 @@ class DataRecipe:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainRecipe:
-    """AdamW with warm-up, decay and clipping; the loss is the mean cross-entropy of the answer's tokens."""
+    """AdamW (or Muon) with warm-up, decay and clipping; the loss is the mean cross-entropy of the answer's tokens."""
 
     steps: int = 10_000
     batch: int = 128
     rate: float = 3e-3
+    matrix_rate: float = 0.0
+    """Above 0: the matrices of the blocks are moved by Muon (tinyadder/train/muon.py) at this rate, scheduled alike."""
     warmup: int = 200
     schedule: Literal["cosine", "inverse-sqrt", "constant"] = "cosine"
     final_rate: float = 0.01
@@ -254,12 +258,14 @@ def _check(recipe: Recipe, where: str) -> None:
         ("[model] outputs", set(m.outputs) <= set(known), m.outputs, f"tokens of the task: {' '.join(known)}"),
         ("[data] examples", d.examples >= 1, d.examples, "at least 1; an empty data set teaches nothing"),
         ("[data] held_out", 0 < d.held_out < 1, d.held_out, "between 0 and 1"),
+        ("[data] kind", d.kind == "any" or bool(recipe.task.outside), d.kind, "'any': the task sets nothing apart"),
         ("[data] validation", d.validation >= 1, d.validation, "at least 1"),
         ("[data] test", d.test >= 1, d.test, "at least 1"),
         ("[train] steps", t.steps >= 1, t.steps, "at least 1"),
         ("[train] batch", t.batch >= 1, t.batch, "at least 1"),
         ("[train] accumulate", t.accumulate >= 1 and t.batch % t.accumulate == 0, t.accumulate, "a divisor of batch"),
         ("[train] rate", t.rate > 0, t.rate, "above 0"),
+        ("[train] matrix_rate", t.matrix_rate >= 0, t.matrix_rate, "at least 0; 0 for AdamW alone"),
         ("[train] temperature", t.temperature > 0, t.temperature, "above 0"),
         ("[train] self_fed", 0 <= t.self_fed <= 1, t.self_fed, "in 0 .. 1"),
         ("[train] seeds", len(t.seeds) > 0, t.seeds, "at least one seed"),

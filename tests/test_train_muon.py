@@ -1,0 +1,66 @@
+"""Muon: the step is orthogonal, the tables stay with AdamW, and AdamW alone is torch's own."""
+
+import pytest
+import torch
+
+from tinyadder.tasks.derivative import Derivative
+from tinyadder.train.loop import optimizer_of
+from tinyadder.train.models import make_model
+from tinyadder.train.muon import Muon, orthogonal
+from tinyadder.train.recipe import ModelRecipe, TrainRecipe
+
+
+@pytest.mark.parametrize("shape", [(16, 16), (3, 64, 16)])
+def test_the_step_has_singular_values_near_one_and_the_directions_of_the_gradient(shape):
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    found = orthogonal(x)
+    sizes = torch.linalg.svdvals(found)
+    assert sizes.min() > 0.3 and sizes.max() < 1.3
+    left, _, right = torch.linalg.svd(x, full_matrices=False)
+    turned = left.mT @ found @ right.mT
+    assert torch.allclose(turned, torch.diag_embed(turned.diagonal(dim1=-2, dim2=-1)), atol=1e-9)
+
+
+@pytest.mark.parametrize("shape", [(8, 4), (4, 8), (2, 3, 4)])
+def test_one_step_moves_a_matrix_by_the_rate_whatever_the_size_of_its_gradient(shape):
+    moved = []
+    for size in (1.0, 1e4):
+        p = torch.nn.Parameter(torch.zeros(shape))
+        p.grad = size * torch.randn(shape, generator=torch.Generator().manual_seed(1))
+        Muon([{"params": [p], "muon": True, "weight_decay": 0.0}], lr=0.1).step()
+        moved.append(p.detach().flatten(0, -2))
+    assert torch.allclose(moved[0], moved[1], atol=1e-4)
+    rows, columns = moved[0].shape
+    sizes = torch.linalg.svdvals(moved[0]) / (0.1 * max(1, rows / columns) ** 0.5)
+    assert sizes.min() > 0.3 and sizes.max() < 1.3
+
+
+def trained(train: TrainRecipe, optimizer: type | None = None) -> tuple[dict, dict]:
+    """Numbers before and after three steps on fixed random gradients."""
+    model = make_model(ModelRecipe(biases=True), Derivative(), 1)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    made = optimizer_of(model, train) if optimizer is None else optimizer(model.parameters(), lr=train.rate)
+    random = torch.Generator().manual_seed(2)
+    for _ in range(3):
+        for p in model.parameters():
+            p.grad = torch.randn(p.shape, generator=random)
+        made.step()
+    return before, dict(model.named_parameters())
+
+
+def test_without_a_matrix_rate_it_is_adamw():
+    def adamw(parameters, lr):
+        return torch.optim.AdamW(parameters, lr=lr, betas=(0.9, 0.98), weight_decay=0.0)
+
+    _, ours = trained(TrainRecipe())
+    _, theirs = trained(TrainRecipe(), adamw)
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_tables_and_vectors_stay_with_adamw_and_every_other_matrix_follows_muon():
+    _, adamw = trained(TrainRecipe())
+    before, muon = trained(TrainRecipe(matrix_rate=0.02))
+    for name, p in muon.items():
+        assert not torch.equal(p, before[name]), name
+        table = name in ("embedding", "unembedding")
+        assert torch.equal(p, adamw[name]) == (table or p.ndim == 1), name
