@@ -10,8 +10,20 @@ from tinyadder.answers import answers
 from tinyadder.cli import main
 from tinyadder.compile import build
 from tinyadder.construction import construct
-from verify.mutate import KINDS, SWAP, first_wrong, mutants, mutated, problems_for, try_mutant
-from verify.verdict import Proved, Unknown
+from verify import mutate
+from verify.mutate import (
+    KINDS,
+    SWAP,
+    first_wrong,
+    mutants,
+    mutated,
+    problems_for,
+    run_suite,
+    summary,
+    try_mutant,
+    try_twice,
+)
+from verify.verdict import Counterexample, Proved, Refuted, Unknown
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +102,71 @@ def test_a_survivor_is_undecided_until_it_is_proved(small):
 
 def test_kinds_do_what_they_say():
     assert KINDS["zero"](3.0) == 0 and KINDS["negate"](3.0) == -3 and KINDS["scale by 1 + 1e-3"](2.0) == 2.002
+    assert KINDS["float32"](0.1) == float(torch.tensor(0.1, dtype=torch.float32)) != 0.1
+
+
+def test_numbers_that_float32_holds_have_no_float32_mutant(small):
+    model, _ = small
+    places = [m.place for m in mutants(model, ["float32"])]
+    assert "layer 0, head 0 (-> weight): key bias" not in places  # -40
+    assert 0 < len(places) < len(list(mutants(model, ["zero"])))
+
+
+# ---- the suite ------------------------------------------------------------------------------------
+
+
+def test_tests_and_verdicts_agree_on_every_ninth_mutant():
+    construction = construct("add10", digits=1)
+    model, task = build(construction.program), construction.task
+    problems = task.hard() + [(a, b) for a in range(10) for b in range(10)]
+    trials = [try_twice(model, task, mutant, problems) for mutant in list(mutants(model))[::9]]
+    assert not [trial.violation for trial in trials if trial.violation]
+    found = Counter(trial.verdict for trial in trials)
+    assert found["proved"] >= 10 and found["refuted"] >= 10
+
+
+def test_a_verdict_that_contradicts_the_tests_is_a_violation(small):
+    model, task = small
+    (broken,) = [m for m in mutants(model, ["zero"]) if m.place == "embedding of '9': digit"]
+    problems = problems_for(task)
+    proved = try_twice(model, task, broken, problems, lambda *_: Proved("all", "c.json", 1.0, "n"))
+    assert proved.violation == f"proved, but a test fails: {proved.wrong}"
+    fine = Refuted(Counterexample((1, 2), "01 + 02", "003", "004"))
+    assert "comes out right when asked alone" in try_twice(model, task, broken, problems, lambda *_: fine).violation
+    assert try_twice(model, task, broken, problems).violation is None
+    counts = summary([proved])
+    assert counts["proved"] == len(counts["violations"]) == counts["killed by tests"] == 1
+
+
+def test_a_suite_that_was_stopped_goes_on_with_the_next_mutant(monkeypatch, tmp_path):
+    construction = construct("add10", digits=1)
+    model, task = build(construction.program), construction.task
+    asked = []
+
+    def instead(model, task, mutant, problems):
+        asked.append(mutant)
+        if len(asked) == 8:
+            raise KeyboardInterrupt
+        return mutate.Trial(mutant.parameter, mutant.place, mutant.kind, None, "unknown", "no time", None, 0.0)
+
+    monkeypatch.setattr(mutate, "try_twice", instead)
+    with pytest.raises(KeyboardInterrupt):
+        run_suite(model, task, tmp_path)
+    (kept,) = tmp_path.iterdir()
+    kept.write_text(kept.read_text()[:-5])  # as a kill in the middle of a line leaves it
+    trials = run_suite(model, task, tmp_path)
+    every = list(mutants(model))
+    assert [(t.parameter, t.place, t.kind) for t in trials] == [(m.parameter, m.place, m.kind) for m in every]
+    assert asked[8] == every[6] and len(asked) == 8 + len(every) - 6
+    assert run_suite(model, task, tmp_path) == trials and len(asked) == 8 + len(every) - 6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["add10", "add10_95", "add10_28", "add10_smallest", "add_any"])
+def test_tests_and_verdicts_agree_on_every_mutant(name, tmp_path):
+    construction = construct(name, digits=2)
+    found = summary(run_suite(build(construction.program), construction.task, tmp_path))
+    assert found["violations"] == [] and found["proved"] and found["refuted"]
 
 
 def test_the_command_lists_every_number_and_counts(capsys):
