@@ -437,6 +437,26 @@ def test_a_curriculum_starts_with_short_operands(tmp_path):
     assert digits[:2] == [1, 1] and max(digits[2:4]) == 2 and max(digits[4:]) == 3
 
 
+def test_a_narrow_curriculum_writes_short_operands_without_padding(tmp_path):
+    recipe = tiny(task={"digits": 3}, data={"curriculum": [[1, 1], [2, 2]], "narrow": True})
+    run = Run(recipe, 1, tmp_path)
+    texts = []
+    for _ in range(3):
+        texts.append(recipe.task.decode(run._batch().tokens[0]))
+        run.advance()
+    assert [text.index("+") for text in texts] == [2, 3, 4]
+    assert [len(text.partition("=")[2]) for text in texts] == [2, 3, 4]
+
+
+def test_a_recipe_may_give_every_head_its_slope():
+    given = {"positions": "alibi", "layers": 2, "heads": 2, "slopes": [[0.5, 1], [0, 3]]}
+    model = make_model(tiny(model=given).model, Addition(digits=1), 1)
+    assert [block.attention.slopes.tolist() for block in model.blocks] == [[0.5, 1], [0, 3]]
+    for wrong in ({"slopes": [[0.5, 1]]}, {"heads": 3}, {"positions": "rotary"}):
+        with pytest.raises(TinyadderError, match="slopes"):
+            tiny(model=given | wrong)
+
+
 def test_self_fed_training_with_right_and_certain_answers_is_teacher_forcing():
     task = Addition(digits=1, order="least")
     model = make_model(ModelRecipe(width=8, layers=1, hidden=8), task, 1)

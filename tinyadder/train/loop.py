@@ -26,7 +26,7 @@ from tinyadder.errors import TinyadderError
 from tinyadder.folder import beside, save
 from tinyadder.tasks.base import Problem, Task
 from tinyadder.train.checkpoint import Checkpoint, latest_checkpoint, write_checkpoint
-from tinyadder.train.data import CHUNK, Examples, Source, check_leaks, encode, order
+from tinyadder.train.data import CHUNK, Examples, Source, check_leaks, encode, order, training_source
 from tinyadder.train.models import make_model, parameters_of
 from tinyadder.train.muon import Muon
 from tinyadder.train.recipe import Recipe, TrainRecipe, recipe_from_json
@@ -130,12 +130,6 @@ def self_fed_logits(model: nn.Module, batch: Batch, temperature: float) -> Float
     return logits
 
 
-def training_source(recipe: Recipe, seed: int, digits: int = 0) -> Source:
-    """What the run of this seed draws its training problems from."""
-    d = recipe.data
-    return Source(recipe.task, d.distribution, "train", d.held_out, 1000 * d.seed + seed, digits, d.kind)
-
-
 class Interrupted(KeyboardInterrupt):
     """Ctrl-C during training; the text says how to go on."""
 
@@ -202,7 +196,8 @@ class Run:
             first = pool * 1_000_000 * (d.examples // CHUNK + 1)
             problems = source.take(d.examples, first=first, workers=d.workers)
             check_leaks(task, {"train": problems, "validation": self.validation, "test": self.test_problems()})
-            self._pool = (key, encode(task, problems))
+            narrow = replace(task, digits=self._limit()) if d.narrow and self._limit() else task  # type: ignore[call-arg]
+            self._pool = (key, encode(narrow, problems))
         return self._pool[1]
 
     def test_problems(self) -> list[Problem]:

@@ -57,6 +57,9 @@ def make_model(recipe: ModelRecipe, task: Task, seed: int) -> Transformer:
     """A model with random first numbers, the same for the same seed."""
     model = empty_model(config_of(recipe, task), getattr(torch, recipe.dtype))
     initialise(model, torch.Generator().manual_seed(seed))
+    attentions = [module for module in model.modules() if isinstance(module, Attention)]
+    for attention, slopes in zip(attentions, recipe.slopes, strict=False):
+        attention.slopes.copy_(torch.tensor(slopes))
     return model
 
 

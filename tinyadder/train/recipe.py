@@ -48,6 +48,8 @@ class ModelRecipe:
     """The unembedding is the embedding."""
     softmax: Literal["softmax1", "softmax"] = "softmax"
     positions: Literal["alibi", "none", "sinusoidal", "learned", "rotary"] = "rotary"
+    slopes: tuple[tuple[float, ...], ...] = ()
+    """ALiBi: one list a layer with one slope a head; empty for 2^-1, 2^-2, ... in every layer."""
     context: int = 0
     rotary_base: float = 10000.0
     scaled: bool = True
@@ -83,6 +85,8 @@ class DataRecipe:
     """"inside" never shows, nor judges by, problems that the task sets apart as out of distribution."""
     curriculum: tuple[tuple[int, int], ...] = ()
     """Pairs (step, digits): until that step operands have at most so many digits."""
+    narrow: bool = False
+    """In the curriculum, write problems in the format of a task of so few digits, not padded to the full width."""
     workers: int = 0
     """Processes that draw problems; 0 draws here. The problems are the same."""
 
@@ -237,6 +241,12 @@ def _typed(value: Any, hint: Any, where: str) -> Any:
     return value
 
 
+def _fit(model: ModelRecipe) -> bool:
+    """Whether the slopes are those of every head, or none."""
+    sizes = [len(layer) for layer in model.slopes]
+    return not sizes or (model.positions == "alibi" and sizes == [model.heads] * model.layers)
+
+
 def _article(kind: type) -> str:
     names = {int: "a whole number", float: "a number", str: "a text in quotes", bool: "true or false"}
     return names.get(kind, kind.__name__)
@@ -254,6 +264,7 @@ def _check(recipe: Recipe, where: str) -> None:
         ("[model] hidden", m.hidden >= 0, m.hidden, "at least 0"),
         ("[model] repeat", m.repeat >= 1, m.repeat, "at least 1"),
         ("[model] dropout", 0 <= m.dropout < 1, m.dropout, "in 0 .. 1, 1 excluded"),
+        ("[model] slopes", _fit(m), m.slopes, f"{m.layers} lists of {m.heads} slopes, with positions = 'alibi'"),
         ("[model] context", m.context >= 1 or m.positions != "learned", m.context, "the longest text"),
         ("[model] outputs", set(m.outputs) <= set(known), m.outputs, f"tokens of the task: {' '.join(known)}"),
         ("[data] examples", d.examples >= 1, d.examples, "at least 1; an empty data set teaches nothing"),
