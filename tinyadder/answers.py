@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import torch
 
-from tinyadder.decode import generate, score
+from tinyadder.decode import beam_search, generate, score
 from tinyadder.tasks.base import Problem, Task
 from tinyadder.transformer import Transformer
 
@@ -23,15 +23,27 @@ def _batches(task: Task, problems: Sequence[Problem], texts: Sequence[Sequence[s
 
 
 def answers(
-    model: Transformer, task: Task, problems: Sequence[Problem], *, batch: int = BATCH, cache: bool = True
+    model: Transformer,
+    task: Task,
+    problems: Sequence[Problem],
+    *,
+    batch: int = BATCH,
+    cache: bool = True,
+    beam: int = 1,
 ) -> list[Sequence[str]]:
-    """What the model emits for each problem by true greedy autoregressive decoding from the prompt alone."""
+    """What the model emits for each problem by true autoregressive decoding from the prompt alone.
+
+    Greedy, or with `beam` > 1 the most probable answer that a beam search of that width finds.
+    """
     prompts = [task.prompt(problem) for problem in problems]
     end = None if task.end is None else task.vocabulary.index(task.end)
     found: list[Sequence[str]] = [()] * len(problems)
     for group in _batches(task, problems, prompts, batch):
         tokens = torch.from_numpy(task.encode([prompts[i] for i in group])).to(model.outputs.device)
-        emitted = generate(model, tokens, steps=task.answer_length, end=end, cache=cache).tolist()
+        if beam == 1:
+            emitted = generate(model, tokens, steps=task.answer_length, end=end, cache=cache).tolist()
+        else:
+            emitted = beam_search(model, tokens, beam, steps=task.answer_length, end=end)[0][:, 0].tolist()
         for i, row in zip(group, emitted, strict=True):
             found[i] = task.decode(row)
     return found

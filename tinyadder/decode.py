@@ -121,6 +121,47 @@ def generate(
     return torch.cat([torch.nn.functional.pad(part, (0, longest - part.shape[1]), value=fill) for part in found])
 
 
+WIDEST = 100
+
+
+@torch.inference_mode()
+def beam_search(
+    model: Transformer, prompts: Int[Tensor, "b t"], width: int, *, steps: int, end: int | None = None
+) -> tuple[Int[Tensor, "b w n"], Float[Tensor, "b w"]]:
+    """The `width` most probable continuations of each prompt that the search found, best first, and log p of each.
+
+    log p(y) = sum_k log softmax(logits after y_1 .. y_{k-1})[y_k], without a correction for length; a continuation that
+    has emitted `end` stays as it is, filled with `end`. Each step extends every kept continuation by every token and
+    keeps the best; width 1 is greedy decoding. The text is run whole for every token. Where there are fewer
+    continuations than `width`, the rest have log p = -infinity. Raises `TinyadderError` for a width outside 1 .. 100.
+    """
+    if not 1 <= width <= WIDEST:
+        raise TinyadderError(f"a beam of width {width}; expected 1 .. {WIDEST} (1 is greedy decoding)")
+    batch, length = prompts.shape
+    texts = prompts[:, None].expand(batch, width, length)
+    best = torch.full((batch, width), -torch.inf, dtype=torch.float64, device=prompts.device)
+    best[:, 0] = 0.0  # one continuation of nothing; the other places are empty
+    done = torch.zeros(batch, width, dtype=torch.bool, device=prompts.device)
+    rows = torch.arange(batch, device=prompts.device)[:, None]
+    for _ in range(steps):
+        logits = model(texts.flatten(0, 1))[:, -1].double()
+        gain = torch.log_softmax(logits, -1).view(batch, width, -1)
+        if end is not None:
+            stay = torch.where(model.outputs == end, 0.0, -torch.inf)
+            gain = torch.where(done[..., None], stay, gain)
+        total, order = (
+            (best[..., None] + gain).flatten(1).sort(descending=True, stable=True)
+        )  # ties: the first, as argmax
+        kept, chosen = order[:, :width] // gain.shape[-1], order[:, :width] % gain.shape[-1]
+        token = model.outputs[chosen]
+        texts, best = torch.cat([texts[rows, kept], token[..., None]], -1), total[:, :width]
+        if end is not None:
+            done = done[rows, kept] | (token == end)
+            if bool(done.all()):
+                break
+    return texts[..., length:], best
+
+
 @torch.inference_mode()
 def forced_logits(model: Transformer, texts: Int[Tensor, "b t"], start: int) -> Float[Tensor, "b n o"]:
     """Teacher-forced logits for the tokens at positions start .. t-1, each given the text before it, in one pass."""

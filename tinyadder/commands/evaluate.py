@@ -1,10 +1,11 @@
-"""Evaluate a model: exact match by decoding, token accuracy, by trait, hard cases, counts, verdict."""
+"""Evaluate a model: exact match by decoding, token accuracy, by trait, hard cases, legality, counts, verdict."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import click
@@ -22,17 +23,36 @@ from tinyadder.commands._common import (
 from tinyadder.errors import TinyadderError
 from tinyadder.folder import beside
 
+LEGALITY = 200
+"""Problems of the legality checks: as many as `tinyadder legality` takes."""
+PREFIX = "prefix consistency of the prompt: the encoder reads all of it; the answer's prefixes are checked"
+
 
 @click.command("evaluate", short_help=__doc__)
 @name_argument
 @construction_options
-@click.option("--problems", "count", default=10_000, show_default=True, help="Held-out problems to decode.")
+@click.option(
+    "--problems",
+    "count",
+    type=click.IntRange(1),
+    default=10_000,
+    show_default=True,
+    help="Held-out problems to decode.",
+)
 @click.option("--seed", default=1, show_default=True, help="Of the problems, for a model without a recipe.")
 @click.option("--file", type=click.Path(exists=True, dir_okay=False), help="JSONL of problems instead.")
-@click.option("--samples", default=20_000, show_default=True, help="Structured samples of the verifier; 0 skips it.")
+@click.option(
+    "--samples", type=click.IntRange(0), default=20_000, show_default=True,
+    help="Structured samples of the verifier; 0 skips it.",
+)  # fmt: skip
+@click.option(
+    "--beam", type=click.IntRange(1), default=1, show_default=True,
+    help="Also decode by beam search of this width (1: greedy only).",
+)  # fmt: skip
+@click.option("--splits", is_flag=True, help="Also judge on lines split as is published, and out of distribution.")
 @click.option("--out", type=click.Path(path_type=Path), help="Also write the results as JSON to this file.")
 @click.option("--force", is_flag=True, help="Replace OUT.")
-@click.option("--threads", type=int, default=1, show_default=True, help="CPU threads of torch.")
+@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="CPU threads of torch.")
 @device_option
 @json_option
 def command(
@@ -42,6 +62,8 @@ def command(
     seed: int,
     file: str | None,
     samples: int,
+    beam: int,
+    splits: bool,
     out: Path | None,
     force: bool,
     threads: int,
@@ -51,22 +73,37 @@ def command(
     """Evaluate NAME (a construction or a model folder) on problems it was never shown.
 
     Exact match is by greedy decoding from the prompt alone; token accuracy is given beside it. A trained model is
-    judged on the test split of its recipe. Then come the task's hard cases, the verifier's verdict and the counts.
+    judged on the test split of its recipe. Then come the task's hard cases, the legality checks, the counts and the
+    verifier's verdict.
     """
     if out is not None and out.exists() and not force:
         raise TinyadderError(f"{out} exists; give --force to replace it, or another --out")
     import torch
 
+    from tinyadder.decode import WIDEST
+    from tinyadder.encoder import EncoderDecoder
     from tinyadder.train.data import read_jsonl
-    from tinyadder.train.evaluate import circumstances, evaluate, recipe_of, test_problems
+    from tinyadder.train.evaluate import (
+        circumstances,
+        evaluate,
+        lines_as_published,
+        problems_outside,
+        recipe_of,
+        test_problems,
+    )
     from verify.count import ladder
+    from verify.legality import legality
     from verify.properties import verify
     from verify.verdict import verdict_to_json
 
-    torch.set_num_threads(threads)
+    if beam > WIDEST:
+        raise TinyadderError(f"--beam {beam}; expected at most {WIDEST}")
     loaded = load_model(name, options, device=device)
+    torch.set_num_threads(threads)
     task, model = loaded.task, loaded.model
     recipe = recipe_of(loaded.options, name) if loaded.folder is not None else None
+    if splits and recipe is None:
+        raise TinyadderError(f"--splits needs to know what was shown in training; {name} was not trained from a recipe")
     problems = read_jsonl(task, file) if file else test_problems(task, recipe, count=count, seed=seed)
     score = evaluate(model, task, problems)
     hard = evaluate(model, task, task.hard())
@@ -81,6 +118,26 @@ def command(
         "command": f"tinyadder evaluate {name} --problems {count}",
         **circumstances(),
     }
+    findings = legality(model, task, task.uniform(Random(0), LEGALITY))
+    found["legality"] = {
+        "problems": LEGALITY,
+        "legal": all(finding.passed is not False for finding in findings),
+        "findings": [vars(finding) for finding in findings],
+        "does not apply": [PREFIX] if isinstance(model, EncoderDecoder) else [],
+    }
+    if beam > 1:
+        wide = evaluate(model, task, problems, beam=beam)
+        found["beam"] = {"width": beam, "exact": wide.exact, "within": wide.within, "seconds": wide.seconds}
+    if splits:
+        assert recipe is not None
+        lines, seen = lines_as_published(recipe, int(loaded.options["seed"]), count)
+        found["splits"] = {"as published": evaluate(model, task, lines).to_json() | {"seen in training": seen}}
+        if task.outside:
+            outside = evaluate(model, task, problems_outside(recipe, count)).to_json()
+            found["splits"]["outside"] = outside | {
+                "kind": task.outside,
+                "left out of training": recipe.data.kind == "inside",
+            }
     if samples:
         verdict = verify(model, task, count=samples).verdict
         found["verdict"] = verdict_to_json(verdict) | {"text": str(verdict)}
@@ -108,8 +165,45 @@ def _show(found: Mapping[str, Any]) -> None:
     )
     click.echo(f"token accuracy (teacher-forced) {score['tokens']:.4%}, ceiling of exact match {score['ceiling']:.2%}")
     click.echo(f"hard cases: {hard['exact']:.4%} of {hard['problems']:,} (some may have been in training)")
+    if score["within"]:
+        click.echo("within a relative error of " + ", ".join(f"{t}: {part:.4%}" for t, part in score["within"].items()))
+    if "beam" in found:
+        click.echo(f"exact match by beam search of width {found['beam']['width']}: {found['beam']['exact']:.4%}")
+    for said in _splits(found.get("splits", {})):
+        click.echo(said)
+    for said in _legality(found["legality"]):
+        click.echo(said)
     click.echo("parameters: " + ", ".join(f"{rung} {count:,}" for rung, count in found["counts"].items()))
     for wrong in score["wrong"][:3]:
         click.echo(f"  wrong: {wrong['problem']}   expected {wrong['expected']}, model {wrong['got']}")
     if "verdict" in found:
         click.echo(found["verdict"]["text"])
+
+
+def _legality(found: Mapping[str, Any]) -> list[str]:
+    """One line, and one for each check that fails, could not be observed or does not apply."""
+    findings = found["findings"]
+    failed, unseen = ([f for f in findings if f["passed"] is passed] for passed in (False, None))
+    said = f"{len(failed)} of {len(findings)} checks FAIL" if failed else f"no check of {len(findings)} fails"
+    return [
+        f"legality ({found['problems']} problems): {said}",
+        *(f"  FAILS: {f['check']}: {f['said']}" for f in failed),
+        *(f"  not observed: {f['check']}: {f['said']}" for f in unseen),
+        *(f"  does not apply: {said}" for said in found["does not apply"]),
+    ]
+
+
+def _splits(found: Mapping[str, Any]) -> list[str]:
+    """One line for each further set of problems, with its chance level and ceiling."""
+    lines = []
+    for name, score in found.items():
+        if name == "outside":
+            known = "left out of" if score["left out of training"] else "not left out of"
+            about = f"{score['kind']}, {known} training"
+        else:
+            about = f"drawn like the training lines, {score['seen in training']:.2%} of them shown in training"
+        lines.append(
+            f"{name} ({about}): exact match {score['exact']:.4%} of {score['problems']:,}, "
+            f"token accuracy {score['tokens']:.4%}, chance {score['chance']:.4%}, ceiling {score['ceiling']:.2%}"
+        )
+    return lines

@@ -140,6 +140,22 @@ class Task(ABC):
         """What accuracies are broken down by: degree, digits, operands, carry chain."""
         return {}
 
+    def error(self, problem: Problem, answer: Sequence[str]) -> float | None:
+        """|emitted - exact| / |exact| of an emitted number, infinite where it is none.
+
+        Known where answers are rounded numbers, so that a near miss is worth something; None elsewhere.
+        """
+        return None
+
+    @property
+    def outside(self) -> str:
+        """What problems are set apart as out of distribution, in words; empty where the task sets none apart."""
+        return ""
+
+    def is_outside(self, problem: Problem) -> bool:
+        """Whether `problem` is of the kind `outside`: made of parts that all occur elsewhere, never together so."""
+        return False
+
     def encode(self, texts: Sequence[Sequence[str]]) -> Int64[np.ndarray, "b t"]:
         """Token ids of texts of one length. Raises `TinyadderError` for unequal lengths or unknown tokens."""
         ids = {token: i for i, token in enumerate(self.vocabulary)}

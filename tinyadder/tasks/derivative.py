@@ -237,6 +237,15 @@ class Derivative(Task):
     def traits(self, problem: Polynomial) -> Mapping[str, int]:
         return {"degree": max((n for n, c in enumerate(problem) if c), default=0)}
 
+    @property
+    def outside(self) -> str:
+        return "polynomials of three terms or more, all of one sign"
+
+    def is_outside(self, problem: Polynomial) -> bool:
+        """Every term occurs with either sign elsewhere; three or more of one sign never meet."""
+        terms = [c for c in problem if c]
+        return len(terms) >= 3 and len({c > 0 for c in terms}) == 1
+
     def sample(self, random: Random, count: int) -> list[Polynomial]:
         edges = self._edges()
 

@@ -19,8 +19,11 @@ from jaxtyping import Bool, Int64
 
 from tinyadder.errors import TinyadderError
 from tinyadder.tasks.base import Problem, Task
+from tinyadder.train.recipe import Recipe
 
 Split = Literal["train", "validation", "test"]
+Kind = Literal["any", "inside", "outside"]
+"""All problems, or those that the task does not, or does, set apart as out of distribution (`Task.is_outside`)."""
 CHUNK = 1000
 """Problems drawn from one random stream: the unit that workers share out."""
 
@@ -38,17 +41,24 @@ class Source:
 
     task: Task
     distribution: str
-    split: Split
+    split: Split | None
+    """None takes the problems of every split, as they are drawn."""
     held_out: float
     seed: int
     digits: int = 0
     """At most so many digits an operand; 0 for no limit."""
+    kind: Kind = "any"
 
     def chunk(self, number: int) -> list[Problem]:
         """The problems of chunk `number`: the same whoever draws it. May be empty where the split is rare."""
         random = Random(f"{self.seed} {self.split} {self.distribution} {number}")
         found = self._draw(random, number)
-        return [p for p in found if split_of(self.task, p, self.held_out) == self.split]
+        return [p for p in found if self._fits(p)]
+
+    def _fits(self, problem: Problem) -> bool:
+        if self.kind != "any" and self.task.is_outside(problem) != (self.kind == "outside"):
+            return False
+        return self.split is None or split_of(self.task, problem, self.held_out) == self.split
 
     def _draw(self, random: Random, number: int) -> list[Problem]:
         task: Task = replace(self.task, digits=self.digits) if self.digits else self.task  # type: ignore[call-arg]
@@ -107,6 +117,12 @@ class _Here:
 
     def __exit__(self, *_: object) -> None:
         pass
+
+
+def training_source(recipe: Recipe, seed: int, digits: int = 0) -> Source:
+    """What the run of this seed draws its training problems from."""
+    d = recipe.data
+    return Source(recipe.task, d.distribution, "train", d.held_out, 1000 * d.seed + seed, digits, d.kind)
 
 
 def check_leaks(task: Task, splits: dict[str, Sequence[Problem]]) -> None:

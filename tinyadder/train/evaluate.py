@@ -9,7 +9,7 @@ import platform
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
@@ -19,9 +19,12 @@ import torch
 from tinyadder.answers import answers, forced_answers
 from tinyadder.errors import TinyadderError
 from tinyadder.tasks.base import Problem, Task
-from tinyadder.train.data import Source
+from tinyadder.train.data import Source, training_source
 from tinyadder.train.recipe import Recipe, recipe_from_json
 from tinyadder.transformer import Transformer
+
+TOLERANCES = (0.005, 0.01, 0.05)
+"""Relative errors that the near misses of a rounded number are counted by."""
 
 Right = Callable[[Task, Problem, Sequence[str]], bool]
 """Whether an emitted answer counts as right."""
@@ -47,6 +50,8 @@ class Score:
     """Exact match of the best function of the prompt: below 1 only where a prompt has several answers."""
     by: Mapping[str, Mapping[str, Mapping[str, float]]]
     """Per trait and value: problems, exact match and chance."""
+    within: Mapping[str, float]
+    """Answers within a relative error of 0.5 %, 1 %, 5 % of the exact result, where answers are rounded numbers."""
     wrong: Sequence[Mapping[str, str]]
     """Up to ten wrong answers."""
     seconds: float
@@ -69,13 +74,25 @@ def ceiling_of(task: Task, problems: Sequence[Problem]) -> float:
     return sum(found.most_common(1)[0][1] for found in by_prompt.values()) / len(problems)
 
 
-def evaluate(model: Transformer, task: Task, problems: Sequence[Problem], *, right: Right = exactly) -> Score:
-    """Decode and judge `problems`. Raises `TinyadderError` when there are none."""
+def within_of(task: Task, problems: Sequence[Problem], emitted: Sequence[Sequence[str]]) -> dict[str, float]:
+    """Part of the answers within each of `TOLERANCES`; empty for a task whose answers are not rounded numbers."""
+    errors = [task.error(p, a) for p, a in zip(problems, emitted, strict=True)]
+    known = [error for error in errors if error is not None]
+    return {f"{t:.1%}": sum(error <= t for error in known) / len(known) for t in TOLERANCES} if known else {}
+
+
+def evaluate(
+    model: Transformer, task: Task, problems: Sequence[Problem], *, right: Right = exactly, beam: int = 1
+) -> Score:
+    """Decode (greedily, or by a beam search of width `beam`) and judge `problems`.
+
+    Raises `TinyadderError` when there are none.
+    """
     if not problems:
         raise TinyadderError("no problems to evaluate on; give at least one")
     model.eval()
     began = time.monotonic()
-    emitted = answers(model, task, problems)
+    emitted = answers(model, task, problems, beam=beam)
     seconds = time.monotonic() - began
     judged = [right(task, p, a) for p, a in zip(problems, emitted, strict=True)]
     forced = forced_answers(model, task, problems)
@@ -107,6 +124,7 @@ def evaluate(model: Transformer, task: Task, problems: Sequence[Problem], *, rig
         chance=chance_of(task, problems),
         ceiling=ceiling_of(task, problems),
         by=by,
+        within=within_of(task, problems, emitted),
         wrong=wrong[:10],
         seconds=round(seconds, 3),
     )
@@ -125,7 +143,30 @@ def test_problems(task: Task, recipe: Recipe | None, *, count: int, seed: int) -
     if recipe is None:
         return Source(task, "balanced", "test", 1.0, seed).distinct(count)
     d = recipe.data
-    return Source(task, d.judged or d.distribution, "test", d.held_out, d.seed).distinct(count)
+    return Source(task, d.judged or d.distribution, "test", d.held_out, d.seed, kind=d.kind).distinct(count)
+
+
+def lines_as_published(recipe: Recipe, seed: int, count: int) -> tuple[list[Problem], float]:
+    """Problems drawn as those of training are, without a split, and the part of them that training showed.
+
+    This is the split of published baselines, whose validation lines come from the list of the training lines,
+    duplicates and all. Of a recipe that draws fresh problems only the first pool counts as shown.
+    """
+    source = training_source(recipe, seed)
+    shown = {recipe.task.split_key(p) for p in source.take(recipe.data.examples, workers=recipe.data.workers)}
+    lines = replace(source, split=None, seed=recipe.data.seed).take(count)
+    return lines, sum(recipe.task.split_key(p) in shown for p in lines) / count
+
+
+def problems_outside(recipe: Recipe, count: int) -> list[Problem]:
+    """Problems of the kind that the task sets apart as out of distribution, never shown in training.
+
+    Raises `TinyadderError` for a task that sets none apart.
+    """
+    d, task = recipe.data, recipe.task
+    if not task.outside:
+        raise TinyadderError(f"task '{task.name}' sets no problems apart as out of distribution; leave out --splits")
+    return Source(task, d.judged or d.distribution, "test", d.held_out, d.seed, kind="outside").distinct(count)
 
 
 def circumstances() -> dict[str, str]:
