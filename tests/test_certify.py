@@ -11,6 +11,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from benchmarks.needles import published
 from tinyadder.commands.prove import command
 from tinyadder.compile import build
 from tinyadder.construction import construct
@@ -42,14 +43,6 @@ SMALL_TASKS = [
     ("multiplication", {"digits": 2, "second": 1}),
     ("multiplication", {"digits": 1}),
 ]
-
-
-def gain(value: float) -> torch.nn.Module:
-    """The published adder with another gain V of its last layer (published: 1e4)."""
-    model = build(construct("add10_gist").program)
-    with torch.no_grad():
-        model.blocks[1].mlp.gate.copy_(model.blocks[1].mlp.gate.sign() * value)
-    return model
 
 
 # ---- specifications -------------------------------------------------------------------------------
@@ -222,7 +215,7 @@ def permitted_run(network, text, random):
 
 def test_no_permitted_execution_has_a_smaller_margin_than_the_one_proved():
     """At gain 9.61e6 the margin, 5.4e7, is hardly more than rounding may take, 2.8e7: the proof counts that in."""
-    model, task = gain(9.61e6), Addition(digits=10)
+    model, task = published(9.61e6), Addition(digits=10)
     found = prove(model, task)
     assert found.verdict is None
     network, random = read_network(model), Random(0)
@@ -232,33 +225,6 @@ def test_no_permitted_execution_has_a_smaller_margin_than_the_one_proved():
         logits = permitted_run(network, tuple(f"{task.prompt((a, 18_999_999_999 - a))}1"), random)
         measured.append(logits[8] - max(x for d, x in enumerate(logits) if d != 8))
     assert found.margin <= min(measured) < 1.2e8
-
-
-# ---- needles --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("value", [1e4, 9e6, 9.5e6, 9.59e6])
-def test_a_gain_that_is_wrong_on_some_inputs_is_refuted_with_one(value):
-    model, task = gain(value), Addition(digits=10)
-    found = prove(model, task)
-    assert isinstance(found.verdict, Refuted) and found.certificate is None
-    shown = found.verdict.counterexample
-    from tinyadder.answers import answers
-
-    assert answers(model, task, [shown.problem]) == [shown.got] != [task.answer(shown.problem)]
-
-
-@pytest.mark.parametrize("value", [9.5968e6, 9.598e6, 9.603e6])
-def test_a_gain_whose_margin_drowns_in_the_rounding_is_neither_proved_nor_refuted(value):
-    found = prove(gain(value), Addition(digits=10))
-    assert isinstance(found.verdict, Unknown) and found.certificate is None
-    assert "right '8' against '9'" in found.verdict.reason and "answer token 2" in found.verdict.reason
-
-
-@pytest.mark.parametrize("value", [1e7, pytest.param(1e10, marks=pytest.mark.slow)])
-def test_a_gain_that_is_large_enough_is_proved(value):
-    found = prove(gain(value), Addition(digits=10))
-    assert found.verdict is None and found.certificate is not None
 
 
 def test_an_adder_with_one_entry_moved_is_refuted():
@@ -381,7 +347,7 @@ def test_the_verb_refutes_with_exit_code_1():
 
 def test_a_refuted_model_leaves_no_certificate_of_an_earlier_one(tmp_path: Path):
     (tmp_path / "certificate.json").write_text("{}")
-    judged = certify(gain(1e4), Addition(digits=10), tmp_path)
+    judged = certify(published(1e4), Addition(digits=10), tmp_path)
     assert isinstance(judged.verdict, Refuted) and not (tmp_path / "certificate.json").exists()
 
 
