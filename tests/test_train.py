@@ -246,7 +246,7 @@ def test_training_refuses_problems_of_the_test_set(tmp_path, monkeypatch):
         run.train()
 
 
-@pytest.mark.parametrize("distribution", ["uniform", "balanced", "sample", "mixed"])
+@pytest.mark.parametrize("distribution", ["uniform", "balanced", "sample", "focused", "mixed"])
 def test_the_problems_depend_on_the_seed_and_not_on_the_number_of_workers(distribution):
     source = Source(Addition(digits=3), distribution, "train", 0.2, 7)
     alone = source.take(9000)
@@ -254,6 +254,19 @@ def test_the_problems_depend_on_the_seed_and_not_on_the_number_of_workers(distri
     assert alone != replace(source, seed=8).take(9000)
     if distribution == "mixed":
         assert alone == source.take(9000, workers=2)
+
+
+def test_focused_derivatives_change_their_printed_order_often_and_have_every_degree_from_0_on():
+    task = Derivative(order="printed")
+    plain = Derivative()
+    for limits in (task, Derivative(order="printed", exponents=1, coefficients=1)):
+        assert all(limits.parse(limits.show(p)) == p for p in limits.focused(Random(1), 300))
+    changed, texts = {}, (Derivative.show, Derivative.answer)
+    for sampler in ("balanced", "focused"):
+        found = getattr(task, sampler)(Random(1), 3000)
+        changed[sampler] = [sum(text(task, p) != text(plain, p) for p in found) / 3000 for text in texts]
+    assert min(changed["focused"]) > 0.08 > 0.06 > max(changed["balanced"])
+    assert {task.traits(p)["degree"] for p in task.focused(Random(1), 3000)} == set(range(6))
 
 
 def test_a_split_without_problems_is_refused():

@@ -132,6 +132,10 @@ class Task(ABC):
         """`count` problems, each size (digits, degree) equally often; the uniform ones where a task has one size."""
         return self.uniform(random, count)
 
+    def focused(self, random: Random, count: int) -> list[Problem]:
+        """`count` problems to learn from, rare situations often; the structured ones where a task says nothing else."""
+        return self.sample(random, count)
+
     def split_key(self, problem: Problem) -> Hashable:
         """Problems with equal keys are one for a split into training and test: the same operands in another order."""
         return problem

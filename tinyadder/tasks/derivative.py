@@ -234,6 +234,25 @@ class Derivative(Task):
             found.append((*lower, lead, *(0,) * (self.exponents - degree)))
         return found
 
+    def focused(self, random: Random, count: int) -> list[Polynomial]:
+        """Half of them balanced, a sixth structured, a third where the printed order may change.
+
+        The last are one higher term and a constant (the order of the problem), or one higher term, a linear one and any
+        constant (the order of the answer); half of them have the signs for which it does change.
+        """
+
+        def turned() -> Polynomial:
+            found, limit = [0] * (self.exponents + 1), self.coefficients
+            lower = random.choice((0, 1, 1, 1))
+            found[0] = random.randint(-limit, limit)
+            signs = (1, -1) if random.random() < 0.5 else (random.choice((-1, 1)), random.choice((-1, 1)))
+            for n, sign in zip((lower, random.randint(1, self.exponents)), signs, strict=True):
+                found[n] = sign * random.randint(1, limit)
+            return tuple(found)
+
+        balanced, structured = self.balanced(random, count // 2), self.sample(random, count // 6)
+        return [*balanced, *structured, *(turned() for _ in range(count - count // 2 - count // 6))]
+
     def traits(self, problem: Polynomial) -> Mapping[str, int]:
         return {"degree": max((n for n, c in enumerate(problem) if c), default=0)}
 

@@ -62,9 +62,11 @@ class Source:
 
     def _draw(self, random: Random, number: int) -> list[Problem]:
         task: Task = replace(self.task, digits=self.digits) if self.digits else self.task  # type: ignore[call-arg]
-        samplers = {"uniform": task.uniform, "balanced": task.balanced, "sample": task.sample}
         if self.distribution == "mixed":
-            return list(samplers.values())[number % 3](random, CHUNK)
+            return (task.uniform, task.balanced, task.sample)[number % 3](random, CHUNK)
+        samplers = {
+            "uniform": task.uniform, "balanced": task.balanced, "sample": task.sample, "focused": task.focused
+        }  # fmt: skip
         return samplers[self.distribution](random, CHUNK)
 
     def take(self, count: int, *, first: int = 0, workers: int = 0) -> list[Problem]:
