@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner
-from submissions import BROKEN, HONEST, ROUTED
+from submissions import BROKEN, HONEST, ROUTED, TWENTY, TWENTY_EIGHT
 from torch import nn
 
 from tinyadder.commands.count import command
@@ -100,6 +100,29 @@ def test_a_submission_with_a_mask_that_routes_is_counted_on_every_rung(written):
     assert (counts["numel"], counts["nonzero"], counts["distinct"]) == (141, 48, 33)
     assert counts["stored + buffers"] == 141 + 3 * 34 * 34
     assert found["claimed"] is None
+
+
+def counts_of(path):
+    """What `tinyadder count` says of a submission file."""
+    return json.loads(CliRunner().invoke(command, [str(path), "--json"], catch_exceptions=False).stdout)["counts"]
+
+
+def test_a_submission_can_be_20_on_every_rung_but_the_strict_one(written):
+    counts = counts_of(written("twenty", TWENTY))
+    assert {count for rung, count in counts.items() if rung != "strict"} == {20}
+    # 0.5; -40; the ids 10 9 13 10 11 13; the half unit, -10; e^40 twice; the base; 10
+    assert counts["strict"] == 20 + 14
+
+
+def test_a_submission_that_claims_28_can_have_24_elements(written):
+    counts = counts_of(written("twenty_eight", TWENTY_EIGHT))
+    assert (counts["claimed"], counts["numel"], counts["nonzero"]) == (28, 24, 24)
+    assert counts["distinct absolute"] == 23 and counts["strict"] > 28
+
+
+def test_the_stand_in_for_20_adds(written):
+    pairs = [(0, 0), (9999999999, 9999999999), (4999999999, 0), (6369999421, 8056000578)]
+    assert Submission(written("adds", TWENTY)).add(pairs) == [a + b for a, b in pairs]
 
 
 def test_the_command_counts_a_submission_and_says_that_it_runs_code(written):

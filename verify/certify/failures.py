@@ -130,7 +130,7 @@ class Prefixes:
 
     def __init__(self, sums: Sums, restriction: Restriction) -> None:
         paths = sums.paths
-        self.moves = [paths._allowed(t, restriction) for t in range(len(paths.src))]
+        self.moves = [paths.allowed(t, restriction) for t in range(len(paths.src))]
         self.least = paths.forward(sums.low, restriction)
         self.most = [-row for row in paths.forward([-costs for costs in sums.high], restriction)]
         self.reached = [row < far(sums.low) // 2 for row in self.least]

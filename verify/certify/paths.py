@@ -49,7 +49,7 @@ class Paths:
         index = [{token: i for i, token in enumerate(row)} for row in spec.tokens]
         self.tok = [np.array([index[s.position][e[2]] for e in s.edges]) for s in spec.stages]
 
-    def _allowed(self, t: int, restriction: Restriction) -> np.ndarray | None:
+    def allowed(self, t: int, restriction: Restriction) -> np.ndarray | None:
         """Which moves of stage t the restriction allows; None for all."""
         position, keep = self.spec.stages[t].position, None
         if position in restriction.tokens:
@@ -65,7 +65,7 @@ class Paths:
         found = [np.zeros(1, dtype=kind)]
         for t, cost in enumerate(costs):
             reach = found[-1][self.src[t]] + cost[self.tok[t]]
-            keep = self._allowed(t, restriction)
+            keep = self.allowed(t, restriction)
             if keep is not None:
                 reach = np.where(keep, reach, limit)
             nxt = np.full(self.sizes[t + 1], limit, dtype=kind)
@@ -80,7 +80,7 @@ class Paths:
         found = [np.zeros(self.sizes[-1], dtype=kind)]
         for t in reversed(range(len(costs))):
             reach = found[0][self.dst[t]] + costs[t][self.tok[t]]
-            keep = self._allowed(t, restriction)
+            keep = self.allowed(t, restriction)
             if keep is not None:
                 reach = np.where(keep, reach, limit)
             nxt = np.full(self.sizes[t], limit, dtype=kind)
@@ -94,7 +94,7 @@ class Paths:
         state, text = int(forward[-1].argmin()), [""] * self.spec.length
         for t in reversed(range(len(costs))):
             reach = forward[t][self.src[t]] + costs[t][self.tok[t]]
-            keep = self._allowed(t, restriction)
+            keep = self.allowed(t, restriction)
             possible = (self.dst[t] == state) if keep is None else (self.dst[t] == state) & keep
             edge = int(np.where(possible, reach, far(costs)).argmin())
             stage = self.spec.stages[t]
