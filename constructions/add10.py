@@ -13,7 +13,7 @@ from math import exp, log
 
 import numpy as np
 
-from tinyadder.construction import Claim, Construction
+from tinyadder.construction import DIGIT_VALUES, Claim, Construction, token_claim
 from tinyadder.dsl import MLP, Attention, Embed, Head, Program, Stream, Unembed, relu
 from tinyadder.errors import TinyadderError
 from tinyadder.tasks.addition import Addition
@@ -54,12 +54,7 @@ def _claims(digits: int) -> dict[str, Claim]:
     """What the lanes mean, as rationals; what they hold besides (the shadow of '^' in b, 10^-g of it) is left out."""
     task, g, unit = Addition(digits=digits), digits + 1, Fraction(1, 10**digits)
 
-    def token(problem: tuple[int, int], i: int) -> str:
-        return (task.prompt(problem) + task.answer(problem))[i]
-
-    def digit(problem: tuple[int, int], i: int) -> Fraction | int:
-        read = token(problem, i)
-        return int(read) if read.isdigit() else unit / 2 if read == "+" else 0
+    digit = token_claim(task, {**DIGIT_VALUES, "+": unit / 2})
 
     def weight(problem: tuple[int, int], i: int) -> Fraction:
         return -Fraction(10, 10 ** (i - 2 * g)) if i >= 2 * g else Fraction(1, 10 ** (i if i < g else i - g))
@@ -73,7 +68,7 @@ def _claims(digits: int) -> dict[str, Claim]:
 
     return {
         "digit": digit,
-        "flag": lambda problem, i: {"^": 1, "+": 1, "=": -10}.get(token(problem, i), 0),
+        "flag": token_claim(task, {"^": 1, "+": 1, "=": -10}),
         "weight": weight,
         "product": lambda problem, i: digit(problem, i) * weight(problem, i),
         "rest": rest,

@@ -15,11 +15,12 @@ Ten lanes are the logits. Layer 1 sends X, 2X, 4X and 8X into them, layer 0 send
 the binary digits of d, or 4 = 4, 7 = 3+4, 9 = 3+6, 10 = 4+6, want them: the table of the readout is in the wires.
 """
 
+from fractions import Fraction
 from math import log
 
 import numpy as np
 
-from tinyadder.construction import Construction
+from tinyadder.construction import DIGIT_VALUES, Claim, Construction, token_claim
 from tinyadder.dsl import MLP, Attention, Embed, Head, Outputs, Program, Stream, Unembed, concat, relu
 from tinyadder.errors import TinyadderError
 from tinyadder.tasks.addition import Addition
@@ -67,7 +68,9 @@ def construct(*, digits: int = 10, wired: bool = False) -> Construction:
         raise TinyadderError(f"add10_27 with {digits} digits: float64 keeps it exact for 1 .. {LARGEST} digits")
     gain = 1e18  # lifts what layer 1 gathers above the digit that the query's own token leaves in the lane
     # '=' so heavy that at the last digit the place still outweighs the parabola of the query's own digit
-    (first, second, answer), spread = group_flags(digits, 45e14 * gain * 10.0 ** (FALL * digits))
+    last = 45e14 * gain * 10.0 ** (FALL * digits)
+    (first, second, answer), spread = group_flags(digits, last)
+    flags = {"^": first, "+": second, "=": answer}
     x = Stream(
         digit="the digit; at the query what is left of a + b, less 5 places",
         place="d(d-9)/2 for the tied readout; after layer 0 the place weight w",
@@ -93,11 +96,51 @@ def construct(*, digits: int = 10, wired: bool = False) -> Construction:
         Embed(
             digit={str(i): i for i in d[1:]},
             place={} if wired else {str(i): parabola[i] for i in d[1:-1]},
-            part={"^": first, "+": second, "=": answer},
+            part=flags,
         ),
         Attention(place=place[0], part=place[0], **readout),
         MLP(part=-1 / MIDDLE * relu(x.digit) * x.place),
         Attention(**gathered),
         Unembed(argmin=x.logit) if wired else Unembed(tied="0123456789"),
     )
-    return Construction(program, Addition(digits=digits))
+    return Construction(program, Addition(digits=digits), _claims(digits, flags, last, gain, wired))
+
+
+def _claims(digits: int, flags: dict[str, float], last: float, gain: float, wired: bool) -> dict[str, Claim]:
+    """Place weights everywhere, and what is left of a + b at the queries; what a token carries itself is left out."""
+    task, g = Addition(digits=digits), digits + 1
+    r0, r1 = Fraction(10.0**-FALL), Fraction(10.0**-HOLD)
+    z1 = 1 + 1 / (1 - r1)
+    digit, flag = token_claim(task, DIGIT_VALUES), token_claim(task, flags)
+
+    def place(problem: tuple[int, int], i: int) -> Fraction:
+        if i >= 2 * g:
+            return -Fraction(last) * r0 ** (i - 2 * g)
+        first = Fraction(last) * r1 ** (-2 * g) / 10
+        return first * r0**i if i < g else first * r1**g * r0 ** (i - g)
+
+    def part(problem: tuple[int, int], i: int) -> Fraction:
+        return flag(problem, i) + place(problem, i) * (1 - digit(problem, i) / Fraction(MIDDLE))
+
+    def rest(problem: tuple[int, int], i: int) -> Fraction | None:
+        """R - 5 places and half a unit, in places of the digit before the first one, times `last` and r1^k."""
+        k = i - 2 * g
+        if k < 0:
+            return None  # the operands are still being read
+        left = sum(problem) % 10 ** (g - k) - 5 * 10 ** (digits - k)
+        return Fraction(last) * r1**k * (left + Fraction(1, 2)) / 10**g
+
+    def gathered(problem: tuple[int, int], i: int) -> Fraction | None:
+        found = rest(problem, i)
+        return None if found is None else Fraction(gain) / z1 * found
+
+    def logit(problem: tuple[int, int], i: int) -> list[Fraction] | None:
+        found = rest(problem, i)
+        if found is None:
+            return None
+        weight = place(problem, i) / 3
+        return [d * (9 - d) // 2 * weight - 15 * d * found / Fraction(MIDDLE) for d in range(10)]
+
+    if wired:
+        return {"digit": digit, "place": place, "part": part, "logit": logit}
+    return {"digit": gathered, "place": place, "part": part}

@@ -10,11 +10,12 @@ The query's own place lane falls like r0^k, as does what layer 1 gathers, so the
 weigh digit against place: argmax_d (d R - T_d place) = floor(R / place).
 """
 
+from fractions import Fraction
 from math import log
 
 import numpy as np
 
-from tinyadder.construction import Construction
+from tinyadder.construction import Claim, Construction, token_claim
 from tinyadder.dsl import MLP, Attention, Embed, Head, Program, Stream, Unembed, relu
 from tinyadder.errors import TinyadderError
 from tinyadder.tasks.addition import Addition
@@ -42,6 +43,7 @@ def construct(*, digits: int = 10) -> Construction:
         place="d(d+1)/2 for the readout; after layer 0 the place weight",
         flag="size of '^', '+', '='",
     )
+    flags = {"^": first, "+": second, "=": -(answer + second * r0**g + first * r0 ** (2 * g))}
     d = np.arange(1, 10)
     program = Program(
         "0123456789=^$+",
@@ -49,11 +51,35 @@ def construct(*, digits: int = 10) -> Construction:
         Embed(
             digit={str(i): i for i in d},
             place={str(i): 0.1 * gain / (1 + 1 / (1 - r1)) * i * (i + 1) / 2 for i in d},
-            flag={"^": first, "+": second, "=": -(answer + second * r0**g + first * r0 ** (2 * g))},
+            flag=flags,
         ),
         Attention(place=Head(value=x.flag, slope=fall * log(10))),
         MLP(digit=relu(x.digit) * x.place),
         Attention(digit=Head(value=gain * x.digit, slope=hold * log(10))),
         Unembed(tied="0123456789"),
     )
-    return Construction(program, Addition(digits=digits))
+    sizes = [Fraction(size) for size in (r0, r1, first, answer, gain, nudge)]
+    return Construction(program, Addition(digits=digits), _claims(digits, flags, *sizes))
+
+
+def _claims(
+    digits: int, flags: dict[str, float], r0: Fraction, r1: Fraction, first: Fraction, answer: Fraction,
+    gain: Fraction, nudge: Fraction,
+) -> dict[str, Claim]:  # fmt: skip
+    """Place weights everywhere, and what is left of a + b at the queries; what a token carries itself is left out."""
+    task, g = Addition(digits=digits), digits + 1
+    z0, z1 = 1 + 1 / (1 - r0), 1 + 1 / (1 - r1)
+
+    def place(problem: tuple[int, int], i: int) -> Fraction:
+        if i >= 2 * g:
+            return -answer * r0 ** (i - 2 * g) / z0
+        return first * r0**i / z0 if i < g else first * r1**g * r0 ** (i - g) / z0
+
+    def digit(problem: tuple[int, int], i: int) -> Fraction | None:
+        k = i - 2 * g
+        if k < 0:
+            return None  # the operands are still being read
+        left = sum(problem) % 10 ** (g - k) + nudge * sum(problem)
+        return gain / z1 * answer / z0 * r1**k * left / 10**g
+
+    return {"digit": digit, "place": place, "flag": token_claim(task, flags)}

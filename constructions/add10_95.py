@@ -9,7 +9,7 @@ from math import exp, log
 
 import numpy as np
 
-from tinyadder.construction import Claim, Construction
+from tinyadder.construction import DIGIT_VALUES, Claim, Construction, token_claim
 from tinyadder.dsl import MLP, Attention, Embed, Head, Program, Stream, Unembed, relu, shared
 from tinyadder.errors import TinyadderError
 from tinyadder.tasks.addition import Addition
@@ -55,14 +55,10 @@ def _claims(digits: int) -> dict[str, Claim]:
     task, g, unit = Addition(digits=digits), digits + 1, 10**digits
     candidates = [c + Fraction(1, 2) for c in range(10)]
 
-    def token(problem: tuple[int, int], i: int) -> str:
-        return (task.prompt(problem) + task.answer(problem))[i]
+    digit = token_claim(task, {token: 10 * d for token, d in DIGIT_VALUES.items()})
 
     def place(problem: tuple[int, int], i: int) -> Fraction:
         return -Fraction(10, 10 ** (i - 2 * g)) if i >= 2 * g else Fraction(1, 10 ** (i if i < g else i - g))
-
-    def digit(problem: tuple[int, int], i: int) -> int:
-        return 10 * int(token(problem, i)) if token(problem, i).isdigit() else 0
 
     def miss(problem: tuple[int, int], i: int) -> list[Fraction] | None:
         if i < 2 * g:
@@ -76,8 +72,8 @@ def _claims(digits: int) -> dict[str, Claim]:
         return None if missed is None else [10**6 * abs(m) for m in missed]
 
     return {
-        "eq": lambda problem, i: int(token(problem, i) == "="),
-        "mark": lambda problem, i: int(token(problem, i) in "^+="),
+        "eq": token_claim(task, {"=": 1}),
+        "mark": token_claim(task, {"^": 1, "+": 1, "=": 1}),
         "digit": digit,
         "place": place,
         "turn": lambda problem, i: Fraction(1, i + 2) if i >= 2 * g else 0,

@@ -6,11 +6,14 @@ turn, and those of 5..9 to the columns that still hold the misses of 0..4; the o
 every column. `add10_95` gives the costs lanes of their own.
 """
 
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from functools import partial
 from math import log
 
 import numpy as np
 
-from tinyadder.construction import Construction
+from tinyadder.construction import DIGIT_VALUES, Claim, Construction, token_claim
 from tinyadder.dsl import MLP, Attention, Embed, Head, Program, Stream, Unembed, concat, relu, shared
 from tinyadder.tasks.addition import Addition
 
@@ -54,4 +57,48 @@ def construct() -> Construction:
         MLP(eq=cost[0], mark=cost[1], digit=cost[2], place=cost[3], turn=cost[4], low=cost[5:]),
         Unembed(argmin=(x.eq, x.mark, x.digit, x.place, x.turn, x.low)),
     )
-    return Construction(program, Addition())
+    return Construction(program, Addition(), _claims())
+
+
+def _claims() -> dict[str, Claim]:
+    """What the lanes hold at the queries, mistake included: each has the mean of the terms, most a cost besides."""
+    task, g = Addition(), 11
+    digit = token_claim(task, {token: 10 * d for token, d in DIGIT_VALUES.items()})
+
+    def place(problem: tuple[int, int], i: int) -> Fraction:
+        return -Fraction(10, 10 ** (i - 2 * g))
+
+    def mean(problem: tuple[int, int], i: int) -> Fraction:
+        left = sum(problem) % 10 ** (g - (i - 2 * g))
+        return Fraction(1000 * left + 15 * (i + 1), i + 2)
+
+    def miss(problem: tuple[int, int], i: int, candidate: int) -> Fraction:
+        unit = 10**12 * (candidate + Fraction(1, 2)) * place(problem, i)
+        return mean(problem, i) + unit / (i + 2)
+
+    def claim(*own: Callable[[tuple[int, int], int], Fraction], costs: Sequence[int] = ()) -> Claim:
+        """The sum of `own` or the misses they give, with the costs of these candidates, from '=' on."""
+
+        def value(problem: tuple[int, int], i: int) -> Fraction | list[Fraction] | None:
+            if i < 2 * g:
+                return None  # the operands are still being read
+            added = [10**6 * abs(miss(problem, i, c)) for c in costs] or [Fraction(0)] * len(own)
+            found = [lane(problem, i) + cost for lane, cost in zip(own, added, strict=True)]
+            return found if len(found) > 1 else found[0]
+
+        return value
+
+    def with_mean(lane: Callable[[tuple[int, int], int], Fraction]) -> Callable[[tuple[int, int], int], Fraction]:
+        return lambda problem, i: lane(problem, i) + mean(problem, i)
+
+    misses = [partial(miss, candidate=c) for c in range(10)]
+    return {
+        "eq": claim(with_mean(token_claim(task, {"=": 1})), costs=[0]),
+        "mark": claim(with_mean(token_claim(task, {"^": 1, "+": 1, "=": 1})), costs=[1]),
+        "digit": claim(with_mean(digit), costs=[2]),
+        "place": claim(with_mean(place), costs=[3]),
+        "turn": claim(with_mean(lambda problem, i: Fraction(1, i + 2)), costs=[4]),
+        "low": claim(*misses[:5], costs=range(5, 10)),
+        "high": claim(*misses[5:]),
+        "term": claim(with_mean(lambda problem, i: digit(problem, i) * 10**10 * place(problem, i))),
+    }

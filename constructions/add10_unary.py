@@ -13,12 +13,13 @@ hundreds of times, add ten-digit numbers exactly: a count of distinct numbers sa
 With no half unit on '+' this lives on shadows: '=' weighs 1e-11 less than it should, so exact remainders end up above.
 """
 
+from fractions import Fraction
 from functools import reduce
-from math import log
+from math import exp, log
 from operator import add
 from typing import Any
 
-from tinyadder.construction import Construction
+from tinyadder.construction import DIGIT_VALUES, Claim, Construction, token_at, token_claim
 from tinyadder.dsl import MLP, Attention, Embed, Form, Head, Program, Stream, Unembed, concat, relu, shared
 from tinyadder.errors import TinyadderError
 from tinyadder.tasks.addition import Addition
@@ -68,4 +69,36 @@ def construct(*, digits: int = 10, stored: bool = True) -> Construction:
         MLP(level=reduce(add, units)),
         Unembed(argmax={str(d): ones(x.level[:d]) if d else 0 for d in range(10)}),
     )
-    return Construction(program, Addition(digits=digits))
+    return Construction(program, Addition(digits=digits), _claims(digits))
+
+
+def _claims(digits: int) -> dict[str, Claim]:
+    """The lanes of `add10` times e^-40; what flags weigh besides, 10^-g of it, is left out."""
+    task, g, faint = Addition(digits=digits), digits + 1, Fraction(exp(-40))
+    value = token_claim(task, DIGIT_VALUES)
+
+    def digit(problem: tuple[int, int], i: int) -> list[int]:
+        return [int(value(problem, i) >= c) for c in range(1, 10)]
+
+    def flag(problem: tuple[int, int], i: int) -> list[int]:
+        read = token_at(task, problem, i)
+        return [-1] * 10 if read == "=" else [int(read in "^+")] + [0] * 9
+
+    def weight(problem: tuple[int, int], i: int) -> Fraction:
+        return faint * (-Fraction(10, 10 ** (i - 2 * g)) if i >= 2 * g else Fraction(1, 10 ** (i % g)))
+
+    def level(problem: tuple[int, int], i: int) -> list[Fraction] | None:
+        if i < 2 * g:
+            return None  # the operands are still being read
+        left = Fraction(sum(problem) % 10 ** (g - (i - 2 * g)), 10**digits)
+        return [10 * faint**2 * left + c * faint * weight(problem, i) for c in range(1, 10)]
+
+    return {
+        "digit": digit,
+        "flag": flag,
+        "begin": token_claim(task, {"^": 1}),
+        "weight": weight,
+        "speck": lambda problem, i: faint,
+        "product": lambda problem, i: value(problem, i) * weight(problem, i),
+        "level": level,
+    }

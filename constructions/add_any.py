@@ -13,11 +13,12 @@ operands are padded to width+1, g = width+2. So the query for answer digit k sta
 - MLP: two hinges make a step of -10 between 9.2 and 9.7; the nearest digit to x + 0.05 is the answer.
 """
 
+from fractions import Fraction
 from math import exp
 
 import numpy as np
 
-from tinyadder.construction import Construction
+from tinyadder.construction import DIGIT_VALUES, Claim, Construction, token_claim
 from tinyadder.dsl import MLP, Attention, Embed, Head, Program, Stream, Unembed, relu
 from tinyadder.errors import TinyadderError
 from tinyadder.tasks.addition import Addition
@@ -41,6 +42,7 @@ def construct(*, digits: int = 10) -> Construction:
         column="the digit to write, up to 0.1 too small",
     )
     d = np.arange(10)
+    flags = {"^": 1, "+": 1 - r**g, "=": 1 - r**g}
     key = (x.place, x.square)
     ahead = Head(query=(2 * sharp * r * x.place, -sharp), key=key, value=2 * x.digit)  # mean of two, times 2
     level = Head(query=(2 * sharp * x.place, -sharp), key=key, value=0.3 * x.digit)  # mean of three, times 0.3
@@ -48,11 +50,38 @@ def construct(*, digits: int = 10) -> Construction:
     program = Program(
         "0123456789=^$+",
         x,
-        Embed(digit={str(i): i for i in d}, flag={"^": 1, "+": 1 - r**g, "=": 1 - r**g}),
+        Embed(digit={str(i): i for i in d}, flag=flags),
         Attention(place=Head(query=1, key=-45, value=exp(45) * x.flag, slope=2 / g)),
         MLP(square=relu(x.place) * x.place),
         Attention(column=ahead + level + itself),
         MLP(column=-20 * relu(x.column - 9.2) + 20 * relu(x.column - 9.7)),
         Unembed(argmax=d * x.column + 0.05 * d - d**2 / 2),
     )
-    return Construction(program, Addition(digits=digits, order="least", padding=1))
+    task = Addition(digits=digits, order="least", padding=1)
+    return Construction(program, task, _claims(task, flags))
+
+
+def _claims(task: Addition, flags: dict[str, float]) -> dict[str, Claim]:
+    """The logarithmic places of every token, and at the queries the column as the two hinges leave it."""
+    g = task.digits + 2
+    digit = token_claim(task, DIGIT_VALUES)
+
+    def place(problem: tuple[int, int], i: int) -> Fraction:
+        return Fraction(exp(-2 / g * (i % g if i < 2 * g else i - 2 * g)))
+
+    def column(problem: tuple[int, int], i: int) -> Fraction | None:
+        k = i - 2 * g
+        if k < 0:
+            return None  # the operands are still being read
+        total = digit(problem, 1 + k) + digit(problem, g + 1 + k)
+        before = [digit(problem, start + k) for start in (0, g, 2 * g)]  # a, b and answer one column earlier
+        x = total + (before[0] + before[1] - before[2]) / 10
+        return x - 20 * max(Fraction(0), x - Fraction("9.2")) + 20 * max(Fraction(0), x - Fraction("9.7"))
+
+    return {
+        "digit": digit,
+        "flag": token_claim(task, flags),
+        "place": place,
+        "square": lambda problem, i: place(problem, i) ** 2,
+        "column": column,
+    }

@@ -8,9 +8,11 @@ column of the digits' rows holds the parabola d(d+1)/2, and what is left of the 
 Positions: '^' at 0, operand i starts behind position i g with g = digits+1, '=' at operands * g.
 """
 
+from fractions import Fraction
+
 import numpy as np
 
-from tinyadder.construction import Construction
+from tinyadder.construction import Claim, Construction, token_claim
 from tinyadder.dsl import MLP, Attention, Embed, Program, Stream, Unembed, relu
 from tinyadder.errors import TinyadderError
 from tinyadder.gadgets import place_value_head, sum_head
@@ -40,6 +42,7 @@ def construct(*, digits: int = 10, base: int = 10, operands: int = 2, tied: bool
         product="digit * weight",
         rest="what is left of the sum, where the readout is not tied",
     )
+    values = {**dict(zip(names, d, strict=True)), "+": half}
     flags = {"^": 1, "+": 1 - shadow, "=": -lead - shadow}
     lift = 1e40 if tied else 1  # the tied readout shares its lanes with the query's own digit: lift the sum above it
     place = place_value_head(lift * x.flag, base=base)
@@ -49,7 +52,7 @@ def construct(*, digits: int = 10, base: int = 10, operands: int = 2, tied: bool
         task.vocabulary,
         x,
         Embed(
-            digit={**dict(zip(names, d, strict=True)), "+": half},
+            digit=values,
             parabola=dict(zip(names, parabola, strict=True)) if tied else {},
             flag=flags,
         ),
@@ -58,4 +61,34 @@ def construct(*, digits: int = 10, base: int = 10, operands: int = 2, tied: bool
         Attention(**{"digit" if tied else "rest": total}),
         Unembed(tied=names) if tied else Unembed(argmax=base * d * x.rest + parabola * x.weight),
     )
-    return Construction(program, task)
+    return Construction(program, task, _claims(task, flags, Fraction(lift), tied))
+
+
+def _claims(task: Addition, flags: dict[str, float], lift: Fraction, tied: bool) -> dict[str, Claim]:
+    """What the lanes mean; beside the loud place and remainder of the tied form a token's own row is left out."""
+    base, g = task.base, task.digits + 1
+    start = task.operands * g  # of the answer
+    values = {name: Fraction(n) for n, name in enumerate(DIGITS[:base])}
+    values["+"] = Fraction(1, 2 * base**task.digits * (task.operands - 1))
+    digit = token_claim(task, values)
+
+    def weight(problem: tuple[int, ...], i: int) -> Fraction:
+        if i >= start:
+            return -lift * Fraction(base) ** (task.answer_length - task.digits - (i - start))
+        return lift / base ** (i % g)
+
+    def left(problem: tuple[int, ...], i: int) -> Fraction | None:
+        if i < start:
+            return None  # the operands are still being read
+        rest = sum(problem) % base ** (task.answer_length - (i - start))
+        return (base if tied else 1) * lift * (rest + Fraction(1, 2)) / base**task.digits
+
+    nothing = token_claim(task, {})
+    return {
+        "digit": left if tied else digit,
+        "parabola": weight if tied else nothing,
+        "flag": token_claim(task, flags),
+        "weight": weight,
+        "product": lambda problem, i: digit(problem, i) * weight(problem, i),
+        "rest": nothing if tied else left,
+    }

@@ -10,7 +10,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from tinyadder.construction import Construction
+from tinyadder.construction import DIGIT_VALUES, Construction, token_claim
 from tinyadder.dsl import MLP, Attention, Embed, Program, Stream, Unembed, relu
 from tinyadder.errors import TinyadderError
 from tinyadder.gadgets import place_value_head, sum_head
@@ -38,6 +38,8 @@ def construct(*, digits: int = 20, radix: int = 2) -> Construction:
         product="digit * weight",
         rest="what is left of the number",
     )
+    asked = {"^": heavy, "=": -heavy * float(radix) ** -g}
+    answered = {"=": -first * 10 / radix}
     d = np.arange(10)
     place = place_value_head(x.asked, base=radix)
     answer = place_value_head(x.answered, base=10)
@@ -46,8 +48,8 @@ def construct(*, digits: int = 20, radix: int = 2) -> Construction:
         x,
         Embed(
             digit={str(i): i for i in d},
-            asked={"^": heavy, "=": -heavy * float(radix) ** -g},
-            answered={"=": -first * 10 / radix},
+            asked=asked,
+            answered=answered,
         ),
         Attention(weight=place + answer),
         MLP(product=relu(x.digit) * x.weight),
@@ -55,8 +57,22 @@ def construct(*, digits: int = 20, radix: int = 2) -> Construction:
         Unembed(argmax=10 * d * x.rest + d * (d + 1) / 2 * x.weight),
     )
 
-    def rest(problem: tuple[int, ...], position: int) -> Fraction | None:
-        left = task.left(problem, position)
-        return None if left is None else Fraction(left, radix**digits)
+    digit = token_claim(task, DIGIT_VALUES)
 
-    return Construction(program, task, {"rest": rest})
+    def weight(problem: tuple[int, ...], i: int) -> Fraction:
+        behind = 10 ** (task.answer_length - (i - g))  # the place of s_0 at the query behind '='
+        return Fraction(heavy) / radix**i if i < g else -Fraction(behind, radix**digits)
+
+    def rest(problem: tuple[int, ...], i: int) -> Fraction | None:
+        left = task.left(problem, i)
+        return None if left is None else (left + Fraction(problem[0], 4 * radix**digits)) / radix**digits
+
+    claims = {
+        "digit": digit,
+        "asked": token_claim(task, asked),
+        "answered": token_claim(task, answered),
+        "weight": weight,
+        "product": lambda problem, i: digit(problem, i) * weight(problem, i),
+        "rest": rest,
+    }
+    return Construction(program, task, claims)

@@ -11,7 +11,7 @@ scores, so a steep slope makes softmax1 linear: the denominators are Z0 and Z1, 
 from fractions import Fraction
 from math import log
 
-from tinyadder.construction import Claim, Construction
+from tinyadder.construction import DIGIT_VALUES, Claim, Construction, token_claim
 from tinyadder.dsl import MLP, Attention, Embed, Head, Program, Stream, Unembed, concat, relu
 from tinyadder.tasks.comparison import Comparison
 from tinyadder.tasks.pairs import Pair
@@ -37,13 +37,14 @@ def construct(*, digits: int = 10) -> Construction:
     r0, r1 = 10.0**-steep, 10.0**-flat
     z0, z1 = 1 + 1 / (1 - r0), 1 + 1 / (1 - r1)
     unit = z0 * z1 / (r0**digits * r1 ** (g + 1))  # the last digit of a comes to ':' with weight 1
+    marks = {"^": unit, "?": -unit * (r1**g + r0**g)}
     difference = Head(value=concat(-x.term, x.term), slope=flat * log(10))
     program = Program(
         Comparison(digits=digits).vocabulary,
         x,
         Embed(
             digit={str(d): d for d in range(1, 10)},
-            mark={"^": unit, "?": -unit * (r1**g + r0**g)},
+            mark=marks,
             equal={":": 0.5},
         ),
         Attention(weight=Head(value=x.mark, slope=steep * log(10))),
@@ -51,19 +52,23 @@ def construct(*, digits: int = 10) -> Construction:
         Attention(less=difference[0], greater=difference[1]),
         Unembed(argmax=(x.less, x.equal, x.greater)),
     )
-    return Construction(program, Comparison(digits=digits), _claims(digits))
+    return Construction(program, Comparison(digits=digits), _claims(digits, marks, r0, r1))
 
 
-def _claims(digits: int) -> dict[str, Claim]:
+def _claims(digits: int, marks: dict[str, float], r0: float, r1: float) -> dict[str, Claim]:
     """What the lanes mean; the answer is read at ':', nothing is claimed of the sums before it."""
-    task, last = Comparison(digits=digits), 2 * digits + 2
+    task, last, g = Comparison(digits=digits), 2 * digits + 2, digits + 1
+    digit = token_claim(task, DIGIT_VALUES)
 
-    def digit(problem: Pair, i: int) -> int:
-        read = task.prompt(problem)[i]
-        return int(read) if read.isdigit() else 0
+    def weight(problem: Pair, i: int) -> Fraction:
+        start = Fraction(marks["^"]) / (1 + 1 / (1 - Fraction(r0)))
+        return start * Fraction(r0) ** i if i < g else -start * Fraction(r1) ** g * Fraction(r0) ** (i - g)
 
     return {
         "digit": digit,
+        "mark": token_claim(task, marks),
+        "weight": weight,
+        "term": lambda problem, i: digit(problem, i) * weight(problem, i),
         "less": lambda problem, i: problem[1] - problem[0] if i == last else None,
         "equal": lambda problem, i: Fraction(i == last, 2),
         "greater": lambda problem, i: problem[0] - problem[1] if i == last else None,

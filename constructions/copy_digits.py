@@ -12,7 +12,7 @@ from math import log
 
 import numpy as np
 
-from tinyadder.construction import Claim, Construction
+from tinyadder.construction import Claim, Construction, token_claim
 from tinyadder.dsl import MLP, Attention, Embed, Head, Program, Stream, Unembed, relu
 from tinyadder.tasks.rewriting import Rewriting
 from tinyadder.tasks.words import check_option
@@ -36,6 +36,7 @@ def construct(*, length: int = 5) -> Construction:
     loud = 1e18  # drowns the token's own digit and d(d+1)/2
     copy = 45e14 * loud * 10.0 ** (steep * length)
     start = copy * above * r1**-g
+    marks = {"^": start, "=": -copy - start * r0**g}
     d = np.arange(1, 10)
     program = Program(
         Rewriting(length=length).vocabulary,
@@ -43,7 +44,7 @@ def construct(*, length: int = 5) -> Construction:
         Embed(
             digit={str(i): i for i in d},
             place={str(i): 0.1 * loud / z1 * i * (i + 1) / 2 for i in d},
-            mark={"^": start, "=": -copy - start * r0**g},
+            mark=marks,
         ),
         Attention(place=Head(value=x.mark, slope=steep * log(10))),
         MLP(digit=relu(x.digit) * x.place),
@@ -51,7 +52,8 @@ def construct(*, length: int = 5) -> Construction:
         Unembed(tied="0123456789"),
     )
     task = Rewriting(length=length, how="copy")
-    return Construction(program, task, _claims(task, loud, copy, r0, z1, above))
+    claims = _claims(task, loud, copy, r0, z1, above)
+    return Construction(program, task, {**claims, "mark": token_claim(task, marks)})
 
 
 def _claims(task: Rewriting, loud: float, copy: float, r0: float, z1: float, above: float) -> dict[str, Claim]:

@@ -27,9 +27,10 @@ No n * c begins or ends with 7, so 7 has no logit.
 """
 
 from collections.abc import Callable
+from fractions import Fraction
 from math import exp
 
-from tinyadder.construction import Claim, Construction
+from tinyadder.construction import Claim, Construction, token_at, token_claim
 from tinyadder.dsl import MLP, Attention, Embed, Head, Program, Stream, Unembed, concat, relu
 from tinyadder.tasks.derivative import Derivative, Polynomial
 
@@ -115,37 +116,82 @@ def construct() -> Construction:
             }
         ),
     )
-    return Construction(program, Derivative(), _claims())
+    return Construction(program, Derivative(), term_claims(Derivative(), X))
 
 
-def _claims() -> dict[str, Claim]:
-    """What the lanes mean from '=' on, where the answer is written; before, nothing is claimed."""
-    task = Derivative()
+def answering(task: Derivative, meaning: Callable[[Polynomial, int, str], Fraction | int]) -> Claim:
+    """A claim from '=' on: `meaning` of the problem, the signs since '=', and the answer so far, '=' first."""
 
-    def written(problem: Polynomial, position: int) -> str | None:
-        """The answer up to `position`, '=' first; None before '='."""
+    def value(problem: Polynomial, position: int) -> Fraction | int | None:
         start = len(task.prompt(problem)) - 1
-        return ("=" + task.answer(problem))[: position - start + 1] if position >= start else None
+        if position < start:
+            return None
+        text = ("=" + task.answer(problem))[: position - start + 1]
+        return meaning(problem, sum(text.count(sign) for sign in "+-"), text)
 
-    def term(problem: Polynomial, tau: int) -> tuple[int, int]:
-        """Exponent and coefficient of the input's term tau: the first is 0, or 1 if it has a sign; (0, 0) if none."""
-        terms = [(n, c) for n, c in enumerate(problem) if c][::-1]
-        if terms and terms[0][1] < 0:
-            terms = [(0, 0), *terms]
-        return terms[tau] if tau < len(terms) else (0, 0)
+    return value
 
-    def claim(meaning: Callable[[Polynomial, int, str], int]) -> Claim:
-        def value(problem: Polynomial, position: int) -> int | None:
-            text = written(problem, position)
-            return None if text is None else meaning(problem, sum(text.count(sign) for sign in "+-"), text)
 
-        return value
+def is_exponent(task: Derivative, problem: Polynomial, position: int) -> bool:
+    """Whether the token at `position` stands behind '^'."""
+    return position > 0 and token_at(task, problem, position - 1) == "^"
+
+
+def term_claims(task: Derivative, x: int) -> dict[str, Claim]:
+    """What the lanes mean, where `digit` is `x` on 'x' in the embedding; `deriv_printed` shares them all."""
+    held = token_claim(task, {"0": 2, "2": 1, "3": 2, "4": 3, "5": 4, "6": 5, "x": x - 1})
+
+    def digit(problem: Polynomial, position: int) -> Fraction | int:
+        return 0 if is_exponent(task, problem, position) else held(problem, position)
+
+    def past(problem: Polynomial, position: int) -> Fraction | int:
+        read = token_at(task, problem, position)
+        return Fraction(1, x) if read == "x" else int(read == "^" or is_exponent(task, problem, position))
+
+    def power(problem: Polynomial, position: int) -> Fraction | int:
+        if is_exponent(task, problem, position):
+            return held(problem, position)
+        return int(token_at(task, problem, position) == "x")
+
+    def loud(problem: Polynomial, tau: int) -> int:
+        """The sum of `digit` over term tau: that of its 'x', and its coefficient less 1."""
+        n, c = task.term(problem, tau)
+        if not any(problem) and tau == 0:
+            return 2  # on '0', the whole of the input
+        return (n > 0) * (x - 1) + max(abs(c) - 1, 0)
+
+    def product(problem: Polynomial, tau: int) -> int:
+        n, c = task.term(problem, tau)
+        return n * abs(c)
+
+    def following(problem: Polynomial, tau: int, text: str) -> Fraction | int:
+        """Behind a sign or '=' the first digit of n * c, behind it the second one, behind '^' n - 1; and a bit."""
+        whole, last = product(problem, tau), text[-1]
+        if last in "+-=":
+            return (whole if whole < 10 else Fraction(whole, 10)) + Fraction(8, 70)
+        if last == "^":
+            return Fraction(85, 100) * task.term(problem, tau)[0]
+        if last.isdigit() and text[-2] in "+-=" and whole >= 10:
+            return whole - 10 * int(last) + Fraction(1, 2)
+        return 0
+
+    def claim(meaning: Callable[[Polynomial, int, str], Fraction | int]) -> Claim:
+        return answering(task, meaning)
 
     return {
-        "start": claim(lambda problem, tau, text: text[-1] in "+-="),
+        "digit": digit,
+        "caret": token_claim(task, {"^": 1}),
+        "start": token_claim(task, {"+": 1, "-": 1, "=": 1}),
+        "equals": token_claim(task, {"=": 1}),
+        "minus": token_claim(task, {"-": 1}),
+        "past": past,
+        "power": power,
         "tau": claim(lambda problem, tau, text: tau),
         "square": claim(lambda problem, tau, text: tau * tau + 2),
-        "n": claim(lambda problem, tau, text: term(problem, tau)[0]),
-        "next_minus": claim(lambda problem, tau, text: term(problem, tau + 1)[1] < 0),
-        "product": claim(lambda problem, tau, text: term(problem, tau)[0] * abs(term(problem, tau)[1])),
+        "n": claim(lambda problem, tau, text: task.term(problem, tau)[0]),
+        "c": claim(lambda problem, tau, text: loud(problem, tau)),
+        "next_x": claim(lambda problem, tau, text: loud(problem, tau + 1)),
+        "next_minus": claim(lambda problem, tau, text: task.term(problem, tau + 1)[1] < 0),
+        "product": claim(lambda problem, tau, text: product(problem, tau)),
+        "next": claim(following),
     }

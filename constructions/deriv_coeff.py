@@ -18,11 +18,13 @@ A sign is marked by `digit` 10^12, which no digit disturbs: the heads of layer 0
 silent.
 """
 
+from fractions import Fraction
 from math import exp
 
-from tinyadder.construction import Construction
+from tinyadder.construction import DIGIT_VALUES, Claim, Construction, token_at, token_claim
 from tinyadder.dsl import MLP, Attention, Embed, Head, Program, Stream, Unembed, concat, relu
 from tinyadder.errors import TinyadderError
+from tinyadder.tasks.derivative import Polynomial
 from tinyadder.tasks.derivative_coefficients import DerivativeCoefficients
 
 SLOPE = 12
@@ -82,4 +84,58 @@ def construct(*, exponents: int = 5) -> Construction:
             }
         ),
     )
-    return Construction(program, DerivativeCoefficients(exponents=exponents))
+    task = DerivativeCoefficients(exponents=exponents)
+    return Construction(program, task, _claims(task))
+
+
+def _claims(task: DerivativeCoefficients) -> dict[str, Claim]:
+    """What the lanes mean: those of layer 0 everywhere, the others from '=' on."""
+    equals = 2 * task.exponents + 3
+    slots = task.exponents + 1
+
+    def behind_sign(problem: Polynomial, i: int) -> bool:
+        return i > 0 and token_at(task, problem, i - 1) in "+-"
+
+    def after(problem: Polynomial, i: int) -> int | None:
+        return None if token_at(task, problem, i) in "+-" else -int(behind_sign(problem, i))
+
+    def turn(problem: Polynomial, i: int) -> int:
+        signs = sum(token_at(task, problem, j) in "+-" for j in range(i + 1))
+        return signs - (token_at(task, problem, i) in "+-" or behind_sign(problem, i))
+
+    def coefficient(problem: Polynomial, i: int) -> int | None:
+        """Of the slot that the next token belongs to."""
+        return problem[::-1][turn(problem, i) - slots] if i >= equals else None
+
+    def c(problem: Polynomial, i: int) -> int | None:
+        found = coefficient(problem, i)
+        return None if found is None else abs(found)
+
+    def negative(problem: Polynomial, i: int) -> int | None:
+        found = coefficient(problem, i)
+        return None if found is None else int(found < 0)
+
+    def product(problem: Polynomial, i: int) -> int | None:
+        size = c(problem, i)
+        return None if size is None else (2 * task.exponents + 1 - turn(problem, i)) * size
+
+    def following(problem: Polynomial, i: int) -> Fraction | int | None:
+        """Behind a sign the tens digit of n * c, behind that the ones digit; and a bit. 0 where a sign is next."""
+        whole, read = product(problem, i), token_at(task, problem, i)
+        if whole is None:
+            return None
+        if read in "+-":
+            return Fraction(whole, 10) + Fraction(2, 100)
+        return whole - 10 * int(read) + Fraction(1, 2) if behind_sign(problem, i) else 0
+
+    return {
+        "digit": token_claim(task, {**DIGIT_VALUES, "+": SIGN, "-": SIGN}),
+        "minus": token_claim(task, {"-": 1}),
+        "after": after,
+        "turn": turn,
+        "square": lambda problem, i: turn(problem, i) ** 2,
+        "c": c,
+        "negative": negative,
+        "product": product,
+        "next": following,
+    }

@@ -16,11 +16,14 @@ following term 1. ('-' has 6 instead of 7 where the next term is positive, so th
 `deriv`: see there for tau, the heads, the digits and the order of the logits.
 """
 
+from fractions import Fraction
 from math import exp
+from typing import Any
 
-from tinyadder.construction import Construction
+from constructions.deriv import answering, term_claims
+from tinyadder.construction import Claim, Construction, token_at
 from tinyadder.dsl import MLP, Attention, Embed, Head, Program, Stream, Unembed, concat, relu
-from tinyadder.tasks.derivative import Derivative
+from tinyadder.tasks.derivative import Derivative, Polynomial, derivative, is_swapped, terms_of
 
 SLOPE = 20
 BEFORE = 1 + 1 / (1 - exp(-SLOPE))
@@ -119,4 +122,41 @@ def construct() -> Construction:
             }
         ),
     )
-    return Construction(program, Derivative(order="printed"))
+    return Construction(program, Derivative(order="printed"), _claims())
+
+
+def _claims() -> dict[str, Claim]:
+    """What the lanes mean: those of `deriv`, and what tells that the answer is swapped."""
+    task = Derivative(order="printed")
+    shared: dict[str, Any] = dict(term_claims(task, X))
+
+    def xs(problem: Polynomial, position: int) -> Fraction:
+        """The sum of `digit`, as layer 0 hears it: before exponents are moved away."""
+        held = {"0": 2, "2": 1, "3": 2, "4": 3, "5": 4, "6": 5, "x": X}
+        return Fraction(sum(held.get(token_at(task, problem, i), 0) for i in range(position + 1)), X)
+
+    def second(problem: Polynomial, tau: int, text: str) -> int:
+        n, c = task.term(problem, 2)
+        signed = 100 * X * ((n > 1) + (c < 0))
+        return (n > 0) * (X - 1) + max(abs(c) - 1, 0) - signed
+
+    def input_xs(problem: Polynomial) -> Fraction:
+        return xs(problem, len(task.prompt(problem)) - 1)
+
+    def swapped(problem: Polynomial, tau: int, text: str) -> Fraction | int:
+        """The constant, less ten times what digits add to the number of x."""
+        terms = terms_of(derivative(problem))
+        return terms[1][1] - 10 * (input_xs(problem) - 2) if is_swapped(terms) else 0
+
+    def following(problem: Polynomial, position: int) -> Any:
+        found, constant = shared["next"](problem, position), swapped(problem, 0, "=")
+        return found + constant if token_at(task, problem, position) == "=" else found
+
+    return {
+        **shared,
+        "xs": xs,
+        "input_xs": answering(task, lambda problem, tau, text: input_xs(problem)),
+        "second": answering(task, second),
+        "swapped": answering(task, swapped),
+        "next": following,
+    }

@@ -22,11 +22,13 @@ Logits: '$' 7; '+' 8 or '-' 9 before a term with an x; 'x' 6 n after a coefficie
 10^5 * next and more; '0' as whole answer 8.
 """
 
+from fractions import Fraction
 from math import exp, log
 
-from tinyadder.construction import Construction
+from constructions.deriv import answering, is_exponent
+from tinyadder.construction import DIGIT_VALUES, Claim, Construction, token_at, token_claim
 from tinyadder.dsl import MLP, Attention, Embed, Head, Program, Stream, Unembed, concat, relu
-from tinyadder.tasks.derivative import Derivative
+from tinyadder.tasks.derivative import Derivative, Polynomial
 
 SLOPE = 20
 BEFORE = 1 + 1 / (1 - exp(-SLOPE))
@@ -126,4 +128,87 @@ def construct() -> Construction:
             }
         ),
     )
-    return Construction(program, Derivative(coefficients=99, exponents=9))
+    task = Derivative(coefficients=99, exponents=9)
+    return Construction(program, task, _claims(task))
+
+
+def _claims(task: Derivative) -> dict[str, Claim]:
+    """What the lanes mean: those that layers 0 and 1 write everywhere, the others from '=' on."""
+    read = token_claim(task, DIGIT_VALUES)
+    variable = token_claim(task, {"x": 1})
+
+    def digit(problem: Polynomial, i: int) -> Fraction:
+        return Fraction(0) if is_exponent(task, problem, i) else read(problem, i)
+
+    def power(problem: Polynomial, i: int) -> Fraction:
+        return read(problem, i) if is_exponent(task, problem, i) else sign_of_power(problem, i)
+
+    sign_of_power = token_claim(task, {"x": 1, "^": -1})
+
+    def past(problem: Polynomial, i: int) -> int:
+        return int(token_at(task, problem, i) in "+-=x^" or is_exponent(task, problem, i))
+
+    def count(problem: Polynomial, i: int) -> int:
+        text = "".join(token_at(task, problem, j) for j in range(i + 1))
+        return sum(text.count(sign) for sign in "+-==")
+
+    def number(problem: Polynomial, i: int) -> Fraction:
+        """The coefficient digits of the own term so far, ten times larger with every token behind them."""
+        found, j = Fraction(0), i
+        while j >= 0 and token_at(task, problem, j) not in ":+-=":
+            found += digit(problem, j) * 10 ** (i - j)
+            j -= 1
+        return found
+
+    def tau(problem: Polynomial, i: int) -> int:
+        equals = len(task.prompt(problem)) - 1
+        return count(problem, i) - (count(problem, equals) if i >= equals else 0)
+
+    def size(problem: Polynomial, i: int) -> Fraction | int:
+        return (number(problem, i) / 10 or 1) if variable(problem, i) else 0
+
+    def term(problem: Polynomial, tau: int) -> tuple[int, int]:
+        """Exponent and size of the coefficient; (0, 0) without x."""
+        n, c = task.term(problem, tau)
+        return (n, abs(c)) if n else (0, 0)
+
+    def product(problem: Polynomial, tau: int, text: str) -> int:
+        n, c = term(problem, tau)
+        return n * c
+
+    def following(problem: Polynomial, tau: int, text: str) -> Fraction | int:
+        """What is left of n * c in units of its next digit, or n - 1 after '^'; and a bit. 0 where no digit is next."""
+        (n, _), whole = term(problem, tau), product(problem, tau, text)
+        if text[-1] == "^":
+            return Fraction(9, 10) * n
+        written = text[max(text.rfind(sign) for sign in "+-=") + 1 :]
+        if not written:
+            bit = {1: Fraction(0), 2: Fraction(3, 100), 3: Fraction(-25, 1000)}[len(str(whole))]
+            return Fraction(whole, 10 ** (len(str(whole)) - 1)) + bit + Fraction(8, 100_000)
+        if not written.isdigit() or len(written) == len(str(whole)):
+            return 0
+        unit = 10 ** (len(str(whole)) - len(written) - 1)
+        return (whole % (10 * unit) + Fraction(4 * n - 2, 100)) / unit
+
+    return {
+        "digit": digit,
+        "variable": variable,
+        "caret": token_claim(task, {"^": 1}),
+        "start": token_claim(task, {"+": 1, "-": 1, "=": 1}),
+        "equals": token_claim(task, {"=": 1}),
+        "minus": token_claim(task, {"-": 1}),
+        "past": past,
+        "power": power,
+        "count": count,
+        "count_square": lambda problem, i: count(problem, i) ** 2,
+        "number": number,
+        "tau": tau,
+        "tau_square": lambda problem, i: tau(problem, i) ** 2,
+        "size": size,
+        "n": answering(task, lambda problem, tau, text: term(problem, tau)[0]),
+        "c": answering(task, lambda problem, tau, text: term(problem, tau)[1]),
+        "next_x": answering(task, lambda problem, tau, text: int(term(problem, tau + 1)[0] > 0)),
+        "next_minus": answering(task, lambda problem, tau, text: int(task.term(problem, tau + 1)[1] < 0)),
+        "product": answering(task, product),
+        "next": answering(task, following),
+    }

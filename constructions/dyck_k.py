@@ -6,6 +6,7 @@ has its level = the depth behind it, a closer the depth before it: depth -/+ 1/2
 to a lane so low that only silence is lower.
 """
 
+from fractions import Fraction
 from math import log, sqrt
 
 import numpy as np
@@ -48,12 +49,24 @@ def construct(*, kinds: int = 2, length: int = 10, depth: int = 6) -> Constructi
         Attention(closer=Head(query=1, key=log(3) * level, value=x.kind)),
         Unembed(argmax=(x.closer, x.end)),
     )  # fmt: skip
-    return Construction(program, task, _claims(task))
+    return Construction(program, task, _claims(task, 0.5 * lone / tokens))
 
 
-def _claims(task: DyckCompletion) -> dict[str, Claim]:
+def _claims(task: DyckCompletion, faint: float) -> dict[str, Claim]:
+    root = Fraction(sqrt(3))
+
     def kind(problem: str, i: int) -> list[int]:
         read = (task.prompt(problem) + task.answer(problem))[i]
         return [(read == a) - (read == z) for a, z in zip(task.openers, task.closers, strict=True)]
 
-    return {"kind": kind, "depth": lambda problem, i: sum(sum(kind(problem, j)) for j in range(i + 1))}
+    def depth(problem: str, i: int) -> int:
+        return sum(sum(kind(problem, j)) for j in range(i + 1))
+
+    def closer(problem: str, i: int) -> list[Fraction]:
+        kinds = [kind(problem, j) for j in range(i + 1)]
+        weights = [root ** (2 * depth(problem, j) - sum(kinds[j])) for j in range(i + 1)]
+        whole = 1 + sum(weights)
+        return [sum((w * k[c] for w, k in zip(weights, kinds, strict=True)), Fraction(0)) / whole
+                for c in range(task.kinds)]  # fmt: skip
+
+    return {"closer": closer, "end": lambda problem, i: (i + 1) * Fraction(faint), "kind": kind, "depth": depth}

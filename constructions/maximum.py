@@ -16,7 +16,7 @@ from math import log
 
 import numpy as np
 
-from tinyadder.construction import Claim, Construction
+from tinyadder.construction import DIGIT_VALUES, Claim, Construction, token_claim
 from tinyadder.dsl import MLP, Attention, Embed, Head, Program, Stream, Unembed, concat, relu
 from tinyadder.tasks.maximum import Maximum
 from tinyadder.tasks.pairs import Pair
@@ -48,6 +48,8 @@ def construct(*, digits: int = 6) -> Construction:
     loud = 1e18  # drowns the token's own digit and d(d+1)/2
     answer = 45e14 * loud * 10.0 ** (steep * digits)
     start = answer * above * r1 ** (-2 * g)
+    first = {"^": start, ":": -answer - start * r0 ** (2 * g)}
+    second = {"^": -start, ",": start * r1**g}
     d = np.arange(1, 10)
     sums = Head(value=loud * concat(x.digit, x.term), slope=flat * log(10))
     places = Head(value=concat(x.first, x.second), slope=steep * log(10))
@@ -57,8 +59,8 @@ def construct(*, digits: int = 6) -> Construction:
         Embed(
             digit={str(i): i for i in d},
             place={str(i): 0.1 * loud / z1 * i * (i + 1) / 2 for i in d},
-            first={"^": start, ":": -answer - start * r0 ** (2 * g)},
-            second={"^": -start, ",": start * r1**g},
+            first=first,
+            second=second,
         ),
         Attention(place=places[0], side=places[1]),
         MLP(digit=relu(x.digit) * x.place, term=relu(x.digit) * x.side),
@@ -66,7 +68,10 @@ def construct(*, digits: int = 6) -> Construction:
         MLP(digit=relu(x.ahead)),
         Unembed(tied="0123456789"),
     )
-    return Construction(program, Maximum(digits=digits), _claims(Maximum(digits=digits), loud, answer, r0, z1, above))
+    task = Maximum(digits=digits)
+    claims = _claims(task, loud, answer, r0, z1, above)
+    claims |= {"first": token_claim(task, first), "second": token_claim(task, second)}
+    return Construction(program, task, {**claims, **_side_claims(task, second, r0, r1, loud / z1)})
 
 
 def _claims(task: Maximum, loud: float, answer: float, r0: float, z1: float, above: float) -> dict[str, Claim]:
@@ -83,3 +88,24 @@ def _claims(task: Maximum, loud: float, answer: float, r0: float, z1: float, abo
         return weight(i) * Fraction(loud) / Fraction(z1) / 10 * (task.remainder(problem, i - first) + shade)
 
     return {"place": lambda problem, i: -weight(i) if i >= first else None, "digit": digit}
+
+
+def _side_claims(task: Maximum, marks: dict[str, float], r0: float, r1: float, gain: float) -> dict[str, Claim]:
+    """The second weight and its sum at the queries; digits of the answer count in it as if they stood behind b."""
+    g = task.digits + 1
+    digit = token_claim(task, DIGIT_VALUES)
+    start = Fraction(-marks["^"]) / (1 + 1 / (1 - Fraction(r0)))
+    lost = 1 - Fraction(1, 10**g)  # of the weight of b, to that of '^'
+
+    def side(problem: Pair, i: int) -> Fraction:
+        return -start * Fraction(r0) ** i if i < g else start * lost * Fraction(r1) ** g * Fraction(r0) ** (i - g)
+
+    def ahead(problem: Pair, i: int) -> Fraction | None:
+        k = i - 2 * g
+        if k < 0:
+            return None  # the operands are still being read
+        written = Fraction(max(problem) // 10 ** (task.digits - k), 10 ** (k + g))
+        difference = (lost * problem[1] - problem[0]) / 10**task.digits
+        return Fraction(gain) * start * Fraction(r1) ** i * (difference + lost * written)
+
+    return {"side": side, "term": lambda problem, i: digit(problem, i) * side(problem, i), "ahead": ahead}

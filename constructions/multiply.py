@@ -8,11 +8,12 @@ whose columns are sums of up to n terms, so that no larger one can be proved.
 Positions: '^' at 0, '*' at g = digits+1, '=' at g + second + 1.
 """
 
+from collections.abc import Callable
 from fractions import Fraction
 
 import numpy as np
 
-from tinyadder.construction import Construction
+from tinyadder.construction import DIGIT_VALUES, Claim, Construction, token_claim
 from tinyadder.dsl import MLP, Attention, Embed, Program, Stream, Unembed, concat, relu
 from tinyadder.errors import TinyadderError
 from tinyadder.gadgets import place_value_head, sum_head
@@ -47,6 +48,11 @@ def construct(*, digits: int = 4, second: int = 0) -> Construction:
         b="b / 10^m",
         rest="minus the answer so far, then also a * b, in units of 10 places of the first answer digit",
     )
+    opens: dict[str, dict[str, float]] = {
+        "opens_a": {"^": heavy, "*": -heavy * 10.0 ** -(n + 1)},
+        "opens_b": {"*": 1, "=": -(10.0 ** -(m + 1))},
+        "opens_answer": {"=": -1},
+    }
     d = np.arange(10)
     flags = concat(x.opens_a, x.opens_b, x.opens_answer)
     places = place_value_head(flags, base=10)
@@ -54,12 +60,7 @@ def construct(*, digits: int = 4, second: int = 0) -> Construction:
     program = Program(
         task.vocabulary,
         x,
-        Embed(
-            digit={str(i): i for i in d},
-            opens_a={"^": heavy, "*": -heavy * 10.0 ** -(n + 1)},
-            opens_b={"*": 1, "=": -(10.0 ** -(m + 1))},
-            opens_answer={"=": -1},
-        ),
+        Embed(digit={str(i): i for i in d}, **opens),
         Attention(place_a=places[0], place_b=places[1], place=places[2]),
         MLP(in_a=relu(x.digit) * x.place_a, in_b=relu(x.digit) * x.place_b, in_answer=relu(x.digit) * x.place),
         Attention(a=sums[0], b=sums[1], rest=sums[2]),
@@ -67,8 +68,41 @@ def construct(*, digits: int = 4, second: int = 0) -> Construction:
         Unembed(argmax=10 * d * x.rest + d * (d + 1) / 2 * x.place),
     )
 
-    def rest(problem: tuple[int, ...], position: int) -> Fraction | None:
-        left = task.left(problem, position)
-        return None if left is None else Fraction(left, 10 ** (n + m))
+    flagged = {lane: token_claim(task, table) for lane, table in opens.items()}
+    return Construction(program, task, {**flagged, **_claims(task, Fraction(heavy))})
 
-    return Construction(program, task, {"rest": rest})
+
+def _claims(task: Multiplication, heavy: Fraction) -> dict[str, Claim]:
+    """Place values and what they make of the digits everywhere; the gathered numbers from '=' on."""
+    n, m = task.widths
+    starts = (0, n + 1, n + m + 2)  # of a, b and the answer
+    digit = token_claim(task, DIGIT_VALUES)
+
+    def place(group: int, weight: Fraction | int) -> Callable[[tuple[int, ...], int], Fraction]:
+        end = starts[group + 1] if group < 2 else n + m + 2 + task.answer_length
+
+        def claim(problem: tuple[int, ...], i: int) -> Fraction:
+            return Fraction(weight) / 10 ** (i - starts[group]) if starts[group] <= i < end else Fraction(0)
+
+        return claim
+
+    places = [place(0, heavy), place(1, 1), place(2, -1)]
+
+    def term(group: int) -> Claim:
+        return lambda problem, i: digit(problem, i) * places[group](problem, i)
+
+    def gathered(value: Callable[[tuple[int, ...]], Fraction]) -> Claim:
+        return lambda problem, i: value(problem) if i >= starts[2] else None
+
+    def rest(problem: tuple[int, ...], i: int) -> Fraction | None:
+        left = task.left(problem, i)
+        return None if left is None else (left + (heavy - 1) * problem[0] * problem[1]) / 10 ** (n + m)
+
+    return {
+        "digit": digit,
+        **dict(zip(("place_a", "place_b", "place"), places, strict=True)),
+        **{lane: term(group) for group, lane in enumerate(("in_a", "in_b", "in_answer"))},
+        "a": gathered(lambda problem: heavy * Fraction(problem[0], 10**n)),
+        "b": gathered(lambda problem: Fraction(problem[1], 10**m)),
+        "rest": rest,
+    }

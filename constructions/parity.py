@@ -9,9 +9,10 @@ Positions: '^' at 0, bit p at p, '=' at g = length+1, answer p at g+p. u = r^p, 
 nearest key leads by l (1-r)^2 r^(2p) >= l (1-r)^2 e^-4 = 60, and the 1 of softmax1 by more.
 """
 
+from fractions import Fraction
 from math import exp
 
-from tinyadder.construction import Construction
+from tinyadder.construction import Construction, token_claim
 from tinyadder.dsl import MLP, Attention, Embed, Head, Program, Stream, Unembed, relu
 from tinyadder.gadgets import match_head, square
 from tinyadder.tasks.parity import Parity
@@ -34,10 +35,11 @@ def construct(*, length: int = 16) -> Construction:
     g = length + 1
     r = exp(-2 / g)
     sharp = 60 * exp(4) / (1 - r) ** 2
+    starts = {"^": 1, "=": 1 - r**g}
     program = Program(
         Parity(length=length).vocabulary,
         x,
-        Embed(bit={"1": 1}, start={"^": 1, "=": 1 - r**g}),
+        Embed(bit={"1": 1}, start=starts),
         Attention(place=Head(query=1, key=-45, value=exp(45) * x.start, slope=2 / g)),
         MLP(square=square(x.place)),
         Attention(next=match_head(r * x.place, x.place, x.square, x.bit, sharpness=sharp)),
@@ -53,4 +55,14 @@ def construct(*, length: int = 16) -> Construction:
         after = following(problem, i)
         return None if after is None else (i > g and int(task.answer(problem)[i - g - 1])) * (1 - 2 * after)
 
-    return Construction(program, task, {"next": following, "bit": uncommon})
+    def place(problem: str, i: int) -> Fraction:
+        return Fraction(exp(-2 / g * (i if i < g else i - g)))
+
+    claims = {
+        "bit": uncommon,
+        "start": token_claim(task, starts),
+        "place": place,
+        "square": lambda problem, i: place(problem, i) ** 2,
+        "next": following,
+    }
+    return Construction(program, task, claims)

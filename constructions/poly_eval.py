@@ -15,7 +15,7 @@ from math import exp, log
 
 import numpy as np
 
-from tinyadder.construction import Claim, Construction
+from tinyadder.construction import Claim, Construction, token_claim
 from tinyadder.dsl import MLP, Attention, Embed, Head, Program, Stream, Unembed, relu
 from tinyadder.gadgets import hinge, sum_head
 from tinyadder.tasks.polynomial_value import PolynomialValue
@@ -44,6 +44,8 @@ def construct(*, degree: int = 2) -> Construction:
     loud = 1e18  # drowns what the query's own digit carries
     answer = 45e14 * loud * 10.0 ** (steep * places)  # ten times the place of its first digit
     start = answer * above * 10.0**-places / (r0 ** (degree + 1) * r1)  # the last coefficient comes to '=' as a 1
+    marks = {":": start, "=": -answer - start * r0 ** (g - 2)}
+    logarithms = {"0": -60, **{str(i): log(i / 10) for i in range(1, 10)}}
     d = np.arange(1, 10)
     program = Program(
         task.vocabulary,
@@ -51,8 +53,8 @@ def construct(*, degree: int = 2) -> Construction:
         Embed(
             digit={str(i): i for i in d},
             place={str(i): 0.1 * loud * i * (i + 1) / 2 for i in d},
-            mark={":": start, "=": -answer - start * r0 ** (g - 2)},
-            log={"0": -60, **{str(i): log(i / 10) for i in d}},
+            mark=marks,
+            log=logarithms,
         ),
         Attention(
             place=Head(value=x.mark, slope=steep * log(10)),
@@ -65,7 +67,10 @@ def construct(*, degree: int = 2) -> Construction:
         ),
         Unembed(tied="0123456789"),
     )
-    return Construction(program, task, _claims(task, loud, answer, r0, above))
+    claims = _claims(task, loud, answer, r0, above)
+    read = token_claim(task, logarithms)
+    claims |= {"mark": token_claim(task, marks), "log": read, "base": lambda problem, i: read(problem, min(i, 1))}
+    return Construction(program, task, claims)
 
 
 def _claims(task: PolynomialValue, loud: float, answer: float, r0: float, above: float) -> dict[str, Claim]:

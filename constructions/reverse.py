@@ -14,7 +14,7 @@ from math import log
 
 import numpy as np
 
-from tinyadder.construction import Claim, Construction
+from tinyadder.construction import DIGIT_VALUES, Claim, Construction, token_claim
 from tinyadder.dsl import MLP, Attention, Embed, Head, Program, Stream, Unembed, relu
 from tinyadder.tasks.rewriting import Rewriting
 from tinyadder.tasks.words import check_option
@@ -37,6 +37,7 @@ def construct(*, length: int = 5) -> Construction:
     above = 1 + 0.25 * 10.0**-length  # puts exact remainders just above the boundary of their digit
     loud = 1e18  # drowns the token's own digit and d(d+1)/2
     one = 45e14 * loud * 100.0**length  # the weight of a digit in the word
+    marks = {"=": -one * z0}
     d = np.arange(1, 10)
     weight = Head(value=x.mark, slope=log(100))
     program = Program(
@@ -45,7 +46,7 @@ def construct(*, length: int = 5) -> Construction:
         Embed(
             digit={str(i): i for i in d},
             place={str(i): 0.1 * loud / z1 * i * (i + 1) / 2 for i in d},
-            mark={"=": -one * z0},
+            mark=marks,
         ),
         Attention(place=weight, weight=weight),
         MLP(term=one * above * relu(x.digit + x.weight) + relu(x.digit) * x.weight),
@@ -53,7 +54,7 @@ def construct(*, length: int = 5) -> Construction:
         Unembed(tied="0123456789"),
     )
     task = Rewriting(length=length, how="reverse")
-    return Construction(program, task, _claims(task, loud, one, z1, above))
+    return Construction(program, task, {**_claims(task, loud, one, z1, above), "mark": token_claim(task, marks)})
 
 
 def _claims(task: Rewriting, loud: float, one: float, z1: float, above: float) -> dict[str, Claim]:
@@ -70,8 +71,14 @@ def _claims(task: Rewriting, loud: float, one: float, z1: float, above: float) -
         left = task.remainder(problem, i - first) + shade
         return -weight(problem, i) * Fraction(loud) / Fraction(z1) / 10 * left
 
+    read = token_claim(task, DIGIT_VALUES)
+
+    def term(problem: str, i: int) -> Fraction:
+        return read(problem, i) * (Fraction(one) * Fraction(above) if i < first else weight(problem, i))
+
     return {
         "weight": weight,
+        "term": term,
         "place": lambda problem, i: weight(problem, i) if i >= first else None,
         "digit": digit,
     }

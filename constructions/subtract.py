@@ -8,7 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from tinyadder.construction import Construction
+from tinyadder.construction import DIGIT_VALUES, Construction, token_claim
 from tinyadder.dsl import MLP, Attention, Embed, Program, Stream, Unembed, relu
 from tinyadder.errors import TinyadderError
 from tinyadder.gadgets import place_value_head, sum_head
@@ -32,13 +32,14 @@ def construct(*, digits: int = 10) -> Construction:
         product="digit * weight",
         rest="what is left of a - b, tenths of the first digit's place",
     )
+    flags = {"^": heavy, "-": -1 - heavy * shadow, "=": -1 + shadow}
     d = np.arange(10)
     program = Program(
         "0123456789=^$-",
         x,
         Embed(
             digit={str(i): i for i in d},
-            flag={"^": heavy, "-": -1 - heavy * shadow, "=": -1 + shadow},
+            flag=flags,
         ),
         Attention(weight=place_value_head(x.flag, base=10)),
         MLP(product=relu(x.digit) * x.weight),
@@ -46,8 +47,21 @@ def construct(*, digits: int = 10) -> Construction:
         Unembed(argmax=10 * d * x.rest + d * (d + 1) / 2 * x.weight),
     )
 
-    def rest(problem: tuple[int, ...], position: int) -> Fraction | None:
-        left = task.left(problem, position)
-        return None if left is None else Fraction(left, 10**digits)
+    g = digits + 1
+    digit = token_claim(task, DIGIT_VALUES)
 
-    return Construction(program, task, {"rest": rest})
+    def weight(problem: tuple[int, ...], i: int) -> Fraction:
+        return Fraction(heavy) / 10**i if i < g else -Fraction(1, 10 ** (i - g if i < 2 * g else i - 2 * g))
+
+    def rest(problem: tuple[int, ...], i: int) -> Fraction | None:
+        left = task.left(problem, i)
+        return None if left is None else (left + Fraction(problem[0], 2 * 10**digits)) / 10**digits
+
+    claims = {
+        "digit": digit,
+        "flag": token_claim(task, flags),
+        "weight": weight,
+        "product": lambda problem, i: digit(problem, i) * weight(problem, i),
+        "rest": rest,
+    }
+    return Construction(program, task, claims)

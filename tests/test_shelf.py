@@ -13,7 +13,6 @@ from tinyadder.construction import construct
 from tinyadder.errors import TinyadderError
 from tinyadder.tasks import task_from_json
 from tinyadder.tasks.dyck_completion import DyckCompletion
-from verify.claims import check_claims
 from verify.count import ladder
 
 SMALL = [
@@ -202,25 +201,6 @@ def test_every_number_is_needed(name):
                 spare.append((place, index, kept))
             flat[index] = kept
     assert len(spare) == SPARE.get(name, 0), spare
-
-
-# ---- meanings -------------------------------------------------------------------------------------
-
-FAINT = {("maximum", "digit"): 0.5, ("compare", "less"): 1e-2, ("compare", "greater"): 1e-2}
-"""Lanes with something that the claim leaves out: rounding in the last place, or what '^' weighs in b."""
-
-
-@pytest.mark.parametrize("name", PRICES)
-def test_lanes_hold_what_is_claimed(name):
-    construction = construct(name)
-    assert construction.claims
-    task = construction.task
-    problems = [*task.hard()[::7][:20], *task.sample(Random(0), 20)]
-    for found in check_claims(build(construction.program), task, construction.claims, problems):
-        assert found.compared
-        bound = FAINT.get((name, found.lane), 1e-6)
-        assert found.relative <= bound, found
-        assert found.absolute <= 1e-5 or found.worst_relative, found
 
 
 # ---- tasks ----------------------------------------------------------------------------------------

@@ -22,6 +22,27 @@ Claim = Callable[[Problem, int], Fraction | int | Sequence[Fraction | int] | Non
 column of a wide lane), or None where nothing is claimed. No parameter: `verify.claims` compares it with the model."""
 
 
+DIGIT_VALUES: Mapping[str, int] = {str(d): d for d in range(10)}
+"""The table of a lane that holds the decimal digit."""
+
+
+def token_at(task: Task, problem: Problem, position: int) -> str:
+    """The token at `position` of prompt + right answer: what claims are made of."""
+    prompt = task.prompt(problem)
+    return prompt[position] if position < len(prompt) else task.answer(problem)[position - len(prompt)]
+
+
+def token_claim(task: Task, table: Mapping[str, float | Fraction]) -> Callable[[Problem, int], Fraction]:
+    """The claim that a lane holds `table[token]`, 0 at other tokens: a lane that only the embedding writes.
+
+    >>> from tinyadder.tasks.addition import Addition
+    >>> flag = token_claim(Addition(digits=1), {"^": 1, "+": 1, "=": -10})
+    >>> [int(flag((4, 5), position)) for position in range(5)]
+    [1, 0, 1, 0, -10]
+    """
+    return lambda problem, position: Fraction(table.get(token_at(task, problem, position), 0))
+
+
 @dataclass(frozen=True)
 class Construction:
     """An exact algorithm: the program, what it must compute, and (where stated) what its lanes mean."""

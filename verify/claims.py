@@ -31,6 +31,8 @@ class LaneErrors:
     absolute: float
     relative: float
     """Of the claimed value, where that is not zero."""
+    scaled: float
+    """Of the largest value that the lane is claimed to have at the same position in any of the problems."""
     worst_absolute: tuple[Problem, int, float, float] | None
     worst_relative: tuple[Problem, int, float, float] | None
 
@@ -58,7 +60,7 @@ def check_claims(
             columns = held[:, starts[lane] : starts[lane] + widths[lane]].tolist()
             for position, found in enumerate(columns):
                 claimed = _values(claim(problem, position), widths[lane], lane)
-                for value, number in zip(claimed, found, strict=False):
+                for value, number in zip(claimed, found, strict=False):  # nothing claimed: no value
                     seen[lane].see(problem, position, value, number)
     return [seen[lane].errors(lane) for lane in claims]
 
@@ -92,17 +94,25 @@ class _Worst:
     def __init__(self) -> None:
         self.compared = 0
         self.absolute = self.relative = Fraction(0)
+        self.largest: dict[int, Fraction] = {}
+        """By position: the largest claimed value, and the largest error."""
+        self.errors_at: dict[int, Fraction] = {}
         self.at: dict[str, tuple[Problem, int, float, float]] = {}
 
     def see(self, problem: Problem, position: int, claimed: Fraction, found: float) -> None:
         self.compared += 1
         error = abs(Fraction(found) - claimed)
         where = (problem, position, float(claimed), found)
+        self.largest[position] = max(self.largest.get(position, Fraction(0)), abs(claimed))
+        self.errors_at[position] = max(self.errors_at.get(position, Fraction(0)), error)
         if error > self.absolute:
             self.absolute, self.at["absolute"] = error, where
         if claimed and error / abs(claimed) > self.relative:
             self.relative, self.at["relative"] = error / abs(claimed), where
 
     def errors(self, lane: str) -> LaneErrors:
-        absolute, relative = float(self.absolute), float(self.relative)
-        return LaneErrors(lane, self.compared, absolute, relative, self.at.get("absolute"), self.at.get("relative"))
+        shares = [error / self.largest[at] for at, error in self.errors_at.items() if self.largest[at]]
+        return LaneErrors(
+            lane, self.compared, float(self.absolute), float(self.relative), float(max(shares, default=0)),
+            self.at.get("absolute"), self.at.get("relative"),
+        )  # fmt: skip

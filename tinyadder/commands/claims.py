@@ -27,7 +27,11 @@ from tinyadder.commands._common import (
 @device_option
 @json_option
 def command(name: str, options: dict[str, Any], count: int, seed: int, device: str, as_json: bool) -> None:
-    """Compare the claims of NAME with the model, lane by lane, over all positions of hard and structured problems."""
+    """Compare the claims of NAME with the model, lane by lane, over all positions of hard and structured problems.
+
+    Errors are given absolute, relative to the claimed value, and scaled: relative to the largest value claimed at the
+    same position, which says more where a remainder is near zero.
+    """
     from verify.claims import check_claims
 
     loaded = load_model(name, options, device)
@@ -48,13 +52,21 @@ def command(name: str, options: dict[str, Any], count: int, seed: int, device: s
 
     show_table(
         f"claims of {shown_model(loaded)} on {len(problems)} problems, seed {seed}: largest errors",
-        {"lane": "left", "compared": "right", "absolute": "right", "relative": "right", "largest relative": "left"},
+        {
+            "lane": "left",
+            "compared": "right",
+            "absolute": "right",
+            "relative": "right",
+            "scaled": "right",
+            "largest relative": "left",
+        },
         [
             (
                 e.lane,
                 f"{e.compared:,}",
                 f"{e.absolute:.2g}",
                 f"{e.relative:.2g}",
+                f"{e.scaled:.2g}",
                 where(e.worst_relative or e.worst_absolute),
             )
             for e in found

@@ -60,11 +60,14 @@ def write(polynomial: Polynomial, *, printed: bool = False) -> str:
     >>> write((4, -1)), write((4, -1), printed=True), write((0, 0))
     ('-x+4', '4-x', '0')
     """
-    terms = [(n, c) for n, c in enumerate(polynomial) if c][::-1]
-    if printed and is_swapped(terms):
-        terms = terms[::-1]
-    text = "".join(("-" if c < 0 else "+") + _monomial(n, abs(c)) for n, c in terms)
+    text = "".join(("-" if c < 0 else "+") + _monomial(n, abs(c)) for n, c in terms_of(polynomial, printed=printed))
     return text.removeprefix("+") or "0"
+
+
+def terms_of(polynomial: Polynomial, *, printed: bool = False) -> list[tuple[int, int]]:
+    """The (exponent, coefficient) pairs in the order in which `write` writes them; the zero polynomial has none."""
+    terms = [(n, c) for n, c in enumerate(polynomial) if c][::-1]
+    return terms[::-1] if printed and is_swapped(terms) else terms
 
 
 def is_swapped(terms: Sequence[tuple[int, int]]) -> bool:
@@ -120,6 +123,13 @@ class Derivative(Task):
 
     def show(self, problem: Polynomial) -> str:
         return write(problem, printed=self.order == "printed")
+
+    def term(self, problem: Polynomial, signs: int) -> tuple[int, int]:
+        """(exponent, coefficient) of the term behind `signs` signs of the written problem; (0, 0) where none is."""
+        terms = terms_of(problem, printed=self.order == "printed")
+        if terms and terms[0][1] < 0:
+            terms = [(0, 0), *terms]  # nothing stands before a leading minus
+        return terms[signs] if signs < len(terms) else (0, 0)
 
     def show_answer(self, answer: Sequence[str]) -> str:
         return "".join(answer).removesuffix(self.end)
