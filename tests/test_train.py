@@ -327,6 +327,10 @@ def test_the_rate_warms_up_and_decays():
     assert rate_at(train, 60) == pytest.approx(0.505) and rate_at(train, 110) == pytest.approx(0.01)
     assert rate_at(replace(train, schedule="inverse-sqrt"), 40) == pytest.approx(0.5)
     assert rate_at(replace(train, schedule="constant"), 99) == 1.0
+    cooled = replace(train, schedule="inverse-sqrt", cooldown=50)
+    assert rate_at(cooled, 60) == rate_at(replace(cooled, cooldown=0), 60)
+    assert rate_at(cooled, 85) == pytest.approx(0.5 * (rate_at(replace(cooled, cooldown=0), 85) + train.final_rate))
+    assert rate_at(cooled, 110) == pytest.approx(train.final_rate)
 
 
 def test_a_decoder_learns_a_small_task_and_loads_as_a_model_folder(tmp_path):

@@ -40,12 +40,14 @@ def rate_at(train: TrainRecipe, step: int) -> float:
     """The learning rate of step 1, 2, ...: linear warm-up, then the schedule.
 
     cosine: rate * (f + (1-f) (1 + cos(pi u))/2), u from 0 to 1 and f = final_rate;
-    inverse-sqrt: rate * sqrt(warmup / step) (Vaswani et al. 2017).
+    inverse-sqrt: rate * sqrt(warmup / step) (Vaswani et al. 2017), at the end in a straight line down to f * rate.
     """
     if step <= train.warmup:
         return train.rate * step / train.warmup
     if train.schedule == "inverse-sqrt":
-        return train.rate * math.sqrt(max(1, train.warmup) / step)
+        rate, last = train.rate * math.sqrt(max(1, train.warmup) / step), train.rate * train.final_rate
+        left = (train.steps - step) / train.cooldown if train.cooldown else 1.0
+        return rate if left >= 1 else last + (rate - last) * left
     if train.schedule == "constant":
         return train.rate
     u = (step - train.warmup) / max(1, train.steps - train.warmup)

@@ -103,7 +103,9 @@ class TrainRecipe:
     warmup: int = 200
     schedule: Literal["cosine", "inverse-sqrt", "constant"] = "cosine"
     final_rate: float = 0.01
-    """The cosine ends at this part of `rate`."""
+    """The cosine ends at this part of `rate`, and so does the cooldown."""
+    cooldown: int = 0
+    """inverse-sqrt: in so many last steps the rate falls in a straight line."""
     weight_decay: float = 0.0
     betas: tuple[float, float] = (0.9, 0.98)
     clip: float = 1.0
@@ -275,6 +277,8 @@ def _check(recipe: Recipe, where: str) -> None:
         ("[train] steps", t.steps >= 1, t.steps, "at least 1"),
         ("[train] batch", t.batch >= 1, t.batch, "at least 1"),
         ("[train] accumulate", t.accumulate >= 1 and t.batch % t.accumulate == 0, t.accumulate, "a divisor of batch"),
+        ("[train] cooldown", t.cooldown == 0 or (t.schedule == "inverse-sqrt" and 0 < t.cooldown < t.steps), t.cooldown,
+         "less than steps, with schedule = 'inverse-sqrt'"),
         ("[train] rate", t.rate > 0, t.rate, "above 0"),
         ("[train] matrix_rate", t.matrix_rate >= 0, t.matrix_rate, "at least 0; 0 for AdamW alone"),
         ("[train] temperature", t.temperature > 0, t.temperature, "above 0"),
