@@ -88,3 +88,11 @@ def test_a_number_hidden_in_a_table_at_the_top_is_found_with_its_place():
 def test_what_cannot_be_read_is_said(source, said):
     with pytest.raises(TinyadderError, match=said):
         values(source)
+
+
+def test_what_a_call_is_given_beside_the_values_can_be_left_unread():
+    """The claims of a construction are the third argument of `Construction`, and no weights."""
+    source = "def claims():\n    return 7\n\ndef construct():\n    return Construction(5 * x, task, claims(), 3)\n"
+    read = [found.value for found in literals(source, ["construct"])]
+    left = [found.value for found in literals(source, ["construct"], unread={"Construction": 2})]
+    assert (read, left) == ([7, 5, 3], [5])

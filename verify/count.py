@@ -300,7 +300,8 @@ def machine_code() -> list[Literal]:
 
 def construction_code(name: str) -> list[Literal]:
     """The literals behind a construction: those that its equations are written with, and those of the forward pass."""
-    return [*literals(_source(f"constructions.{name}"), ["construct"]), *machine_code()]
+    source = _source(f"constructions.{name}")  # `Construction(program, task, claims)`: claims are no weights
+    return [*literals(source, ["construct"], unread={"Construction": 2}), *machine_code()]
 
 
 def _source(module: str) -> str:

@@ -20,7 +20,7 @@ dimension, an index, a length or a loop bound; and what is printed, asserted, ra
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,15 +73,19 @@ class Literal:
     """The line of source."""
 
 
-def literals(source: str, roots: Iterable[str]) -> list[Literal]:
+def literals(source: str, roots: Iterable[str], *, unread: Mapping[str, int] | None = None) -> list[Literal]:
     """The numbers that the definitions named in `roots`, and whatever they use, put into a model's values.
 
+    `unread` says which arguments of a call are no part of the values: those from this position on.
     Raises `TinyadderError` for source that is no Python, or a root that it does not define.
     """
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError) as error:
         raise TinyadderError(f"the source is not Python: {error}") from error
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in (unread or {}):
+            del node.args[(unread or {})[node.func.id] :]
     file = _File(tree)
     for root in roots:
         if root not in file.definitions:
