@@ -10,7 +10,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from tinyadder.construction import DIGIT_VALUES, Construction, token_claim
+from tinyadder.construction import DIGIT_VALUES, Claim, Construction, token_claim
 from tinyadder.dsl import MLP, Attention, Embed, Program, Stream, Unembed, relu
 from tinyadder.errors import TinyadderError
 from tinyadder.gadgets import place_value_head, sum_head
@@ -57,17 +57,23 @@ def construct(*, digits: int = 20, radix: int = 2) -> Construction:
         Unembed(argmax=10 * d * x.rest + d * (d + 1) / 2 * x.weight),
     )
 
+    return Construction(program, task, _claims(task, asked, answered, heavy))
+
+
+def _claims(task: Conversion, asked: dict[str, float], answered: dict[str, float], heavy: float) -> dict[str, Claim]:
+    """Place weights everywhere, and what is left from '=' on; the number counts a little more than its value."""
+    radix, g, whole = task.radix, task.digits + 1, task.radix**task.digits
     digit = token_claim(task, DIGIT_VALUES)
 
     def weight(problem: tuple[int, ...], i: int) -> Fraction:
         behind = 10 ** (task.answer_length - (i - g))  # the place of s_0 at the query behind '='
-        return Fraction(heavy) / radix**i if i < g else -Fraction(behind, radix**digits)
+        return Fraction(heavy) / radix**i if i < g else -Fraction(behind, whole)
 
     def rest(problem: tuple[int, ...], i: int) -> Fraction | None:
         left = task.left(problem, i)
-        return None if left is None else (left + Fraction(problem[0], 4 * radix**digits)) / radix**digits
+        return None if left is None else (left + Fraction(problem[0], 4 * whole)) / whole
 
-    claims = {
+    return {
         "digit": digit,
         "asked": token_claim(task, asked),
         "answered": token_claim(task, answered),
@@ -75,4 +81,3 @@ def construct(*, digits: int = 20, radix: int = 2) -> Construction:
         "product": lambda problem, i: digit(problem, i) * weight(problem, i),
         "rest": rest,
     }
-    return Construction(program, task, claims)

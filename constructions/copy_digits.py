@@ -52,8 +52,7 @@ def construct(*, length: int = 5) -> Construction:
         Unembed(tied="0123456789"),
     )
     task = Rewriting(length=length, how="copy")
-    claims = _claims(task, loud, copy, r0, z1, above)
-    return Construction(program, task, {**claims, "mark": token_claim(task, marks)})
+    return Construction(program, task, {**_claims(task, loud, copy, r0, z1, above), "mark": token_claim(task, marks)})
 
 
 def _claims(task: Rewriting, loud: float, copy: float, r0: float, z1: float, above: float) -> dict[str, Claim]:

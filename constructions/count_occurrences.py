@@ -4,7 +4,7 @@ Scores of -40 keep the denominator of softmax1 at 1 + 4e-18 per token, so the he
 'a'. The readout 2 d y - d^2 is largest for the d nearest to the sum y.
 """
 
-from tinyadder.construction import Claim, Construction
+from tinyadder.construction import Construction
 from tinyadder.dsl import Attention, Embed, Program, Stream, Unembed
 from tinyadder.gadgets import parabola_readout, sum_head
 from tinyadder.tasks.counting import Counting
@@ -21,8 +21,11 @@ def construct(*, length: int = 9, letters: int = 3) -> Construction:
         Attention(count=sum_head(x.hit)),
         Unembed(argmax=parabola_readout(x.count, range(10))),
     )
-    claims: dict[str, Claim] = {
-        "hit": lambda problem, i: int(task.prompt(problem)[i] == "a"),
-        "count": lambda problem, i: task.prompt(problem)[: i + 1].count("a"),
-    }
-    return Construction(program, task, claims)
+    return Construction(
+        program,
+        task,
+        {
+            "hit": lambda problem, i: int(task.prompt(problem)[i] == "a"),
+            "count": lambda problem, i: task.prompt(problem)[: i + 1].count("a"),
+        },
+    )

@@ -69,9 +69,15 @@ def construct(*, digits: int = 6) -> Construction:
         Unembed(tied="0123456789"),
     )
     task = Maximum(digits=digits)
-    claims = _claims(task, loud, answer, r0, z1, above)
-    claims |= {"first": token_claim(task, first), "second": token_claim(task, second)}
-    return Construction(program, task, {**claims, **_side_claims(task, second, r0, r1, loud / z1)})
+    return Construction(
+        program,
+        task,
+        {
+            **_claims(task, loud, answer, r0, z1, above),
+            **_side_claims(task, second, r0, r1, loud / z1),
+            "first": token_claim(task, first),
+        },
+    )
 
 
 def _claims(task: Maximum, loud: float, answer: float, r0: float, z1: float, above: float) -> dict[str, Claim]:
@@ -108,4 +114,9 @@ def _side_claims(task: Maximum, marks: dict[str, float], r0: float, r1: float, g
         difference = (lost * problem[1] - problem[0]) / 10**task.digits
         return Fraction(gain) * start * Fraction(r1) ** i * (difference + lost * written)
 
-    return {"side": side, "term": lambda problem, i: digit(problem, i) * side(problem, i), "ahead": ahead}
+    return {
+        "second": token_claim(task, marks),
+        "side": side,
+        "term": lambda problem, i: digit(problem, i) * side(problem, i),
+        "ahead": ahead,
+    }

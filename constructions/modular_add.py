@@ -8,7 +8,7 @@ Then logit_d = d y - d^2 / 2 by the embedding of d, whose second lane meets -1/2
 
 from fractions import Fraction
 
-from tinyadder.construction import Claim, Construction
+from tinyadder.construction import Construction
 from tinyadder.dsl import Attention, Embed, Program, Stream, Unembed
 from tinyadder.gadgets import mean_head, threshold_head
 from tinyadder.tasks.modular_addition import ModularAddition
@@ -27,8 +27,11 @@ def construct(*, modulus: int = 113) -> Construction:
         Attention(residue=threshold_head(x.residue, -modulus, at=modulus - 0.5, sharpness=80)),
         Unembed(tied=[str(i) for i in range(modulus)]),
     )
-    claims: dict[str, Claim] = {
-        "residue": lambda problem, i: sum(problem) % modulus if i == 4 else None,
-        "square": lambda problem, i: {1: problem[0] ** 2, 3: problem[1] ** 2, 4: Fraction(-1, 2)}.get(i, 0),
-    }
-    return Construction(program, task, claims)
+    return Construction(
+        program,
+        task,
+        {
+            "residue": lambda problem, i: sum(problem) % modulus if i == 4 else None,
+            "square": lambda problem, i: {1: problem[0] ** 2, 3: problem[1] ** 2, 4: Fraction(-1, 2)}.get(i, 0),
+        },
+    )

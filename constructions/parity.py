@@ -12,7 +12,7 @@ nearest key leads by l (1-r)^2 r^(2p) >= l (1-r)^2 e^-4 = 60, and the 1 of softm
 from fractions import Fraction
 from math import exp
 
-from tinyadder.construction import Construction, token_claim
+from tinyadder.construction import Claim, Construction, token_claim
 from tinyadder.dsl import MLP, Attention, Embed, Head, Program, Stream, Unembed, relu
 from tinyadder.gadgets import match_head, square
 from tinyadder.tasks.parity import Parity
@@ -48,6 +48,13 @@ def construct(*, length: int = 16) -> Construction:
     )
     task = Parity(length=length)
 
+    return Construction(program, task, _claims(task, starts))
+
+
+def _claims(task: Parity, starts: dict[str, float]) -> dict[str, Claim]:
+    """Places everywhere, bits from '=' on."""
+    g = task.length + 1
+
     def following(problem: str, i: int) -> int | None:
         return int(problem[i - g]) if i >= g else None
 
@@ -58,11 +65,10 @@ def construct(*, length: int = 16) -> Construction:
     def place(problem: str, i: int) -> Fraction:
         return Fraction(exp(-2 / g * (i if i < g else i - g)))
 
-    claims = {
+    return {
         "bit": uncommon,
         "start": token_claim(task, starts),
         "place": place,
         "square": lambda problem, i: place(problem, i) ** 2,
         "next": following,
     }
-    return Construction(program, task, claims)

@@ -4,7 +4,7 @@ One layer sums the ones; a table of n hinges maps 0, 1, 2, 3, .. to 0, 1, 0, 1, 
 bits: compare `parity`, which writes the way down and costs the same for any number.
 """
 
-from tinyadder.construction import Claim, Construction
+from tinyadder.construction import Construction
 from tinyadder.dsl import MLP, Attention, Embed, Program, Stream, Unembed
 from tinyadder.gadgets import mean_head, table_lookup
 from tinyadder.tasks.parity import Parity
@@ -31,9 +31,12 @@ def construct(*, length: int = 8) -> Construction:
         MLP(odd=table_lookup(x.ones, [k % 2 for k in range(length + 1)])),
         Unembed(argmax={"0": 0.5, "1": x.odd}),
     )
-    claims: dict[str, Claim] = {
-        "bit": lambda problem, i: int(task.prompt(problem)[i] == "1"),
-        "ones": lambda problem, i: problem.count("1") if i == length + 1 else None,
-        "odd": lambda problem, i: problem.count("1") % 2 if i == length + 1 else None,
-    }
-    return Construction(program, task, claims)
+    return Construction(
+        program,
+        task,
+        {
+            "bit": lambda problem, i: int(task.prompt(problem)[i] == "1"),
+            "ones": lambda problem, i: problem.count("1") if i == length + 1 else None,
+            "odd": lambda problem, i: problem.count("1") % 2 if i == length + 1 else None,
+        },
+    )

@@ -67,10 +67,8 @@ def construct(*, degree: int = 2) -> Construction:
         ),
         Unembed(tied="0123456789"),
     )
-    claims = _claims(task, loud, answer, r0, above)
-    read = token_claim(task, logarithms)
-    claims |= {"mark": token_claim(task, marks), "log": read, "base": lambda problem, i: read(problem, min(i, 1))}
-    return Construction(program, task, claims)
+    flagged = {"mark": token_claim(task, marks), "log": token_claim(task, logarithms)}
+    return Construction(program, task, {**flagged, **_claims(task, loud, answer, r0, above)})
 
 
 def _claims(task: PolynomialValue, loud: float, answer: float, r0: float, above: float) -> dict[str, Claim]:
@@ -86,7 +84,9 @@ def _claims(task: PolynomialValue, loud: float, answer: float, r0: float, above:
         shade = (Fraction(above) - 1) * Fraction(task.answer(problem)) / 10 ** (task.answer_length - 1 + first - i)
         return weight(i) * Fraction(loud) / 10 * (task.remainder(problem, i - first) + shade)
 
+    x = token_claim(task, {"0": -60, **{str(i): log(i / 10) for i in range(1, 10)}})
     return {
+        "base": lambda problem, i: x(problem, min(i, 1)),
         "place": lambda problem, i: -weight(i) if i >= first else None,
         "digit": digit,
         "index": lambda problem, i: i + 1,

@@ -8,7 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from tinyadder.construction import DIGIT_VALUES, Construction, token_claim
+from tinyadder.construction import DIGIT_VALUES, Claim, Construction, token_claim
 from tinyadder.dsl import MLP, Attention, Embed, Program, Stream, Unembed, relu
 from tinyadder.errors import TinyadderError
 from tinyadder.gadgets import place_value_head, sum_head
@@ -46,7 +46,12 @@ def construct(*, digits: int = 10, factor: int = 7) -> Construction:
         Unembed(argmax=10 * d * x.rest + d * (d + 1) / 2 * x.weight),
     )
 
-    g = digits + 1
+    return Construction(program, task, _claims(task, flags, heavy, lead))
+
+
+def _claims(task: Scaling, flags: dict[str, float], heavy: float, lead: float) -> dict[str, Claim]:
+    """Place weights everywhere, and what is left from '=' on; a counts a little more than its value."""
+    n, g = task.digits, task.digits + 1
     digit = token_claim(task, DIGIT_VALUES)
 
     def weight(problem: tuple[int, ...], i: int) -> Fraction:
@@ -54,13 +59,12 @@ def construct(*, digits: int = 10, factor: int = 7) -> Construction:
 
     def rest(problem: tuple[int, ...], i: int) -> Fraction | None:
         left = task.left(problem, i)
-        return None if left is None else (left + Fraction(problem[0], 2 * 10**digits)) / 10**digits
+        return None if left is None else (left + Fraction(problem[0], 2 * 10**n)) / 10**n
 
-    claims = {
+    return {
         "digit": digit,
         "flag": token_claim(task, flags),
         "weight": weight,
         "product": lambda problem, i: digit(problem, i) * weight(problem, i),
         "rest": rest,
     }
-    return Construction(program, task, claims)
