@@ -8,10 +8,10 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from tinyadder.errors import TinyadderError
@@ -160,10 +160,12 @@ class Reals(Encoding):
         groups = [f"{n:0{w}}" for w in widths for n in range(10**w)]
         return (*SIGNS, *groups, *(f"E{n}" for n in range(-self.limit, self.limit + 1)))
 
-    def encode(self, value: float) -> list[str]:
-        if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > 1e300 or math.isnan(value):
+    def encode(self, value: float | Decimal) -> list[str]:
+        real = isinstance(value, int | float | Decimal) and not isinstance(value, bool)
+        size = Decimal(value).copy_abs() if real else Decimal("NaN")
+        if size.is_nan() or size > Decimal("1e300"):
             raise TinyadderError(f"{value!r} is not a real number of a size that can be written; expected |x| <= 1e300")
-        mantissa, _, exponent = f"{abs(float(value)):.{self.digits - 1}e}".partition("e")
+        mantissa, _, exponent = f"{size:.{self.digits - 1}e}".partition("e")
         written = mantissa.replace(".", "").ljust(self.digits, "0")
         power = int(exponent) - self.digits + 1 if value else 0
         if abs(power) > self.limit:
