@@ -2,15 +2,18 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from tinyadder.compile import build
 from tinyadder.construction import construct, construction_names
 from tinyadder.errors import TinyadderError
-from verify import leaderboard
+from verify import leaderboard, leaderboard_tables
+from verify.certify.spec import NoSpecification, specifications
 from verify.count import ladder
-from verify.leaderboard import Model, between_marks, own_models, public_field, row, said_verdict
+from verify.leaderboard import Model, Row, own_models, public_field, row
+from verify.leaderboard_tables import between_marks, groups, mean_and_worst, mean_counts, percent, said_verdict, whole
 from verify.results import read_results, result, write_result
 
 ROOT = Path(__file__).parents[1]
@@ -75,12 +78,93 @@ def test_a_fresh_measurement_has_every_part(adder, tmp_path, monkeypatch):
     found = row(small, read_results(tmp_path))
     assert {r.kind for r in found.results} == {"verified", "legality", "times"}
     assert found.verdicts()[0]["verdict"] == "exhaustive"
-    assert "8 of 8 pass" in leaderboard.verdict_table([found])
+    assert "8 of 8 pass" in leaderboard_tables.verdict_table([found])
+
+
+def test_an_exhaustive_result_about_a_part_says_so_and_is_not_the_verdict_about_the_model(adder, tmp_path):
+    data = {"verdict": {"verdict": "exhaustive", "count": 10**4, "domain": "the pairs of at most 2 digits"}}
+    write_result(result(adder.model, "add10", {}, "exhaustive", data, command="a test"), tmp_path, label="-digits2")
+    found = row(adder, read_results(tmp_path))
+    assert found.strongest == "none yet"
+    write_result(sampled(adder.model), tmp_path)
+    found = row(adder, read_results(tmp_path))
+    assert found.strongest == "sampled"
+    assert [said_verdict(v) for v in found.verdicts()] == [
+        "**sampled**: 7, 0 wrong",
+        "**exhaustive** on a part (10^20 in all): all 10,000 of the pairs of at most 2 digits",
+    ]
+
+
+def test_a_proof_at_other_options_is_shown_with_them_and_lends_no_margin(adder, tmp_path):
+    small = build(construct("add10", digits=2).program)
+    data = {"verdict": {"verdict": "proved", "margin": 0.25, "domain": "all 10,000 problems of addition (digits=2)"}}
+    write_result(result(small, "add10", {"digits": 2}, "proved", data, command="a test"), tmp_path, label="-digits2")
+    table = leaderboard_tables.verdict_table([row(adder, read_results(tmp_path))])
+    assert "**proved** with digits=2: all 10,000 problems" in table and "0.25" not in table
+
+
+def test_how_many_are_wrong_is_said_where_somebody_counted(adder, tmp_path):
+    wrong = {"verdict": "refuted", "counterexample": {"shown": "1 + 1", "got": "3", "expected": "2"}}
+    write_result(result(adder.model, "add10", {}, "verified", {"verdict": wrong}, command="a test"), tmp_path)
+    write_result(result(adder.model, "add10", {}, "failures", {"share": [1e-7, 2e-7]}, command="a test"), tmp_path)
+    (verdict,) = row(adder, read_results(tmp_path)).verdicts()
+    assert said_verdict(verdict).endswith("not 2; between 1e-07 and 2e-07 of all problems are wrong")
+    counted = {"verdict": wrong, "wrong": 75, "count": 1000, "domain": "the pairs"}
+    write_result(result(adder.model, "add10", {}, "exhaustive", counted, command="a test"), tmp_path)
+    (verdict,) = row(adder, read_results(tmp_path)).verdicts()
+    assert said_verdict(verdict).endswith("not 2; 75 of 1,000 are wrong (the pairs)")
+
+
+def test_a_task_without_a_specification_is_said_in_few_words():
+    reason = "task 'conversion' has no specification automaton (there are: addition, comparison)"
+    said = said_verdict({"verdict": "unknown", "reason": reason})
+    assert said == "**unknown** whether provable: no specification for this task"
+    with pytest.raises(NoSpecification, match=leaderboard_tables.NO_SPECIFICATION):
+        specifications(SimpleNamespace(name="gardening"))
+    assert "too uncertain" in said_verdict({"verdict": "unknown", "reason": "the scores are too uncertain"})
+
+
+# ---- seeds ----------------------------------------------------------------------------------------
+
+
+def seeds(adder, verdicts, exact):
+    """Trained rows of one recipe with these verdicts and held-out accuracies."""
+    counts = dict.fromkeys(leaderboard_tables.SHOWN, 100)
+    return [
+        Row(
+            f"small/seed-{i}", True, "addition", {**counts, "nonzero": 100 + i}, "",
+            (result(adder.model, f"small/seed-{i}", {}, "verified", {"verdict": verdict}, command="a test"),),
+            {"held out": {"problems": 9, "exact": e}, "hard cases": {"problems": 9, "exact": 1.0},
+             "training cpu seconds": 10.0 * i},
+        )
+        for i, (verdict, e) in enumerate(zip(verdicts, exact, strict=True), start=1)
+    ]  # fmt: skip
+
+
+def test_seeds_of_a_recipe_stand_on_one_line_with_mean_and_worst(adder):
+    good = {"verdict": "sampled", "count": 7, "seed": 0}
+    bad = {"verdict": "refuted", "counterexample": {"shown": "1 + 1", "got": "3", "expected": "2"}}
+    rows = seeds(adder, [good, bad, good], [1.0, 0.5, 1.0])
+    (group,) = groups(rows)
+    assert (group.label, group.strongest) == ("small (3 seeds)", "refuted")
+    line = leaderboard_tables.trained_table(rows).splitlines()[-1]
+    assert line == (
+        "| small (3 seeds) | **sampled**, 2 of 3 seeds; seed 1: 7, 0 wrong; **refuted**, 1 of 3 seeds; "
+        "seed 2: 1 + 1 gives 3, not 2 | 83.33% (worst 50.00%) | 100.00% | not checked | 20 (worst 30) |  |"
+    )
+    assert "| small (3 seeds) | addition | 102 (worst 103) | 100 |" in leaderboard_tables.counts_table(rows)
+    assert mean_counts([(r.name, True, r.counts) for r in rows])["small"][1]["nonzero"] == 102
+    assert groups(rows[:1])[0].label == "small (seed 1)"
+
+
+def test_an_accuracy_is_cut_so_that_100_percent_means_all():
+    assert (percent(0.99999), percent(1.0), percent(0.7715)) == ("99.99%", "100.00%", "77.15%")
+    assert mean_and_worst([3.0, 3.0], whole) == "3"
 
 
 def test_the_public_field_stays_apart_and_is_marked_as_claims(adder):
     assert len(public_field()) == 52 and public_field()[0]["params_claimed"] == "6*"
-    ours, field = leaderboard.report_markdown([row(adder, [])]).split("## The public field, as claimed")
+    ours, field = leaderboard_tables.report_markdown([row(adder, [])]).split("## The public field, as claimed")
     assert "zcbtrak" in field and "zcbtrak" not in ours
     assert "Nothing here was measured" in field and "add10" not in field
 
@@ -114,10 +198,11 @@ def test_the_committed_counts_are_true(name, committed):
 def test_the_committed_table_says_what_the_committed_data_say(committed):
     text = (ROOT / "LEADERBOARD.md").read_text()
     for model in committed["models"]:
-        cells = [f"{model['counts'][rung]:,}" for rung in leaderboard.SHOWN]
-        assert f"| {model['name']} | {model['task']} | {' | '.join(cells)} |" in text
+        cells = [f"{model['counts'][rung]:,}" for rung in leaderboard_tables.SHOWN]
+        assert model["trained"] or f"| {model['name']} | {model['task']} | {' | '.join(cells)} |" in text
+        assert leaderboard.recipe_of(model["name"]) in text
         refuted = [v["counterexample"]["shown"] for v in model["verdicts"] if v["verdict"] == "refuted"]
-        assert not refuted or any(f"**refuted**: {shown} gives" in text for shown in refuted)
+        assert model["trained"] or not refuted or any(f"**refuted**: {shown} gives" in text for shown in refuted)
 
 
 def test_long_numbers_are_short_in_the_table():
@@ -129,7 +214,7 @@ def test_long_numbers_are_short_in_the_table():
 
 def test_the_readme_shows_the_same_counts(committed):
     text = (ROOT / "README.md").read_text()
-    if leaderboard.MARKS[0] in text:
+    if leaderboard_tables.MARKS[0] in text:
         for model in (m for m in committed["models"] if not m["trained"]):
             counts = model["counts"]
             assert (

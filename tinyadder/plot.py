@@ -16,6 +16,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, SymLogNorm
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from matplotlib.ticker import NullLocator
 
 from tinyadder.answers import answers
@@ -27,6 +28,10 @@ from tinyadder.transformer import MLP, Attention, Block, Transformer
 
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#999999"
 """Positive, negative, neutral: from Okabe and Ito's palette for all kinds of colour vision (2008)."""
+DECADES = 1000.0
+"""A ratio of sizes from which on an axis is logarithmic."""
+HATCHES = ("", "////", "....", "xxxx")
+"""Of the value rows of one head."""
 
 
 def _text(model: Transformer, task: Task, problem: Problem) -> tuple[list[str], torch.Tensor]:
@@ -61,21 +66,21 @@ def attention(model: Transformer, task: Task, problem: Problem) -> Figure:
     ]
     if not panels:
         raise TinyadderError("this model has no attention to draw")
-    side = min(4, len(panels))
-    rows = -(-len(panels) // side)
+    rows = -(-len(panels) // 4)
+    side = -(-len(panels) // rows)
     figure = Figure(figsize=(1 + 3.6 * side, 0.6 + 3.4 * rows), layout="constrained")
     grid = figure.subplots(rows, side, squeeze=False)
     for axes in grid.flat[len(panels) :]:
         axes.set_axis_off()
-    for axes, (layer, head, pattern) in zip(grid.flat, panels, strict=False):
+    for place, (axes, (layer, head, pattern)) in enumerate(zip(grid.flat, panels, strict=False)):
         future = np.triu(np.ones_like(pattern, dtype=bool), 1)
         shown = np.ma.masked_where(future | (pattern <= 0), pattern)
         low, high = (float(shown.min()), float(shown.max())) if shown.count() else (0.1, 1.0)
         norm = LogNorm(low, high) if high > 10 * low else LogNorm(low / 3, high * 3)
         image = axes.imshow(shown, cmap="viridis", norm=norm, interpolation="nearest")
         axes.set_title(f"layer {layer}, head {head}", fontsize=9)
-        _token_axis(axes, tokens)
-        _token_axis(axes, tokens, vertical=True)
+        _token_axis(axes, tokens if place + side >= len(panels) else [])  # the texts are the same in every panel
+        _token_axis(axes, tokens if place % side == 0 else [], vertical=True)
         bar = figure.colorbar(image, ax=axes, shrink=0.85)
         bar.minorticks_off()
         bar.ax.tick_params(labelsize=7)
@@ -92,14 +97,24 @@ def contributions(model: Transformer, task: Task, problem: Problem, index: int) 
     figure = Figure(figsize=(max(6.0, 0.27 * len(step.text) + 2), 0.8 + 1.7 * len(heads)), layout="constrained")
     grid = figure.subplots(len(heads), 1, squeeze=False)
     for axes, (layer, head) in zip(grid[:, 0], heads, strict=True):
-        for row in range(len(head.output)):
+        rows = [row for row, written in enumerate(head.rows) if written]  # the others only fill up a layer
+        for place, row in enumerate(rows):
             values = np.array([token.contribution[row] for token in head.tokens])
-            offset = (row - (len(head.output) - 1) / 2) * 0.8 / len(head.output)
+            offset, hatch = (place - (len(rows) - 1) / 2) * 0.8 / len(rows), HATCHES[place % len(HATCHES)]
             colours = [BLUE if v >= 0 else ORANGE for v in values]
-            axes.bar(np.arange(len(values)) + offset, values, width=0.8 / len(head.output), color=colours)
+            axes.bar(
+                np.arange(len(values)) + offset, values, width=0.8 / len(rows), color=colours, hatch=hatch,
+                edgecolor="white" if hatch else None, linewidth=0,
+            )  # fmt: skip
+        shades = [
+            Patch(facecolor=GREY, hatch=HATCHES[place % len(HATCHES)], edgecolor="white", label=_few(head.rows[row]))
+            for place, row in enumerate(rows)
+        ]
+        if len(rows) > 1:
+            axes.legend(handles=shades, fontsize=7, loc="upper left", title="added to", title_fontsize=7)
         _signed_axis(axes, np.array([token.contribution for token in head.tokens]))
         _token_axis(axes, step.text)
-        axes.set_title(f"layer {layer}, head {head.head}: added to {', '.join(head.lanes)}", fontsize=9, loc="left")
+        axes.set_title(f"layer {layer}, head {head.head}: added to {_few(head.lanes)}", fontsize=9, loc="left")
         axes.axhline(0, color="black", linewidth=0.6)
     figure.suptitle(
         f"{task.show(problem)}: what the query listens to when it emits '{step.chosen}' (answer token {index})",
@@ -108,10 +123,15 @@ def contributions(model: Transformer, task: Task, problem: Problem, index: int) 
     return figure
 
 
+def _few(names: Sequence[str]) -> str:
+    """At most four names."""
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+
+
 def _signed_axis(axes: Axes, values: np.ndarray, which: Literal["x", "y"] = "y") -> None:
     """A symmetric logarithmic axis, about seven ticks, where sizes span more than three decades."""
     sizes = np.abs(values[values != 0])
-    if len(sizes) and sizes.max() / sizes.min() > 1000:
+    if len(sizes) and sizes.max() > DECADES * sizes.min():
         step = max(1.0, np.ceil(np.log10(sizes.max() / sizes.min()) / 3))
         powers = 10.0 ** np.arange(np.ceil(np.log10(sizes.max())), np.log10(sizes.min()) + step / 2, -step)[::-1]
         ticks = [*(-powers[::-1] if values.min() < 0 else []), 0.0, *(powers if values.max() > 0 else [])]
@@ -131,7 +151,7 @@ def lanes(model: Transformer, task: Task, problem: Problem) -> Figure:
     )
     values = cache[last][0].cpu().numpy().T
     names = _lane_names(model)
-    figure = Figure(figsize=(max(6.0, 0.3 * len(tokens) + 2.5), 0.9 + 0.32 * len(names)), layout="constrained")
+    figure = Figure(figsize=(max(6.0, 0.42 * len(tokens) + 2.0), 0.9 + 0.32 * len(names)), layout="constrained")
     axes = figure.subplots()
     scaled = np.array([_signed_log(row) for row in values])
     axes.imshow(scaled, cmap="PuOr_r", vmin=-1, vmax=1, aspect="auto", interpolation="nearest")
@@ -142,8 +162,8 @@ def lanes(model: Transformer, task: Task, problem: Problem) -> Figure:
             if value != 0 and len(names) <= 16:
                 dark = abs(scaled[row, column]) > 0.7
                 axes.text(
-                    column, row, f"{value:.0e}" if abs(value) < 0.01 or abs(value) >= 1000 else f"{value:.3g}",
-                    ha="center", va="center", fontsize=4.5, color="white" if dark else "black",
+                    column, row, f"{value:.0e}" if abs(value) < 0.001 or abs(value) >= 1000 else f"{value:.2g}",
+                    ha="center", va="center", fontsize=6.5, color="white" if dark else "black",
                 )  # fmt: skip
     axes.set_title(
         f"{task.show(problem)}: lanes after the last layer (each row on its own scale; brown > 0, purple < 0)",
@@ -153,11 +173,11 @@ def lanes(model: Transformer, task: Task, problem: Problem) -> Figure:
 
 
 def _signed_log(row: np.ndarray) -> np.ndarray:
-    """A row of numbers as signed logarithmic sizes in -1 .. 1; zeros stay 0."""
+    """A row of numbers as signed logarithmic sizes in -1 .. 1; zeros stay 0, and what is below 10^-18 nearly does."""
     sizes = np.abs(row[row != 0])
     if not len(sizes):
         return np.zeros_like(row)
-    low = max(sizes.min() / 3, sizes.max() * 1e-18)
+    low = max(sizes.min() / 3, min(sizes.max(), 1.0) * 1e-18)
     norm = SymLogNorm(linthresh=low, vmin=-sizes.max(), vmax=sizes.max())
     return np.asarray(norm(row)) * 2 - 1
 
@@ -195,20 +215,24 @@ def weights(model: Transformer) -> Figure:
 
 
 def logits(model: Transformer, task: Task, problem: Problem, index: int) -> Figure:
-    """Logits of the step that emits answer token `index`, below the best, with the margin over the runner-up."""
+    """Logits of the step that emits answer token `index`, below the best, with the margin over the runner-up.
+
+    Blue: the chosen token; orange: the right one, where another was chosen (after the same text).
+    """
     step = trace(model, task, problem, index)
     names, values = list(step.logits), np.array(list(step.logits.values()))
     below = values.max() - values
     figure = Figure(figsize=(max(5.0, 0.4 * len(names) + 2), 3.2), layout="constrained")
     axes = figure.subplots()
     floor = below[below > 0].min() / 3 if (below > 0).any() else 1.0
-    axes.bar(names, np.maximum(below, floor), color=[BLUE if n == step.chosen else GREY for n in names])
+    right = step.right[index] if index < len(step.right) and step.answer[:index] == step.right[:index] else step.chosen
+    colours = {right: ORANGE, step.chosen: BLUE}
+    axes.bar(names, np.maximum(below, floor), color=[colours.get(name, GREY) for name in names])
     axes.set_yscale("log")
     axes.invert_yaxis()
-    axes.set_ylabel("below the best logit")
-    axes.set_title(
-        f"{task.show(problem)}, answer token {index}: '{step.chosen}' wins by {step.margin:.3g}", fontsize=10
-    )
+    axes.set_ylabel("logit below the best (logarithmic)")
+    said = f"'{step.chosen}' wins by {step.margin:.3g}" + (f", '{right}' is right" if right != step.chosen else "")
+    axes.set_title(f"{task.show(problem)}, answer token {index}: {said}", fontsize=10)
     return figure
 
 
@@ -235,7 +259,10 @@ def margins(model: Transformer, task: Task, *, count: int = 4000, seed: int = 0)
     figure = Figure(figsize=(6.4, 3.4), layout="constrained")
     axes = figure.subplots()
     sizes = np.abs(every[every != 0])
-    bins = np.geomspace(sizes.min(), sizes.max(), 60)
+    if sizes.max() > DECADES * sizes.min():  # a logarithmic axis
+        bins = np.geomspace(sizes.min(), sizes.max(), 60)
+    else:
+        bins = np.linspace(0, sizes.max(), 60)
     axes.hist(every[every > 0], bins=bins.tolist(), color=BLUE)
     if wrong:
         axes.hist(every[every <= 0], bins=(-bins[::-1]).tolist(), color=ORANGE)
@@ -281,22 +308,31 @@ def curves(log: Sequence[Mapping[str, float]], title: str = "") -> Figure:
 
 
 def accuracy(groups: Mapping[str, tuple[int, int]], title: str = "", axis: str = "") -> Figure:
-    """Exact match by group (carry-chain length, degree, ...) from (right, asked) pairs, with 95 % Wilson intervals."""
-    names = list(groups)
-    figure = Figure(figsize=(max(4.5, 0.55 * len(names) + 2), 3.2), layout="constrained")
-    axes = figure.subplots()
-    for place, name in enumerate(names):
-        right, asked = groups[name]
-        rate = right / asked
-        low, high = wilson(right, asked)
-        axes.bar(place, rate, color=BLUE if right == asked else ORANGE)
-        axes.plot([place, place], [low, high], color="black", linewidth=1)
-        axes.text(place, 0.03, f"{right:,}\n/{asked:,}", ha="center", fontsize=6, color="white")
-    axes.set_xticks(range(len(names)), names, fontsize=8)
-    axes.set_ylim(0, 1.05)
-    axes.set_xlabel(axis)
-    axes.set_ylabel("exact match")
-    axes.set_title(title, fontsize=10)
+    """Exact match by group (carry-chain length, degree, ...) from (right, asked) pairs, with 95 % Wilson intervals.
+
+    A group with a wrong answer is orange and says how many: few of many would be too small to see.
+    """
+    return accuracies({axis: groups}, title)
+
+
+def accuracies(by: Mapping[str, Mapping[str, tuple[int, int]]], title: str = "") -> Figure:
+    """`accuracy` by several traits of the problems, one panel each: trait -> value -> (right, asked)."""
+    widths = [max(4.0, 0.62 * len(groups) + 1) for groups in by.values()]
+    figure = Figure(figsize=(sum(widths), 3.4), layout="constrained")
+    grid = figure.subplots(1, len(by), squeeze=False, sharey=True, width_ratios=widths)
+    for axes, (trait, groups) in zip(grid[0], by.items(), strict=True):
+        for place, (right, asked) in enumerate(groups.values()):
+            low, high = wilson(right, asked)
+            axes.bar(place, right / asked, color=BLUE if right == asked else ORANGE)
+            axes.plot([place, place], [low, high], color="black", linewidth=1)
+            axes.text(place, 0.03, f"{asked:,}", ha="center", fontsize=7, color="white")
+            if right < asked:
+                axes.text(place, 1.015, f"{asked - right:,} wrong", ha="center", fontsize=7)
+        axes.set_xticks(range(len(groups)), list(groups), fontsize=8)
+        axes.set_ylim(0, 1.1)
+        axes.set_xlabel(trait)
+    grid[0, 0].set_ylabel("exact match (of the number below)")
+    figure.suptitle(title, fontsize=10)
     return figure
 
 
@@ -313,7 +349,7 @@ def wilson(right: int, asked: int) -> tuple[float, float]:
     return max(0.0, centre - half), min(1.0, centre + half) if right < asked else 1.0
 
 
-def leaderboard(rows: Mapping[str, tuple[bool, Mapping[str, int]]]) -> Figure:
+def leaderboard(rows: Mapping[str, tuple[bool, Mapping[str, float]]]) -> Figure:
     """Dumbbells: for every model (built or trained) one dot per counting rung, joined, on a logarithmic axis."""
     order = sorted(rows, key=lambda name: min(rows[name][1].values()))
     rungs = list(dict.fromkeys(rung for _, counts in rows.values() for rung in counts))
@@ -337,6 +373,7 @@ def leaderboard(rows: Mapping[str, tuple[bool, Mapping[str, int]]]) -> Figure:
     axes.set_xlabel("numbers, by counting convention (built: square, trained: circle)")
     for i, rung in enumerate(rungs):
         axes.scatter([], [], color=colours[i % len(colours)], s=26, marker="s", label=rung)
-    axes.legend(fontsize=7, loc="lower right")
+    axes.set_ylim(len(order) - 0.4, -0.6)
     axes.grid(axis="x", color="#eeeeee", zorder=0)
+    figure.legend(fontsize=8, loc="outside upper center", ncols=4, frameon=False)
     return figure

@@ -114,6 +114,8 @@ class HeadStep:
     tokens: list[Listened]
     """Every token up to the query."""
     output: list[float]
+    rows: list[list[str]]
+    """For each value row the lanes (or lane[i]) that it is added to."""
 
 
 @dataclass(frozen=True)
@@ -245,8 +247,8 @@ class _Look:
                 zip(self.text, scores.tolist(), weights.tolist(), of["v"].tolist(), strict=True)
             )
         ]
-        written = attention.wiring[head].detach().cpu().any(0).nonzero()[:, 0].tolist()
-        lanes = list(dict.fromkeys(self.columns[column][0] for column in written))
+        written = [row.nonzero()[:, 0].tolist() for row in attention.wiring[head].detach().cpu()]
+        lanes = list(dict.fromkeys(self.columns[column][0] for column in sorted({c for row in written for c in row})))
         softmax1 = self.model.config.options.softmax == "softmax1"
         return HeadStep(
             head=head,
@@ -255,6 +257,7 @@ class _Look:
             nothing=float(nothing) if softmax1 else 0.0,
             tokens=listened,
             output=of["z"][-1].tolist(),
+            rows=[[self.column(column) for column in row] for row in written],
         )
 
     def units(self, block: Any, name: str) -> list[UnitStep]:

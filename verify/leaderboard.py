@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from random import Random
@@ -34,20 +34,8 @@ from verify.verdict import verdict_to_json
 
 FIELD = "adderboard_2026-03-26.csv"
 FIELD_DATE = "2026-03-26"
-SHOWN = (
-    "nonzero",
-    "nonzero + positional",
-    "with wiring",
-    "ties written out",
-    "stored",
-    "distinct",
-    "stored + buffers",
-    "strict",
-)
-"""The rungs of the table of counts; the JSON has all of them."""
-STRONGEST = ("refuted", "proved", "exhaustive", "sampled", "unknown")
-"""Verdicts, the one that says most first."""
-MARKS = ("<!-- leaderboard -->", "<!-- /leaderboard -->")
+STRONGEST = ("refuted", "proved", "exhaustive", "sampled", "part", "unknown", "none yet")
+"""Verdicts, the one that says most first; "part" is an exhaustive one about a part of the problems only."""
 SAMPLES, EXAMPLES, LEGAL, DECODED = 20_000, 100, 50, 2000
 PROOF_SECONDS = 120.0
 
@@ -62,13 +50,29 @@ class Row:
     counts: dict[str, int]
     sha256: str
     results: tuple[Result, ...]
+    evaluation: dict[str, Any] | None = None
+    """Of a trained model: exact match as `tinyadder evaluate` found it, and what the training cost."""
 
     def verdicts(self) -> list[dict[str, Any]]:
-        """Verdicts with their type, the strongest first, those at other options last; one refutation is enough."""
-        found = [{**r.data["verdict"], "options": r.options} for r in self.results if "verdict" in r.data]
-        found.sort(key=lambda verdict: (bool(verdict["options"]), STRONGEST.index(verdict["verdict"])))
-        refuted = [verdict for verdict in found if verdict["verdict"] == "refuted"]
-        return refuted[:1] or found
+        """Verdicts with their type, the strongest first, then those about a part of the problems, then those at other
+        options; one refutation is enough, the one that counted how many are wrong if there is one."""
+        found = [
+            {**r.data["verdict"], "options": r.options, "share": _share(r)} for r in self.results if "verdict" in r.data
+        ]
+        found.sort(key=lambda v: (bool(v["options"]), STRONGEST.index("part" if "of" in v else v["verdict"])))
+        refuted = [verdict for verdict in found if verdict["verdict"] == "refuted" and not verdict["options"]]
+        return [{**refuted[0], "share": self.share}] if refuted else found
+
+    @property
+    def share(self) -> dict[str, Any] | None:
+        """How many problems are wrong, where somebody counted."""
+        return next((share for r in self.results if not r.options and (share := _share(r))), None)
+
+    @property
+    def strongest(self) -> str:
+        """The type of the verdict that says most about all problems at the default options, or "none yet"."""
+        about_all = [verdict for verdict in self.verdicts() if "of" not in verdict and not verdict["options"]]
+        return about_all[0]["verdict"] if about_all else "none yet"
 
     def of(self, kind: str) -> Result | None:
         """The result of this kind."""
@@ -96,9 +100,17 @@ class Row:
                 for r in self.results
                 if "verdict" in r.data
             ],
+            "share wrong": self.share,
             "legality": legal.data["findings"] if legal else None,
             "times": times.data if times else None,
+            "evaluation": self.evaluation,
         }
+
+
+def _share(found: Result) -> dict[str, Any] | None:
+    """How many problems a result found wrong: counted off in a domain, or a share between two bounds."""
+    keys = ("wrong", "count", "domain") if found.data.get("wrong") else ("share",)
+    return {key: found.data[key] for key in keys} if set(keys) <= found.data.keys() else None
 
 
 @dataclass(frozen=True)
@@ -145,8 +157,34 @@ def row(model: Model, results: Sequence[Result]) -> Row:
     """Count `model` and take the results found for these very weights, or for its weights at other options."""
     code = machine_code() if model.trained else construction_code(model.name)
     digest = weights_digest(model.model)
-    kept = tuple(r for r in results if r.model == model.name and r.sha256 == _digest(model, digest, r))
-    return Row(model.name, model.trained, said_task(model.task), ladder(model.model, code), digest, kept)
+    kept = tuple(_whole(model, r) for r in results if r.model == model.name and r.sha256 == _digest(model, digest, r))
+    counts = ladder(model.model, code)
+    return Row(model.name, model.trained, said_task(model.task), counts, digest, kept, _evaluation(model))
+
+
+def _whole(model: Model, found: Result) -> Result:
+    """`found`, where it is exhaustive about fewer problems than the task has with "of": how many there are."""
+    verdict = found.data.get("verdict", {})
+    if verdict.get("verdict") != "exhaustive":
+        return found
+    domain = (construct(model.name, **found.options).task if found.options else model.task).domain()
+    if domain is None or verdict["count"] >= domain.size:
+        return found
+    return replace(found, data={**found.data, "verdict": {**verdict, "of": domain.size}})
+
+
+def _evaluation(model: Model) -> dict[str, Any] | None:
+    """Accuracies from the `evaluation.json` beside a trained model, where there is one."""
+    path = model.folder.parent / "evaluation.json" if model.folder else None
+    if path is None or not path.is_file():
+        return None
+    found = json.loads(path.read_text())
+    return {
+        "held out": {key: found["score"][key] for key in ("problems", "exact", "tokens", "chance")},
+        "hard cases": {key: found["hard cases"][key] for key in ("problems", "exact")},
+        "training cpu seconds": (found.get("training") or {}).get("training cpu seconds"),
+        "command": found["command"],
+    }
 
 
 def _digest(model: Model, default: str, found: Result) -> str | None:
@@ -157,6 +195,11 @@ def _digest(model: Model, default: str, found: Result) -> str | None:
         return None if model.trained else weights_digest(build(construct(model.name, **found.options).program))
     except TinyadderError:
         return None
+
+
+def recipe_of(name: str) -> str:
+    """`addition3-reversed` for `addition3-reversed/seed-1`; other names as they are."""
+    return re.sub(r"/seed-\d+$", "", name)
 
 
 def said_task(task: Task) -> str:
@@ -235,7 +278,7 @@ def public_field() -> list[dict[str, str]]:
     return list(csv.DictReader(text.splitlines()))
 
 
-# ---- the report -----------------------------------------------------------------------------------
+# ---- as data -------------------------------------------------------------------------------------
 
 
 def report_json(rows: Sequence[Row]) -> dict[str, Any]:
@@ -245,134 +288,3 @@ def report_json(rows: Sequence[Row]) -> dict[str, Any]:
         "models": [found.to_json() for found in rows],
         "claims of others": {"as of": FIELD_DATE, "entries": public_field()},
     }
-
-
-def report_markdown(rows: Sequence[Row]) -> str:
-    """`LEADERBOARD.md`: conventions, counts, verdicts, the public field."""
-    built, trained = [r for r in rows if not r.trained], [r for r in rows if r.trained]
-    parts = [
-        "# Leaderboard",
-        "Made by `tinyadder report` from the models in this repository and the results in `results/`; the same as "
-        "data: `LEADERBOARD.json`. A model has no number of parameters, it has one for each convention:",
-        _table(("convention", "counts"), [(rung, definition(rung)) for rung in (rows[0].counts if rows else {})]),
-        "## Written models",
-        counts_table(built),
-        verdict_table(built),
-    ]
-    if trained:
-        parts += ["## Trained models", counts_table(trained), verdict_table(trained)]
-    parts += [
-        "## The public field, as claimed",
-        f"What others say of their own adders, as listed on {FIELD_DATE}. Nothing here was measured or checked by this "
-        "project, and each count follows its author's convention; `tinyadder count FILE.py` and "
-        "`tinyadder legality FILE.py` judge a submission.",
-        _table(
-            ("claimed parameters", "kind", "author", "claimed accuracy", "architecture"),
-            [tuple(e[k] for k in ("params_claimed", "category", "author", "accuracy_claimed", "architecture"))
-             for e in public_field()],
-        ),
-    ]  # fmt: skip
-    return "\n\n".join(parts) + "\n"
-
-
-def counts_table(rows: Sequence[Row]) -> str:
-    """One line a model, one column a convention, by task and then by `nonzero + positional`."""
-    ordered = sorted(rows, key=lambda r: (r.task, r.counts["nonzero + positional"], r.name))
-    return _table(
-        ("model", "task", *SHOWN), [(r.name, r.task, *(f"{r.counts[rung]:,}" for rung in SHOWN)) for r in ordered]
-    )
-
-
-def verdict_table(rows: Sequence[Row]) -> str:
-    """One line a model: the verdicts with their types, the proved margin, legality, times."""
-    ordered = sorted(rows, key=lambda r: (r.task, r.counts["nonzero + positional"], r.name))
-    heads = ("model", "verdicts", "proved margin (logits)", "legality", "build s", "answers/s", "proof s", "check s")
-    return _table(heads, [_verdict_cells(r) for r in ordered])
-
-
-def _verdict_cells(row: Row) -> tuple[str, ...]:
-    verdicts = row.verdicts()
-    margin = next((f"{v['margin']:.3g}" for v in verdicts if v["verdict"] == "proved"), "")
-    times, proof = row.of("times"), row.of("proved")
-    seconds = times.data if times else {}
-    proof_data = proof.data if proof else {}
-    return (
-        row.name,
-        "; ".join(said_verdict(v) for v in verdicts) or "none yet",
-        margin,
-        _legal(row),
-        _number(seconds.get("build_seconds"), ".3f"),
-        _number(seconds.get("decoded_per_second"), ",.0f"),
-        _number(proof_data.get("proof_seconds"), ".2f"),
-        _number(proof_data.get("check_seconds"), ".2f"),
-    )
-
-
-_LONG = re.compile(r"\d{1,3}(?:,\d{3}){3,}")
-
-
-def _short(found: re.Match[str]) -> str:
-    """10^20 for a 1 with twenty zeros; other long numbers with three digits, after "about"."""
-    digits = found[0].replace(",", "")
-    return f"10^{len(digits) - 1}" if digits.strip("0") == "1" else f"about {float(digits):.3g}"
-
-
-def said_verdict(verdict: Mapping[str, Any]) -> str:
-    """A verdict in a few words, its type first."""
-    kind, options = verdict["verdict"], verdict.get("options") or {}
-    head = f"**{kind}**" + (f" with {', '.join(f'{k}={v}' for k, v in options.items())}" if options else "")
-    if kind == "refuted":
-        example = verdict["counterexample"]
-        got, expected = "".join(example["got"]), "".join(example["expected"])
-        return f"{head}: {example['shown']} gives {got}, not {expected}"
-    if kind == "proved":
-        return f"{head}: {_LONG.sub(_short, verdict['domain'])}"
-    if kind == "exhaustive":
-        return f"{head}: all {verdict['count']:,} of {verdict['domain']}"
-    if kind == "sampled":
-        return f"{head}: {verdict['count']:,}, 0 wrong"
-    return f"{head} whether provable: {verdict['reason']}"
-
-
-def _legal(row: Row) -> str:
-    legal = row.of("legality")
-    if legal is None:
-        return "not checked"
-    findings = legal.data["findings"]
-    failing = [f["check"] for f in findings if f["passed"] is False]
-    unseen = [f["check"] for f in findings if f["passed"] is None]
-    said = f"{sum(f['passed'] is True for f in findings)} of {len(findings)} pass"
-    said += f"; fails {', '.join(failing)}" if failing else ""
-    return said + (f"; does not apply: {', '.join(unseen)}" if unseen else "")
-
-
-def _number(value: float | None, form: str) -> str:
-    return "" if value is None else format(value, form)
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
-
-
-def readme_table(rows: Sequence[Row]) -> str:
-    """The short table of the README: the written models, two conventions, the strongest verdict."""
-    ordered = sorted(
-        (r for r in rows if not r.trained), key=lambda r: (r.task, r.counts["nonzero + positional"], r.name)
-    )
-    return _table(
-        ("model", "task", "nonzero", "nonzero + positional", "strongest verdict"),
-        [
-            (f"`{r.name}`", r.task, str(r.counts["nonzero"]), str(r.counts["nonzero + positional"]),
-             next((said_verdict(v) for v in r.verdicts()), "none yet"))
-            for r in ordered
-        ],
-    )  # fmt: skip
-
-
-def between_marks(text: str, table: str) -> str:
-    """`text` with what stands between its two marks replaced by `table`; unchanged where it has no marks."""
-    start, end = text.find(MARKS[0]), text.find(MARKS[1])
-    if start < 0 or end < start:
-        return text
-    return f"{text[: start + len(MARKS[0])]}\n{table}\n{text[end:]}"

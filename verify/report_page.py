@@ -24,7 +24,8 @@ from tinyadder.errors import TinyadderError
 from tinyadder.tasks.base import Problem, Task
 from tinyadder.transformer import Transformer
 from verify.count import definition
-from verify.leaderboard import FIELD_DATE, SHOWN, STRONGEST, Model, Row, public_field, said_verdict
+from verify.leaderboard import FIELD_DATE, STRONGEST, Model, Row, public_field
+from verify.leaderboard_tables import SHOWN, Group, groups, mean_and_worst, mean_counts, percent, said_verdict, whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -36,28 +37,26 @@ SMALL = 3
 
 
 def report_html(models: Sequence[Model], rows: Sequence[Row], *, pictures: bool = True) -> str:
-    """The page for these models and their rows (in the same order), as the text of one HTML file."""
+    """The page for these models and their rows (in the same order), as the text of one HTML file.
+
+    Seeds of one recipe are one entry: mean and worst counts, the verdict of the worst; the first seed is drawn.
+    """
     from jinja2 import Environment, FileSystemLoader
 
     import tinyadder
 
     folder = Path(tinyadder.__file__).parent / "pages"
-    ordered = sorted(
-        zip(models, rows, strict=True),
-        key=lambda pair: (pair[1].trained, pair[1].task, pair[1].counts["nonzero + positional"], pair[1].name),
-    )
-    shown, drawn = [], set()
-    for model, row in ordered:
-        family = str(Path(row.name).parent) if row.trained else row.name  # of several seeds the first is drawn
-        shown.append(_model(model, row, pictures and family not in drawn))
-        drawn.add(family)
+    of = {row.name: model for model, row in zip(models, rows, strict=True)}
+    ordered = sorted(groups(rows), key=lambda group: group.rows[0].trained)
+    shown = [_model(group, of, pictures) for group in ordered]
     tally = Counter(entry["strongest"] for entry in shown)
     environment = Environment(loader=FileSystemLoader(folder), autoescape=True, trim_blocks=True, lstrip_blocks=True)
     return environment.get_template("report.html.jinja").render(
         models=shown,
+        written=sum(not entry["trained"] for entry in shown),
         rungs=SHOWN,
-        chart=_chart([row for _, row in ordered]) if pictures else None,
-        tally=[(word, tally[word]) for word in (*STRONGEST, "none yet") if tally[word]],
+        chart=_chart(rows) if pictures else None,
+        tally=[(word, tally[word]) for word in STRONGEST if tally[word]],
         conventions=[(rung, definition(rung)) for rung in (rows[0].counts if rows else {})],
         field=public_field(),
         field_date=FIELD_DATE,
@@ -70,10 +69,11 @@ def report_html(models: Sequence[Model], rows: Sequence[Row], *, pictures: bool 
     )
 
 
-def _model(model: Model, row: Row, pictures: bool) -> dict[str, Any]:
-    """What the page shows of one model."""
-    verdicts, proof = row.verdicts(), row.of("proved")
-    strongest = verdicts[0]["verdict"] if verdicts else "none yet"
+def _model(group: Group, models: dict[str, Model], pictures: bool) -> dict[str, Any]:
+    """What the page shows of one model, or of the seeds of one recipe."""
+    row, model = group.rows[0], models[group.rows[0].name]
+    several = len(group.rows) > 1
+    proof = row.of("proved")
     certificate = None
     if proof is not None and proof.data["verdict"]["verdict"] == "proved":
         certificate = {
@@ -82,16 +82,21 @@ def _model(model: Model, row: Row, pictures: bool) -> dict[str, Any]:
             "command": f"tinyadder prove {model.given} --out FOLDER && python -m verify.certify.check FOLDER",
         }
     return {
-        "name": row.name,
-        "anchor": row.name.replace("/", "-"),
-        "given": model.given,
+        "name": group.label,
+        "anchor": group.name.replace("/", "-"),
+        "given": [models[member.name].given for member in group.rows],
         "trained": row.trained,
         "about": "" if row.trained else construction_summary(row.name),
         "task": row.task,
-        "counts": row.counts,
-        "strongest": strongest,
-        "verdicts": [said_verdict(verdict).replace("**", "") for verdict in verdicts],
-        "results": [(r.kind, r.command, r.date, r.options) for r in row.results],
+        "counts": {rung: _count(group, rung) for rung in SHOWN},
+        "strongest": group.strongest,
+        "verdicts": [
+            (f"seed {seed}: " if several else "") + said_verdict(verdict).replace("**", "")
+            for seed, member in zip(group.seeds or [""], group.rows, strict=True)
+            for verdict in member.verdicts()
+        ],
+        "exact": _exact(group),
+        "results": [(r.kind, r.command, r.date) for member in group.rows for r in member.results],
         "legality": (legal.data["findings"] if (legal := row.of("legality")) else []),
         "certificate": certificate,
         "equations": _sizes(model.model) if row.trained else str(construct(row.name).program),
@@ -99,12 +104,29 @@ def _model(model: Model, row: Row, pictures: bool) -> dict[str, Any]:
     }
 
 
+def _count(group: Group, rung: str) -> tuple[float, str]:
+    """The mean count of a rung, to sort by, and what is shown: `7,118 (worst 7,120)`."""
+    values = [row.counts[rung] for row in group.rows]
+    return sum(values) / len(values), mean_and_worst(values, whole)
+
+
+def _exact(group: Group) -> list[str]:
+    """Exact match of trained models, in words: mean and worst of the seeds."""
+    found = [row.evaluation for row in group.rows if row.evaluation]
+    return [
+        f"{part}: {mean_and_worst([e[part]['exact'] for e in found], percent, lowest=True)} exact, "
+        f"{found[0][part]['problems']:,} problems"
+        for part in ("held out", "hard cases")
+        if found
+    ]
+
+
 def _chart(rows: Sequence[Row]) -> str:
     """Every model's counts as dumbbells, as a PNG in a data URI."""
     from tinyadder import plot
 
-    counts = {row.name: (not row.trained, {rung: row.counts[rung] for rung in SHOWN}) for row in rows}
-    return _png(plot.leaderboard(counts))
+    counts = mean_counts([(row.name, row.trained, {rung: row.counts[rung] for rung in SHOWN}) for row in rows])
+    return _png(plot.leaderboard(counts), dpi=110)
 
 
 def _sizes(model: Transformer) -> str:
@@ -144,12 +166,12 @@ def _small(model: Model) -> tuple[Transformer, Task, list[str]]:
     return model.model, model.task, []
 
 
-def _png(figure: Figure) -> str:
+def _png(figure: Figure, dpi: int = DPI) -> str:
     """The picture as a data URI, in few colours, which halves it or better."""
     from PIL import Image
 
     file, small = io.BytesIO(), io.BytesIO()
-    figure.savefig(file, format="png", dpi=DPI)
+    figure.savefig(file, format="png", dpi=dpi)
     with Image.open(file) as image:
         image.convert("RGB").quantize(COLOURS).save(small, format="png", optimize=True)
     return "data:image/png;base64," + base64.b64encode(small.getvalue()).decode()

@@ -1,37 +1,47 @@
-"""Draw a picture of a model or of one run: attention, contributions, lanes, weights, logits, margins."""
+"""Draw a picture: of one run, of a model, of its training, or of the leaderboard."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tinyadder.commands._common import (
+    Loaded,
     construction_options,
     device_option,
     echo_json,
     json_option,
     load_model,
     name_argument,
+    short_name,
     shown_model,
 )
 from tinyadder.errors import TinyadderError
-from tinyadder.folder import beside
+from tinyadder.folder import beside, describe
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 STEPS = ("contributions", "logits")
 RUNS = ("attention", "lanes", *STEPS)
-KINDS = (*RUNS, "margins", "weights")
+MODELS = ("accuracy", "margins", "weights")
+FILES = ("curves", "leaderboard")
+"""Drawn from what was written before: a training log, a LEADERBOARD.json."""
 FORMATS = (".png", ".svg", ".pdf")
 
 
 @click.command("plot", short_help=__doc__)
 @name_argument
-@click.argument("kind", type=click.Choice(KINDS))
+@click.argument("kind", type=click.Choice([*RUNS, *MODELS, *FILES]))
 @click.argument("problem", nargs=-1)
 @click.option(
     "--digit", "index", default=0, show_default=True, help="Answer token of contributions and logits, from 0."
 )
+@click.option("--problems", "count", default=5000, show_default=True, help="How many problems accuracy asks.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="File to write [default: NAME-KIND.png].")
 @click.option("--force", is_flag=True, help="Overwrite an existing file.")
 @construction_options
@@ -42,6 +52,7 @@ def command(
     kind: str,
     problem: tuple[str, ...],
     index: int,
+    count: int,
     out: Path | None,
     force: bool,
     options: dict[str, Any],
@@ -51,30 +62,85 @@ def command(
     """Draw KIND of NAME (a construction or a model folder): tinyadder plot add10 attention 123 456.
 
     attention, contributions, lanes and logits show one run and take a problem (default: the first of the hard list);
-    margins and weights show the whole model. The picture is a .png, .svg or .pdf by the name of the file.
+    margins and weights show the model, accuracy how often it is right, by traits such as the longest carry chain or the
+    degree. curves is the training of a model folder (its log.jsonl); leaderboard takes a LEADERBOARD.json as NAME. The
+    picture is a .png, .svg or .pdf by the name of the file.
     """
     if problem and kind not in RUNS:
-        raise TinyadderError(f"'{kind}' shows the whole model and takes no problem; leave out {' '.join(problem)!r}")
-    loaded = load_model(name, options, device)
-    out = out or Path(f"{loaded.name}-{kind}.png")
+        raise TinyadderError(f"'{kind}' does not show one run and takes no problem; leave out {' '.join(problem)!r}")
+    loaded = load_model(name, options, device) if kind not in FILES else None
+    asked = None
+    if loaded is not None:
+        asked = loaded.task.parse(" ".join(problem)) if problem else loaded.task.hard()[0]
+    called = loaded.name if loaded is not None else Path(short_name(name)).stem
+    out = out or Path(f"{called.replace('/', '-')}-{kind}.png")
     if out.suffix not in FORMATS:
         raise TinyadderError(f"'{out}' does not say a format; end it in {', '.join(FORMATS)}")
     if out.exists() and not force:
         raise TinyadderError(f"{out} exists; give --force to overwrite it, or another --out")
-    asked = loaded.task.parse(" ".join(problem)) if problem else loaded.task.hard()[0]
 
     from tinyadder import plot
 
-    if kind == "weights":
+    if loaded is None:
+        figure = _curves(Path(name)) if kind == "curves" else _leaderboard(Path(name))
+    elif kind == "weights":
         figure = plot.weights(loaded.model)
     elif kind == "margins":
         figure = plot.margins(loaded.model, loaded.task)
+    elif kind == "accuracy":
+        figure = _accuracy(loaded, count)
     else:
         extra = (index,) if kind in STEPS else ()
         figure = getattr(plot, kind)(loaded.model, loaded.task, asked, *extra)
     with beside(out) as part:
         figure.savefig(part, dpi=160)
     if as_json:
-        echo_json({"model": shown_model(loaded), "kind": kind, "file": str(out)})
+        echo_json({"model": shown_model(loaded) if loaded else name, "kind": kind, "file": str(out)})
     else:
         click.echo(f"wrote {out}")
+
+
+def _accuracy(loaded: Loaded, count: int) -> Figure:
+    """Exact match by true decoding, on problems that were never shown in training."""
+    from tinyadder.plot import accuracies
+    from tinyadder.train.evaluate import evaluate, recipe_of, test_problems
+
+    recipe = recipe_of(loaded.options, loaded.name) if loaded.folder is not None else None
+    score = evaluate(loaded.model, loaded.task, test_problems(loaded.task, recipe, count=count, seed=1))
+    if not score.by:
+        raise TinyadderError(f"task '{loaded.task.name}' has no traits to group its problems by")
+    by: Mapping[str, Any] = {
+        trait: {value: (round(g["exact"] * g["problems"]), int(g["problems"])) for value, g in groups.items()}
+        for trait, groups in score.by.items()
+    }
+    held_out = "never shown in training" if recipe else "of all kinds"
+    return accuracies(by, f"{shown_model(loaded)}: {score.exact:.2%} of {score.problems:,} problems {held_out}")
+
+
+def _curves(folder: Path) -> Figure:
+    """The log of the run that made the model in `folder`: beside the model, or in its own folder."""
+    from tinyadder.plot import curves
+
+    logs = [path for path in (folder / "log.jsonl", folder.parent / "log.jsonl") if path.is_file()]
+    if not logs:
+        describe(str(folder))  # says what is wrong with a folder that is none
+        raise TinyadderError(f"{folder} has no log.jsonl beside it; a model that tinyadder train makes has one")
+    try:
+        lines = [json.loads(line) for line in logs[0].read_text().splitlines()]
+    except ValueError as error:
+        raise TinyadderError(f"{logs[0]} is damaged: {error}") from error
+    return curves(lines, short_name(str(folder)))
+
+
+def _leaderboard(path: Path) -> Figure:
+    """The counts of every model in a LEADERBOARD.json; of several seeds of a recipe the mean."""
+    from tinyadder.plot import leaderboard
+    from verify.leaderboard_tables import SHOWN, mean_counts
+
+    try:
+        models = json.loads(path.read_text())["models"]
+        return leaderboard(
+            mean_counts([(m["name"], bool(m["trained"]), {rung: m["counts"][rung] for rung in SHOWN}) for m in models])
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise TinyadderError(f"{path} is not a LEADERBOARD.json as tinyadder report writes it: {error}") from error

@@ -36,7 +36,7 @@ def command(
 
     The table between the marks of README.md, where it has them, is made anew as well.
     """
-    from verify import leaderboard
+    from verify import leaderboard, leaderboard_tables
     from verify.results import read_results
 
     if page == Path(""):
@@ -58,7 +58,7 @@ def command(
     if as_json:
         echo_json(data)
     _write(root / "LEADERBOARD.json", json.dumps(data, indent=1, ensure_ascii=False) + "\n")
-    _write(root / "LEADERBOARD.md", leaderboard.report_markdown(rows))
+    _write(root / "LEADERBOARD.md", leaderboard_tables.report_markdown(rows))
     if page is not None:
         from verify.report_page import report_html
 
@@ -67,7 +67,7 @@ def command(
     readme = root / "README.md"
     if readme.is_file():
         text = readme.read_text()
-        made = leaderboard.between_marks(text, leaderboard.readme_table(rows))
+        made = leaderboard_tables.between_marks(text, leaderboard_tables.readme_table(rows))
         if made != text:
             _write(readme, made)
 
