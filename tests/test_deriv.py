@@ -6,11 +6,13 @@ from random import Random
 
 import pytest
 import torch
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.derivative_sweep import check
 from tinyadder.answers import answers
+from tinyadder.commands import run
 from tinyadder.compile import build
 from tinyadder.construction import construct
 from tinyadder.errors import TinyadderError
@@ -66,6 +68,38 @@ def test_decoding_with_and_without_the_cache_agrees(problem):
 def test_the_printed_order_is_read_and_written(text, said):
     task = MADE["deriv_printed"].task
     assert answers(MODELS["deriv_printed"], task, [task.parse(text)]) == [said + "$"]
+
+
+PUBLIC = {"x^2-2x+4": "2x-2", "-2x^3+x+5": "1-6x^2", "2-3x": "-3", "-x^2+4x-2": "4-2x", "3-x^3": "-3x^2", "-4x": "-4"}
+"""Lines as the public data has them: problems in one file, answers in another."""
+
+
+def compared(tmp_path, problems, answers, *options):
+    (tmp_path / "outputs.txt").write_text("\n".join(answers) + "\n")
+    arguments = ["deriv_printed", "-", "--answers", str(tmp_path / "outputs.txt"), *options]
+    return CliRunner().invoke(run.command, arguments, input="\n".join(problems), standalone_mode=False)
+
+
+def test_public_data_files_are_run_as_they_are(tmp_path):
+    found = compared(tmp_path, PUBLIC, PUBLIC.values())
+    assert (found.return_value, found.output) == (0, f"6 of 6 answers are those of {tmp_path / 'outputs.txt'}\n")
+
+
+def test_answers_of_a_file_that_differ_and_lines_that_cannot_be_read_are_named_by_line(tmp_path):
+    wrong = compared(tmp_path, PUBLIC, ["2x-2", "-6x^2+1", *list(PUBLIC.values())[2:]])
+    assert wrong.return_value == 1
+    assert "line 2: -2x^3+x+5 gives 1-6x^2, the file says -6x^2+1\n5 of 6" in wrong.output
+    outside = compared(tmp_path, ["x", "-8x^3-4x-6"], ["1", "-24x^2-4"], "--json")
+    assert outside.return_value == 2
+    data = json.loads(outside.stdout)
+    assert (data["problems"], data["agree"], data["unlike"]) == (2, 1, [])
+    assert data["bad lines"][0]["line"] == 2 and "character 2 ('8')" in data["bad lines"][0]["error"]
+
+
+def test_files_of_different_lengths_are_refused(tmp_path):
+    found = compared(tmp_path, PUBLIC, ["1"])
+    assert isinstance(found.exception, TinyadderError)
+    assert "has 1 lines and standard input 6; give one answer for each problem" in str(found.exception)
 
 
 def test_every_swapped_polynomial_and_every_swapped_answer_is_right():

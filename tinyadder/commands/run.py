@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from io import TextIOWrapper
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import click
@@ -30,17 +31,28 @@ LINES_AT_ONCE = 4096
 @name_argument
 @click.argument("problem", nargs=-1, metavar="PROBLEM | -")
 @construction_options
+@click.option(
+    "--answers", "answer_file", metavar="FILE", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="With -: compare with the answers in this file, one a line in the same order.",
+)  # fmt: skip
 @device_option
 @json_option
 @click.pass_context
 def command(
-    context: click.Context, name: str, problem: tuple[str, ...], options: dict[str, Any], device: str, as_json: bool
+    context: click.Context,
+    name: str,
+    problem: tuple[str, ...],
+    options: dict[str, Any],
+    answer_file: Path | None,
+    device: str,
+    as_json: bool,
 ) -> int:
     """Let NAME (a construction or a model folder) answer a problem: tinyadder run add10 123 456.
 
     With - it reads one problem a line from standard input, decodes in batches and prints one answer a line in order;
     a bad line gives an error with its number on standard error and the rest goes on. Exit codes: 1 if an answer was
-    wrong, 2 if a line was bad.
+    wrong, 2 if a line was bad. Data in two files, problems and answers, is run as it is:
+    tinyadder run deriv_printed - --answers outputs.txt < inputs.txt
     """
     for word in problem:
         if word.startswith("--"):
@@ -49,7 +61,12 @@ def command(
         raise click.UsageError("no problem given; write it after NAME, or - to read standard input", context)
     if problem == ("-",):
         lines = TextIOWrapper(sys.stdin.buffer, "utf-8", errors="replace")
-        return _run_lines(load_model(name, options, device), lines, as_json)
+        loaded = load_model(name, options, device)
+        return (
+            _run_lines(loaded, lines, as_json) if answer_file is None else _compare(loaded, lines, answer_file, as_json)
+        )
+    if answer_file is not None:
+        raise click.UsageError("--answers goes with - and problems on standard input, one a line", context)
     asked = find(name, options).task.parse(" ".join(problem))  # a mistake is said before torch is imported
     loaded = load_model(name, options, device)
     (record,) = _answers(loaded, [asked])
@@ -102,6 +119,35 @@ def _run_lines(loaded: Loaded, lines: Iterable[str], as_json: bool) -> int:
     if bad:
         click.echo(f"{bad:,} of {asked:,} lines could not be read", err=True)
     return 2 if bad else code
+
+
+def _compare(loaded: Loaded, lines: Iterable[str], file: Path, as_json: bool) -> int:
+    """Say how many answers are those of `file`, which has one for each line, and where they differ."""
+    problems = [line.strip() for line in lines]
+    said = file.read_text(encoding="utf-8", errors="replace").splitlines()
+    if len(said) != len(problems):
+        raise TinyadderError(
+            f"{file} has {len(said):,} lines and standard input {len(problems):,}; give one answer for each problem"
+        )
+    parsed = list(_parse(loaded, list(enumerate(problems, 1))))
+    good = [(number, problem) for number, problem, error in parsed if error is None]
+    records = _answers(loaded, [problem for _, problem in good])
+    unlike = [
+        {"line": number, "problem": problems[number - 1], "answer": record["answer"], "file": said[number - 1].strip()}
+        for (number, _), record in zip(good, records, strict=True)
+        if record["answer"] != said[number - 1].strip()
+    ]
+    bad = [{"line": number, "error": error} for number, _, error in parsed if error is not None]
+    agree = len(good) - len(unlike)
+    if as_json:
+        echo_json({"problems": len(problems), "agree": agree, "unlike": unlike, "bad lines": bad})
+    else:
+        for found in bad:
+            click.echo(f"line {found['line']}: {found['error']}", err=True)
+        for found in unlike:
+            click.echo("line {line}: {problem} gives {answer}, the file says {file}".format(**found))
+        click.echo(f"{agree:,} of {len(problems):,} answers are those of {file}")
+    return 2 if bad else 1 if unlike else 0
 
 
 def _parse(loaded: Loaded, chunk: Sequence[tuple[int, str]]) -> Iterator[tuple[int, Any, str | None]]:
