@@ -3,6 +3,7 @@
 import ast
 import itertools
 import json
+import re
 from pathlib import Path
 from random import Random
 
@@ -15,6 +16,7 @@ from benchmarks.needles import published
 from tinyadder.commands.prove import command
 from tinyadder.compile import build
 from tinyadder.construction import construct
+from tinyadder.errors import TinyadderError
 from tinyadder.tasks import task_from_json
 from tinyadder.tasks.addition import Addition
 from tinyadder.transformer import Options
@@ -343,6 +345,22 @@ def test_the_verb_proves_keeps_the_certificate_and_speaks_json(tmp_path: Path):
 def test_the_verb_refutes_with_exit_code_1():
     done = CliRunner().invoke(command, ["add10_gist"], standalone_mode=False)
     assert done.return_value == 1 and done.stdout.startswith("REFUTED") and "expected" in done.stdout
+
+
+def test_an_unknown_names_position_digit_width_worst_input_and_what_would_be_needed():
+    made = construct("add10", digits=13)
+    reason = prove(build(made.program), made.task).verdict.reason
+    pattern = (
+        r"answer token 2 \(position 30\), right '8' against '9': the margin is bounded below by -[\d.e-]+ only "
+        r"\(uncertainty \+-[\d.e-]+ from rounding and relaxation, worst on \^9\d{12}\+\d{13}=189*\); "
+        r"an uncertainty below [\d.e-]+ would be needed there"
+    )
+    assert re.fullmatch(pattern, reason), reason
+
+
+def test_a_submission_is_no_model_to_prove():
+    with pytest.raises(TinyadderError, match=r"is a submission file: `tinyadder count` and `tinyadder legality` take"):
+        CliRunner().invoke(command, ["somewhere/crash.py"], catch_exceptions=False)
 
 
 def test_a_refuted_model_leaves_no_certificate_of_an_earlier_one(tmp_path: Path):

@@ -56,6 +56,11 @@ def is_folder_name(name: str) -> bool:
 def find(name: str, options: dict[str, Any] | None = None) -> Named:
     """The program and task that NAME stands for, without torch. Raises `TinyadderError` for an unknown NAME."""
     options = options or {}
+    if name.endswith(".py"):
+        raise TinyadderError(
+            f"{name} is a submission file: `tinyadder count` and `tinyadder legality` take one; "
+            "this verb takes a construction or a model folder"
+        )
     if not is_folder_name(name):
         found = construct(name, **options)
         return Named(found.task, found.program, name, options, None, found.claims)
@@ -66,7 +71,7 @@ def find(name: str, options: dict[str, Any] | None = None) -> Named:
 
 def load_model(name: str, options: dict[str, Any] | None = None, device: str = "cpu") -> Loaded:
     """The model that NAME stands for, on `device`. Raises `TinyadderError` for an unknown NAME or device."""
-    if is_folder_name(name):
+    if is_folder_name(name) and not name.endswith(".py"):
         _no_options(name, options)
         use_device(device)
         model, described = load(name, device=device)

@@ -82,7 +82,7 @@ def read_network(model: torch.nn.Module) -> Network:
     # parametrize.register_parametrization gives the module it is called on a class of its own
     kind = type(model).__bases__[0] if parametrize.is_parametrized(model) else type(model)
     if kind is not Transformer:
-        raise Unsupported(f"a {type(model).__name__}: the proof reads the class Transformer only")
+        raise Unsupported(f"its class is {type(model).__name__}: the proof reads the class Transformer only")
     assert isinstance(model, Transformer)
     for part in model.modules():
         if isinstance(part, parametrize.ParametrizationList) and [type(p) for p in part] != [Tie]:

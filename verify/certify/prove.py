@@ -45,6 +45,8 @@ NUMERICS = {
 }
 """The floating-point behaviour the proof assumes; printed with every verdict."""
 SLACK = Ball(2) ** -10
+EARLY = 10
+"""The most states into which a branch is split by the first choice of the automaton."""
 DEPTH = 8
 """The most splits one below the other (after the next token)."""
 
@@ -208,7 +210,10 @@ class Prover:
         view = branch.view
         heads = [key for key in view.definitions if isinstance(key, tuple) and key[0] == "mixed"]
         if branch.sharpened or not heads:
-            return self.split_own(branch, right, failed, depth)
+            try:
+                return self.split_own(branch, right, failed, depth)
+            except Failed:
+                return self.split_early(branch, right, failed, depth)
         for key in heads:
             for sign in (1, -1):
                 if (key, sign) not in branch.made:
@@ -248,10 +253,14 @@ class Prover:
         i = branch.view.position
         assert i is not None and found.text is not None
         form = branch.view.expand(branch.view.margin(right, other))
-        doubt = float(form.c.rad()) + sum(max(float(b.rad()) for b in t.values()) for t in form.tables.values())
+        entries = [table[found.text[p]] for p, table in form.tables.items()]
+        doubt = float(form.c.rad()) + sum(float(entry.rad()) for entry in entries)
+        unrounded = float(form.c.mid()) + sum(float(entry.mid()) for entry in entries)
+        needed = f"an uncertainty below {unrounded:.3g}" if unrounded > 0 else "a right answer"
         reason = (
             f"answer token {i + 2 - self.spec.start} (position {i + 1}), right '{right}' against '{other}': the margin "
-            f"is bounded below by {float(found.low):.6g} only (uncertainty +-{doubt:.3g}); a positive bound is needed"
+            f"is bounded below by {float(found.low):.6g} only (uncertainty +-{doubt:.3g} from rounding and relaxation, "
+            f"worst on {''.join(found.text)}); {needed} would be needed there"
         )
         return Failed(reason, [found.text])
 
@@ -331,6 +340,18 @@ class Prover:
             if stage not in branch.restriction.states and feasible.sum() > 1 and decided.any():
                 found.append((int((feasible & ~decided).sum()), int(feasible.sum()), stage))
         return min(found, default=(1, 0, None))
+
+    def split_early(self, branch: Branch, right: str, failed: Failed, depth: int) -> dict[str, Any]:
+        """By the first choice of the automaton, for products of two sums: it may settle one of them."""
+        stage = next(t for t, size in enumerate(self.paths.sizes[1:]) if size > 1)
+        if depth == 0 or stage in branch.restriction.states or self.paths.sizes[stage + 1] > EARLY:
+            raise failed
+        children = {}
+        for state in range(self.paths.sizes[stage + 1]):
+            child = branch.child(branch.restriction.with_state(stage, state))
+            child.made, child.sharpened = frozenset(), False
+            children[str(state)] = self.settle(child, right, depth - 1)
+        return {"claims": branch.claims, "split": ["state", stage], "children": children}
 
     def split_own(self, branch: Branch, right: str, failed: Failed, depth: int) -> dict[str, Any]:
         """By the token at the query itself, for attention or units that depend on it."""
