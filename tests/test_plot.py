@@ -1,18 +1,19 @@
 """Every picture draws what the model computed: checked by the data inside the figure; the command writes it."""
 
 import json
-import subprocess
-import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from tinyadder import plot
+from tinyadder.cli import main
 from tinyadder.compile import build
 from tinyadder.construction import construct
 from tinyadder.errors import TinyadderError
 
+ROOT = Path(__file__).parents[1]
 MADE = construct("add10", digits=3)
 MODEL = build(MADE.program)
 PROBLEM = (123, 456)
@@ -68,26 +69,71 @@ def test_nothing_to_draw_is_said():
         plot.curves([])
 
 
-def run(*arguments, folder):
-    command = [sys.executable, "-m", "tinyadder", "plot", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+def test_accuracy_by_several_traits_has_a_panel_each_and_counts_what_is_wrong():
+    figure = plot.accuracies({"digits": {"1": (5, 5)}, "carry chain": {"0": (1, 1), "2": (9997, 10_000)}}, "a title")
+    assert [axes.get_xlabel() for axes in figure.axes] == ["digits", "carry chain"]
+    assert "3 wrong" in [text.get_text() for text in figure.axes[1].texts]
 
 
-def test_the_command_writes_a_picture_and_does_not_overwrite_it(tmp_path):
-    first = run("add10", "logits", "123", "456", "--digits", "3", "--json", folder=tmp_path)
-    assert json.loads(first.stdout)["file"] == "add10-logits.png"
+def test_the_right_token_is_marked_where_another_wins():
+    made = construct("add10_gist")
+    axes = plot.logits(build(made.program), made.task, (49999998, 0), 3).axes[0]
+    colours = {
+        t.get_text(): bar.get_facecolor()[:3] for t, bar in zip(axes.get_xticklabels(), axes.patches, strict=True)
+    }
+    assert "'4' is right" in axes.get_title()
+    assert len({colours["4"], colours["5"], colours["0"]}) == 3
+
+
+def test_value_rows_of_one_head_are_told_apart():
+    made = construct("deriv")
+    axes = plot.contributions(build(made.program), made.task, made.task.parse("3x^2"), 0).axes[0]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["tau", "square"]
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    """Runs `tinyadder plot` in an empty folder: (exit code, standard output, standard error)."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments):
+        with pytest.raises(SystemExit) as done:
+            main(["plot", *arguments])
+        return done.value.code, *capsys.readouterr()
+
+    return call
+
+
+def test_the_command_writes_a_picture_and_does_not_overwrite_it(tmp_path, run):
+    _, said, _ = run("add10", "logits", "123", "456", "--digits", "3", "--json")
+    assert json.loads(said)["file"] == "add10-logits.png"
     assert (tmp_path / "add10-logits.png").read_bytes().startswith(b"\x89PNG")
-    again = run("add10", "logits", "123", "456", "--digits", "3", folder=tmp_path)
-    assert again.returncode == 2 and "exists; give --force" in again.stderr
+    code, _, error = run("add10", "logits", "123", "456", "--digits", "3")
+    assert code == 2 and "exists; give --force" in error
     assert [p.name for p in tmp_path.iterdir()] == ["add10-logits.png"]
 
 
-def test_the_command_refuses_what_it_cannot_draw(tmp_path):
+def test_accuracy_curves_and_leaderboard_are_kinds_of_the_command(tmp_path, run):
+    model = str(ROOT / "baselines/addition3-reversed/seed-1/model")
+    for arguments, file in [
+        ((model, "accuracy", "--problems", "50"), "addition3-reversed-accuracy.png"),
+        ((model, "curves"), "addition3-reversed-seed-1-curves.png"),
+        ((str(ROOT / "LEADERBOARD.json"), "leaderboard"), "LEADERBOARD-leaderboard.png"),
+    ]:
+        assert run(*arguments) == (0, f"wrote {file}\n", "")
+        assert (tmp_path / file).read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_command_refuses_what_it_cannot_draw(run):
     for arguments, text in [
         (("add10", "weights", "1", "2"), "takes no problem"),
         (("add10", "lanes", "1", "2", "--out", "x.jpeg"), "does not say a format"),
         (("add10", "lanes", "1", "2", "--out", "/proc/nothing/x.png"), "cannot write"),
         (("add10", "logits", "1", "2", "--digit", "99"), "there is no 99"),
+        (("add10", "curves"), "its weights were written"),
+        (("no/such", "curves"), "no/such is not a folder"),
+        ((str(ROOT / "pyproject.toml"), "leaderboard"), "is not a LEADERBOARD.json"),
+        (("modular_add", "accuracy", "--problems", "10"), "has no traits"),
     ]:
-        done = run(*arguments, folder=tmp_path)
-        assert done.returncode == 2 and text in done.stderr and "Traceback" not in done.stderr
+        code, _, error = run(*arguments)
+        assert code == 2 and text in error and "Traceback" not in error

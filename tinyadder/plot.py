@@ -160,10 +160,11 @@ def lanes(model: Transformer, task: Task, problem: Problem) -> Figure:
     for row, line in enumerate(values):
         for column, value in enumerate(line):
             if value != 0 and len(names) <= 16:
-                dark = abs(scaled[row, column]) > 0.7
+                dark, size = abs(scaled[row, column]) > 0.7, abs(value)
+                form = ".0e" if size < 0.001 or size >= 1000 else ".3g" if size >= 100 else ".2g"
                 axes.text(
-                    column, row, f"{value:.0e}" if abs(value) < 0.001 or abs(value) >= 1000 else f"{value:.2g}",
-                    ha="center", va="center", fontsize=6.5, color="white" if dark else "black",
+                    column, row, format(value, form), ha="center", va="center", fontsize=6.5,
+                    color="white" if dark else "black",
                 )  # fmt: skip
     axes.set_title(
         f"{task.show(problem)}: lanes after the last layer (each row on its own scale; brown > 0, purple < 0)",

@@ -14,6 +14,7 @@ from tinyadder.commands._common import (
     construction_options,
     device_option,
     echo_json,
+    is_folder_name,
     json_option,
     load_model,
     name_argument,
@@ -72,7 +73,7 @@ def command(
     asked = None
     if loaded is not None:
         asked = loaded.task.parse(" ".join(problem)) if problem else loaded.task.hard()[0]
-    called = loaded.name if loaded is not None else Path(short_name(name)).stem
+    called = loaded.name if loaded is not None else short_name(name).removesuffix(".json")
     out = out or Path(f"{called.replace('/', '-')}-{kind}.png")
     if out.suffix not in FORMATS:
         raise TinyadderError(f"'{out}' does not say a format; end it in {', '.join(FORMATS)}")
@@ -113,14 +114,17 @@ def _accuracy(loaded: Loaded, count: int) -> Figure:
         trait: {value: (round(g["exact"] * g["problems"]), int(g["problems"])) for value, g in groups.items()}
         for trait, groups in score.by.items()
     }
-    held_out = "never shown in training" if recipe else "of all kinds"
-    return accuracies(by, f"{shown_model(loaded)}: {score.exact:.2%} of {score.problems:,} problems {held_out}")
+    kind = "problems never shown in training" if recipe else "problems of all kinds"
+    wrong = round((1 - score.exact) * score.problems)
+    return accuracies(by, f"{short_name(shown_model(loaded))}: {wrong:,} of {score.problems:,} {kind} are wrong")
 
 
 def _curves(folder: Path) -> Figure:
     """The log of the run that made the model in `folder`: beside the model, or in its own folder."""
     from tinyadder.plot import curves
 
+    if not is_folder_name(str(folder)):
+        raise TinyadderError(f"curves are of a trained model's folder; '{folder}' is none: its weights were written")
     logs = [path for path in (folder / "log.jsonl", folder.parent / "log.jsonl") if path.is_file()]
     if not logs:
         describe(str(folder))  # says what is wrong with a folder that is none
@@ -142,5 +146,7 @@ def _leaderboard(path: Path) -> Figure:
         return leaderboard(
             mean_counts([(m["name"], bool(m["trained"]), {rung: m["counts"][rung] for rung in SHOWN}) for m in models])
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise TinyadderError(f"{path} is not a LEADERBOARD.json as tinyadder report writes it: {error}") from error
+    except OSError as error:
+        raise TinyadderError(f"cannot read {path}: {error.strerror}; give the LEADERBOARD.json as NAME") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise TinyadderError(f"{path} is not a LEADERBOARD.json as tinyadder report writes it") from error
