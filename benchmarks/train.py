@@ -1,31 +1,40 @@
 """Step time of our models against the same models from torch.nn's own layers, and tokens per second by size.
 
-    python -m benchmarks.train [--steps N] [--json]
+    python -m benchmarks.train [--steps N] [--derivax] [--json] [--out FILE]
+
+The table of docs/training.md is made from benchmarks/train.json, which `--derivax --out benchmarks/train.json` wrote.
 
 Both sides train on the same batch with the same optimizer in float32 on one thread; times are CPU seconds, the best of
-several rounds, the two sides in turn so that a busy machine slows both. The published derivax configuration is compared
-too (--derivax; minutes).
+several rounds, the two sides in turn so that a busy machine slows both. --derivax compares the published
+configuration too (seconds a step).
 """
 
 from __future__ import annotations
 
 import json
+import os
+import platform
 import time
 from dataclasses import replace
+from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, Literal
 
 import click
 import torch
 from torch import Tensor, nn
 
+from tinyadder.folder import beside
 from tinyadder.tasks.derivative import Derivative
 from tinyadder.train.data import encode
+from tinyadder.train.evaluate import circumstances
 from tinyadder.train.loop import Batch, answer_loss
 from tinyadder.train.models import make_model, parameters_of
-from tinyadder.train.recipe import SIZES, ModelRecipe
+from tinyadder.train.recipe import SIZES, ModelRecipe, read_recipe
 
 TASK = Derivative(exponents=3)
+BATCH, PUBLISHED_BATCH = 128, 16
+"""Problems of one step; fewer for the published model, which takes seconds for them."""
 PAPER = ModelRecipe(
     positions="learned", context=80, norm="layer", norm_place="post", activation="relu", gated=False, biases=True
 )
@@ -94,7 +103,7 @@ def compare(recipe: ModelRecipe, batch_size: int, steps: int, rounds: int) -> di
     mine, torch_s = (min(column) for column in zip(*times, strict=True))
     return {
         "kind": recipe.kind,
-        "size": recipe.size or f"width {recipe.width}",
+        "batch": batch_size,
         "parameters": parameters_of(ours),
         "torch parameters": parameters_of(theirs),
         "ms": round(1000 * mine, 2),
@@ -104,24 +113,47 @@ def compare(recipe: ModelRecipe, batch_size: int, steps: int, rounds: int) -> di
     }
 
 
+def sizes(published: bool) -> list[tuple[str, ModelRecipe, int]]:
+    """(name, model, problems in a batch) of every row, the largest last."""
+
+    def of(kind: Literal["decoder", "encoder-decoder"], size: str) -> ModelRecipe:
+        return replace(PAPER, kind=kind, size=size, **SIZES[size])  # type: ignore[arg-type]
+
+    found = [(size, of("decoder", size), BATCH) for size in ("xsmall", "small", "medium")]
+    found += [(size, of("encoder-decoder", size), BATCH) for size in ("xsmall", "small")]
+    scaled = read_recipe("derivative-encoder-decoder")
+    found.append((f"recipe {scaled.name}", replace(scaled.model, positions="learned", context=PAPER.context), BATCH))
+    if published:
+        found.append(("derivax, as published", of("encoder-decoder", "derivax"), PUBLISHED_BATCH))
+    return found
+
+
 @click.command
-@click.option("--steps", default=5, show_default=True, help="Optimizer steps a round.")
-@click.option("--rounds", default=3, show_default=True, help="Rounds; the best counts.")
-@click.option("--batch", default=128, show_default=True)
+@click.option("--steps", type=click.IntRange(1), default=5, show_default=True, help="Optimizer steps a round.")
+@click.option("--rounds", type=click.IntRange(1), default=3, show_default=True, help="Rounds; the best counts.")
 @click.option("--derivax", is_flag=True, help="Also the published encoder-decoder, 15.8 M parameters.")
+@click.option("--out", type=click.Path(path_type=Path), help="Also write the rows as JSON to this file.")
 @click.option("--json", "as_json", is_flag=True)
-def main(steps: int, rounds: int, batch: int, derivax: bool, as_json: bool) -> None:
+def main(steps: int, rounds: int, derivax: bool, out: Path | None, as_json: bool) -> None:
     """Compare training steps with torch.nn."""
     torch.set_num_threads(1)
-    sizes = [("decoder", "xsmall"), ("decoder", "small"), ("encoder-decoder", "xsmall"), ("encoder-decoder", "small")]
     rows = []
-    for kind, size in [*sizes, *([("encoder-decoder", "derivax")] if derivax else [])]:
-        recipe = replace(PAPER, kind=kind, size=size, **SIZES[size])  # type: ignore[arg-type]
-        rows.append(compare(recipe, batch if size != "derivax" else 16, steps if size != "derivax" else 1, rounds))
+    for name, recipe, batch in sizes(derivax):
+        rows.append({"size": name, **compare(recipe, batch, steps if batch == BATCH else 1, rounds)})
         if not as_json:
             click.echo("  ".join(f"{key} {value}" for key, value in rows[-1].items()))
+    given = f" --steps {steps} --rounds {rounds}" + " --derivax" * derivax
+    found = {
+        "command": f"python -m benchmarks.train{given}",
+        **circumstances(),
+        "machine": f"{os.cpu_count()} CPU cores ({platform.machine()}) shared with other work, one thread",
+        "rows": rows,
+    }
     if as_json:
-        click.echo(json.dumps({"torch": torch.__version__, "threads": 1, "batch": batch, "rows": rows}, indent=1))
+        click.echo(json.dumps(found, indent=1))
+    if out is not None:
+        with beside(out) as part:
+            part.write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import click
 from tinyadder.commands._common import (
     device_option,
     echo_json,
+    find,
     json_option,
     load_model,
     short_name,
@@ -18,31 +19,55 @@ from tinyadder.commands._common import (
     shown_model,
 )
 from tinyadder.errors import TinyadderError
+from tinyadder.folder import beside
+
+FORMATS = (".png", ".svg", ".pdf")
 
 
 @click.command("compare", short_help=__doc__)
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
-@click.option("--problems", "count", default=1000, show_default=True, help="Random problems of each model's own task.")
-@click.option("--samples", default=5000, show_default=True, help="Structured samples of the verifier; 0 skips it.")
+@click.option(
+    "--problems",
+    "count",
+    type=click.IntRange(1),
+    default=1000,
+    show_default=True,
+    help="Random problems of each model's own task.",
+)
+@click.option(
+    "--samples", type=click.IntRange(0), default=5000, show_default=True,
+    help="Structured samples of the verifier; 0 skips it.",
+)  # fmt: skip
 @click.option("--seed", default=1, show_default=True, help="Of the random problems.")
-@click.option("--plot", type=click.Path(path_type=Path), help="Also draw accuracy and cost against size to this file.")
+@click.option(
+    "--plot", type=click.Path(path_type=Path), help="Also draw accuracy and cost against size (.png, .svg, .pdf)."
+)
+@click.option("--force", is_flag=True, help="Replace the picture that is there.")
 @device_option
 @json_option
 def command(
-    names: tuple[str, ...], count: int, samples: int, seed: int, plot: Path | None, device: str, as_json: bool
+    names: tuple[str, ...],
+    count: int,
+    samples: int,
+    seed: int,
+    plot: Path | None,
+    force: bool,
+    device: str,
+    as_json: bool,
 ) -> None:
     """Compare NAMEs (constructions or model folders) that do the same task, in whatever format each writes it.
 
     Exact match is by greedy decoding, on uniform problems and on the task's hard cases; the verdict is the verifier's;
     speed is answer tokens per second of that decoding, one thread.
     """
-    import torch
-
-    torch.set_num_threads(1)
-    rows = [_row(name, count, samples, seed, device) for name in names]
-    kinds = {row["task"]["name"].partition("_")[0] for row in rows}
+    if plot is not None and plot.suffix not in FORMATS:
+        raise TinyadderError(f"'{plot}' does not say a format; end it in {', '.join(FORMATS)}")
+    if plot is not None and plot.exists() and not force:
+        raise TinyadderError(f"{plot} exists; give --force to replace it, or another --plot")
+    kinds = {find(name).task.name.partition("_")[0] for name in names}
     if len(kinds) > 1:
         raise TinyadderError(f"these models do different tasks: {', '.join(sorted(kinds))}; compare models of one task")
+    rows = [_row(name, count, samples, seed, device) for name in names]
     if plot is not None:
         _plot(rows, plot)
     if as_json:
@@ -101,16 +126,22 @@ def _plot(rows: list[dict[str, Any]], path: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, (accuracy, cost) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
-    for row in rows:
-        size, built = row["counts"]["nonzero"], row["training cpu seconds"] is None
-        marker = {"marker": "s" if built else "o", "color": "tab:orange" if built else "tab:blue"}
-        accuracy.scatter(size, 100 * row["hard"], **marker)
-        cost.scatter(size, row["training cpu seconds"] or 0, **marker)
-        for axes, height in ((accuracy, 100 * row["hard"]), (cost, row["training cpu seconds"] or 0)):
-            axes.annotate(short_name(row["model"]), (size, height), fontsize=7)
-    accuracy.set(xscale="log", xlabel="non-zero parameters", ylabel="exact match on hard cases, %")
-    cost.set(xscale="log", xlabel="non-zero parameters", ylabel="training, CPU seconds (built: 0)")
+    figure, panels = plt.subplots(1, 2, figsize=(10, 4 + 0.25 * (len(rows) // 2)), layout="constrained")
+    for number, row in enumerate(rows):
+        cost = row["training cpu seconds"]
+        marker = "s" if cost is None else "o"
+        for axes, height in zip(panels, (100 * row["hard"], cost or 0), strict=True):
+            axes.scatter(
+                row["counts"]["nonzero"], height, marker=marker, color=f"C{number % 10}", label=short_name(row["model"])
+            )
+    accuracy, cost_axes = panels
+    accuracy.set(xscale="log", xlabel="non-zero parameters", ylabel="exact match on hard cases, %", ylim=(-5, 105))
+    cost_axes.set(xscale="log", xlabel="non-zero parameters", ylabel="training, CPU seconds (built: 0)")
+    cost_axes.set_yscale("symlog", linthresh=10)
+    cost_axes.set_ylim(-2, 3 * max([row["training cpu seconds"] or 0 for row in rows] + [10]))
+    handles, labels = accuracy.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=8)
     figure.suptitle("squares: built from equations; circles: trained")
-    figure.savefig(path)
+    with beside(path, way_out="choose another --plot") as part:
+        figure.savefig(part, dpi=150)
     plt.close(figure)
