@@ -40,7 +40,7 @@ RULES = {
     "ALIBI": "slope * (j - i) is one product",
     "ATTN": "with m = max(0, max s) and M >= m: weights e^(s-M+|s-m|u)(1+2^-51), sum over them and e^-M, quotients; a"
     " value table times a weight table on one token; else the hull of the weights",
-    "MUL": "a table times a table on one token; a form times a number; else the product of the ranges",
+    "MUL": "a table times a table on one token; a form times a number; of two forms the one known better is a range",
     "RELU": "by the sign of the gate (own table, claimed range); else both phases at the query, a chord elsewhere",
     "READ": "logit differences of two tokens, shared symbols cancelling, minus both roundings",
     "PATH": "a separable form is at least the smallest final potential",
@@ -296,7 +296,11 @@ class View:
         error = gamma(i + 1)
         below = low * (1 - error)
         if not below > 0:
-            raise Unsupported(f"layer {layer}, head {head}, position {i}: the scores are too uncertain")
+            raise Unsupported(
+                f"layer {layer}, head {head}, position {i}: over the texts its scores range from "
+                f"{min(float(b.lower()) for row in balls for b in row):.4g} to {float(top):.4g}; weights are enclosed "
+                "where they lie within 700 of each other, and no rule splits the texts by a score"
+            )
         divisor = below.lower().union((high * (1 + error)).upper())
 
         def share(ball: Ball) -> Ball:
@@ -381,8 +385,10 @@ class View:
                 return tabulated(i, {t: rounded_sum([a[t] * b[t]], False) for t in a})
             if left.only(i) or right.only(i):
                 return merged(i, {t: self._product(i, left.at(i, t), right.at(i, t)) for t in self.tokens(i)})
-            left = Form(self._ball(left))
-            right = Form(self._ball(right))
+            a, b = self._ball(left), self._ball(right)
+            if 1000 * b.rad() * self.size(left) < a.rad() * self.size(right):  # one known far better becomes a number
+                a, b, right = b, a, left
+            left = Form(a)
         if right.constant:
             return Form(rounded_sum([left.c * right.c], False))
         if right.only(i):
