@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from tinyadder.commands.report import repeat_sweeps
 from tinyadder.compile import build
 from tinyadder.construction import construct, construction_names
 from tinyadder.errors import TinyadderError
@@ -79,6 +80,20 @@ def test_a_fresh_measurement_has_every_part(adder, tmp_path, monkeypatch):
     assert {r.kind for r in found.results} == {"verified", "legality", "times"}
     assert found.verdicts()[0]["verdict"] == "exhaustive"
     assert "8 of 8 pass" in leaderboard_tables.verdict_table([found])
+
+
+def test_a_recorded_sweep_is_repeated_by_the_command_it_records(adder, tmp_path):
+    small = build(construct("add10", digits=1).program)
+    planted = {"verdict": {"verdict": "exhaustive", "count": 7, "domain": "nothing at all"}}
+    said = "tinyadder exhaust add10 -o digits=1"
+    write_result(
+        result(small, "add10", {"digits": 1}, "exhaustive", planted, command=said),
+        tmp_path / "results",
+        label="-digits1",
+    )
+    repeat_sweeps(read_results(tmp_path / "results"), tmp_path)
+    (found,) = read_results(tmp_path / "results")
+    assert (found.data["count"], found.data["wrong"], found.command) == (100, 0, said)
 
 
 def test_an_exhaustive_result_about_a_part_says_so_and_is_not_the_verdict_about_the_model(adder, tmp_path):

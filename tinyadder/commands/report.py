@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from contextlib import chdir
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,12 +13,15 @@ from tinyadder.commands._common import echo_json, json_option, use_device
 from tinyadder.errors import TinyadderError
 from tinyadder.folder import beside
 
+if TYPE_CHECKING:
+    from verify.results import Result
+
 PAGE = "<title>tinyadder: report</title>"
 """What says that a file is a page of this command, which may be made anew."""
 
 
 @click.command("report", short_help=__doc__)
-@click.option("--fresh", is_flag=True, help="Make the verdicts anew instead of taking them from results/.")
+@click.option("--fresh", is_flag=True, help="Make all verdicts anew, the sweeps recorded in results/ too.")
 @click.option("--missing", is_flag=True, help="Like --fresh, for models without results for their present weights.")
 @click.option("--only", "names", metavar="NAME", multiple=True, help="Measure these models only.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the fresh verdicts.")
@@ -52,6 +57,8 @@ def command(
         if model.name in wanted and known is None and (fresh or missing):
             click.echo(f"measuring {model.name}", err=True)
             leaderboard.measure(model, root / "results", seed=seed)
+            if fresh:
+                repeat_sweeps([found for found in results if found.model == model.name], root)
     results = read_results(root / "results")
     rows = [leaderboard.row(model, results) for model in models]
     data = leaderboard.report_json(rows)
@@ -70,6 +77,19 @@ def command(
         made = leaderboard_tables.between_marks(text, leaderboard_tables.readme_table(rows))
         if made != text:
             _write(readme, made)
+
+
+def repeat_sweeps(results: list[Result], root: Path) -> None:
+    """Repeat the exhaustive sweeps among `results`, each by the command that it records, on all cores."""
+    from tinyadder.commands.exhaust import command as exhaust
+
+    for found in results:
+        program, *arguments = found.command.split()
+        if [program, *arguments[:1]] == ["tinyadder", "exhaust"]:
+            click.echo(f"repeating {found.command}", err=True)
+            with chdir(root):
+                options = ["--save", "--force", "--restart", "--workers", "-1"]
+                exhaust.main([*arguments[1:], *options], standalone_mode=False)
 
 
 def _write(path: Path, text: str) -> None:
