@@ -325,6 +325,7 @@ def test_the_rate_warms_up_and_decays():
     train = tiny(train={"warmup": 10, "steps": 110, "rate": 1.0}).train
     assert rate_at(train, 5) == 0.5 and rate_at(train, 10) == 1.0
     assert rate_at(train, 60) == pytest.approx(0.505) and rate_at(train, 110) == pytest.approx(0.01)
+    assert rate_at(train, 115) == 0.5 and rate_at(train, 220) == rate_at(train, 110)
     assert rate_at(replace(train, schedule="inverse-sqrt"), 40) == pytest.approx(0.5)
     assert rate_at(replace(train, schedule="constant"), 99) == 1.0
     cooled = replace(train, schedule="inverse-sqrt", cooldown=50)
@@ -372,6 +373,17 @@ def test_a_run_that_goes_on_from_a_checkpoint_is_the_run_that_was_never_interrup
     losses = [[(x["step"], x["loss"]) for x in map(json.loads, (tmp_path / d / "log.jsonl").read_text().splitlines())]
               for d in ("whole", "cut")]  # fmt: skip
     assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize("rates", [[0.5, 0.9, 1.0, 1.0], [0.9, 0.9, 0.9, 0.9, 0.9, 0.8]], ids=["sound", "never sound"])
+def test_the_schedule_is_run_again_only_while_validation_problems_are_wrong_at_its_end(tmp_path, monkeypatch, rates):
+    recipe = tiny(train={"steps": 10, "check_every": 5, "rounds": 3, "patience": 0})
+    given = iter(rates)
+    monkeypatch.setattr("tinyadder.train.loop.exact_match", lambda *_: next(given))
+    run = Run(recipe, 1, tmp_path)
+    run.train()
+    assert run.step == 5 * len(rates) and next(given, None) is None
+    assert run.best == ((1.0, 20) if len(rates) == 4 else (0.9, 25))
 
 
 def interrupted_run(folder: Path, recipe: Recipe) -> None:

@@ -41,7 +41,9 @@ def rate_at(train: TrainRecipe, step: int) -> float:
 
     cosine: rate * (f + (1-f) (1 + cos(pi u))/2), u from 0 to 1 and f = final_rate;
     inverse-sqrt: rate * sqrt(warmup / step) (Vaswani et al. 2017), at the end in a straight line down to f * rate.
+    Each round is scheduled alike.
     """
+    step = (step - 1) % train.steps + 1
     if step <= train.warmup:
         return train.rate * step / train.warmup
     if train.schedule == "inverse-sqrt":
@@ -282,9 +284,10 @@ class Run:
 
     @property
     def done(self) -> bool:
-        """All steps made, or validation good enough `patience` times in a row."""
-        patience = self.recipe.train.patience
-        return self.step >= self.recipe.train.steps or bool(patience and self.good_checks >= patience)
+        """All steps of all rounds made, a round ended without an error, or `patience` good checks in a row."""
+        train = self.recipe.train
+        sound = self.best == (1.0, self.step) and self.step % train.steps == 0
+        return sound or self.step >= train.rounds * train.steps or 0 < train.patience <= self.good_checks
 
     def _names(self) -> dict[int, str]:
         return {id(parameter): name for name, parameter in self.model.named_parameters()}
@@ -394,7 +397,7 @@ class Run:
                 loss, norm = self.advance()
                 losses.append(loss)
                 self.cpu, self.wall = time.process_time() - began[0], time.monotonic() - began[1]
-                check = self.step % train.check_every == 0 or self.step == train.steps
+                check = self.step % train.check_every == 0 or self.step % train.steps == 0
                 if self.step % train.log_every == 0 or check:
                     line: dict[str, Any] = {"step": self.step, "loss": round(sum(losses) / len(losses), 6),
                                             "rate": rate_at(train, self.step), "gradient": round(norm, 4)}  # fmt: skip

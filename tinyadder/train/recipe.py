@@ -96,6 +96,9 @@ class TrainRecipe:
     """AdamW (or Muon) with warm-up, decay and clipping; the loss is the mean cross-entropy of the answer's tokens."""
 
     steps: int = 10_000
+    rounds: int = 1
+    """The schedule is run so many times at most, again only if validation problems are wrong at its end: warm restarts
+    (Loshchilov and Hutter 2017)."""
     batch: int = 128
     rate: float = 3e-3
     matrix_rate: float = 0.0
@@ -275,6 +278,7 @@ def _check(recipe: Recipe, where: str) -> None:
         ("[data] validation", d.validation >= 1, d.validation, "at least 1"),
         ("[data] test", d.test >= 1, d.test, "at least 1"),
         ("[train] steps", t.steps >= 1, t.steps, "at least 1"),
+        ("[train] rounds", t.rounds >= 1, t.rounds, "at least 1"),
         ("[train] batch", t.batch >= 1, t.batch, "at least 1"),
         ("[train] accumulate", t.accumulate >= 1 and t.batch % t.accumulate == 0, t.accumulate, "a divisor of batch"),
         ("[train] cooldown", t.cooldown == 0 or (t.schedule == "inverse-sqrt" and 0 < t.cooldown < t.steps), t.cooldown,
