@@ -104,6 +104,7 @@ def smallest_margins(model, task) -> list[float]:
     [
         ("add10", {"digits": 1}), ("add10", {"digits": 2}), ("add10_95", {"digits": 2}),
         ("add10_smallest", {"digits": 2}), ("add10_28", {"digits": 2}), ("parity_once", {"length": 4}),
+        ("multiply", {"digits": 1, "second": 1}),
     ],
 )  # fmt: skip
 def test_the_margin_proved_is_the_smallest_of_all_texts(name, options):

@@ -16,9 +16,10 @@ from tinyadder.commands._common import construction_options, echo_json, load_mod
 @name_argument
 @construction_options
 @click.option("--out", type=click.Path(path_type=Path), help="Keep model and certificate in this folder.")
-@click.option("--force", is_flag=True, help="Replace a model that is already in the --out folder.")
+@click.option("--save", "keep", is_flag=True, help="Write the verdict to results/, for the leaderboard.")
+@click.option("--force", is_flag=True, help="Replace a model in the --out folder, or with --save the result.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output.")
-def command(name: str, options: dict[str, Any], out: Path | None, force: bool, as_json: bool) -> int:
+def command(name: str, options: dict[str, Any], out: Path | None, keep: bool, force: bool, as_json: bool) -> int:
     """Prove NAME (a construction or a model folder) right on every input, or refute it.
 
     The verdict is the checker's: `python -m verify.certify.check FOLDER` repeats it without torch. Exit code 0 proved,
@@ -43,6 +44,18 @@ def command(name: str, options: dict[str, Any], out: Path | None, force: bool, a
         certificate = folder / "certificate.json"
         size = certificate.stat().st_size if certificate.exists() else None
     verdict = judged.verdict
+    if keep:
+        from verify.results import result, write_result
+
+        stated = verdict_to_json(verdict) | ({"certificate": None} if isinstance(verdict, Proved) else {})
+        data = {
+            "verdict": stated, "proof_seconds": judged.proof_seconds, "check_seconds": judged.check_seconds,
+            "certificate_bytes": size,
+        }  # fmt: skip
+        said = " ".join(["tinyadder prove", name, *(f"-o {key}={value}" for key, value in options.items())])
+        label = "".join(f"-{key}{value}" for key, value in options.items())
+        made = result(loaded.model, loaded.name, options, "proved", data, command=said)
+        click.echo(f"wrote {write_result(made, label=label, force=force)}", err=True)
     if as_json:
         kept = {} if where is not None or not isinstance(verdict, Proved) else {"certificate": None}
         echo_json({

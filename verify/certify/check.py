@@ -485,7 +485,10 @@ class View:
             if left.only(i) or right.only(i):
                 cases = {t: self.product(i, left.at(i, t), right.at(i, t)) for t in self.tokens(i)}
                 return merged(i, cases)
-            left, right = Form(self.interval(left)), Form(self.interval(right))
+            known, other = self.interval(left), self.interval(right)
+            if 1000 * (other[1] - other[0]) * self.size(left) < (known[1] - known[0]) * self.size(right):
+                known, right = other, left  # far better known
+            left = Form(known)
         if right.constant:
             return Form(nearest(mul(left.c, right.c)))
         if right.only(i):

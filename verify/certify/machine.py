@@ -385,10 +385,10 @@ class View:
                 return tabulated(i, {t: rounded_sum([a[t] * b[t]], False) for t in a})
             if left.only(i) or right.only(i):
                 return merged(i, {t: self._product(i, left.at(i, t), right.at(i, t)) for t in self.tokens(i)})
-            a, b = self._ball(left), self._ball(right)
-            if 1000 * b.rad() * self.size(left) < a.rad() * self.size(right):  # one known far better becomes a number
-                a, b, right = b, a, left
-            left = Form(a)
+            known, other = self._ball(left), self._ball(right)
+            if 1000 * other.rad() * self.size(left) < known.rad() * self.size(right):  # far better known
+                known, right = other, left
+            left = Form(known)
         if right.constant:
             return Form(rounded_sum([left.c * right.c], False))
         if right.only(i):

@@ -103,6 +103,8 @@ class Prover:
         """Layers for whose units states of the automaton were the better split so far."""
         self.met: set[int] = set()
         """Layers that had an open gate."""
+        self.early = False
+        """Whether the first choice of the automaton was the better split of a leaf so far."""
 
     # ---- bounds -----------------------------------------------------------------------------------
 
@@ -210,10 +212,13 @@ class Prover:
         view = branch.view
         heads = [key for key in view.definitions if isinstance(key, tuple) and key[0] == "mixed"]
         if branch.sharpened or not heads:
-            try:
-                return self.split_own(branch, right, failed, depth)
-            except Failed:
-                return self.split_early(branch, right, failed, depth)
+            ways = [self.split_own, self.split_early]
+            for way in reversed(ways) if self.early else ways:
+                with suppress(Failed):
+                    found = way(branch, right, failed, depth)
+                    self.early = way == self.split_early
+                    return found
+            raise failed
         for key in heads:
             for sign in (1, -1):
                 if (key, sign) not in branch.made:
