@@ -137,6 +137,59 @@ def test_a_sweep_runs_on_a_dask_cluster(faulty, tmp_path):
     assert told(far) == told(sweep(job, folder=tmp_path / "here", shard=2000))
 
 
+def test_a_sweep_runs_on_a_local_ray(faulty, tmp_path):
+    ray = pytest.importorskip("ray", reason="pip install 'tinyadder[cluster-ray]'")
+    from joblib import parallel_config
+    from ray.util.joblib import register_ray
+
+    job = pack(*faulty, {})
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    try:
+        register_ray()
+        with parallel_config(backend="ray"):
+            far = sweep(job, folder=tmp_path / "ray", workers=-1, shard=1000)
+    finally:
+        ray.shutdown()
+    assert told(far) == told(sweep(job, folder=tmp_path / "here", shard=1000))
+
+
+def test_a_backend_that_only_gives_lists_gets_the_shards_in_portions(faulty, tmp_path):
+    """As ray's: a sweep that stops after the first portion has kept it."""
+    from joblib import parallel_config, register_parallel_backend
+    from joblib.parallel import SequentialBackend
+
+    class Lists(SequentialBackend):
+        supports_return_generator = False
+
+    register_parallel_backend("lists", Lists)
+    job, seen = pack(*faulty, {}), []
+    with parallel_config(backend="lists"):
+        far = sweep(job, folder=tmp_path / "far", shard=1000, progress=lambda done, *_: seen.append(done))
+    assert told(far) == told(sweep(job, folder=tmp_path / "here", shard=1000))
+    assert seen == [1000 * n for n in range(11)]
+
+
+def test_a_cluster_that_is_not_there_or_not_installed_is_one_line(monkeypatch):
+    from click.testing import CliRunner
+
+    from tinyadder.commands.exhaust import command
+    from tinyadder.errors import MissingExtra
+
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(MissingExtra, match=r"pip install 'tinyadder\[cluster-ray\]'"):
+        CliRunner().invoke(command, ["add10", "--digits", "1", "--scheduler", "ray"], catch_exceptions=False)
+    pytest.importorskip("distributed")
+    import dask
+
+    with (
+        dask.config.set({"distributed.comm.timeouts.connect": "1s"}),
+        pytest.raises(TinyadderError, match="no cluster answers there"),
+    ):
+        CliRunner().invoke(
+            command, ["add10", "--digits", "1", "--scheduler", "tcp://127.0.0.1:9"], catch_exceptions=False
+        )
+
+
 @dataclass(frozen=True)
 class Unbounded(Addition):
     """A task nobody can count off."""

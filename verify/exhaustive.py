@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -219,7 +219,7 @@ def sweep(
     `workers` processes of this machine, or what the joblib backend in force says (dask, ray): results do not depend on
     it. Raises `TinyadderError` for a domain that cannot be counted off.
     """
-    from joblib import Parallel, delayed
+    from joblib import delayed
 
     if shard < 1 or workers == 0:
         raise TinyadderError(
@@ -239,13 +239,25 @@ def sweep(
             progress(sum(s.stop - s.start for s in kept), domain.size, sum(s.wrong for s in kept))
 
     report()
-    parallel = Parallel(n_jobs=workers, return_as="generator_unordered", pre_dispatch="2*n_jobs")
-    for found in parallel(delayed(check_shard)(job, at, stop, str(place)) for at, stop in left):
+    for found in _run([delayed(check_shard)(job, at, stop, str(place)) for at, stop in left], workers):
         if not (place / f"shard-{found.start:015d}.json").exists():  # a worker on another machine
             write_shard(place, found)
         done[found.start] = found
         report()
     return _merge(job, model, domain, [done[at] for at, _ in ranges])
+
+
+def _run(calls: list[Any], workers: int) -> Iterator[Shard]:
+    """The results of joblib calls, each as it is done, by the backend in force."""
+    from joblib import Parallel, effective_n_jobs
+    from joblib.parallel import get_active_backend
+
+    if get_active_backend()[0].supports_return_generator:
+        yield from Parallel(n_jobs=workers, return_as="generator_unordered", pre_dispatch="2*n_jobs")(calls)
+        return
+    portion = 4 * effective_n_jobs(workers)  # ray hands back a whole list: portions, so that a kill loses one of them
+    for at in range(0, len(calls), portion):
+        yield from Parallel(n_jobs=workers)(calls[at : at + portion])
 
 
 def _merge(job: Job, model: Transformer, domain: Domain, shards: list[Shard]) -> Sweep:

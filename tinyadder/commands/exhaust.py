@@ -18,7 +18,7 @@ from tinyadder.commands._common import (
     short_name,
     shown_model,
 )
-from tinyadder.errors import TinyadderError
+from tinyadder.errors import MissingExtra, TinyadderError
 
 
 @click.command("exhaust", short_help=__doc__)
@@ -28,7 +28,11 @@ from tinyadder.errors import TinyadderError
     "--within", metavar="LIMIT=N", multiple=True, help="Only a part of the domain, in the full format: digits=4."
 )
 @click.option("--workers", type=int, default=1, show_default=True, help="Processes; -1 is one a core.")
-@click.option("--scheduler", metavar="ADDRESS", help="Send the shards to this dask cluster instead.")
+@click.option(
+    "--scheduler", metavar="ADDRESS",
+    help="Send the shards to a cluster instead: the address of a dask scheduler, ray://HOST:PORT, or ray (RAY_ADDRESS, "
+    "or this machine).",
+)  # fmt: skip
 @click.option("--shards", "folder", type=click.Path(path_type=Path), default=Path("out/exhaust"), show_default=True,
               help="Where finished shards are kept: a sweep that was stopped goes on from there.")  # fmt: skip
 @click.option("--restart", is_flag=True, help="Forget the finished shards of this sweep and begin again.")
@@ -93,18 +97,29 @@ def _limit(text: str) -> tuple[str, int]:
 
 
 def _cluster(scheduler: str | None) -> AbstractContextManager[Any]:
-    """The joblib backend that carries the shards: this machine's processes, or a dask cluster."""
+    """The joblib backend that carries the shards: this machine's processes, a dask or a ray cluster."""
     if scheduler is None:
         return nullcontext()
-    try:
-        from distributed import Client
-    except ImportError:
-        click.echo("error: --scheduler needs: pip install 'tinyadder[cluster]'", err=True)
-        raise SystemExit(3) from None
     from joblib import parallel_config
 
-    Client(scheduler)
-    return parallel_config(backend="dask")
+    backend = "ray" if scheduler == "ray" or scheduler.startswith("ray://") else "dask"
+    try:
+        if backend == "ray":
+            import ray
+            from ray.util.joblib import register_ray
+
+            register_ray()
+            ray.init(address=None if scheduler == "ray" else scheduler, log_to_driver=False)
+        else:
+            from distributed import Client
+
+            Client(scheduler)
+    except ImportError:
+        extra = "cluster-ray" if backend == "ray" else "cluster"
+        raise MissingExtra(f"--scheduler {scheduler} needs: pip install 'tinyadder[{extra}]'") from None
+    except (OSError, ConnectionError, RuntimeError) as error:
+        raise TinyadderError(f"--scheduler {scheduler}: no cluster answers there ({error})") from error
+    return parallel_config(backend=backend)
 
 
 class _Progress:
