@@ -24,7 +24,16 @@ from tinyadder.tasks.addition import Addition
 from tinyadder.tasks.addition_steps import AdditionSteps
 from tinyadder.tasks.derivative import Derivative
 from tinyadder.train.checkpoint import latest_checkpoint, read_checkpoint
-from tinyadder.train.data import Source, check_leaks, encode, order, read_jsonl, split_of, write_jsonl
+from tinyadder.train.data import (
+    Source,
+    check_leaks,
+    encode,
+    order,
+    read_jsonl,
+    split_of,
+    training_problems,
+    write_jsonl,
+)
 from tinyadder.train.evaluate import ceiling_of, chance_of, evaluate, recipe_of
 from tinyadder.train.loop import Batch, Interrupted, Run, answer_loss, exact_match, rate_at, self_fed_logits
 from tinyadder.train.models import config_of, make_model
@@ -309,6 +318,32 @@ def test_problems_go_to_jsonl_and_back(tmp_path):
         read_jsonl(task, str(tmp_path / "bad.jsonl"))
 
 
+def test_training_on_the_problems_of_a_file_is_training_on_those_that_were_drawn(tmp_path):
+    path, task = tmp_path / "p.jsonl", tiny().task
+    write_jsonl(task, training_problems(tiny(), 1), str(path))
+    drawn, read = Run(tiny(), 1, tmp_path / "a"), Run(tiny(data={"file": str(path)}), 1, tmp_path / "b")
+    assert [drawn.advance() for _ in range(5)] == [read.advance() for _ in range(5)]
+
+
+def test_a_file_that_leaks_is_empty_missing_or_too_short_is_refused(tmp_path):
+    path, task = tmp_path / "p.jsonl", tiny().task
+    run = Run(tiny(data={"file": str(path)}), 1, tmp_path / "run")
+    with pytest.raises(TinyadderError, match="cannot read "):
+        run.advance()
+    path.write_text("")
+    with pytest.raises(TinyadderError, match="is empty: the data set has no problems"):
+        run.advance()
+    a, b = run.test_problems()[0]
+    write_jsonl(task, [*training_problems(tiny(), 1)[:-1], (b, a)], str(path))
+    with pytest.raises(TinyadderError, match="leaking data: 1 problems of 'test'"):
+        run.advance()
+    write_jsonl(task, training_problems(tiny(), 1)[:20], str(path))
+    with pytest.raises(TinyadderError, match=r"holds 20 problems, \[data\] examples asks for 200"):
+        run.advance()
+    with pytest.raises(TinyadderError, match="expected no file: fresh and curriculum draw"):
+        tiny(data={"file": str(path), "fresh": True})
+
+
 def test_reasoning_adds_the_columns_from_the_right():
     task = AdditionSteps(digits=3)
     assert task.answer((658, 189)) == "<8+9=17 5+8+1=14 6+1+1=8>847$"
@@ -550,6 +585,9 @@ def test_two_processes_train_the_model_that_one_trains(tmp_path):
         capture_output=True,
     )  # fmt: skip
     Run(tiny(train={"patience": 0}), 1, tmp_path / "one").train()
+    logs = [(tmp_path / name / "log.jsonl").read_text().splitlines() for name in ("one", "two")]
+    for a, b in zip(*logs, strict=True):
+        assert json.loads(a)["loss"] == pytest.approx(json.loads(b)["loss"], abs=1e-4)
     (one, _), (two, _) = load(tmp_path / "one" / "model"), load(tmp_path / "two" / "model")
     for (name, a), (_, b) in zip(one.named_parameters(), two.named_parameters(), strict=True):
         assert torch.allclose(a, b, atol=1e-4), name

@@ -47,6 +47,77 @@ def test_chat_shows_the_reasoning(tmp_path, monkeypatch):
     assert found.stdout.splitlines() == ["8+9=17 5+8+1=14 6+1+1=8", "847"]
 
 
+SMALL = """
+[task]
+name = "addition"
+digits = 2
+[model]
+width = 8
+layers = 1
+heads = 1
+head_rows = 4
+hidden = 8
+[data]
+examples = 200
+validation = 5
+test = 10
+[train]
+steps = 6
+batch = 16
+log_every = 3
+check_every = 3
+patience = 0
+seeds = [1, 2]
+"""
+
+
+def train(folder: Path, *arguments: str):
+    (folder / "small.toml").write_text(SMALL)
+    return CliRunner().invoke(cli, ["train", str(folder / "small.toml"), "--out", str(folder / "out"), *arguments])
+
+
+def test_one_command_trains_several_seeds_and_leaves_what_is_there(tmp_path):
+    found = train(tmp_path)
+    assert found.exit_code == 0 and [line[:6] for line in found.stdout.splitlines()] == ["seed 1", "seed 2"]
+    again = train(tmp_path)
+    assert again.stderr.count("is there already; --force trains it again") == 2 and again.stdout == ""
+
+
+def test_ctrl_c_says_how_to_go_on(tmp_path, monkeypatch):
+    from tinyadder.train.loop import Run
+
+    advance = Run.advance
+
+    def interrupted(self):
+        if self.step == 4:
+            raise KeyboardInterrupt
+        return advance(self)
+
+    monkeypatch.setattr(Run, "advance", interrupted)
+    stopped = train(tmp_path, "--seed", "1")
+    assert "seed 1: stopped at step 4; go on with --resume" in stopped.stderr
+    monkeypatch.setattr(Run, "advance", advance)
+    refused = train(tmp_path, "--seed", "1")
+    assert "holds an unfinished run; give --resume to go on or --force to start again" in str(refused.exception)
+    assert "6 steps" in train(tmp_path, "--seed", "1", "--resume").stdout
+    assert "holds no unfinished run; starting from step 0" in train(tmp_path, "--seed", "2", "--resume").stderr
+
+
+def test_training_problems_are_written_as_jsonl_and_not_over_a_file(tmp_path):
+    path = tmp_path / "d.jsonl"
+    assert "200 problems" in train(tmp_path, "--data", str(path)).stdout
+    assert set(json.loads(path.read_text().splitlines()[0])) == {"problem", "prompt", "answer"}
+    assert "exists; give --force" in str(train(tmp_path, "--data", str(path)).exception)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_picture_of_the_comparison_is_not_written_over_another(tmp_path):
+    for name, said in (("p.png", "exists; give --force to replace it"), ("p.doc", "does not say a format")):
+        (tmp_path / name).write_text("mine")
+        found = CliRunner().invoke(cli, ["compare", "add10", "--plot", str(tmp_path / name)])
+        assert said in str(found.exception) and (tmp_path / name).read_text() == "mine"
+
+
 def test_compare_puts_built_and_trained_models_side_by_side(tmp_path):
     trained = str(BASELINES / "addition3-reversed" / "seed-1" / "model")
     arguments = ["compare", "add10_gist", trained, "--problems", "50", "--samples", "50"]

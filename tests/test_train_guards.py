@@ -1,5 +1,6 @@
 """Guards that would have caught what is wrong with published baselines; each is shown to catch its planted defect."""
 
+import os
 from random import Random
 
 import pytest
@@ -12,11 +13,13 @@ from tinyadder.decode import generate
 from tinyadder.encoder import EncoderDecoder
 from tinyadder.errors import TinyadderError
 from tinyadder.folder import load, save
+from tinyadder.tasks import task_from_json, task_names
 from tinyadder.tasks.addition import Addition
 from tinyadder.tasks.addition_steps import AdditionSteps
 from tinyadder.tasks.derivative import Derivative
 from tinyadder.tasks.gcd import Gcd
-from tinyadder.train.data import encode
+from tinyadder.train.data import Source, encode
+from tinyadder.train.evaluate import ceiling_of, chance_of
 from tinyadder.train.loop import Batch, answer_loss
 from tinyadder.train.models import make_model
 from tinyadder.train.recipe import ModelRecipe
@@ -53,6 +56,20 @@ def repeated_rows(table: torch.Tensor) -> list[tuple[int, int]]:
 @pytest.mark.parametrize("width", [4, 16, 32, 512])
 def test_every_row_of_the_sinusoids_differs(width):
     assert repeated_rows(layers.sinusoids(torch.arange(200), width, torch.float32)) == []
+
+
+@pytest.mark.parametrize("name", ["learned", "encoder-decoder"])
+def test_every_row_of_a_model_s_table_differs_and_two_equal_ones_are_caught(name):
+    model = make_model(MODELS[name], TASK, 1)
+    assert repeated_rows(model.position_rows(0, 80).detach()) == []
+    table = model.position_rows(0, 80).detach().clone()
+    table[7] = table[3]
+    assert repeated_rows(table) == [(3, 7)]
+
+
+def test_every_position_turns_rotary_rows_otherwise():
+    turned = layers.rotate(torch.ones(1, 1, 200, 8, dtype=torch.float64), 0, 10000.0)[0, 0]
+    assert repeated_rows(turned) == [] and repeated_rows(turned.round()) != []
 
 
 def test_a_table_of_whole_numbers_is_caught():
@@ -151,6 +168,44 @@ def test_the_end_token_is_obeyed(name):
     emitted = answers(model, TASK, [(1, 2, 3, 4)])[0]
     assert "$" not in emitted[:-1] and len(emitted) <= TASK.answer_length
     assert end == TASK.vocabulary.index(TASK.end)
+
+
+def goes_on(row: list[int], end: int) -> bool:
+    """Whether anything but the end token follows it."""
+    return any(token != end for token in row[row.index(end) :])
+
+
+def test_a_decoder_that_ignores_the_end_token_is_caught():
+    model = make_model(MODELS["decoder"], TASK, 1)
+    prompts = torch.from_numpy(TASK.encode([TASK.prompt((2, 2, 3, 4))]))
+    ignoring = generate(model, prompts, steps=12)[0].tolist()
+    end = next(token for token in ignoring if token != ignoring[-1])
+    assert goes_on(ignoring, end)
+    assert not goes_on(generate(model, prompts, steps=12, end=end)[0].tolist(), end)
+
+
+# ---- data -----------------------------------------------------------------------------------------
+
+
+class ByWorker(Source):
+    """The planted fault: what is drawn depends on the process that draws it."""
+
+    def chunk(self, number):
+        return Source(self.task, self.distribution, self.split, self.held_out, os.getpid()).chunk(number)
+
+
+def test_problems_that_depend_on_the_worker_are_caught():
+    for kind, same in ((Source, True), (ByWorker, False)):
+        source = kind(Addition(digits=3), "uniform", "train", 0.2, 7)
+        assert (source.take(3000) == source.take(3000, workers=2)) is same
+
+
+@pytest.mark.parametrize("name", task_names())
+def test_every_task_has_a_chance_level_and_a_ceiling(name):
+    """A constant answer is right now and then; the best function of the prompt is right always."""
+    task = task_from_json({"name": name})
+    problems = task.balanced(Random(1), 300)
+    assert 0 < chance_of(task, problems) <= ceiling_of(task, problems) == 1.0
 
 
 # ---- the encoder-decoder --------------------------------------------------------------------------

@@ -18,6 +18,9 @@ from tinyadder.errors import TinyadderError
 @click.option("--seed", "seeds", type=int, multiple=True, help="Seed instead of the recipe's; may be repeated.")
 @click.option("--resume", is_flag=True, help="Go on from the newest sound checkpoint.")
 @click.option("--force", is_flag=True, help="Train again although a trained model is there.")
+@click.option(
+    "--data", type=click.Path(path_type=Path), help="Write the training problems to this JSONL file and stop."
+)
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
 @click.option("--threads", type=int, default=1, show_default=True, help="CPU threads of torch.")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
@@ -27,10 +30,11 @@ def command(
     seeds: tuple[int, ...],
     resume: bool,
     force: bool,
+    data: Path | None,
     device: str,
     threads: int,
     as_json: bool,
-) -> None:
+) -> int:
     """Train RECIPE (a name, or a TOML file) and write OUT/seed-N/model for every seed.
 
     Without RECIPE: the recipes there are. Several processes: torchrun --nproc-per-node N -m tinyadder train RECIPE.
@@ -39,11 +43,14 @@ def command(
 
     if recipe is None:
         _list(as_json, {name: read_recipe(name) for name in recipe_names()})
-        return
+        return 0
     read = read_recipe(recipe)
+    if data is not None:
+        _write(read, (seeds or read.train.seeds)[0], data, force)
+        return 0
     import torch
 
-    from tinyadder.train.loop import Processes, Run, exact_match
+    from tinyadder.train.loop import Interrupted, Processes, Run, exact_match
 
     torch.set_num_threads(threads)
     processes = Processes.join()
@@ -60,9 +67,15 @@ def command(
         if resume and (place / "checkpoints").exists():
             for said in run.resume():
                 click.echo(f"{said}; the one before is used", err=True)
+        elif resume and processes.rank == 0:
+            click.echo(f"{place} holds no unfinished run; starting from step 0", err=True)
         elif (place / "log.jsonl").exists() and processes.rank == 0:
             (place / "log.jsonl").unlink()
-        model = _train(run) if processes.rank == 0 else run.train()
+        try:
+            model = _train(run) if processes.rank == 0 else run.train()
+        except Interrupted as stopped:
+            click.echo(f"seed {seed}: {stopped}", err=True)
+            return 130
         if processes.rank == 0:
             exact = exact_match(run.model, read.task, run.test_problems())
             results.append({"seed": seed, "model": str(model), "steps": run.step, "test exact": exact,
@@ -73,6 +86,17 @@ def command(
         for line in results:
             click.echo(f"seed {line['seed']}: {line['steps']} steps, {line['cpu seconds']} CPU seconds, "
                        f"exact match on held-out problems {line['test exact']:.4f}, {line['model']}")  # fmt: skip
+    return 0
+
+
+def _write(recipe: Any, seed: int, path: Path, force: bool) -> None:
+    from tinyadder.train.data import training_problems, write_jsonl
+
+    if path.exists() and not force:
+        raise TinyadderError(f"{path} exists; give --force to replace it, or another --data")
+    problems = training_problems(recipe, seed)
+    write_jsonl(recipe.task, problems, str(path))
+    click.echo(f'wrote {path}: {len(problems):,} problems; train on them with [data] file = "{path}"')
 
 
 def _train(run: Any) -> Path:

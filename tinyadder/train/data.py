@@ -127,6 +127,23 @@ def training_source(recipe: Recipe, seed: int, digits: int = 0) -> Source:
     return Source(recipe.task, d.distribution, "train", d.held_out, 1000 * d.seed + seed, digits, d.kind)
 
 
+def training_problems(recipe: Recipe, seed: int, pool: int = 0, digits: int = 0) -> list[Problem]:
+    """The training problems of the run of this seed: those of pool `pool`, or of the recipe's file.
+
+    Raises `TinyadderError` for a file that holds too few.
+    """
+    d = recipe.data
+    if not d.file:
+        first = pool * 1_000_000 * (d.examples // CHUNK + 1)
+        return training_source(recipe, seed, digits).take(d.examples, first=first, workers=d.workers)
+    problems = read_jsonl(recipe.task, d.file)
+    if len(problems) < d.examples:
+        raise TinyadderError(
+            f"{d.file} holds {len(problems):,} problems, [data] examples asks for {d.examples:,}; lower it, or add some"
+        )
+    return problems[: d.examples]
+
+
 def check_leaks(task: Task, splits: dict[str, Sequence[Problem]]) -> None:
     """Raise `TinyadderError` if a prompt, or the same operands in another order, is in two splits."""
     owner: dict[object, tuple[str, Problem]] = {}
@@ -198,12 +215,21 @@ def order(examples: Examples, batch: int, seed: int, epoch: int) -> Int64[np.nda
 
 
 def read_jsonl(task: Task, path: str) -> list[Problem]:
-    """Problems from a file, one JSON object a line with the problem as a person writes it under "problem"."""
+    """Problems from a file, one JSON object a line with the problem as a person writes it under "problem".
+
+    Raises `TinyadderError` for a file that cannot be read or holds no problem, and for a line that is none.
+    """
     import json
     from pathlib import Path
 
     found = []
-    for number, line in enumerate(Path(path).read_text().splitlines(), 1):
+    try:
+        lines = Path(path).read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise TinyadderError(f"cannot read {path}: {error}; give a JSONL file of problems") from error
+    if not lines:
+        raise TinyadderError(f"{path} is empty: the data set has no problems")
+    for number, line in enumerate(lines, 1):
         try:
             found.append(task.parse(json.loads(line)["problem"]))
         except (ValueError, KeyError, TypeError) as error:

@@ -19,7 +19,7 @@ import torch
 from tinyadder.answers import answers, forced_answers
 from tinyadder.errors import TinyadderError
 from tinyadder.tasks.base import Problem, Task
-from tinyadder.train.data import Source, training_source
+from tinyadder.train.data import Source, Split, training_problems, training_source
 from tinyadder.train.recipe import Recipe, recipe_from_json
 from tinyadder.transformer import Transformer
 
@@ -152,9 +152,8 @@ def lines_as_published(recipe: Recipe, seed: int, count: int) -> tuple[list[Prob
     This is the split of published baselines, whose validation lines come from the list of the training lines,
     duplicates and all. Of a recipe that draws fresh problems only the first pool counts as shown.
     """
-    source = training_source(recipe, seed)
-    shown = {recipe.task.split_key(p) for p in source.take(recipe.data.examples, workers=recipe.data.workers)}
-    lines = replace(source, split=None, seed=recipe.data.seed).take(count)
+    shown = {recipe.task.split_key(p) for p in training_problems(recipe, seed)}
+    lines = replace(training_source(recipe, seed), split=None, seed=recipe.data.seed).take(count)
     return lines, sum(recipe.task.split_key(p) in shown for p in lines) / count
 
 
@@ -166,7 +165,8 @@ def problems_outside(recipe: Recipe, count: int) -> list[Problem]:
     d, task = recipe.data, recipe.task
     if not task.outside:
         raise TinyadderError(f"task '{task.name}' sets no problems apart as out of distribution; leave out --splits")
-    return Source(task, d.judged or d.distribution, "test", d.held_out, d.seed, kind="outside").distinct(count)
+    split: Split | None = None if d.kind == "inside" else "test"  # left out altogether, no split shows one
+    return Source(task, d.judged or d.distribution, split, d.held_out, d.seed, kind="outside").distinct(count)
 
 
 def circumstances() -> dict[str, str]:

@@ -26,7 +26,7 @@ from tinyadder.errors import TinyadderError
 from tinyadder.folder import beside, save
 from tinyadder.tasks.base import Problem, Task
 from tinyadder.train.checkpoint import Checkpoint, latest_checkpoint, write_checkpoint
-from tinyadder.train.data import CHUNK, Examples, Source, check_leaks, encode, order, training_source
+from tinyadder.train.data import Examples, Source, Split, check_leaks, encode, order, training_problems
 from tinyadder.train.models import make_model, parameters_of
 from tinyadder.train.muon import Muon
 from tinyadder.train.recipe import Recipe, TrainRecipe, recipe_from_json
@@ -178,14 +178,11 @@ class Run:
 
     # ---- data ---------------------------------------------------------------------------------
 
-    def _source(self, split: Any, digits: int = 0) -> Source:
+    def _held_out(self, split: Split, count: int) -> list[Problem]:
         d = self.recipe.data
-        if split == "train":
-            return training_source(self.recipe, self.seed, digits)
-        return Source(self.recipe.task, d.judged or d.distribution, split, d.held_out, d.seed, kind=d.kind)
-
-    def _held_out(self, split: Any, count: int) -> list[Problem]:
-        return self._source(split).distinct(count)
+        return Source(self.recipe.task, d.judged or d.distribution, split, d.held_out, d.seed, kind=d.kind).distinct(
+            count
+        )
 
     def _limit(self) -> int:
         """Most digits of an operand at this step, 0 for no limit."""
@@ -196,9 +193,7 @@ class Run:
         key = (pool, self._limit())
         if self._pool is None or self._pool[0] != key:
             d, task = self.recipe.data, self.recipe.task
-            source = self._source("train", self._limit())
-            first = pool * 1_000_000 * (d.examples // CHUNK + 1)
-            problems = source.take(d.examples, first=first, workers=d.workers)
+            problems = training_problems(self.recipe, self.seed, pool, self._limit())
             check_leaks(task, {"train": problems, "validation": self.validation, "test": self.test_problems()})
             narrow = replace(task, digits=self._limit()) if d.narrow and self._limit() else task  # type: ignore[call-arg]
             self._pool = (key, encode(narrow, problems))
@@ -244,6 +239,8 @@ class Run:
                 loss = answer_loss(self._logits(part, self_fed), part) / count
                 (loss * self.processes.world).backward()
             total += loss.detach()
+        if self.processes.world > 1:
+            torch.distributed.all_reduce(total)
         self._filter_gradient()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), train.clip or math.inf)
         if not bool(norm.isfinite()):

@@ -74,6 +74,8 @@ class DataRecipe:
     """The sampler of the validation and test problems, where it is another than that of the training problems."""
     examples: int = 100_000
     """Problems of one pool."""
+    file: str = ""
+    """A JSONL file of training problems (`tinyadder train RECIPE --data FILE` writes one) instead of drawing them."""
     fresh: bool = False
     """Draw a new pool when one is used up, instead of the same again in another order."""
     held_out: float = 0.2
@@ -274,6 +276,7 @@ def _check(recipe: Recipe, where: str) -> None:
         ("[model] outputs", set(m.outputs) <= set(known), m.outputs, f"tokens of the task: {' '.join(known)}"),
         ("[data] examples", d.examples >= 1, d.examples, "at least 1; an empty data set teaches nothing"),
         ("[data] held_out", 0 < d.held_out < 1, d.held_out, "between 0 and 1"),
+        ("[data] file", not d.file or not (d.fresh or d.curriculum), d.file, "no file: fresh and curriculum draw"),
         ("[data] kind", d.kind == "any" or bool(recipe.task.outside), d.kind, "'any': the task sets nothing apart"),
         ("[data] validation", d.validation >= 1, d.validation, "at least 1"),
         ("[data] test", d.test >= 1, d.test, "at least 1"),
