@@ -9,7 +9,7 @@ import torch
 from tinyadder.compile import build
 from tinyadder.construction import construct, construction_names
 from tinyadder.errors import TinyadderError
-from verify.claims import check_claims
+from verify.claims import check_claims, check_readout
 
 FAINT = {
     # what is left of a sum: flags are heard 10^-11 as loud one group later, which half units guard against
@@ -138,3 +138,38 @@ def test_claims_that_cannot_be_compared_are_said(claims, said):
     made = construct("add10", digits=2)
     with pytest.raises(TinyadderError, match=said):
         check_claims(build(made.program), made.task, claims, [(1, 2)])
+
+
+@pytest.mark.parametrize("name", ["deriv_wide", "deriv", "add_any"])
+def test_the_claims_decide_every_answer_token_with_room_for_the_errors(name):
+    made = construct(name)
+    found = check_readout(
+        build(made.program), made.task, made.claims, [*made.task.hard()[::97], *made.task.hard()[-2:]]
+    )
+    assert found.wrong == 0 and found.tokens > 50
+    assert found.margin > 0.4
+    assert found.room > 20
+
+
+def test_claims_that_decide_wrongly_are_counted():
+    made = construct("count_occurrences")
+    planted = {**made.claims, "count": lambda problem, position: made.claims["count"](problem, position) + 1}
+    model, problems = build(made.program), ["abc", "b"]
+    assert check_readout(model, made.task, made.claims, problems).wrong == 0
+    found = check_readout(model, made.task, planted, problems)
+    assert (found.tokens, found.wrong) == (2, 2) and found.margin < 0
+
+
+def test_the_room_is_the_lead_over_what_the_errors_could_change():
+    """Readout 2 d y - d^2 of y = 1: 1 before 0 and 2. An error e in y changes the lead over 0 by 2 e."""
+    made = construct("count_occurrences")
+    model = build(made.program)
+    with torch.no_grad():
+        model.embedding[made.task.vocabulary.index("a"), 0] = 1.125
+    found = check_readout(model, made.task, made.claims, ["ab"])
+    assert found.margin == 1 and abs(found.room - 1 / (2 * 0.125)) < 1e-9
+
+
+def test_nothing_is_said_of_a_readout_that_reads_what_is_not_claimed():
+    made = construct("count_occurrences")
+    assert check_readout(build(made.program), made.task, {"hit": made.claims["hit"]}, ["a"]) is None

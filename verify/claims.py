@@ -65,6 +65,70 @@ def check_claims(
     return [seen[lane].errors(lane) for lane in claims]
 
 
+@dataclass(frozen=True)
+class Readout:
+    """What the readout chooses when it is given the claimed values of the lanes, instead of what they hold."""
+
+    tokens: int
+    """Answer tokens read."""
+    wrong: int
+    """Those that come out wrong."""
+    margin: float
+    """The smallest lead of the right token, in logits."""
+    room: float
+    """By what factor the largest errors found at that position could grow, all at once and in the worst direction,
+    before a token could change."""
+
+
+def check_readout(
+    model: Transformer, task: Task, claims: Mapping[str, Claim], problems: Sequence[Problem]
+) -> Readout | None:
+    """Whether the claims decide every answer token; None where a lane that the readout reads is not claimed there.
+
+    The lead of the right token r over c is sum_k (U_rk - U_ck) x_k + b_r - b_c; errors e_k in the lanes change it by at
+    most sum_k |U_rk - U_ck| e_k. So an answer depends on its prompt only through the claimed values, as far as lanes
+    keep to their claims: trying every combination of values that the lanes it reads can have is then trying all.
+    """
+    columns = [(lane, row) for lane, width in model.config.lanes for row in range(width)]
+    matrix = model.unembed_matrix().detach().cpu().double() * (-1 if model.config.minimum else 1)
+    bias = torch.zeros(len(matrix), dtype=torch.float64)
+    if model.config.unembedding_bias:
+        bias = model.unembedding_bias.detach().cpu().double() * (-1 if model.config.minimum else 1)
+    read = [k for k in range(matrix.shape[1]) if bool(matrix[:, k].any())]
+    outputs = [model.config.vocabulary[token] for token in model.config.outputs]
+    errors: dict[int, Tensor] = {}
+    said: list[tuple[int, str, Tensor]] = []
+    for problem in problems:
+        held, answer, first = _residual(model, task, problem).cpu(), task.answer(problem), len(task.prompt(problem)) - 1
+        for position, token in enumerate(answer, first):
+            values = []
+            for k in read:
+                lane, row = columns[k]
+                claimed = _values(
+                    claims[lane](problem, position) if lane in claims else None, _width(model, lane), lane
+                )
+                if not claimed:
+                    return None
+                values.append(claimed[row])
+            found = [abs(Fraction(held[position, k].item()) - v) for k, v in zip(read, values, strict=True)]
+            here = torch.tensor([float(e) for e in found], dtype=torch.float64)
+            errors[position] = torch.maximum(errors.get(position, here), here)
+            said.append((position, token, torch.tensor([float(v) for v in values], dtype=torch.float64)))
+    wrong, margin, room = 0, float("inf"), float("inf")
+    for position, token, values_read in said:
+        right = outputs.index(token)
+        rows = matrix[:, read][right] - torch.cat([matrix[:right, read], matrix[right + 1 :, read]])
+        leads = rows @ values_read + bias[right] - torch.cat([bias[:right], bias[right + 1 :]])
+        wrong += bool(leads.min() <= 0)
+        margin = min(margin, leads.min().item())
+        room = min(room, (leads / (rows.abs() @ errors[position]).clamp_min(1e-300)).min().item())
+    return Readout(len(said), wrong, margin, room)
+
+
+def _width(model: Transformer, lane: str) -> int:
+    return dict(model.config.lanes)[lane]
+
+
 @torch.inference_mode()
 def _residual(model: Transformer, task: Task, problem: Problem) -> Tensor:
     """The residual stream after the last layer, [t, d], of prompt + right answer but the last token."""

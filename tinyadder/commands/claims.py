@@ -32,16 +32,18 @@ def command(name: str, options: dict[str, Any], count: int, seed: int, device: s
     Errors are given absolute, relative to the claimed value, and scaled: relative to the largest value claimed at the
     same position, which says more where a remainder is near zero.
     """
-    from verify.claims import check_claims
+    from verify.claims import check_claims, check_readout
 
     loaded = load_model(name, options, device)
     random = Random(seed)
     hard = loaded.task.hard()
     problems = [*random.sample(hard, min(len(hard), count // 2)), *loaded.task.sample(random, count - count // 2)]
     found = check_claims(loaded.model, loaded.task, loaded.claims, problems)
+    read = check_readout(loaded.model, loaded.task, loaded.claims, problems)
     if as_json:
         lanes = [{**vars(errors)} for errors in found]
-        echo_json({"model": shown_model(loaded), "problems": len(problems), "seed": seed, "lanes": lanes})
+        echo_json({"model": shown_model(loaded), "problems": len(problems), "seed": seed, "lanes": lanes,
+                   "readout": None if read is None else vars(read)})  # fmt: skip
         return
 
     def where(worst: tuple[Any, int, float, float] | None) -> str:
@@ -72,6 +74,11 @@ def command(name: str, options: dict[str, Any], count: int, seed: int, device: s
             for e in found
         ],
     )
+    if read is not None:
+        click.echo(
+            f"read from the claims alone: {read.wrong:,} of {read.tokens:,} answer tokens wrong, smallest lead "
+            f"{read.margin:.3g}; what errors of this size could change at worst, times {read.room:.3g}, is the lead"
+        )
     silent = [lane for lane in dict(loaded.model.config.lanes) if lane not in {e.lane for e in found}]
     if silent:
         click.echo(f"nothing is claimed of {', '.join(silent)}")
