@@ -28,7 +28,7 @@ GROUPS = {
     "train": r"tinyadder\.train(\..*)?",
     "commands": r"tinyadder\.(commands(\..*)?|cli|build|__main__)",
     "library": r"tinyadder(\..*)?",
-    "checker": r"verify\.certify\.check",
+    "checker": r"verify\.certify\.check(\..*)?",
     "verify": r"verify(\..*)?",
     "constructions": r"constructions(\..*)?",
 }
@@ -115,6 +115,7 @@ PLANTED = [
     ("verify.count", "from tinyadder.cli import main"),
     ("verify.certify.check", "import numpy"),
     ("verify.certify.check", "from verify.certify.forms import Form"),
+    ("verify.certify.check.forward", "from verify.certify.machine import View"),
     ("tinyadder.commands.show", "from constructions.add10 import construct"),
 ]
 

@@ -1,1 +1,1 @@
-"""Proof over every input: a prover (python-flint, torch) and an independent checker (`check.py`, standard library)."""
+"""Proof over every input: a prover (python-flint, torch) and an independent checker (`check`, standard library)."""

@@ -1,9 +1,8 @@
-"""Shortest paths over a specification: the exact minimum of a separable function, and potentials that certify it.
+"""Shortest paths over a specification: the exact minimum of a separable function, and a text that attains it.
 
 Costs are integers (multiples of a power of two), so sums are exact: in int64, or in Python's integers where finer
-multiples are needed. Potentials: pi(0, first) = 0 and pi(t+1, dst) <= pi(t, src) + cost_t(token) for every move that
-the restriction allows; then the cost of every allowed text is at least the smallest pi at the end. Anyone can check
-that without searching.
+multiples are needed. The least cost of each state after a stage comes from those before it, for the moves that the
+restriction allows.
 """
 
 from __future__ import annotations

@@ -3,8 +3,7 @@
 For every answer position i: given the right answer so far (induction), the next token has the largest logit, strictly,
 for every text of the specification. The texts are split by the next token, and further only where a margin or the sign
 of a gate is not decided: by states of the automaton, phases of a gate, the token at the query. What a leaf needs is a
-list of claims, each a lower bound of a separable form with potentials. The checker (`check.py`) decides; the prover may
-be wrong.
+list of claims, each a lower bound of a separable form. The checker (package `check`) decides; the prover may be wrong.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ from verify.certify.paths import BITS, FINE_BITS, Paths, Restriction, far
 from verify.certify.spec import NoSpecification, Specification, specifications
 from verify.verdict import Counterexample, Proved, Refuted, Unknown
 
-VERSION = 1
+VERSION = 2
 NUMERICS = {
     "arithmetic": "IEEE binary64, round to nearest; products, sums, quotients correctly rounded",
     "sums": "inner products and sums in any order and tree, with or without fused multiply-add",
@@ -142,11 +141,10 @@ class Prover:
         least = int(forward[-1].min())
         limit = far(costs) // 2
         reached = least < limit
-        low = (Ball(least + start) * Ball(2) ** exponent).lower() if reached else Ball("inf")
-        potentials = [[None if v >= limit else int(v) + start for v in row] for row in forward]
-        claim = {"of": [*key], "sign": sign, "exponent": exponent, "low": least + start if reached else None}
+        low = below(Ball(least + start) * Ball(2) ** exponent) if reached else None
         text = self.paths.best(costs, branch.restriction, forward) if reached else None
-        return Bound(low, text, {**claim, "potentials": potentials})
+        claim = {"of": [*key], "sign": sign, "low": None if low is None else low.hex()}
+        return Bound(Ball("inf" if low is None else low), text, claim)
 
     def claim(self, branch: Branch, key: Symbol, form: Form, sign: int) -> Bound:
         """Bound a symbol (`("mixed", ...)`, `("middle", ...)`) or a gate from one side, and remember it."""
@@ -204,7 +202,8 @@ class Prover:
                     continue
                 return self.split_gate(branch, right, need, depth)
             if failed is None:
-                return {"claims": branch.claims, "margin": below(branch.margin)}
+                stated = branch.margin * (1 - SLACK**2)  # the checker's enclosures are slightly wider
+                return {"claims": branch.claims, "margin": below(stated).hex()}
             return self.sharpen(branch, right, failed, depth)
 
     def sharpen(self, branch: Branch, right: str, failed: Failed, depth: int) -> dict[str, Any]:
@@ -394,7 +393,7 @@ def replay(model: Transformer, task: Task, problems: Sequence[Problem]) -> Refut
 
 
 def prove(model: Transformer, task: Task) -> Found:
-    """Look for a proof. The certificate in the result proves nothing before `check.py` accepted it.
+    """Look for a proof. The certificate in the result proves nothing before the checker accepted it.
 
     Refuted only with a problem that the model, run as it is, answers wrongly; Unknown says what is missing.
     """
@@ -442,9 +441,9 @@ def prove(model: Transformer, task: Task) -> Found:
     return done(None, sealed, margin)
 
 
-def below(margin: Ball) -> str | None:
-    """A float64 not above `margin`, in hexadecimal; None for the infinite margin of an empty branch."""
-    return None if not margin.is_finite() else np.nextafter(float(margin.lower()), -np.inf).item().hex()
+def below(bound: Ball) -> float:
+    """A float64 below `bound`."""
+    return float(np.nextafter(float(bound.lower()), -np.inf))
 
 
 def leaf_margins(tree: dict[str, Any]) -> float:

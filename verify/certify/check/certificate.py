@@ -1,0 +1,72 @@
+"""The judgement: do the files of this folder and this certificate belong together, and is every part proved?"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from math import inf
+from pathlib import Path
+from typing import Any
+
+from verify.certify.check.intervals import NUMERICS, ONE, Rejected, exact, need
+from verify.certify.check.model import Model, no_overflow
+from verify.certify.check.proof import Checker
+from verify.certify.check.specifications import TASKS, count
+
+RULES = {"EMBED", "LINEAR", "ALIBI", "ATTN", "MUL", "RELU", "READ", "PATH"}
+
+
+def canonical(data: Any) -> bytes:
+    """The bytes that hashes are of."""
+    return json.dumps(data, sort_keys=True, separators=(",", ":")).encode()
+
+
+def check(folder: Path, certificate: Path | None = None) -> dict[str, Any]:
+    """What is proved: task, number of problems, smallest margin. Raises `Rejected` for all that does not prove it."""
+    try:
+        return judge(Model(folder), json.loads((certificate or folder / "certificate.json").read_bytes()))
+    except (OSError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise Rejected(f"{type(error).__name__}: {error}") from error
+    except struct.error as error:
+        raise Rejected(f"the file of weights is damaged: {error}") from error
+
+
+def judge(model: Model, certificate: dict[str, Any]) -> dict[str, Any]:
+    """`check` of what the files hold."""
+    seal, weights, task = certificate.pop("sha256"), model.to_json(), model.task
+    need(hashlib.sha256(canonical(certificate)).hexdigest() == seal, "the certificate was edited or truncated")
+    made_for, found = certificate["weights"]["sha256"], weights["sha256"]
+    of = f"it is for weights {made_for[:8]}.., this model is {found[:8]}..: it proves nothing about it"
+    need(made_for == found, of)
+    need(task["name"] in TASKS, f"this checker has no specification of task '{task['name']}'")
+    expected = {"format": "tinyadder certificate", "version": 2, "task": task, "numerics": NUMERICS, "weights": weights}
+    for name, value in expected.items():
+        need(certificate.pop(name) == value, f"the certificate is of another {name}")
+    parts, stated = certificate.pop("parts"), certificate.pop("margin")
+    need(set(certificate.pop("rules")) == RULES, "the certificate is of other rules")
+    need(set(certificate) == {"versions"}, "the certificate has a part too many, or none of the versions")
+    problems, claims, margin = 0, 0, inf
+    for part, (start, stages) in zip(parts, TASKS[task["name"]](**task["options"]), strict=True):
+        checker = Checker(model, stages)
+        problems += part_of(checker, part, start)
+        margin = min([margin, *(checker.position(tree, i) for i, tree in enumerate(part["positions"], start - 1))])
+        claims += checker.claims
+    need(exact(float.fromhex(stated))[0] == margin, "the margin is not the smallest of all branches")
+    return {"task": task, "problems": problems, "margin": margin / ONE, "claims": claims, "sha256": found}
+
+
+def part_of(checker: Checker, part: dict[str, Any], start: int) -> int:
+    """The number of texts of a part of the certificate, if it is of the checker's own specification."""
+    stages, length = checker.stages, len(checker.stages)
+    need(sorted(p for p, _ in stages) == list(range(length)), "the specification does not visit every position once")
+    rows = [{"position": p, "edges": [list(m) for m in moves]} for p, moves in stages]
+    spec = {"start": start, "length": length, "stages": rows}
+    texts = count(stages)
+    need(texts > 0, "the specification has no texts")
+    stated = {"sha256": hashlib.sha256(canonical(spec)).hexdigest(), "texts": texts, **spec}
+    need(part["specification"] == stated, "the certificate is of another specification")
+    need(set(part) == {"specification", "positions"}, "a part has something missing or too much")
+    need(len(part["positions"]) == length - start, "a position is missing")
+    no_overflow(checker.model, length)
+    return texts

@@ -1,0 +1,229 @@
+"""The tasks as automata: every text (prompt and right answer) of a task is one path, every path is one text.
+
+These tables are to be read against the grammar of each task. A specification is (length of the prompt, stages); a stage
+is (position in the text, step), and a step gives for a state the tokens that may stand there, each with the next state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from math import gcd
+from string import ascii_lowercase
+from typing import Any
+
+from verify.certify.check.intervals import need
+
+Moves = list[tuple[int, int, str]]
+Step = Callable[[Any], Iterable[tuple[str, Any]]]
+Specification = tuple[int, list[tuple[int, Moves]]]
+DIGITS = "0123456789"
+SYMBOLS = DIGITS + ascii_lowercase
+
+
+def automaton(start: int, stages: Sequence[tuple[int, Step]], first: Any, accept: Callable = lambda _: True):
+    """(start, [(position, [(from, to, token)])]): moves on accepted paths, states numbered by first use, from 0."""
+    layers, reached = [], {first}
+    for _, step in stages:
+        layers.append({(state, token): after for state in reached for token, after in step(state)})
+        reached = set(layers[-1].values())
+    alive = {state for state in reached if accept(state)}
+    for t in reversed(range(len(layers))):
+        layers[t] = {move: after for move, after in layers[t].items() if after in alive}
+        alive = {state for state, _ in layers[t]}
+    numbers, found = {first: 0}, []
+    for (position, _), moves in zip(stages, layers, strict=True):
+        after: dict[Any, int] = {}
+        ordered = sorted((numbers[state], token, to) for (state, token), to in moves.items())
+        found.append((position, [(s, after.setdefault(to, len(after)), token) for s, token, to in ordered]))
+        numbers = after
+    return start, found
+
+
+def count(stages: list[tuple[int, Moves]]) -> int:
+    """The number of paths."""
+    ways = {0: 1}
+    for _, moves in stages:
+        after: dict[int, int] = {}
+        for s, to, _ in moves:
+            after[to] = after.get(to, 0) + ways[s]
+        ways = after
+    return sum(ways.values())
+
+
+def step(tokens: Callable[[Any], Iterable[str]] | str, after: Callable[[Any, str], Any] = lambda s, _: s) -> Step:
+    """`tokens` may stand here, in some state or in all; `after` gives the next state, the same if not given."""
+    return lambda s: [(t, after(s, t)) for t in (tokens if isinstance(tokens, str) else tokens(s))]
+
+
+def marks(text: str, *positions: int) -> list[tuple[int, Step]]:
+    """Fixed tokens, one a position."""
+    return [(p, step(mark)) for p, mark in zip(positions, text, strict=True)]
+
+
+# ---- linear equations between numbers -------------------------------------------------------------
+
+
+def linear(start: int, fixed: list[tuple[int, Step]], weights: Sequence[tuple[int, int, int]]) -> Specification:
+    """Texts with sum of weight * digit = 0; `weights` lists (position, weight, number of digits). The state is the sum.
+
+    It is kept if the digits to come can make it zero: it is a multiple of their common divisor and within reach.
+    """
+    stages = list(fixed)
+    for n, (position, weight, choices) in enumerate(weights):
+        rest = [(w, c - 1) for _, w, c in weights[n + 1 :]]
+        grid = gcd(*(w for w, _ in rest)) if rest else 0
+        least, most = sum(min(0, w * c) for w, c in rest), sum(max(0, w * c) for w, c in rest)
+
+        def digit(s, weight=weight, choices=choices, grid=grid, least=least, most=most):
+            sums = ((SYMBOLS[d], s + weight * d) for d in range(choices))
+            return [(t, s) for t, s in sums if (s % grid == 0 if grid else s == 0) and least <= -s <= most]
+
+        stages.append((position, digit))
+    return automaton(start, stages, 0, lambda s: s == 0)
+
+
+def addition(digits: int, base: int, order: str, operands: int, padding: int) -> list[Specification]:
+    """^ a + b = s: the operands minus the answer is zero, padding zeros before (or after) the digits."""
+    width, answer = digits + padding, 1
+    while base**answer <= operands * (base**digits - 1):
+        answer += 1
+    start, weights = 1 + operands * (width + 1), []
+    for column in range(max(width, answer)):
+        for k in range(operands + 1):
+            length = width if k < operands else answer
+            if column < length:
+                at = 1 + k * (width + 1) + (length - 1 - column if order == "most" else column)
+                choices = base if column < digits or k == operands else 1
+                weights.append((at, base**column * (1 if k < operands else -1), choices))
+    plus = range(width + 1, start - 1, width + 1)
+    return [linear(start, marks("^" + "+" * len(plus) + "=", 0, *plus, start - 1), weights)]
+
+
+def subtraction(digits: int) -> list[Specification]:
+    """^ a - b = s: a - b - s = 0, so a >= b."""
+    lasts = ((digits, 1), (2 * digits + 1, -1), (3 * digits + 2, -1))
+    weights = [(last - column, sign * 10**column, 10) for column in range(digits) for last, sign in lasts]
+    return [linear(2 * digits + 3, marks("^=-", 0, 2 * digits + 2, digits + 1), weights)]
+
+
+def scaling(digits: int, factor: int) -> list[Specification]:
+    """^ a = s: factor * a - s = 0."""
+    answer, weights = len(str(factor * (10**digits - 1))), []
+    for column in range(answer):
+        weights += [(digits - column, factor * 10**column, 10)] if column < digits else []
+        weights.append((digits + 1 + answer - column, -(10**column), 10))
+    return [linear(digits + 2, marks("^=", 0, digits + 1), weights)]
+
+
+# ---- states of their own --------------------------------------------------------------------------
+
+
+def multiplication(digits: int, second: int) -> list[Specification]:
+    """^ a * b = s with one digit b: the state is b, and the carry into the column."""
+    need((second or digits) == 1, "this checker has no specification of products of two long numbers")
+    stages = marks("^=*", 0, digits + 3, digits + 1)
+    stages.append((digits + 2, step(DIGITS, lambda _, t: (int(t), 0))))
+    for column in range(digits + 1):
+        digit = step(DIGITS, lambda s, t: (s[0], s[1] + s[0] * int(t)))
+        stages += [(digits - column, digit)] if column < digits else []
+        stages.append((2 * digits + 4 - column, step(lambda s: str(s[1] % 10), lambda s, _: (s[0], s[1] // 10))))
+    return [automaton(digits + 4, stages, (0, 0), lambda s: s[1] == 0)]
+
+
+def larger(so_far: str, a: str, b: str) -> str:
+    """Which of two numbers is larger: '<' the second; decided by the first digits that differ."""
+    return so_far if so_far != "=" else "<" if a < b else ">" if a > b else "="
+
+
+def comparison(digits: int) -> list[Specification]:
+    """^ a ? b : sign, from the most significant digit; the state is the sign so far, and a digit of a if it matters."""
+    stages = marks("^?:", 0, digits + 1, 2 * digits + 2)
+    for p in range(digits):
+        stages.append((1 + p, step(DIGITS, lambda s, a: (s[0], a if s[0] == "=" else ""))))
+        stages.append((digits + 2 + p, step(DIGITS, lambda s, b: (larger(s[0], s[1], b), ""))))
+    stages.append((2 * digits + 3, step(lambda s: s[0])))
+    return [automaton(2 * digits + 3, stages, ("=", ""))]
+
+
+def maximum(digits: int) -> list[Specification]:
+    """^ a , b : the larger; the state is the sign so far, and the digit of a, then of the larger."""
+    stages = marks("^,:", 0, digits + 1, 2 * digits + 2)
+    for p in range(digits):
+        stages.append((1 + p, step(DIGITS, lambda s, a: (s[0], a))))
+        stages.append(
+            (digits + 2 + p, step(DIGITS, lambda s, b: (c := larger(s[0], s[1], b), b if c == "<" else s[1])))
+        )
+        stages.append((2 * digits + 3 + p, step(lambda s: s[1], lambda s, _: (s[0], ""))))
+    return [automaton(2 * digits + 3, stages, ("=", ""))]
+
+
+def modular_addition(modulus: int) -> list[Specification]:
+    """^ a + b = s, each one token; the state is the sum."""
+    number = step(lambda _: [str(r) for r in range(modulus)], lambda s, t: (s + int(t)) % modulus)
+    said = step(lambda s: [str(s)], lambda s, t: 0)
+    return [automaton(5, [*marks("^", 0), (1, number), *marks("+", 2), (3, number), *marks("=", 4), (5, said)], 0)]
+
+
+def word(length: int, stages: list[tuple[int, Step]], first: Any) -> Specification:
+    """^ word = answer."""
+    return automaton(length + 2, [*marks("^=", 0, length + 1), *stages], first)
+
+
+def counting(length: int, letters_used: int) -> list[Specification]:
+    """The number of 'a' in words of at most `length` letters: one token."""
+    letter = step(ascii_lowercase[:letters_used], lambda s, t: s + (t == "a"))
+    said = step(lambda s: [str(s)], lambda s, t: 0)
+    return [word(n, [*((p, letter) for p in range(1, n + 1)), (n + 2, said)], 0) for n in range(1, length + 1)]
+
+
+def parity(length: int, steps: bool) -> list[Specification]:
+    """Bits, then their parity; with steps that of every beginning."""
+    bit, said = step("01", lambda s, t: s + int(t)), step(lambda s: str(s % 2), lambda s, _: s % 2)
+    if steps:
+        return [word(length, [x for p in range(1, length + 1) for x in ((p, bit), (length + 1 + p, said))], 0)]
+    return [word(length, [*((p, bit) for p in range(1, length + 1)), (length + 2, said)], 0)]
+
+
+def rewriting(length: int, how: str) -> list[Specification]:
+    """Copy or reverse: every digit and its copy one after the other; the state is the digit."""
+    need(how in ("copy", "reverse"), "this checker has no specification of sorting")
+    digit, copy, stages = step(DIGITS, lambda s, t: t), step(lambda s: s, lambda s, t: ""), []
+    for p in range(1, length + 1):
+        stages += [(p, digit), (length + 1 + p if how == "copy" else 2 * length + 2 - p, copy)]
+    return [word(length, stages, "")]
+
+
+def derivative_coefficients(exponents: int) -> list[Specification]:
+    """: s c s c .. = then s t o for every n c_n, n = exponents .. 1; the state is what is left to write."""
+    start = 2 * exponents + 4
+    stages = marks(":=", 0, start - 1)
+    for slot in range(exponents + 1):
+        n = exponents - slot
+        term = {t: f"{n * int(t):02}" if n else "" for t in DIGITS}
+
+        def said(state: str, t: str, term: dict[str, str] = term) -> str:
+            return state + term[t] if term[t] else ""
+
+        stages.append((1 + 2 * slot, step("+-", lambda _, t: t)))
+        stages.append((2 + 2 * slot, step(lambda s: DIGITS[s == "-" :], said)))
+        if n:
+            stages += [(start + 3 * slot + k, step(lambda s: s[0], lambda s, t: s[1:])) for k in range(3)]
+    return [automaton(start, stages, "")]
+
+
+TASKS = {
+    task.__name__: task
+    for task in (
+        addition,
+        subtraction,
+        scaling,
+        multiplication,
+        comparison,
+        maximum,
+        modular_addition,
+        counting,
+        parity,
+        rewriting,
+        derivative_coefficients,
+    )
+}
