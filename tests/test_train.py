@@ -469,6 +469,33 @@ def test_a_full_disk_leaves_the_last_checkpoint_and_says_so(tmp_path, monkeypatc
     assert [read_checkpoint(p).step for p in (tmp_path / "checkpoints").iterdir()] == [1]
 
 
+def test_a_log_that_cannot_be_written_stops_the_run_and_says_how_to_go_on(tmp_path):
+    run = Run(tiny(), 1, tmp_path)
+    (tmp_path / "log.jsonl").mkdir()
+    with pytest.raises(
+        TinyadderError, match=r"cannot write .*log.jsonl: .*; free some space, then go on with --resume"
+    ):
+        run.train()
+
+
+@pytest.mark.parametrize("precision", ["full", "bf16"])
+def test_every_training_option_works_together_with_the_others(tmp_path, precision):
+    recipe = tiny(
+        task={"digits": 2},
+        model={"repeat": 2, "dropout": 0.1, "positions": "learned", "context": 20, "norm": "layer"},
+        data={"curriculum": [[2, 1]], "distribution": "balanced"},
+        train={
+            "accumulate": 4,
+            "self_fed": 0.5,
+            "temperature": 0.5,
+            "precision": precision,
+            "schedule": "inverse-sqrt",
+        },
+    )
+    run = Run(recipe, 1, tmp_path)
+    assert all(loss > 0 for loss, _ in (run.advance() for _ in range(6)))
+
+
 def test_a_gradient_that_is_not_finite_stops_the_run_with_advice(tmp_path):
     run = Run(tiny(), 1, tmp_path)
     with torch.no_grad():

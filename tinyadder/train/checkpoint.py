@@ -22,6 +22,8 @@ from tinyadder.errors import TinyadderError
 from tinyadder.folder import beside
 
 KEPT = 2
+GO_ON = "free some space, then go on with --resume"
+"""The way out when a file of a run cannot be written."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ def write_checkpoint(folder: Path, step: int, tensors: Mapping[str, Tensor], fac
     stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     described = json.dumps({"step": step, "sha256": _digest(stored), **facts})
     path = folder / f"checkpoint-{step:08}.safetensors"
-    with beside(path, way_out="free some space, then go on with --resume") as part, open(part, "wb") as file:
+    with beside(path, way_out=GO_ON) as part, open(part, "wb") as file:
         file.write(save(stored, metadata={"tinyadder": described}))
         file.flush()
         os.fsync(file.fileno())

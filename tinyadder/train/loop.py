@@ -25,7 +25,7 @@ from tinyadder.answers import answers
 from tinyadder.errors import TinyadderError
 from tinyadder.folder import beside, save
 from tinyadder.tasks.base import Problem, Task
-from tinyadder.train.checkpoint import Checkpoint, latest_checkpoint, write_checkpoint
+from tinyadder.train.checkpoint import GO_ON, Checkpoint, latest_checkpoint, write_checkpoint
 from tinyadder.train.data import Examples, Source, Split, check_leaks, encode, order, training_problems
 from tinyadder.train.models import make_model, parameters_of
 from tinyadder.train.muon import Muon
@@ -120,7 +120,8 @@ def self_fed_logits(model: nn.Module, batch: Batch, temperature: float) -> Float
     def replaced(name: str, x: Tensor) -> Tensor:
         if name == "hook_embed" and fed:
             x = x.index_put(
-                (torch.cat([rows] * len(fed)), torch.cat([at for at, _ in fed])), torch.cat([e for _, e in fed])
+                (torch.cat([rows] * len(fed)), torch.cat([at for at, _ in fed])),
+                torch.cat([e for _, e in fed]).to(x.dtype),
             )
         return x
 
@@ -358,14 +359,18 @@ class Run:
         path = self.folder / "log.jsonl"
         if path.exists():
             lines = [line for line in path.read_text().splitlines() if json.loads(line)["step"] <= self.step]
-            with beside(path) as part:
+            with beside(path, way_out=GO_ON) as part:
                 part.write_text("".join(f"{line}\n" for line in lines))
 
     def log(self, line: dict[str, Any]) -> None:
         if self.processes.rank == 0:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with open(self.folder / "log.jsonl", "a") as file:
-                file.write(json.dumps(line) + "\n")
+            path = self.folder / "log.jsonl"
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                with open(path, "a") as file:
+                    file.write(json.dumps(line) + "\n")
+            except OSError as error:
+                raise TinyadderError(f"cannot write {path}: {error.strerror}; {GO_ON}") from error
 
     def finish(self) -> Path:
         """Save the model with the best validation accuracy as a model folder; drop the checkpoints."""
