@@ -16,6 +16,7 @@ from tinyadder.commands import run
 from tinyadder.compile import build
 from tinyadder.construction import construct
 from tinyadder.errors import TinyadderError
+from verify.claims import check_readout
 from verify.results import weights_digest
 
 PRICES = {"deriv": (96, 1), "deriv_printed": (114, 1), "deriv_wide": (158, 2), "deriv_coeff": (64, 2)}
@@ -141,6 +142,21 @@ def every_place_of_every_term():
 @pytest.mark.slow
 def test_every_term_of_the_wide_one_is_right_at_every_place_before_every_kind_of_term():
     assert wrong("deriv_wide", list(dict.fromkeys(every_place_of_every_term()))) == []
+
+
+@pytest.mark.slow
+def test_the_claims_decide_every_local_situation_of_the_wide_one():
+    """What a token is chosen from depends on a term, what is written of it, and the kind of the next term."""
+    made, found = MADE["deriv_wide"], []
+    for n in range(1, 10):
+        for c in [c for size in range(1, 100) for c in (size, -size)]:
+            after = [{}, {0: 1}, {0: -1}, *([{n - 1: 1}, {n - 1: -1}] if n > 1 else [])]
+            found += [tuple({n: c, **follow}.get(m, 0) for m in range(10)) for follow in after]
+    dense = [tuple((-1) ** k * c for k in range(10)) for c in (99, 12, 1, -5, -10)]  # where errors are largest
+    read = check_readout(MODELS["deriv_wide"], made.task, made.claims, [*found, *dense, (0,) * 10, (99,) * 10])
+    assert read.wrong == 0
+    assert read.margin > 0.9
+    assert read.room > 20
 
 
 @pytest.mark.parametrize("exponents", [1, 2, 9])
