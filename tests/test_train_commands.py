@@ -37,6 +37,17 @@ def test_chat_says_when_an_answer_is_wrong():
     assert found.stdout.strip() == "5000000000   (wrong: 4999999999)"
 
 
+def test_chat_prints_json_lines():
+    found = chat("4999999999 0\nquit\n", "add10_gist", "--json")
+    assert json.loads(found.stdout) == {
+        "problem": "4999999999 + 0",
+        "reasoning": "",
+        "answer": "5000000000",
+        "expected": "4999999999",
+        "correct": False,
+    }
+
+
 def test_chat_shows_the_reasoning(tmp_path, monkeypatch):
     import tinyadder.answers
 

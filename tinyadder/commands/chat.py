@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import click
 
-from tinyadder.commands._common import construction_options, device_option, load_model, name_argument, shown_model
+from tinyadder.commands._common import (
+    construction_options,
+    device_option,
+    load_model,
+    name_argument,
+    shown_model,
+)
 from tinyadder.errors import TinyadderError
 
 QUIT = ("quit", "exit", "q")
@@ -17,7 +24,8 @@ QUIT = ("quit", "exit", "q")
 @construction_options
 @device_option
 @click.option("--check/--no-check", default=True, help="Say whether the answer is right.")
-def command(name: str, options: dict[str, Any], device: str, check: bool) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print every answer as one line of JSON.")
+def command(name: str, options: dict[str, Any], device: str, check: bool, as_json: bool) -> None:
     """Give NAME (a construction or a model folder) one problem after another.
 
     A problem is written as for `tinyadder run`. quit, exit, Ctrl-C or Ctrl-D ends it.
@@ -45,8 +53,13 @@ def command(name: str, options: dict[str, Any], device: str, check: bool) -> Non
             continue
         emitted = answers(loaded.model, task, [problem])[0]
         reasoning = task.show_reasoning(emitted)
-        if reasoning:
-            click.echo(reasoning)
         right = task.answer(problem)
         wrong = check and list(emitted) != list(right)
+        if as_json:
+            said = {"problem": task.show(problem), "reasoning": reasoning, "answer": task.show_answer(emitted)}
+            judged = {"expected": task.show_answer(right), "correct": not wrong} if check else {}
+            click.echo(json.dumps(said | judged, ensure_ascii=False))
+            continue
+        if reasoning:
+            click.echo(reasoning)
         click.echo(task.show_answer(emitted) + (f"   (wrong: {task.show_answer(right)})" if wrong else ""))
