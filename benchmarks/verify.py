@@ -1,13 +1,17 @@
-"""Proof time, check time, margins, certificate sizes of the constructions: `python -m benchmarks.verify [NAME ...]`.
+"""What proofs cost, and the numbers to reach: `python -m benchmarks.verify [NAME ...]`.
 
-Times are those of this machine, wall clock and CPU. `measured` is the smallest logit gap that the model itself shows on
-random and hard problems (teacher-forced); what is proved cannot be larger. `--json` prints the rows as data.
+A line a construction: verdict, seconds of this machine (wall clock; in brackets processor time), margin, certificate.
+`measured` is the smallest logit gap that the model itself shows on random and hard problems (teacher-forced); what is
+proved cannot be larger. Then the targets, with what the kept mutation suites found (`python -m benchmarks.mutation`);
+without a NAME also how many faults planted in prover and checker the tests notice. `--json` prints the rows as data.
 """
 
 from __future__ import annotations
 
 import gzip
 import json
+import re
+import subprocess
 import sys
 import tempfile
 import time
@@ -22,7 +26,9 @@ from tinyadder.construction import construct, construction_names
 from tinyadder.folder import save
 from tinyadder.tasks.base import Problem, Task
 from tinyadder.transformer import Transformer
+from verify.certify import check
 from verify.certify.prove import certify
+from verify.results import read_results
 from verify.verdict import Proved, verdict_to_json
 
 
@@ -60,35 +66,82 @@ def row(name: str, options: dict[str, Any]) -> dict[str, Any]:
         judged = certify(model, task, folder)
         cpu = time.process_time() - began
         file = folder / "certificate.json"
-        size = len(gzip.compress(file.read_bytes())) if file.exists() else None
+        text = file.read_bytes() if isinstance(judged.verdict, Proved) else b""
+        again = time.process_time()
+        if text:
+            check.check(folder)
+        check_cpu = time.process_time() - again
     problems = [*task.hard()[:2000], *task.sample(Random(0), 1000)]
     return {
         "model": name, "options": options, **verdict_to_json(judged.verdict), "proof_seconds": judged.proof_seconds,
-        "check_seconds": judged.check_seconds, "cpu_seconds": cpu, "claims": judged.claims, "compressed_bytes": size,
+        "check_seconds": judged.check_seconds, "proof_cpu": cpu - check_cpu, "check_cpu": check_cpu,
+        "claims": judged.claims, "bytes": len(text), "compressed_bytes": len(gzip.compress(text)),
         "measured_gap": smallest_gap(model, task, problems) if isinstance(judged.verdict, Proved) else None,
     }  # fmt: skip
+
+
+def line(text: str, found: dict[str, Any]) -> str:
+    """A row in words."""
+    proof = f"proof {found['proof_seconds']:6.2f} s ({found['proof_cpu']:.2f})"
+    if found["verdict"] != "proved":
+        said = found.get("reason") or found["counterexample"]["shown"]
+        return f"{text:22} {found['verdict'].upper():8} {proof}  {said}"
+    return (
+        f"{text:22} PROVED   {proof}  check {found['check_seconds']:6.2f} s ({found['check_cpu']:.2f})  "
+        f"margin {found['margin']:.6g} of {found['measured_gap']:.6g} measured  {found['claims']} paths  "
+        f"{found['bytes']:,} bytes, {found['compressed_bytes']:,} compressed"
+    )
+
+
+def numbers_to_reach(rows: list[dict[str, Any]]) -> list[str]:
+    """The targets and the worst of the rows, a line each."""
+    by_verdict: dict[str, list[dict[str, Any]]] = {}
+    for found in rows:
+        by_verdict.setdefault(found["verdict"], []).append(found)
+    proved, refuted = by_verdict.get("proved", []), by_verdict.get("refuted", [])
+
+    def worst(among: list[dict[str, Any]], key: str, unit: str, limit: float) -> str:
+        if not among:
+            return "none"
+        most = max(among, key=lambda found: found[key])
+        return f"{'ok  ' if most[key] < limit else 'OVER'} {most[key]:,.4g} {unit} ({most['model']})"
+
+    found = [
+        f"verdicts                          {', '.join(f'{len(v)} {k}' for k, v in sorted(by_verdict.items()))}",
+        f"slowest proof, under 5 s          {worst(proved, 'proof_cpu', 's of processor time', 5)}",
+        f"slowest check, under 10 s         {worst(proved, 'check_cpu', 's of processor time', 10)}",
+        f"slowest refutation, under 5 s     {worst(refuted, 'proof_cpu', 's of processor time', 5)}",
+        f"certificate, under 1 MB           {worst(proved, 'compressed_bytes', 'bytes compressed', 1e6)}",
+    ]
+    suites = [kept for kept in read_results() if kept.kind == "mutation"]
+    if suites:
+        mutants = sum(kept.data["mutants"] for kept in suites)
+        violations = sum(len(kept.data["violations"]) for kept in suites)
+        word, of = "OVER" if violations else "ok  ", ", ".join(kept.model for kept in suites)
+        found.append(f"soundness violations, 0           {word} {violations} in {mutants:,} mutants ({of})")
+    return found
+
+
+def mutation_score() -> str:
+    """Of the faults that the tests plant in prover and checker, how many are noticed."""
+    tests = "fault_planted_in_the_checker or prover_that_forgets_a_rounding"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_check.py", "-k", tests]
+    said = subprocess.run(command, capture_output=True, text=True).stdout
+    killed, survived = (sum(map(int, re.findall(rf"(\d+) {word}", said))) for word in ("passed", "failed"))
+    word = "ok  " if killed and not survived else "OVER"
+    return f"faults of prover and checker      {word} {killed} of {killed + survived} noticed"
 
 
 def main(arguments: list[str]) -> None:
     """One line a construction; NAME may be `name:key=value,key=value`."""
     torch.set_num_threads(1)
-    as_json = "--json" in arguments
-    names = [a for a in arguments if not a.startswith("-")] or construction_names()
-    for text in names:
-        found = row(*named(text))
-        if as_json:
-            print(json.dumps(found, default=str), flush=True)
-        elif found["verdict"] == "proved":
-            print(
-                f"{text:22} PROVED   proof {found['proof_seconds']:6.2f} s  check {found['check_seconds']:6.2f} s  "
-                f"(cpu {found['cpu_seconds']:.2f} s)  margin {found['margin']:.6g} "
-                f"of {found['measured_gap']:.6g} measured  "
-                f"{found['claims']} paths  {found['compressed_bytes']:,} bytes compressed",
-                flush=True,
-            )
-        else:
-            said = found.get("reason") or found["counterexample"]["shown"]
-            print(f"{text:22} {found['verdict'].upper():8} {found['proof_seconds']:6.2f} s  {said}", flush=True)
+    as_json, rows = "--json" in arguments, []
+    names = [a for a in arguments if not a.startswith("-")]
+    for text in names or construction_names():
+        rows.append(row(*named(text)))
+        print(json.dumps(rows[-1], default=str) if as_json else line(text, rows[-1]), flush=True)
+    if not as_json:
+        print("\n".join(["", *numbers_to_reach(rows), *([] if names else [mutation_score()])]))
 
 
 if __name__ == "__main__":
