@@ -539,6 +539,17 @@ def test_a_narrow_curriculum_writes_short_operands_without_padding(tmp_path):
     assert [len(text.partition("=")[2]) for text in texts] == [2, 3, 4]
 
 
+def test_training_goes_on_from_a_model_of_the_same_shape_only(tmp_path):
+    first = Run(tiny(train={"steps": 2}), 1, tmp_path / "first").train()
+    second = Run(tiny(train={"steps": 1}), 2, tmp_path / "second", start=first)
+    numbers, _ = load(first)
+    assert all(torch.equal(a, b) for a, b in zip(second.model.parameters(), numbers.parameters(), strict=True))
+    _, described = load(second.train())
+    assert described.options["started from"] == str(first)
+    with pytest.raises(TinyadderError, match="has another width"):
+        Run(tiny(model={"width": 24}), 1, tmp_path / "third", start=first)
+
+
 def test_a_recipe_may_give_every_head_its_slope():
     given = {"positions": "alibi", "layers": 2, "heads": 2, "slopes": [[0.5, 1], [0, 3]]}
     model = make_model(tiny(model=given).model, Addition(digits=1), 1)

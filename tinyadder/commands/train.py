@@ -22,6 +22,7 @@ from tinyadder.errors import TinyadderError
     "--data", type=click.Path(path_type=Path), help="Write the training problems to this JSONL file and stop."
 )
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
+@click.option("--start", metavar="MODEL", type=click.Path(path_type=Path), help="Train on from this model folder.")
 @click.option("--threads", type=int, default=1, show_default=True, help="CPU threads of torch.")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
 def command(
@@ -32,6 +33,7 @@ def command(
     force: bool,
     data: Path | None,
     device: str,
+    start: Path | None,
     threads: int,
     as_json: bool,
 ) -> int:
@@ -63,7 +65,7 @@ def command(
             continue
         if (place / "checkpoints").exists() and not (resume or force):
             raise TinyadderError(f"{place} holds an unfinished run; give --resume to go on or --force to start again")
-        run = Run(read, seed, place, device=device, processes=processes)
+        run = Run(read, seed, place, device=device, processes=processes, start=start)
         if resume and (place / "checkpoints").exists():
             for said in run.resume():
                 click.echo(f"{said}; the one before is used", err=True)

@@ -13,7 +13,7 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,11 @@ from torch import Tensor, nn
 
 from tinyadder.answers import answers
 from tinyadder.errors import TinyadderError
-from tinyadder.folder import beside, save
+from tinyadder.folder import beside, load, save
 from tinyadder.tasks.base import Problem, Task
 from tinyadder.train.checkpoint import GO_ON, Checkpoint, latest_checkpoint, write_checkpoint
 from tinyadder.train.data import Examples, Source, Split, check_leaks, encode, order, training_problems
-from tinyadder.train.models import make_model, parameters_of
+from tinyadder.train.models import config_of, make_model, parameters_of
 from tinyadder.train.muon import Muon
 from tinyadder.train.recipe import Recipe, TrainRecipe, recipe_from_json
 from tinyadder.transformer import Transformer
@@ -160,11 +160,20 @@ class Run:
     """One training run of one seed: model, optimizer, data and files in `folder`."""
 
     def __init__(
-        self, recipe: Recipe, seed: int, folder: Path, *, device: str = "cpu", processes: Processes | None = None
+        self,
+        recipe: Recipe,
+        seed: int,
+        folder: Path,
+        *,
+        device: str = "cpu",
+        processes: Processes | None = None,
+        start: Path | None = None,
     ):
         self.recipe, self.seed, self.folder = recipe, seed, folder
         self.device, self.processes = torch.device(device), processes or Processes()
-        self.model = make_model(recipe.model, recipe.task, seed).to(self.device)
+        self.start = start
+        first = make_model(recipe.model, recipe.task, seed) if start is None else model_from(start, recipe)
+        self.model = first.to(self.device)
         self.wrapped: nn.Module = self.model
         if self.processes.world > 1:
             self.wrapped = nn.parallel.DistributedDataParallel(self.model)
@@ -379,6 +388,8 @@ class Run:
                 parameter.copy_(self.best_tensors[name])
         facts = {"recipe": self.recipe.to_json(), "seed": self.seed, "steps": self.step, "best step": self.best[1],
                  "training cpu seconds": round(self.cpu, 1), "training wall seconds": round(self.wall, 1)}  # fmt: skip
+        if self.start is not None:
+            facts["started from"] = str(self.start)
         out = self.folder / "model"
         save(self.model.eval(), self.recipe.task, out, name=self.recipe.name, options=facts, force=True)
         shutil.rmtree(self.folder / "checkpoints", ignore_errors=True)
@@ -417,6 +428,20 @@ class Run:
                 self.write()
             raise Interrupted(f"stopped at step {self.step}; go on with --resume") from None
         return self.finish() if self.processes.rank == 0 else self.folder / "model"
+
+
+def model_from(folder: Path, recipe: Recipe) -> Transformer:
+    """The model in `folder`, to be trained on. Raises `TinyadderError` where it is not of the recipe's shape."""
+    model, _ = load(folder)
+    expected = config_of(recipe.model, recipe.task)
+    for field in fields(expected):
+        given, wanted = getattr(model.config, field.name), getattr(expected, field.name)
+        if given != wanted:
+            raise TinyadderError(
+                f"the model in {folder} has another {field.name} than recipe '{recipe.name}' "
+                f"({given!r}, not {wanted!r}); start from a model of the recipe's [model] and [task]"
+            )
+    return model
 
 
 @torch.no_grad()
