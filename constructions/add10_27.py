@@ -15,13 +15,16 @@ Ten lanes are the logits. Layer 1 sends X, 2X, 4X and 8X into them, layer 0 send
 the binary digits of d, or 4 = 4, 7 = 3+4, 9 = 3+6, 10 = 4+6, want them: the table of the readout is in the wires.
 """
 
+from collections.abc import Sequence
 from fractions import Fraction
+from functools import reduce
 from math import log
+from operator import add
 
 import numpy as np
 
 from tinyadder.construction import DIGIT_VALUES, Claim, Construction, token_claim
-from tinyadder.dsl import MLP, Attention, Embed, Head, Outputs, Program, Stream, Unembed, concat, relu
+from tinyadder.dsl import MLP, Attention, Embed, Head, Outputs, Program, Stream, Unembed, concat, relu, stack
 from tinyadder.errors import TinyadderError
 from tinyadder.tasks.addition import Addition
 
@@ -62,6 +65,11 @@ def group_flags(digits: int, last: float) -> tuple[list[float], float]:
     return [whole * size / spread for size in sizes], spread
 
 
+def _wires(head: Head, rows: Sequence[int]) -> Outputs | None:
+    """The sum of these value rows of a head."""
+    return reduce(add, (head[row] for row in rows)) if rows else None
+
+
 def construct(*, digits: int = 10, wired: bool = False) -> Construction:
     """Exact for 1 to 12 digits. Raises `TinyadderError` beyond."""
     if not 1 <= digits <= LARGEST:
@@ -84,8 +92,8 @@ def construct(*, digits: int = 10, wired: bool = False) -> Construction:
         place = Head(value=concat(*(k / 3 * spread * x.part for k in (3, 4, 6))), slope=FALL * log(10))
         rest = Head(value=concat(*(15 * denominator * k * x.part for k in (1, 2, 4, 8))), slope=HOLD * log(10))
         sums = [SUMS[i * (9 - i) // 2] for i in range(10)]
-        readout = {"logit": Outputs([[(place, row) for row in rows] for rows in sums])}
-        gathered = {"logit": Outputs([[(rest, bit) for bit in range(4) if i >> bit & 1] for i in range(10)])}
+        readout = {"logit": stack(*(_wires(place, rows) for rows in sums))}
+        gathered = {"logit": stack(*(_wires(rest, [bit for bit in range(4) if i >> bit & 1]) for i in d))}
     else:
         place = Head(value=spread * x.part, slope=FALL * log(10))
         readout = {}

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tinyadder.construction import construct, construction_names
-from tinyadder.dsl import MLP, Attention, Embed, Head, Program, Stream, Unembed, concat, relu, shared
+from tinyadder.dsl import MLP, Attention, Embed, Head, Program, Stream, Unembed, concat, relu, shared, stack
 from tinyadder.equations import program_from_json, program_to_json
 from tinyadder.errors import TinyadderError
 
@@ -182,3 +182,21 @@ def test_a_bare_lane_is_wiring_and_costs_nothing_to_read():
     wired = Program("01", y, Embed(a={"0": 1}, b={"1": 1}), Unembed(argmax=(y.a, y.b)))
     weighed = Program("01", y, Embed(a={"0": 1}, b={"1": 1}), Unembed(argmax=concat(y.a, y.b)))
     assert (wired.nonzero, weighed.nonzero) == (2, 4)
+
+
+def test_sums_of_different_lengths_are_stacked_into_the_rows_of_a_wide_lane():
+    first, second = Head(value=X.digit), Head(value=2 * X.flag, slope=1)
+    heads = stack(first, first + second, None)
+    assert [len(part) for part in heads.parts] == [1, 2, 0]
+    assert program(Attention(wide=heads)).nonzero == 3 + 2  # each head is paid for once; the slope apart
+    one, two = relu(X.digit) * X.flag, relu(X.flag) * X.digit
+    units = stack(None, one + two, 2 * one)
+    assert [len(part) for part in units.parts] == [0, 2, 1]
+    wide = program(MLP(wide=units))
+    assert wide.sublayers[0].units == [part[0] for part in units.parts[1]]
+
+
+@pytest.mark.parametrize("rows", [(), (None,), (Head(value=X.digit), relu(X.digit) * X.flag), (X.digit,)])
+def test_what_cannot_be_stacked_is_refused(rows):
+    with pytest.raises(TinyadderError, match="give sums of heads, or sums of relu"):
+        stack(*rows)

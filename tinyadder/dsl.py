@@ -29,7 +29,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from tinyadder.errors import TinyadderError, did_you_mean
 from tinyadder.forms import (
@@ -67,6 +67,7 @@ __all__ = [
     "concat",
     "relu",
     "shared",
+    "stack",
 ]
 
 
@@ -199,6 +200,27 @@ class Head(Outputs):
     def __repr__(self) -> str:
         said = f"query {self.query}, key {self.key}, value {self.value}"
         return said + (f", slope {show_number(self.slope)}" if self.slope else "")
+
+
+Sums = TypeVar("Sums", Outputs, Units)
+
+
+def stack(*rows: Sums | None) -> Sums:
+    """Sums of heads, or of hidden units, one below another: what the rows of a wide lane get, None for nothing.
+
+    `concat` does the same for forms. Rows may be sums of different lengths: `stack(a, a + b, None)`. A head or unit
+    that stands in several rows is one. Raises `TinyadderError` for heads among units, or where no row gets anything.
+    """
+    given: list[Any] = [row for row in rows if row is not None]
+    heads, units = (bool(given) and all(isinstance(row, kind) for row in given) for kind in (Outputs, Units))
+    if not heads and not units:
+        said = ", ".join(f"({row})" for row in rows)
+        raise TinyadderError(
+            f"stack({said}): give sums of heads, or sums of relu(a) * b; None for a row that gets nothing"
+        )
+    parts: list[Any] = [part for row in rows for part in ([()] if row is None else row.parts)]
+    stacked: Any = Outputs(parts) if heads else Units(common_stream(*(Form(u.stream, []) for u in given)), parts)
+    return stacked
 
 
 def _written(kind: str, lanes: Mapping[str, Any] | None, keywords: Mapping[str, Any]) -> dict[str, Any]:
