@@ -96,14 +96,14 @@ def line(text: str, found: dict[str, Any]) -> str:
 def numbers_to_reach(rows: list[dict[str, Any]]) -> list[str]:
     """The targets and the worst of the rows, a line each."""
     by_verdict: dict[str, list[dict[str, Any]]] = {}
-    for found in rows:
-        by_verdict.setdefault(found["verdict"], []).append(found)
+    for one in rows:
+        by_verdict.setdefault(one["verdict"], []).append(one)
     proved, refuted = by_verdict.get("proved", []), by_verdict.get("refuted", [])
 
     def worst(among: list[dict[str, Any]], key: str, unit: str, limit: float) -> str:
         if not among:
             return "none"
-        most = max(among, key=lambda found: found[key])
+        most = max(among, key=lambda one: one[key])
         return f"{'ok  ' if most[key] < limit else 'OVER'} {most[key]:,.4g} {unit} ({most['model']})"
 
     found = [
