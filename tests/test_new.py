@@ -11,6 +11,7 @@ from tinyadder.cli import main
 from tinyadder.commands.new import command
 from tinyadder.compile import build
 from tinyadder.construction import construction_folder
+from verify.claims import check_claims
 from verify.properties import verify
 from verify.verdict import Refuted
 
@@ -37,6 +38,9 @@ def test_the_skeleton_builds_runs_and_is_refuted(tmp_path):
     assert answers(model, made.task, [(0, 0)]) == ["000"]
     verdict = verify(model, made.task, count=100, examples=10).verdict
     assert isinstance(verdict, Refuted)
+    found = check_claims(model, made.task, made.claims, made.task.hard()[:20])
+    assert {errors.lane for errors in found} == set(made.program.stream.lanes)
+    assert max(errors.absolute for errors in found) < 1e-9
     assert module.__doc__.startswith("my_adder: ") and "NAME" not in (tmp_path / "my_adder.py").read_text()
 
 

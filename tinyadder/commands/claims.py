@@ -75,9 +75,10 @@ def command(name: str, options: dict[str, Any], count: int, seed: int, device: s
         ],
     )
     if read is not None:
+        room = f"; what errors of this size could change at worst, times {read.room:.3g}, is the lead"
         click.echo(
             f"read from the claims alone: {read.wrong:,} of {read.tokens:,} answer tokens wrong, smallest lead "
-            f"{read.margin:.3g}; what errors of this size could change at worst, times {read.room:.3g}, is the lead"
+            f"{read.margin:.3g}{'' if read.wrong else room}"
         )
     silent = [lane for lane in dict(loaded.model.config.lanes) if lane not in {e.lane for e in found}]
     if silent:

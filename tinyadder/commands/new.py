@@ -16,11 +16,11 @@ from tinyadder.errors import TinyadderError
 SKELETON = '''"""NAME: say in one line what it does; `tinyadder list` shows this line.
 
 Say here why it works: what each lane holds, what each head hears, where every constant comes from. This skeleton adds
-up all digits it has seen and takes 10 away from 10 on. That is not addition, and `tinyadder verify NAME` will show you
-a pair of numbers for which it is wrong.
+up all digits it has seen and takes 10 away from 10 on. That is not addition: `tinyadder verify NAME` shows you a
+pair of numbers for which it is wrong.
 """
 
-from tinyadder.construction import Construction
+from tinyadder.construction import DIGIT_VALUES, Claim, Construction, token_claim
 from tinyadder.dsl import MLP, Attention, Embed, Program, Stream, Unembed
 from tinyadder.gadgets import parabola_readout, step, sum_head
 from tinyadder.tasks.addition import Addition
@@ -50,8 +50,19 @@ def construct(*, digits: int = 2) -> Construction:
         # One row for each of the first tokens of the vocabulary; the largest is the next token.
         Unembed(argmax=parabola_readout(x.total, range(10))),
     )
-    # More attention and MLP sublayers may stand between. `tinyadder show NAME` prints the equations with their price.
-    return Construction(program, task)
+    # More attention and MLP sublayers may stand between. `tinyadder show NAME` prints equations and prices.
+    return Construction(program, task, _claims(task))
+
+
+def _claims(task: Addition) -> dict[str, Claim]:
+    """What the lanes mean, exactly, at a position of prompt + right answer; `tinyadder claims NAME` compares."""
+    digit = token_claim(task, DIGIT_VALUES)
+
+    def total(problem: tuple[int, ...], position: int) -> int:
+        found = sum(int(digit(problem, i)) for i in range(position + 1))
+        return found - 10 * (found >= 10)
+
+    return {"digit": digit, "total": total}
 '''
 
 
