@@ -254,3 +254,10 @@ def test_a_model_folder_of_real_numbers_prints_its_tolerances(tmp_path):
     assert load(tmp_path / "m")[1].task == REAL
     found = run(str(tmp_path / "m"))
     assert "within a relative error of 0.5%: " in found.stdout, found.output
+
+
+def test_the_kept_step_times_are_at_most_a_fifth_above_those_of_torch():
+    found = json.loads((BASELINES.parent / "benchmarks" / "train.json").read_text())
+    assert {"command", "date", "torch", "machine"} <= set(found) and len(found["rows"]) == 7
+    assert max(row["ratio"] for row in found["rows"]) <= 1.2
+    assert max(row["parameters"] for row in found["rows"]) == 15_822_336  # derivax, as published
