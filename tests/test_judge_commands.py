@@ -9,7 +9,11 @@ from click.testing import CliRunner
 from tinyadder.commands.claims import command as claims
 from tinyadder.commands.exhaust import command as exhaust
 from tinyadder.commands.legality import command as legality
+from tinyadder.commands.prove import command as prove
+from tinyadder.compile import build
+from tinyadder.construction import construct
 from tinyadder.errors import TinyadderError
+from tinyadder.folder import save
 
 
 @pytest.fixture(autouse=True)
@@ -67,10 +71,27 @@ def test_legality_lists_every_check():
     assert lines[8] == "add10 (digits=2): no check of 8 fails"
 
 
-def test_claims_prints_the_largest_errors_of_each_lane():
+def test_claims_prints_the_largest_errors_of_each_lane(tmp_path):
     done = run(claims, "add10", "--digits", "3", "--problems", "10")
-    assert [line.split()[0] for line in done.stdout.splitlines()[2:]] == ["digit", "flag", "weight", "product", "rest"]
+    *lanes, read = done.stdout.splitlines()[2:]
+    assert [line.split()[0] for line in lanes] == ["digit", "flag", "weight", "product", "rest"]
+    assert read.startswith("read from the claims alone: 0 of 40 answer tokens wrong, smallest lead ")
     data = json.loads(run(claims, "add10", "--digits", "3", "--problems", "10", "--json").stdout)
     assert data["problems"] == 10 and data["lanes"][1]["absolute"] == 0
     with pytest.raises(TinyadderError, match="claims nothing"):
-        run(claims, "add10_gist")
+        made = construct("add10", digits=2)
+        save(build(made.program), made.task, tmp_path / "model", name="add10", options={"digits": 2})
+        run(claims, str(tmp_path / "model"))
+
+
+def test_prove_keeps_the_verdict_with_its_options_and_replaces_it_only_when_told(tmp_path):
+    run(prove, "multiply", "-o", "digits=1", "-o", "second=1", "--save")
+    (path,) = (tmp_path / "results").iterdir()
+    assert path.name == "multiply.proved-digits1-second1.json"
+    kept = json.loads(path.read_text())
+    assert kept["command"] == "tinyadder prove multiply -o digits=1 -o second=1"
+    assert kept["options"] == {"digits": 1, "second": 1}
+    assert kept["data"]["verdict"]["verdict"] == "proved"
+    assert kept["data"]["verdict"]["domain"].startswith("all 100 problems of multiplication")
+    with pytest.raises(TinyadderError, match="holds a result already; give --force"):
+        run(prove, "multiply", "-o", "digits=1", "-o", "second=1", "--save")

@@ -47,7 +47,9 @@ def check_claims(
     """
     widths = dict(model.config.lanes)
     if not claims:
-        raise TinyadderError("the construction claims nothing of its lanes; see verify/claims.py for how to")
+        raise TinyadderError(
+            "this model claims nothing of its lanes; constructions do (tinyadder list), folders do not"
+        )
     for lane in claims:
         if lane not in widths:
             names = ", ".join(widths)
