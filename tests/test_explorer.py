@@ -147,6 +147,40 @@ def test_the_page_answers_steps_and_links_deep(tmp_path):
     assert "answers 05000000000; right is 04999999999" in gist
 
 
+TOUCH = """<pre id="seen"></pre><script>
+const seen = [], said = () => $("verdict").textContent.slice(0, 19);
+const look = () => [location.hash.split("/").pop(), $("problem").value, said()];
+const press = (key) => document.body.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+press("ArrowRight"); seen.push(look());
+press("ArrowLeft"); press("ArrowLeft"); seen.push(look());
+const cell = [...document.querySelectorAll("#lanes td.lit")].pop();
+cell.dispatchEvent(new MouseEvent("mouseenter", { clientX: 5, clientY: 5 })); seen.push($("tip").textContent);
+cell.dispatchEvent(new MouseEvent("mouseleave")); seen.push($("tip").hidden);
+$("hard").click(); seen.push(look()[1]);
+$("model").value = "add10_gist"; $("model").onchange(); seen.push(look());
+document.getElementById("seen").textContent = JSON.stringify(seen);
+</script></body>"""
+
+
+@needs_browser
+def test_keys_hover_hard_cases_and_the_choice_of_a_model_work(tmp_path):
+    first = exhibit("add10")
+    text = page([first, replace(exhibit("add10_gist"), first=[(4999999999, 0)])]).replace("</body>", TOUCH)
+    dom = browse(tmp_path, text, "#add10/123%20%2B%20456/8")
+    right, left, tip, hidden, hard, other = json.loads(
+        html.unescape(re.search(r'<pre id="seen">(.*?)</pre>', dom, re.S).group(1))
+    )
+    assert right == ["9", "123 + 456", "answers 00000000579"] and left[0] == "7"
+    assert tip.startswith("before 0\n+ 1 * 5.795e-8   (head output)\n= 5.795e-8") and hidden
+    assert hard == first.task.show(exhibit_problem(first, 1))
+    assert other == ["1", "4999999999 + 0", "answers 05000000000"]
+
+
+def exhibit_problem(shown, number):
+    """The problem that the page shows as its example `number`."""
+    return shown.task.parse(exhibit_to_json(shown)["examples"][number][0])
+
+
 @needs_browser
 @pytest.mark.parametrize(
     "problem, said",

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -37,17 +37,22 @@ class Logits(nn.Module):
         return self.model(tokens)
 
 
-def _dynamic(model: Transformer) -> tuple[Tensor, dict[str, Any]]:
-    """An example input, and which axes may vary: batch (from 2 on, since torch specialises a batch of 1) and length."""
+def exported(model: Transformer) -> torch.export.ExportedProgram:
+    """The graph of `model`: tokens [b, t] to logits [b, t, o] for every batch from 1 and every length from 2 on.
+
+    The example has a batch of 2: from a batch of 1 the exporter would take the 1 for a constant. Strict tracing, since
+    the other one leaves conditions on the batch in the graph that a batch of 1 does not meet.
+    """
     example = torch.zeros(2, 8, dtype=torch.int64, device=model.outputs.device)
-    axes = {0: torch.export.Dim("batch", min=2, max=65536), 1: torch.export.Dim("length", min=2, max=4096)}
-    return example, {"tokens": axes}
+    axes = {0: torch.export.Dim("batch", min=1, max=65536), 1: torch.export.Dim("length", min=2, max=4096)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that caches and numpy are traced as what they compute: they may be
+        return torch.export.export(Logits(model).eval(), (example,), dynamic_shapes={"tokens": axes}, strict=True)
 
 
 def to_torch_export(model: Transformer, path: Path) -> None:
-    """Write a `torch.export` program (.pt2) that maps tokens [b, t], b >= 2, to logits [b, t, o]."""
-    example, axes = _dynamic(model)
-    program = torch.export.export(Logits(model).eval(), (example,), dynamic_shapes=axes)
+    """Write `exported(model)` as a .pt2 file; `torch.export.load(path).module()` runs it."""
+    program = exported(model)
     with beside(path) as part:
         torch.export.save(program, part)
 
@@ -62,15 +67,8 @@ def to_onnx(model: Transformer, path: Path) -> None:
         import onnxscript  # noqa: F401
     except ImportError:
         raise MissingExtra("ONNX export needs: pip install 'tinyadder[onnx]'") from None
-    example, axes = _dynamic(model)
     program = torch.onnx.export(
-        Logits(model).eval(),
-        (example,),
-        input_names=["tokens"],
-        output_names=["logits"],
-        dynamic_shapes=axes,
-        dynamo=True,
-        verbose=False,
+        exported(model), input_names=["tokens"], output_names=["logits"], dynamo=True, verbose=False
     )
     assert program is not None, "the dynamo exporter returns its program"
     with beside(path) as part:

@@ -71,8 +71,11 @@ def sinusoids(positions: Int[Tensor, " t"], width: int, dtype: torch.dtype) -> F
 def _turns(first: int, count: int, rows: int, base: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """cos and sin of every angle as [t, k], and the matrix that puts (-x_{k+h}, x_k) in the place of (x_k, x_{k+h})."""
     half = rows // 2
-    angles = np.arange(first, first + count)[:, None] * base ** (-np.arange(half) / max(half, 1))
-    cos, sin, swap = np.ones((count, rows)), np.zeros((count, rows)), np.zeros((rows, rows))
+    # float64 throughout, said so that it holds in an exported graph too, where torch traces these lines
+    places, pairs = np.arange(first, first + count, dtype=np.float64), np.arange(half, dtype=np.float64)
+    angles = places[:, None] * np.full(half, base, dtype=np.float64) ** (-pairs / max(half, 1))
+    cos, sin = np.ones((count, rows), dtype=np.float64), np.zeros((count, rows), dtype=np.float64)
+    swap = np.zeros((rows, rows))
     cos[:, : 2 * half], sin[:, : 2 * half] = np.tile(np.cos(angles), 2), np.tile(np.sin(angles), 2)
     k = np.arange(half)
     swap[k + half, k], swap[k, k + half] = -1, 1

@@ -108,7 +108,7 @@ function drawHeads(query) {
         const where = weights.length > 6 ? "the stream" : weights.map((_, k) => names[columns ? columns[k] : k]).join(", ");
         const terms = at.weights.map((w, j) => w * head.value[j][r]);
         const most = Math.max(...terms.map(Math.abs)) || 1, negative = terms.some((t) => t < 0);
-        nodes.push(make("div", { className: "head", textContent: `layer ${part.layer}, head ${h} adds ${show(at.output[r])} to ${where}; to nothing goes ${show(at.nothing)} of the attention` }));
+        nodes.push(make("div", { className: "head", textContent: `layer ${part.layer}, head ${h}${at.output.length > 1 ? ` row ${r}` : ""} adds ${show(at.output[r])} to ${where}; to nothing goes ${show(at.nothing)} of the attention` }));
         nodes.push(make("div", { className: "strip" }, ...terms.map((term, j) => {
           const tall = `${Math.round(46 * Math.abs(term) / most)}px`;
           const bar = make("div", { className: "bar" });
