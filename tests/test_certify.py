@@ -38,6 +38,9 @@ SMALL_TASKS = [
     ("parity", {"length": 5, "steps": False}),
     ("rewriting", {"length": 2}),
     ("rewriting", {"length": 3, "how": "reverse"}),
+    ("rewriting", {"length": 3, "how": "sort"}),
+    ("conversion", {"digits": 7}),
+    ("conversion", {"digits": 3, "radix": 5}),
     ("derivative_coefficients", {"exponents": 2}),
     ("subtraction", {"digits": 2}),
     ("scaling", {"digits": 2, "factor": 17}),
@@ -75,9 +78,11 @@ def test_ten_digits_are_10_to_the_20_texts_and_samples_are_among_them():
         assert "".join(text) == task.prompt(problem) + task.answer(problem)
 
 
-def test_sorting_has_no_specification():
-    with pytest.raises(NoSpecification, match="sorting"):
-        specifications(task_from_json({"name": "rewriting", "options": {"how": "sort"}}))
+def test_a_specification_with_too_many_states_is_refused():
+    with pytest.raises(NoSpecification, match="sorting 12 digits needs 293,930 states"):
+        specifications(task_from_json({"name": "rewriting", "options": {"how": "sort", "length": 12}}))
+    with pytest.raises(NoSpecification, match="conversion of numbers up to"):
+        specifications(task_from_json({"name": "conversion", "options": {"digits": 40}}))
 
 
 # ---- soundness ------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ import json
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from math import comb
 from random import Random
 from typing import Any
 
@@ -31,6 +32,8 @@ from tinyadder.tasks.base import Problem, Task
 State = Hashable
 Step = Callable[[Any], Iterable[tuple[str, State]]]
 """The moves out of a state: (token, next state)."""
+LARGEST = 5000
+"""The most states of a specification whose states number more than the text is long; shortest paths visit them all."""
 
 
 class NoSpecification(Exception):
@@ -233,10 +236,10 @@ def _modular_addition(task: Any) -> Specification:
     return relation(5, stages, 0, lambda s: True, lambda text: (int(text[1]), int(text[3])))
 
 
-def _words(task: Any, stages: Sequence[tuple[int, Step]], n: int) -> Specification:
-    """`^ word = answer` for words of n letters, given the stages of the letters and the answer from state 0 on."""
+def _words(task: Any, stages: Sequence[tuple[int, Step]], n: int, first: State = 0) -> Specification:
+    """`^ word = answer` for words of n letters, given the stages of the letters and the answer from `first` on."""
     marks = [(0, read("^")), (n + 1, read("="))]
-    return relation(n + 2, [*marks, *stages], 0, lambda s: True, lambda text: "".join(text[1 : n + 1]))
+    return relation(n + 2, [*marks, *stages], first, lambda s: True, lambda text: "".join(text[1 : n + 1]))
 
 
 def _counting(task: Any, n: int) -> Specification:
@@ -257,11 +260,22 @@ def _parity(task: Any, n: int) -> Specification:
 def _rewriting(task: Any, n: int) -> Specification:
     """Every letter and its copy one after the other; the state is the letter."""
     if task.how == "sort":
-        raise NoSpecification("sorting needs a state for every multiset of digits; there is no specification of it")
+        return _sorting(task, n)
     letter: Step = lambda s: [(x, x) for x in task.letters]  # noqa: E731
     said: Step = lambda s: [(s, 0)]  # noqa: E731
     answer = range(n + 2, 2 * n + 2) if task.how == "copy" else range(2 * n + 1, n + 1, -1)
     return _words(task, [stage for p, at in enumerate(answer) for stage in ((1 + p, letter), (at, said))], n)
+
+
+def _sorting(task: Any, n: int) -> Specification:
+    """The state is the multiset of letters that are read and not yet written."""
+    if (states := comb(n + len(task.letters) - 1, n)) > LARGEST:
+        raise NoSpecification(
+            f"sorting {n} digits needs {states:,} states, one for every multiset; at most {LARGEST:,}"
+        )
+    letter: Step = lambda s: [(x, tuple(sorted((*s, x)))) for x in task.letters]  # noqa: E731
+    least: Step = lambda s: [(s[0], s[1:])]  # noqa: E731
+    return _words(task, [*((1 + p, letter) for p in range(n)), *((n + 2 + p, least) for p in range(n))], n, ())
 
 
 def _signed(n: int, sign: str) -> Iterable[tuple[str, State]]:
@@ -341,6 +355,35 @@ def _multiplication(task: Any) -> Specification:
     return _reckoning(task, lambda b, digit: b * digit)
 
 
+def _conversion(task: Any) -> Specification:
+    """Digits of both numbers by the size of their weights, largest first; the state is value read - value written."""
+    n, answer = task.digits, task.answer_length
+    if task.greatest > LARGEST**2:
+        raise NoSpecification(
+            f"conversion of numbers up to {task.greatest:,}: at most {LARGEST**2:,} has a few thousand states"
+        )
+    weights = [(task.radix ** (n - 1 - p), 1 + p, task.radix) for p in range(n)]
+    weights += [(-(10 ** (answer - 1 - q)), n + 2 + q, 10) for q in range(answer)]
+    weights.sort(key=lambda weight: -abs(weight[0]))
+    stages: list[tuple[int, Step]] = [(0, read("^")), (n + 1, read("="))]
+    for k, (weight, position, digits) in enumerate(weights):
+        rest = [w * (d - 1) for w, _, d in weights[k + 1 :]]
+        least, most = -sum(w for w in rest if w > 0), -sum(w for w in rest if w < 0)
+
+        def digit(
+            total: int, weight: int = weight, digits: int = digits, least: int = least, most: int = most
+        ) -> Iterable[tuple[str, State]]:
+            after = ((str(d), total + weight * d) for d in range(digits))
+            return [(token, total) for token, total in after if least <= total <= most]
+
+        stages.append((position, digit))
+
+    def problem(text: Sequence[str]) -> Problem:
+        return (int("".join(text[1 : n + 1]), task.radix),)
+
+    return relation(n + 2, stages, 0, lambda total: total == 0, problem)
+
+
 _ONE: dict[str, Callable[[Any], Specification]] = {
     "addition": _addition,
     "comparison": _comparison,
@@ -350,6 +393,7 @@ _ONE: dict[str, Callable[[Any], Specification]] = {
     "subtraction": _subtraction,
     "scaling": _scaling,
     "multiplication": _multiplication,
+    "conversion": _conversion,
 }
 _WORDS: dict[str, Callable[[Any, int], Specification]] = {
     "counting": _counting,

@@ -115,6 +115,15 @@ def scaling(digits: int, factor: int) -> list[Specification]:
     return [linear(digits + 2, marks("^=", 0, digits + 1), weights)]
 
 
+def conversion(digits: int, radix: int) -> list[Specification]:
+    """^ a = s, a in base `radix`: a - s = 0, large weights first, so that few sums are within reach."""
+    answer = len(str(radix**digits - 1))
+    weights = [(1 + p, radix ** (digits - 1 - p), radix) for p in range(digits)]
+    weights += [(digits + 1 + answer - column, -(10**column), 10) for column in range(answer)]
+    weights.sort(key=lambda weight: -abs(weight[1]))
+    return [linear(digits + 2, marks("^=", 0, digits + 1), weights)]
+
+
 # ---- states of their own --------------------------------------------------------------------------
 
 
@@ -185,8 +194,15 @@ def parity(length: int, steps: bool) -> list[Specification]:
 
 
 def rewriting(length: int, how: str) -> list[Specification]:
-    """Copy or reverse: every digit and its copy one after the other; the state is the digit."""
-    need(how in ("copy", "reverse"), "this checker has no specification of sorting")
+    """Copy or reverse: every digit and its copy one after the other; the state is what is read and not yet written.
+
+    Sorted: all digits first, then the least of them again and again.
+    """
+    if how == "sort":
+        insert, least = step(DIGITS, lambda s, t: "".join(sorted(s + t))), step(lambda s: s[0], lambda s, t: s[1:])
+        positions = range(1, length + 1)
+        return [word(length, [*((p, insert) for p in positions), *((length + 1 + p, least) for p in positions)], "")]
+    need(how in ("copy", "reverse"), "a rewriting that this checker does not know")
     digit, copy, stages = step(DIGITS, lambda s, t: t), step(lambda s: s, lambda s, t: ""), []
     for p in range(1, length + 1):
         stages += [(p, digit), (length + 1 + p if how == "copy" else 2 * length + 2 - p, copy)]
@@ -217,6 +233,7 @@ TASKS = {
         addition,
         subtraction,
         scaling,
+        conversion,
         multiplication,
         comparison,
         maximum,
