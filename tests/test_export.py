@@ -20,6 +20,7 @@ from tinyadder.compile import build
 from tinyadder.construction import construct
 from tinyadder.errors import MissingExtra, TinyadderError
 from tinyadder.folder import load
+from verify.results import result, write_result
 
 ROOT = Path(__file__).parents[1]
 ONNX = all(importlib.util.find_spec(name) for name in ("onnx", "onnxscript", "onnxruntime"))
@@ -144,6 +145,24 @@ def test_a_hub_folder_is_a_model_folder_with_a_card(tmp_path):
     model, described = load(tmp_path / "hub")
     assert answers(model, described.task, [(9999, 1)]) == ["10000"]
     assert json.loads((tmp_path / "hub" / "config.json").read_text())["model_type"] == "tinyadder"
+
+
+def test_the_card_holds_the_verdicts_of_these_weights_and_no_others(tmp_path):
+    made = construct("add10", digits=4)
+    data = {"verdict": {"verdict": "sampled", "count": 7, "seed": 0}}
+    write_result(result(build(made.program), "add10", {}, "verified", data, command="a test"), tmp_path / "results")
+    assert run("add10", "--digits", "4", "--to", "hub", "--out", "mine", folder=tmp_path).returncode == 0
+    assert run("add10", "--digits", "3", "--to", "hub", "--out", "other", folder=tmp_path).returncode == 0
+    assert "- **sampled**: 7, 0 wrong" in (tmp_path / "mine/README.md").read_text()
+    assert "- none of these very weights is known here" in (tmp_path / "other/README.md").read_text()
+
+
+def test_an_encoder_decoder_is_refused_and_not_exported_without_its_encoder(tmp_path):
+    folder = ROOT / "baselines/gcd-encoder-decoder/seed-1/model"
+    done = run(str(folder), "--to", "json", "--out", "x.json", folder=tmp_path)
+    assert done.returncode == 2 and "only decoders are exported" in done.stderr and not list(tmp_path.iterdir())
+    with pytest.raises(TinyadderError, match="EncoderDecoder cannot be shown"):
+        export.to_json(load(folder)[0], tmp_path / "x.json")
 
 
 def test_json_holds_every_number(tmp_path):

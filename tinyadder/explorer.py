@@ -42,8 +42,8 @@ def model_to_json(model: Transformer) -> dict[str, Any]:
 
     Raises `TinyadderError` for a model that is not a causal decoder of this toolkit.
     """
-    if not isinstance(model, Transformer):
-        raise TinyadderError(f"a {type(model).__name__} cannot be explored; expected a decoder (Transformer)")
+    if not isinstance(model, Transformer) or model.config.encoder:
+        raise TinyadderError(f"a {type(model).__name__} cannot be shown; expected a decoder without an encoder")
     config, options = model.config, asdict(model.config.options)
     return {
         "vocabulary": list(config.vocabulary),

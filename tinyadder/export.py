@@ -132,9 +132,15 @@ def _plain(key: str) -> str:
     return key.replace("parametrizations.", "").replace(".original", "")
 
 
-def to_hub_folder(model: Transformer, task: Task, path: Path, *, name: str, about: str, ladder: Ladder) -> None:
-    """Write config.json, model.safetensors, model.json and a model card README.md, as a model hub shows them."""
-    counts = "\n".join(f"| {rung} | {count:,} | {said} |" for rung, count, said in ladder)
+def to_hub_folder(
+    model: Transformer, task: Task, path: Path, *, name: str, about: str, ladder: Ladder, verdicts: Sequence[str] = ()
+) -> None:
+    """Write config.json, model.safetensors, model.json and a model card README.md, as a model hub shows them.
+
+    The card is the model's line of the leaderboard: every count with its convention, every verdict with its type.
+    """
+    said = "\n".join(f"- {verdict}" for verdict in verdicts) or "- none of these very weights is known here"
+    counts = "\n".join(f"| {rung} | {count:,} | {meaning} |" for rung, count, meaning in ladder)
     example = task.hard()[0]
     card = f"""---
 library_name: tinyadder
@@ -152,6 +158,10 @@ Parameters, by convention:
 | convention | count | counts |
 |---|---|---|
 {counts}
+
+Verdicts of these weights:
+
+{said}
 
 Use: `tinyadder run . '{task.show(example)}'`; look inside: `tinyadder trace . '{task.show(example)}'`;
 judge: `tinyadder verify .` (each in this folder).

@@ -7,7 +7,15 @@ from typing import Any
 
 import click
 
-from tinyadder.commands._common import construction_options, echo_json, json_option, load_model, name_argument
+from tinyadder.commands._common import (
+    Loaded,
+    construction_options,
+    echo_json,
+    json_option,
+    load_model,
+    name_argument,
+    short_name,
+)
 from tinyadder.construction import construction_names, construction_summary
 from tinyadder.errors import TinyadderError
 
@@ -41,10 +49,9 @@ def command(name: str, kind: str, out: Path | None, force: bool, options: dict[s
         raise TinyadderError(f"there is no folder {out.absolute().parent}; choose another --out")
 
     from tinyadder import export
-    from tinyadder.transformer import Transformer
     from verify.count import definition, ladder
 
-    if not isinstance(loaded.model, Transformer):
+    if loaded.model.config.encoder:
         raise TinyadderError(f"{loaded.name} is an encoder-decoder; only decoders are exported")
     known = loaded.folder is None and loaded.name in construction_names()
     about = construction_summary(loaded.name) if known else f"A trained model of task {loaded.task.name}."
@@ -62,10 +69,24 @@ def command(name: str, kind: str, out: Path | None, force: bool, options: dict[s
             case "submission":
                 export.to_submission(loaded.model, loaded.task, out, name=loaded.name, about=about, ladder=rungs)
             case "hub":
-                export.to_hub_folder(loaded.model, loaded.task, out, name=loaded.name, about=about, ladder=rungs)
+                export.to_hub_folder(
+                    loaded.model, loaded.task, out, name=loaded.name, about=about, ladder=rungs,
+                    verdicts=_verdicts(loaded),
+                )  # fmt: skip
     except OSError as error:
         raise TinyadderError(f"cannot write {out}: {error.strerror}; choose another --out") from error
     if as_json:
         echo_json({"model": loaded.name, "format": kind, "file": str(out)})
     else:
         click.echo(f"wrote {out}")
+
+
+def _verdicts(loaded: Loaded) -> list[str]:
+    """What ./results says of exactly these weights, strongest first."""
+    from verify.leaderboard import Model, row
+    from verify.leaderboard_tables import said_verdict
+    from verify.results import FOLDER, read_results
+
+    name = short_name(str(loaded.folder)) if loaded.folder else loaded.name
+    model = Model(name, loaded.model, loaded.task, loaded.folder is not None, loaded.folder)
+    return [said_verdict(verdict) for verdict in row(model, read_results(FOLDER)).verdicts() if not verdict["options"]]
