@@ -1,5 +1,6 @@
 """The addition task: what is written, what is read back, and what a person is told who asks for something else."""
 
+from itertools import pairwise
 from random import Random
 
 import pytest
@@ -166,3 +167,16 @@ def test_ten_thousand_uniform_pairs_are_those_of_the_public_checker():
     random = Random(2025)
     expected = [(random.randint(0, 9_999_999_999), random.randint(0, 9_999_999_999)) for _ in range(100)]
     assert Addition().uniform(Random(2025), 100) == expected
+
+
+def test_focused_problems_are_half_runs_of_equal_columns():
+    task = Addition(digits=10)
+    found = task.focused(Random(0), 400)
+
+    def breaks(problem):
+        columns = list(zip(*(str(number).zfill(10) for number in problem), strict=True))
+        return sum(one != other for one, other in pairwise(columns))
+
+    assert all(max(problem) <= task.largest for problem in found)
+    assert sum(map(breaks, found[::2])) > 8 * 200 and sum(map(breaks, found[1::2])) < 5 * 200
+    assert found == task.focused(Random(0), 400)

@@ -149,6 +149,20 @@ class Addition(Task):
     def sample(self, random: Random, count: int) -> list[tuple[int, ...]]:
         return ops.sample(random, self.digits, self.base, self.operands, count)
 
+    def focused(self, random: Random, count: int) -> list[tuple[int, ...]]:
+        """Half uniform; half in runs of equal columns, often zeros: a model that reads a neighbour's digit errs there."""
+
+        def runs() -> tuple[int, ...]:
+            stay, column, columns = random.choice((0.5, 0.8)), (0,) * self.operands, []
+            for _ in range(self.digits):
+                if random.random() > stay:
+                    column = ops.plain(random, 1, self.base, self.operands)
+                    column = random.choice((column, (0,) * self.operands))
+                columns.append(column)
+            return tuple(ops.value(list(digits), self.base) for digits in zip(*columns, strict=True))
+
+        return [runs() if i % 2 else ops.plain(random, self.digits, self.base, self.operands) for i in range(count)]
+
     def edges(self) -> list[tuple[int, ...]]:
         return ops.edges(self.digits, self.base, self.operands)
 
