@@ -150,7 +150,7 @@ class Addition(Task):
         return ops.sample(random, self.digits, self.base, self.operands, count)
 
     def focused(self, random: Random, count: int) -> list[tuple[int, ...]]:
-        """Half uniform; half in runs of equal columns, often zeros: a model that reads a neighbour's digit errs there."""
+        """Half uniform; half in runs of equal columns, often zeros: reading a neighbour's digit errs there."""
 
         def runs() -> tuple[int, ...]:
             stay, column, columns = random.choice((0.5, 0.8)), (0,) * self.operands, []
