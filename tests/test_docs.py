@@ -66,6 +66,11 @@ def test_every_link_and_picture_is_there():
     assert [name for name in named if not (ROOT / name).exists()] == []
 
 
+def test_no_block_is_of_a_kind_that_nothing_runs():
+    kinds = {kind for page in PAGES for kind in re.findall(r"^```(\w*)\n.*?^```$", page.read_text(), re.M | re.S)}
+    assert kinds == {"python", "text", "console", "sh"}
+
+
 def test_an_output_that_is_no_longer_true_would_be_noticed(at_the_root):
     text = "```python\nprint(2 + 2)\n```\n\n```text\n5\n```\n"
     assert renewed(text) == text.replace("5", "4")
