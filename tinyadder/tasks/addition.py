@@ -150,7 +150,7 @@ class Addition(Task):
         return ops.sample(random, self.digits, self.base, self.operands, count)
 
     def focused(self, random: Random, count: int) -> list[tuple[int, ...]]:
-        """Half uniform; half in runs of equal columns, often zeros: reading a neighbour's digit errs there."""
+        """Uniform, structured, and runs of equal columns (often zeros) in turn: where a neighbour's digit misleads."""
 
         def runs() -> tuple[int, ...]:
             stay, column, columns = random.choice((0.5, 0.8)), (0,) * self.operands, []
@@ -161,7 +161,9 @@ class Addition(Task):
                 columns.append(column)
             return tuple(ops.value(list(digits), self.base) for digits in zip(*columns, strict=True))
 
-        return [runs() if i % 2 else ops.plain(random, self.digits, self.base, self.operands) for i in range(count)]
+        third = -(-count // 3)
+        kinds = self.uniform(random, third), self.sample(random, third), [runs() for _ in range(third)]
+        return [problem for three in zip(*kinds, strict=True) for problem in three][:count]
 
     def edges(self) -> list[tuple[int, ...]]:
         return ops.edges(self.digits, self.base, self.operands)
