@@ -28,6 +28,12 @@ def lines():
     return exact_margins()
 
 
+@pytest.fixture(scope="module")
+def proved():
+    """The smallest margin of the proof at 9.61e6."""
+    return prove(published(9.61e6), TASK).margin
+
+
 @pytest.mark.parametrize("gain", [gain for gain, truth in CORPUS.items() if truth == "refuted"])
 def test_a_gain_that_is_wrong_on_some_inputs_is_refuted_with_one_that_fails_again(gain):
     verdict = judged(gain)
@@ -43,7 +49,7 @@ def test_a_gain_whose_margin_drowns_in_the_rounding_is_neither_proved_nor_refute
     assert "right '8' against '9'" in verdict.reason and "answer token 2" in verdict.reason
 
 
-@pytest.mark.parametrize("gain", [9.61e6, pytest.param(1e7, marks=pytest.mark.slow), 1e10])
+@pytest.mark.parametrize("gain", [9.61e6, *(pytest.param(gain, marks=pytest.mark.slow) for gain in (1e7, 1e10))])
 def test_a_gain_that_is_large_enough_is_proved_and_the_checker_agrees(gain):
     assert CORPUS[gain] == "proved" and isinstance(judged(gain), Proved)
 
@@ -57,25 +63,24 @@ def test_in_real_arithmetic_the_last_wrong_run_comes_right_at_9596862_7(lines):
         assert ExactTransformer(published(gain)).choices(tokens, len(tokens) - 1)[0][0] == chosen
 
 
-def test_at_9_61_million_no_rounding_can_outweigh_the_smallest_margin_so_proved_is_right(lines):
+def test_at_9_61_million_no_rounding_can_outweigh_the_smallest_margin_so_proved_is_right(lines, proved):
     """The proof at 9.61e6 looks too good: the margin is twice what rounding may take. Real arithmetic leaves 5.476e7
     logits over all runs, an a-priori bound of the rounding 4.87e7: right, by an argument without prover or checker."""
     margins, error = smallest_margins(lines, 9.61e6), rounding(9.61e6)
     assert all(margins[i] > error[i] for i in margins)
     assert min(margins.values()) == pytest.approx(5.4757e7, rel=1e-4) and error[23] == pytest.approx(4.87e7, rel=1e-2)
-    proved = prove(published(9.61e6), TASK).margin
     assert margins[23] - error[23] < proved < margins[23]
     below = smallest_margins(lines, 9.598e6)
     assert below[23] < rounding(9.598e6)[23]
 
 
-def test_a_permitted_execution_fails_where_real_arithmetic_is_right_and_none_is_below_what_is_proved(lines):
+def test_a_permitted_execution_fails_where_real_arithmetic_is_right_and_none_is_below_what_is_proved(lines, proved):
     worst = max(lines, key=lambda line: float(line.threshold.mid()))
     assert worst.threshold < 9.597e6 and hostile_margin(9.597e6, LAST, "8", "9") < 0
     leaned = hostile_margin(9.61e6, LAST, "8", "9")
     exact = float((worst.slope * 9.61e6 + worst.offset).mid())
     assert exact - rounding(9.61e6)[23] < leaned < exact
-    assert prove(published(9.61e6), TASK).margin < leaned
+    assert proved < leaned
 
 
 def test_the_rounding_bound_holds_for_what_torch_computes(lines):
