@@ -114,6 +114,16 @@ def test_numbers_that_float32_holds_have_no_float32_mutant(small):
     assert 0 < len(places) < len(list(mutants(model, ["zero"])))
 
 
+def test_a_number_that_float32_cannot_hold_becomes_infinite_and_is_never_proved():
+    assert KINDS["float32"](1e50) == float("inf")
+    construction = construct("add10", digits=1)
+    model = build(construction.program)
+    with torch.no_grad():
+        model.embedding[3, 0] = torch.inf
+    verdict = judged(model, construction.task)
+    assert isinstance(verdict, Unknown) and "NaN or infinity" in verdict.reason
+
+
 # ---- the suite ------------------------------------------------------------------------------------
 
 

@@ -22,10 +22,10 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import numpy as np
 import torch
 
 from tinyadder.answers import answers
+from tinyadder.errors import TinyadderError
 from tinyadder.folder import save
 from tinyadder.tasks.base import Problem, Task
 from tinyadder.transformer import Transformer
@@ -48,7 +48,7 @@ KINDS: dict[str, Callable[[float], float]] = {
     "scale by 1 + 1e-6": lambda value: value * (1 + 1e-6),
     "scale by 1 + 1e-9": lambda value: value * (1 + 1e-9),
     "scale by 1 + 1e-12": lambda value: value * (1 + 1e-12),
-    "float32": lambda value: float(np.float32(value)),
+    "float32": lambda value: float(torch.tensor(value, dtype=torch.float32)),
 }
 SWAP = "swap with the next"
 VERDICTS = ("proved", "refuted", "unknown")
@@ -166,7 +166,10 @@ def try_mutant(
 def judged(model: Transformer, task: Task) -> Proved | Refuted | Unknown:
     """The verdict on a mutant: Proved is the checker's, on the mutant saved to a folder of its own."""
     with tempfile.TemporaryDirectory() as folder:
-        save(model, task, folder, name="mutant", options={}, force=True)
+        try:
+            save(model, task, folder, name="mutant", options={}, force=True)
+        except TinyadderError as reason:  # a number that float32 cannot hold became infinite
+            return Unknown(str(reason))
         return certify(model, task, Path(folder)).verdict
 
 
