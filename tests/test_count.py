@@ -60,6 +60,12 @@ def test_strict_counts_what_a_construction_is_written_with():
     assert counts["strict"] == counts["stored + buffers"] + len(code)
 
 
+def test_strict_follows_a_construction_into_the_gadgets_that_it_uses_and_into_no_others():
+    places = {(literal.value, literal.where) for literal in construction_code("count_occurrences")}
+    assert {(2.0, "parabola_readout"), (40.0, "the file")} <= places  # 2 d y - d^2, and the ROOM of a sum
+    assert not {where for _, where in places} & {"match_head", "previous_token_head", "step"}
+
+
 def test_a_tie_counts_once_and_a_view_counts_once():
     model = nn.ModuleList([nn.Linear(3, 3, bias=False), nn.Linear(3, 3, bias=False)])
     model[1].weight = model[0].weight

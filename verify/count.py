@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from tinyadder.transformer import Transformer
-from verify.literals import Literal, literals
+from verify.literals import Literal, borrowed, literals
 
 POSITIONAL = re.compile(
     r"slope|alibi|pos(?!t)|rope|rotary|inv_freq|freqs|theta|(^|[._])(pe|sin|cos)($|[._])", re.IGNORECASE
@@ -299,9 +299,18 @@ def machine_code() -> list[Literal]:
 
 
 def construction_code(name: str) -> list[Literal]:
-    """The literals behind a construction: those that its equations are written with, and those of the forward pass."""
-    source = _source(f"constructions.{name}")  # `Construction(program, task, claims)`: claims are no weights
-    return [*literals(source, ["construct"], unread={"Construction": 2}), *machine_code()]
+    """The literals behind a construction: of its equations, of the gadgets in them, and of the forward pass."""
+    return [*_equations_code(f"constructions.{name}", ["construct"]), *machine_code()]
+
+
+def _equations_code(module: str, roots: Sequence[str]) -> list[Literal]:
+    """The literals of `roots`, followed into gadgets and other constructions; claims are no weights."""
+    source, unread = _source(module), {"Construction": 2}  # Construction(program, task, claims)
+    found = literals(source, roots, unread=unread)
+    for other, names in borrowed(source, roots, unread=unread).items():
+        if other == "tinyadder.gadgets" or other.startswith("constructions."):
+            found += _equations_code(other, names)
+    return found
 
 
 def _source(module: str) -> str:

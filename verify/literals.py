@@ -79,17 +79,7 @@ def literals(source: str, roots: Iterable[str], *, unread: Mapping[str, int] | N
     `unread` says which arguments of a call are no part of the values: those from this position on.
     Raises `TinyadderError` for source that is no Python, or a root that it does not define.
     """
-    try:
-        tree = ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError) as error:
-        raise TinyadderError(f"the source is not Python: {error}") from error
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in (unread or {}):
-            del node.args[(unread or {})[node.func.id] :]
-    file = _File(tree)
-    for root in roots:
-        if root not in file.definitions:
-            raise TinyadderError(f"the source defines no '{root}'")
+    tree, file = _read(source, roots, unread)
     reached = file.reach(roots)
     reader = _Reader(file)
     reader.visit_all(tree)
@@ -101,6 +91,37 @@ def literals(source: str, roots: Iterable[str], *, unread: Mapping[str, int] | N
                 Literal(number.value, number.line, number.column, number.where, lines[number.line - 1].strip())
             )
     return sorted(found, key=lambda literal: (literal.line, literal.column))
+
+
+def borrowed(source: str, roots: Iterable[str], *, unread: Mapping[str, int] | None = None) -> dict[str, list[str]]:
+    """What the definitions named in `roots`, and whatever they use, take from other modules: module -> names.
+
+    >>> borrowed("from math import exp, log\ndef construct():\n    return exp(2)", ["construct"])
+    {'math': ['exp']}
+    """
+    tree, file = _read(source, roots, unread)
+    named = {node.id for part in file.reach(roots) for node in ast.walk(part) if isinstance(node, ast.Name)}
+    found: dict[str, list[str]] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found.setdefault(node.module, []).extend(a.name for a in node.names if (a.asname or a.name) in named)
+    return {module: names for module, names in found.items() if names}
+
+
+def _read(source: str, roots: Iterable[str], unread: Mapping[str, int] | None) -> tuple[ast.Module, _File]:
+    """The syntax tree, without what is unread, and its top-level names; checks that the roots are among them."""
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError) as error:
+        raise TinyadderError(f"the source is not Python: {error}") from error
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in (unread or {}):
+            del node.args[(unread or {})[node.func.id] :]
+    file = _File(tree)
+    for root in roots:
+        if root not in file.definitions:
+            raise TinyadderError(f"the source defines no '{root}'")
+    return tree, file
 
 
 class _File:
