@@ -592,6 +592,18 @@ def test_a_description_with_another_option_is_rejected(folders, tmp_path, part):
         certificate.check(folder, folders["plain"] / "certificate.json")
 
 
+def test_a_tie_that_the_model_may_read_in_another_way_is_rejected(tmp_path):
+    """torch counts a negative index from the end."""
+    made, folder = construct("add10_unary"), tmp_path / "tied"
+    save(build(made.program), made.task, folder, name="add10_unary", options={}, program=made.program)
+    described = json.loads((folder / "model.json").read_text())
+    assert described["config"]["ties"]
+    described["config"]["ties"][0][1] = -1
+    (folder / "model.json").write_text(json.dumps(described))
+    with pytest.raises(certificate.Rejected, match="tied where it has no entry"):
+        model.Model(folder)
+
+
 # ---- faults planted in prover and checker ---------------------------------------------------------
 
 

@@ -90,6 +90,7 @@ class Model:
         self.unread.discard(key)
         tied = self.ties.pop(name, {})
         flat: list = [tied.get(at, x) for at, x in enumerate(self.tensors[key][1])]
+        need(set(tied) <= set(range(len(flat))), f"tensor '{name}' is tied where it has no entry")
         for x in flat:
             need(x == 0 or 2.0**-1000 < abs(x) < 2.0**1000, f"tensor '{name}' holds {x}")
         for n in reversed(shape[1:]):
