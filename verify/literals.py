@@ -96,7 +96,7 @@ def literals(source: str, roots: Iterable[str], *, unread: Mapping[str, int] | N
 def borrowed(source: str, roots: Iterable[str], *, unread: Mapping[str, int] | None = None) -> dict[str, list[str]]:
     """What the definitions named in `roots`, and whatever they use, take from other modules: module -> names.
 
-    >>> borrowed("from math import exp, log\ndef construct():\n    return exp(2)", ["construct"])
+    >>> borrowed("from math import exp, log; construct = lambda: exp(2)", ["construct"])
     {'math': ['exp']}
     """
     tree, file = _read(source, roots, unread)
