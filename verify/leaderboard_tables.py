@@ -23,7 +23,7 @@ SHOWN = (
     "strict",
 )
 """The rungs of the table of counts; the JSON has all of them."""
-MARKS = ("<!-- leaderboard -->", "<!-- /leaderboard -->")
+README_COUNTS = ("nonzero", "nonzero + positional")
 
 
 def report_markdown(rows: Sequence[Row]) -> str:
@@ -266,24 +266,50 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
+def readme(text: str, rows: Sequence[Row]) -> str:
+    """The README with its two tables made anew, where it has the marks for them."""
+    text = between_marks(text, "ten-digit addition", adders_table(rows))
+    return between_marks(text, "leaderboard", readme_table(rows))
+
+
+def adders_table(rows: Sequence[Row]) -> str:
+    """Who adds two ten-digit numbers, written or trained: two conventions and what is known."""
+    ten = re.compile(r"addition \(digits 10, base 10, order \w+, operands 2\b")
+    adders = sorted(groups([r for r in rows if ten.match(r.task)]), key=lambda g: g.rows[0].counts[README_COUNTS[1]])
+    return _table(
+        ("ten-digit addition", "made by", "nonzero", "nonzero + positional", "verdict"),
+        [
+            (f"`{g.name}`" + g.label.removeprefix(g.name), "training" if g.rows[0].trained else "hand",
+             *(mean_and_worst([r.counts[rung] for r in g.rows], whole) for rung in README_COUNTS),
+             re.sub(r" problems of addition \(.*?\)", " pairs", "; ".join(g.said()[: len(g.rows)]) or "none yet"))
+            for g in adders
+        ],
+    )  # fmt: skip
+
+
 def readme_table(rows: Sequence[Row]) -> str:
-    """The short table of the README: the written models, two conventions, the strongest verdict."""
+    """Every written model: two conventions, the strongest verdict."""
     ordered = sorted(
         (r for r in rows if not r.trained), key=lambda r: (r.task, r.counts["nonzero + positional"], r.name)
     )
     return _table(
-        ("model", "task", "nonzero", "nonzero + positional", "strongest verdict"),
+        ("model", "task", *README_COUNTS, "strongest verdict"),
         [
-            (f"`{r.name}`", r.task, str(r.counts["nonzero"]), str(r.counts["nonzero + positional"]),
+            (f"`{r.name}`", r.task, *(str(r.counts[rung]) for rung in README_COUNTS),
              next((said_verdict(v) for v in r.verdicts()), "none yet"))
             for r in ordered
         ],
     )  # fmt: skip
 
 
-def between_marks(text: str, table: str) -> str:
-    """`text` with what stands between its two marks replaced by `table`; unchanged where it has no marks."""
-    start, end = text.find(MARKS[0]), text.find(MARKS[1])
+def between_marks(text: str, name: str, table: str) -> str:
+    """`text` with what stands between the two marks of this name replaced; unchanged where it has no such marks.
+
+    >>> between_marks("<!-- a -->old<!-- /a -->", "a", "new")
+    '<!-- a -->\\nnew\\n<!-- /a -->'
+    """
+    opening, closing = f"<!-- {name} -->", f"<!-- /{name} -->"
+    start, end = text.find(opening), text.find(closing)
     if start < 0 or end < start:
         return text
-    return f"{text[: start + len(MARKS[0])]}\n{table}\n{text[end:]}"
+    return f"{text[: start + len(opening)]}\n{table}\n{text[end:]}"

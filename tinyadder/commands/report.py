@@ -39,7 +39,7 @@ def command(
 ) -> None:
     """Count every construction and trained baseline by every convention, and put the verdicts beside the counts.
 
-    The table between the marks of README.md, where it has them, is made anew as well.
+    The tables between the marks of README.md, where it has them, are made anew as well.
     """
     from verify import leaderboard, leaderboard_tables
     from verify.results import read_results
@@ -74,7 +74,7 @@ def command(
     readme = root / "README.md"
     if readme.is_file():
         text = readme.read_text()
-        made = leaderboard_tables.between_marks(text, leaderboard_tables.readme_table(rows))
+        made = leaderboard_tables.readme(text, rows)
         if made != text:
             _write(readme, made)
 
