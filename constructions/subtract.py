@@ -4,6 +4,7 @@ The weighed sum of a with +, b with - and the answer so far with - is what is le
 floor(rest / place). Positions as in addition: '^' at 0, '-' at g = digits+1, '=' at 2g.
 """
 
+from collections.abc import Callable
 from fractions import Fraction
 
 import numpy as np
@@ -12,6 +13,7 @@ from tinyadder.construction import DIGIT_VALUES, Claim, Construction, token_clai
 from tinyadder.dsl import MLP, Attention, Embed, Program, Stream, Unembed, relu
 from tinyadder.errors import TinyadderError
 from tinyadder.gadgets import place_value_head, sum_head
+from tinyadder.tasks.scaling import Scaling
 from tinyadder.tasks.subtraction import Subtraction
 
 LARGEST = 12
@@ -51,12 +53,20 @@ def construct(*, digits: int = 10) -> Construction:
 
 
 def _claims(task: Subtraction, flags: dict[str, float], heavy: float) -> dict[str, Claim]:
-    """Place weights everywhere, and what is left from '=' on; a counts a little more than its value."""
-    n, g = task.digits, task.digits + 1
-    digit = token_claim(task, DIGIT_VALUES)
+    """Place weights: plus in a, minus in b and in the answer; a counts a little more than its value."""
+    g = task.digits + 1
 
     def weight(problem: tuple[int, ...], i: int) -> Fraction:
         return Fraction(heavy) / 10**i if i < g else -Fraction(1, 10 ** (i - g if i < 2 * g else i - 2 * g))
+
+    return remainder_claims(task, flags, weight)
+
+
+def remainder_claims(
+    task: Subtraction | Scaling, flags: dict[str, float], weight: Callable[[tuple[int, ...], int], Fraction]
+) -> dict[str, Claim]:
+    """What is left from '=' on, and a / 2 in units of 10^-digits for the first number a: what `heavy` adds to it."""
+    n, digit = task.digits, token_claim(task, DIGIT_VALUES)
 
     def rest(problem: tuple[int, ...], i: int) -> Fraction | None:
         left = task.left(problem, i)

@@ -8,7 +8,8 @@ from fractions import Fraction
 
 import numpy as np
 
-from tinyadder.construction import DIGIT_VALUES, Claim, Construction, token_claim
+from constructions.subtract import remainder_claims
+from tinyadder.construction import Claim, Construction
 from tinyadder.dsl import MLP, Attention, Embed, Program, Stream, Unembed, relu
 from tinyadder.errors import TinyadderError
 from tinyadder.gadgets import place_value_head, sum_head
@@ -50,21 +51,10 @@ def construct(*, digits: int = 10, factor: int = 7) -> Construction:
 
 
 def _claims(task: Scaling, flags: dict[str, float], heavy: float, lead: float) -> dict[str, Claim]:
-    """Place weights everywhere, and what is left from '=' on; a counts a little more than its value."""
-    n, g = task.digits, task.digits + 1
-    digit = token_claim(task, DIGIT_VALUES)
+    """Place weights: plus in a, minus in the answer; a counts a little more than its value."""
+    g = task.digits + 1
 
     def weight(problem: tuple[int, ...], i: int) -> Fraction:
         return Fraction(heavy) / 10**i if i < g else -Fraction(lead) / 10 ** (i - g)
 
-    def rest(problem: tuple[int, ...], i: int) -> Fraction | None:
-        left = task.left(problem, i)
-        return None if left is None else (left + Fraction(problem[0], 2 * 10**n)) / 10**n
-
-    return {
-        "digit": digit,
-        "flag": token_claim(task, flags),
-        "weight": weight,
-        "product": lambda problem, i: digit(problem, i) * weight(problem, i),
-        "rest": rest,
-    }
+    return remainder_claims(task, flags, weight)
