@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from tinyadder.folder import beside, describe
+from tinyadder.io.folder import atomic_write, describe
 
 FOLDER = Path(__file__).parents[1] / "baselines"
 HEAD = """# Trained baselines
@@ -62,7 +62,7 @@ def main() -> None:
     """Write baselines/README.md."""
     rows = [row(path.parent) for path in sorted(FOLDER.glob("*/seed-*/evaluation.json"))]
     lines = ["| " + " | ".join(cells) + " |" for cells in (COLUMNS, ["---"] * len(COLUMNS), *rows)]
-    with beside(FOLDER / "README.md") as part:
+    with atomic_write(FOLDER / "README.md") as part:
         part.write_text(HEAD + "\n".join(lines) + "\n")
 
 

@@ -29,8 +29,8 @@ def main() -> None:
     """Print milliseconds per construction, the numbers it stores beside them."""
     import torch
 
-    from tinyadder.compile import build
     from tinyadder.construction import construct, construction_names
+    from tinyadder.machine.compile import build
 
     torch.set_num_threads(1)
     click.echo(f"{'construction':24} {'program ms':>12} {'module ms':>12} {'numel':>10}")

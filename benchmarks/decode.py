@@ -40,9 +40,9 @@ def main(names: tuple[str, ...], device: str, threads: int | None, batch: int) -
 
     import torch
 
-    from tinyadder.compile import build
     from tinyadder.construction import construct
-    from tinyadder.decode import generate, score
+    from tinyadder.machine.compile import build
+    from tinyadder.machine.decode import generate, score
 
     threads = threads or len(os.sched_getaffinity(0))
     click.echo(

@@ -26,9 +26,9 @@ def main(name: str, threads: int) -> None:
     """Measure both ways on uniformly random polynomials and print the ratio."""
     import torch
 
-    from tinyadder.answers import answers
-    from tinyadder.compile import build
     from tinyadder.construction import construct
+    from tinyadder.machine.answers import answers
+    from tinyadder.machine.compile import build
 
     torch.set_num_threads(threads)
     made = construct(name)

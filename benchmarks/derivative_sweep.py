@@ -19,7 +19,7 @@ from typing import Any
 
 import click
 
-from tinyadder.folder import beside
+from tinyadder.io.folder import atomic_write
 
 SHARD = 60_000
 BATCH = 1000
@@ -27,7 +27,7 @@ BATCH = 1000
 
 def check(model: Any, task: Any, problems: list[Any]) -> dict[str, Any]:
     """Wrong problems among `problems` (decoded alone), tokens emitted, and the smallest teacher-forced logit gap."""
-    from tinyadder.answers import answers
+    from tinyadder.machine.answers import answers
 
     emitted = answers(model, task, problems, batch=BATCH)
     right = [task.answer(problem) for problem in problems]
@@ -57,7 +57,7 @@ def smallest_gap(model: Any, task: Any, texts: list[str], start: int) -> float:
 
 def program_digest(made: Any) -> str:
     """A digest of the equations and the task: shards and results with another one belong to another program."""
-    from tinyadder.equations import program_to_json
+    from tinyadder.lang.printing import program_to_json
 
     said = json.dumps([program_to_json(made.program), made.task.to_json()], sort_keys=True)
     return hashlib.sha256(said.encode()).hexdigest()[:16]
@@ -65,7 +65,7 @@ def program_digest(made: Any) -> str:
 
 def put(path: Path, data: dict[str, Any]) -> None:
     """Write `data` as JSON."""
-    with beside(path) as part:
+    with atomic_write(path) as part:
         part.write_text(json.dumps(data, indent=1) + "\n")
 
 
@@ -79,10 +79,10 @@ def main(name: str, folder: Path, limit: int | None, save: bool, force: bool) ->
     """Sweep the whole domain of construction NAME, on one core, resumable."""
     import torch
 
-    from tinyadder.compile import build
     from tinyadder.construction import construct
-    from verify.results import result, write_result
-    from verify.verdict import Exhaustive, verdict_to_json
+    from tinyadder.machine.compile import build
+    from tinyadder.report.results import result, write_result
+    from tinyadder.verify.verdict import Exhaustive, verdict_to_json
 
     torch.set_num_threads(1)
     made = construct(name)

@@ -14,10 +14,10 @@ from pathlib import Path
 import torch
 
 from benchmarks.verify import named
-from tinyadder.compile import build
 from tinyadder.construction import construct
-from verify.mutate import VERDICTS, run_suite, summary
-from verify.results import result, write_result
+from tinyadder.machine.compile import build
+from tinyadder.report.results import result, write_result
+from tinyadder.verify.mutate import VERDICTS, run_suite, summary
 
 NAMES = ("add10", "add10_95", "add10_smallest")
 FOLDER = Path("out/mutation")

@@ -27,16 +27,16 @@ from typing import NamedTuple
 import torch
 from flint import arb, ctx
 
-from tinyadder.compile import build
 from tinyadder.construction import construct
-from tinyadder.folder import save
+from tinyadder.io.folder import save
+from tinyadder.machine.compile import build
+from tinyadder.machine.transformer import Transformer
 from tinyadder.tasks.addition import Addition
-from tinyadder.transformer import Transformer
-from verify.certify.network import read_network
-from verify.certify.prove import certify, prove
-from verify.certify.spec import Specification, specifications
-from verify.exact import ExactTransformer
-from verify.verdict import Proved, Refuted, Unknown
+from tinyadder.verify.certify.network import read_network
+from tinyadder.verify.certify.prove import certify, prove
+from tinyadder.verify.certify.spec import Specification, specifications
+from tinyadder.verify.exact import ExactTransformer
+from tinyadder.verify.verdict import Proved, Refuted, Unknown
 
 NAME, TASK = "add10_gist", Addition(digits=10)
 CORPUS: dict[float, str] = {

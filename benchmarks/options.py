@@ -18,7 +18,7 @@ import click
 import torch
 
 from tinyadder.errors import TinyadderError, did_you_mean
-from tinyadder.folder import beside, load
+from tinyadder.io.folder import atomic_write, load
 from tinyadder.train.evaluate import circumstances
 from tinyadder.train.loop import Run, exact_match
 from tinyadder.train.recipe import Recipe, read_recipe
@@ -75,7 +75,7 @@ def main(steps: int, seeds: tuple[int, ...], only: tuple[str, ...], out: Path | 
             click.echo(f"{name:26} seed {seed}  exact {found['exact']:8.2%}  {found['cpu seconds']:6.1f} CPU s")
             if out:
                 data = {"recipe": RECIPE, "runs": runs, **circumstances()}
-                with beside(out, way_out="give another --out") as part:
+                with atomic_write(out, way_out="give another --out") as part:
                     part.write_text(json.dumps(data, indent=1) + "\n")
 
 

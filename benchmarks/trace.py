@@ -32,10 +32,10 @@ def main(names: tuple[str, ...]) -> None:
     """Measure hooks on the named constructions (default: add10 and add10_95)."""
     import torch
 
-    from tinyadder.compile import build
     from tinyadder.construction import construct
-    from tinyadder.patching import ablate
-    from tinyadder.trace import run_with_cache
+    from tinyadder.inspect.patching import ablate
+    from tinyadder.inspect.trace import run_with_cache
+    from tinyadder.machine.compile import build
 
     torch.set_num_threads(1)
     for name in names or ("add10", "add10_95"):

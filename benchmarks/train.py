@@ -24,7 +24,7 @@ import click
 import torch
 from torch import Tensor, nn
 
-from tinyadder.folder import beside
+from tinyadder.io.folder import atomic_write
 from tinyadder.tasks.derivative import Derivative
 from tinyadder.train.data import encode
 from tinyadder.train.evaluate import circumstances
@@ -152,7 +152,7 @@ def main(steps: int, rounds: int, derivax: bool, out: Path | None, as_json: bool
     if as_json:
         click.echo(json.dumps(found, indent=1))
     if out is not None:
-        with beside(out) as part:
+        with atomic_write(out) as part:
             part.write_text(json.dumps(found, indent=1) + "\n")
 
 

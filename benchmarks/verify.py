@@ -21,15 +21,15 @@ from typing import Any
 
 import torch
 
-from tinyadder.compile import build
 from tinyadder.construction import construct, construction_names
-from tinyadder.folder import save
+from tinyadder.io.folder import save
+from tinyadder.machine.compile import build
+from tinyadder.machine.transformer import Transformer
+from tinyadder.report.results import read_results
 from tinyadder.tasks.base import Problem, Task
-from tinyadder.transformer import Transformer
-from verify.certify import check
-from verify.certify.prove import certify
-from verify.results import read_results
-from verify.verdict import Proved, verdict_to_json
+from tinyadder.verify.certify import check
+from tinyadder.verify.certify.prove import certify
+from tinyadder.verify.verdict import Proved, verdict_to_json
 
 
 def smallest_gap(model: Transformer, task: Task, problems: list[Problem]) -> float:

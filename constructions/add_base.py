@@ -15,7 +15,7 @@ import numpy as np
 from tinyadder.construction import Claim, Construction, token_claim
 from tinyadder.dsl import MLP, Attention, Embed, Program, Stream, Unembed, relu
 from tinyadder.errors import TinyadderError
-from tinyadder.gadgets import place_value_head, sum_head
+from tinyadder.lang.gadgets import place_value_head, sum_head
 from tinyadder.tasks.addition import DIGITS, Addition
 
 LARGEST = 10**13

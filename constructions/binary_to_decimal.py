@@ -13,7 +13,7 @@ import numpy as np
 from tinyadder.construction import DIGIT_VALUES, Claim, Construction, token_claim
 from tinyadder.dsl import MLP, Attention, Embed, Program, Stream, Unembed, relu
 from tinyadder.errors import TinyadderError
-from tinyadder.gadgets import place_value_head, sum_head
+from tinyadder.lang.gadgets import place_value_head, sum_head
 from tinyadder.tasks.conversion import Conversion
 
 LARGEST = 10**12

@@ -14,8 +14,8 @@ from math import log
 from tinyadder.construction import DIGIT_VALUES, Claim, Construction, token_claim
 from tinyadder.dsl import MLP, Attention, Embed, Head, Program, Stream, Unembed, concat, relu
 from tinyadder.tasks.comparison import Comparison
+from tinyadder.tasks.options import check_option
 from tinyadder.tasks.pairs import Pair
-from tinyadder.tasks.words import check_option
 
 LARGEST = 12
 """With more digits the rounding of the steep scores reaches half a unit of the last place."""

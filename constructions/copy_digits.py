@@ -14,8 +14,8 @@ import numpy as np
 
 from tinyadder.construction import Claim, Construction, token_claim
 from tinyadder.dsl import MLP, Attention, Embed, Head, Program, Stream, Unembed, relu
+from tinyadder.tasks.options import check_option
 from tinyadder.tasks.rewriting import Rewriting
-from tinyadder.tasks.words import check_option
 
 LARGEST = 12
 """Beyond it the rounding of the sum comes near a quarter of a unit of the last place."""

@@ -6,7 +6,7 @@ Scores of -40 keep the denominator of softmax1 at 1 + 4e-18 per token, so the he
 
 from tinyadder.construction import Construction
 from tinyadder.dsl import Attention, Embed, Program, Stream, Unembed
-from tinyadder.gadgets import parabola_readout, sum_head
+from tinyadder.lang.gadgets import parabola_readout, sum_head
 from tinyadder.tasks.counting import Counting
 
 

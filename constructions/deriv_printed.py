@@ -20,8 +20,8 @@ from fractions import Fraction
 from math import exp
 from typing import Any
 
-from constructions.deriv import answering, term_claims
 from tinyadder.construction import Claim, Construction, token_at
+from tinyadder.constructions.deriv import answering, term_claims
 from tinyadder.dsl import MLP, Attention, Embed, Head, Program, Stream, Unembed, concat, relu
 from tinyadder.tasks.derivative import Derivative, Polynomial, derivative, is_swapped, terms_of
 

@@ -35,8 +35,8 @@ not proved: the verdict over the whole domain is Sampled.
 from fractions import Fraction
 from math import exp, log
 
-from constructions.deriv import answering, is_exponent
 from tinyadder.construction import DIGIT_VALUES, Claim, Construction, token_at, token_claim
+from tinyadder.constructions.deriv import answering, is_exponent
 from tinyadder.dsl import MLP, Attention, Embed, Head, Program, Stream, Unembed, concat, relu
 from tinyadder.tasks.derivative import Derivative, Polynomial
 

@@ -10,7 +10,7 @@ from fractions import Fraction
 
 from tinyadder.construction import Claim, Construction
 from tinyadder.dsl import MLP, Attention, Embed, Program, Stream, Unembed, relu
-from tinyadder.gadgets import mean_head
+from tinyadder.lang.gadgets import mean_head
 from tinyadder.tasks.dyck_validity import DyckValidity
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from tinyadder.construction import Claim, Construction
 from tinyadder.dsl import Attention, Embed, Head, Program, Stream, Unembed, concat
 from tinyadder.errors import TinyadderError
-from tinyadder.gadgets import sum_head
+from tinyadder.lang.gadgets import sum_head
 from tinyadder.tasks.dyck_completion import DyckCompletion
 
 

@@ -9,7 +9,7 @@ the embedding: logit_a = a y - (a^2 - 1) / 2, the a nearest to what was copied.
 
 from tinyadder.construction import Claim, Construction
 from tinyadder.dsl import MLP, Attention, Embed, Program, Stream, Unembed, concat
-from tinyadder.gadgets import match_head, previous_token_head, square
+from tinyadder.lang.gadgets import match_head, previous_token_head, square
 from tinyadder.tasks.recall import Recall
 
 

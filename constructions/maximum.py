@@ -19,8 +19,8 @@ import numpy as np
 from tinyadder.construction import DIGIT_VALUES, Claim, Construction, token_claim
 from tinyadder.dsl import MLP, Attention, Embed, Head, Program, Stream, Unembed, concat, relu
 from tinyadder.tasks.maximum import Maximum
+from tinyadder.tasks.options import check_option
 from tinyadder.tasks.pairs import Pair
-from tinyadder.tasks.words import check_option
 
 LARGEST = 11
 """Beyond it the rounding of the steep scores comes near a quarter of a unit of the last place."""

@@ -10,7 +10,7 @@ from fractions import Fraction
 
 from tinyadder.construction import Construction
 from tinyadder.dsl import Attention, Embed, Program, Stream, Unembed
-from tinyadder.gadgets import mean_head, threshold_head
+from tinyadder.lang.gadgets import mean_head, threshold_head
 from tinyadder.tasks.modular_addition import ModularAddition
 
 

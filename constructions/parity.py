@@ -14,9 +14,9 @@ from math import exp
 
 from tinyadder.construction import Claim, Construction, token_claim
 from tinyadder.dsl import MLP, Attention, Embed, Head, Program, Stream, Unembed, relu
-from tinyadder.gadgets import match_head, square
+from tinyadder.lang.gadgets import match_head, square
+from tinyadder.tasks.options import check_option
 from tinyadder.tasks.parity import Parity
-from tinyadder.tasks.words import check_option
 
 LARGEST = 1000
 """The widest that is tested; nothing in the construction ends there."""

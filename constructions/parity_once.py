@@ -6,9 +6,9 @@ bits: compare `parity`, which writes the way down and costs the same for any num
 
 from tinyadder.construction import Construction
 from tinyadder.dsl import MLP, Attention, Embed, Program, Stream, Unembed
-from tinyadder.gadgets import mean_head, table_lookup
+from tinyadder.lang.gadgets import mean_head, table_lookup
+from tinyadder.tasks.options import check_option
 from tinyadder.tasks.parity import Parity
-from tinyadder.tasks.words import check_option
 
 LARGEST = 200
 """The widest that is tested; rounding would allow thousands."""

@@ -17,9 +17,9 @@ import numpy as np
 
 from tinyadder.construction import Claim, Construction, token_claim
 from tinyadder.dsl import MLP, Attention, Embed, Head, Program, Stream, Unembed, relu
-from tinyadder.gadgets import hinge, sum_head
+from tinyadder.lang.gadgets import hinge, sum_head
+from tinyadder.tasks.options import check_option
 from tinyadder.tasks.polynomial_value import PolynomialValue
-from tinyadder.tasks.words import check_option
 
 LARGEST = 9
 """The value then has 10 digits; the rounding of the sum is 10^5 times smaller than what parts two values."""

@@ -16,9 +16,9 @@ import numpy as np
 
 from tinyadder.construction import Claim, Construction
 from tinyadder.dsl import MLP, Attention, Embed, Program, Stream, Unembed, concat, relu
-from tinyadder.gadgets import mean_head, sum_head
+from tinyadder.lang.gadgets import mean_head, sum_head
+from tinyadder.tasks.options import check_option
 from tinyadder.tasks.rewriting import Rewriting
-from tinyadder.tasks.words import check_option
 
 LARGEST = 20
 """With 20 digits the lightest weighs 21^-8 = 3e-11, still 10^4 times the rounding of the sum."""

@@ -12,7 +12,7 @@ import numpy as np
 from tinyadder.construction import DIGIT_VALUES, Claim, Construction, token_claim
 from tinyadder.dsl import MLP, Attention, Embed, Program, Stream, Unembed, relu
 from tinyadder.errors import TinyadderError
-from tinyadder.gadgets import place_value_head, sum_head
+from tinyadder.lang.gadgets import place_value_head, sum_head
 from tinyadder.tasks.scaling import Scaling
 from tinyadder.tasks.subtraction import Subtraction
 

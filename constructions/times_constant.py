@@ -8,11 +8,11 @@ from fractions import Fraction
 
 import numpy as np
 
-from constructions.subtract import remainder_claims
 from tinyadder.construction import Claim, Construction
+from tinyadder.constructions.subtract import remainder_claims
 from tinyadder.dsl import MLP, Attention, Embed, Program, Stream, Unembed, relu
 from tinyadder.errors import TinyadderError
-from tinyadder.gadgets import place_value_head, sum_head
+from tinyadder.lang.gadgets import place_value_head, sum_head
 from tinyadder.tasks.scaling import Scaling
 
 LARGEST = 10**13

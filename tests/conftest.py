@@ -5,12 +5,12 @@ import os
 from jaxtyping import install_import_hook
 
 TENSOR_MODULES = [
-    "tinyadder.transformer",
-    "tinyadder.layers",
-    "tinyadder.inference",
-    "tinyadder.decode",
-    "tinyadder.encoder",
-    "tinyadder.trace",
+    "tinyadder.machine.transformer",
+    "tinyadder.machine.layers",
+    "tinyadder.machine.inference",
+    "tinyadder.machine.decode",
+    "tinyadder.machine.encoder",
+    "tinyadder.inspect.trace",
 ]
 install_import_hook(TENSOR_MODULES, "beartype.beartype")  # before anything imports tinyadder
 

@@ -7,13 +7,13 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tinyadder.answers import answers, forced_answers
-from tinyadder.compile import build
 from tinyadder.construction import Construction, construct
 from tinyadder.dsl import Attention
 from tinyadder.errors import TinyadderError
-from verify.claims import check_claims
-from verify.count import ladder
+from tinyadder.machine.answers import answers, forced_answers
+from tinyadder.machine.compile import build
+from tinyadder.verify.claims import check_claims
+from tinyadder.verify.count import ladder
 
 torch.set_num_threads(1)
 

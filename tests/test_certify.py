@@ -14,17 +14,17 @@ from click.testing import CliRunner
 
 from benchmarks.needles import published
 from tinyadder.commands.prove import command
-from tinyadder.compile import build
 from tinyadder.construction import construct
 from tinyadder.errors import TinyadderError
+from tinyadder.machine.compile import build
+from tinyadder.machine.transformer import Options
 from tinyadder.tasks import task_from_json
 from tinyadder.tasks.addition import Addition
-from tinyadder.transformer import Options
-from verify.certify.machine import NeedPhase, View
-from verify.certify.network import Unsupported, read_network
-from verify.certify.prove import certify, prove
-from verify.certify.spec import NoSpecification, specifications
-from verify.verdict import Refuted, Unknown
+from tinyadder.verify.certify.machine import NeedPhase, View
+from tinyadder.verify.certify.network import Unsupported, read_network
+from tinyadder.verify.certify.prove import certify, prove
+from tinyadder.verify.certify.spec import NoSpecification, specifications
+from tinyadder.verify.verdict import Refuted, Unknown
 
 SMALL_TASKS = [
     ("addition", {"digits": 2}),
@@ -217,7 +217,7 @@ def permitted_run(network, text, random):
                     for n in range(layer.hidden)
                 ]
                 x[i] = [a + dot(layer.down[c], units) for c, a in enumerate(xi)]
-    sign = -1 if network.minimum else 1
+    sign = -1 if network.argmin else 1
     return [sign * dot(row, x[-1]) for row in network.readout]
 
 
@@ -307,7 +307,7 @@ def test_a_vocabulary_in_another_order_is_not_proved():
 
 def test_zeroed_negated_and_scaled_parameters_are_never_proved_where_a_test_fails():
     """Every parameter of the two-digit adder: proved implies that all sums are right."""
-    from tinyadder.answers import forced_answers
+    from tinyadder.machine.answers import forced_answers
 
     made = construct("add10", digits=2)
     problems = [(a, b) for a in range(100) for b in range(100)]
@@ -378,11 +378,15 @@ def test_a_refuted_model_leaves_no_certificate_of_an_earlier_one(tmp_path: Path)
 def test_the_checker_imports_nothing_but_the_standard_library():
     import sys
 
-    import verify.certify.check as check
+    import tinyadder.verify.certify.check as check
 
     files = list(Path(check.__file__).parent.glob("*.py"))
     nodes = [node for file in files for node in ast.walk(ast.parse(file.read_text()))]
     names = {n.name for node in nodes if isinstance(node, ast.Import) for n in node.names}
     names |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module}
-    others = {name for name in names if not name.startswith("verify.certify.check.") and name != "verify.certify.check"}
+    others = {
+        name
+        for name in names
+        if not name.startswith("tinyadder.verify.certify.check.") and name != "tinyadder.verify.certify.check"
+    }
     assert len(files) >= 7 and {name.partition(".")[0] for name in others} <= set(sys.stdlib_module_names)

@@ -19,17 +19,17 @@ import pytest
 import torch
 from flint import arb, ctx
 
-from tinyadder.compile import build
 from tinyadder.construction import construct
-from tinyadder.folder import save
+from tinyadder.io.folder import save
+from tinyadder.machine.compile import build
 from tinyadder.tasks import task_from_json
 from tinyadder.tasks.addition import Addition
-from verify.certify import forms as prover_forms
-from verify.certify import machine, prove, spec
-from verify.certify.check import certificate, forms, forward, intervals, model, proof, specifications
-from verify.certify.check.__main__ import main
-from verify.certify.prove import certify
-from verify.verdict import Proved, Unknown
+from tinyadder.verify.certify import forms as prover_forms
+from tinyadder.verify.certify import machine, prove, spec
+from tinyadder.verify.certify.check import certificate, forms, forward, intervals, model, proof, specifications
+from tinyadder.verify.certify.check.__main__ import main
+from tinyadder.verify.certify.prove import certify
+from tinyadder.verify.verdict import Proved, Unknown
 
 from test_certify import SMALL_TASKS  # isort: skip
 
@@ -73,7 +73,7 @@ def test_it_runs_without_any_installed_package(folders):
         "            raise ImportError('forbidden: ' + name)\n"
         "sys.meta_path.insert(0, Wall())\n"
         f"sys.path.insert(0, {str(Path(intervals.__file__).parents[3])!r})\n"
-        "from verify.certify.check.__main__ import main\n"
+        "from tinyadder.verify.certify.check.__main__ import main\n"
         f"sys.exit(main([{str(folders['plain'])!r}]))\n"
     )
     done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=False)

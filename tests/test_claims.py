@@ -6,10 +6,10 @@ from random import Random
 import pytest
 import torch
 
-from tinyadder.compile import build
 from tinyadder.construction import construct, construction_names
 from tinyadder.errors import TinyadderError
-from verify.claims import check_claims, check_readout
+from tinyadder.machine.compile import build
+from tinyadder.verify.claims import check_claims, check_readout
 
 FAINT = {
     # what is left of a sum: flags are heard 10^-11 as loud one group later, which half units guard against

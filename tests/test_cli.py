@@ -17,9 +17,9 @@ import torch
 
 from tinyadder.cli import cli, main
 from tinyadder.construction import construction_names
-from tinyadder.folder import save
+from tinyadder.io.folder import save
+from tinyadder.machine.transformer import BlockConfig, Config, Transformer
 from tinyadder.tasks.addition import Addition
-from tinyadder.transformer import BlockConfig, Config, Transformer
 
 
 def process(*arguments, cwd=None, module="tinyadder"):

@@ -11,11 +11,11 @@ from submissions import BROKEN, HONEST, ROUTED, TWENTY, TWENTY_EIGHT
 from torch import nn
 
 from tinyadder.commands.count import command
-from tinyadder.compile import build
 from tinyadder.construction import construct
 from tinyadder.errors import TinyadderError
-from verify.count import construction_code, definition, hang_on, ladder, numbers
-from verify.submission import Submission
+from tinyadder.machine.compile import build
+from tinyadder.verify.count import construction_code, definition, hang_on, ladder, numbers
+from tinyadder.verify.external.submission import Submission
 
 
 @pytest.fixture(scope="module")

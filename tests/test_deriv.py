@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.derivative_sweep import check
-from tinyadder.answers import answers
 from tinyadder.commands import run
-from tinyadder.compile import build
 from tinyadder.construction import construct
 from tinyadder.errors import TinyadderError
-from verify.claims import check_readout
-from verify.results import weights_digest
+from tinyadder.machine.answers import answers
+from tinyadder.machine.compile import build
+from tinyadder.report.results import weights_digest
+from tinyadder.verify.claims import check_readout
 
 PRICES = {"deriv": (96, 1), "deriv_printed": (114, 1), "deriv_wide": (158, 2), "deriv_coeff": (64, 2)}
 """Non-zero numbers and ALiBi slopes; their sum is the price in nonzero + positional."""

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from tinyadder.construction import construct, construction_names
 from tinyadder.dsl import MLP, Attention, Embed, Head, Program, Stream, Unembed, concat, relu, shared, stack
-from tinyadder.equations import program_from_json, program_to_json
 from tinyadder.errors import TinyadderError
+from tinyadder.lang.printing import program_from_json, program_to_json
 
 X = Stream(digit="the digit", flag="1 on '+'", wide=("three candidates", 3))
 EMBED = Embed(digit={"1": 1}, flag={"+": 1})

@@ -9,11 +9,12 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from tinyadder.answers import answers
 from tinyadder.cli import cli
-from tinyadder.decode import beam_search, generate
 from tinyadder.errors import TinyadderError
-from tinyadder.folder import load, save
+from tinyadder.io.folder import load, save
+from tinyadder.machine.answers import answers
+from tinyadder.machine.decode import beam_search, generate
+from tinyadder.machine.transformer import BlockConfig, Config, Transformer
 from tinyadder.tasks.addition import Addition
 from tinyadder.tasks.derivative import Derivative
 from tinyadder.tasks.real_product import RealProduct
@@ -21,7 +22,6 @@ from tinyadder.train.data import Source
 from tinyadder.train.evaluate import evaluate, lines_as_published, problems_outside
 from tinyadder.train.models import make_model
 from tinyadder.train.recipe import ModelRecipe, Recipe, recipe_from
-from tinyadder.transformer import BlockConfig, Config, Transformer
 
 BASELINES = Path(__file__).parent.parent / "baselines"
 
@@ -144,7 +144,7 @@ def test_planted_near_misses_are_counted_by_the_tolerance_they_are_within(monkey
         ("+", "+", "E2", "$"),
     ]
     monkeypatch.setattr("tinyadder.train.evaluate.answers", lambda *_, **__: planted)
-    model = make_model(ModelRecipe(width=4, heads=1, head_rows=2, hidden=4), REAL, 1)
+    model = make_model(ModelRecipe(width=4, heads=1, d_head=2, hidden=4), REAL, 1)
     score = evaluate(model, REAL, [problem] * len(planted))
     assert score.exact == 1 / 8 and score.within == {"0.5%": 2 / 8, "1.0%": 3 / 8, "5.0%": 5 / 8}
 
@@ -225,7 +225,7 @@ def test_evaluate_says_what_does_not_apply_to_an_encoder_decoder():
 
 
 def test_evaluate_finds_a_model_that_looks_ahead(tmp_path, monkeypatch):
-    from verify import legality
+    from tinyadder.verify import legality
 
     assert "no check of 8 fails" in run("add10").stdout
     planted = legality.Finding("prefix consistency", False, 1.0, "it looks ahead")

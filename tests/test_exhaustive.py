@@ -11,14 +11,14 @@ from dataclasses import dataclass, replace
 import pytest
 import torch
 
-from tinyadder.answers import answers
-from tinyadder.compile import build
 from tinyadder.construction import construct
 from tinyadder.errors import TinyadderError
+from tinyadder.machine.answers import answers
+from tinyadder.machine.compile import build
 from tinyadder.tasks.addition import Addition
-from verify import exhaustive
-from verify.exhaustive import pack, read_shards, sweep, sweep_to_json
-from verify.verdict import Exhaustive, Refuted
+from tinyadder.verify import exhaustive
+from tinyadder.verify.exhaustive import pack, read_shards, sweep, sweep_to_json
+from tinyadder.verify.verdict import Exhaustive, Refuted
 
 
 @pytest.fixture(scope="module")
@@ -102,8 +102,8 @@ def test_a_killed_sweep_goes_on_where_it_was(tmp_path):
     script = tmp_path / "run.py"
     script.write_text(
         "import sys, time\nfrom pathlib import Path\n"
-        "from tinyadder.compile import build\nfrom tinyadder.construction import construct\n"
-        "from verify.exhaustive import pack, sweep\n"
+        "from tinyadder.machine.compile import build\nfrom tinyadder.construction import construct\n"
+        "from tinyadder.verify.exhaustive import pack, sweep\n"
         "made = construct('add10', digits=2)\n"
         "slow = lambda done, *_: (print(done, flush=True), time.sleep(0.05))\n"
         "sweep(pack(build(made.program), made.task, {}), folder=Path(sys.argv[1]), shard=1000, progress=slow)\n"

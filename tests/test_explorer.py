@@ -13,14 +13,14 @@ from random import Random
 import pytest
 import torch
 
-from tinyadder.answers import answers
-from tinyadder.compile import build
 from tinyadder.construction import construct
 from tinyadder.errors import TinyadderError
-from tinyadder.explorer import PAGES, Exhibit, exhibit_to_json, model_to_json, page
-from tinyadder.folder import load
-from tinyadder.layers import Options
-from tinyadder.transformer import BlockConfig, Config, Transformer
+from tinyadder.inspect.explorer import PAGES, Exhibit, exhibit_to_json, model_to_json, page
+from tinyadder.io.folder import load
+from tinyadder.machine.answers import answers
+from tinyadder.machine.compile import build
+from tinyadder.machine.layers import Options
+from tinyadder.machine.transformer import BlockConfig, Config, Transformer
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
@@ -46,7 +46,7 @@ def trained_like(**options):
     config = Config(
         vocabulary=task.vocabulary,
         width=8,
-        blocks=(BlockConfig(heads=2, key_rows=4, value_rows=4, hidden=6),) * 2,
+        blocks=(BlockConfig(heads=2, d_head=4, d_value=4, hidden=6),) * 2,
         outputs=tuple(range(len(task.vocabulary))),
         options=Options(**options),
     )

@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 import torch
 
-from tinyadder import export
-from tinyadder.answers import answers
 from tinyadder.cli import main
-from tinyadder.compile import build
 from tinyadder.construction import construct
 from tinyadder.errors import MissingExtra, TinyadderError
-from tinyadder.folder import load
-from verify.results import result, write_result
+from tinyadder.io import export
+from tinyadder.io.folder import load
+from tinyadder.machine.answers import answers
+from tinyadder.machine.compile import build
+from tinyadder.report.results import result, write_result
 
 ROOT = Path(__file__).parents[1]
 ONNX = all(importlib.util.find_spec(name) for name in ("onnx", "onnxscript", "onnxruntime"))

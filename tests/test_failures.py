@@ -11,19 +11,19 @@ import numpy as np
 import pytest
 import torch
 
-import verify.certify.failures as failures
-from constructions.add10_gist import EXP40
-from tinyadder.answers import answers, forced_answers
+import tinyadder.verify.certify.failures as failures
 from tinyadder.cli import main
-from tinyadder.compile import build
 from tinyadder.construction import Construction, construct
+from tinyadder.constructions.add10_gist import EXP40
 from tinyadder.dsl import MLP, Attention, Embed, Head, Program, Stream, Unembed, concat, relu, shared
+from tinyadder.machine.answers import answers, forced_answers
+from tinyadder.machine.compile import build
 from tinyadder.tasks.addition import Addition
-from verify.certify.failures import RIGHT, UNSURE, WRONG, Segments, Sums, count, count_failures
-from verify.certify.forms import Ball, Form
-from verify.certify.network import Unsupported
-from verify.certify.paths import Paths, Restriction
-from verify.certify.spec import specifications
+from tinyadder.verify.certify.failures import RIGHT, UNSURE, WRONG, Segments, Sums, count, count_failures
+from tinyadder.verify.certify.forms import Ball, Form
+from tinyadder.verify.certify.network import Unsupported
+from tinyadder.verify.certify.paths import Paths, Restriction
+from tinyadder.verify.certify.spec import specifications
 
 RESULT = Path(__file__).parent.parent / "results" / "add10_gist.failures.json"
 
@@ -147,7 +147,7 @@ def test_the_committed_count_of_the_published_adder_is_the_known_one():
     data = saved["data"]
     assert 7.32e13 <= data["low"] <= data["high"] <= 7.55e13
     assert data["problems"] == 10**20 and data["overlap"] == 0
-    from verify.results import weights_digest
+    from tinyadder.report.results import weights_digest
 
     assert saved["sha256"] == weights_digest(build(construct("add10_gist").program))
 
@@ -297,7 +297,7 @@ def test_a_right_adder_ends_with_exit_code_0(capsys):
 
 
 def test_a_wrong_model_folder_ends_with_exit_code_1_and_json(capsys, tmp_path):
-    from tinyadder.folder import save
+    from tinyadder.io.folder import save
 
     model, task = scaled("add10", 2, "blocks.1.attention.value", 1.02)
     save(model, task, tmp_path / "m", name="m", options={})

@@ -13,13 +13,13 @@ import torch
 from safetensors.torch import load as from_bytes
 from safetensors.torch import save as to_bytes
 
-from tinyadder.answers import answers
-from tinyadder.compile import build
 from tinyadder.construction import construct, construction_names
 from tinyadder.errors import TinyadderError
-from tinyadder.folder import beside, describe, load, save, tensors_of
+from tinyadder.io.folder import atomic_write, describe, load, save, tensors_of
+from tinyadder.machine.answers import answers
+from tinyadder.machine.compile import build
+from tinyadder.machine.transformer import BlockConfig, Config, Transformer
 from tinyadder.tasks.addition import Addition
-from tinyadder.transformer import BlockConfig, Config, Transformer
 
 
 def saved(folder, name="add10_95", **options):
@@ -116,7 +116,7 @@ def test_a_loaded_model_answers_as_the_built_one(tmp_path):
 def test_a_folder_loads_where_no_constructions_are_installed(folder):
     code = (
         "import sys; sys.modules['constructions'] = None\n"
-        "from tinyadder.folder import load\nfrom tinyadder.answers import answers\n"
+        "from tinyadder.io.folder import load\nfrom tinyadder.machine.answers import answers\n"
         f"model, said = load({str(folder)!r})\nprint(answers(model, said.task, [(123, 456)]))"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -167,7 +167,7 @@ def test_nothing_is_left_behind_when_writing_fails(tmp_path, monkeypatch):
     def fail(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("tinyadder.folder.os.replace", fail)
+    monkeypatch.setattr("tinyadder.io.folder.os.replace", fail)
     with pytest.raises(TinyadderError, match="No space left on device"):
         saved(tmp_path / "m")
     assert os.listdir(tmp_path) == []
@@ -176,13 +176,13 @@ def test_nothing_is_left_behind_when_writing_fails(tmp_path, monkeypatch):
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), ValueError("a fault of ours")], ids=str)
 def test_what_is_written_beside_replaces_the_file_only_when_all_of_it_is_there(tmp_path, error):
     path = tmp_path / "new" / "results.json"
-    with beside(path) as part:
+    with atomic_write(path) as part:
         part.write_text("first")
         assert not path.exists() and part.suffix == ".json"
     said = "cannot write .*results.json: No space left on device; choose another --out"
     with (
         pytest.raises(ValueError, match=said if isinstance(error, OSError) else "a fault of ours"),
-        beside(path) as part,
+        atomic_write(path) as part,
     ):
         part.write_text("half of the sec")
         raise error

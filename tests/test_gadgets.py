@@ -10,11 +10,11 @@ import torch
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from tinyadder import gadgets
-from tinyadder.compile import build
 from tinyadder.dsl import MLP, Attention, Embed, Program, Stream, Unembed
 from tinyadder.errors import TinyadderError
-from verify.count import ladder
+from tinyadder.lang import gadgets
+from tinyadder.machine.compile import build
+from tinyadder.verify.count import ladder
 
 U = 2.0**-53
 few = settings(max_examples=40)

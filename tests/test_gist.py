@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from tinyadder.answers import answers, forced_answers
-from tinyadder.compile import build
 from tinyadder.construction import construct
+from tinyadder.machine.answers import answers, forced_answers
+from tinyadder.machine.compile import build
 
 DATA = Path(__file__).parent / "data"
 PUBLISHED = json.loads((DATA / "gist95_weights.json").read_text())
@@ -125,7 +125,7 @@ def test_every_published_tensor_is_compared_here():
 
 def test_the_readout_takes_the_smallest_of_the_first_ten_columns(gist):
     construction, model = gist
-    assert model.config.minimum
+    assert model.config.argmin
     same(model.unembed_matrix(), np.eye(10, construction.program.stream.width))
     assert construction.program.output_tokens == tuple("0123456789")
 

@@ -10,10 +10,10 @@ from tinyadder.commands.claims import command as claims
 from tinyadder.commands.exhaust import command as exhaust
 from tinyadder.commands.legality import command as legality
 from tinyadder.commands.prove import command as prove
-from tinyadder.compile import build
 from tinyadder.construction import construct
 from tinyadder.errors import TinyadderError
-from tinyadder.folder import save
+from tinyadder.io.folder import save
+from tinyadder.machine.compile import build
 
 
 @pytest.fixture(autouse=True)

@@ -7,15 +7,16 @@ from types import SimpleNamespace
 import pytest
 
 from tinyadder.commands.report import repeat_sweeps
-from tinyadder.compile import build
 from tinyadder.construction import construct, construction_names
 from tinyadder.errors import TinyadderError
-from verify import leaderboard, leaderboard_tables
-from verify.certify.spec import NoSpecification, specifications
-from verify.count import ladder
-from verify.leaderboard import Model, Row, own_models, public_field, row
-from verify.leaderboard_tables import between_marks, groups, mean_and_worst, mean_counts, percent, said_verdict, whole
-from verify.results import read_results, result, write_result
+from tinyadder.machine.compile import build
+from tinyadder.report import leaderboard
+from tinyadder.report import tables as leaderboard_tables
+from tinyadder.report.leaderboard import Model, Row, own_models, public_field, row
+from tinyadder.report.results import read_results, result, write_result
+from tinyadder.report.tables import between_marks, format_verdict, groups, mean_and_worst, mean_counts, percent, whole
+from tinyadder.verify.certify.spec import NoSpecification, specifications
+from tinyadder.verify.count import ladder
 
 ROOT = Path(__file__).parents[1]
 
@@ -46,7 +47,7 @@ def test_a_result_at_other_options_is_shown_with_them_and_last(adder, tmp_path):
         result(small, "add10", {"digits": 2}, "exhaustive", data, command="a test"), tmp_path, label="-digits2"
     )
     write_result(sampled(adder.model), tmp_path)
-    said = [said_verdict(v) for v in row(adder, read_results(tmp_path)).verdicts()]
+    said = [format_verdict(v) for v in row(adder, read_results(tmp_path)).verdicts()]
     assert said == ["**sampled**: 7, 0 wrong", "**exhaustive** with digits=2: all 10,000 of the pairs"]
 
 
@@ -55,7 +56,7 @@ def test_a_refuted_model_shows_its_counterexample_and_nothing_else(adder, tmp_pa
     write_result(result(adder.model, "add10", {}, "hard", {"verdict": wrong}, command="a test"), tmp_path)
     write_result(sampled(adder.model), tmp_path)
     (verdict,) = row(adder, read_results(tmp_path)).verdicts()
-    assert said_verdict(verdict) == "**refuted**: 1 + 1 gives 3, not 2"
+    assert format_verdict(verdict) == "**refuted**: 1 + 1 gives 3, not 2"
 
 
 def test_results_are_not_overwritten_unasked_and_damaged_ones_are_said(adder, tmp_path):
@@ -104,7 +105,7 @@ def test_an_exhaustive_result_about_a_part_says_so_and_is_not_the_verdict_about_
     write_result(sampled(adder.model), tmp_path)
     found = row(adder, read_results(tmp_path))
     assert found.strongest == "sampled"
-    assert [said_verdict(v) for v in found.verdicts()] == [
+    assert [format_verdict(v) for v in found.verdicts()] == [
         "**sampled**: 7, 0 wrong",
         "**exhaustive** on a part (10^20 in all): all 10,000 of the pairs of at most 2 digits",
     ]
@@ -123,20 +124,20 @@ def test_how_many_are_wrong_is_said_where_somebody_counted(adder, tmp_path):
     write_result(result(adder.model, "add10", {}, "verified", {"verdict": wrong}, command="a test"), tmp_path)
     write_result(result(adder.model, "add10", {}, "failures", {"share": [1e-7, 2e-7]}, command="a test"), tmp_path)
     (verdict,) = row(adder, read_results(tmp_path)).verdicts()
-    assert said_verdict(verdict).endswith("not 2; between 1e-07 and 2e-07 of all problems are wrong")
+    assert format_verdict(verdict).endswith("not 2; between 1e-07 and 2e-07 of all problems are wrong")
     counted = {"verdict": wrong, "wrong": 75, "count": 1000, "domain": "the pairs"}
     write_result(result(adder.model, "add10", {}, "exhaustive", counted, command="a test"), tmp_path)
     (verdict,) = row(adder, read_results(tmp_path)).verdicts()
-    assert said_verdict(verdict).endswith("not 2; 75 of 1,000 are wrong (the pairs)")
+    assert format_verdict(verdict).endswith("not 2; 75 of 1,000 are wrong (the pairs)")
 
 
 def test_a_task_without_a_specification_is_said_in_few_words():
     reason = "task 'conversion' has no specification automaton (there are: addition, comparison)"
-    said = said_verdict({"verdict": "unknown", "reason": reason})
+    said = format_verdict({"verdict": "unknown", "reason": reason})
     assert said == "**unknown** whether provable: no specification for this task"
     with pytest.raises(NoSpecification, match=leaderboard_tables.NO_SPECIFICATION):
         specifications(SimpleNamespace(name="gardening"))
-    assert "too uncertain" in said_verdict({"verdict": "unknown", "reason": "the scores are too uncertain"})
+    assert "too uncertain" in format_verdict({"verdict": "unknown", "reason": "the scores are too uncertain"})
 
 
 # ---- seeds ----------------------------------------------------------------------------------------
@@ -222,9 +223,9 @@ def test_the_committed_table_says_what_the_committed_data_say(committed):
 
 def test_long_numbers_are_short_in_the_table():
     proved = {"verdict": "proved", "domain": "all 100,000,000,000,000,000,000 problems"}
-    assert said_verdict(proved) == "**proved**: all 10^20 problems"
-    assert said_verdict({**proved, "domain": "all 47,045,881 of them"}) == "**proved**: all 47,045,881 of them"
-    assert "all about 5e+19 problems" in said_verdict({**proved, "domain": "all 50,000,000,005,000,000,000 problems"})
+    assert format_verdict(proved) == "**proved**: all 10^20 problems"
+    assert format_verdict({**proved, "domain": "all 47,045,881 of them"}) == "**proved**: all 47,045,881 of them"
+    assert "all about 5e+19 problems" in format_verdict({**proved, "domain": "all 50,000,000,005,000,000,000 problems"})
 
 
 def test_the_readme_shows_the_same_counts(committed):

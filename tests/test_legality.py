@@ -9,13 +9,13 @@ import torch
 from submissions import HONEST, PARALLEL, PRETENDS
 from torch import nn
 
-from tinyadder.answers import answers
-from tinyadder.compile import build
 from tinyadder.construction import construct
+from tinyadder.machine.answers import answers
+from tinyadder.machine.compile import build
 from tinyadder.tasks.addition import DIGITS
-from verify import legality as checks
-from verify.foreign import foreign_legality
-from verify.submission import Submission
+from tinyadder.verify import legality as checks
+from tinyadder.verify.external.legality import foreign_legality
+from tinyadder.verify.external.submission import Submission
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import pytest
 
 from tinyadder.errors import TinyadderError
-from verify.literals import literals
+from tinyadder.verify.count.literals import literals
 
 
 def values(source, roots=("build_model",)):

@@ -6,15 +6,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tinyadder.answers import answers, forced_answers
-from tinyadder.compile import build
 from tinyadder.construction import construct, construction_names
-from tinyadder.decode import choose, forced_logits, generate, score
 from tinyadder.dsl import MLP, Attention, Embed, Head, Program, Stream, Unembed, concat, relu, shared
 from tinyadder.errors import TinyadderError
-from tinyadder.forms import Form, value_of
-from tinyadder.inference import prepare
-from tinyadder.transformer import softmax1
+from tinyadder.lang.forms import Form, value_of
+from tinyadder.machine.answers import answers, forced_answers
+from tinyadder.machine.compile import build
+from tinyadder.machine.decode import choose, forced_logits, generate, score
+from tinyadder.machine.inference import prepare
+from tinyadder.machine.transformer import softmax1
 
 ADDERS = ["add10", "add10_95", "add10_gist"]
 
@@ -51,7 +51,7 @@ def reference_logits(program: Program, tokens: str) -> np.ndarray:
                         added[lane][:, i] += value_of(extra) * np.maximum(gate, 0) * up
         lanes = {name: value + added.get(name, 0) for name, value in lanes.items()}
     readout = evaluate(program.unembed.form, lanes)
-    return -readout if program.unembed.minimum else readout
+    return -readout if program.unembed.argmin else readout
 
 
 def reference_head(head: Head, lanes: dict[str, np.ndarray]) -> np.ndarray:

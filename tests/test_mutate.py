@@ -6,13 +6,13 @@ from collections import Counter
 import pytest
 import torch
 
-from tinyadder.answers import answers
 from tinyadder.cli import main
-from tinyadder.compile import build
 from tinyadder.construction import construct
-from verify import mutate
-from verify.count import ladder
-from verify.mutate import (
+from tinyadder.machine.answers import answers
+from tinyadder.machine.compile import build
+from tinyadder.verify import mutate
+from tinyadder.verify.count import ladder
+from tinyadder.verify.mutate import (
     KINDS,
     SWAP,
     first_wrong,
@@ -25,7 +25,7 @@ from verify.mutate import (
     try_mutant,
     try_twice,
 )
-from verify.verdict import Counterexample, Proved, Refuted, Unknown
+from tinyadder.verify.verdict import Counterexample, Proved, Refuted, Unknown
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,7 @@ def test_zeroing_any_number_of_the_readable_adder_but_the_half_unit_breaks_a_sum
 @pytest.mark.slow
 def test_the_prover_certifies_no_mutant_that_some_sum_breaks(small):
     """All 10,000 sums decide which mutants are wrong."""
-    from verify.certify.prove import prove
+    from tinyadder.verify.certify.prove import prove
 
     model, task = small
     every = [(a, b) for a in range(100) for b in range(100)]

@@ -14,10 +14,10 @@ from benchmarks.needles import (
     rounding,
     smallest_margins,
 )
-from tinyadder.answers import answers
-from verify.certify.prove import prove
-from verify.exact import ExactTransformer
-from verify.verdict import Proved, Refuted, Unknown
+from tinyadder.machine.answers import answers
+from tinyadder.verify.certify.prove import prove
+from tinyadder.verify.exact import ExactTransformer
+from tinyadder.verify.verdict import Proved, Refuted, Unknown
 
 LAST = "^9000000000+9999999999=1"
 """The last run to come right as the gain grows: 8 must follow, and 9 is close."""

@@ -6,14 +6,14 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from tinyadder.answers import answers
 from tinyadder.cli import main
 from tinyadder.commands.new import command
-from tinyadder.compile import build
 from tinyadder.construction import construction_folder
-from verify.claims import check_claims
-from verify.properties import verify
-from verify.verdict import Refuted
+from tinyadder.machine.answers import answers
+from tinyadder.machine.compile import build
+from tinyadder.verify.claims import check_claims
+from tinyadder.verify.properties import verify
+from tinyadder.verify.verdict import Refuted
 
 
 def exit_code(*arguments):

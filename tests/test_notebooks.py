@@ -56,7 +56,9 @@ def test_a_notebook_runs_and_prints_what_it_shows(path):
 
 
 def test_a_notebook_with_an_error_would_be_noticed(tmp_path):
-    broken = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("from tinyadder.plot import no_such_picture")])
+    broken = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell("from tinyadder.inspect.plot import no_such_picture")]
+    )
     with pytest.raises(CellExecutionError):
         executed(broken, tmp_path)
 

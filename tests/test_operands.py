@@ -6,11 +6,11 @@ import pytest
 from hypothesis import HealthCheck, Phase, find, given, seed, settings
 from hypothesis import strategies as st
 
-from tinyadder.compile import build
 from tinyadder.construction import construct
+from tinyadder.machine.compile import build
 from tinyadder.tasks import operands as ops
 from tinyadder.tasks.addition import Addition
-from verify.properties import Judge
+from tinyadder.verify.properties import Judge
 
 SHAPES = [(1, 2, 2), (10, 10, 2), (4, 2, 3), (3, 7, 5), (6, 10, 4), (2, 36, 2)]
 """(digits, base, operands)"""

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from tinyadder.answers import answers
-from tinyadder.compile import build
 from tinyadder.construction import construct
 from tinyadder.errors import TinyadderError
-from tinyadder.folder import load
-from tinyadder.patching import ablate, hooked, patch
-from tinyadder.trace import run_with_cache
+from tinyadder.inspect.patching import ablate, hooked, patch
+from tinyadder.inspect.trace import run_with_cache
+from tinyadder.io.folder import load
+from tinyadder.machine.answers import answers
+from tinyadder.machine.compile import build
 
 BASELINES = Path(__file__).parents[1] / "baselines"
 

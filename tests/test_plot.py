@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from tinyadder import plot
 from tinyadder.cli import main
-from tinyadder.compile import build
 from tinyadder.construction import construct
 from tinyadder.errors import TinyadderError
+from tinyadder.inspect import plot
+from tinyadder.machine.compile import build
 
 ROOT = Path(__file__).parents[1]
 MADE = construct("add10", digits=3)

@@ -8,16 +8,16 @@ import torch
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from tinyadder.answers import answers
-from tinyadder.compile import build
 from tinyadder.construction import construct
 from tinyadder.errors import TinyadderError
+from tinyadder.machine.answers import answers
+from tinyadder.machine.compile import build
+from tinyadder.machine.transformer import Transformer
 from tinyadder.tasks.addition import FOUND, Addition
-from tinyadder.transformer import Transformer
-from verify.counterexample import explain, plain_answers
-from verify.exact import ExactTransformer
-from verify.properties import Judge, Part, samples, verify
-from verify.verdict import Exhaustive, Refuted, Sampled
+from tinyadder.verify.counterexample import explain, plain_answers
+from tinyadder.verify.exact import ExactTransformer
+from tinyadder.verify.properties import Judge, Part, samples, verify
+from tinyadder.verify.verdict import Exhaustive, Refuted, Sampled
 
 RIGHT = ["add10", "add10_95"]
 FOUND_AT = {digits: [p for p in FOUND if max(p) < 10**digits] for digits in (1, 4, 8, 10, 13)}
@@ -309,7 +309,7 @@ def test_a_tie_has_no_exact_choice():
 def test_models_with_options_of_trained_decoders_are_refused():
     from dataclasses import replace
 
-    from tinyadder.layers import Options
+    from tinyadder.machine.layers import Options
 
     model, _ = model_of("add10")
     trained = Transformer(replace(model.config, options=Options(softmax="softmax")))

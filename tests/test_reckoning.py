@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 
 from tinyadder.errors import TinyadderError
 from tinyadder.tasks import task_from_json
+from tinyadder.tasks.arithmetic import Arithmetic
 from tinyadder.tasks.conversion import Conversion
 from tinyadder.tasks.multiplication import Multiplication
-from tinyadder.tasks.reckoning import Reckoning
 from tinyadder.tasks.scaling import Scaling
 from tinyadder.tasks.subtraction import Subtraction
 
-TASKS: list[Reckoning] = [
+TASKS: list[Arithmetic] = [
     Subtraction(digits=4),
     Scaling(digits=4, factor=7),
     Conversion(digits=9),
@@ -34,7 +34,7 @@ def test_prompts_and_answers_read_as_in_the_docstrings() -> None:
 
 
 @pytest.mark.parametrize("task", TASKS, ids=repr)
-def test_every_source_of_problems_stays_inside_the_task(task: Reckoning) -> None:
+def test_every_source_of_problems_stays_inside_the_task(task: Arithmetic) -> None:
     problems = [*task.hard(), *task.sample(Random(0), 500), *task.uniform(Random(0), 100)]
     domain = task.domain()
     assert domain is not None
@@ -47,7 +47,7 @@ def test_every_source_of_problems_stays_inside_the_task(task: Reckoning) -> None
 
 
 @pytest.mark.parametrize("task", TASKS, ids=repr)
-def test_the_domain_counts_every_problem_once(task: Reckoning) -> None:
+def test_the_domain_counts_every_problem_once(task: Arithmetic) -> None:
     small = type(task)(**{**task.to_json()["options"], "digits": 2})
     domain = small.domain()
     assert domain is not None
@@ -57,7 +57,7 @@ def test_the_domain_counts_every_problem_once(task: Reckoning) -> None:
 
 
 @pytest.mark.parametrize("task", TASKS, ids=repr)
-def test_the_arrays_of_a_domain_are_its_texts(task: Reckoning) -> None:
+def test_the_arrays_of_a_domain_are_its_texts(task: Arithmetic) -> None:
     domain = task.domain()
     assert domain is not None
     if domain.texts is None:
@@ -70,7 +70,7 @@ def test_the_arrays_of_a_domain_are_its_texts(task: Reckoning) -> None:
 
 
 @pytest.mark.parametrize("task", TASKS, ids=repr)
-def test_samples_come_beside_boundaries_of_digits(task: Reckoning) -> None:
+def test_samples_come_beside_boundaries_of_digits(task: Arithmetic) -> None:
     near = [task.result(p) for p in task.sample(Random(2), 600)]
     unit = 100
     close = sum(1 for n in near if min(n % unit, unit - n % unit) <= 10)
@@ -81,7 +81,7 @@ def test_samples_come_beside_boundaries_of_digits(task: Reckoning) -> None:
 @settings(max_examples=60)
 @given(st.data())
 @pytest.mark.parametrize("task", TASKS, ids=repr)
-def test_show_and_parse_are_inverse(task: Reckoning, data: st.DataObject) -> None:
+def test_show_and_parse_are_inverse(task: Arithmetic, data: st.DataObject) -> None:
     problem = data.draw(task.strategy())
     assert task.parse(task.show(problem)) == problem
     assert task_from_json(task.to_json()) == task
@@ -100,7 +100,7 @@ def test_show_and_parse_are_inverse(task: Reckoning, data: st.DataObject) -> Non
         (Multiplication(digits=4, second=1), "12 * 12", "'12' has 2 digits"),
     ],
 )
-def test_problems_outside_the_task_are_refused_in_words(task: Reckoning, text: str, message: str) -> None:
+def test_problems_outside_the_task_are_refused_in_words(task: Arithmetic, text: str, message: str) -> None:
     with pytest.raises(TinyadderError, match=message):
         task.parse(text)
 

@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 
 from tinyadder.cli import main
-from tinyadder.compile import build
 from tinyadder.construction import construct
-from verify import leaderboard, leaderboard_tables
-from verify.count import definition
-from verify.leaderboard import Model, Row, own_models, public_field, row
-from verify.report_page import report_html
-from verify.results import read_results, result
+from tinyadder.machine.compile import build
+from tinyadder.report import leaderboard
+from tinyadder.report import tables as leaderboard_tables
+from tinyadder.report.leaderboard import Model, Row, own_models, public_field, row
+from tinyadder.report.page import report_html
+from tinyadder.report.results import read_results, result
+from tinyadder.verify.count import definition
 
 ROOT = Path(__file__).parents[1]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

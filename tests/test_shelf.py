@@ -7,13 +7,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tinyadder.answers import answers
-from tinyadder.compile import build
 from tinyadder.construction import construct
 from tinyadder.errors import TinyadderError
+from tinyadder.machine.answers import answers
+from tinyadder.machine.compile import build
 from tinyadder.tasks import task_from_json
 from tinyadder.tasks.dyck_completion import DyckCompletion
-from verify.count import ladder
+from tinyadder.verify.count import ladder
 
 SMALL = [
     ("compare", {"digits": 1}),

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from tinyadder.answers import answers
-from tinyadder.compile import build
 from tinyadder.construction import construct
 from tinyadder.errors import TinyadderError
-from tinyadder.layers import Options
+from tinyadder.inspect.trace import run_with_cache, trace, trace_all
+from tinyadder.machine.answers import answers
+from tinyadder.machine.compile import build
+from tinyadder.machine.layers import Options
+from tinyadder.machine.transformer import BlockConfig, Config, Transformer
 from tinyadder.tasks.addition import Addition
-from tinyadder.trace import run_with_cache, trace, trace_all
-from tinyadder.transformer import BlockConfig, Config, Transformer
 
 
 def built(name):
@@ -92,7 +92,7 @@ def test_a_digit_the_answer_does_not_have_is_refused(index):
 def test_a_learned_decoder_without_lane_names_can_be_traced():
     torch.manual_seed(0)
     task = Addition(digits=2)
-    block = BlockConfig(heads=2, key_rows=3, value_rows=3, hidden=5)
+    block = BlockConfig(heads=2, d_head=3, d_value=3, hidden=5)
     options = Options(
         softmax="softmax",
         positions="rotary",

@@ -13,13 +13,14 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from tinyadder.answers import answers
 from tinyadder.cli import cli, main
-from tinyadder.compile import build
 from tinyadder.construction import construct
 from tinyadder.errors import TinyadderError
-from tinyadder.folder import load
-from tinyadder.layers import Options
+from tinyadder.io.folder import load
+from tinyadder.machine.answers import answers
+from tinyadder.machine.compile import build
+from tinyadder.machine.layers import Options
+from tinyadder.machine.transformer import BlockConfig, Config, Transformer
 from tinyadder.tasks.addition import Addition
 from tinyadder.tasks.addition_steps import AdditionSteps
 from tinyadder.tasks.derivative import Derivative
@@ -38,11 +39,10 @@ from tinyadder.train.evaluate import ceiling_of, chance_of, evaluate, recipe_of
 from tinyadder.train.loop import Batch, Interrupted, Run, answer_loss, exact_match, rate_at, self_fed_logits
 from tinyadder.train.models import config_of, make_model
 from tinyadder.train.recipe import SIZES, ModelRecipe, Recipe, read_recipe, recipe_from, recipe_names
-from tinyadder.transformer import BlockConfig, Config, Transformer
 
 TINY = {
     "task": {"name": "addition", "digits": 1, "order": "least"},
-    "model": {"width": 8, "layers": 1, "heads": 1, "head_rows": 4, "hidden": 8},
+    "model": {"width": 8, "layers": 1, "heads": 1, "d_head": 4, "hidden": 8},
     "data": {"examples": 200, "validation": 4, "test": 8},
     "train": {"steps": 30, "batch": 16, "warmup": 5, "log_every": 5, "check_every": 10, "checkpoint_every": 10},
 }
@@ -88,7 +88,7 @@ def decoder(**options) -> Transformer:
     config = Config(
         vocabulary=tuple("abcd"),
         width=6,
-        blocks=(BlockConfig(heads=2, key_rows=4, value_rows=3, hidden=5),),
+        blocks=(BlockConfig(heads=2, d_head=4, d_value=3, hidden=5),),
         outputs=(0, 1, 2),
         options=Options(**options),
     )
@@ -137,7 +137,7 @@ def test_every_option_changes_what_is_computed(options):
 
 
 def test_rotary_scores_depend_on_the_distance_alone():
-    from tinyadder.layers import rotate
+    from tinyadder.machine.layers import rotate
 
     x = torch.randn(1, 1, 1, 6, dtype=torch.float64).expand(1, 1, 12, 6)
     turned = rotate(x, 0, 100.0)[0, 0]

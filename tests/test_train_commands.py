@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from tinyadder.cli import cli
 from tinyadder.errors import TinyadderError
-from tinyadder.folder import save
+from tinyadder.io.folder import save
 from tinyadder.tasks.addition_steps import AdditionSteps
 from tinyadder.train.models import make_model
 from tinyadder.train.recipe import ModelRecipe
@@ -49,11 +49,11 @@ def test_chat_prints_json_lines():
 
 
 def test_chat_shows_the_reasoning(tmp_path, monkeypatch):
-    import tinyadder.answers
+    import tinyadder.machine.answers
 
     task = AdditionSteps()
     save(make_model(ModelRecipe(width=8), task, 1), task, tmp_path / "m", name="x", options={})
-    monkeypatch.setattr(tinyadder.answers, "answers", lambda model, task, problems: [task.answer(problems[0])])
+    monkeypatch.setattr(tinyadder.machine.answers, "answers", lambda model, task, problems: [task.answer(problems[0])])
     found = chat("658 189\nquit\n", str(tmp_path / "m"))
     assert found.stdout.splitlines() == ["8+9=17 5+8+1=14 6+1+1=8", "847"]
 
@@ -66,7 +66,7 @@ digits = 2
 width = 8
 layers = 1
 heads = 1
-head_rows = 4
+d_head = 4
 hidden = 8
 [data]
 examples = 200
@@ -153,7 +153,7 @@ def test_models_of_different_tasks_are_not_compared(tmp_path):
 
 @pytest.mark.parametrize("folder", sorted(BASELINES.glob("*/seed-*")), ids=lambda f: f"{f.parent.name}/{f.name}")
 def test_every_committed_baseline_loads_and_is_what_its_evaluation_describes(folder):
-    from tinyadder.folder import load
+    from tinyadder.io.folder import load
     from tinyadder.train.evaluate import recipe_of, test_problems
     from tinyadder.train.loop import exact_match
     from tinyadder.train.models import parameters_of

@@ -7,12 +7,13 @@ import pytest
 import torch
 from torch import nn
 
-from tinyadder import layers
-from tinyadder.answers import answers
-from tinyadder.decode import generate
-from tinyadder.encoder import EncoderDecoder
 from tinyadder.errors import TinyadderError
-from tinyadder.folder import load, save
+from tinyadder.io.folder import load, save
+from tinyadder.machine import layers
+from tinyadder.machine.answers import answers
+from tinyadder.machine.decode import generate
+from tinyadder.machine.encoder import EncoderDecoder
+from tinyadder.machine.transformer import Transformer
 from tinyadder.tasks import task_from_json, task_names
 from tinyadder.tasks.addition import Addition
 from tinyadder.tasks.addition_steps import AdditionSteps
@@ -23,7 +24,6 @@ from tinyadder.train.evaluate import ceiling_of, chance_of
 from tinyadder.train.loop import Batch, answer_loss
 from tinyadder.train.models import make_model
 from tinyadder.train.recipe import ModelRecipe
-from tinyadder.transformer import Transformer
 
 PAPER = {"norm": "layer", "norm_place": "post", "activation": "relu", "gated": False, "biases": True}
 MODELS = {
@@ -100,7 +100,7 @@ def test_every_parameter_gets_a_gradient_on_random_problems(name):
 
 
 def test_an_encoder_whose_feed_forward_is_not_used_is_caught(monkeypatch):
-    from tinyadder import encoder
+    from tinyadder.machine import encoder
 
     monkeypatch.setattr(encoder.EncoderBlock, "encode", lambda self, x, mask: x + self.attention.attend(x, x, mask))
     model = make_model(MODELS["encoder-decoder"], TASK, 1)
@@ -132,7 +132,7 @@ def test_the_gradient_is_that_of_the_loss(name):
 
 
 def test_a_softmax_with_a_wrong_gradient_is_caught(monkeypatch):
-    from tinyadder import transformer
+    from tinyadder.machine import transformer
 
     def wrong(scores):
         weights = torch.exp(scores - scores.detach().amax(-1, keepdim=True))

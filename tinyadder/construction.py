@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
 from importlib import import_module
-from importlib.util import find_spec
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from tinyadder.tasks.base import Problem, Task
 
 Claim = Callable[[Problem, int], Fraction | int | Sequence[Fraction | int] | None]
 """The exact value a lane should hold after the last layer at a position of prompt + right answer: a rational (one a
-column of a wide lane), or None where nothing is claimed. No parameter: `verify.claims` compares it with the model."""
+column of a wide lane), or None where nothing is claimed. No parameter: `tinyadder.verify.claims` compares it with the model."""
 
 
 DIGIT_VALUES: Mapping[str, int] = {str(d): d for d in range(10)}
@@ -55,11 +54,8 @@ class Construction:
 
 @cache
 def construction_folder() -> Path:
-    """The folder of the installed package `constructions`."""
-    spec = find_spec("constructions")
-    if spec is None or not spec.submodule_search_locations:
-        raise TinyadderError("the package 'constructions' is not installed beside tinyadder; run: pip install -e .")
-    return Path(spec.submodule_search_locations[0])
+    """The folder of the package `tinyadder.constructions`."""
+    return Path(next(iter(import_module("tinyadder.constructions").__path__)))
 
 
 def construction_names() -> list[str]:
@@ -81,7 +77,7 @@ def construct(name: str, **options: Any) -> Construction:
     if name not in construction_names():
         names = construction_names()
         raise TinyadderError(f"unknown construction '{name}'{did_you_mean(name, names)} (tinyadder list)")
-    function = import_module(f"constructions.{name}").construct
+    function = import_module(f"tinyadder.constructions.{name}").construct
     known = signature(function).parameters
     for option in options:
         if option not in known:

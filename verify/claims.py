@@ -18,8 +18,8 @@ from torch import Tensor
 
 from tinyadder.construction import Claim
 from tinyadder.errors import TinyadderError, did_you_mean
+from tinyadder.machine.transformer import Transformer
 from tinyadder.tasks.base import Problem, Task
-from tinyadder.transformer import Transformer
 
 
 @dataclass(frozen=True)
@@ -92,10 +92,10 @@ def check_readout(
     keep to their claims: trying every combination of values that the lanes it reads can have is then trying all.
     """
     columns = [(lane, row) for lane, width in model.config.lanes for row in range(width)]
-    matrix = model.unembed_matrix().detach().cpu().double() * (-1 if model.config.minimum else 1)
+    matrix = model.unembed_matrix().detach().cpu().double() * (-1 if model.config.argmin else 1)
     bias = torch.zeros(len(matrix), dtype=torch.float64)
     if model.config.unembedding_bias:
-        bias = model.unembedding_bias.detach().cpu().double() * (-1 if model.config.minimum else 1)
+        bias = model.unembedding_bias.detach().cpu().double() * (-1 if model.config.argmin else 1)
     read = [k for k in range(matrix.shape[1]) if bool(matrix[:, k].any())]
     outputs = [model.config.vocabulary[token] for token in model.config.outputs]
     errors: dict[int, Tensor] = {}

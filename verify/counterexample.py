@@ -10,12 +10,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tinyadder.answers import answers
 from tinyadder.errors import TinyadderError
+from tinyadder.machine.answers import answers
+from tinyadder.machine.transformer import Transformer
 from tinyadder.tasks.base import Problem, Task
-from tinyadder.transformer import Transformer
-from verify.exact import ExactTransformer
-from verify.verdict import Counterexample
+from tinyadder.verify.exact import ExactTransformer
+from tinyadder.verify.verdict import Counterexample
 
 NO_NUMBER = "?"
 """Stands for a token whose logits hold NaN or infinity: nothing was computed, whatever `argmax` makes of it."""

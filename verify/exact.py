@@ -13,8 +13,8 @@ from flint import arb, ctx
 from torch import Tensor, nn
 
 from tinyadder.errors import TinyadderError
-from tinyadder.layers import Options
-from tinyadder.transformer import MLP, Attention, Block, Transformer
+from tinyadder.machine.layers import Options
+from tinyadder.machine.transformer import MLP, Attention, Block, Transformer
 
 BITS = 256
 MOST_BITS = 4096
@@ -47,7 +47,7 @@ class ExactTransformer:
                 "exact arithmetic covers the machine of written programs; this model has other options"
             )
         self.vocabulary, self.outputs = model.config.vocabulary, model.config.outputs
-        self.minimum = model.config.minimum
+        self.argmin = model.config.argmin
         self.embedding = [[arb(w) for w in row] for row in model.embedding.tolist()]
         self.blocks = [_layer(block) for block in model.blocks]
         self.readout = Rows(model.unembed_matrix(), model.unembedding_bias if model.config.unembedding_bias else None)
@@ -62,7 +62,7 @@ class ExactTransformer:
                 if units:
                     stream = _plus(stream, [units(x) for x in stream])
             read = [self.readout(x) for x in stream[first:]]
-            return [[-logit for logit in row] for row in read] if self.minimum else read
+            return [[-logit for logit in row] for row in read] if self.argmin else read
 
     def choices(self, tokens: Sequence[int], first: int = 0) -> list[tuple[str | None, Column]]:
         """After each token from `first` on: the token real arithmetic chooses, and the logits.

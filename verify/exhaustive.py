@@ -1,7 +1,7 @@
 """Every problem of a finite domain, in shards: over processes or a cluster, resumable, the same verdict for any number.
 
 A shard is a range of problem indices. Its result is one small JSON file, written beside and renamed into place, so a
-finished shard is never redone and never half there. Every problem is scored by `tinyadder.decode.score`, teacher-forced
+finished shard is never redone and never half there. Every problem is scored by `tinyadder.machine.decode.score`, teacher-forced
 over `prompt + right answer` (equal to greedy decoding, by induction, exactly when every token is right), and every
 `SPACING`-th is also decoded greedily, token by token, through the plain forward pass over the whole text.
 """
@@ -20,14 +20,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from tinyadder.answers import answers, forced_answers
-from tinyadder.decode import score
-from tinyadder.encoder import empty_model
 from tinyadder.errors import TinyadderError
-from tinyadder.folder import beside
+from tinyadder.io.folder import atomic_write
+from tinyadder.machine.answers import answers, forced_answers
+from tinyadder.machine.decode import score
+from tinyadder.machine.encoder import empty_model
+from tinyadder.machine.transformer import Config, Transformer
 from tinyadder.tasks.base import Domain, Task
-from tinyadder.transformer import Config, Transformer
-from verify.verdict import Counterexample, Exhaustive, Refuted
+from tinyadder.verify.verdict import Counterexample, Exhaustive, Refuted
 
 BATCH = 10_000
 """Problems a batch; scoring cuts it into what suits the device."""
@@ -188,7 +188,7 @@ def _wrong(model: Transformer, task: Task, domain: Domain, start: int, stop: int
 
 def write_shard(folder: Path, shard: Shard) -> None:
     """Write the result of a shard."""
-    with beside(folder / f"shard-{shard.start:015d}.json", way_out="give another folder") as part:
+    with atomic_write(folder / f"shard-{shard.start:015d}.json", way_out="give another folder") as part:
         part.write_text(json.dumps(asdict(shard)) + "\n")
 
 
@@ -272,7 +272,7 @@ def _merge(job: Job, model: Transformer, domain: Domain, shards: list[Shard]) ->
     failing = [e for e in examples if tuple(e.expected) != tuple(e.got)] or list(examples)
     decoded = sum(s.decoded for s in shards)
     method = (
-        f"{job.dtype} on {job.device}, batches of {BATCH}: every problem teacher-forced by tinyadder.decode.score "
+        f"{job.dtype} on {job.device}, batches of {BATCH}: every problem teacher-forced by tinyadder.machine.decode.score "
         f"(greedy decoding where every token is right); {decoded:,} also decoded through the plain forward pass"
     )
     verdict = Refuted(failing[0]) if wrong else Exhaustive(domain.name, domain.size)
@@ -282,6 +282,6 @@ def _merge(job: Job, model: Transformer, domain: Domain, shards: list[Shard]) ->
 
 def sweep_to_json(sweep: Sweep) -> dict[str, Any]:
     """The sweep as plain data, the verdict under its type."""
-    from verify.verdict import verdict_to_json
+    from tinyadder.verify.verdict import verdict_to_json
 
     return {**asdict(sweep), "verdict": verdict_to_json(sweep.verdict)}

@@ -16,10 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tinyadder.answers import answers
-from tinyadder.encoder import EncoderDecoder, empty_model
+from tinyadder.machine.answers import answers
+from tinyadder.machine.encoder import EncoderDecoder, empty_model
+from tinyadder.machine.transformer import Transformer
 from tinyadder.tasks.base import Problem, Task
-from tinyadder.transformer import Transformer
 
 TOLERANCE = {True: 1e-6, False: 1e-3}
 """Of the largest logit, for float64 and for less: what summing in another order may change."""
@@ -218,7 +218,7 @@ def buffers(model: nn.Module) -> Finding:
 
     Measured: how many numbers other than 0, 1 and infinity are kept there.
     """
-    from verify.count import kept_beside
+    from tinyadder.verify.count import kept_beside
 
     other = Counter[str]()
     known = 0
@@ -235,7 +235,7 @@ def buffers(model: nn.Module) -> Finding:
 
 def dtype(model: nn.Module) -> Finding:
     """All parameters and floating-point buffers have one type, an IEEE one of at most 64 bits."""
-    from verify.count import other_tensors
+    from tinyadder.verify.count import other_tensors
 
     every = [(name, p.dtype) for name, p in model.named_parameters()] + [(n, t.dtype) for n, t in other_tensors(model)]
     kinds = Counter(str(kind).removeprefix("torch.") for _, kind in every)

@@ -24,17 +24,17 @@ from typing import Any
 
 import torch
 
-from tinyadder.answers import answers
 from tinyadder.errors import TinyadderError
-from tinyadder.folder import save
+from tinyadder.io.folder import save
+from tinyadder.machine.answers import answers
+from tinyadder.machine.transformer import Transformer
+from tinyadder.report.results import weights_digest
 from tinyadder.tasks.base import Problem, Task
-from tinyadder.transformer import Transformer
-from verify.certify.prove import certify
-from verify.count import place
-from verify.counterexample import wrong_answer
-from verify.properties import Judge
-from verify.results import weights_digest
-from verify.verdict import Counterexample, Proved, Refuted, Unknown
+from tinyadder.verify.certify.prove import certify
+from tinyadder.verify.count import place
+from tinyadder.verify.counterexample import wrong_answer
+from tinyadder.verify.properties import Judge
+from tinyadder.verify.verdict import Counterexample, Proved, Refuted, Unknown
 
 SAMPLES = 3000
 """Structured problems that a mutant is asked besides the hard list."""

@@ -12,12 +12,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from random import Random
 
-from tinyadder.answers import answers
 from tinyadder.errors import TinyadderError
+from tinyadder.machine.answers import answers
+from tinyadder.machine.transformer import Transformer
 from tinyadder.tasks.base import Problem, Task
-from tinyadder.transformer import Transformer
-from verify.counterexample import Report, explain, plain_answers
-from verify.verdict import Exhaustive, Refuted, Sampled, Verdict
+from tinyadder.verify.counterexample import Report, explain, plain_answers
+from tinyadder.verify.verdict import Exhaustive, Refuted, Sampled, Verdict
 
 CHUNK = 4096
 SMALL = 100_000

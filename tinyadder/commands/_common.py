@@ -14,13 +14,13 @@ import click
 from tinyadder.construction import construct, construction_names
 from tinyadder.dsl import Program
 from tinyadder.errors import TinyadderError
-from tinyadder.folder import describe, load
+from tinyadder.io.folder import describe, load
 from tinyadder.tasks.base import Task
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from tinyadder.transformer import Transformer
+    from tinyadder.machine.transformer import Transformer
 
 
 class Named(NamedTuple):
@@ -79,7 +79,7 @@ def load_model(name: str, options: dict[str, Any] | None = None, device: str = "
     named = find(name, options)
     assert named.program is not None, "a construction has a program"
     use_device(device)
-    from tinyadder.compile import build
+    from tinyadder.machine.compile import build
 
     return Loaded(build(named.program, device=device), *named)
 

@@ -20,7 +20,7 @@ from tinyadder.commands._common import (
 )
 
 if TYPE_CHECKING:
-    from verify.mutate import Fate
+    from tinyadder.verify.mutate import Fate
 
 
 @click.command("ablate", short_help=__doc__)
@@ -42,7 +42,7 @@ def command(
     the independent checker. undecided: no test failed and no proof was found; the reason stands beside it.
     """
     from tinyadder.errors import TinyadderError, did_you_mean
-    from verify.mutate import KINDS, SWAP, judged, mutants, problems_for, try_mutant
+    from tinyadder.verify.mutate import KINDS, SWAP, judged, mutants, problems_for, try_mutant
 
     for kind in kinds:
         if kind not in (*KINDS, SWAP):
@@ -70,7 +70,7 @@ def command(
 
 
 def _why(fate: Fate) -> str:
-    from verify.verdict import Proved, Unknown
+    from tinyadder.verify.verdict import Proved, Unknown
 
     if fate.killed:
         return str(fate.killed)

@@ -21,11 +21,11 @@ from tinyadder.commands._common import (
     shown_model,
 )
 from tinyadder.construction import construct
-from tinyadder.folder import check_writable, save
+from tinyadder.io.folder import check_writable, save
 
 if TYPE_CHECKING:
-    from verify.properties import Verification
-    from verify.verdict import Verdict
+    from tinyadder.verify.properties import Verification
+    from tinyadder.verify.verdict import Verdict
 
 QUICK_SAMPLES, QUICK_EXAMPLES = 20_000, 100
 """How much the quick verification after a build asks beyond the public suite and the hard list."""
@@ -51,9 +51,9 @@ def command(name: str, options: dict[str, Any], out: Path | None, force: bool, d
     save(loaded.model, loaded.task, folder, name=name, options=options, program=loaded.program, force=force)
     (folder / "certificate.json").unlink(missing_ok=True)  # of a model that was here before
 
-    from verify.certify.prove import certify
-    from verify.count import ladder
-    from verify.properties import verify
+    from tinyadder.verify.certify.prove import certify
+    from tinyadder.verify.count import ladder
+    from tinyadder.verify.properties import verify
 
     counts = ladder(loaded.model)
     say = (lambda label, text: None) if as_json else _say
@@ -115,7 +115,7 @@ def _verified(verification: Verification) -> str:
 def _json(
     loaded: Loaded, folder: Path, counts: dict[str, int], verification: Verification, proof: Verdict | None
 ) -> dict[str, Any]:
-    from verify.verdict import verdict_to_json
+    from tinyadder.verify.verdict import verdict_to_json
 
     return {
         "model": loaded.name,

@@ -30,7 +30,7 @@ def command(name: str, options: dict[str, Any], device: str, check: bool, as_jso
 
     A problem is written as for `tinyadder run`. quit, exit, Ctrl-C or Ctrl-D ends it.
     """
-    from tinyadder.answers import answers
+    from tinyadder.machine.answers import answers
 
     loaded = load_model(name, options, device=device)
     task = loaded.task

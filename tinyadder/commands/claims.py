@@ -32,7 +32,7 @@ def command(name: str, options: dict[str, Any], count: int, seed: int, device: s
     Errors are given absolute, relative to the claimed value, and scaled: relative to the largest value claimed at the
     same position, which says more where a remainder is near zero.
     """
-    from verify.claims import check_claims, check_readout
+    from tinyadder.verify.claims import check_claims, check_readout
 
     loaded = load_model(name, options, device)
     random = Random(seed)

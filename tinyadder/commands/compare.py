@@ -19,7 +19,7 @@ from tinyadder.commands._common import (
     shown_model,
 )
 from tinyadder.errors import TinyadderError
-from tinyadder.folder import beside
+from tinyadder.io.folder import atomic_write
 
 FORMATS = (".png", ".svg", ".pdf")
 
@@ -92,9 +92,9 @@ def command(
 def _row(name: str, count: int, samples: int, seed: int, device: str) -> dict[str, Any]:
     from random import Random
 
-    from tinyadder.answers import answers
-    from verify.count import ladder
-    from verify.properties import verify
+    from tinyadder.machine.answers import answers
+    from tinyadder.verify.count import ladder
+    from tinyadder.verify.properties import verify
 
     loaded = load_model(name, None, device)
     model, task = loaded.model, loaded.task
@@ -142,6 +142,6 @@ def _plot(rows: list[dict[str, Any]], path: Path) -> None:
     handles, labels = accuracy.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=8)
     figure.suptitle("squares: built from equations; circles: trained")
-    with beside(path, way_out="choose another --plot") as part:
+    with atomic_write(path, way_out="choose another --plot") as part:
         figure.savefig(part, dpi=150)
     plt.close(figure)

@@ -19,7 +19,7 @@ from tinyadder.commands._common import (
 from tinyadder.errors import TinyadderError
 
 if TYPE_CHECKING:
-    from verify.literals import Literal
+    from tinyadder.verify.count.literals import Literal
 
 
 @click.command("count", short_help=__doc__)
@@ -34,7 +34,7 @@ def command(name: str, options: dict[str, Any], why: bool, seconds: float, as_js
     NAME is a construction, a model folder, or a submission file (build_model() and add() in one .py file). A submission
     is a stranger's code: it is run, in a process of its own with limits on time and memory.
     """
-    from verify.submission import is_submission
+    from tinyadder.verify.external.submission import is_submission
 
     if is_submission(name):
         shown, counts, listed, code = _submission(name, options, why, seconds)
@@ -51,7 +51,7 @@ Counted = tuple[str, dict[str, int], list[dict[str, Any]], "list[Literal]"]
 
 
 def _own(name: str, options: dict[str, Any], why: bool) -> Counted:
-    from verify.count import construction_code, ladder, machine_code, numbers
+    from tinyadder.verify.count import construction_code, ladder, machine_code, numbers
 
     loaded = load_model(name, options)
     code = machine_code() if loaded.folder else construction_code(loaded.name)
@@ -60,8 +60,8 @@ def _own(name: str, options: dict[str, Any], why: bool) -> Counted:
 
 
 def _submission(name: str, options: dict[str, Any], why: bool, seconds: float) -> Counted:
-    from verify.literals import literals
-    from verify.submission import Submission
+    from tinyadder.verify.count.literals import literals
+    from tinyadder.verify.external.submission import Submission
 
     if options:
         raise TinyadderError(f"{name} is a submission file; options ({', '.join(options)}) belong to a construction")
@@ -90,7 +90,7 @@ def _placed(literal: Literal) -> dict[str, Any]:
 
 
 def _show(shown: str, counts: dict[str, int], numbers: list[dict[str, Any]]) -> None:
-    from verify.count import definition
+    from tinyadder.verify.count import definition
 
     show_table(
         f"parameters of {shown}, by convention",

@@ -21,7 +21,7 @@ from tinyadder.commands._common import (
     shown_model,
 )
 from tinyadder.errors import TinyadderError
-from tinyadder.folder import beside
+from tinyadder.io.folder import atomic_write
 
 LEGALITY = 200
 """Problems of the legality checks: as many as `tinyadder legality` takes."""
@@ -80,8 +80,8 @@ def command(
         raise TinyadderError(f"{out} exists; give --force to replace it, or another --out")
     import torch
 
-    from tinyadder.decode import WIDEST
-    from tinyadder.encoder import EncoderDecoder
+    from tinyadder.machine.decode import WIDEST
+    from tinyadder.machine.encoder import EncoderDecoder
     from tinyadder.train.data import read_jsonl
     from tinyadder.train.evaluate import (
         circumstances,
@@ -91,10 +91,10 @@ def command(
         recipe_of,
         test_problems,
     )
-    from verify.count import ladder
-    from verify.legality import legality
-    from verify.properties import verify
-    from verify.verdict import verdict_to_json
+    from tinyadder.verify.count import ladder
+    from tinyadder.verify.legality import legality
+    from tinyadder.verify.properties import verify
+    from tinyadder.verify.verdict import verdict_to_json
 
     if beam > WIDEST:
         raise TinyadderError(f"--beam {beam}; expected at most {WIDEST}")
@@ -142,7 +142,7 @@ def command(
         verdict = verify(model, task, count=samples).verdict
         found["verdict"] = verdict_to_json(verdict) | {"text": str(verdict)}
     if out is not None:
-        with beside(out) as part:
+        with atomic_write(out) as part:
             part.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
     if as_json:
         echo_json(found)

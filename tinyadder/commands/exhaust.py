@@ -58,7 +58,7 @@ def command(
     --digits 4 builds the model for 4 digits and tries all 10^8 pairs; --within digits=4 keeps the model and its format
     and tries all pairs of at most 4 digits.
     """
-    from verify.exhaustive import domain_of, pack, sweep, sweep_to_json
+    from tinyadder.verify.exhaustive import domain_of, pack, sweep, sweep_to_json
 
     loaded = load_model(name, options, device)
     limits = dict(_limit(text) for text in within)
@@ -78,7 +78,7 @@ def command(
             click.echo(f"           {found.wrong:,} of {found.count:,} {found.domain} are wrong")
         click.echo(f"           {found.method}; {found.seconds:,.0f} s of processor time")
     if save:
-        from verify.results import result, write_result
+        from tinyadder.report.results import result, write_result
 
         given = [f"-o {key}={value}" for key, value in options.items()] + [f"--within {text}" for text in within]
         said = " ".join(["tinyadder exhaust", name, *given])

@@ -10,7 +10,7 @@ import click
 from tinyadder.commands._common import construction_options, echo_json, json_option, load_model
 from tinyadder.construction import construction_names, construction_summary
 from tinyadder.errors import TinyadderError
-from tinyadder.folder import beside
+from tinyadder.io.folder import atomic_write
 
 DEFAULT = ("add10", "add10_gist", "deriv")
 FAMOUS = {"add10": ("123 456",), "add10_gist": ("4999999999 0", "5193798811 1806201129"), "deriv": ("-3x^3+4x^2-4",)}
@@ -37,7 +37,7 @@ def command(names: tuple[str, ...], out: Path, force: bool, show: bool, options:
     if options and len(names) != 1:
         raise TinyadderError("options such as --digits belong to one construction; give exactly one NAME with them")
 
-    from tinyadder.explorer import Exhibit, page
+    from tinyadder.inspect.explorer import Exhibit, page
 
     exhibits = []
     for name in names or _default_names():
@@ -47,7 +47,7 @@ def command(names: tuple[str, ...], out: Path, force: bool, show: bool, options:
         famous = [] if options else [loaded.task.parse(text) for text in FAMOUS.get(loaded.name, ()) if known]
         exhibits.append(Exhibit(loaded.name, about, loaded.model, loaded.task, famous))
     text = page(exhibits)
-    with beside(out) as part:
+    with atomic_write(out) as part:
         part.write_text(text, encoding="utf-8")
     if as_json:
         echo_json({"file": str(out), "models": [e.name for e in exhibits], "bytes": len(text.encode())})

@@ -48,8 +48,8 @@ def command(name: str, kind: str, out: Path | None, force: bool, options: dict[s
     if not out.absolute().parent.is_dir():
         raise TinyadderError(f"there is no folder {out.absolute().parent}; choose another --out")
 
-    from tinyadder import export
-    from verify.count import definition, ladder
+    from tinyadder.io import export
+    from tinyadder.verify.count import definition, ladder
 
     if loaded.model.config.encoder:
         raise TinyadderError(f"{loaded.name} is an encoder-decoder; only decoders are exported")
@@ -83,10 +83,12 @@ def command(name: str, kind: str, out: Path | None, force: bool, options: dict[s
 
 def _verdicts(loaded: Loaded) -> list[str]:
     """What ./results says of exactly these weights, strongest first."""
-    from verify.leaderboard import Model, row
-    from verify.leaderboard_tables import said_verdict
-    from verify.results import FOLDER, read_results
+    from tinyadder.report.leaderboard import Model, row
+    from tinyadder.report.results import FOLDER, read_results
+    from tinyadder.report.tables import format_verdict
 
     name = short_name(str(loaded.folder)) if loaded.folder else loaded.name
     model = Model(name, loaded.model, loaded.task, loaded.folder is not None, loaded.folder)
-    return [said_verdict(verdict) for verdict in row(model, read_results(FOLDER)).verdicts() if not verdict["options"]]
+    return [
+        format_verdict(verdict) for verdict in row(model, read_results(FOLDER)).verdicts() if not verdict["options"]
+    ]

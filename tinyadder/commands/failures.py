@@ -31,10 +31,10 @@ def command(name: str, options: dict[str, Any], save: bool, force: bool, as_json
     can turn either way makes it wide. For models that decide by one number which depends on the text: adders that
     subtract the digits written so far from the sum. Exit code 0 no failure, 1 failures, 2 unknown: another model.
     """
-    from verify.certify.failures import count_failures
-    from verify.certify.network import Unsupported
-    from verify.certify.prove import NUMERICS
-    from verify.certify.spec import NoSpecification
+    from tinyadder.verify.certify.failures import count_failures
+    from tinyadder.verify.certify.network import Unsupported
+    from tinyadder.verify.certify.prove import NUMERICS
+    from tinyadder.verify.certify.spec import NoSpecification
 
     loaded = load_model(name, options)
     try:
@@ -58,7 +58,7 @@ def command(name: str, options: dict[str, Any], save: bool, force: bool, as_json
             click.echo(f"{key:10} {value}", err=True)
         click.echo(f"{found.seconds:.1f} s", err=True)
     if save:
-        from verify.results import result, write_result
+        from tinyadder.report.results import result, write_result
 
         said = " ".join(["tinyadder failures", name, *(f"-o {key}={value}" for key, value in options.items())])
         label = "".join(f"-{key}{value}" for key, value in options.items())

@@ -34,11 +34,11 @@ def command(
     """Check NAME: prefix consistency, one token a pass, feedback, attention ablation, buffers, dtype, decode honesty,
     weight swap. Of a submission file (a stranger's code, run at arm's length) only what can be observed is judged.
     """
-    from verify.submission import Submission, is_submission
+    from tinyadder.verify.external.submission import Submission, is_submission
 
     if is_submission(name):
         from tinyadder.commands.count import warn
-        from verify.foreign import foreign_legality
+        from tinyadder.verify.external.legality import foreign_legality
 
         if options:
             raise TinyadderError(
@@ -50,7 +50,7 @@ def command(
         pairs = [(random.randrange(10**10), random.randrange(10**10)) for _ in range(count or 12)]
         shown, findings = name, foreign_legality(submission, pairs, seed=seed)
     else:
-        from verify.legality import legality
+        from tinyadder.verify.legality import legality
 
         loaded = load_model(name, options, device)
         problems = loaded.task.uniform(Random(seed), count or 200)

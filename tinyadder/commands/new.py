@@ -22,7 +22,7 @@ pair of numbers for which it is wrong.
 
 from tinyadder.construction import DIGIT_VALUES, Claim, Construction, token_claim
 from tinyadder.dsl import MLP, Attention, Embed, Program, Stream, Unembed
-from tinyadder.gadgets import parabola_readout, step, sum_head
+from tinyadder.lang.gadgets import parabola_readout, step, sum_head
 from tinyadder.tasks.addition import Addition
 
 

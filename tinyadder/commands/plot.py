@@ -22,7 +22,7 @@ from tinyadder.commands._common import (
     shown_model,
 )
 from tinyadder.errors import TinyadderError
-from tinyadder.folder import beside, describe
+from tinyadder.io.folder import atomic_write, describe
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -80,7 +80,7 @@ def command(
     if out.exists() and not force:
         raise TinyadderError(f"{out} exists; give --force to overwrite it, or another --out")
 
-    from tinyadder import plot
+    from tinyadder.inspect import plot
 
     if loaded is None:
         figure = _curves(Path(name)) if kind == "curves" else _leaderboard(Path(name))
@@ -93,7 +93,7 @@ def command(
     else:
         extra = (index,) if kind in STEPS else ()
         figure = getattr(plot, kind)(loaded.model, loaded.task, asked, *extra)
-    with beside(out) as part:
+    with atomic_write(out) as part:
         figure.savefig(part, dpi=160)
     if as_json:
         echo_json({"model": shown_model(loaded) if loaded else name, "kind": kind, "file": str(out)})
@@ -103,7 +103,7 @@ def command(
 
 def _accuracy(loaded: Loaded, count: int) -> Figure:
     """Exact match by true decoding, on problems that were never shown in training."""
-    from tinyadder.plot import accuracies
+    from tinyadder.inspect.plot import accuracies
     from tinyadder.train.evaluate import evaluate, recipe_of, test_problems
 
     recipe = recipe_of(loaded.options, loaded.name) if loaded.folder is not None else None
@@ -121,7 +121,7 @@ def _accuracy(loaded: Loaded, count: int) -> Figure:
 
 def _curves(folder: Path) -> Figure:
     """The log of the run that made the model in `folder`: beside the model, or in its own folder."""
-    from tinyadder.plot import curves
+    from tinyadder.inspect.plot import curves
 
     if not is_folder_name(str(folder)):
         raise TinyadderError(f"curves are of a trained model's folder; '{folder}' is none: its weights were written")
@@ -138,8 +138,8 @@ def _curves(folder: Path) -> Figure:
 
 def _leaderboard(path: Path) -> Figure:
     """The counts of every model in a LEADERBOARD.json; of several seeds of a recipe the mean."""
-    from tinyadder.plot import leaderboard
-    from verify.leaderboard_tables import SHOWN, mean_counts
+    from tinyadder.inspect.plot import leaderboard
+    from tinyadder.report.tables import SHOWN, mean_counts
 
     try:
         models = json.loads(path.read_text())["models"]

@@ -22,12 +22,12 @@ from tinyadder.commands._common import construction_options, echo_json, load_mod
 def command(name: str, options: dict[str, Any], out: Path | None, keep: bool, force: bool, as_json: bool) -> int:
     """Prove NAME (a construction or a model folder) right on every input, or refute it.
 
-    The verdict is the checker's: `python -m verify.certify.check FOLDER` repeats it without torch. Exit code 0 proved,
+    The verdict is the checker's: `python -m tinyadder.verify.certify.check FOLDER` repeats it without torch. Exit code 0 proved,
     1 refuted (with a problem the model, run as it is, answers wrongly) or unknown (with what is missing).
     """
-    from tinyadder.folder import check_writable, save
-    from verify.certify.prove import NUMERICS, certify
-    from verify.verdict import Proved, Refuted, verdict_to_json
+    from tinyadder.io.folder import check_writable, save
+    from tinyadder.verify.certify.prove import NUMERICS, certify
+    from tinyadder.verify.verdict import Proved, Refuted, verdict_to_json
 
     if out is not None:
         check_writable(out, force=force)
@@ -45,7 +45,7 @@ def command(name: str, options: dict[str, Any], out: Path | None, keep: bool, fo
         size = certificate.stat().st_size if certificate.exists() else None
     verdict = judged.verdict
     if keep:
-        from verify.results import result, write_result
+        from tinyadder.report.results import result, write_result
 
         stated = verdict_to_json(verdict) | ({"certificate": None} if isinstance(verdict, Proved) else {})
         data = {
@@ -70,7 +70,9 @@ def command(name: str, options: dict[str, Any], out: Path | None, keep: bool, fo
         kept_at = (
             f"{verdict.certificate}, {size:,} bytes" if where is not None else "not kept; give --out FOLDER to keep it"
         )
-        click.echo(f"checked    {judged.claims} shortest paths, by verify.certify.check; certificate: {kept_at}")
+        click.echo(
+            f"checked    {judged.claims} shortest paths, by tinyadder.verify.certify.check; certificate: {kept_at}"
+        )
     else:
         click.echo(str(verdict))
     for key, value in NUMERICS.items():

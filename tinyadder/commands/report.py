@@ -11,10 +11,10 @@ import click
 
 from tinyadder.commands._common import echo_json, json_option, use_device
 from tinyadder.errors import TinyadderError
-from tinyadder.folder import beside
+from tinyadder.io.folder import atomic_write
 
 if TYPE_CHECKING:
-    from verify.results import Result
+    from tinyadder.report.results import Result
 
 PAGE = "<title>tinyadder: report</title>"
 """What says that a file is a page of this command, which may be made anew."""
@@ -41,8 +41,9 @@ def command(
 
     The tables between the marks of README.md, where it has them, are made anew as well.
     """
-    from verify import leaderboard, leaderboard_tables
-    from verify.results import read_results
+    from tinyadder.report import leaderboard
+    from tinyadder.report import tables as leaderboard_tables
+    from tinyadder.report.results import read_results
 
     if page == Path(""):
         page = root / "out" / "report.html"
@@ -67,7 +68,7 @@ def command(
     _write(root / "LEADERBOARD.json", json.dumps(data, indent=1, ensure_ascii=False) + "\n")
     _write(root / "LEADERBOARD.md", leaderboard_tables.report_markdown(rows))
     if page is not None:
-        from verify.report_page import report_html
+        from tinyadder.report.page import report_html
 
         page.parent.mkdir(parents=True, exist_ok=True)
         _write(page, report_html(models, rows))
@@ -93,6 +94,6 @@ def repeat_sweeps(results: list[Result], root: Path) -> None:
 
 
 def _write(path: Path, text: str) -> None:
-    with beside(path) as part:
+    with atomic_write(path) as part:
         part.write_text(text)
     click.echo(f"wrote {path}", err=True)

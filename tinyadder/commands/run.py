@@ -78,7 +78,7 @@ def command(
 
 
 def _answers(loaded: Loaded, problems: Sequence[Any]) -> list[dict[str, Any]]:
-    from tinyadder.answers import answers
+    from tinyadder.machine.answers import answers
 
     task = loaded.task
     return [

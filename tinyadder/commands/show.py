@@ -15,9 +15,9 @@ from tinyadder.commands._common import (
     name_argument,
     shown_model,
 )
-from tinyadder.equations import program_to_json
 from tinyadder.errors import TinyadderError
-from tinyadder.forms import value_of
+from tinyadder.lang.forms import value_of
+from tinyadder.lang.printing import program_to_json
 
 
 @click.command("show", short_help=__doc__)

@@ -23,7 +23,7 @@ from tinyadder.commands._common import (
 )
 
 if TYPE_CHECKING:
-    from tinyadder.trace import HeadStep, Step, SublayerStep, UnitStep
+    from tinyadder.inspect.trace import HeadStep, Step, SublayerStep, UnitStep
 
 SHOWN_VALUES = 12
 """Components of a wide lane or value that are printed; --json has all."""
@@ -56,7 +56,7 @@ def command(
             raise click.NoSuchOption(word, ctx=context)
     asked = find(name, options).task.parse(" ".join(problem))  # a mistake is said before torch is imported
     loaded = load_model(name, options, device)
-    from tinyadder.trace import trace, trace_all
+    from tinyadder.inspect.trace import trace, trace_all
 
     steps = trace_all(loaded.model, loaded.task, asked) if digit is None else []
     step = trace(loaded.model, loaded.task, asked, digit) if digit is not None else steps[-1]
@@ -116,7 +116,7 @@ def _show(loaded: Loaded, step: Step) -> None:
         else:
             _show_units(sublayer.units)
         _show_lanes(sublayer)
-    _show_logits(step, "logit = -cost" if loaded.model.config.minimum else "logit")
+    _show_logits(step, "logit = -cost" if loaded.model.config.argmin else "logit")
 
 
 def _section(title: str) -> None:

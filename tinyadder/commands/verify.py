@@ -23,7 +23,7 @@ from tinyadder.commands._common import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from verify.properties import Progress, Verification
+    from tinyadder.verify.properties import Progress, Verification
 
 
 @click.command("verify", short_help=__doc__)
@@ -42,8 +42,8 @@ def command(
     Small tasks are asked every problem. Every answer is decoded greedily from the prompt alone. A wrong answer is
     shrunk and explained. Exit code 1 if the model is wrong.
     """
-    from verify.properties import verify
-    from verify.verdict import verdict_to_json
+    from tinyadder.verify.properties import verify
+    from tinyadder.verify.verdict import verdict_to_json
 
     loaded = load_model(name, options, device)
     with _progress() as progress:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tinyadder.tasks.reckoning import Numbers, Reckoning
-from tinyadder.tasks.words import check_option
+from tinyadder.tasks.arithmetic import Arithmetic, Numbers
+from tinyadder.tasks.options import check_option
 
 
 @dataclass(frozen=True)
-class Conversion(Reckoning):
+class Conversion(Arithmetic):
     """The decimal digits of a number given in base 2 .. 9."""
 
     digits: int = 20

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tinyadder.tasks.words import Words, check_option
+from tinyadder.tasks.options import check_option
+from tinyadder.tasks.words import Words
 
 
 @dataclass(frozen=True)

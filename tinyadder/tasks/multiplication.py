@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tinyadder.tasks.reckoning import Numbers, Reckoning
-from tinyadder.tasks.words import check_option
+from tinyadder.tasks.arithmetic import Arithmetic, Numbers
+from tinyadder.tasks.options import check_option
 
 
 @dataclass(frozen=True)
-class Multiplication(Reckoning):
+class Multiplication(Arithmetic):
     """a * b for a < 10^digits, b < 10^second; `second=0` means as many digits as the first."""
 
     digits: int = 4

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from tinyadder.errors import TinyadderError
 from tinyadder.tasks import operands as ops
 from tinyadder.tasks.base import Domain, Task
-from tinyadder.tasks.words import check_option
+from tinyadder.tasks.options import check_option
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy

@@ -12,7 +12,8 @@ from itertools import accumulate
 from operator import xor
 
 from tinyadder.errors import TinyadderError
-from tinyadder.tasks.words import Words, check_option
+from tinyadder.tasks.options import check_option
+from tinyadder.tasks.words import Words
 
 
 @dataclass(frozen=True)

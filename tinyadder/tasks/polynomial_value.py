@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from tinyadder.errors import TinyadderError
-from tinyadder.tasks.words import Words, check_option
+from tinyadder.tasks.options import check_option
+from tinyadder.tasks.words import Words
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from tinyadder.encodings import Reals
 from tinyadder.errors import TinyadderError
 from tinyadder.tasks.base import Task
-from tinyadder.tasks.words import check_option
+from tinyadder.tasks.options import check_option
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from tinyadder.errors import TinyadderError
 from tinyadder.tasks.base import Domain
-from tinyadder.tasks.words import Words, check_option
+from tinyadder.tasks.options import check_option
+from tinyadder.tasks.words import Words
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy

@@ -10,7 +10,8 @@ from fractions import Fraction
 from typing import Literal, get_args
 
 from tinyadder.errors import TinyadderError
-from tinyadder.tasks.words import Words, check_option
+from tinyadder.tasks.options import check_option
+from tinyadder.tasks.words import Words
 
 How = Literal["copy", "reverse", "sort"]
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tinyadder.tasks.reckoning import Numbers, Reckoning
-from tinyadder.tasks.words import check_option
+from tinyadder.tasks.arithmetic import Arithmetic, Numbers
+from tinyadder.tasks.options import check_option
 
 
 @dataclass(frozen=True)
-class Scaling(Reckoning):
+class Scaling(Arithmetic):
     """factor * a."""
 
     digits: int = 10

@@ -8,13 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import isqrt
 
+from tinyadder.tasks.arithmetic import Arithmetic, Numbers
 from tinyadder.tasks.base import Domain
-from tinyadder.tasks.reckoning import Numbers, Reckoning
-from tinyadder.tasks.words import check_option
+from tinyadder.tasks.options import check_option
 
 
 @dataclass(frozen=True)
-class Subtraction(Reckoning):
+class Subtraction(Arithmetic):
     """a - b for 0 <= b <= a < 10^digits."""
 
     digits: int = 10

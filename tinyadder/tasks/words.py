@@ -16,12 +16,6 @@ if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
 
-def check_option(task: str, name: str, given: object, low: int, high: int) -> None:
-    """Raises `TinyadderError` unless the option `name` of `task` is an integer low .. high."""
-    if not isinstance(given, int) or isinstance(given, bool) or not low <= given <= high:
-        raise TinyadderError(f"{task}: {name}={given!r}, expected an integer {low} .. {high}")
-
-
 @dataclass(frozen=True)
 class Words(Task):
     """A task over words. Subclasses say `letters`, `lengths`, the vocabulary, prompt and answer."""

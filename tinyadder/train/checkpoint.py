@@ -19,7 +19,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from tinyadder.errors import TinyadderError
-from tinyadder.folder import beside
+from tinyadder.io.folder import atomic_write
 
 KEPT = 2
 GO_ON = "free some space, then go on with --resume"
@@ -51,7 +51,7 @@ def write_checkpoint(folder: Path, step: int, tensors: Mapping[str, Tensor], fac
     stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     described = json.dumps({"step": step, "sha256": _digest(stored), **facts})
     path = folder / f"checkpoint-{step:08}.safetensors"
-    with beside(path, way_out=GO_ON) as part, open(part, "wb") as file:
+    with atomic_write(path, way_out=GO_ON) as part, open(part, "wb") as file:
         file.write(save(stored, metadata={"tinyadder": described}))
         file.flush()
         os.fsync(file.fileno())

@@ -242,11 +242,11 @@ def write_jsonl(task: Task, problems: Sequence[Problem], path: str) -> None:
     import json
     from pathlib import Path
 
-    from tinyadder.folder import beside
+    from tinyadder.io.folder import atomic_write
 
     lines = [
         json.dumps({"problem": task.show(p), "prompt": list(task.prompt(p)), "answer": list(task.answer(p))})
         for p in problems
     ]
-    with beside(Path(path), way_out="choose another file") as part:
+    with atomic_write(Path(path), way_out="choose another file") as part:
         part.write_text("\n".join(lines) + "\n")

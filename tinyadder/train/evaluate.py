@@ -16,12 +16,12 @@ from typing import Any
 
 import torch
 
-from tinyadder.answers import answers, forced_answers
 from tinyadder.errors import TinyadderError
+from tinyadder.machine.answers import answers, forced_answers
+from tinyadder.machine.transformer import Transformer
 from tinyadder.tasks.base import Problem, Task
 from tinyadder.train.data import Source, Split, training_problems, training_source
 from tinyadder.train.recipe import Recipe, recipe_from_json
-from tinyadder.transformer import Transformer
 
 TOLERANCES = (0.005, 0.01, 0.05)
 """Relative errors that the near misses of a rounded number are counted by."""

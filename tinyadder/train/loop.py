@@ -21,16 +21,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from tinyadder.answers import answers
 from tinyadder.errors import TinyadderError
-from tinyadder.folder import beside, load, save
+from tinyadder.io.folder import atomic_write, load, save
+from tinyadder.machine.answers import answers
+from tinyadder.machine.transformer import Transformer
 from tinyadder.tasks.base import Problem, Task
 from tinyadder.train.checkpoint import GO_ON, Checkpoint, latest_checkpoint, write_checkpoint
 from tinyadder.train.data import Examples, Source, Split, check_leaks, encode, order, training_problems
 from tinyadder.train.models import config_of, make_model, parameters_of
 from tinyadder.train.muon import Muon
 from tinyadder.train.recipe import Recipe, TrainRecipe, recipe_from_json
-from tinyadder.transformer import Transformer
 
 Report = Callable[[dict[str, Any]], None]
 """Called with every line of the log."""
@@ -368,7 +368,7 @@ class Run:
         path = self.folder / "log.jsonl"
         if path.exists():
             lines = [line for line in path.read_text().splitlines() if json.loads(line)["step"] <= self.step]
-            with beside(path, way_out=GO_ON) as part:
+            with atomic_write(path, way_out=GO_ON) as part:
                 part.write_text("".join(f"{line}\n" for line in lines))
 
     def log(self, line: dict[str, Any]) -> None:

@@ -8,12 +8,12 @@ from random import Random
 import torch
 from torch import nn
 
-from tinyadder.encoder import empty_model
 from tinyadder.errors import TinyadderError
-from tinyadder.layers import Options
+from tinyadder.machine.encoder import empty_model
+from tinyadder.machine.layers import Options
+from tinyadder.machine.transformer import Attention, BlockConfig, Config, Transformer
 from tinyadder.tasks.base import Task
 from tinyadder.train.recipe import ModelRecipe
-from tinyadder.transformer import Attention, BlockConfig, Config, Transformer
 
 
 def config_of(recipe: ModelRecipe, task: Task) -> Config:
@@ -22,8 +22,8 @@ def config_of(recipe: ModelRecipe, task: Task) -> Config:
     options = Options(**{name: getattr(recipe, name) for name in names})
     block = BlockConfig(
         heads=recipe.heads,
-        key_rows=recipe.head_rows,
-        value_rows=recipe.value_rows or recipe.head_rows,
+        d_head=recipe.d_head,
+        d_value=recipe.d_value or recipe.d_head,
         hidden=recipe.hidden,
     )
     coder = recipe.kind == "encoder-decoder"

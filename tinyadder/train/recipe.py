@@ -20,27 +20,27 @@ from tinyadder.tasks import task_from_json, task_names
 from tinyadder.tasks.base import Task
 
 SIZES: dict[str, dict[str, int]] = {
-    "xsmall": {"width": 16, "layers": 2, "heads": 2, "head_rows": 8, "hidden": 32},
-    "small": {"width": 64, "layers": 2, "heads": 4, "head_rows": 16, "hidden": 128},
-    "medium": {"width": 128, "layers": 4, "heads": 4, "head_rows": 32, "hidden": 512},
-    "large": {"width": 256, "layers": 6, "heads": 8, "head_rows": 32, "hidden": 1024},
-    "derivax": {"width": 512, "layers": 3, "heads": 8, "head_rows": 64, "hidden": 1024},
+    "xsmall": {"width": 16, "layers": 2, "heads": 2, "d_head": 8, "hidden": 32},
+    "small": {"width": 64, "layers": 2, "heads": 4, "d_head": 16, "hidden": 128},
+    "medium": {"width": 128, "layers": 4, "heads": 4, "d_head": 32, "hidden": 512},
+    "large": {"width": 256, "layers": 6, "heads": 8, "d_head": 32, "hidden": 1024},
+    "derivax": {"width": 512, "layers": 3, "heads": 8, "d_head": 64, "hidden": 1024},
 }
 """Named sizes; keys given beside `size` win over it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelRecipe:
-    """Sizes of the transformer; the rest are the fields of `tinyadder.layers.Options`."""
+    """Sizes of the transformer; the rest are the fields of `tinyadder.machine.layers.Options`."""
 
     kind: Literal["decoder", "encoder-decoder"] = "decoder"
     size: Literal["", "xsmall", "small", "medium", "large", "derivax"] = ""
     width: int = 16
     layers: int = 2
     heads: int = 2
-    head_rows: int = 8
-    """Rows of query and key of one head; of the value too, unless `value_rows` says otherwise."""
-    value_rows: int = 0
+    d_head: int = 8
+    """Rows of query and key of one head; of the value too, unless `d_value` says otherwise."""
+    d_value: int = 0
     hidden: int = 32
     outputs: str = ""
     """The tokens that may be emitted; empty for all."""
@@ -267,7 +267,7 @@ def _check(recipe: Recipe, where: str) -> None:
         ("[model] width", m.width >= 1, m.width, "at least 1"),
         ("[model] layers", m.layers >= 1, m.layers, "at least 1"),
         ("[model] heads", m.heads >= 1, m.heads, "at least 1"),
-        ("[model] head_rows", m.head_rows >= 1, m.head_rows, "at least 1"),
+        ("[model] d_head", m.d_head >= 1, m.d_head, "at least 1"),
         ("[model] hidden", m.hidden >= 0, m.hidden, "at least 0"),
         ("[model] repeat", m.repeat >= 1, m.repeat, "at least 1"),
         ("[model] dropout", 0 <= m.dropout < 1, m.dropout, "in 0 .. 1, 1 excluded"),

@@ -32,13 +32,13 @@ from itertools import combinations, pairwise
 
 import numpy as np
 
+from tinyadder.machine.transformer import Transformer
 from tinyadder.tasks.base import Task
-from tinyadder.transformer import Transformer
-from verify.certify.forms import Ball, Form, Symbol
-from verify.certify.machine import NeedPhase, View
-from verify.certify.network import Network, Unsupported, overflow, read_network
-from verify.certify.paths import BITS, FINE_BITS, Paths, Restriction, far
-from verify.certify.spec import Specification, specifications
+from tinyadder.verify.certify.forms import Ball, Form, Symbol
+from tinyadder.verify.certify.machine import NeedPhase, View
+from tinyadder.verify.certify.network import Network, Unsupported, overflow, read_network
+from tinyadder.verify.certify.paths import BITS, FINE_BITS, Paths, Restriction, far
+from tinyadder.verify.certify.spec import Specification, specifications
 
 RIGHT, WRONG, UNSURE = "right", "wrong", "unsure"
 NODES = 1 << 15
@@ -408,7 +408,7 @@ def _counted(network: Network, spec: Specification) -> Iterator[Counted]:
 def count_failures(model: Transformer, task: Task) -> Failures:
     """How many problems of `task` the model, decoding greedily, answers wrongly, as an interval.
 
-    Holds for every execution that the numerics of `verify.certify.prove` allow. Raises `Unsupported` for a model
+    Holds for every execution that the numerics of `tinyadder.verify.certify.prove` allow. Raises `Unsupported` for a model
     outside the family and `NoSpecification` for a task without an automaton.
     """
     began = time.perf_counter()

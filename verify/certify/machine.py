@@ -1,6 +1,6 @@
 """The rules: what every number of the forward pass can be, over all texts of a specification, rounding included.
 
-Each rule is a sound statement about one step of `tinyadder/transformer.py` in binary64; `RULES` names them, and the
+Each rule is a sound statement about one step of `tinyadder/machine/transformer.py` in binary64; `RULES` names them, and the
 checker has the same list. `View` evaluates on demand: a number that nobody reads is never computed (that none overflows
 is checked apart). Axes: layer, i position, column of the residual stream.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from math import frexp
 
-from verify.certify.forms import (
+from tinyadder.verify.certify.forms import (
     EXP,
     ONE,
     TINY,
@@ -29,8 +29,8 @@ from verify.certify.forms import (
     total,
     within,
 )
-from verify.certify.network import Network, Unsupported
-from verify.certify.spec import Specification
+from tinyadder.verify.certify.network import Network, Unsupported
+from tinyadder.verify.certify.spec import Specification
 
 RULES = {
     "EMBED": "the lanes at a position are the embedding row of one of its tokens, exactly",
@@ -405,7 +405,7 @@ class View:
         assert self.position is not None
         net, i, depth = self.network, self.position, len(self.network.layers)
         d, c = net.outputs.index(right), net.outputs.index(other)
-        sign = -1 if net.minimum else 1
+        sign = -1 if net.argmin else 1
         columns = sorted({int(k) for k in (*net.readout[d].nonzero()[0], *net.readout[c].nonzero()[0])})
         stream = {k: self.before(depth, i, k) for k in columns}
         found = Form((Ball(float(net.readout_bias[d])) - Ball(float(net.readout_bias[c]))) * sign)

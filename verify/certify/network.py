@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch.nn.utils import parametrize
 
-from tinyadder.folder import tensors_of
-from tinyadder.transformer import Block, BlockConfig, Config, Tie, Transformer
+from tinyadder.io.folder import tensors_of
+from tinyadder.machine.transformer import Block, BlockConfig, Config, Tie, Transformer
 
 
 class Unsupported(Exception):
@@ -21,10 +21,10 @@ class Unsupported(Exception):
 
 KNOWN = {
     "vocabulary", "width", "blocks", "outputs", "lanes", "unembedding", "unembedding_bias", "tied", "readout_wiring",
-    "minimum", "shared", "ties",
+    "argmin", "shared", "ties",
 }  # fmt: skip
 """The fields of `Config` that the rules read; any other must have its default value."""
-KNOWN_BLOCK = {"heads", "key_rows", "value_rows", "hidden"}
+KNOWN_BLOCK = {"heads", "d_head", "d_value", "hidden"}
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Network:
     outputs: tuple[str, ...]
     readout: np.ndarray
     readout_bias: np.ndarray
-    minimum: bool
+    argmin: bool
     tensors: Mapping[str, np.ndarray]
     """The stored numbers by their names in model.safetensors."""
 
@@ -132,7 +132,7 @@ def read_network(model: torch.nn.Module) -> Network:
         outputs=tuple(config.vocabulary[token] for token in config.outputs),
         readout=array(model.unembed_matrix()),
         readout_bias=bias,
-        minimum=config.minimum,
+        argmin=config.argmin,
         tensors={name: tensor.numpy() for name, tensor in tensors.items()},
     )
 

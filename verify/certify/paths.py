@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from verify.certify.spec import Specification
+from tinyadder.verify.certify.spec import Specification
 
 BITS, FINE_BITS = 56, 84
 """Costs of a whole text stay below 8 * 2^bits."""

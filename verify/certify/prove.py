@@ -22,17 +22,17 @@ import flint
 import numpy as np
 import torch
 
-from tinyadder.answers import answers
-from tinyadder.folder import beside
+from tinyadder.io.folder import atomic_write
+from tinyadder.machine.answers import answers
+from tinyadder.machine.transformer import Transformer
 from tinyadder.tasks.base import Problem, Task
-from tinyadder.transformer import Transformer
-from verify.certify import check
-from verify.certify.forms import Ball, Form, Symbol
-from verify.certify.machine import RULES, NeedPhase, View
-from verify.certify.network import Network, Unsupported, overflow, read_network
-from verify.certify.paths import BITS, FINE_BITS, Paths, Restriction, far
-from verify.certify.spec import NoSpecification, Specification, specifications
-from verify.verdict import Counterexample, Proved, Refuted, Unknown
+from tinyadder.verify.certify import check
+from tinyadder.verify.certify.forms import Ball, Form, Symbol
+from tinyadder.verify.certify.machine import RULES, NeedPhase, View
+from tinyadder.verify.certify.network import Network, Unsupported, overflow, read_network
+from tinyadder.verify.certify.paths import BITS, FINE_BITS, Paths, Restriction, far
+from tinyadder.verify.certify.spec import NoSpecification, Specification, specifications
+from tinyadder.verify.verdict import Counterexample, Proved, Refuted, Unknown
 
 VERSION = 2
 NUMERICS = {
@@ -506,5 +506,5 @@ def certify(model: Transformer, task: Task, folder: Path) -> Judged:
 
 def write_certificate(certificate: dict[str, Any], path: Path) -> None:
     """Write compact JSON."""
-    with beside(path) as part:
+    with atomic_write(path) as part:
         part.write_text(json.dumps(certificate, separators=(",", ":"), ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,6 +1,6 @@
 """The checker: a program of its own that decides whether a certificate proves a model right on every problem.
 
-    python -m verify.certify.check FOLDER [CERTIFICATE]      exit code 0 proved, 1 rejected, 2 usage
+    python -m tinyadder.verify.certify.check FOLDER [CERTIFICATE]      exit code 0 proved, 1 rejected, 2 usage
 
 Standard library only, integers only, nothing shared with the prover. It reads `model.safetensors` and `model.json`
 itself, builds the specification itself, recomputes every bound from the weights, and takes from the certificate only
@@ -15,7 +15,7 @@ where to split and what to bound. To be read in this order:
     certificate.py     that weights, task and certificate belong together
 """
 
-from verify.certify.check.certificate import check
-from verify.certify.check.intervals import NUMERICS, Rejected
+from tinyadder.verify.certify.check.certificate import check
+from tinyadder.verify.certify.check.intervals import NUMERICS, Rejected
 
 __all__ = ["NUMERICS", "Rejected", "check"]

@@ -9,10 +9,10 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-from verify.certify.check.intervals import NUMERICS, ONE, Rejected, exact, need
-from verify.certify.check.model import Model, no_overflow
-from verify.certify.check.proof import Checker
-from verify.certify.check.specifications import TASKS, count
+from tinyadder.verify.certify.check.intervals import NUMERICS, ONE, Rejected, exact, need
+from tinyadder.verify.certify.check.model import Model, no_overflow
+from tinyadder.verify.certify.check.proof import Checker
+from tinyadder.verify.certify.check.specifications import TASKS, count
 
 RULES = {"EMBED", "LINEAR", "ALIBI", "ATTN", "MUL", "RELU", "READ", "PATH"}
 

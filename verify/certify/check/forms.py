@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from verify.certify.check.intervals import ONE, ZERO, Interval, add, join, mul, wider
+from tinyadder.verify.certify.check.intervals import ONE, ZERO, Interval, add, join, mul, wider
 
 
 class Form:

@@ -2,7 +2,7 @@
 
     x = embedding[token]; x += wiring(softmax1(q . k + slope (j - i)) v); x += down(relu(gate x) * up x); logits = U x
 
-Axes: layer, i query position, j <= i, column of the residual stream. This is `tinyadder/transformer.py` in binary64.
+Axes: layer, i query position, j <= i, column of the residual stream. This is `tinyadder/machine/transformer.py` in binary64.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from functools import wraps
 from math import frexp
 from typing import Any
 
-import verify.certify.check.intervals as iv
-from verify.certify.check.forms import Form, merged
-from verify.certify.check.intervals import ONE, F, Interval, exact, mul, need
-from verify.certify.check.model import Model
+import tinyadder.verify.certify.check.intervals as iv
+from tinyadder.verify.certify.check.forms import Form, merged
+from tinyadder.verify.certify.check.intervals import ONE, F, Interval, exact, mul, need
+from tinyadder.verify.certify.check.model import Model
 
 Terms = Sequence[tuple[float, Form]]
 ATTENTION = {"weights", "mixed"}

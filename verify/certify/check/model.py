@@ -10,7 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from verify.certify.check.intervals import need
+from tinyadder.verify.certify.check.intervals import need
 
 USUAL = {
     "options": {
@@ -32,7 +32,7 @@ USUAL = {
     "separator": 0,
 }
 """Parts of the description that must be what written programs have, if they are there."""
-SIZES = {"heads", "key_rows", "value_rows", "hidden"}
+SIZES = {"heads", "d_head", "d_value", "hidden"}
 
 
 class Model:
@@ -46,7 +46,7 @@ class Model:
         for name, usual in USUAL.items():
             need(config.pop(name, usual) == usual, f"the model has '{name}' that no rule covers")
         self.tensors = read_safetensors(data)
-        self.vocabulary, self.width, self.minimum = (config.pop(n) for n in ("vocabulary", "width", "minimum"))
+        self.vocabulary, self.width, self.argmin = (config.pop(n) for n in ("vocabulary", "width", "argmin"))
         ids, blocks, shared = (config.pop(n) for n in ("outputs", "blocks", "shared"))
         self.outputs = [self.vocabulary[t] for t in ids]
         need(len(set(self.vocabulary)) == len(self.vocabulary), "a token occurs twice in the vocabulary")
@@ -71,8 +71,8 @@ class Model:
     def layer(self, place: str, sizes: dict[str, int]) -> Any:
         need(set(sizes) == SIZES, "a block has sizes that no rule covers")
         heads, hidden, width, found = sizes["heads"], sizes["hidden"], self.width, SimpleNamespace()
-        attention = {"slopes": [heads], "wiring": [heads, sizes["value_rows"], width]}
-        for name, rows in (("query", "key_rows"), ("key", "key_rows"), ("value", "value_rows")):
+        attention = {"slopes": [heads], "wiring": [heads, sizes["d_value"], width]}
+        for name, rows in (("query", "d_head"), ("key", "d_head"), ("value", "d_value")):
             attention |= {name: [heads, sizes[rows], width], f"{name}_bias": [heads, sizes[rows]]}
         mlp = {"gate": [hidden, width], "gate_bias": [hidden], "up": [hidden, width], "up_bias": [hidden]}
         mlp["down"] = [width, hidden]
@@ -99,7 +99,7 @@ class Model:
 
     def logit(self, token: str) -> tuple[list[float], float]:
         """Weights and bias of the logit of a token: of its negative where the smallest readout wins."""
-        o, sign = self.outputs.index(token), -1.0 if self.minimum else 1.0
+        o, sign = self.outputs.index(token), -1.0 if self.argmin else 1.0
         return [sign * w for w in self.readout[o]], sign * self.readout_bias[o]
 
     def to_json(self) -> dict[str, Any]:

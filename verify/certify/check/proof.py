@@ -10,11 +10,11 @@ from contextlib import suppress
 from math import inf
 from typing import Any
 
-from verify.certify.check.forms import Form
-from verify.certify.check.forward import ALL, OpenSign, View
-from verify.certify.check.intervals import EVERYTHING, ONE, exact, need
-from verify.certify.check.model import Model
-from verify.certify.check.specifications import Moves
+from tinyadder.verify.certify.check.forms import Form
+from tinyadder.verify.certify.check.forward import ALL, OpenSign, View
+from tinyadder.verify.certify.check.intervals import EVERYTHING, ONE, exact, need
+from tinyadder.verify.certify.check.model import Model
+from tinyadder.verify.certify.check.specifications import Moves
 
 
 class Checker:

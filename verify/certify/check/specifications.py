@@ -11,7 +11,7 @@ from math import gcd
 from string import ascii_lowercase
 from typing import Any
 
-from verify.certify.check.intervals import need
+from tinyadder.verify.certify.check.intervals import need
 
 Moves = list[tuple[int, int, str]]
 Step = Callable[[Any], Iterable[tuple[str, Any]]]

@@ -1,0 +1,1 @@
+"""Looking inside one run: traces, patches, plots, the explorer page."""

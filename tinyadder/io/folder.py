@@ -1,0 +1,312 @@
+"""A model on disk: one folder with `model.safetensors` (every number, bit for bit) and `model.json` (everything else).
+
+Both files are data, so a folder from a stranger can be wrong but cannot run anything. A folder is loaded without the
+package `constructions`. The weights are tied to their description by a SHA-256, and the equations to the weights by
+building them again: what loads is what the description says.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from tinyadder.dsl import Program
+from tinyadder.errors import TinyadderError
+from tinyadder.lang.printing import program_from_json, program_to_json
+from tinyadder.tasks import task_from_json
+from tinyadder.tasks.base import Task
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from tinyadder.machine.transformer import Transformer
+
+FORMAT = "tinyadder model"
+VERSION = 1
+WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
+DTYPES = ("float64", "float32", "bfloat16")
+
+
+@dataclass(frozen=True)
+class Description:
+    """What `model.json` says, checked; reading it needs no torch."""
+
+    name: str
+    """The construction (or the recipe) that the model came from."""
+    options: dict[str, Any]
+    task: Task
+    program: Program | None
+    """The equations, where the model was built from some."""
+    config: dict[str, Any]
+    dtype: str
+    sha256: str
+    """Of the file of weights."""
+
+
+# ---- writing --------------------------------------------------------------------------------------
+
+
+@contextmanager
+def atomic_write(path: Path, *, way_out: str = "choose another --out") -> Iterator[Path]:
+    """A path on the same disk, of the same name, that takes the place of `path` when the block has ended well.
+
+    What is there stays as it was until then, and nothing half-written is left where the block fails. The block may
+    write a file, or a folder where `path` is not there yet. Raises `TinyadderError`, which ends in `way_out`, for
+    whatever keeps it from being written: no permission, no space.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as scratch:
+            part = Path(scratch) / path.name
+            yield part
+            os.replace(part, path)
+    except OSError as error:
+        raise TinyadderError(f"cannot write {path}: {error.strerror or error}; {way_out}") from error
+
+
+def tensors_of(model: Transformer) -> dict[str, Tensor]:
+    """Every parameter once (a shared number too) and every stored buffer (slopes, wiring), by name."""
+    stored = model.state_dict(keep_vars=True)
+    named = [*dict(model.named_parameters()), *dict(model.named_buffers())]
+    return {name: stored[name] for name in named if name in stored}
+
+
+def save(
+    model: Transformer,
+    task: Task,
+    folder: str | Path,
+    *,
+    name: str,
+    options: Mapping[str, Any],
+    program: Program | None = None,
+    force: bool = False,
+) -> Description:
+    """Write `model` to `folder`, beside first and then renamed; the same model gives the same bytes.
+
+    Raises `TinyadderError` where the folder exists and `force` is not given, where it holds something else than a
+    model, where it cannot be written, and for weights that are not finite.
+    """
+    from safetensors.torch import save as to_bytes
+
+    path = Path(folder)
+    tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors_of(model).items()}
+    _finite(tensors, f"the model '{name}'")
+    # One metadata key: safetensors writes several in random order, and equal models must give equal files.
+    weights = to_bytes(tensors, metadata={"format": "pt"})
+    digest = hashlib.sha256(weights).hexdigest()
+    dtype = str(model.embedding.dtype).removeprefix("torch.")
+    described = Description(name, dict(options), task, program, model.config.to_json(), dtype, digest)
+    data = {
+        "format": FORMAT,
+        "version": VERSION,
+        "name": name,
+        "options": described.options,
+        "task": task.to_json(),
+        "dtype": dtype,
+        "weights": {"file": WEIGHTS, "sha256": digest},
+        "config": described.config,
+        "program": None if program is None else program_to_json(program),
+    }
+    write_files(path, {WEIGHTS: weights, DESCRIPTION: (to_text(data)).encode()}, force=force)
+    return described
+
+
+def to_text(data: Any) -> str:
+    """JSON, one key of the top level a line, floats so that they read back bit for bit."""
+    lines = [f"{json.dumps(key)}: {json.dumps(value, allow_nan=False)}" for key, value in data.items()]
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def check_writable(folder: str | Path, *, force: bool = False) -> None:
+    """Raise `TinyadderError` if `save` would refuse `folder` for what is there now."""
+    path = Path(folder)
+    try:
+        present = {item.name for item in path.iterdir()} if path.exists() else set()
+    except NotADirectoryError:
+        raise TinyadderError(f"{path} is a file, not a folder; choose another --out") from None
+    except OSError as error:
+        raise TinyadderError(f"cannot write {path}: {error.strerror}; choose another --out") from error
+    if present:
+        if DESCRIPTION not in present:
+            raise TinyadderError(f"{path} holds something else than a model and is left as it is; choose another --out")
+        if not force:
+            raise TinyadderError(f"{path} already holds a model; give --force to replace it, or another --out")
+
+
+def write_files(folder: Path, files: Mapping[str, bytes], *, force: bool) -> None:
+    """Write a new model folder in one step, or replace these files of an existing one (`force`) one by one."""
+    check_writable(folder, force=force)
+    with ExitStack() as written:
+        if folder.exists():
+            parts = {name: written.enter_context(atomic_write(folder / name)) for name in files}
+        else:
+            part = written.enter_context(atomic_write(folder))
+            part.mkdir()
+            parts = {name: part / name for name in files}
+        for name, content in files.items():
+            parts[name].write_bytes(content)
+
+
+# ---- reading --------------------------------------------------------------------------------------
+
+
+def is_model_folder(path: str | Path) -> bool:
+    """Whether `path` is a folder with a description in it; it may still be damaged."""
+    return (Path(path) / DESCRIPTION).is_file()
+
+
+def describe(folder: str | Path) -> Description:
+    """Read and check `model.json`. Raises `TinyadderError` for whatever is not a sound description."""
+    path = Path(folder)
+    if not path.is_dir():
+        raise TinyadderError(f"{path} is not a folder; a model folder holds {DESCRIPTION} and {WEIGHTS}")
+    if not is_model_folder(path):
+        raise TinyadderError(f"{path} is not a model folder: it has no {DESCRIPTION} (tinyadder build writes one)")
+    file = path / DESCRIPTION
+    try:
+        data = json.loads(file.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise TinyadderError(f"{file} is damaged: {error}; build the model again") from error
+    except OSError as error:
+        raise TinyadderError(f"cannot read {file}: {error.strerror}") from error
+    if not isinstance(data, dict) or data.get("format") != FORMAT:
+        raise TinyadderError(f"{file} is not the description of a tinyadder model; build the model again")
+    if data.get("version") != VERSION:
+        raise TinyadderError(f"{file} has version {data.get('version')!r}, this tinyadder reads version {VERSION}")
+    try:
+        described = Description(
+            name=_typed(data["name"], str),
+            options=_typed(data["options"], dict),
+            task=task_from_json(data["task"]),
+            program=None if data["program"] is None else program_from_json(data["program"]),
+            config=_typed(data["config"], dict),
+            dtype=_typed(data["dtype"], str),
+            sha256=_typed(data["weights"]["sha256"], str),
+        )
+        vocabulary = tuple(described.config["vocabulary"])
+    except TinyadderError as error:
+        raise TinyadderError(f"{file}: {error}") from error
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
+        raise TinyadderError(f"{file} is damaged: {type(error).__name__} {error}; build the model again") from error
+    if described.dtype not in DTYPES:
+        raise TinyadderError(f"{file} has dtype '{described.dtype}'; expected {' or '.join(DTYPES)}")
+    if vocabulary != described.task.vocabulary:
+        raise TinyadderError(f"{file}: the model's vocabulary is not that of its task '{described.task.name}'")
+    return described
+
+
+def _typed(value: Any, kind: type) -> Any:
+    if not isinstance(value, kind):
+        raise TypeError(f"{kind.__name__} expected, got {value!r:.40}")
+    return value
+
+
+def load(folder: str | Path, *, device: str = "cpu") -> tuple[Transformer, Description]:
+    """The model in `folder`, every bit as it was saved, and its description.
+
+    Raises `TinyadderError` for a damaged or foreign folder: truncated file, tensors that are missing, surplus, of
+    another shape or dtype or not finite, weights that are not those of the description, or not those of its equations.
+    """
+    described = describe(folder)
+    file = Path(folder) / WEIGHTS
+    tensors = _read_weights(file, described)
+    model = _empty(described, file.parent / DESCRIPTION, tensors, file)
+    _fill(model, tensors)
+    if described.program is not None:
+        from tinyadder.machine.compile import build
+
+        rebuilt = build(described.program)
+        built = tensors_of(rebuilt)
+        wrong = [f"tensor '{name}'" for name in built if name not in tensors or not built[name].equal(tensors[name])]
+        if rebuilt.config != model.config:
+            wrong.insert(0, "the config")
+        if wrong:
+            raise TinyadderError(
+                f"{folder}: {wrong[0]} is not what the equations in {DESCRIPTION} give; build the model again"
+            )
+    return model.to(device).eval(), described
+
+
+def _read_weights(file: Path, described: Description) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load as from_bytes
+
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise TinyadderError(f"cannot read {file}: {error.strerror}; build the model again") from error
+    try:
+        tensors = from_bytes(content)
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise TinyadderError(f"{file} is not a sound safetensors file: {error}; build the model again") from error
+    found = hashlib.sha256(content).hexdigest()
+    if found != described.sha256:
+        raise TinyadderError(
+            f"{file} is not the file that {DESCRIPTION} describes: sha256 {found[:8]}.., expected "
+            f"{described.sha256[:8]}..; build the model again"
+        )
+    _finite(tensors, str(file))
+    return tensors
+
+
+def _finite(tensors: Mapping[str, Tensor], where: str) -> None:
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise TinyadderError(
+                f"{where}: tensor '{name}' holds NaN or infinity; every weight must be a finite number"
+            )
+
+
+def _empty(described: Description, source: Path, tensors: Mapping[str, Tensor], file: Path) -> Transformer:
+    """A model of the described sizes, made only after the tensors were found to have those sizes."""
+    import torch
+
+    from tinyadder.machine.encoder import empty_model
+    from tinyadder.machine.transformer import Config
+
+    dtype = getattr(torch, described.dtype)
+    try:
+        config = Config.from_json(described.config)
+        if not all(0 <= token < len(config.vocabulary) for token in config.outputs):
+            raise ValueError("an output token outside the vocabulary")
+        with torch.device("meta"):
+            expected = {name: tuple(t.shape) for name, t in tensors_of(empty_model(config, dtype)).items()}
+    except (TypeError, ValueError, KeyError, IndexError, AttributeError, RuntimeError) as error:
+        raise TinyadderError(f"{source} is damaged: config: {_short(error)}; build the model again") from error
+    for name in sorted({*expected} | {*tensors}):
+        if name not in tensors:
+            raise TinyadderError(f"{file} lacks tensor '{name}'; build the model again")
+        if name not in expected:
+            raise TinyadderError(f"{file} has a tensor '{name}' that this model does not have; build the model again")
+        shape = tuple(tensors[name].shape)
+        if shape != expected[name]:
+            raise TinyadderError(f"{file}: tensor '{name}' has shape {shape}, expected {expected[name]}")
+        if tensors[name].dtype != dtype:
+            found = str(tensors[name].dtype).removeprefix("torch.")
+            raise TinyadderError(f"{file}: tensor '{name}' is {found}, expected {described.dtype}")
+    model = empty_model(config, dtype)
+    try:
+        for path, _, leaf in {name.rpartition(".") for name, _, _ in config.ties}:
+            getattr(model.get_submodule(path), leaf)  # reads the shared numbers: the indices are checked here
+    except (IndexError, RuntimeError) as error:
+        raise TinyadderError(f"{source} is damaged: ties: {_short(error)}; build the model again") from error
+    return model
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:120]
+
+
+def _fill(model: Transformer, tensors: Mapping[str, Tensor]) -> None:
+    import torch
+
+    with torch.no_grad():
+        for name, stored in tensors_of(model).items():
+            stored.copy_(tensors[name])

@@ -1,0 +1,1 @@
+"""The language: affine forms over named lanes, sublayers, programs, and how they print themselves."""

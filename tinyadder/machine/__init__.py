@@ -1,0 +1,1 @@
+"""The machine: layers, the transformer, decoding, and the compiler from programs to weights."""

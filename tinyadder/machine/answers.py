@@ -1,0 +1,65 @@
+"""Ask a model the problems of a task: encode, decode in batches, and read the answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+
+from tinyadder.machine.decode import beam_search, generate, score
+from tinyadder.machine.transformer import Transformer
+from tinyadder.tasks.base import Problem, Task
+
+BATCH = 4096
+
+
+def _batches(task: Task, problems: Sequence[Problem], texts: Sequence[Sequence[str]], size: int) -> Iterable[list[int]]:
+    """Positions of problems, in groups of equal prompt and text length and at most `size`."""
+    groups: dict[tuple[int, int], list[int]] = {}
+    for i, (problem, text) in enumerate(zip(problems, texts, strict=True)):
+        groups.setdefault((len(task.prompt(problem)), len(text)), []).append(i)
+    for group in groups.values():
+        yield from (group[at : at + size] for at in range(0, len(group), size))
+
+
+def answers(
+    model: Transformer,
+    task: Task,
+    problems: Sequence[Problem],
+    *,
+    batch: int = BATCH,
+    cache: bool = True,
+    beam: int = 1,
+) -> list[Sequence[str]]:
+    """What the model emits for each problem by true autoregressive decoding from the prompt alone.
+
+    Greedy, or with `beam` > 1 the most probable answer that a beam search of that width finds.
+    """
+    prompts = [task.prompt(problem) for problem in problems]
+    end = None if task.end is None else task.vocabulary.index(task.end)
+    found: list[Sequence[str]] = [()] * len(problems)
+    for group in _batches(task, problems, prompts, batch):
+        tokens = torch.from_numpy(task.encode([prompts[i] for i in group])).to(model.outputs.device)
+        if beam == 1:
+            emitted = generate(model, tokens, steps=task.answer_length, end=end, cache=cache).tolist()
+        else:
+            emitted = beam_search(model, tokens, beam, steps=task.answer_length, end=end)[0][:, 0].tolist()
+        for i, row in zip(group, emitted, strict=True):
+            found[i] = task.decode(row)
+    return found
+
+
+def forced_answers(
+    model: Transformer, task: Task, problems: Sequence[Problem], *, batch: int = BATCH
+) -> list[Sequence[str]]:
+    """What the model would emit at each answer position given the right answer before it (teacher-forced)."""
+    texts = [[*task.prompt(problem), *task.answer(problem)] for problem in problems]
+    found: list[Sequence[str]] = [()] * len(problems)
+    for group in _batches(task, problems, texts, batch):
+        tokens = torch.from_numpy(task.encode([texts[i] for i in group])).to(model.outputs.device)
+        chosen = score(model, tokens, len(task.prompt(problems[group[0]]))).tolist()
+        for i, row in zip(group, chosen, strict=True):
+            found[i] = [task.vocabulary[token] for token in row]
+            if all(len(token) == 1 for token in task.vocabulary):
+                found[i] = "".join(found[i])
+    return found

@@ -1,0 +1,1 @@
+"""The leaderboard and the report page, made from saved results."""

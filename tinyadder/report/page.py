@@ -1,0 +1,180 @@
+"""`report.html`: the leaderboard as one file for people. No network; without scripts only the sorting is missing.
+
+Verdict band, counts by every convention, per model the equations with their prices, attention and certificate; how
+things were counted, where they were measured, the commands that make each part again, and what others claim, apart.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import platform
+import shlex
+from collections import Counter
+from collections.abc import Sequence
+from importlib.metadata import version
+from inspect import signature
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from tinyadder.construction import construct, construction_summary
+from tinyadder.errors import TinyadderError
+from tinyadder.machine.compile import build
+from tinyadder.machine.transformer import Transformer
+from tinyadder.report.leaderboard import FIELD_DATE, STRONGEST, Model, Row, public_field
+from tinyadder.report.tables import SHOWN, Group, format_verdict, groups, mean_and_worst, mean_counts, percent, whole
+from tinyadder.tasks.base import Problem, Task
+from tinyadder.verify.count import definition
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+DPI, COLOURS = 72, 64
+"""Of the pictures: the smallest that is legible, in as many colours as a colour map needs."""
+SMALL = 3
+"""Digits of the instance whose attention is drawn: ten digits make texts too long for a small picture."""
+
+
+def report_html(models: Sequence[Model], rows: Sequence[Row], *, pictures: bool = True) -> str:
+    """The page for these models and their rows (in the same order), as the text of one HTML file.
+
+    Seeds of one recipe are one entry: mean and worst counts, the verdict of the worst; the first seed is drawn.
+    """
+    from jinja2 import Environment, FileSystemLoader
+
+    import tinyadder
+
+    folder = Path(tinyadder.__file__).parent / "pages"
+    of = {row.name: model for model, row in zip(models, rows, strict=True)}
+    ordered = sorted(groups(rows), key=lambda group: group.rows[0].trained)
+    shown = [_model(group, of, pictures) for group in ordered]
+    tally = Counter(entry["strongest"] for entry in shown)
+    environment = Environment(loader=FileSystemLoader(folder), autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    return environment.get_template("report.html.jinja").render(
+        models=shown,
+        written=sum(not entry["trained"] for entry in shown),
+        rungs=SHOWN,
+        chart=_chart(rows) if pictures else None,
+        tally=[(word, tally[word]) for word in STRONGEST if tally[word]],
+        conventions=[(rung, definition(rung)) for rung in (rows[0].counts if rows else {})],
+        field=public_field(),
+        field_date=FIELD_DATE,
+        page_environment={
+            "python": platform.python_version(),
+            **{package: version(package) for package in ("tinyadder", "torch", "numpy", "matplotlib")},
+            "machine": f"{platform.system()} {platform.machine()}",
+        },
+        measured=sorted({(r.date, *(f"{k} {v}" for k, v in r.versions.items())) for row in rows for r in row.results}),
+    )
+
+
+def _model(group: Group, models: dict[str, Model], pictures: bool) -> dict[str, Any]:
+    """What the page shows of one model, or of the seeds of one recipe."""
+    row, model = group.rows[0], models[group.rows[0].name]
+    several = len(group.rows) > 1
+    proof = row.of("proved")
+    certificate = None
+    if proof is not None and proof.data["verdict"]["verdict"] == "proved":
+        certificate = {
+            "margin": f"{proof.data['verdict']['margin']:.6g}",
+            **{key: proof.data.get(key) for key in ("proof_seconds", "check_seconds", "certificate_bytes")},
+            "command": f"tinyadder prove {model.given} --out FOLDER && python -m tinyadder.verify.certify.check FOLDER",
+        }
+    return {
+        "name": group.label,
+        "anchor": group.name.replace("/", "-"),
+        "given": [models[member.name].given for member in group.rows],
+        "trained": row.trained,
+        "about": "" if row.trained else construction_summary(row.name),
+        "task": row.task,
+        "counts": {rung: _count(group, rung) for rung in SHOWN},
+        "strongest": group.strongest,
+        "verdicts": [
+            (f"seed {seed}: " if several else "") + format_verdict(verdict).replace("**", "")
+            for seed, member in zip(group.seeds or [""], group.rows, strict=True)
+            for verdict in member.verdicts()
+        ],
+        "exact": _exact(group),
+        "results": [(r.kind, r.command, r.date) for member in group.rows for r in member.results],
+        "legality": (legal.data["findings"] if (legal := row.of("legality")) else []),
+        "certificate": certificate,
+        "equations": _sizes(model.model) if row.trained else str(construct(row.name).program),
+        "picture": _picture(model) if pictures else None,
+    }
+
+
+def _count(group: Group, rung: str) -> tuple[float, str]:
+    """The mean count of a rung, to sort by, and what is shown: `7,118 (worst 7,120)`."""
+    values = [row.counts[rung] for row in group.rows]
+    return sum(values) / len(values), mean_and_worst(values, whole)
+
+
+def _exact(group: Group) -> list[str]:
+    """Exact match of trained models, in words: mean and worst of the seeds."""
+    found = [row.evaluation for row in group.rows if row.evaluation]
+    return [
+        f"{part}: {mean_and_worst([e[part]['exact'] for e in found], percent, lowest=True)} exact, "
+        f"{found[0][part]['problems']:,} problems"
+        for part in ("held out", "hard cases")
+        if found
+    ]
+
+
+def _chart(rows: Sequence[Row]) -> str:
+    """Every model's counts as dumbbells, as a PNG in a data URI."""
+    from tinyadder.inspect import plot
+
+    counts = mean_counts([(row.name, row.trained, {rung: row.counts[rung] for rung in SHOWN}) for row in rows])
+    return _png(plot.leaderboard(counts), dpi=110)
+
+
+def _sizes(model: Transformer) -> str:
+    """A trained model has no equations; its sizes, one layer a line."""
+    config = model.config
+    lines = [f"{len(config.vocabulary)} tokens, residual stream of width {config.width}"]
+    for depth, block in enumerate(config.blocks):
+        lines.append(f"layer {depth}: {block.heads} heads of {block.d_head} rows, {block.hidden} hidden units")
+    return "\n".join(lines)
+
+
+def _picture(model: Model) -> dict[str, str] | None:
+    """Attention of all heads on one problem as a PNG in a data URI, and the command that draws it."""
+    from tinyadder.inspect import plot
+
+    asked, task, options = _small(model)
+    problem: Problem = task.uniform(Random(0), 1)[0]
+    try:
+        figure = plot.attention(asked, task, problem)
+    except TinyadderError:
+        return None  # a model without attention
+    said = shlex.join(["tinyadder", "plot", model.given, "attention", task.show(problem), *options])
+    shown = task.show(problem) + (f", {' '.join(options)}" if options else "")
+    return {"uri": _png(figure), "command": said, "said": shown}
+
+
+def _small(model: Model) -> tuple[Transformer, Task, list[str]]:
+    """The model to draw and the options that make it: fewer digits where the construction takes them."""
+    from importlib import import_module
+
+    if (
+        not model.trained
+        and "digits" in signature(import_module(f"tinyadder.constructions.{model.name}").construct).parameters
+    ):
+        try:
+            made = construct(model.name, digits=SMALL)
+        except TinyadderError:
+            return model.model, model.task, []
+        return build(made.program), made.task, ["--digits", str(SMALL)]
+    return model.model, model.task, []
+
+
+def _png(figure: Figure, dpi: int = DPI) -> str:
+    """The picture as a data URI, in few colours, which halves it or better."""
+    from PIL import Image
+
+    file, small = io.BytesIO(), io.BytesIO()
+    figure.savefig(file, format="png", dpi=dpi)
+    with Image.open(file) as image:
+        image.convert("RGB").quantize(COLOURS).save(small, format="png", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(small.getvalue()).decode()

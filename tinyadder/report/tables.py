@@ -1,0 +1,315 @@
+"""The leaderboard in words and tables: `LEADERBOARD.md`, the table of the README, verdicts as all of them say them."""
+
+from __future__ import annotations
+
+import math
+import re
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tinyadder.report.leaderboard import FIELD_DATE, STRONGEST, Row, public_field, recipe_of
+from tinyadder.verify.count import definition
+
+SHOWN = (
+    "nonzero",
+    "nonzero + positional",
+    "with wiring",
+    "ties written out",
+    "stored",
+    "distinct",
+    "stored + buffers",
+    "strict",
+)
+"""The rungs of the table of counts; the JSON has all of them."""
+README_COUNTS = ("nonzero", "nonzero + positional")
+
+
+def report_markdown(rows: Sequence[Row]) -> str:
+    """`LEADERBOARD.md`: conventions, counts, verdicts, the public field."""
+    built, trained = [r for r in rows if not r.trained], [r for r in rows if r.trained]
+    parts = [
+        "# Leaderboard",
+        "Made by `tinyadder report` from the models in this repository and the results in `results/`; the same as "
+        "data: `LEADERBOARD.json`. A model has no number of parameters, it has one for each convention:",
+        _table(("convention", "counts"), [(rung, definition(rung)) for rung in (rows[0].counts if rows else {})]),
+        "## Written models",
+        counts_table(built),
+        verdict_table(built),
+    ]
+    if trained:
+        parts += ["## Trained models", TRAINED, counts_table(trained), trained_table(trained)]
+    parts += [
+        "## The public field, as claimed",
+        f"What others say of their own adders, as listed on {FIELD_DATE}. Nothing here was measured or checked by this "
+        "project, and each count follows its author's convention; `tinyadder count FILE.py` and "
+        "`tinyadder legality FILE.py` judge a submission.",
+        _table(
+            ("claimed parameters", "kind", "author", "claimed accuracy", "architecture"),
+            [tuple(e[k] for k in ("params_claimed", "category", "author", "accuracy_claimed", "architecture"))
+             for e in public_field()],
+        ),
+    ]  # fmt: skip
+    return "\n\n".join(parts) + "\n"
+
+
+def counts_table(rows: Sequence[Row]) -> str:
+    """One line a model, one column a convention, by task and then by `nonzero + positional`; seeds on one line."""
+    return _table(
+        ("model", "task", *SHOWN),
+        [
+            (g.label, g.rows[0].task, *(mean_and_worst([r.counts[rung] for r in g.rows], whole) for rung in SHOWN))
+            for g in groups(rows)
+        ],
+    )
+
+
+# ---- several seeds of a recipe --------------------------------------------------------------------
+
+TRAINED = (
+    "Seeds of one recipe stand on one line: the mean, and the worst of them where they differ (the largest count, the "
+    "lowest accuracy or rate). Exact match is by greedy decoding; held-out problems were never shown in training, hard "
+    "cases may have been. Every seed: `LEADERBOARD.json`, [baselines](baselines/README.md)."
+)
+
+
+@dataclass(frozen=True)
+class Group:
+    """What stands on one line: one model, or the seeds of one recipe."""
+
+    name: str
+    rows: tuple[Row, ...]
+
+    @property
+    def seeds(self) -> list[str]:
+        """The seeds, where the models have some."""
+        return [row.name.rpartition("/seed-")[2] for row in self.rows if row.name != self.name]
+
+    @property
+    def label(self) -> str:
+        """`add10`, `addition10-tiny (seed 1)`, `addition3-reversed (5 seeds)`."""
+        if not self.seeds:
+            return self.name
+        return f"{self.name} ({f'seed {self.seeds[0]}' if len(self.seeds) == 1 else f'{len(self.seeds)} seeds'})"
+
+    @property
+    def strongest(self) -> str:
+        """The strongest verdict of the seed for which least is known; one refuted seed is enough."""
+        words = [row.strongest for row in self.rows]
+        return "refuted" if "refuted" in words else max(words, key=STRONGEST.index)
+
+    def said(self) -> list[str]:
+        """The verdicts in words; seeds with a verdict of the same type share a line, with the words of the first."""
+        if len(self.rows) == 1:
+            return [format_verdict(verdict) for verdict in self.rows[0].verdicts()]
+        lines: dict[str, list[tuple[str, str]]] = {}
+        for seed, row in zip(self.seeds, self.rows, strict=True):
+            first = next(iter(row.verdicts()), None)
+            said = "none yet" if first is None else format_verdict(first)
+            lines.setdefault(said.partition(":")[0], []).append((seed, said))
+        return [
+            f"{head}, {len(found)} of {len(self.rows)} seeds; seed {seed}{said.removeprefix(head)}"
+            for head, found in lines.items()
+            for seed, said in found[:1]
+        ]
+
+
+def groups(rows: Sequence[Row]) -> list[Group]:
+    """The rows with the seeds of each recipe together, by task and then by `nonzero + positional`."""
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        found.setdefault(recipe_of(row.name), []).append(row)
+    ordered = [Group(name, tuple(members)) for name, members in found.items()]
+    return sorted(ordered, key=lambda g: (g.rows[0].task, g.rows[0].counts["nonzero + positional"], g.name))
+
+
+def mean_and_worst(values: Sequence[float], say: Callable[[float], str], *, lowest: bool = False) -> str:
+    """`7,118 (worst 7,120)`, or the mean alone where one cannot tell them apart; lowest: small is bad."""
+    mean, worst = say(statistics.fmean(values)), say(min(values) if lowest else max(values))
+    return mean if mean == worst else f"{mean} (worst {worst})"
+
+
+def whole(value: float) -> str:
+    """`7,120`."""
+    return f"{value:,.0f}"
+
+
+def percent(rate: float) -> str:
+    """`99.99%`, cut and not rounded: 100.00% means that none was wrong.
+
+    >>> percent(0.99999), percent(1.0)
+    ('99.99%', '100.00%')
+    """
+    return f"{math.floor(rate * 10_000) / 100:.2f}%"
+
+
+def mean_counts(
+    models: Sequence[tuple[str, bool, Mapping[str, int]]],
+) -> dict[str, tuple[bool, dict[str, float]]]:
+    """(name, trained, counts) of models -> (built, counts) by name, the mean over the seeds of a recipe."""
+    found: dict[str, list[tuple[bool, Mapping[str, int]]]] = {}
+    for name, trained, counts in models:
+        found.setdefault(recipe_of(name), []).append((not trained, counts))
+    return {
+        name: (seeds[0][0], {rung: statistics.fmean(counts[rung] for _, counts in seeds) for rung in seeds[0][1]})
+        for name, seeds in found.items()
+    }
+
+
+def trained_table(rows: Sequence[Row]) -> str:
+    """One line a recipe: verdicts of its seeds, mean and worst accuracies, legality, cost, speed."""
+    heads = ("recipe", "verdicts", "held-out exact", "hard cases exact", "legality", "training CPU s", "answers/s")
+    return _table(heads, [_trained_cells(group) for group in groups(rows)])
+
+
+def _trained_cells(group: Group) -> tuple[str, ...]:
+    judged = [row.evaluation for row in group.rows if row.evaluation]
+    rates = [times.data["decoded_per_second"] for row in group.rows if (times := row.of("times"))]
+    costs = [found["training cpu seconds"] for found in judged if found["training cpu seconds"] is not None]
+    return (
+        group.label,
+        "; ".join(group.said()) or "none yet",
+        *(
+            mean_and_worst([found[part]["exact"] for found in judged], percent, lowest=True) if judged else ""
+            for part in ("held out", "hard cases")
+        ),
+        "; ".join(dict.fromkeys(_legal(row) for row in group.rows)),
+        mean_and_worst(costs, whole) if costs else "",
+        mean_and_worst(rates, whole, lowest=True) if rates else "",
+    )
+
+
+def verdict_table(rows: Sequence[Row]) -> str:
+    """One line a model: the verdicts with their types, the proved margin, legality, times."""
+    ordered = sorted(rows, key=lambda r: (r.task, r.counts["nonzero + positional"], r.name))
+    heads = ("model", "verdicts", "proved margin (logits)", "legality", "build s", "answers/s", "proof s", "check s")
+    return _table(heads, [_verdict_cells(r) for r in ordered])
+
+
+def _verdict_cells(row: Row) -> tuple[str, ...]:
+    verdicts = row.verdicts()
+    margin = next((f"{v['margin']:.3g}" for v in verdicts if v["verdict"] == "proved" and not v["options"]), "")
+    times, proof = row.of("times"), row.of("proved")
+    seconds = times.data if times else {}
+    proof_data = proof.data if proof else {}
+    return (
+        row.name,
+        "; ".join(format_verdict(v) for v in verdicts) or "none yet",
+        margin,
+        _legal(row),
+        _number(seconds.get("build_seconds"), ".3f"),
+        _number(seconds.get("decoded_per_second"), ",.0f"),
+        _number(proof_data.get("proof_seconds"), ".2f"),
+        _number(proof_data.get("check_seconds"), ".2f"),
+    )
+
+
+NO_SPECIFICATION = "has no specification automaton"
+"""What the prover says of a task that nobody wrote the right answers down for; the JSON keeps its whole sentence."""
+_LONG = re.compile(r"\d{1,3}(?:,\d{3}){3,}")
+
+
+def _short(found: re.Match[str]) -> str:
+    """10^20 for a 1 with twenty zeros; other long numbers with three digits, after "about"."""
+    digits = found[0].replace(",", "")
+    return f"10^{len(digits) - 1}" if digits.strip("0") == "1" else f"about {float(digits):.3g}"
+
+
+def said_share(share: Mapping[str, Any] | None) -> str:
+    """How many problems are wrong, in words."""
+    if share is None:
+        return ""
+    if "share" in share:
+        low, high = share["share"]
+        return f"; between {low:.3g} and {high:.3g} of all problems are wrong"
+    return f"; {share['wrong']:,} of {share['count']:,} are wrong ({share['domain']})"
+
+
+def format_verdict(verdict: Mapping[str, Any]) -> str:
+    """A verdict in a few words, its type first."""
+    kind, options = verdict["verdict"], verdict.get("options") or {}
+    head = f"**{kind}**" + (f" with {', '.join(f'{k}={v}' for k, v in options.items())}" if options else "")
+    if kind == "refuted":
+        example = verdict["counterexample"]
+        got, expected = "".join(example["got"]), "".join(example["expected"])
+        return f"{head}: {example['shown']} gives {got}, not {expected}{said_share(verdict.get('share'))}"
+    if kind == "proved":
+        return f"{head}: {_LONG.sub(_short, verdict['domain'])}"
+    if kind == "exhaustive":
+        part = f" on a part ({_LONG.sub(_short, format(verdict['of'], ','))} in all)" if "of" in verdict else ""
+        return f"{head}{part}: all {verdict['count']:,} of {verdict['domain']}"
+    if kind == "sampled":
+        return f"{head}: {verdict['count']:,}, 0 wrong"
+    reason = "no specification for this task" if NO_SPECIFICATION in verdict["reason"] else verdict["reason"]
+    return f"{head} whether provable: {reason}"
+
+
+def _legal(row: Row) -> str:
+    legal = row.of("legality")
+    if legal is None:
+        return "not checked"
+    findings = legal.data["findings"]
+    failing = [f["check"] for f in findings if f["passed"] is False]
+    unseen = [f["check"] for f in findings if f["passed"] is None]
+    said = f"{sum(f['passed'] is True for f in findings)} of {len(findings)} pass"
+    said += f"; fails {', '.join(failing)}" if failing else ""
+    return said + (f"; does not apply: {', '.join(unseen)}" if unseen else "")
+
+
+def _number(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def readme(text: str, rows: Sequence[Row]) -> str:
+    """The README with its two tables made anew, where it has the marks for them."""
+    text = between_marks(text, "ten-digit addition", adders_table(rows))
+    return between_marks(text, "leaderboard", readme_table(rows))
+
+
+def adders_table(rows: Sequence[Row]) -> str:
+    """Who adds two ten-digit numbers, written or trained: two conventions and what is known."""
+    ten = re.compile(r"addition \(digits 10, base 10, order \w+, operands 2\b")
+    adders = sorted(groups([r for r in rows if ten.match(r.task)]), key=lambda g: g.rows[0].counts[README_COUNTS[1]])
+    return _table(
+        ("ten-digit addition", "made by", "nonzero", "nonzero + positional", "verdict"),
+        [
+            (f"`{g.name}`" + g.label.removeprefix(g.name), "training" if g.rows[0].trained else "hand",
+             *(mean_and_worst([r.counts[rung] for r in g.rows], whole) for rung in README_COUNTS),
+             re.sub(r" problems of addition \(.*?\)", " pairs", "; ".join(g.said()[: len(g.rows)]) or "none yet"))
+            for g in adders
+        ],
+    )  # fmt: skip
+
+
+def readme_table(rows: Sequence[Row]) -> str:
+    """Every written model: two conventions, the strongest verdict."""
+    ordered = sorted(
+        (r for r in rows if not r.trained), key=lambda r: (r.task, r.counts["nonzero + positional"], r.name)
+    )
+    return _table(
+        ("model", "task", *README_COUNTS, "strongest verdict"),
+        [
+            (f"`{r.name}`", r.task, *(str(r.counts[rung]) for rung in README_COUNTS),
+             next((format_verdict(v) for v in r.verdicts()), "none yet"))
+            for r in ordered
+        ],
+    )  # fmt: skip
+
+
+def between_marks(text: str, name: str, table: str) -> str:
+    """`text` with what stands between the two marks of this name replaced; unchanged where it has no such marks.
+
+    >>> between_marks("<!-- a -->old<!-- /a -->", "a", "new")
+    '<!-- a -->\\nnew\\n<!-- /a -->'
+    """
+    opening, closing = f"<!-- {name} -->", f"<!-- /{name} -->"
+    start, end = text.find(opening), text.find(closing)
+    if start < 0 or end < start:
+        return text
+    return f"{text[: start + len(opening)]}\n{table}\n{text[end:]}"

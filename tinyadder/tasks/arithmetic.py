@@ -1,0 +1,218 @@
+"""Tasks whose problem is one or two whole numbers and whose answer is a number of fixed length, leading digit first.
+
+^ 0123 - 0045 =  ->  0078
+"""
+
+from __future__ import annotations
+
+import re
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from math import prod
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinyadder.errors import TinyadderError
+from tinyadder.tasks import operands as ops
+from tinyadder.tasks.base import Domain, Task
+
+if TYPE_CHECKING:
+    from hypothesis.strategies import SearchStrategy
+    from jaxtyping import Int64
+
+Numbers = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Arithmetic(Task):
+    """Subclasses say the digits of each operand, the sign between them, the base, the largest answer and the result."""
+
+    @property
+    @abstractmethod
+    def widths(self) -> tuple[int, ...]:
+        """The digits of each operand; prompts are padded with zeros to them."""
+
+    @property
+    def sign(self) -> str:
+        """The token between operands; empty for a task with one operand."""
+        return ""
+
+    @property
+    def base(self) -> int:
+        """The base in which operands are written; answers are decimal."""
+        return 10
+
+    @property
+    @abstractmethod
+    def greatest(self) -> int:
+        """The largest answer: it sets the length of all answers."""
+
+    @abstractmethod
+    def result(self, problem: Numbers) -> int:
+        """The exact answer as an integer."""
+
+    def settle(self, problem: Numbers) -> Numbers:
+        """The problem itself where the task takes it, else one close to it that it takes."""
+        return problem
+
+    @property
+    def vocabulary(self) -> tuple[str, ...]:
+        return (*"0123456789=^$", *self.sign)
+
+    @property
+    def answer_length(self) -> int:
+        return len(str(self.greatest))
+
+    @property
+    def tops(self) -> tuple[int, ...]:
+        """The largest value of each operand."""
+        return tuple(self.base**width - 1 for width in self.widths)
+
+    def prompt(self, problem: Numbers) -> str:
+        pairs = zip(problem, self.widths, strict=True)
+        return "^" + self.sign.join("".join(map(str, ops.digits_of(n, w, self.base))) for n, w in pairs) + "="
+
+    def answer(self, problem: Numbers) -> str:
+        return str(self.result(problem)).zfill(self.answer_length)
+
+    def parse(self, text: str) -> Numbers:
+        words = re.split(rf"\s*[{re.escape(self.sign)}]\s*|\s+" if self.sign else r"\s+", text.strip())
+        takes = "takes " + f" {self.sign} ".join(f"0 .. {self._written(top)}" for top in self.tops)
+        takes += "" if self.base == 10 else f" in base {self.base}"
+        if words == [""]:
+            raise TinyadderError(f"the problem is empty; this task {takes}")
+        for word in filter(None, words):
+            if any(c not in "0123456789"[: self.base] for c in word):
+                raise TinyadderError(f"'{word}' is not a whole number in base {self.base}; this task {takes}")
+        if len(words) != len(self.widths) or not all(words):
+            raise TinyadderError(f"{text.strip()!r}: {len(self.widths)} number(s) are expected; this task {takes}")
+        for word, width in zip(words, self.widths, strict=True):
+            if len(word.lstrip("0")) > width:
+                raise TinyadderError(f"'{word}' has {len(word.lstrip('0'))} digits; this task {takes}")
+        problem = tuple(int(word, self.base) for word in words)
+        if self.settle(problem) != problem:
+            raise TinyadderError(f"{text.strip()!r} is outside the task, which {self._condition()}")
+        return problem
+
+    def _condition(self) -> str:
+        """What `settle` enforces, in words: completes 'the task, which ...'."""
+        return "takes all numbers"
+
+    def _written(self, number: int) -> str:
+        if self.base == 10:
+            return str(number)
+        return "".join(map(str, ops.digits_of(number, max(self.widths), self.base))).lstrip("0") or "0"
+
+    def show(self, problem: Numbers) -> str:
+        return f" {self.sign} ".join(map(self._written, problem))
+
+    def show_answer(self, answer: Sequence[str]) -> str:
+        digits = "".join(answer)
+        return (digits.lstrip("0") or "0") if digits and set(digits) <= set("0123456789") else digits
+
+    def uniform(self, random: Random, count: int) -> list[Numbers]:
+        return [self.settle(tuple(random.randint(0, top) for top in self.tops)) for _ in range(count)]
+
+    def sample(self, random: Random, count: int) -> list[Numbers]:
+        """In turn: operands that bring the answer beside a boundary of a digit, structured operands, uniform ones."""
+        found = []
+        for i in range(count):
+            if i % 3 == 0:
+                found.append(self._beside(random.randint(0, 10**9), random.randint(-2, 2), random))
+            elif i % 3 == 1:
+                found.append(self._clipped(ops.sample(random, max(self.widths), self.base, len(self.widths), 4)[i % 4]))
+            else:
+                found += self.uniform(random, 1)
+        return found
+
+    def _beside(self, seed: int, step: int, random: Random) -> Numbers:
+        """A problem whose answer is about q 10^j: answers grow with the first operand, so halving finds it."""
+        problem = list(self.settle(tuple(random.randint(0, top) for top in self.tops)))
+        unit = 10 ** (seed % self.answer_length)
+        target = self.result(tuple(problem)) // unit * unit
+        low, high = 0, self.tops[0]
+        while low < high:  # the smallest first operand whose answer reaches the target
+            middle = (low + high) // 2
+            moved = self.settle((middle, *problem[1:]))
+            low, high = (low, middle) if moved[0] == middle and self.result(moved) >= target else (middle + 1, high)
+        return self._clipped((low + step, *problem[1:]))
+
+    def _clipped(self, problem: Numbers) -> Numbers:
+        return self.settle(tuple(min(max(n, 0), top) for n, top in zip(problem, self.tops, strict=True)))
+
+    def hard(self) -> list[Numbers]:
+        if len(self.widths) == 1:
+            found: list[Numbers] = [(pair[0],) for pair in ops.hard(self.widths[0], self.base, 2)]
+            places = [(j, d, e) for j in range(self.answer_length) for d in range(1, 10) for e in (-1, 0, 1)]
+            found += [(-(-d * 10**j // self.slope) + e,) for j, d, e in places]
+        else:
+            found = ops.hard(max(self.widths), self.base, len(self.widths))
+        return list(dict.fromkeys(self._clipped(problem) for problem in found))
+
+    @property
+    def slope(self) -> int:
+        """The answer per unit of the first operand, where there is only one operand."""
+        return 1
+
+    def strategy(self) -> SearchStrategy[Numbers]:
+        from hypothesis import strategies as st
+
+        structured = ops.strategy(max(self.widths), self.base, max(2, len(self.widths)))
+        free = st.tuples(*[st.integers(0, top) for top in self.tops])
+        return st.one_of(
+            structured.map(lambda numbers: self._clipped(numbers[: len(self.widths)])), free.map(self.settle)
+        )
+
+    def simpler(self, problem: Numbers) -> list[Numbers]:
+        return [p for p in ops.simpler(problem, max(self.widths), self.base) if self._clipped(p) == p]
+
+    def remainder(self, problem: Numbers, position: int) -> Fraction | None:
+        place = 10 ** (self.answer_length - 1 - position)
+        return Fraction(self.result(problem) % (place * 10), place)
+
+    def left(self, problem: Numbers, position: int) -> int | None:
+        """What is left of the answer once its digits up to text position `position` are written; None before '='."""
+        written = position + 1 - len(self.prompt(problem))
+        return None if written < 0 else self.result(problem) % 10 ** (self.answer_length - written)
+
+    def domain(self, **limits: int) -> Domain | None:
+        """Every problem, where the task takes all numbers; no limits."""
+        super().domain(**limits)
+        counts = [top + 1 for top in self.tops]
+
+        def problem(index: int) -> Numbers:
+            found = []
+            for count in reversed(counts):
+                index, n = divmod(index, count)
+                found.append(n)
+            return tuple(found[::-1])
+
+        fits = max(self.greatest, prod(counts)) < 2**62  # int64
+        return Domain(f"problems of task '{self.name}'", prod(counts), problem, self._texts(counts) if fits else None)
+
+    def _texts(self, counts: Sequence[int]) -> Callable[[int, int], Int64[np.ndarray, "b t"]]:
+        """Token ids of whole texts by integer arithmetic on arrays; `result` takes arrays as it takes integers."""
+        ids = {token: i for i, token in enumerate(self.vocabulary)}
+
+        def written(numbers: np.ndarray, places: int, base: int) -> np.ndarray:
+            return numbers[:, None] // base ** np.arange(places, dtype=np.int64)[::-1] % base
+
+        def texts(start: int, stop: int) -> np.ndarray:
+            index = np.arange(start, stop)
+            operands: list[Any] = [index // prod(counts[i + 1 :]) % count for i, count in enumerate(counts)]
+
+            def column(token: str) -> np.ndarray:
+                return np.full((len(index), 1), ids[token])
+
+            parts = [column("^")]
+            for i, (operand, width) in enumerate(zip(operands, self.widths, strict=True)):
+                parts += [column(self.sign)] if i else []
+                parts.append(written(operand, width, self.base))
+            answers = np.asarray(self.result(tuple(operands)))
+            return np.concatenate([*parts, column("="), written(answers, self.answer_length, 10)], axis=1)
+
+        return texts

@@ -1,0 +1,427 @@
+"""The counting ladder: a model has no number of parameters, it has one for each convention.
+
+Each rung is one function with its definition as docstring; `RUNGS` is the ladder in order, for any `nn.Module`.
+`numbers(model)` lists where every counted number sits, by lane, and how it is tied. Counts are read from the module's
+tensors, not from a program. Of our own models it is known which tensors are positions and which are wiring; of others
+they are recognised by name (positions) and by holding only 0 and 1 (wiring).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tinyadder.machine.transformer import Transformer
+from tinyadder.verify.count.literals import Literal, borrowed, literals
+
+POSITIONAL = re.compile(
+    r"slope|alibi|pos(?!t)|rope|rotary|inv_freq|freqs|theta|(^|[._])(pe|sin|cos)($|[._])", re.IGNORECASE
+)
+"""Names under which foreign models keep what they know of positions."""
+GLOBALS = "_globals_of_the_file"
+
+
+def _placeholders(module: nn.Module) -> dict[str, list[int]]:
+    """Entries of parameters that are never read because a shared number stands there: name -> flat indices."""
+    found: dict[str, list[int]] = {}
+    for name, index, _ in module.config.ties if isinstance(module, Transformer) else ():
+        found.setdefault(_tied(name), []).append(index)
+    return found
+
+
+def _tied(name: str) -> str:
+    """The name torch gives to the dense parameter `name` once shared numbers are read in it."""
+    path, _, leaf = name.rpartition(".")
+    return f"{path}{'.' * bool(path)}parametrizations.{leaf}.original"
+
+
+def _unique(tensors: Iterator[tuple[str, Tensor]], dead: dict[str, list[int]]) -> Iterator[tuple[str, Tensor, Tensor]]:
+    """(name, flat indices, their values), every scalar of memory once however many tensors show it."""
+    seen: dict[int, Tensor] = {}
+    for name, tensor in tensors:
+        storage = tensor.untyped_storage()
+        size = storage.nbytes() // tensor.element_size()
+        taken = seen.setdefault(storage.data_ptr(), torch.zeros(size, dtype=torch.bool))
+        places = torch.arange(size).as_strided(tensor.shape, tensor.stride(), tensor.storage_offset()).reshape(-1)
+        fresh = ~taken[places]
+        fresh[dead.get(name, [])] = False
+        index = fresh.nonzero()[:, 0]
+        _, first = np.unique(places[index].numpy(), return_index=True)
+        index = index[np.sort(first)]
+        taken[places] = True
+        yield name, index, tensor.detach().cpu().reshape(-1)[index]
+
+
+def _parameters(module: nn.Module) -> Iterator[tuple[str, Tensor, Tensor]]:
+    return _unique(iter(module.named_parameters()), _placeholders(module))
+
+
+def _values(module: nn.Module) -> Tensor:
+    values = [value.double() for _, _, value in _parameters(module)]
+    return torch.cat(values) if values else torch.zeros(0)
+
+
+# ---- the rungs ------------------------------------------------------------------------------------
+
+
+def numel(module: nn.Module) -> int:
+    """Elements of all parameters, zeros included.
+
+    >>> numel(nn.Linear(3, 2))
+    8
+    """
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def stored(module: nn.Module) -> int:
+    """Scalars of the parameters, each place of memory once, tied entries once, zeros included.
+
+    >>> both = nn.ModuleList([nn.Linear(3, 3, bias=False), nn.Linear(3, 3, bias=False)])
+    >>> both[1].weight = nn.Parameter(both[0].weight.data.T)
+    >>> numel(both), stored(both)
+    (18, 9)
+    """
+    return sum(len(index) for _, index, _ in _parameters(module))
+
+
+def nonzero(module: nn.Module) -> int:
+    """Stored scalars that are not zero: the convention of the 95-parameter adder.
+
+    >>> layer = nn.Linear(2, 2, bias=False)
+    >>> layer.weight = nn.Parameter(torch.eye(2))
+    >>> nonzero(layer)
+    2
+    """
+    return int(_values(module).count_nonzero())
+
+
+def nonzero_positional(module: nn.Module) -> int:
+    """Nonzero, and the positions: non-zero ALiBi slopes, or the base of rotary or sinusoidal ones.
+
+    >>> from tinyadder.machine.transformer import BlockConfig, Config
+    >>> model = Transformer(Config(vocabulary=("0", "1"), width=1, blocks=(BlockConfig(heads=2),), outputs=(0, 1)))
+    >>> _ = model.blocks[0].attention.slopes.fill_(2.3)
+    >>> nonzero(model), nonzero_positional(model)
+    (0, 2)
+    """
+    based = isinstance(module, Transformer) and module.config.options.positions in ("rotary", "sinusoidal")
+    return nonzero(module) + _entries(module, "positional") + len(_float_attributes(module)) + based
+
+
+def with_wiring(module: nn.Module) -> int:
+    """Nonzero + positional, and the ones of the 0/1 matrices that route heads into lanes and lanes into logits.
+
+    >>> from tinyadder.machine.transformer import BlockConfig, Config
+    >>> model = Transformer(Config(vocabulary=("0", "1"), width=1, blocks=(BlockConfig(heads=1),), outputs=(0, 1)))
+    >>> _ = model.blocks[0].attention.wiring.fill_(1)
+    >>> nonzero_positional(model), with_wiring(model)
+    (0, 1)
+    """
+    return nonzero_positional(module) + _entries(module, "wiring")
+
+
+def ties_written_out(module: nn.Module) -> int:
+    """Nonzero + positional, where a shared or tied number counts at every place that reads it.
+
+    >>> both = nn.ModuleList([nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False)])
+    >>> both[1].weight = both[0].weight
+    >>> nonzero(both), ties_written_out(both)
+    (4, 8)
+    """
+    again = 0
+    if isinstance(module, Transformer):
+        values = module.shared.detach() if module.config.shared else torch.zeros(0)
+        again = sum(int(values[source] != 0) for _, _, source in module.config.ties) - int(values.count_nonzero())
+        again += int(module.embedding[module.outputs].count_nonzero()) if module.config.tied else 0
+    else:
+        every = sum(int(p.detach().count_nonzero()) for _, p in module.named_parameters(remove_duplicate=False))
+        again = every - sum(int(p.detach().count_nonzero()) for p in module.parameters())
+    return nonzero_positional(module) + again
+
+
+def distinct(module: nn.Module) -> int:
+    """Different values among the nonzero numbers: what counting "unique" values would claim.
+
+    >>> layer = nn.Linear(2, 2, bias=False)
+    >>> layer.weight = nn.Parameter(torch.tensor([[1.0, -1.0], [0.0, 1.0]]))
+    >>> distinct(layer), distinct_absolute(layer)
+    (2, 1)
+    """
+    values = _values(module)
+    return len(values[values != 0].unique())
+
+
+def distinct_absolute(module: nn.Module) -> int:
+    """Different absolute values among the nonzero numbers.
+
+    >>> distinct_absolute(nn.ParameterList([torch.tensor([2.0, -2.0, 0.0])]))
+    1
+    """
+    values = _values(module)
+    return len(values[values != 0].abs().unique())
+
+
+def stored_buffers(module: nn.Module) -> int:
+    """Stored, and the scalars of floating-point buffers and of tensors kept beside: slopes, wiring, masks, tables.
+
+    >>> layer = nn.BatchNorm1d(4)
+    >>> layer.table = torch.zeros(3)
+    >>> stored(layer), stored_buffers(layer)
+    (8, 19)
+    """
+    every = chain(module.named_parameters(), other_tensors(module))
+    return sum(len(index) for _, index, _ in _unique(every, _placeholders(module)))
+
+
+def strict(module: nn.Module, code: Sequence[Literal]) -> int:
+    """Stored + buffers, and the literals in `forward` and in what derives the weights; 0, 1, -1 and shapes are free.
+
+    >>> from tinyadder.verify.count.literals import literals
+    >>> strict(nn.Linear(3, 2), literals("def build_model(): return 0.5 * torch.ones(3)", ["build_model"]))
+    9
+    """
+    return stored_buffers(module) + len(code)
+
+
+# ---- tensors that are no parameters -----------------------------------------------------------------
+
+
+def hang_on(module: nn.Module, names: Mapping[str, Any]) -> None:
+    """Let the ladder see tensors that a file keeps in its own names, as if the model kept them."""
+    object.__setattr__(module, GLOBALS, dict(names))
+
+
+def _tensors_in(name: str, value: Any) -> Iterator[tuple[str, Tensor]]:
+    if isinstance(value, np.ndarray) and value.dtype.kind == "f":
+        value = torch.from_numpy(value)
+    if isinstance(value, Tensor) and value.is_floating_point():
+        yield name, value
+    elif isinstance(value, dict | list | tuple):
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _tensors_in(f"{name}.{key}", item)
+
+
+def other_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Floating-point tensors that are no parameters: buffers, and tensors that hang on a module unregistered."""
+    for name, buffer in module.named_buffers():
+        if buffer.is_floating_point():
+            yield name, buffer
+    for path, part in module.named_modules():
+        for name, value in vars(part).items():
+            if name == GLOBALS or not name.startswith("_"):
+                yield from _tensors_in(f"{path}.{name}" if path else name, value)
+
+
+def _float_attributes(module: nn.Module) -> list[tuple[str, float]]:
+    """Plain floats with the name of a position (`self.rope_theta = 3.0`) on the modules of a foreign model."""
+    if isinstance(module, Transformer):
+        return []
+    return [
+        (f"{path}.{name}" if path else name, value)
+        for path, part in module.named_modules()
+        for name, value in vars(part).items()
+        if isinstance(value, float) and value not in (0.0, 1.0) and POSITIONAL.search(name)
+    ]
+
+
+def _kind(module: nn.Module, name: str, tensor: Tensor) -> str:
+    """What a tensor that is no parameter is for: "positional", "wiring" or "buffer"."""
+    if isinstance(module, Transformer):
+        return "positional" if name.endswith("slopes") else "wiring" if name.endswith("wiring") else "buffer"
+    if POSITIONAL.search(name):
+        return "positional"
+    routes = bool(((tensor == 0) | (tensor == 1)).all()) and not _is_causal_mask(tensor)
+    return "wiring" if routes else "buffer"
+
+
+def _is_causal_mask(tensor: Tensor) -> bool:
+    if tensor.ndim < 2:
+        return False
+    ones = torch.ones_like(tensor)
+    return torch.equal(tensor, ones.tril()) or torch.equal(tensor, ones.triu()) or torch.equal(tensor, ones.triu(1))
+
+
+def kept_beside(module: nn.Module) -> Iterator[tuple[str, str, Tensor, Tensor]]:
+    """(kind, name, flat indices, values) of the tensors that are no parameters, each place of memory once."""
+    tensors = dict(other_tensors(module))
+    names = {name for name, _ in module.named_parameters()}
+    for name, index, values in _unique(chain(module.named_parameters(), tensors.items()), {}):
+        if name not in names:
+            yield _kind(module, name, tensors[name]), name, index, values
+
+
+def _entries(module: nn.Module, kind: str) -> int:
+    return sum(int(values.count_nonzero()) for found, _, _, values in kept_beside(module) if found == kind)
+
+
+RUNGS: dict[str, Callable[[nn.Module], int]] = {
+    "numel": numel,
+    "stored": stored,
+    "nonzero": nonzero,
+    "nonzero + positional": nonzero_positional,
+    "with wiring": with_wiring,
+    "ties written out": ties_written_out,
+    "distinct": distinct,
+    "distinct absolute": distinct_absolute,
+    "stored + buffers": stored_buffers,
+}
+"""Name of the convention -> the function that counts by it."""
+
+
+CLAIMED = "What its author says; shown, not counted."
+
+
+def ladder(module: nn.Module, code: Sequence[Literal] | None = None) -> dict[str, int]:
+    """Every rung of the ladder, by name; `strict` only where the code is known that the model's values come from."""
+    counts = {name: rung(module) for name, rung in RUNGS.items()}
+    return counts if code is None else {**counts, "strict": strict(module, code)}
+
+
+def definition(rung: str) -> str:
+    """What a rung counts, in one line."""
+    if rung == "claimed":
+        return CLAIMED
+    return (strict if rung == "strict" else RUNGS[rung]).__doc__.partition("\n")[0]  # type: ignore[union-attr]
+
+
+def machine_code() -> list[Literal]:
+    """The literals in the forward pass of our own models."""
+    return literals(_source("tinyadder.machine.transformer"), ["Transformer"])
+
+
+def construction_code(name: str) -> list[Literal]:
+    """The literals behind a construction: of its equations, of the gadgets in them, and of the forward pass."""
+    return [*_equations_code(f"tinyadder.constructions.{name}", ["construct"]), *machine_code()]
+
+
+def _equations_code(module: str, roots: Sequence[str]) -> list[Literal]:
+    """The literals of `roots`, followed into gadgets and other constructions; claims are no weights."""
+    source, unread = _source(module), {"Construction": 2}  # Construction(program, task, claims)
+    found = literals(source, roots, unread=unread)
+    for other, names in borrowed(source, roots, unread=unread).items():
+        if other == "tinyadder.lang.gadgets" or other.startswith("tinyadder.constructions."):
+            found += _equations_code(other, names)
+    return found
+
+
+def _source(module: str) -> str:
+    spec = find_spec(module)
+    assert spec is not None and spec.origin is not None
+    return Path(spec.origin).read_text()
+
+
+# ---- where every number sits ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Placed:
+    """One non-zero number: the first rung that counts it, its tensor and index, its place in words, its tie."""
+
+    rung: str
+    tensor: str
+    index: tuple[int, ...]
+    value: float
+    place: str
+    tie: str = ""
+
+
+def numbers(module: nn.Module) -> list[Placed]:
+    """Every non-zero number of parameters, buffers and tensors kept beside, in the order of the tensors.
+
+    The bases of rotary and sinusoidal positions of our own models are options and have no tensor to be listed in.
+    """
+    ties = _readers(module) if isinstance(module, Transformer) else {}
+    found = []
+    for name, index, values in _parameters(module):
+        shape = module.get_parameter(name).shape
+        for flat, value in zip(index.tolist(), values.tolist(), strict=True):
+            if value != 0:
+                at = _unravel(flat, shape)
+                tie = ties.get(flat, "") if name == "shared" else ""
+                found.append(Placed("nonzero", _dense(name), at, value, place(module, _dense(name), at), tie))
+    rungs = {"positional": "nonzero + positional", "wiring": "with wiring", "buffer": "stored + buffers"}
+    tensors = dict(other_tensors(module))
+    for kind, name, index, values in kept_beside(module):
+        for flat, value in zip(index.tolist(), values.tolist(), strict=True):
+            if value != 0:
+                at = _unravel(flat, tensors[name].shape)
+                found.append(Placed(rungs[kind], name, at, value, place(module, name, at)))
+    attributes = ((name, value) for name, value in _float_attributes(module))
+    return found + [Placed("nonzero + positional", name, (), value, name) for name, value in attributes]
+
+
+def _dense(name: str) -> str:
+    return name.replace("parametrizations.", "").removesuffix(".original")
+
+
+def _unravel(flat: int, shape: torch.Size) -> tuple[int, ...]:
+    found = []
+    for size in reversed(shape):
+        flat, at = divmod(flat, size)
+        found.append(at)
+    return tuple(reversed(found))
+
+
+def _readers(model: Transformer) -> dict[int, str]:
+    places: dict[int, list[str]] = {}
+    for name, flat, source in model.config.ties:
+        at = _unravel(flat, model.get_parameter(_tied(name)).shape)
+        places.setdefault(source, []).append(place(model, name, at))
+    return {source: f"read at {len(read)} places: {'; '.join(read)}" for source, read in places.items()}
+
+
+def place(module: nn.Module, tensor: str, index: tuple[int, ...]) -> str:
+    """Where an entry sits, in words: "layer 0, head 1 (-> rest): value reads product"."""
+    if not isinstance(module, Transformer):
+        return f"{tensor}{list(index)}"
+    vocabulary, config = module.config.vocabulary, module.config
+    columns = [name if width == 1 else f"{name}[{i}]" for name, width in config.lanes for i in range(width)]
+    lanes = columns or [f"column {i}" for i in range(config.width)]
+    if tensor == "embedding":
+        return f"embedding of '{vocabulary[index[0]]}': {lanes[index[1]]}"
+    if tensor == "shared":
+        return f"shared number {index[0]}"
+    if tensor in ("unembedding", "unembedding_bias", "readout_wiring"):
+        said = "cost" if config.argmin else "logit"
+        what = "bias" if len(index) == 1 else f"reads {lanes[index[1]]}"
+        return f"{said} of '{vocabulary[config.outputs[index[0]]]}': {what}"
+    words = tensor.split(".")
+    if words[0] != "blocks" or words[2] not in ("attention", "mlp"):
+        return f"{tensor}{list(index)}"
+    layer, leaf = int(words[1]), words[3]
+    if words[2] == "attention":
+        return f"layer {layer}, {_head(module, layer, leaf, index, lanes)}"
+    if leaf == "down":
+        return f"layer {layer}, unit {index[1]}: down to {lanes[index[0]]}"
+    return f"layer {layer}, unit {index[0]}: {_row(leaf, '', index[1:], lanes)}"
+
+
+def _head(model: Transformer, layer: int, leaf: str, index: tuple[int, ...], lanes: list[str]) -> str:
+    wiring = model.get_submodule(f"blocks.{layer}.attention").wiring
+    assert isinstance(wiring, Tensor)
+    targets = [lanes[i] for i in wiring[index[0]].any(0).nonzero()[:, 0].tolist()]
+    head = f"head {index[0]} (-> {', '.join(targets)})" if 0 < len(targets) <= 3 else f"head {index[0]}"
+    if leaf == "slopes":
+        return f"{head}: ALiBi slope"
+    if leaf == "wiring":
+        return f"head {index[0]}: value{_number(model, layer, 'value', index[1])} wired to {lanes[index[2]]}"
+    return f"{head}: {_row(leaf, _number(model, layer, leaf, index[1]), index[2:], lanes)}"
+
+
+def _number(model: Transformer, layer: int, leaf: str, row: int) -> str:
+    """`[row]` where the queries, keys or values have several rows, nothing where they have one."""
+    return f"[{row}]" if getattr(model.get_submodule(f"blocks.{layer}.attention"), leaf).shape[1] > 1 else ""
+
+
+def _row(leaf: str, row: str, rest: tuple[int, ...], lanes: list[str]) -> str:
+    name = leaf.removesuffix("_bias") + row
+    return f"{name} reads {lanes[rest[0]]}" if rest else f"{name} bias"
