@@ -14,9 +14,9 @@ from benchmarks.derivative_sweep import check
 from tinyadder.commands import run
 from tinyadder.construction import construct
 from tinyadder.errors import TinyadderError
+from tinyadder.io.folder import weights_digest
 from tinyadder.machine.answers import answers
 from tinyadder.machine.compile import build
-from tinyadder.report.results import weights_digest
 from tinyadder.verify.claims import check_readout
 
 PRICES = {"deriv": (96, 1), "deriv_printed": (114, 1), "deriv_wide": (158, 2), "deriv_coeff": (64, 2)}

@@ -147,7 +147,7 @@ def test_the_committed_count_of_the_published_adder_is_the_known_one():
     data = saved["data"]
     assert 7.32e13 <= data["low"] <= data["high"] <= 7.55e13
     assert data["problems"] == 10**20 and data["overlap"] == 0
-    from tinyadder.report.results import weights_digest
+    from tinyadder.io.folder import weights_digest
 
     assert saved["sha256"] == weights_digest(build(construct("add10_gist").program))
 

@@ -17,8 +17,9 @@ from tinyadder.errors import TinyadderError, did_you_mean
 from tinyadder.tasks.base import Problem, Task
 
 Claim = Callable[[Problem, int], Fraction | int | Sequence[Fraction | int] | None]
-"""The exact value a lane should hold after the last layer at a position of prompt + right answer: a rational (one a
-column of a wide lane), or None where nothing is claimed. No parameter: `tinyadder.verify.claims` compares it with the model."""
+"""The exact value a lane should hold after the last layer at a position of prompt + right answer: a
+rational (one a column of a wide lane), or None where nothing is claimed. No parameter:
+`tinyadder.verify.claims` compares it with the model."""
 
 
 DIGIT_VALUES: Mapping[str, int] = {str(d): d for d in range(10)}

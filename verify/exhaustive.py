@@ -1,7 +1,8 @@
 """Every problem of a finite domain, in shards: over processes or a cluster, resumable, the same verdict for any number.
 
 A shard is a range of problem indices. Its result is one small JSON file, written beside and renamed into place, so a
-finished shard is never redone and never half there. Every problem is scored by `tinyadder.machine.decode.score`, teacher-forced
+finished shard is never redone and never half there. Every problem is scored by `tinyadder.machine.decode.score`,
+teacher-forced
 over `prompt + right answer` (equal to greedy decoding, by induction, exactly when every token is right), and every
 `SPACING`-th is also decoded greedily, token by token, through the plain forward pass over the whole text.
 """
@@ -272,7 +273,8 @@ def _merge(job: Job, model: Transformer, domain: Domain, shards: list[Shard]) ->
     failing = [e for e in examples if tuple(e.expected) != tuple(e.got)] or list(examples)
     decoded = sum(s.decoded for s in shards)
     method = (
-        f"{job.dtype} on {job.device}, batches of {BATCH}: every problem teacher-forced by tinyadder.machine.decode.score "
+        f"{job.dtype} on {job.device}, batches of {BATCH}: every problem teacher-forced by "
+        "tinyadder.machine.decode.score "
         f"(greedy decoding where every token is right); {decoded:,} also decoded through the plain forward pass"
     )
     verdict = Refuted(failing[0]) if wrong else Exhaustive(domain.name, domain.size)

@@ -25,10 +25,9 @@ from typing import Any
 import torch
 
 from tinyadder.errors import TinyadderError
-from tinyadder.io.folder import save
+from tinyadder.io.folder import save, weights_digest
 from tinyadder.machine.answers import answers
 from tinyadder.machine.transformer import Transformer
-from tinyadder.report.results import weights_digest
 from tinyadder.tasks.base import Problem, Task
 from tinyadder.verify.certify.prove import certify
 from tinyadder.verify.count import place

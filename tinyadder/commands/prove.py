@@ -22,7 +22,8 @@ from tinyadder.commands._common import construction_options, echo_json, load_mod
 def command(name: str, options: dict[str, Any], out: Path | None, keep: bool, force: bool, as_json: bool) -> int:
     """Prove NAME (a construction or a model folder) right on every input, or refute it.
 
-    The verdict is the checker's: `python -m tinyadder.verify.certify.check FOLDER` repeats it without torch. Exit code 0 proved,
+    The verdict is the checker's: `python -m tinyadder.verify.certify.check FOLDER` repeats it without torch. Exit
+    code 0 proved,
     1 refuted (with a problem the model, run as it is, answers wrongly) or unknown (with what is missing).
     """
     from tinyadder.io.folder import check_writable, save

@@ -1,6 +1,7 @@
 """Any model as JSON for a page, and the self-contained explorer page with a small script that runs it.
 
-The page holds the weights as exact doubles and repeats the forward pass of tinyadder/machine/transformer.py in the browser
+The page holds the weights as exact doubles and repeats the forward pass of tinyadder/machine/transformer.py in the
+browser
 (tinyadder/inspect/pages/machine.js), so that every intermediate value can be looked at without an installation.
 """
 

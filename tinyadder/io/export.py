@@ -95,7 +95,7 @@ def to_submission(model: Transformer, task: Task, path: Path, *, name: str, abou
         raise TinyadderError(f"a submission holds a built float64 model; {name} has trained options")
     config = model.config
     template = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "pages"), keep_trailing_newline=True, autoescape=False
+        loader=FileSystemLoader(Path(__file__).parent), keep_trailing_newline=True, autoescape=False
     ).get_template("submission.py.jinja")
     heads = [b.heads for b in config.blocks]
     tensors, parameters = [], {key for key, _ in model.named_parameters()}

@@ -71,6 +71,14 @@ def atomic_write(path: Path, *, way_out: str = "choose another --out") -> Iterat
         raise TinyadderError(f"cannot write {path}: {error.strerror or error}; {way_out}") from error
 
 
+def weights_digest(model: Transformer) -> str:
+    """SHA-256 of the weights as `save` writes them."""
+    from safetensors.torch import save as to_bytes
+
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors_of(model).items()}
+    return hashlib.sha256(to_bytes(tensors, metadata={"format": "pt"})).hexdigest()
+
+
 def tensors_of(model: Transformer) -> dict[str, Tensor]:
     """Every parameter once (a shared number too) and every stored buffer (slopes, wiring), by name."""
     stored = model.state_dict(keep_vars=True)

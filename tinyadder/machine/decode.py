@@ -1,7 +1,7 @@
 """Generate tokens with any `Transformer`: cached, batched, greedy or sampled. Knows no task and no model by name.
 
-Models of the plain family are run by `tinyadder.machine.inference`, others (a trained model with norms, say) by their own
-forward pass with a key-value cache; both keep the keys and values of the text so far.
+Models of the plain family are run by `tinyadder.machine.inference`, others (a trained model with norms, say) by their
+own forward pass with a key-value cache; both keep the keys and values of the text so far.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@
     logits        = U x + b
 
 One class serves programs and trained decoders; they differ by where the numbers come from, and trained ones may set
-`Options` (tinyadder/machine/layers.py), whose defaults are the formulas above. Axes: b batch, t query position, s key position,
-d residual column, h head, k key row, v value row, n hidden unit, o output token, c vocabulary.
+`Options` (tinyadder/machine/layers.py), whose defaults are the formulas above. Axes: b batch, t query position, s key
+position, d residual column, h head, k key row, v value row, n hidden unit, o output token, c vocabulary.
 """
 
 from __future__ import annotations

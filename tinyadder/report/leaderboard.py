@@ -22,11 +22,11 @@ from typing import Any
 
 from tinyadder.construction import construct, construction_names
 from tinyadder.errors import TinyadderError
-from tinyadder.io.folder import load
+from tinyadder.io.folder import load, weights_digest
 from tinyadder.machine.answers import answers
 from tinyadder.machine.compile import build
 from tinyadder.machine.transformer import Transformer
-from tinyadder.report.results import Result, result, weights_digest, write_result
+from tinyadder.report.results import Result, result, write_result
 from tinyadder.tasks.base import Task
 from tinyadder.verify.count import construction_code, definition, ladder, machine_code
 from tinyadder.verify.legality import legality

@@ -43,9 +43,7 @@ def report_html(models: Sequence[Model], rows: Sequence[Row], *, pictures: bool 
     """
     from jinja2 import Environment, FileSystemLoader
 
-    import tinyadder
-
-    folder = Path(tinyadder.__file__).parent / "pages"
+    folder = Path(__file__).parent
     of = {row.name: model for model, row in zip(models, rows, strict=True)}
     ordered = sorted(groups(rows), key=lambda group: group.rows[0].trained)
     shown = [_model(group, of, pictures) for group in ordered]

@@ -7,7 +7,6 @@ shown for newer ones.
 from __future__ import annotations
 
 import datetime
-import hashlib
 import json
 import platform
 from collections.abc import Mapping
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tinyadder.errors import TinyadderError
-from tinyadder.io.folder import atomic_write, tensors_of
+from tinyadder.io.folder import atomic_write, weights_digest
 from tinyadder.machine.transformer import Transformer
 
 FOLDER = Path("results")
@@ -37,14 +36,6 @@ class Result:
     seed: int | None
     date: str
     versions: dict[str, str]
-
-
-def weights_digest(model: Transformer) -> str:
-    """SHA-256 of the weights as `tinyadder.io.folder.save` writes them."""
-    from safetensors.torch import save
-
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors_of(model).items()}
-    return hashlib.sha256(save(tensors, metadata={"format": "pt"})).hexdigest()
 
 
 def result(

@@ -408,8 +408,8 @@ def _counted(network: Network, spec: Specification) -> Iterator[Counted]:
 def count_failures(model: Transformer, task: Task) -> Failures:
     """How many problems of `task` the model, decoding greedily, answers wrongly, as an interval.
 
-    Holds for every execution that the numerics of `tinyadder.verify.certify.prove` allow. Raises `Unsupported` for a model
-    outside the family and `NoSpecification` for a task without an automaton.
+    Holds for every execution that the numerics of `tinyadder.verify.certify.prove` allow. Raises `Unsupported` for a
+    model outside the family and `NoSpecification` for a task without an automaton.
     """
     began = time.perf_counter()
     network = read_network(model)

@@ -1,6 +1,7 @@
 """The rules: what every number of the forward pass can be, over all texts of a specification, rounding included.
 
-Each rule is a sound statement about one step of `tinyadder/machine/transformer.py` in binary64; `RULES` names them, and the
+Each rule is a sound statement about one step of `tinyadder/machine/transformer.py` in binary64; `RULES` names them,
+and the
 checker has the same list. `View` evaluates on demand: a number that nobody reads is never computed (that none overflows
 is checked apart). Axes: layer, i position, column of the residual stream.
 """

@@ -51,7 +51,8 @@ class Submission:
             raise TinyadderError(f"cannot read {self.path}: {error}") from error
 
     def ask(self, do: str, **job: Any) -> dict[str, Any]:
-        """Run the job `do` of `tinyadder.verify.external.worker` on this file in a process of its own and return what it found.
+        """Run the job `do` of `tinyadder.verify.external.worker` on this file in a process of its own and return what
+        it found.
 
         Raises `TinyadderError`, one line, for a file that crashes, hangs, takes too much memory, breaks the contract
         or leaves garbage.

@@ -1,4 +1,5 @@
-"""Runs inside the process of a submission file: `python -m tinyadder.verify.external.worker RESULT`, the job as JSON on standard input.
+"""Runs inside the process of a submission file: `python -m tinyadder.verify.external.worker RESULT`, the job as JSON
+on standard input.
 
 Started by `tinyadder.verify.external.submission` only. The limits are set before a line of the file is run.
 """

@@ -2,7 +2,8 @@
 
     x = embedding[token]; x += wiring(softmax1(q . k + slope (j - i)) v); x += down(relu(gate x) * up x); logits = U x
 
-Axes: layer, i query position, j <= i, column of the residual stream. This is `tinyadder/machine/transformer.py` in binary64.
+Axes: layer, i query position, j <= i, column of the residual stream. This is `tinyadder/machine/transformer.py` in
+binary64.
 """
 
 from __future__ import annotations
