@@ -71,7 +71,7 @@ def row(name: str, options: dict[str, Any]) -> dict[str, Any]:
         if text:
             check.check(folder)
         check_cpu = time.process_time() - again
-    problems = [*task.hard()[:2000], *task.sample(Random(0), 1000)]
+    problems = [*task.hard()[:2000], *task.structured(Random(0), 1000)]
     return {
         "model": name, "options": options, **verdict_to_json(judged.verdict), "proof_seconds": judged.proof_seconds,
         "check_seconds": judged.check_seconds, "proof_cpu": cpu - check_cpu, "check_cpu": check_cpu,

@@ -117,7 +117,7 @@ def test_no_hard_or_sampled_problem_is_wrong(name: str, options: dict) -> None:
     construction = construct(name, **options)
     hard = construction.task.hard()
     kept = hard if len(hard) <= 600 else Random(0).sample(hard, 600)
-    assert wrong(construction, kept + construction.task.sample(Random(1), 300), forced_answers) == []
+    assert wrong(construction, kept + construction.task.structured(Random(1), 300), forced_answers) == []
     assert wrong(construction, kept[:20] + construction.task.uniform(Random(2), 10)) == []
 
 
@@ -160,7 +160,7 @@ def test_every_problem_with_short_numbers_is_right(name: str, options: dict) -> 
 @pytest.mark.parametrize(("digits", "count"), [(100, 40), (300, 6)])
 def test_the_same_numbers_add_at_any_width(digits: int, count: int) -> None:
     construction = construct("add_any", digits=digits)
-    problems = construction.task.sample(Random(3), count)
+    problems = construction.task.structured(Random(3), count)
     chain = (10**digits - 1, 1)  # one carry through every column
     assert wrong(construction, [chain, *problems], forced_answers) == []
     assert wrong(construction, [chain]) == []
@@ -170,7 +170,7 @@ def test_the_same_numbers_add_at_any_width(digits: int, count: int) -> None:
 @pytest.mark.parametrize(("name", "options"), MODELS, ids=show)
 def test_the_whole_hard_list_is_right_decoded_freely(name: str, options: dict) -> None:
     construction = construct(name, **options)
-    assert wrong(construction, construction.task.hard() + construction.task.sample(Random(4), 20_000)) == []
+    assert wrong(construction, construction.task.hard() + construction.task.structured(Random(4), 20_000)) == []
 
 
 def test_no_rung_of_the_ladder_counts_the_27_dearer_than_the_28() -> None:
@@ -186,7 +186,7 @@ def test_no_rung_of_the_ladder_counts_the_27_dearer_than_the_28() -> None:
 )
 def test_the_rest_is_what_is_claimed_to_a_thousandth_of_a_unit_of_the_last_place(name: str, unit: float) -> None:
     made = construct(name)
-    problems = [*made.task.hard()[:20], *made.task.sample(Random(6), 20)]
+    problems = [*made.task.hard()[:20], *made.task.structured(Random(6), 20)]
     (errors,) = check_claims(build(made.program), made.task, {"rest": made.claims["rest"]}, problems)
     assert errors.compared > 0
     assert errors.absolute < 1e-3 * unit
@@ -194,7 +194,7 @@ def test_the_rest_is_what_is_claimed_to_a_thousandth_of_a_unit_of_the_last_place
 
 def test_the_lanes_of_the_smallest_adder_hold_what_is_claimed() -> None:
     made = construct("add10_smallest")
-    problems = [*made.task.hard()[:20], *made.task.sample(Random(6), 20)]
+    problems = [*made.task.hard()[:20], *made.task.structured(Random(6), 20)]
     digit, parabola, group = check_claims(build(made.program), made.task, made.claims, problems)
     unit = 0.9e42 * 1e-10  # of the last place, in lanes `digit` and `parabola`
     assert digit.absolute < 0.02 * unit  # the rounding of ln 10 is in it, the same for every problem

@@ -15,7 +15,7 @@ from jaxtyping import TypeCheckError
 ROOT = Path(__file__).parents[1]
 
 GROUPS = {
-    "errors": r"tinyadder\.errors",
+    "errors": r"tinyadder\.(errors|plain)",
     "language": r"tinyadder\.(dsl|lang|lang\.(forms|program|printing))",
     "gadgets": r"tinyadder\.lang\.gadgets",
     "encodings": r"tinyadder\.encodings",

@@ -35,7 +35,7 @@ FAINT = {
 def lane_errors(name, **options):
     made = construct(name, **options)
     hard = made.task.hard()
-    problems = [*Random(0).sample(hard, min(10, len(hard))), *made.task.sample(Random(0), 10)]
+    problems = [*Random(0).sample(hard, min(10, len(hard))), *made.task.structured(Random(0), 10)]
     return made, check_claims(build(made.program), made.task, made.claims, problems)
 
 
@@ -82,7 +82,7 @@ def wrong_by_one(claim):
 def test_a_claim_that_says_twice_as_much_is_noticed_in_every_lane(name):
     made = construct(name)
     planted = {lane: wrong_by_one(claim) for lane, claim in made.claims.items()}
-    problems = made.task.sample(Random(1), 4)
+    problems = made.task.structured(Random(1), 4)
     for errors in check_claims(build(made.program), made.task, planted, problems):
         assert errors.scaled > 0.4, errors
 

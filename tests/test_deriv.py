@@ -43,7 +43,7 @@ def test_the_price_is_the_same_in_equations_and_in_tensors(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_samples_and_edges_are_all_right(name):
     task = MADE[name].task
-    problems = [*Random(2).sample(task.hard(), 400), *task.sample(Random(3), 100), *task.uniform(Random(4), 50)]
+    problems = [*Random(2).sample(task.hard(), 400), *task.structured(Random(3), 100), *task.uniform(Random(4), 50)]
     assert wrong(name, problems) == []
 
 
@@ -193,7 +193,7 @@ def test_a_number_taken_away_is_noticed(place, token, lane, text):
 
 def test_the_sweep_measures_a_positive_gap_where_all_is_right():
     made = MADE["deriv"]
-    found = check(MODELS["deriv"], made.task, made.task.sample(Random(1), 60))
+    found = check(MODELS["deriv"], made.task, made.task.structured(Random(1), 60))
     assert found["wrong"] == 0
     assert found["gap"] > 0.5
 

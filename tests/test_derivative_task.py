@@ -127,13 +127,13 @@ def test_the_oracle_agrees_with_the_difference_quotient_taken_exactly(problem, a
 
 @pytest.mark.parametrize("task", [CANONICAL, PRINTED, WIDE, SLOTS], ids=repr)
 def test_samples_lie_in_the_domain_and_answers_fit(task):
-    problems = [*task.sample(Random(1), 300), *task.uniform(Random(1), 300), *task.hard()]
+    problems = [*task.structured(Random(1), 300), *task.uniform(Random(1), 300), *task.hard()]
     for problem in problems:
         assert task.parse(task.show(problem)) == problem
         answer = task.answer(problem)
         assert len(answer) <= task.answer_length
         assert set(answer) | set(task.prompt(problem)) <= set(task.vocabulary)
-    assert task.sample(Random(7), 20) == task.sample(Random(7), 20)
+    assert task.structured(Random(7), 20) == task.structured(Random(7), 20)
     assert len(set(task.hard())) == len(task.hard())
     assert (0,) * (task.exponents + 1) in task.hard()
 

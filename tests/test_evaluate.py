@@ -104,7 +104,7 @@ REAL = RealProduct()
 def test_products_are_rounded_half_to_even_from_the_exact_product():
     assert REAL.answer(((314, -2), (-271, 0))) == ("-", "851", "E0", "$")
     assert REAL.answer(((125, 0), (100, 0))) == ("+", "125", "E2", "$")
-    for (x, e), (y, f) in [*REAL.hard(), *REAL.sample(Random(1), 2000), *REAL.uniform(Random(1), 2000)]:
+    for (x, e), (y, f) in [*REAL.hard(), *REAL.structured(Random(1), 2000), *REAL.uniform(Random(1), 2000)]:
         cut = 10 ** (len(str(abs(x * y))) - 3)
         n, rest = divmod(abs(x * y), cut)
         n += 2 * rest > cut or (2 * rest == cut and n % 2)
@@ -115,7 +115,7 @@ def test_products_are_rounded_half_to_even_from_the_exact_product():
 
 def test_real_numbers_are_read_as_people_write_them():
     assert REAL.parse("3.14 * -271") == REAL.parse(" 3.140 -2.71e2") == ((314, -2), (-271, 0))
-    for problem in [*REAL.hard(), *REAL.sample(Random(2), 200)]:
+    for problem in [*REAL.hard(), *REAL.structured(Random(2), 200)]:
         assert REAL.parse(REAL.show(problem)) == problem
     assert REAL.show_answer(("-", "851", "E0", "$")) == "-851" and REAL.show_answer(("-", "$")) == "- $"
     for text, said_ in (
@@ -239,7 +239,7 @@ def test_evaluate_finds_a_model_that_looks_ahead(tmp_path, monkeypatch):
     ("arguments", "said_"),
     [
         (("add10", "--beam", "0"), "0 is not in the range"),
-        (("add10", "--beam", "101"), "--beam 101; expected at most 100"),
+        (("add10", "--beam", "101"), "a beam of width 101; expected 1 .. 100"),
         (("add10", "--splits"), "add10 was not trained from a recipe"),
         (("add10", "--problems", "0"), "0 is not in the range"),
     ],

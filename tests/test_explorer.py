@@ -81,7 +81,7 @@ def parity(folder, exhibits, per_model, with_logits=False):
     cases = []
     for number, shown in enumerate(exhibits):
         hard = shown.task.hard()
-        problems = [*hard[:: max(1, len(hard) // per_model)], *shown.task.sample(Random(5), per_model)][:per_model]
+        problems = [*hard[:: max(1, len(hard) // per_model)], *shown.task.structured(Random(5), per_model)][:per_model]
         for problem, answer in zip(problems, answers(shown.model, shown.task, problems), strict=True):
             prompt = shown.task.prompt(problem)
             tokens = shown.task.encode([[*prompt, *answer]])[0].tolist()

@@ -149,7 +149,7 @@ def test_the_strategy_shrinks_to_few_digits_and_zero_at_the_end():
 def test_uniform_pairs_miss_what_samples_find():
     construction = construct("add10_gist")
     judge = Judge(build(construction.program), construction.task)
-    structured = list(dict.fromkeys(construction.task.sample(Random(0), 6000)))
+    structured = list(dict.fromkeys(construction.task.structured(Random(0), 6000)))
     assert len(judge.wrong(structured)) / len(structured) > 0.03
     assert judge.wrong(construction.task.uniform(Random(0), 6000)) == []
 

@@ -35,7 +35,7 @@ def test_prompts_and_answers_read_as_in_the_docstrings() -> None:
 
 @pytest.mark.parametrize("task", TASKS, ids=repr)
 def test_every_source_of_problems_stays_inside_the_task(task: Arithmetic) -> None:
-    problems = [*task.hard(), *task.sample(Random(0), 500), *task.uniform(Random(0), 100)]
+    problems = [*task.hard(), *task.structured(Random(0), 500), *task.uniform(Random(0), 100)]
     domain = task.domain()
     assert domain is not None
     problems += [domain.problem(i) for i in Random(1).sample(range(domain.size), 100)]
@@ -71,7 +71,7 @@ def test_the_arrays_of_a_domain_are_its_texts(task: Arithmetic) -> None:
 
 @pytest.mark.parametrize("task", TASKS, ids=repr)
 def test_samples_come_beside_boundaries_of_digits(task: Arithmetic) -> None:
-    near = [task.result(p) for p in task.sample(Random(2), 600)]
+    near = [task.result(p) for p in task.structured(Random(2), 600)]
     unit = 100
     close = sum(1 for n in near if min(n % unit, unit - n % unit) <= 10)
     free = [task.result(p) for p in task.uniform(Random(2), 600)]

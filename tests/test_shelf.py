@@ -129,7 +129,7 @@ def test_right_on_every_pair_of_three_digits(name):
 @pytest.mark.parametrize("case", LARGE, ids=said)
 def test_right_on_hard_and_structured_problems_of_the_largest_size(case):
     model, task = made(*case)
-    assert wrong(model, task, [*task.hard()[:400], *task.sample(Random(1), 200)]) == []
+    assert wrong(model, task, [*task.hard()[:400], *task.structured(Random(1), 200)]) == []
 
 
 @pytest.mark.parametrize("case", [*SMALL[1::2][:3], *LARGE], ids=said)
@@ -148,7 +148,7 @@ def test_hypothesis_finds_no_wrong_answer(case):
 @pytest.mark.parametrize("length", [10, 30, 300, 1000])
 def test_parity_at_any_length(length):
     model, task = made("parity", {"length": length})
-    assert wrong(model, task, [*task.hard()[:10], *task.sample(Random(2), 30)]) == []
+    assert wrong(model, task, [*task.hard()[:10], *task.structured(Random(2), 30)]) == []
 
 
 # ---- prices ---------------------------------------------------------------------------------------
@@ -190,7 +190,7 @@ LITTLE = {
 def test_every_number_is_needed(name):
     """The planted faults: each number in turn is set to 0, and some answer becomes wrong."""
     model, task = made(name, LITTLE[name])
-    problems = list(dict.fromkeys([*task.hard(), *task.sample(Random(0), 200)]))
+    problems = list(dict.fromkeys([*task.hard(), *task.structured(Random(0), 200)]))
     spare = []
     for place, parameter in model.named_parameters():
         flat = parameter.data.view(-1)
@@ -211,7 +211,7 @@ TASKS = {said(case): construct(*case[:1], **case[1]).task for case in [*SMALL, *
 @pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
 def test_a_task_is_data_and_its_problems_can_be_written_and_read(task):
     assert task_from_json(task.to_json()) == task
-    problems = [*task.hard(), *task.sample(Random(0), 100), *task.uniform(Random(0), 100)]
+    problems = [*task.hard(), *task.structured(Random(0), 100), *task.uniform(Random(0), 100)]
     assert problems and len(set(task.hard())) == len(task.hard())
     for problem in problems:
         assert task.parse(task.show(problem)) == problem
@@ -225,7 +225,7 @@ def test_a_task_is_data_and_its_problems_can_be_written_and_read(task):
 @pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
 def test_the_samples_of_a_seed_are_always_the_same(task):
     assert (
-        task.sample(Random(3), 20) == task.sample(Random(3), 20) != task.sample(Random(4), 20)
+        task.structured(Random(3), 20) == task.structured(Random(3), 20) != task.structured(Random(4), 20)
         or task.domain().size < 50
     )
 
@@ -237,14 +237,14 @@ def test_a_domain_counts_every_problem_once(case):
     problems = [domain.problem(i) for i in range(domain.size)]
     assert len(set(problems)) == domain.size
     assert set(task.hard()) <= set(problems)
-    assert set(task.sample(Random(5), 200)) <= set(problems)
+    assert set(task.structured(Random(5), 200)) <= set(problems)
     assert all(task.parse(task.show(p)) == p for p in problems[:: max(1, domain.size // 100)])
 
 
 @pytest.mark.parametrize("case", SMALL, ids=said)
 def test_shrinking_ends_at_a_problem_of_the_task(case):
     task = TASKS[said(case)]
-    problem = task.sample(Random(0), 8)[-1]
+    problem = task.structured(Random(0), 8)[-1]
     for _ in range(200):
         simpler = task.simpler(problem)
         if not simpler:

@@ -293,6 +293,9 @@ class Relabelled(Task):
     def answer(self, problem: Problem) -> Any:
         return self._coded(self.task.answer(problem))
 
+    def check(self, problem: Any) -> Problem:
+        return self.task.check(problem)
+
     def parse(self, text: str) -> Problem:
         return self.task.parse(text)
 
@@ -302,8 +305,8 @@ class Relabelled(Task):
     def show_answer(self, answer: Sequence[str]) -> str:
         return self.task.show_answer(answer)
 
-    def sample(self, random: Random, count: int) -> list[Problem]:
-        return self.task.sample(random, count)
+    def structured(self, random: Random, count: int) -> list[Problem]:
+        return self.task.structured(random, count)
 
     def uniform(self, random: Random, count: int) -> list[Problem]:
         return self.task.uniform(random, count)

@@ -128,7 +128,7 @@ def mutated(model: Transformer, mutant: Mutant) -> Iterator[Transformer]:
 def problems_for(task: Task, seed: int = 0) -> list[Problem]:
     """What every mutant is asked: edges, the hard list, structured samples; in a seeded order, so that few suffice."""
     random = Random(seed)
-    asked = list(dict.fromkeys([*task.edges(), *task.hard(), *task.sample(random, SAMPLES)]))
+    asked = list(dict.fromkeys([*task.edges(), *task.hard(), *task.structured(random, SAMPLES)]))
     random.shuffle(asked)
     return asked
 

@@ -106,7 +106,7 @@ def samples(task: Task, seed: int, count: int, known: set[Problem]) -> Iterator[
     seen = set[Problem]()
     while given < count and stale < STALE:
         stale += 1
-        for problem in task.sample(random, CHUNK):
+        for problem in task.structured(random, CHUNK):
             if problem not in known and problem not in seen and given < count:
                 seen.add(problem)
                 given, stale = given + 1, 0

@@ -37,7 +37,7 @@ def command(name: str, options: dict[str, Any], count: int, seed: int, device: s
     loaded = load_model(name, options, device)
     random = Random(seed)
     hard = loaded.task.hard()
-    problems = [*random.sample(hard, min(len(hard), count // 2)), *loaded.task.sample(random, count - count // 2)]
+    problems = [*random.sample(hard, min(len(hard), count // 2)), *loaded.task.structured(random, count - count // 2)]
     found = check_claims(loaded.model, loaded.task, loaded.claims, problems)
     read = check_readout(loaded.model, loaded.task, loaded.claims, problems)
     if as_json:

@@ -80,7 +80,7 @@ def command(
         raise TinyadderError(f"{out} exists; give --force to replace it, or another --out")
     import torch
 
-    from tinyadder.machine.decode import WIDEST
+    from tinyadder.machine.decode import check_beam
     from tinyadder.machine.encoder import EncoderDecoder
     from tinyadder.train.data import read_jsonl
     from tinyadder.train.evaluate import (
@@ -96,9 +96,8 @@ def command(
     from tinyadder.verify.properties import verify
     from tinyadder.verify.verdict import verdict_to_json
 
-    if beam > WIDEST:
-        raise TinyadderError(f"--beam {beam}; expected at most {WIDEST}")
     loaded = load_model(name, options, device=device)
+    check_beam(loaded.model, beam)
     torch.set_num_threads(threads)
     task, model = loaded.task, loaded.model
     recipe = recipe_of(loaded.options, name) if loaded.folder is not None else None

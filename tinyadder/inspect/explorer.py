@@ -129,7 +129,7 @@ def exhibit_to_json(exhibit: Exhibit) -> dict[str, Any]:
     """The model with its task: prompt format, length of answers, and problems to choose from with right answers."""
     task = exhibit.task
     hard = task.hard()
-    problems = [*exhibit.first, *hard[:: max(1, len(hard) // EXAMPLES)], *task.sample(Random(0), EXAMPLES // 4)]
+    problems = [*exhibit.first, *hard[:: max(1, len(hard) // EXAMPLES)], *task.structured(Random(0), EXAMPLES // 4)]
     problems = list(dict.fromkeys(problems))[:EXAMPLES]
     return {
         "name": exhibit.name,

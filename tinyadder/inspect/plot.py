@@ -243,7 +243,7 @@ def margins(model: Transformer, task: Task, *, count: int = 4000, seed: int = 0)
     The margin of a decision is the logit of the right token minus the best other one, in units of the spread of the
     logits of that decision, so that steps of different scale can share an axis; wrong decisions are negative.
     """
-    problems = [*task.hard(), *task.sample(Random(seed), count)]
+    problems = [*task.hard(), *task.structured(Random(seed), count)]
     found = []
     for group in _by_length(task, problems):
         texts = torch.from_numpy(task.encode([[*task.prompt(p), *task.answer(p)] for p in group])).to(

@@ -33,8 +33,10 @@ def answers(
 ) -> list[Sequence[str]]:
     """What the model emits for each problem by true autoregressive decoding from the prompt alone.
 
-    Greedy, or with `beam` > 1 the most probable answer that a beam search of that width finds.
+    Greedy, or with `beam` > 1 the most probable answer that a beam search of that width finds. Raises `TinyadderError`
+    for a problem that is none of the task (`Task.check`), and for a beam search on a program.
     """
+    problems = [task.check(problem) for problem in problems]
     prompts = [task.prompt(problem) for problem in problems]
     end = None if task.end is None else task.vocabulary.index(task.end)
     found: list[Sequence[str]] = [()] * len(problems)
@@ -52,7 +54,11 @@ def answers(
 def forced_answers(
     model: Transformer, task: Task, problems: Sequence[Problem], *, batch: int = BATCH
 ) -> list[Sequence[str]]:
-    """What the model would emit at each answer position given the right answer before it (teacher-forced)."""
+    """What the model would emit at each answer position given the right answer before it (teacher-forced).
+
+    Raises `TinyadderError` for a problem that is none of the task.
+    """
+    problems = [task.check(problem) for problem in problems]
     texts = [[*task.prompt(problem), *task.answer(problem)] for problem in problems]
     found: list[Sequence[str]] = [()] * len(problems)
     for group in _batches(task, problems, texts, batch):

@@ -37,6 +37,19 @@ def choose(
     return torch.multinomial(weights.reshape(-1, weights.shape[-1]), 1, generator=random).reshape(logits.shape[:-1])
 
 
+def check_tokens(model: Transformer, tokens: Tensor) -> None:
+    """Raises `TinyadderError` unless `tokens` are token ids of the model, at least one a text, as integers [b, t]."""
+    count = len(model.config.vocabulary)
+    if tokens.dtype not in (torch.int64, torch.int32) or tokens.ndim != 2 or not tokens.shape[1]:
+        kind = str(tokens.dtype).removeprefix("torch.")
+        raise TinyadderError(
+            f"tokens of type {kind} and shape {tuple(tokens.shape)}; expected integers [batch, length]"
+        )
+    if tokens.numel() and not bool(((tokens >= 0) & (tokens < count)).all()):
+        wrong = int(tokens[(tokens < 0) | (tokens >= count)][0])
+        raise TinyadderError(f"token id {wrong} is outside the vocabulary; expected 0 .. {count - 1}")
+
+
 class _Feed:
     """Logits after the last token of growing texts: prepared inference, cached forward, or the whole text again."""
 
@@ -97,7 +110,9 @@ def generate(
 
     Rows that emitted `end` are filled with it, and decoding stops once all have. `cache=False` runs the whole text
     again for every token through `Transformer.forward`. Greedy unless `temperature` is positive (`random` seeds it).
+    Raises `TinyadderError` for what are no token ids of the model.
     """
+    check_tokens(model, prompts)
     length = prompts.shape[1]
 
     def decode(inference: Inference | None, part: Tensor) -> Tensor:
@@ -124,6 +139,17 @@ def generate(
 WIDEST = 100
 
 
+def check_beam(model: Transformer, width: int) -> None:
+    """Raises `TinyadderError` for a width outside 1 .. 100, and for a beam on a program, which has named lanes."""
+    if not 1 <= width <= WIDEST:
+        raise TinyadderError(f"a beam of width {width}; expected 1 .. {WIDEST} (1 is greedy decoding)")
+    if width > 1 and model.config.lanes:
+        raise TinyadderError(
+            "a beam search compares the probabilities of whole answers, and the logits of a program are no log-"
+            "probabilities: only which is largest means something; decode greedily (a beam of width 1)"
+        )
+
+
 @torch.inference_mode()
 def beam_search(
     model: Transformer, prompts: Int[Tensor, "b t"], width: int, *, steps: int, end: int | None = None
@@ -133,10 +159,11 @@ def beam_search(
     log p(y) = sum_k log softmax(logits after y_1 .. y_{k-1})[y_k], without a correction for length; a continuation that
     has emitted `end` stays as it is, filled with `end`. Each step extends every kept continuation by every token and
     keeps the best; width 1 is greedy decoding. The text is run whole for every token. Where there are fewer
-    continuations than `width`, the rest have log p = -infinity. Raises `TinyadderError` for a width outside 1 .. 100.
+    continuations than `width`, the rest have log p = -infinity. Raises `TinyadderError` as `check_beam` does, and for
+    what are no token ids of the model.
     """
-    if not 1 <= width <= WIDEST:
-        raise TinyadderError(f"a beam of width {width}; expected 1 .. {WIDEST} (1 is greedy decoding)")
+    check_beam(model, width)
+    check_tokens(model, prompts)
     batch, length = prompts.shape
     texts = prompts[:, None].expand(batch, width, length)
     best = torch.full((batch, width), -torch.inf, dtype=torch.float64, device=prompts.device)
@@ -165,6 +192,7 @@ def beam_search(
 @torch.inference_mode()
 def forced_logits(model: Transformer, texts: Int[Tensor, "b t"], start: int) -> Float[Tensor, "b n o"]:
     """Teacher-forced logits for the tokens at positions start .. t-1, each given the text before it, in one pass."""
+    check_tokens(model, texts)
 
     def run(inference: Inference | None, part: Tensor) -> Tensor:
         if inference is None:
@@ -181,6 +209,7 @@ def score(model: Transformer, texts: Int[Tensor, "b t"], start: int) -> Int[Tens
 
     Equal to `texts[:, start:]` exactly when greedy decoding of `texts[:, :start]` gives the rest (by induction).
     """
+    check_tokens(model, texts)
 
     def run(inference: Inference | None, part: Tensor) -> Tensor:
         if inference is None:

@@ -96,7 +96,7 @@ class EncoderDecoder(Transformer):
 
     def embed(self, tokens: Int[Tensor, "b t"], first: int) -> Float[Tensor, "b t d"]:
         """Embeddings with their positions, counted from `first`; each tower counts its own."""
-        x = self.embedding[tokens]
+        x = nn.functional.embedding(tokens, self.embedding)
         if self.config.options.positions in ("sinusoidal", "learned"):
             x = x + self.position_rows(first, tokens.shape[1])
         return x

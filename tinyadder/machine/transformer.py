@@ -315,7 +315,7 @@ class Transformer(nn.Module):
         `hook(name, value)` sees every activation under its TransformerLens name (`blocks.0.attn.hook_pattern`) and
         returns the value to go on with.
         """
-        x = self.embedding[tokens]
+        x = nn.functional.embedding(tokens, self.embedding)  # unlike an index, refuses a negative token
         x = hook("hook_embed", x) if hook else x
         if self.config.options.positions in ("sinusoidal", "learned"):
             x = x + self.position_rows(past[0].length if past else 0, tokens.shape[1])

@@ -12,18 +12,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from random import Random
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 
 from tinyadder.errors import TinyadderError
 from tinyadder.tasks import operands as ops
 from tinyadder.tasks.base import Domain, Task
+from tinyadder.tasks.options import Between
+from tinyadder.tasks.problems import DIGITS, read_number, refuse_pasted, short_text, whole_numbers
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
-
-DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 FOUND = [
     (4999999999, 0), (49999999, 0), (5193798811, 1806201129), (6369999421, 8056000578), (7110452631, 1889547362),
@@ -36,24 +36,12 @@ FOUND = [
 class Addition(Task):
     """Sums of `operands` non-negative integers; a problem is a tuple of integers."""
 
-    digits: int = 10
-    base: int = 10
+    digits: Annotated[int, Between(1, 1000)] = 10
+    base: Annotated[int, Between(2, len(DIGITS))] = 10
     order: Literal["most", "least"] = "most"
     """Which digit comes first, in operands and answer alike: the most or the least significant."""
-    operands: int = 2
-    padding: int = 0
-
-    def __post_init__(self) -> None:
-        checks: list[tuple[str, object, bool, str]] = [
-            ("digits", self.digits, isinstance(self.digits, int) and self.digits >= 1, "an integer >= 1"),
-            ("base", self.base, isinstance(self.base, int) and 2 <= self.base <= len(DIGITS), "an integer 2 .. 36"),
-            ("order", self.order, self.order in ("most", "least"), "'most' or 'least'"),
-            ("operands", self.operands, isinstance(self.operands, int) and self.operands >= 2, "an integer >= 2"),
-            ("padding", self.padding, isinstance(self.padding, int) and self.padding >= 0, "an integer >= 0"),
-        ]
-        for name, given, fits, expected in checks:
-            if not fits:
-                raise TinyadderError(f"addition: {name}={given!r}, expected {expected}")
+    operands: Annotated[int, Between(2, 100)] = 2
+    padding: Annotated[int, Between(0, 1000)] = 0
 
     @property
     def vocabulary(self) -> tuple[str, ...]:
@@ -82,31 +70,28 @@ class Addition(Task):
     def answer(self, problem: tuple[int, ...]) -> str:
         return self._written(sum(problem), self.answer_length)
 
+    def check(self, problem: Any) -> tuple[int, ...]:
+        return whole_numbers(problem, [(0, self.largest)] * self.operands, self._takes())
+
     def parse(self, text: str) -> tuple[int, ...]:
+        refuse_pasted(text, self._takes())
         words = re.split(r"[\s+]+", text.strip())
         if words in ([""], []):
             raise TinyadderError(f"the problem is empty; give {self.operands} numbers, e.g. '{self._example()}'")
-        for word in words:
-            self._check(word)
+        numbers = tuple(read_number(word, self.base, self._takes(), largest=self.largest) for word in words)
         if len(words) != self.operands:
             raise TinyadderError(
-                f"{text.strip()!r} has {len(words)} number{'s' * (len(words) != 1)}; "
+                f"'{short_text(text.strip())}' has {len(words)} number{'s' * (len(words) != 1)}; "
                 f"this model adds {self.operands}, e.g. '{self._example()}'"
             )
-        return tuple(int(word, self.base) for word in words)
+        return numbers
 
     def _example(self) -> str:
         return " ".join(["12", "34", *["5"] * (self.operands - 2)] if self.base > 4 else ["1"] * self.operands)
 
-    def _check(self, word: str) -> None:
-        takes = f"takes 0 .. {self._shown(self.largest)}" + (f" in base {self.base}" if self.base != 10 else "")
-        if word.startswith("-"):
-            raise TinyadderError(f"'{word}' is negative; this model {takes}")
-        if not word or any(c not in DIGITS[: self.base] for c in word.lower()):
-            raise TinyadderError(f"'{word}' is not a whole number in base {self.base}; this model {takes}")
-        significant = word.lstrip("0")
-        if len(significant) > self.digits:
-            raise TinyadderError(f"'{word}' has {len(significant)} digits; this model {takes}")
+    def _takes(self) -> str:
+        where = "" if self.base == 10 else f" in base {self.base}"
+        return f"this model takes 0 .. {self._shown(self.largest)}{where}"
 
     def _shown(self, number: int) -> str:
         width = 1
@@ -146,7 +131,7 @@ class Addition(Task):
             longest = max(longest, run)
         return {"digits": len(self._shown(max(problem))), "carry chain": longest}
 
-    def sample(self, random: Random, count: int) -> list[tuple[int, ...]]:
+    def structured(self, random: Random, count: int) -> list[tuple[int, ...]]:
         return ops.sample(random, self.digits, self.base, self.operands, count)
 
     def focused(self, random: Random, count: int) -> list[tuple[int, ...]]:
@@ -162,7 +147,7 @@ class Addition(Task):
             return tuple(ops.value(list(digits), self.base) for digits in zip(*columns, strict=True))
 
         third = -(-count // 3)
-        kinds = self.uniform(random, third), self.sample(random, third), [runs() for _ in range(third)]
+        kinds = self.uniform(random, third), self.structured(random, third), [runs() for _ in range(third)]
         return [problem for three in zip(*kinds, strict=True) for problem in three][:count]
 
     def edges(self) -> list[tuple[int, ...]]:

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
 
-from tinyadder.errors import TinyadderError
 from tinyadder.tasks.addition import Addition
 from tinyadder.tasks.base import Domain, Task
+from tinyadder.tasks.options import Between
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -24,13 +24,8 @@ if TYPE_CHECKING:
 class AdditionSteps(Task):
     """Sums of `operands` numbers of up to `digits` digits, with reasoning; a problem is a tuple of integers."""
 
-    digits: int = 3
-    operands: int = 2
-
-    def __post_init__(self) -> None:
-        for name, given, least in (("digits", self.digits, 1), ("operands", self.operands, 2)):
-            if not isinstance(given, int) or isinstance(given, bool) or given < least:
-                raise TinyadderError(f"addition_steps: {name}={given!r}, expected an integer >= {least}")
+    digits: Annotated[int, Between(1, 1000)] = 3
+    operands: Annotated[int, Between(2, 100)] = 2
 
     @property
     def _plain(self) -> Addition:
@@ -53,6 +48,9 @@ class AdditionSteps(Task):
 
     def answer(self, problem: tuple[int, ...]) -> str:
         return f"<{reasoning(problem)}>{sum(problem)}{self.end}"
+
+    def check(self, problem: Any) -> tuple[int, ...]:
+        return self._plain.check(problem)
 
     def parse(self, text: str) -> tuple[int, ...]:
         return self._plain.parse(text)
@@ -79,8 +77,8 @@ class AdditionSteps(Task):
     def balanced(self, random: Random, count: int) -> list[tuple[int, ...]]:
         return self._plain.balanced(random, count)
 
-    def sample(self, random: Random, count: int) -> list[tuple[int, ...]]:
-        return self._plain.sample(random, count)
+    def structured(self, random: Random, count: int) -> list[tuple[int, ...]]:
+        return self._plain.structured(random, count)
 
     def hard(self) -> list[tuple[int, ...]]:
         return self._plain.hard()

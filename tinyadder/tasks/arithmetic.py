@@ -19,6 +19,7 @@ import numpy as np
 from tinyadder.errors import TinyadderError
 from tinyadder.tasks import operands as ops
 from tinyadder.tasks.base import Domain, Task
+from tinyadder.tasks.problems import read_number, refuse_pasted, short_text, whole_numbers
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -79,24 +80,29 @@ class Arithmetic(Task):
     def answer(self, problem: Numbers) -> str:
         return str(self.result(problem)).zfill(self.answer_length)
 
+    def check(self, problem: Any) -> Numbers:
+        checked = whole_numbers(problem, [(0, top) for top in self.tops], self._takes())
+        if self.settle(checked) != checked:
+            raise TinyadderError(f"{checked} is outside the task, which {self._condition()}")
+        return checked
+
+    def _takes(self) -> str:
+        takes = f" {self.sign} ".join(f"0 .. {self._written(top)}" for top in self.tops)
+        return f"this task takes {takes}" + ("" if self.base == 10 else f" in base {self.base}")
+
     def parse(self, text: str) -> Numbers:
         words = re.split(rf"\s*[{re.escape(self.sign)}]\s*|\s+" if self.sign else r"\s+", text.strip())
-        takes = "takes " + f" {self.sign} ".join(f"0 .. {self._written(top)}" for top in self.tops)
-        takes += "" if self.base == 10 else f" in base {self.base}"
+        takes = self._takes()
+        refuse_pasted(text, takes)
         if words == [""]:
-            raise TinyadderError(f"the problem is empty; this task {takes}")
-        for word in filter(None, words):
-            if any(c not in "0123456789"[: self.base] for c in word):
-                raise TinyadderError(f"'{word}' is not a whole number in base {self.base}; this task {takes}")
+            raise TinyadderError(f"the problem is empty; {takes}")
+        tops = [*self.tops, *self.tops[-1:] * max(0, len(words) - len(self.tops))]
+        pairs = [(word, top) for word, top in zip(words, tops, strict=False) if word]
+        numbers = [read_number(word, self.base, takes, largest=top) for word, top in pairs]
         if len(words) != len(self.widths) or not all(words):
-            raise TinyadderError(f"{text.strip()!r}: {len(self.widths)} number(s) are expected; this task {takes}")
-        for word, width in zip(words, self.widths, strict=True):
-            if len(word.lstrip("0")) > width:
-                raise TinyadderError(f"'{word}' has {len(word.lstrip('0'))} digits; this task {takes}")
-        problem = tuple(int(word, self.base) for word in words)
-        if self.settle(problem) != problem:
-            raise TinyadderError(f"{text.strip()!r} is outside the task, which {self._condition()}")
-        return problem
+            given = short_text(text.strip())
+            raise TinyadderError(f"'{given}': {len(self.widths)} number(s) are expected; {takes}")
+        return self.check(tuple(numbers))
 
     def _condition(self) -> str:
         """What `settle` enforces, in words: completes 'the task, which ...'."""
@@ -117,7 +123,7 @@ class Arithmetic(Task):
     def uniform(self, random: Random, count: int) -> list[Numbers]:
         return [self.settle(tuple(random.randint(0, top) for top in self.tops)) for _ in range(count)]
 
-    def sample(self, random: Random, count: int) -> list[Numbers]:
+    def structured(self, random: Random, count: int) -> list[Numbers]:
         """In turn: operands that bring the answer beside a boundary of a digit, structured operands, uniform ones."""
         found = []
         for i in range(count):

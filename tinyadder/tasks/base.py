@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinyadder.errors import TinyadderError
+from tinyadder.tasks.options import check_fields
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -35,26 +36,19 @@ class Domain:
 
 
 @dataclass(frozen=True)
-class Task(ABC):
-    """A task; its dataclass fields are its options, so that a task is data. `TASK` in its file names the class.
+class TaskCore(ABC):
+    """What every task must give: these twelve members.
 
-    A prompt and an answer are sequences of tokens: a string where every token is one character, else a tuple.
+    A task's dataclass fields are its options, so that a task is data; `TASK` in its file names the class. A prompt and
+    an answer are sequences of tokens: a string where every token is one character, else a tuple.
     """
 
-    @property
-    def name(self) -> str:
-        """The file in `tinyadder/tasks` that holds this task."""
-        return type(self).__module__.rpartition(".")[2]
+    # ---- as tokens
 
     @property
     @abstractmethod
     def vocabulary(self) -> tuple[str, ...]:
         """The tokens, in the order of their ids."""
-
-    @property
-    def end(self) -> str | None:
-        """The token that ends an answer (part of the answer), or None where every answer is `answer_length` long."""
-        return None
 
     @property
     @abstractmethod
@@ -69,6 +63,15 @@ class Task(ABC):
     def answer(self, problem: Problem) -> Sequence[str]:
         """The tokens the model must emit: the exact oracle."""
 
+    # ---- to and from people
+
+    @abstractmethod
+    def check(self, problem: Any) -> Problem:
+        """`problem` as plain data (integers of any library become int, lists tuples), if it is one of this task.
+
+        Raises `TinyadderError` with what is accepted. What a model answers elsewhere is not defined.
+        """
+
     @abstractmethod
     def parse(self, text: str) -> Problem:
         """The problem that a person wrote as `text`. Raises `TinyadderError` with what is accepted."""
@@ -81,13 +84,15 @@ class Task(ABC):
     def show_answer(self, answer: Sequence[str]) -> str:
         """An emitted answer as a person reads it; must not fail on wrong answers."""
 
-    @abstractmethod
-    def sample(self, random: Random, count: int) -> list[Problem]:
-        """`count` structured problems: the distribution that finds needles, not the uniform one."""
+    # ---- distributions
 
     @abstractmethod
     def uniform(self, random: Random, count: int) -> list[Problem]:
         """`count` problems, each digit (coefficient, ...) uniform."""
+
+    @abstractmethod
+    def structured(self, random: Random, count: int) -> list[Problem]:
+        """`count` problems beside boundaries: the distribution that finds needles."""
 
     @abstractmethod
     def hard(self) -> list[Problem]:
@@ -96,6 +101,26 @@ class Task(ABC):
     @abstractmethod
     def strategy(self) -> SearchStrategy[Problem]:
         """The hypothesis strategy over structured problems; shrinks to what a person wants to look at."""
+
+
+@dataclass(frozen=True)
+class Task(TaskCore):
+    """A task: `TaskCore`, and what has a default. Options are checked against their annotations (`check_fields`)."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, self.name)
+
+    @property
+    def name(self) -> str:
+        """The file in `tinyadder/tasks` that holds this task."""
+        return type(self).__module__.rpartition(".")[2]
+
+    @property
+    def end(self) -> str | None:
+        """The token that ends an answer (part of the answer), or None where every answer is `answer_length` long."""
+        return None
+
+    # ---- for the verifier
 
     def edges(self) -> list[Problem]:
         """The fixed problems that a public checker of this task asks besides random ones, if there is one."""
@@ -124,6 +149,8 @@ class Task(ABC):
             raise TinyadderError(f"the domain of task '{self.name}' takes no limit '{next(iter(limits))}'")
         return None
 
+    # ---- for training
+
     def show_reasoning(self, answer: Sequence[str]) -> str:
         """What an answer says before its result, where the task has it reason; empty elsewhere."""
         return ""
@@ -134,7 +161,7 @@ class Task(ABC):
 
     def focused(self, random: Random, count: int) -> list[Problem]:
         """`count` problems to learn from, rare situations often; the structured ones where a task says nothing else."""
-        return self.sample(random, count)
+        return self.structured(random, count)
 
     def split_key(self, problem: Problem) -> Hashable:
         """Problems with equal keys are one for a split into training and test: the same operands in another order."""
@@ -159,6 +186,8 @@ class Task(ABC):
     def is_outside(self, problem: Problem) -> bool:
         """Whether `problem` is of the kind `outside`: made of parts that all occur elsewhere, never together so."""
         return False
+
+    # ---- token ids and JSON
 
     def encode(self, texts: Sequence[Sequence[str]]) -> Int64[np.ndarray, "b t"]:
         """Token ids of texts of one length. Raises `TinyadderError` for unequal lengths or unknown tokens."""

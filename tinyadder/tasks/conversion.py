@@ -6,21 +6,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from tinyadder.tasks.arithmetic import Arithmetic, Numbers
-from tinyadder.tasks.options import check_option
+from tinyadder.tasks.options import Between
 
 
 @dataclass(frozen=True)
 class Conversion(Arithmetic):
     """The decimal digits of a number given in base 2 .. 9."""
 
-    digits: int = 20
-    radix: int = 2
-
-    def __post_init__(self) -> None:
-        check_option("conversion", "digits", self.digits, 1, 400)
-        check_option("conversion", "radix", self.radix, 2, 9)
+    digits: Annotated[int, Between(1, 400)] = 20
+    radix: Annotated[int, Between(2, 9)] = 2
 
     @property
     def widths(self) -> tuple[int, ...]:

@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
-from tinyadder.tasks.options import check_option
+from tinyadder.tasks.options import Between
 from tinyadder.tasks.words import Words
 
 
@@ -15,12 +16,8 @@ from tinyadder.tasks.words import Words
 class Counting(Words):
     """The number of 'a', one digit; `letters_used` letters of the alphabet may occur."""
 
-    length: int = 9
-    letters_used: int = 3
-
-    def __post_init__(self) -> None:
-        check_option("counting", "length", self.length, 1, 9)
-        check_option("counting", "letters_used", self.letters_used, 2, 26)
+    length: Annotated[int, Between(1, 9)] = 9
+    letters_used: Annotated[int, Between(2, 26)] = 3
 
     @property
     def vocabulary(self) -> tuple[str, ...]:

@@ -15,10 +15,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, combinations, pairwise
 from random import Random
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tinyadder.errors import TinyadderError
 from tinyadder.tasks.base import Domain, Task
+from tinyadder.tasks.options import Between
+from tinyadder.tasks.problems import short_text, whole_numbers
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -90,18 +92,11 @@ def _exceeds(digits: str, limit: int) -> bool:
 class Derivative(Task):
     """The derivative of a polynomial; a problem is the tuple of its coefficients, that of x^n at index n."""
 
-    coefficients: int = 5
+    coefficients: Annotated[int, Between(1, 10**6)] = 5
     """The largest coefficient, of either sign."""
-    exponents: int = 5
+    exponents: Annotated[int, Between(1, 100)] = 5
     """The largest exponent."""
     order: Literal["canonical", "printed"] = "canonical"
-
-    def __post_init__(self) -> None:
-        for name, given in (("coefficients", self.coefficients), ("exponents", self.exponents)):
-            if not isinstance(given, int) or isinstance(given, bool) or given < 1:
-                raise TinyadderError(f"derivative: {name}={given!r}, expected an integer >= 1")
-        if self.order not in ("canonical", "printed"):
-            raise TinyadderError(f"derivative: order={self.order!r}, expected 'canonical' or 'printed'")
 
     @property
     def vocabulary(self) -> tuple[str, ...]:
@@ -133,6 +128,14 @@ class Derivative(Task):
 
     def show_answer(self, answer: Sequence[str]) -> str:
         return "".join(answer).removesuffix(self.end)
+
+    def check(self, problem: Any) -> Polynomial:
+        """Shorter tuples are polynomials of lower degree."""
+        if isinstance(problem, tuple | list) and len(problem) <= self.exponents:
+            problem = (*problem, *(0,) * (self.exponents + 1 - len(problem)))
+        return whole_numbers(
+            problem, [(-self.coefficients, self.coefficients)] * (self.exponents + 1), self._accepted()
+        )
 
     # ---- reading what a person wrote ----------------------------------------------------------
 
@@ -208,7 +211,7 @@ class Derivative(Task):
 
     def _refused(self, text: str, at: int, rule: str) -> TinyadderError:
         found = f"character {at + 1} ({text[at]!r})" if at < len(text) else "the end"
-        return TinyadderError(f"'{text}', at {found}: {rule}; {self._accepted()}")
+        return TinyadderError(f"'{short_text(text)}', at {found}: {rule}; {self._accepted()}")
 
     def _accepted(self) -> str:
         top = min(3, self.exponents)
@@ -260,7 +263,7 @@ class Derivative(Task):
                 found[n] = sign * random.randint(1, limit)
             return tuple(found)
 
-        balanced, structured = self.balanced(random, count // 2), self.sample(random, count // 6)
+        balanced, structured = self.balanced(random, count // 2), self.structured(random, count // 6)
         return [*balanced, *structured, *(turned() for _ in range(count - count // 2 - count // 6))]
 
     def traits(self, problem: Polynomial) -> Mapping[str, int]:
@@ -275,7 +278,7 @@ class Derivative(Task):
         terms = [c for c in problem if c]
         return len(terms) >= 3 and len({c > 0 for c in terms}) == 1
 
-    def sample(self, random: Random, count: int) -> list[Polynomial]:
+    def structured(self, random: Random, count: int) -> list[Polynomial]:
         edges = self._edges()
 
         def one() -> Polynomial:

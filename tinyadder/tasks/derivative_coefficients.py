@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
 
-from tinyadder.errors import TinyadderError
 from tinyadder.tasks.base import Domain, Task
 from tinyadder.tasks.derivative import Derivative, Polynomial, derivative, write
+from tinyadder.tasks.options import Between
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -28,11 +28,7 @@ def _sign(number: int) -> str:
 class DerivativeCoefficients(Task):
     """n * c_n for coefficients -9 .. 9; a problem is the tuple of coefficients, that of x^n at index n."""
 
-    exponents: int = 5
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.exponents, int) or not 1 <= self.exponents <= 9:
-            raise TinyadderError(f"derivative_coefficients: exponents={self.exponents!r}, expected an integer 1 .. 9")
+    exponents: Annotated[int, Between(1, 9)] = 5
 
     @property
     def _polynomials(self) -> Derivative:
@@ -52,6 +48,9 @@ class DerivativeCoefficients(Task):
     def answer(self, problem: Polynomial) -> str:
         return "".join(f"{_sign(c)}{abs(c):02}" for c in derivative(problem)[::-1])
 
+    def check(self, problem: Any) -> Polynomial:
+        return self._polynomials.check(problem)
+
     def parse(self, text: str) -> Polynomial:
         return self._polynomials.parse(text)
 
@@ -68,8 +67,8 @@ class DerivativeCoefficients(Task):
     def uniform(self, random: Random, count: int) -> list[Polynomial]:
         return self._polynomials.uniform(random, count)
 
-    def sample(self, random: Random, count: int) -> list[Polynomial]:
-        return self._polynomials.sample(random, count)
+    def structured(self, random: Random, count: int) -> list[Polynomial]:
+        return self._polynomials.structured(random, count)
 
     def hard(self) -> list[Polynomial]:
         return self._polynomials.hard()

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
 
 from tinyadder.errors import TinyadderError
 from tinyadder.tasks.base import Domain
-from tinyadder.tasks.options import check_option
+from tinyadder.tasks.options import Between, check_option
 from tinyadder.tasks.words import Words
 
 if TYPE_CHECKING:
@@ -25,14 +25,13 @@ OPENERS, CLOSERS = "([{<", ")]}>"
 class DyckCompletion(Words):
     """The closers of the open brackets, innermost first, then '$'. The beginning must have no wrong closer."""
 
-    kinds: int = 2
-    length: int = 10
-    depth: int = 6
+    kinds: Annotated[int, Between(1, len(OPENERS))] = 2
+    length: Annotated[int, Between(1, 1000)] = 10
+    depth: Annotated[int, Between(1, 1000)] = 6
     """The most brackets open at once."""
 
     def __post_init__(self) -> None:
-        check_option("dyck_completion", "kinds", self.kinds, 1, len(OPENERS))
-        check_option("dyck_completion", "length", self.length, 1, 1000)
+        super().__post_init__()
         check_option("dyck_completion", "depth", self.depth, 1, self.length)
 
     @property
@@ -86,8 +85,8 @@ class DyckCompletion(Words):
     def answer(self, problem: str) -> str:
         return "".join(reversed(self._open(problem))) + "$"
 
-    def parse(self, text: str) -> str:
-        word = super().parse(text)
+    def check(self, problem: Any) -> str:
+        word = super().check(problem)
         self._open(word)
         return word
 
@@ -113,7 +112,7 @@ class DyckCompletion(Words):
     def uniform(self, random: Random, count: int) -> list[str]:
         return [self._walk(random, random.choice(self.lengths), 0.5) for _ in range(count)]
 
-    def sample(self, random: Random, count: int) -> list[str]:
+    def structured(self, random: Random, count: int) -> list[str]:
         """Walks that hover at the top, in the middle and at the ground, most of them long."""
         lengths = [self.length if random.random() < 0.5 else random.choice(self.lengths) for _ in range(count)]
         return [self._walk(random, n, random.choice((0.2, 0.5, 0.8, 0.95))) for n in lengths]

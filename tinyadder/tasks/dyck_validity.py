@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from random import Random
+from typing import Annotated
 
-from tinyadder.tasks.options import check_option
+from tinyadder.tasks.options import Between
 from tinyadder.tasks.words import Words
 
 
@@ -28,10 +29,7 @@ def balanced(random: Random, pairs: int) -> str:
 class DyckValidity(Words):
     """'y' for a balanced word (never more ')' than '(' so far, equally many in the end), else 'n'."""
 
-    length: int = 15
-
-    def __post_init__(self) -> None:
-        check_option("dyck_validity", "length", self.length, 1, 1000)
+    length: Annotated[int, Between(1, 1000)] = 15
 
     @property
     def vocabulary(self) -> tuple[str, ...]:
@@ -60,9 +58,9 @@ class DyckValidity(Words):
                 return "n"
         return "n" if depth else "y"
 
-    def sample(self, random: Random, count: int) -> list[str]:
+    def structured(self, random: Random, count: int) -> list[str]:
         """Balanced words, balanced words with two letters swapped or one dropped, and those of `Words`, in turn."""
-        found = super().sample(random, count)
+        found = super().structured(random, count)
         for i in range(count):
             word = balanced(random, random.randint(1, max(1, self.length // 2)))[: self.length]
             at = random.randrange(len(word))

@@ -12,11 +12,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
 
 from tinyadder.encodings import Integers
 from tinyadder.errors import TinyadderError
 from tinyadder.tasks.base import Task
+from tinyadder.tasks.options import Between
+from tinyadder.tasks.problems import read_number, refuse_pasted, short_text, whole_numbers
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -29,13 +31,8 @@ SHOWN = 10
 class Gcd(Task):
     """gcd(a, b) for a, b in 1 .. largest; a problem is the pair."""
 
-    largest: int = 1000
-    base: int = 10
-
-    def __post_init__(self) -> None:
-        for name, given, low, high in (("largest", self.largest, 1, 10**15), ("base", self.base, 2, 1000)):
-            if not isinstance(given, int) or isinstance(given, bool) or not low <= given <= high:
-                raise TinyadderError(f"gcd: {name}={given!r}, expected an integer {low} .. {high}")
+    largest: Annotated[int, Between(1, 10**15)] = 1000
+    base: Annotated[int, Between(2, 1000)] = 10
 
     @property
     def vocabulary(self) -> tuple[str, ...]:
@@ -56,14 +53,21 @@ class Gcd(Task):
     def answer(self, problem: tuple[int, int]) -> tuple[str, ...]:
         return (*Integers(self.base).encode(math.gcd(*problem)), self.end)
 
+    def check(self, problem: Any) -> tuple[int, int]:
+        first, second = whole_numbers(problem, [(1, self.largest)] * 2, self._takes())
+        return first, second
+
+    def _takes(self) -> str:
+        return f"this model takes two numbers 1 .. {self.largest}, e.g. '14 21'"
+
     def parse(self, text: str) -> tuple[int, int]:
+        refuse_pasted(text, self._takes())
         words = re.split(r"[\s,]+", text.strip())
-        for word in words:
-            if not re.fullmatch(r"[0-9]{1,16}", word) or not 1 <= int(word) <= self.largest:
-                raise TinyadderError(f"'{word}' is not one of the numbers 1 .. {self.largest} that this model takes")
+        numbers = [read_number(word, 10, self._takes(), largest=self.largest) for word in words]
         if len(words) != 2:
-            raise TinyadderError(f"{text.strip()!r} has {len(words)} number(s); give two, e.g. '14 21'")
-        return int(words[0]), int(words[1])
+            given = short_text(text.strip())
+            raise TinyadderError(f"'{given}' has {len(words)} number(s); {self._takes()}")
+        return self.check(tuple(numbers))
 
     def show(self, problem: tuple[int, int]) -> str:
         return f"{problem[0]}, {problem[1]}"
@@ -93,7 +97,7 @@ class Gcd(Task):
 
         return [one() for _ in range(count)]
 
-    def sample(self, random: Random, count: int) -> list[tuple[int, int]]:
+    def structured(self, random: Random, count: int) -> list[tuple[int, int]]:
         return self.balanced(random, count)
 
     def hard(self) -> list[tuple[int, int]]:

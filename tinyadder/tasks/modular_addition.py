@@ -9,11 +9,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
 
 from tinyadder.errors import TinyadderError
 from tinyadder.tasks.base import Domain, Task
-from tinyadder.tasks.options import check_option
+from tinyadder.tasks.options import Between
+from tinyadder.tasks.problems import read_number, refuse_pasted, short_text, whole_numbers
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -25,10 +26,7 @@ Residues = tuple[int, int]
 class ModularAddition(Task):
     """(a + b) mod `modulus` for residues a, b."""
 
-    modulus: int = 113
-
-    def __post_init__(self) -> None:
-        check_option("modular_addition", "modulus", self.modulus, 2, 1000)
+    modulus: Annotated[int, Between(2, 1000)] = 113
 
     @property
     def vocabulary(self) -> tuple[str, ...]:
@@ -44,17 +42,20 @@ class ModularAddition(Task):
     def answer(self, problem: Residues) -> tuple[str, ...]:
         return (str(sum(problem) % self.modulus),)
 
+    def check(self, problem: Any) -> Residues:
+        first, second = whole_numbers(problem, [(0, self.modulus - 1)] * 2, self._takes())
+        return first, second
+
+    def _takes(self) -> str:
+        return f"this task takes two residues 0 .. {self.modulus - 1}, e.g. '1 {self.modulus - 1}'"
+
     def parse(self, text: str) -> Residues:
+        refuse_pasted(text, self._takes())
         words = re.split(r"[\s+]+", text.strip())
-        takes = f"this task takes two residues 0 .. {self.modulus - 1}, e.g. '1 {self.modulus - 1}'"
-        for word in filter(None, words):
-            if not (word.isascii() and word.isdigit()):
-                raise TinyadderError(f"'{word}' is not a whole number; {takes}")
-            if int(word) >= self.modulus:
-                raise TinyadderError(f"'{word}' is not below the modulus {self.modulus}; {takes}")
-        if len(words) != 2 or not all(words):
-            raise TinyadderError(f"{text.strip()!r} is not a pair; {takes}")
-        return int(words[0]), int(words[1])
+        numbers = [read_number(word, 10, self._takes(), largest=self.modulus - 1) for word in words if word]
+        if len(words) != 2 or len(numbers) != 2:
+            raise TinyadderError(f"'{short_text(text.strip())}' is not a pair; {self._takes()}")
+        return numbers[0], numbers[1]
 
     def show(self, problem: Residues) -> str:
         return f"{problem[0]} + {problem[1]}"
@@ -65,7 +66,7 @@ class ModularAddition(Task):
     def uniform(self, random: Random, count: int) -> list[Residues]:
         return [(random.randrange(self.modulus), random.randrange(self.modulus)) for _ in range(count)]
 
-    def sample(self, random: Random, count: int) -> list[Residues]:
+    def structured(self, random: Random, count: int) -> list[Residues]:
         """In turn: sums beside the modulus, any pair."""
         found = []
         for i, (a, b) in enumerate(self.uniform(random, count)):

@@ -6,21 +6,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from tinyadder.tasks.arithmetic import Arithmetic, Numbers
-from tinyadder.tasks.options import check_option
+from tinyadder.tasks.options import Between
 
 
 @dataclass(frozen=True)
 class Multiplication(Arithmetic):
     """a * b for a < 10^digits, b < 10^second; `second=0` means as many digits as the first."""
 
-    digits: int = 4
-    second: int = 0
-
-    def __post_init__(self) -> None:
-        check_option("multiplication", "digits", self.digits, 1, 100)
-        check_option("multiplication", "second", self.second, 0, 100)
+    digits: Annotated[int, Between(1, 100)] = 4
+    second: Annotated[int, Between(0, 100)] = 0
 
     @property
     def widths(self) -> tuple[int, ...]:

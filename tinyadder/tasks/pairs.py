@@ -6,12 +6,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
 
 from tinyadder.errors import TinyadderError
 from tinyadder.tasks import operands as ops
 from tinyadder.tasks.base import Domain, Task
-from tinyadder.tasks.options import check_option
+from tinyadder.tasks.options import Between
+from tinyadder.tasks.problems import read_number, refuse_pasted, short_text, whole_numbers
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -23,27 +24,28 @@ Pair = tuple[int, int]
 class Pairs(Task):
     """A task over pairs of numbers 0 .. 10^digits - 1. Subclasses say the vocabulary, prompt and answer."""
 
-    digits: int = 10
-
-    def __post_init__(self) -> None:
-        check_option(self.name, "digits", self.digits, 1, 100)
+    digits: Annotated[int, Between(1, 100)] = 10
 
     @property
     def largest(self) -> int:
         """The largest number of a pair."""
         return 10**self.digits - 1
 
+    def check(self, problem: Any) -> Pair:
+        first, second = whole_numbers(problem, [(0, self.largest)] * 2, self._takes())
+        return first, second
+
+    def _takes(self) -> str:
+        return f"this model takes two numbers 0 .. {self.largest}, e.g. '3 14'"
+
     def parse(self, text: str) -> Pair:
+        refuse_pasted(text, self._takes())
         words = re.split(r"[\s,]+", text.strip())
-        takes = f"this model takes two numbers 0 .. {self.largest}, e.g. '3 14'"
-        for word in filter(None, words):
-            if not (word.isascii() and word.isdigit()):
-                raise TinyadderError(f"'{word}' is not a whole number; {takes}")
-            if int(word) > self.largest:
-                raise TinyadderError(f"'{word}' has {len(word.lstrip('0'))} digits; {takes}")
-        if len(words) != 2 or not all(words):
-            raise TinyadderError(f"{text.strip()!r} is not a pair; {takes}")
-        return int(words[0]), int(words[1])
+        numbers = [read_number(word, 10, self._takes(), largest=self.largest) for word in words if word]
+        if len(words) != 2 or len(numbers) != 2:
+            hint = ": write numbers without separators" if re.search(r"[0-9],[0-9]{3}", text) else ""
+            raise TinyadderError(f"'{short_text(text.strip())}' is not a pair{hint}; {self._takes()}")
+        return numbers[0], numbers[1]
 
     def show(self, problem: Pair) -> str:
         return f"{problem[0]} {problem[1]}"
@@ -54,7 +56,7 @@ class Pairs(Task):
     def uniform(self, random: Random, count: int) -> list[Pair]:
         return [(random.randrange(self.largest + 1), random.randrange(self.largest + 1)) for _ in range(count)]
 
-    def sample(self, random: Random, count: int) -> list[Pair]:
+    def structured(self, random: Random, count: int) -> list[Pair]:
         """In turn: neighbours (one unit of one place apart), equal beginnings, equal numbers, any pair."""
         found = []
         for i in range(count):

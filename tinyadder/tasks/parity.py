@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from operator import xor
+from typing import Annotated
 
-from tinyadder.errors import TinyadderError
-from tinyadder.tasks.options import check_option
+from tinyadder.tasks.options import Between
 from tinyadder.tasks.words import Words
 
 
@@ -20,13 +20,8 @@ from tinyadder.tasks.words import Words
 class Parity(Words):
     """1 if the number of ones is odd; with `steps`, of every beginning of the word."""
 
-    length: int = 16
+    length: Annotated[int, Between(1, 10_000)] = 16
     steps: bool = True
-
-    def __post_init__(self) -> None:
-        check_option("parity", "length", self.length, 1, 10_000)
-        if not isinstance(self.steps, bool):
-            raise TinyadderError(f"parity: steps={self.steps!r}, expected True or False")
 
     @property
     def vocabulary(self) -> tuple[str, ...]:

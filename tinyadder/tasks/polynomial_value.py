@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Annotated
 
 from tinyadder.errors import TinyadderError
-from tinyadder.tasks.options import check_option
+from tinyadder.tasks.options import Between
+from tinyadder.tasks.problems import short_text
 from tinyadder.tasks.words import Words
 
 
@@ -18,10 +20,7 @@ from tinyadder.tasks.words import Words
 class PolynomialValue(Words):
     """A problem is a word of degree + 2 digits: x, then the coefficients. The answer is padded with zeros."""
 
-    degree: int = 2
-
-    def __post_init__(self) -> None:
-        check_option("polynomial_value", "degree", self.degree, 1, 100)
+    degree: Annotated[int, Between(1, 100)] = 2
 
     @property
     def vocabulary(self) -> tuple[str, ...]:
@@ -56,8 +55,8 @@ class PolynomialValue(Words):
         if not colon or len(x) != 1 or len(coefficients) != self.degree + 1:
             example = "3:" + "2" * (self.degree + 1)
             raise TinyadderError(
-                f"{text.strip()!r} is not x:coefficients; this task takes a digit, ':' and {self.degree + 1} digits, "
-                f"the highest power first, e.g. '{example}'"
+                f"'{short_text(text.strip())}' is not x:coefficients; this task takes a digit, ':' and "
+                f"{self.degree + 1} digits, the highest power first, e.g. '{example}'"
             )
         return super().parse(x + coefficients)
 

@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from decimal import Decimal
 from itertools import product
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
 
 from tinyadder.encodings import Reals
 from tinyadder.errors import TinyadderError
+from tinyadder.plain import short
 from tinyadder.tasks.base import Task
-from tinyadder.tasks.options import check_option
+from tinyadder.tasks.options import Between
+from tinyadder.tasks.problems import short_text, whole_numbers
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -41,14 +43,10 @@ def value(number: Number) -> Decimal:
 class RealProduct(Task):
     """x * y for x and y other than 0; a problem is two pairs of mantissa and exponent."""
 
-    digits: int = 3
+    digits: Annotated[int, Between(1, 6)] = 3
     """Significant digits of the operands and of the answer."""
-    exponents: int = 4
+    exponents: Annotated[int, Between(0, 40)] = 4
     """Exponents of the operands are within -exponents .. exponents."""
-
-    def __post_init__(self) -> None:
-        check_option("real_product", "digits", self.digits, 1, 6)
-        check_option("real_product", "exponents", self.exponents, 0, 40)
 
     @property
     def encoding(self) -> Reals:
@@ -82,23 +80,43 @@ class RealProduct(Task):
         except TinyadderError:
             return float("inf")
 
+    def check(self, problem: Any) -> tuple[Number, Number]:
+        low, high = self._mantissas()[0], self._mantissas()[-1]
+        takes = (
+            f"this model takes two pairs (mantissa, exponent): {low} .. {high} of either sign, "
+            f"-{self.exponents} .. {self.exponents}"
+        )
+        if isinstance(problem, str | bytes) or not hasattr(problem, "__len__") or len(problem) != 2:
+            raise TinyadderError(f"{short(problem)} is not two numbers; {takes}")
+        limits = [(-high, high), (-self.exponents, self.exponents)]
+        (x, e), (y, f) = (whole_numbers(number, limits, takes) for number in problem)
+        if min(abs(x), abs(y)) < low:
+            raise TinyadderError(f"{short(problem)} has a mantissa of less than {self.digits} digits; {takes}")
+        return (x, e), (y, f)
+
     def parse(self, text: str) -> tuple[Number, Number]:
         words = [word for word in re.split(r"[\s*]+", text.strip()) if word]
         if len(words) != 2:
-            raise TinyadderError(f"{text.strip()!r} has {len(words)} number(s); give two, e.g. '{self._example()}'")
+            raise TinyadderError(
+                f"'{short_text(text.strip())}' has {len(words)} number(s); give two, e.g. '{self._example()}'"
+            )
         return self._number(words[0]), self._number(words[1])
 
     def _number(self, word: str) -> Number:
         if not WRITTEN.fullmatch(word) or not Decimal(word):
-            raise TinyadderError(f"'{word}' is not a real number other than 0, e.g. '{self._example()}'")
+            raise TinyadderError(f"'{short_text(word)}' is not a real number other than 0, e.g. '{self._example()}'")
         sign, digits, exponent = Decimal(word).normalize().as_tuple()
         missing = self.digits - len(digits)
         assert isinstance(exponent, int), "the number is finite"
         if missing < 0:
-            raise TinyadderError(f"'{word}' has {len(digits)} significant digits; this model takes {self.digits}")
+            raise TinyadderError(
+                f"'{short_text(word)}' has {len(digits)} significant digits; this model takes {self.digits}"
+            )
         if abs(exponent - missing) > self.exponents:
             low, high = value((10 ** (self.digits - 1), -self.exponents)), value((10**self.digits - 1, self.exponents))
-            raise TinyadderError(f"'{word}' is too small or too large; this model takes {low} .. {high} of either sign")
+            raise TinyadderError(
+                f"'{short_text(word)}' is too small or too large; this model takes {low} .. {high} of either sign"
+            )
         mantissa = int("".join(map(str, digits))) * 10**missing
         return (-mantissa if sign else mantissa), exponent - missing
 
@@ -143,7 +161,7 @@ class RealProduct(Task):
         found = {low, low + 1, high, high - 1, root, root + 1, *(n * low for n in range(1, 10))}
         return sorted(n for n in found if low <= n <= high)
 
-    def sample(self, random: Random, count: int) -> list[tuple[Number, Number]]:
+    def structured(self, random: Random, count: int) -> list[tuple[Number, Number]]:
         """Mantissas at edges, or such that the product lies about half-way between two answers."""
         edges, mantissas, found = self._edges(), self._mantissas(), list[tuple[Number, Number]]()
         for (x, e), (y, f) in self.uniform(random, count):

@@ -8,11 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import perm
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
 
 from tinyadder.errors import TinyadderError
 from tinyadder.tasks.base import Domain
-from tinyadder.tasks.options import check_option
+from tinyadder.tasks.options import Between
 from tinyadder.tasks.words import Words
 
 if TYPE_CHECKING:
@@ -23,10 +23,7 @@ if TYPE_CHECKING:
 class Recall(Words):
     """The letter behind the first occurrence of the last letter; the task that induction heads solve."""
 
-    alphabet: int = 6
-
-    def __post_init__(self) -> None:
-        check_option("recall", "alphabet", self.alphabet, 2, 26)
+    alphabet: Annotated[int, Between(2, 26)] = 6
 
     @property
     def vocabulary(self) -> tuple[str, ...]:
@@ -53,8 +50,8 @@ class Recall(Words):
     def _fits(self, word: str) -> bool:
         return len(word) in self.lengths and len(set(word)) == len(word) - 1 and word[-1] in word[:-1]
 
-    def parse(self, text: str) -> str:
-        word = super().parse(text)
+    def check(self, problem: Any) -> str:
+        word = super().check(problem)
         if not self._fits(word):
             raise TinyadderError(
                 f"{word!r} is not a word of different letters and then one of them again, e.g. 'dbcab'"
@@ -71,7 +68,7 @@ class Recall(Words):
             found.append("".join(word) + random.choice(word))
         return found
 
-    def sample(self, random: Random, count: int) -> list[str]:
+    def structured(self, random: Random, count: int) -> list[str]:
         """The whole alphabet, or fewer letters that are neighbours in it: those are easiest to confuse."""
         found = []
         for i in range(count):

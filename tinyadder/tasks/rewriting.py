@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal, get_args
+from typing import Annotated, Literal
 
-from tinyadder.errors import TinyadderError
-from tinyadder.tasks.options import check_option
+from tinyadder.tasks.options import Between
 from tinyadder.tasks.words import Words
 
 How = Literal["copy", "reverse", "sort"]
@@ -20,13 +19,8 @@ How = Literal["copy", "reverse", "sort"]
 class Rewriting(Words):
     """The same digits in the order that `how` says."""
 
-    length: int = 5
+    length: Annotated[int, Between(1, 100)] = 5
     how: How = "copy"
-
-    def __post_init__(self) -> None:
-        check_option("rewriting", "length", self.length, 1, 100)
-        if self.how not in get_args(How):
-            raise TinyadderError(f"rewriting: how={self.how!r}, expected one of {', '.join(get_args(How))}")
 
     @property
     def vocabulary(self) -> tuple[str, ...]:

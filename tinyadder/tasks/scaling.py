@@ -6,21 +6,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from tinyadder.tasks.arithmetic import Arithmetic, Numbers
-from tinyadder.tasks.options import check_option
+from tinyadder.tasks.options import Between
 
 
 @dataclass(frozen=True)
 class Scaling(Arithmetic):
     """factor * a."""
 
-    digits: int = 10
-    factor: int = 7
-
-    def __post_init__(self) -> None:
-        check_option("scaling", "digits", self.digits, 1, 100)
-        check_option("scaling", "factor", self.factor, 1, 10**6)
+    digits: Annotated[int, Between(1, 100)] = 10
+    factor: Annotated[int, Between(1, 10**6)] = 7
 
     @property
     def widths(self) -> tuple[int, ...]:

@@ -7,20 +7,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import isqrt
+from typing import Annotated
 
 from tinyadder.tasks.arithmetic import Arithmetic, Numbers
 from tinyadder.tasks.base import Domain
-from tinyadder.tasks.options import check_option
+from tinyadder.tasks.options import Between
 
 
 @dataclass(frozen=True)
 class Subtraction(Arithmetic):
     """a - b for 0 <= b <= a < 10^digits."""
 
-    digits: int = 10
-
-    def __post_init__(self) -> None:
-        check_option("subtraction", "digits", self.digits, 1, 100)
+    digits: Annotated[int, Between(1, 100)] = 10
 
     @property
     def widths(self) -> tuple[int, ...]:

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tinyadder.errors import TinyadderError
+from tinyadder.plain import short
 from tinyadder.tasks.base import Domain, Task
 
 if TYPE_CHECKING:
@@ -30,15 +31,20 @@ class Words(Task):
     def lengths(self) -> range:
         """The lengths a problem may have."""
 
-    def parse(self, text: str) -> str:
-        word = text.strip()
+    def check(self, problem: Any) -> str:
         takes = f"this task takes {self._lengths()} of {' '.join(self.letters)}, e.g. '{self._example()}'"
+        if not isinstance(problem, str):
+            raise TinyadderError(f"{short(problem)} is not a string; {takes}")
+        word, letters = str(problem), self.letters
         for position, letter in enumerate(word, 1):
-            if letter not in self.letters:
-                raise TinyadderError(f"{word!r}, position {position}: {letter!r} is not allowed; {takes}")
+            if letter not in letters:
+                raise TinyadderError(f"{short(word)}, position {position}: {letter!r} is not allowed; {takes}")
         if len(word) not in self.lengths:
-            raise TinyadderError(f"{word!r} has {len(word)} letter{'s' * (len(word) != 1)}; {takes}")
+            raise TinyadderError(f"{short(word)} has {len(word)} letter{'s' * (len(word) != 1)}; {takes}")
         return word
+
+    def parse(self, text: str) -> str:
+        return self.check(text.strip())
 
     def _lengths(self) -> str:
         low, high = self.lengths[0], self.lengths[-1]
@@ -60,7 +66,7 @@ class Words(Task):
     def _random(self, random: Random, length: int) -> str:
         return "".join(random.choice(self.letters) for _ in range(length))
 
-    def sample(self, random: Random, count: int) -> list[str]:
+    def structured(self, random: Random, count: int) -> list[str]:
         """In turn: runs of equal letters, a short word repeated, a constant word with one other letter, any word."""
         found = []
         for i in range(count):

@@ -63,9 +63,9 @@ class Source:
     def _draw(self, random: Random, number: int) -> list[Problem]:
         task: Task = replace(self.task, digits=self.digits) if self.digits else self.task  # type: ignore[call-arg]
         if self.distribution == "mixed":
-            return (task.uniform, task.balanced, task.sample)[number % 3](random, CHUNK)
+            return (task.uniform, task.balanced, task.structured)[number % 3](random, CHUNK)
         samplers = {
-            "uniform": task.uniform, "balanced": task.balanced, "sample": task.sample, "focused": task.focused
+            "uniform": task.uniform, "balanced": task.balanced, "structured": task.structured, "focused": task.focused
         }  # fmt: skip
         return samplers[self.distribution](random, CHUNK)
 

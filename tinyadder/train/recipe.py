@@ -68,9 +68,9 @@ class ModelRecipe:
 class DataRecipe:
     """Where problems come from. `held_out` of all are never shown: a quarter for validation, the rest for the test."""
 
-    distribution: Literal["uniform", "balanced", "sample", "focused", "mixed"] = "uniform"
+    distribution: Literal["uniform", "balanced", "structured", "focused", "mixed"] = "uniform"
     """A sampler of the task; "mixed" takes uniform, balanced and structured problems in turn."""
-    judged: Literal["", "uniform", "balanced", "sample", "focused", "mixed"] = ""
+    judged: Literal["", "uniform", "balanced", "structured", "focused", "mixed"] = ""
     """The sampler of the validation and test problems, where it is another than that of the training problems."""
     examples: int = 100_000
     """Problems of one pool."""
