@@ -11,7 +11,8 @@ from typing import Any
 
 import click
 
-from tinyadder.io.folder import atomic_write, describe
+from tinyadder.io.files import atomic_write
+from tinyadder.io.folder import describe
 
 FOLDER = Path(__file__).parents[1] / "baselines"
 HEAD = """# Trained baselines

@@ -19,7 +19,7 @@ from typing import Any
 
 import click
 
-from tinyadder.io.folder import atomic_write
+from tinyadder.io.files import atomic_write
 
 SHARD = 60_000
 BATCH = 1000

@@ -18,7 +18,8 @@ import click
 import torch
 
 from tinyadder.errors import TinyadderError, did_you_mean
-from tinyadder.io.folder import atomic_write, load
+from tinyadder.io.files import atomic_write
+from tinyadder.io.folder import load
 from tinyadder.train.evaluate import circumstances
 from tinyadder.train.loop import Run, exact_match
 from tinyadder.train.recipe import Recipe, read_recipe

@@ -24,7 +24,7 @@ import click
 import torch
 from torch import Tensor, nn
 
-from tinyadder.io.folder import atomic_write
+from tinyadder.io.files import atomic_write
 from tinyadder.tasks.derivative import Derivative
 from tinyadder.train.data import encode
 from tinyadder.train.evaluate import circumstances

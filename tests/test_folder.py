@@ -15,7 +15,8 @@ from safetensors.torch import save as to_bytes
 
 from tinyadder.construction import construct, construction_names
 from tinyadder.errors import TinyadderError
-from tinyadder.io.folder import atomic_write, describe, load, save, tensors_of
+from tinyadder.io.files import atomic_write
+from tinyadder.io.folder import describe, load, save, tensors_of
 from tinyadder.machine.answers import answers
 from tinyadder.machine.compile import build
 from tinyadder.machine.transformer import BlockConfig, Config, Transformer
@@ -167,7 +168,7 @@ def test_nothing_is_left_behind_when_writing_fails(tmp_path, monkeypatch):
     def fail(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("tinyadder.io.folder.os.replace", fail)
+    monkeypatch.setattr("tinyadder.io.files.os.rename", fail)
     with pytest.raises(TinyadderError, match="No space left on device"):
         saved(tmp_path / "m")
     assert os.listdir(tmp_path) == []

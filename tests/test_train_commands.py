@@ -1,6 +1,7 @@
 """The verbs chat and compare."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from click.testing import CliRunner
 
 from tinyadder.cli import cli
 from tinyadder.errors import TinyadderError
+from tinyadder.io.files import lock
 from tinyadder.io.folder import save
 from tinyadder.tasks.addition_steps import AdditionSteps
 from tinyadder.train.models import make_model
@@ -112,6 +114,27 @@ def test_ctrl_c_says_how_to_go_on(tmp_path, monkeypatch):
     assert "holds an unfinished run; give --resume to go on or --force to start again" in str(refused.exception)
     assert "6 steps" in train(tmp_path, "--seed", "1", "--resume").stdout
     assert "holds no unfinished run; starting from step 0" in train(tmp_path, "--seed", "2", "--resume").stderr
+
+
+def test_starting_again_does_not_go_on_from_older_checkpoints(tmp_path, monkeypatch):
+    old = tmp_path / "out" / "seed-1" / "checkpoints" / "checkpoint-00000900.safetensors"
+    old.parent.mkdir(parents=True)
+    old.write_text("of an earlier run")
+    assert "6 steps" in train(tmp_path, "--seed", "1", "--force").stdout
+    assert not old.exists()
+
+
+def test_a_second_run_into_the_same_folder_is_refused_and_named_the_first(tmp_path):
+    with lock(tmp_path / "out" / "seed-1", "tinyadder train other"):
+        refused = train(tmp_path, "--seed", "1")
+    assert f"seed-1 is in use by process {os.getpid()} on" in str(refused.exception)
+    assert "tinyadder train other; wait for it, or choose another --out" in str(refused.exception)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_checkpoint_and_a_model_to_start_from_are_not_both_gone_on_from(tmp_path):
+    refused = train(tmp_path, "--resume", "--start", "somewhere")
+    assert "--resume goes on from a checkpoint, --start MODEL from a model" in str(refused.exception)
 
 
 def test_training_problems_are_written_as_jsonl_and_not_over_a_file(tmp_path):

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from tinyadder.errors import TinyadderError
-from tinyadder.io.folder import atomic_write
+from tinyadder.io.files import atomic_write
 from tinyadder.machine.answers import answers, forced_answers
 from tinyadder.machine.decode import score
 from tinyadder.machine.encoder import empty_model

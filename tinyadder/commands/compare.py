@@ -19,7 +19,7 @@ from tinyadder.commands._common import (
     shown_model,
 )
 from tinyadder.errors import TinyadderError
-from tinyadder.io.folder import atomic_write
+from tinyadder.io.files import atomic_write
 
 FORMATS = (".png", ".svg", ".pdf")
 

@@ -21,7 +21,7 @@ from tinyadder.commands._common import (
     shown_model,
 )
 from tinyadder.errors import TinyadderError
-from tinyadder.io.folder import atomic_write
+from tinyadder.io.files import atomic_write
 
 LEGALITY = 200
 """Problems of the legality checks: as many as `tinyadder legality` takes."""

@@ -10,7 +10,7 @@ import click
 from tinyadder.commands._common import construction_options, echo_json, json_option, load_model
 from tinyadder.construction import construction_names, construction_summary
 from tinyadder.errors import TinyadderError
-from tinyadder.io.folder import atomic_write
+from tinyadder.io.files import atomic_write
 
 DEFAULT = ("add10", "add10_gist", "deriv")
 FAMOUS = {"add10": ("123 456",), "add10_gist": ("4999999999 0", "5193798811 1806201129"), "deriv": ("-3x^3+4x^2-4",)}

@@ -22,7 +22,8 @@ from tinyadder.commands._common import (
     shown_model,
 )
 from tinyadder.errors import TinyadderError
-from tinyadder.io.folder import atomic_write, describe
+from tinyadder.io.files import atomic_write
+from tinyadder.io.folder import describe
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -11,7 +11,7 @@ import click
 
 from tinyadder.commands._common import echo_json, json_option, use_device
 from tinyadder.errors import TinyadderError
-from tinyadder.io.folder import atomic_write
+from tinyadder.io.files import atomic_write
 
 if TYPE_CHECKING:
     from tinyadder.report.results import Result

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import click
 
 from tinyadder.commands._common import console, echo_json
 from tinyadder.errors import TinyadderError
+from tinyadder.io.files import lock
 
 
 @click.command
@@ -47,6 +50,8 @@ def command(
         _list(as_json, {name: read_recipe(name) for name in recipe_names()})
         return 0
     read = read_recipe(recipe)
+    if resume and start is not None:
+        raise TinyadderError("--resume goes on from a checkpoint, --start MODEL from a model; give one of the two")
     if data is not None:
         _write(read, (seeds or read.train.seeds)[0], data, force)
         return 0
@@ -60,28 +65,33 @@ def command(
     results = []
     for seed in seeds or read.train.seeds:
         place = folder / f"seed-{seed}"
-        if (place / "model").exists() and not force:
-            click.echo(f"{place / 'model'} is there already; --force trains it again", err=True)
-            continue
-        if (place / "checkpoints").exists() and not (resume or force):
-            raise TinyadderError(f"{place} holds an unfinished run; give --resume to go on or --force to start again")
-        run = Run(read, seed, place, device=device, processes=processes, start=start)
-        if resume and (place / "checkpoints").exists():
-            for said in run.resume():
-                click.echo(f"{said}; the one before is used", err=True)
-        elif resume and processes.rank == 0:
-            click.echo(f"{place} holds no unfinished run; starting from step 0", err=True)
-        elif (place / "log.jsonl").exists() and processes.rank == 0:
-            (place / "log.jsonl").unlink()
-        try:
-            model = _train(run) if processes.rank == 0 else run.train()
-        except Interrupted as stopped:
-            click.echo(f"seed {seed}: {stopped}", err=True)
-            return 130
-        if processes.rank == 0:
-            exact = exact_match(run.model, read.task, run.test_problems())
-            results.append({"seed": seed, "model": str(model), "steps": run.step, "test exact": exact,
-                            "cpu seconds": round(run.cpu, 1)})  # fmt: skip
+        alone = lock(place, f"tinyadder train {recipe}") if processes.rank == 0 else nullcontext()
+        with alone:
+            if (place / "model").exists() and not force:
+                click.echo(f"{place / 'model'} is there already; --force trains it again", err=True)
+                continue
+            if (place / "checkpoints").exists() and not (resume or force):
+                raise TinyadderError(
+                    f"{place} holds an unfinished run; give --resume to go on or --force to start again"
+                )
+            run = Run(read, seed, place, device=device, processes=processes, start=start)
+            if resume and (place / "checkpoints").exists():
+                for said in run.resume():
+                    click.echo(f"{said}; the one before is used", err=True)
+            elif resume and processes.rank == 0:
+                click.echo(f"{place} holds no unfinished run; starting from step 0", err=True)
+            elif processes.rank == 0:  # what an earlier run left belongs to that run
+                (place / "log.jsonl").unlink(missing_ok=True)
+                shutil.rmtree(place / "checkpoints", ignore_errors=True)
+            try:
+                model = _train(run) if processes.rank == 0 else run.train()
+            except Interrupted as stopped:
+                click.echo(f"seed {seed}: {stopped}", err=True)
+                return 130
+            if processes.rank == 0:
+                exact = exact_match(run.model, read.task, run.test_problems())
+                results.append({"seed": seed, "model": str(model), "steps": run.step, "test exact": exact,
+                                "cpu seconds": round(run.cpu, 1)})  # fmt: skip
     if as_json:
         echo_json(results)
     else:

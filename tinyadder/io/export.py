@@ -6,7 +6,6 @@ Every export states the numbers bit for bit; what the model does is the same fun
 from __future__ import annotations
 
 import json
-import shutil
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +15,8 @@ from torch import Tensor, nn
 
 from tinyadder.errors import MissingExtra, TinyadderError
 from tinyadder.inspect.explorer import model_to_json
-from tinyadder.io.folder import atomic_write, save, tensors_of
+from tinyadder.io.files import atomic_write, write_together
+from tinyadder.io.folder import model_files, tensors_of
 from tinyadder.machine.layers import Options
 from tinyadder.machine.transformer import Transformer
 from tinyadder.tasks.addition import Addition
@@ -166,11 +166,7 @@ Verdicts of these weights:
 Use: `tinyadder run . '{task.show(example)}'`; look inside: `tinyadder trace . '{task.show(example)}'`;
 judge: `tinyadder verify .` (each in this folder).
 """
-    with atomic_write(path) as part:
-        save(model, task, part, name=name, options={})
-        (part / "config.json").write_text(
-            json.dumps({"model_type": "tinyadder", "task": task.to_json(), **model.config.to_json()}, indent=2) + "\n"
-        )
-        (part / "README.md").write_text(card, encoding="utf-8")
-        if path.exists():
-            shutil.rmtree(path)
+    config = {"model_type": "tinyadder", "task": task.to_json(), **model.config.to_json()}
+    files = model_files(model, task, name=name, options={})
+    files |= {"config.json": f"{json.dumps(config, indent=2)}\n".encode(), "README.md": card.encode()}
+    write_together(path, files)

@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from tinyadder.dsl import Program
 from tinyadder.errors import TinyadderError
+from tinyadder.io.files import SCRATCH, check_name, recover, write_together
 from tinyadder.lang.printing import program_from_json, program_to_json
 from tinyadder.tasks import task_from_json
 from tinyadder.tasks.base import Task
@@ -30,7 +28,7 @@ if TYPE_CHECKING:
 
 FORMAT = "tinyadder model"
 VERSION = 1
-WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
+WEIGHTS, DESCRIPTION, CERTIFICATE = "model.safetensors", "model.json", "certificate.json"
 DTYPES = ("float64", "float32", "bfloat16")
 
 
@@ -51,24 +49,6 @@ class Description:
 
 
 # ---- writing --------------------------------------------------------------------------------------
-
-
-@contextmanager
-def atomic_write(path: Path, *, way_out: str = "choose another --out") -> Iterator[Path]:
-    """A path on the same disk, of the same name, that takes the place of `path` when the block has ended well.
-
-    What is there stays as it was until then, and nothing half-written is left where the block fails. The block may
-    write a file, or a folder where `path` is not there yet. Raises `TinyadderError`, which ends in `way_out`, for
-    whatever keeps it from being written: no permission, no space.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as scratch:
-            part = Path(scratch) / path.name
-            yield part
-            os.replace(part, path)
-    except OSError as error:
-        raise TinyadderError(f"cannot write {path}: {error.strerror or error}; {way_out}") from error
 
 
 def weights_digest(model: Transformer) -> str:
@@ -95,35 +75,41 @@ def save(
     options: Mapping[str, Any],
     program: Program | None = None,
     force: bool = False,
-) -> Description:
-    """Write `model` to `folder`, beside first and then renamed; the same model gives the same bytes.
+) -> None:
+    """Write `model` to `folder`, at one commit point; the same model gives the same bytes.
 
-    Raises `TinyadderError` where the folder exists and `force` is not given, where it holds something else than a
-    model, where it cannot be written, and for weights that are not finite.
+    Replaced are only the files of a model; a certificate, which was of another one, is removed. Raises
+    `TinyadderError` where the folder exists and `force` is not given, where it holds something else than a model,
+    where it cannot be written, and for weights that are not finite.
     """
+    path = Path(folder)
+    files = model_files(model, task, name=name, options=options, program=program)
+    check_writable(path, force=force)
+    write_together(path, files, remove=[CERTIFICATE])
+
+
+def model_files(
+    model: Transformer, task: Task, *, name: str, options: Mapping[str, Any], program: Program | None = None
+) -> dict[str, bytes]:
+    """The files of a model folder, by name. Raises `TinyadderError` for a bad name and weights that are not finite."""
     from safetensors.torch import save as to_bytes
 
-    path = Path(folder)
     tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors_of(model).items()}
     _finite(tensors, f"the model '{name}'")
     # One metadata key: safetensors writes several in random order, and equal models must give equal files.
     weights = to_bytes(tensors, metadata={"format": "pt"})
-    digest = hashlib.sha256(weights).hexdigest()
-    dtype = str(model.embedding.dtype).removeprefix("torch.")
-    described = Description(name, dict(options), task, program, model.config.to_json(), dtype, digest)
     data = {
         "format": FORMAT,
         "version": VERSION,
-        "name": name,
-        "options": described.options,
+        "name": check_name(name),
+        "options": dict(options),
         "task": task.to_json(),
-        "dtype": dtype,
-        "weights": {"file": WEIGHTS, "sha256": digest},
-        "config": described.config,
+        "dtype": str(model.embedding.dtype).removeprefix("torch."),
+        "weights": {"file": WEIGHTS, "sha256": hashlib.sha256(weights).hexdigest()},
+        "config": model.config.to_json(),
         "program": None if program is None else program_to_json(program),
     }
-    write_files(path, {WEIGHTS: weights, DESCRIPTION: (to_text(data)).encode()}, force=force)
-    return described
+    return {WEIGHTS: weights, DESCRIPTION: to_text(data).encode()}
 
 
 def to_text(data: Any) -> str:
@@ -136,30 +122,19 @@ def check_writable(folder: str | Path, *, force: bool = False) -> None:
     """Raise `TinyadderError` if `save` would refuse `folder` for what is there now."""
     path = Path(folder)
     try:
-        present = {item.name for item in path.iterdir()} if path.exists() else set()
+        recover(path)
+        present = (
+            {item.name for item in path.iterdir() if not item.name.startswith(SCRATCH)} if path.exists() else set()
+        )
     except NotADirectoryError:
         raise TinyadderError(f"{path} is a file, not a folder; choose another --out") from None
     except OSError as error:
         raise TinyadderError(f"cannot write {path}: {error.strerror}; choose another --out") from error
-    if present:
+    if any(not name.startswith(SCRATCH) for name in present):
         if DESCRIPTION not in present:
             raise TinyadderError(f"{path} holds something else than a model and is left as it is; choose another --out")
         if not force:
             raise TinyadderError(f"{path} already holds a model; give --force to replace it, or another --out")
-
-
-def write_files(folder: Path, files: Mapping[str, bytes], *, force: bool) -> None:
-    """Write a new model folder in one step, or replace these files of an existing one (`force`) one by one."""
-    check_writable(folder, force=force)
-    with ExitStack() as written:
-        if folder.exists():
-            parts = {name: written.enter_context(atomic_write(folder / name)) for name in files}
-        else:
-            part = written.enter_context(atomic_write(folder))
-            part.mkdir()
-            parts = {name: part / name for name in files}
-        for name, content in files.items():
-            parts[name].write_bytes(content)
 
 
 # ---- reading --------------------------------------------------------------------------------------
@@ -167,6 +142,7 @@ def write_files(folder: Path, files: Mapping[str, bytes], *, force: bool) -> Non
 
 def is_model_folder(path: str | Path) -> bool:
     """Whether `path` is a folder with a description in it; it may still be damaged."""
+    recover(Path(path))
     return (Path(path) / DESCRIPTION).is_file()
 
 

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from tinyadder.errors import TinyadderError
-from tinyadder.io.folder import atomic_write, weights_digest
+from tinyadder.io.files import atomic_write
+from tinyadder.io.folder import weights_digest
 from tinyadder.machine.transformer import Transformer
 
 FOLDER = Path("results")

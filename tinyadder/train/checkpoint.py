@@ -19,7 +19,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from tinyadder.errors import TinyadderError
-from tinyadder.io.folder import atomic_write
+from tinyadder.io.files import atomic_write
 
 KEPT = 2
 GO_ON = "free some space, then go on with --resume"

@@ -242,7 +242,7 @@ def write_jsonl(task: Task, problems: Sequence[Problem], path: str) -> None:
     import json
     from pathlib import Path
 
-    from tinyadder.io.folder import atomic_write
+    from tinyadder.io.files import atomic_write
 
     lines = [
         json.dumps({"problem": task.show(p), "prompt": list(task.prompt(p)), "answer": list(task.answer(p))})

@@ -22,7 +22,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tinyadder.errors import TinyadderError
-from tinyadder.io.folder import atomic_write, load, save
+from tinyadder.io.files import atomic_write
+from tinyadder.io.folder import load, save
 from tinyadder.machine.answers import answers
 from tinyadder.machine.transformer import Transformer
 from tinyadder.tasks.base import Problem, Task

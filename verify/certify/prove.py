@@ -22,7 +22,7 @@ import flint
 import numpy as np
 import torch
 
-from tinyadder.io.folder import atomic_write
+from tinyadder.io.files import atomic_write
 from tinyadder.machine.answers import answers
 from tinyadder.machine.transformer import Transformer
 from tinyadder.tasks.base import Problem, Task
