@@ -12,7 +12,7 @@ from tinyadder import escape
 
 HOSTILE = (
     "<script>alert(1)</script>",
-    "<!--<script>",
+    "<!--<script>-->",
     "</script><img src=x onerror=alert(1)>",
     "\" onmouseover='alert(1)",
     "a | b |\n| - | - |\n\n# heading",
