@@ -1,7 +1,7 @@
-"""Strings that came from a file, made harmless for the place where they are shown: one function a context.
+"""Strings from files, made harmless for the place where they are shown: one function a context.
 
-Whatever was read (names, results, problems, tokens, messages that quote them) is hostile until one of these has seen
-it. Each keeps ordinary text readable and unchanged as far as its context allows.
+Whatever was read (names, results, problems, tokens, messages that quote them) is hostile until one
+of these has seen it. Each leaves ordinary text as it is, as far as its context allows.
 """
 
 from __future__ import annotations
@@ -16,16 +16,19 @@ _MARKDOWN = re.compile(r"[\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_])")
 
 
 def terminal(text: str, *, keep: str = "") -> str:
-    r"""`text` for a terminal: what does not print, escape sequences first of all, is written as Python would.
+    r"""`text` for a terminal: what does not print is written as Python's repr would.
 
-    That is control characters, line breaks, bidirectional and invisible ones, lone surrogates; those in `keep` stay.
+    That is control characters (escape sequences begin with one), line breaks, bidirectional and
+    invisible characters, lone surrogates; those in `keep` stay.
 
     >>> terminal("1 + 1\x1b[2J\n")
     '1 + 1\\x1b[2J\\n'
     >>> terminal("two\nlines", keep="\n")
     'two\nlines'
     """
-    return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text)
+    return "".join(
+        c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text
+    )
 
 
 def html(text: str) -> str:
@@ -38,9 +41,9 @@ def html(text: str) -> str:
 
 
 def script_json(data: Any) -> str:
-    r"""`data` as JSON for a `<script>` element: ASCII, and without `<`, `>` and `&`, so that nothing ends the script.
+    r"""`data` as JSON for a `<script>` element.
 
-    Raises ValueError for NaN and infinity, which JSON does not have.
+    It is ASCII without `<`, `>` and `&`, so that nothing in it ends or nests the script. Raises ValueError for NaN and infinity, which JSON does not have.
 
     >>> script_json({"name": "</script>"})
     '{"name":"\\u003c/script\\u003e"}'
@@ -50,7 +53,9 @@ def script_json(data: Any) -> str:
 
 
 def markdown(text: str) -> str:
-    r"""`text` within a line of Markdown or a cell of its tables: shown as it is, no markup, no HTML, no line break.
+    r"""`text` within a line of Markdown or a cell of its tables.
+
+    It is shown as it is: no markup, no HTML, no line break.
 
     >>> print(markdown("5*x | <script> snake_case"))
     5\*x \| &lt;script> snake_case

@@ -1,0 +1,67 @@
+"""The identity of a model: one digest over all that decides whether its answers are right."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import MISSING, fields, is_dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from tinyadder.io.folder import tensors_of
+from tinyadder.tasks.base import Task
+
+if TYPE_CHECKING:
+    from tinyadder.machine.transformer import Transformer
+
+
+def model_digest(model: Transformer, task: Task) -> str:
+    """SHA-256 (hexadecimal) over weights, config and task of `model`.
+
+    Whatever is known of a model is kept and looked up under it: the same weights with other
+    outputs, another readout rule, other ties, another order of the vocabulary, or asked another
+    task are another model.
+
+    The weights go in by name, type, shape and bytes, whatever file they are kept in. Of the config
+    the fields go in that differ from their default, so that a new field leaves the digest of older
+    models as it was.
+    """
+    weights = hashlib.sha256()
+    tensors = {plain_name(name): tensor for name, tensor in tensors_of(model).items()}
+    for name, tensor in sorted(tensors.items()):
+        flat = tensor.detach().cpu().contiguous().flatten()
+        weights.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        weights.update(flat.view(torch.uint8).numpy().tobytes())
+    config, asked = changed(model.config), task.to_json()
+    whole = {"weights": weights.hexdigest(), "config": config, "task": asked}
+    return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
+
+
+def plain_name(name: str) -> str:
+    """The name of a tensor without torch's parametrization.
+
+    >>> plain_name("blocks.0.mlp.parametrizations.gate.original")
+    'blocks.0.mlp.gate'
+    """
+    return name.replace("parametrizations.", "").replace(".original", "")
+
+
+def changed(config: Any) -> Any:
+    """A config as plain data, without the fields that have their default.
+
+    >>> from tinyadder.machine.layers import Options
+    >>> changed(Options(norm="rms", repeat=2))
+    {'norm': 'rms', 'repeat': 2}
+    """
+    if isinstance(config, list | tuple):
+        return [changed(item) for item in config]
+    if not is_dataclass(config):
+        return config
+    found = {}
+    for one in fields(config):
+        default = one.default_factory() if one.default_factory is not MISSING else one.default
+        value = getattr(config, one.name)
+        if value != default:
+            found[one.name] = changed(value)
+    return found
