@@ -43,7 +43,8 @@ def html(text: str) -> str:
 def script_json(data: Any) -> str:
     r"""`data` as JSON for a `<script>` element.
 
-    It is ASCII without `<`, `>` and `&`, so that nothing in it ends or nests the script. Raises ValueError for NaN and infinity, which JSON does not have.
+    It is ASCII without `<`, `>` and `&`, so that nothing in it ends or nests the script. Raises
+    ValueError for NaN and infinity, which JSON does not have.
 
     >>> script_json({"name": "</script>"})
     '{"name":"\\u003c/script\\u003e"}'
