@@ -12,7 +12,6 @@ from tinyadder.machine.compile import build
 from tinyadder.machine.layers import Options
 from tinyadder.machine.transformer import BlockConfig, Config, Transformer
 
-
 VOCABULARY = construct("add10").task.vocabulary
 
 
