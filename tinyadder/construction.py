@@ -1,15 +1,23 @@
-"""A construction: a Program with its task, one per file of the package `constructions`; this module lists them."""
+"""A construction: a Program with its task, one a file: of the package `tinyadder.constructions`, or any file anywhere.
+
+A file that defines `construct` is a construction; it is run as it is, with the rights of whoever runs it.
+"""
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Mapping, Sequence
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
 from importlib import import_module
 from inspect import signature
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from tinyadder.dsl import Program
@@ -64,24 +72,142 @@ def construction_names() -> list[str]:
     return sorted(path.stem for path in construction_folder().glob("*.py") if not path.stem.startswith("_"))
 
 
+def is_file_name(name: str) -> bool:
+    """Whether a NAME means a Python file."""
+    return name.endswith(".py")
+
+
+def model_name(name: str) -> str:
+    """What a construction is called: its NAME, and of a file its name without folder and ending."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", Path(name).stem) if is_file_name(name) else name
+
+
 def construction_summary(name: str) -> str:
-    """The first line of the file's docstring, read without running the file."""
-    docstring = ast.get_docstring(ast.parse((construction_folder() / f"{name}.py").read_text())) or ""
-    return docstring.partition("\n")[0]
+    """The first line of the file's docstring, read without running the file; empty where it has none.
+
+    Raises `TinyadderError` for a file that cannot be read or is no Python.
+    """
+    path = Path(name) if is_file_name(name) else construction_folder() / f"{name}.py"
+    return (ast.get_docstring(parse_file(path)) or "").partition("\n")[0]
+
+
+def parse_file(path: Path) -> ast.Module:
+    """The syntax tree of a Python file. Raises `TinyadderError` where it cannot be read or has a syntax error."""
+    try:
+        return ast.parse(path.read_bytes(), str(path))
+    except SyntaxError as error:
+        raise TinyadderError(f"{path}, line {error.lineno or 1}: {error.msg}") from error
+    except ValueError as error:
+        raise TinyadderError(f"{path} is not a Python file: {error}") from error
+    except OSError as error:
+        raise TinyadderError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def defined(path: Path) -> set[str]:
+    """The functions and variables that a Python file defines, read without running it."""
+    found = set[str]()
+    for node in parse_file(path).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            found.add(node.name)
+        elif isinstance(node, ast.Assign):
+            found |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            found |= {alias.asname or alias.name for alias in node.names}
+    return found
+
+
+def is_submission(name: str) -> bool:
+    """Whether NAME means a submission file, one that defines `build_model` and `add`, and no construction.
+
+    Raises `TinyadderError` where the file cannot be read.
+    """
+    if not is_file_name(name):
+        return False
+    names = defined(Path(name))
+    return "construct" not in names and {"build_model", "add"} <= names
 
 
 def construct(name: str, **options: Any) -> Construction:
-    """The construction in `constructions/<name>.py`; `options` go to its `construct(*, digits=10, ...)`.
+    """The construction NAME: that of `tinyadder/constructions/NAME.py`, or of any Python file, e.g. "./mine.py".
 
-    Raises `TinyadderError` for an unknown name, an option it does not have, or a value where it is not exact.
+    `options` go to the function `construct(*, digits=10, ...)` of the file. Raises `TinyadderError`, one line, for an
+    unknown name, an option it does not have, a value where it is not exact, and a file that cannot be read, is no
+    construction, or fails (file, line and message).
     """
+    if is_file_name(name):
+        return _construct_file(Path(name), options)
     if name not in construction_names():
         names = construction_names()
         raise TinyadderError(f"unknown construction '{name}'{did_you_mean(name, names)} (tinyadder list)")
     function = import_module(f"tinyadder.constructions.{name}").construct
+    _check_options(name, function, options)
+    return function(**options)
+
+
+def _check_options(name: str, function: Callable[..., Any], options: Mapping[str, Any]) -> None:
     known = signature(function).parameters
     for option in options:
         if option not in known:
             takes = ", ".join(known) or "none"
             raise TinyadderError(f"{name} has no option '{option}'{did_you_mean(option, known)} (options: {takes})")
-    return function(**options)
+
+
+def _construct_file(path: Path, options: Mapping[str, Any]) -> Construction:
+    names = defined(path)
+    if "construct" not in names:
+        if {"build_model", "add"} <= names:
+            raise TinyadderError(
+                f"{path} defines build_model and add: a submission, which this verb does not take; a construction "
+                "defines construct (tinyadder new writes one)"
+            )
+        raise TinyadderError(f"{path} defines no function construct; tinyadder new NAME writes a file that does")
+    with _one_line(path):
+        function = _run_file(path)["construct"]
+    if not callable(function):
+        raise TinyadderError(f"{path}: construct is a {type(function).__name__}; expected a function")
+    _check_options(str(path), function, options)
+    with _one_line(path):
+        made = function(**options)
+    if not isinstance(made, Construction):
+        raise TinyadderError(
+            f"{path}: construct() gives a {type(made).__name__}; expected a Construction(program, task)"
+        )
+    if made.program.vocabulary != made.task.vocabulary:
+        raise TinyadderError(
+            f"{path}: the program has the vocabulary {' '.join(made.program.vocabulary)}, its task "
+            f"{' '.join(made.task.vocabulary)}; make it Program(task.vocabulary, ...)"
+        )
+    return made
+
+
+def _run_file(path: Path) -> dict[str, Any]:
+    """The names of a Python file after it ran; files beside it can be imported, after everything that is installed.
+
+    The module leaves `sys.modules` again, so that worker processes are sent its functions and not their names.
+    """
+    module = ModuleType(f"tinyadder.files.{path.stem}")
+    module.__file__ = str(path)
+    folder = str(path.resolve().parent)
+    sys.modules[module.__name__] = module
+    sys.path.append(folder)
+    try:
+        exec(compile(path.read_bytes(), str(path), "exec"), module.__dict__)
+    finally:
+        if folder in sys.path:  # the file may have changed it
+            sys.path.remove(folder)
+        del sys.modules[module.__name__]
+    return module.__dict__
+
+
+@contextmanager
+def _one_line(path: Path) -> Iterator[None]:
+    """Whatever a user's file raises, as one line: file, line, message."""
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+        where = f"{path}, line {lines[-1]}" if lines else f"{path}"
+        said = " ".join(str(error).split())
+        if not isinstance(error, TinyadderError):
+            said = f"{type(error).__name__}: {said}" if said else type(error).__name__
+        raise TinyadderError(f"{where}: {said}") from error

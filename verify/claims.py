@@ -101,7 +101,7 @@ def check_readout(
     errors: dict[int, Tensor] = {}
     said: list[tuple[int, str, Tensor]] = []
     for problem in problems:
-        held, answer, first = _residual(model, task, problem).cpu(), task.answer(problem), len(task.prompt(problem)) - 1
+        held, answer, first = _residual(model, task, problem).cpu(), task.answer(problem), task.forced(problem)[1]
         for position, token in enumerate(answer, first):
             values = []
             for k in read:
@@ -133,15 +133,15 @@ def _width(model: Transformer, lane: str) -> int:
 
 @torch.inference_mode()
 def _residual(model: Transformer, task: Task, problem: Problem) -> Tensor:
-    """The residual stream after the last layer, [t, d], of prompt + right answer but the last token."""
+    """The residual stream after the last layer, [t, d], of the tokens `Task.forced`."""
     kept: dict[str, Tensor] = {}
 
     def keep(name: str, value: Tensor) -> Tensor:
         kept[name] = value
         return value
 
-    texts = torch.from_numpy(task.encode([[*task.prompt(problem), *task.answer(problem)]]))
-    model(texts[:, :-1].to(model.outputs.device), hook=keep)
+    tokens = torch.from_numpy(task.encode([task.forced(problem)[0]]))
+    model(tokens.to(model.outputs.device), hook=keep)
     return kept[f"blocks.{len(model.blocks) - 1}.hook_resid_post"][0]
 
 

@@ -27,8 +27,9 @@ def forced_logits(model: Transformer, task: Task, problems: Sequence[Problem]) -
 
     All problems must have prompts of one length and answers of one length.
     """
-    texts = torch.from_numpy(task.encode([[*task.prompt(p), *task.answer(p)] for p in problems]))
-    return model(texts[:, :-1].to(model.outputs.device))[:, len(task.prompt(problems[0])) - 1 :]
+    texts, firsts = zip(*map(task.forced, problems), strict=True)
+    tokens = torch.from_numpy(task.encode(texts)).to(model.outputs.device)
+    return model(tokens)[:, firsts[0] :][:, : len(task.answer(problems[0]))]
 
 
 def plain_answers(model: Transformer, task: Task, problems: Sequence[Problem]) -> list[tuple[str, ...]]:
@@ -183,8 +184,8 @@ def _exactly(model: Transformer, task: Task, problem: Problem, position: int) ->
         network = ExactTransformer(model)
     except TinyadderError as error:
         return None, None, str(error)
-    prompt, answer = task.prompt(problem), task.answer(problem)
-    (tokens,) = task.encode([[*prompt, *answer[:position]]]).tolist()
+    answer, (text, first) = task.answer(problem), task.forced(problem)
+    (tokens,) = task.encode([text[: first + position + 1]]).tolist()
     ((token, row),) = network.choices(tokens, len(tokens) - 1)
     names = [task.vocabulary[i] for i in model.config.outputs]
     if token is None or answer[position] not in names:

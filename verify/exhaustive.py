@@ -28,6 +28,7 @@ from tinyadder.machine.decode import score
 from tinyadder.machine.encoder import empty_model
 from tinyadder.machine.transformer import Config, Transformer
 from tinyadder.tasks.base import Domain, Task
+from tinyadder.verify.properties import check_oracle
 from tinyadder.verify.verdict import Counterexample, Exhaustive, Refuted
 
 BATCH = 10_000
@@ -130,6 +131,7 @@ def _unpack(job: Job) -> tuple[Transformer, Domain]:
 
 def domain_of(task: Task, limits: dict[str, int]) -> Domain:
     """The domain of `task` within `limits`. Raises `TinyadderError` where it has none, or one that is too large."""
+    check_oracle(task)
     domain = task.domain(**limits)
     if domain is None:
         raise TinyadderError(

@@ -73,6 +73,7 @@ def verify(
     if model.config.vocabulary != task.vocabulary:
         has, speaks = " ".join(model.config.vocabulary), " ".join(task.vocabulary)
         raise TinyadderError(f"the model has the vocabulary {has}, task '{task.name}' has {speaks}; they must be equal")
+    check_oracle(task)
     if count < 1 or examples < 1:
         raise TinyadderError(f"count={count}, examples={examples}; expected at least 1 of each")
     judge = Judge(model, task, progress)
@@ -98,6 +99,15 @@ def verify(
         smallest = (judge.search(examples, seed) or [smallest])[0]  # this task leaves shrinking to hypothesis
     report = explain(model, task, smallest)
     return Verification(Refuted(report.counterexample), tuple(judge.parts), report)
+
+
+def check_oracle(task: Task) -> None:
+    """Raise `TinyadderError` for a task that was saved without its right answers: nothing can be judged by it."""
+    if not task.has_oracle:
+        raise TinyadderError(
+            "the right answers of this model's task are not known here: its folder holds some answers and not the "
+            "function that gives them; name the file that defines the task: --task ./FILE.py"
+        )
 
 
 def samples(task: Task, seed: int, count: int, known: set[Problem]) -> Iterator[Problem]:

@@ -4,100 +4,19 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from tinyadder.construction import construct, construction_names
-from tinyadder.dsl import Program
 from tinyadder.errors import TinyadderError
-from tinyadder.io.folder import describe, load
-from tinyadder.tasks.base import Task
+from tinyadder.named import Loaded, Named, find, is_folder_name, load_model, summary, use_device
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from tinyadder.machine.transformer import Transformer
-
-
-class Named(NamedTuple):
-    """What a NAME stands for, before anything heavy is imported."""
-
-    task: Task
-    program: Program | None
-    """The equations; None for a trained model."""
-    name: str
-    options: dict[str, Any]
-    folder: Path | None
-    """Where the model was read from; None for a construction."""
-    claims: Any = None
-
-
-class Loaded(NamedTuple):
-    """A model ready to run: `model, task, *_ = load_model(name, options)`."""
-
-    model: Transformer
-    task: Task
-    program: Program | None
-    name: str
-    options: dict[str, Any]
-    folder: Path | None
-    claims: Any = None
-
-
-def is_folder_name(name: str) -> bool:
-    """Whether NAME means a folder: it has a separator, or no construction has this name and a folder has."""
-    return "/" in name or "\\" in name or (name not in construction_names() and os.path.isdir(name))
-
-
-def find(name: str, options: dict[str, Any] | None = None) -> Named:
-    """The program and task that NAME stands for, without torch. Raises `TinyadderError` for an unknown NAME."""
-    options = options or {}
-    if name.endswith(".py"):
-        raise TinyadderError(
-            f"{name} is a submission file: `tinyadder count` and `tinyadder legality` take one; "
-            "this verb takes a construction or a model folder"
-        )
-    if not is_folder_name(name):
-        found = construct(name, **options)
-        return Named(found.task, found.program, name, options, None, found.claims)
-    described = describe(name)
-    _no_options(name, options)
-    return Named(described.task, described.program, described.name, described.options, Path(name))
-
-
-def load_model(name: str, options: dict[str, Any] | None = None, device: str = "cpu") -> Loaded:
-    """The model that NAME stands for, on `device`. Raises `TinyadderError` for an unknown NAME or device."""
-    if is_folder_name(name) and not name.endswith(".py"):
-        _no_options(name, options)
-        use_device(device)
-        model, described = load(name, device=device)
-        return Loaded(model, described.task, described.program, described.name, described.options, Path(name))
-    named = find(name, options)
-    assert named.program is not None, "a construction has a program"
-    use_device(device)
-    from tinyadder.machine.compile import build
-
-    return Loaded(build(named.program, device=device), *named)
-
-
-def _no_options(name: str, options: dict[str, Any] | None) -> None:
-    if options:
-        given = ", ".join(options)
-        raise TinyadderError(f"{name} is a model folder, built already; options ({given}) belong to a construction")
-
-
-def use_device(device: str) -> None:
-    """Check that torch has `device`, and use one thread: these models are too small to share."""
-    import torch
-
-    torch.set_num_threads(1)
-    if device == "cuda" and not torch.cuda.is_available():
-        raise TinyadderError(f"torch {torch.__version__} finds no CUDA device here; give --device cpu")
-
+__all__ = ["Loaded", "Named", "find", "is_folder_name", "load_model", "summary", "use_device"]
 
 # ---- options of the command line ------------------------------------------------------------------
 
@@ -107,6 +26,10 @@ name_argument: Decorator = click.argument("name", metavar="NAME")
 json_option: Decorator = click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output.")
 device_option: Decorator = click.option(
     "--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where the model runs."
+)
+
+task_option: Decorator = click.option(
+    "--task", metavar="FILE.py", help="Judge by the task that this file defines; for a folder without right answers."
 )
 
 
@@ -188,7 +111,8 @@ def shown_model(found: Named | Loaded) -> str:
     if found.folder is not None:
         return str(found.folder)
     said = ", ".join(f"{key}={value}" for key, value in found.options.items())
-    return f"{found.name} ({said})" if said else found.name
+    name = str(found.file) if found.file is not None else found.name
+    return f"{name} ({said})" if said else name
 
 
 def short_name(shown: str) -> str:

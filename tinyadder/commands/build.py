@@ -20,7 +20,7 @@ from tinyadder.commands._common import (
     name_argument,
     shown_model,
 )
-from tinyadder.construction import construct
+from tinyadder.construction import construct, model_name
 from tinyadder.io.folder import check_writable, save
 
 if TYPE_CHECKING:
@@ -39,16 +39,16 @@ QUICK_SAMPLES, QUICK_EXAMPLES = 20_000, 100
 @device_option
 @json_option
 def command(name: str, options: dict[str, Any], out: Path | None, force: bool, device: str, as_json: bool) -> int:
-    """Build the construction NAME: compile it, count its parameters, verify it quickly, prove it, write a model folder.
+    """Build NAME (a construction, or a file such as ./mine.py): compile, count, verify quickly, prove, write a folder.
 
     A wrong model is written too, with its counterexample on show and exit code 1.
     """
-    folder = out or Path("out") / name
+    folder = out or Path("out") / model_name(name)
     construct(name, **options)  # a wrong NAME or option is said before the folder is looked at
     check_writable(folder, force=force)
     loaded = load_model(name, options, device)
     assert loaded.program is not None, "a construction has a program"
-    save(loaded.model, loaded.task, folder, name=name, options=options, program=loaded.program, force=force)
+    save(loaded.model, loaded.task, folder, name=loaded.name, options=options, program=loaded.program, force=force)
     (folder / "certificate.json").unlink(missing_ok=True)  # of a model that was here before
 
     from tinyadder.verify.certify.prove import certify

@@ -53,13 +53,16 @@ def command(name: str, options: dict[str, Any], device: str, check: bool, as_jso
             continue
         emitted = answers(loaded.model, task, [problem])[0]
         reasoning = task.show_reasoning(emitted)
-        right = task.answer(problem)
-        wrong = check and list(emitted) != list(right)
+        right = task.expected(problem) if check else None
+        wrong = right is not None and list(emitted) != list(right)
         if as_json:
             said = {"problem": task.show(problem), "reasoning": reasoning, "answer": task.show_answer(emitted)}
-            judged = {"expected": task.show_answer(right), "correct": not wrong} if check else {}
+            judged = {} if right is None else {"expected": task.show_answer(right), "correct": not wrong}
             click.echo(json.dumps(said | judged, ensure_ascii=False))
             continue
         if reasoning:
             click.echo(reasoning)
-        click.echo(task.show_answer(emitted) + (f"   (wrong: {task.show_answer(right)})" if wrong else ""))
+        click.echo(
+            task.show_answer(emitted)
+            + (f"   (wrong: {task.show_answer(right)})" if right is not None and wrong else "")
+        )

@@ -16,6 +16,7 @@ from tinyadder.commands._common import (
     show_table,
     shown_model,
 )
+from tinyadder.construction import is_submission
 from tinyadder.errors import TinyadderError
 
 if TYPE_CHECKING:
@@ -31,11 +32,10 @@ if TYPE_CHECKING:
 def command(name: str, options: dict[str, Any], why: bool, seconds: float, as_json: bool) -> None:
     """Count the parameters of NAME by every convention of the ladder.
 
-    NAME is a construction, a model folder, or a submission file (build_model() and add() in one .py file). A submission
-    is a stranger's code: it is run, in a process of its own with limits on time and memory.
+    NAME is a construction (or a Python file that defines construct), a model folder, or a submission file (one that
+    defines build_model and add). A submission is a stranger's code: it is run, in a process of its own with limits on
+    time and memory.
     """
-    from tinyadder.verify.external.submission import is_submission
-
     if is_submission(name):
         shown, counts, listed, code = _submission(name, options, why, seconds)
     else:
@@ -54,7 +54,7 @@ def _own(name: str, options: dict[str, Any], why: bool) -> Counted:
     from tinyadder.verify.count import construction_code, ladder, machine_code, numbers
 
     loaded = load_model(name, options)
-    code = machine_code() if loaded.folder else construction_code(loaded.name)
+    code = machine_code() if loaded.folder else construction_code(loaded.name, loaded.file)
     listed = [vars(number) for number in numbers(loaded.model)] if why else []
     return shown_model(loaded), ladder(loaded.model, code), listed, code
 

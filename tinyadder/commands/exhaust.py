@@ -17,6 +17,7 @@ from tinyadder.commands._common import (
     name_argument,
     short_name,
     shown_model,
+    task_option,
 )
 from tinyadder.errors import MissingExtra, TinyadderError
 
@@ -38,6 +39,7 @@ from tinyadder.errors import MissingExtra, TinyadderError
 @click.option("--restart", is_flag=True, help="Forget the finished shards of this sweep and begin again.")
 @click.option("--save", is_flag=True, help="Write the verdict to results/, for the leaderboard.")
 @click.option("--force", is_flag=True, help="With --save: replace the result that is there.")
+@task_option
 @device_option
 @json_option
 def command(
@@ -50,6 +52,7 @@ def command(
     restart: bool,
     save: bool,
     force: bool,
+    task: str | None,
     device: str,
     as_json: bool,
 ) -> int:
@@ -60,7 +63,7 @@ def command(
     """
     from tinyadder.verify.exhaustive import domain_of, pack, sweep, sweep_to_json
 
-    loaded = load_model(name, options, device)
+    loaded = load_model(name, options, device, task)
     limits = dict(_limit(text) for text in within)
     domain = domain_of(loaded.task, limits)
     job = pack(loaded.model, loaded.task, limits, device)

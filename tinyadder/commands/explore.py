@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from tinyadder.commands._common import construction_options, echo_json, json_option, load_model
-from tinyadder.construction import construction_names, construction_summary
+from tinyadder.commands._common import construction_options, echo_json, json_option, load_model, summary
+from tinyadder.construction import construction_names
 from tinyadder.errors import TinyadderError
 from tinyadder.io.files import atomic_write
 
@@ -42,10 +42,9 @@ def command(names: tuple[str, ...], out: Path, force: bool, show: bool, options:
     exhibits = []
     for name in names or _default_names():
         loaded = load_model(name, options)
-        known = loaded.folder is None and loaded.name in construction_names()
-        about = construction_summary(loaded.name) if known else f"A trained model ({loaded.folder})."
+        known = loaded.folder is None and loaded.file is None
         famous = [] if options else [loaded.task.parse(text) for text in FAMOUS.get(loaded.name, ()) if known]
-        exhibits.append(Exhibit(loaded.name, about, loaded.model, loaded.task, famous))
+        exhibits.append(Exhibit(loaded.name, summary(loaded), loaded.model, loaded.task, famous))
     text = page(exhibits)
     with atomic_write(out) as part:
         part.write_text(text, encoding="utf-8")

@@ -15,8 +15,8 @@ from tinyadder.commands._common import (
     load_model,
     name_argument,
     short_name,
+    summary,
 )
-from tinyadder.construction import construction_names, construction_summary
 from tinyadder.errors import TinyadderError
 
 FILES = {
@@ -53,8 +53,7 @@ def command(name: str, kind: str, out: Path | None, force: bool, options: dict[s
 
     if loaded.model.config.encoder:
         raise TinyadderError(f"{loaded.name} is an encoder-decoder; only decoders are exported")
-    known = loaded.folder is None and loaded.name in construction_names()
-    about = construction_summary(loaded.name) if known else f"A trained model of task {loaded.task.name}."
+    about = summary(loaded)
     counts = ladder(loaded.model)
     order = ["nonzero", *(rung for rung in counts if rung != "nonzero")]
     rungs = [(rung, counts[rung], definition(rung)) for rung in order]

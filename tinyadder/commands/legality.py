@@ -17,6 +17,7 @@ from tinyadder.commands._common import (
     name_argument,
     shown_model,
 )
+from tinyadder.construction import is_submission
 from tinyadder.errors import TinyadderError
 
 
@@ -34,11 +35,10 @@ def command(
     """Check NAME: prefix consistency, one token a pass, feedback, attention ablation, buffers, dtype, decode honesty,
     weight swap. Of a submission file (a stranger's code, run at arm's length) only what can be observed is judged.
     """
-    from tinyadder.verify.external.submission import Submission, is_submission
-
     if is_submission(name):
         from tinyadder.commands.count import warn
         from tinyadder.verify.external.legality import foreign_legality
+        from tinyadder.verify.external.submission import Submission
 
         if options:
             raise TinyadderError(

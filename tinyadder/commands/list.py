@@ -1,22 +1,37 @@
-"""List the constructions: what each is, and how many numbers it takes."""
+"""List the constructions: what each is, and how many weights it takes."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
 
 from tinyadder.commands._common import echo_json, json_option, show_table
-from tinyadder.construction import construct, construction_names, construction_summary
+from tinyadder.construction import (
+    construct,
+    construction_names,
+    construction_summary,
+    defined,
+    is_file_name,
+)
+from tinyadder.errors import TinyadderError
 
 SHOWN = ("task", "nonzero", "nonzero + positional", "layers")
 
 
 @click.command("list", short_help=__doc__)
+@click.argument("names", nargs=-1, metavar="[NAME]...")
 @json_option
-def command(as_json: bool) -> None:
-    """List the constructions with the counts of their equations (no model is built)."""
-    rows = [_row(name) for name in construction_names()]
+def command(names: tuple[str, ...], as_json: bool) -> None:
+    """List the constructions with the counts of their equations (no model is built): tinyadder list ./mine.py.
+
+    Without a NAME: every construction of the toolkit, and the Python files of this folder that define construct. Those
+    files are not run, so their counts are not known; name a file to have it run and counted.
+    """
+    rows = [_row(name) for name in names or construction_names()]
+    if not names:
+        rows += [row for path in sorted(Path().glob("*.py")) if (row := _unread(path))]
     if as_json:
         echo_json(rows)
         return
@@ -33,22 +48,34 @@ def command(as_json: bool) -> None:
         columns,
         [[r["name"], *(str(r.get(key, "-")) for key in SHOWN), r.get("error") or r["summary"]] for r in rows],
     )
-    click.echo("\nnext      tinyadder show NAME   ·   python -m tinyadder.build NAME", err=True)
+    click.echo("\nnext      tinyadder show NAME   ·   tinyadder build NAME", err=True)
 
 
 def _row(name: str) -> dict[str, Any]:
-    summary = construction_summary(name)
     try:
-        construction = construct(name)
+        summary = construction_summary(name)
+        made = construct(name)
     except Exception as error:  # somebody's construction in the making must not hide the others
-        return {"name": name, "summary": summary, "error": f"{type(error).__name__}: {error}"}
-    program, nonzero = construction.program, construction.program.nonzero
+        said = str(error) if isinstance(error, TinyadderError) else f"{type(error).__name__}: {error}"
+        return {"name": name, "summary": "", "error": said}
+    program, nonzero = made.program, made.program.nonzero
     return {
         "name": name,
-        "task": construction.task.name,
+        "task": made.task.name,
         "nonzero": nonzero,
         "nonzero + positional": nonzero + program.slopes,
         "layers": len(program.blocks),
         "lanes": len(program.stream.lanes),
-        "summary": summary,
+        "summary": summary if not is_file_name(name) or summary else name,
     }
+
+
+def _unread(path: Path) -> dict[str, Any] | None:
+    """A file of this folder that defines `construct`, or would if it could be read; None for any other."""
+    try:
+        if "construct" not in defined(path):
+            return None
+        return {"name": f"./{path}", "summary": construction_summary(str(path)) or "not run; name it to count it"}
+    except TinyadderError as error:
+        mentions = path.is_file() and b"def construct(" in path.read_bytes()
+        return {"name": f"./{path}", "summary": "", "error": str(error)} if mentions else None

@@ -85,15 +85,16 @@ def _answers(loaded: Loaded, problems: Sequence[Any]) -> list[dict[str, Any]]:
         {
             "problem": task.show(problem),
             "answer": task.show_answer(answer),
-            "expected": task.show_answer(task.answer(problem)),
-            "correct": answer == task.answer(problem),
+            "expected": None if right is None else task.show_answer(right),
+            "correct": None if right is None else answer == right,
         }
         for problem, answer in zip(problems, answers(loaded.model, task, problems), strict=True)
+        for right in (task.expected(problem),)
     ]
 
 
 def _judge(loaded: Loaded, records: Sequence[dict[str, Any]]) -> int:
-    wrong = [record for record in records if not record["correct"]]
+    wrong = [record for record in records if record["correct"] is False]
     for record in wrong[:3]:
         click.echo(f"wrong: {record['problem']} = {record['expected']}, not {record['answer']}", err=True)
     return 1 if wrong else 0

@@ -64,7 +64,10 @@ def command(
         echo_json([asdict(s) for s in steps] if digit is None else asdict(step))
         return
     answer = f"{''.join(step.answer)} = {loaded.task.show_answer(step.answer)}"
-    verdict = "right" if step.answer == step.right else f"wrong, {''.join(step.right)} is right"
+    if step.right is None:
+        verdict = "the right answer is not known here"
+    else:
+        verdict = "right" if step.answer == step.right else f"wrong, {''.join(step.right)} is right"
     click.echo(f"{shown_model(loaded)}   {loaded.task.show(asked)}   answer {answer} ({verdict})\n")
     if digit is None:
         _show_all(steps, shlex.join([name, *problem, *(f"-o{key}={value}" for key, value in options.items())]))

@@ -18,6 +18,7 @@ from tinyadder.commands._common import (
     load_model,
     name_argument,
     shown_model,
+    task_option,
 )
 
 if TYPE_CHECKING:
@@ -32,10 +33,18 @@ if TYPE_CHECKING:
 @click.option("--count", type=int, default=200_000, show_default=True, help="Structured problems to decode.")
 @click.option("--examples", type=int, default=500, show_default=True, help="Problems of the hypothesis search.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the samples and the search.")
+@task_option
 @device_option
 @json_option
 def command(
-    name: str, options: dict[str, Any], count: int, examples: int, seed: int, device: str, as_json: bool
+    name: str,
+    options: dict[str, Any],
+    count: int,
+    examples: int,
+    seed: int,
+    task: str | None,
+    device: str,
+    as_json: bool,
 ) -> int:
     """Ask NAME (a construction or a model folder) the public suite, hard cases, structured samples and a search.
 
@@ -45,7 +54,7 @@ def command(
     from tinyadder.verify.properties import verify
     from tinyadder.verify.verdict import verdict_to_json
 
-    loaded = load_model(name, options, device)
+    loaded = load_model(name, options, device, task)
     with _progress() as progress:
         found = verify(loaded.model, loaded.task, count=count, seed=seed, examples=examples, progress=progress)
     if as_json:

@@ -37,7 +37,7 @@ HATCHES = ("", "////", "....", "xxxx")
 def _text(model: Transformer, task: Task, problem: Problem) -> tuple[list[str], torch.Tensor]:
     """Prompt and the model's own answer, as tokens and as a batch of one."""
     (answer,) = answers(model, task, [problem])
-    tokens = [*task.prompt(problem), *answer]
+    tokens = [*task.prompt(problem), *(answer if task.read_at(problem) is None else ())]
     return tokens, torch.from_numpy(task.encode([tokens])).to(model.outputs.device)
 
 
@@ -226,7 +226,8 @@ def logits(model: Transformer, task: Task, problem: Problem, index: int) -> Figu
     figure = Figure(figsize=(max(5.0, 0.4 * len(names) + 2), 3.2), layout="constrained")
     axes = figure.subplots()
     floor = below[below > 0].min() / 3 if (below > 0).any() else 1.0
-    right = step.right[index] if index < len(step.right) and step.answer[:index] == step.right[:index] else step.chosen
+    known = step.right or []
+    right = known[index] if index < len(known) and step.answer[:index] == known[:index] else step.chosen
     colours = {right: ORANGE, step.chosen: BLUE}
     axes.bar(names, np.maximum(below, floor), color=[colours.get(name, GREY) for name in names])
     axes.set_yscale("log")
@@ -246,12 +247,11 @@ def margins(model: Transformer, task: Task, *, count: int = 4000, seed: int = 0)
     problems = [*task.hard(), *task.structured(Random(seed), count)]
     found = []
     for group in _by_length(task, problems):
-        texts = torch.from_numpy(task.encode([[*task.prompt(p), *task.answer(p)] for p in group])).to(
-            model.outputs.device
-        )
-        start = len(task.prompt(group[0]))
-        values = forced_logits(model, texts, start)
-        right = (model.outputs[None, None] == texts[:, start:, None]).to(values.dtype)
+        answer = torch.from_numpy(task.encode([task.answer(p) for p in group])).to(model.outputs.device)
+        read, firsts = zip(*map(task.forced, group), strict=True)
+        texts = torch.from_numpy(task.encode(read)).to(answer)
+        values = forced_logits(model, torch.cat([texts, answer[:, -1:]], 1), firsts[0] + 1)[:, : answer.shape[1]]
+        right = (model.outputs[None, None] == answer[:, :, None]).to(values.dtype)
         best_other = values.masked_fill(right > 0, -torch.inf).amax(-1)
         spread = values.amax(-1) - values.amin(-1)
         found.append((((values * right).nan_to_num(0).sum(-1) - best_other) / spread).flatten().cpu())

@@ -151,7 +151,8 @@ class Step:
     """Which answer token is emitted, counted from 0."""
     answer: list[str]
     """The model's whole answer, by greedy decoding."""
-    right: list[str]
+    right: list[str] | None
+    """None where the right answer is not known."""
     embedded: Lanes
     sublayers: list[SublayerStep]
     logits: dict[str, float]
@@ -179,7 +180,8 @@ def trace_all(model: Transformer, task: Task, problem: Problem) -> list[Step]:
 
 
 def _step(model: Transformer, task: Task, problem: Problem, answer: Sequence[str], index: int) -> Step:
-    text = [*task.prompt(problem), *answer[:index]]
+    read = task.read_at(problem)
+    text = [*task.prompt(problem), *answer[:index]] if read is None else [*task.prompt(problem)[: read[index] + 1]]
     tokens = torch.from_numpy(task.encode([text])).to(model.outputs.device)
     logits, cache = run_with_cache(model, tokens)
     look = _Look(model, {name: value[0].cpu() for name, value in cache.items()}, text)
@@ -187,7 +189,7 @@ def _step(model: Transformer, task: Task, problem: Problem, answer: Sequence[str
         text=text,
         index=index,
         answer=list(answer),
-        right=list(task.answer(problem)),
+        right=None if (right := task.expected(problem)) is None else list(right),
         embedded=look.lanes("blocks.0.hook_resid_pre") if len(model.blocks) else look.lanes("hook_embed"),
         sublayers=[step for layer in range(look.layers) for step in look.block(layer)],
         **_decision([model.config.vocabulary[i] for i in model.config.outputs], logits[0, -1].cpu()),

@@ -20,6 +20,7 @@ from tinyadder.io.files import SCRATCH, check_name, recover, write_together
 from tinyadder.lang.printing import program_from_json, program_to_json
 from tinyadder.tasks import task_from_json
 from tinyadder.tasks.base import Task
+from tinyadder.tasks.custom import as_data
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -103,7 +104,7 @@ def model_files(
         "version": VERSION,
         "name": check_name(name),
         "options": dict(options),
-        "task": task.to_json(),
+        "task": as_data(task).to_json(),
         "dtype": str(model.embedding.dtype).removeprefix("torch."),
         "weights": {"file": WEIGHTS, "sha256": hashlib.sha256(weights).hexdigest()},
         "config": model.config.to_json(),

@@ -37,6 +37,8 @@ def answers(
     for a problem that is none of the task (`Task.check`), and for a beam search on a program.
     """
     problems = [task.check(problem) for problem in problems]
+    if problems and task.read_at(problems[0]) is not None:
+        return _tags(model, task, problems, batch=batch, cache=cache)
     prompts = [task.prompt(problem) for problem in problems]
     end = None if task.end is None else task.vocabulary.index(task.end)
     found: list[Sequence[str]] = [()] * len(problems)
@@ -51,6 +53,26 @@ def answers(
     return found
 
 
+def _tags(
+    model: Transformer, task: Task, problems: Sequence[Problem], *, batch: int, cache: bool
+) -> list[Sequence[str]]:
+    """The tokens that a tagger chooses at the positions that are read, in one pass over the prompt."""
+    prompts = [task.prompt(problem) for problem in problems]
+    found: list[Sequence[str]] = [()] * len(problems)
+    for group in _batches(task, problems, prompts, batch):
+        tokens = torch.from_numpy(task.encode([prompts[i] for i in group])).to(model.outputs.device)
+        if cache:  # score reads no logits after the last token: one more, which nobody reads
+            chosen = score(model, torch.cat([tokens, tokens[:, -1:]], 1), 1)
+        else:
+            with torch.inference_mode():
+                chosen = model.outputs[model(tokens).max(-1).indices]
+        for i, row in zip(group, chosen.tolist(), strict=True):
+            read = task.read_at(problems[i])
+            assert read is not None, "a tagger reads every prompt"
+            found[i] = task.decode([row[position] for position in read])
+    return found
+
+
 def forced_answers(
     model: Transformer, task: Task, problems: Sequence[Problem], *, batch: int = BATCH
 ) -> list[Sequence[str]]:
@@ -59,6 +81,8 @@ def forced_answers(
     Raises `TinyadderError` for a problem that is none of the task.
     """
     problems = [task.check(problem) for problem in problems]
+    if problems and task.read_at(problems[0]) is not None:
+        return answers(model, task, problems, batch=batch)
     texts = [[*task.prompt(problem), *task.answer(problem)] for problem in problems]
     found: list[Sequence[str]] = [()] * len(problems)
     for group in _batches(task, problems, texts, batch):

@@ -28,7 +28,11 @@ def task_from_json(data: Any) -> Task:
     if name not in task_names():
         known = ", ".join(task_names())
         raise TinyadderError(f"unknown task {name!r}{did_you_mean(str(name), task_names())} (tasks: {known})")
-    options = data.get("options", {})
+    if name == "custom":
+        from tinyadder.tasks.custom import Custom
+
+        return Custom.from_json(data if isinstance(data, dict) else {})
+    options = data.get("options", {}) if isinstance(data, dict) else {}
     try:
         return import_module(f"tinyadder.tasks.{name}").TASK(**options)
     except TypeError as error:

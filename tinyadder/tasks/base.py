@@ -120,6 +120,39 @@ class Task(TaskCore):
         """The token that ends an answer (part of the answer), or None where every answer is `answer_length` long."""
         return None
 
+    # ---- what is not generated, what is not known
+
+    @property
+    def has_oracle(self) -> bool:
+        """Whether `answer` knows every right answer; a task that was saved without its function does not."""
+        return True
+
+    def expected(self, problem: Problem) -> Sequence[str] | None:
+        """The right answer, or None where it is not known."""
+        try:
+            return self.answer(problem)
+        except TinyadderError:
+            if self.has_oracle:
+                raise
+            return None
+
+    def read_at(self, problem: Problem) -> range | None:
+        """Of a tagger: the positions of the prompt whose logits are the answer, read in one pass.
+
+        None where the answer is generated after the prompt.
+        """
+        return None
+
+    def forced(self, problem: Problem) -> tuple[Sequence[str], int]:
+        """The tokens that show the model's choice of every answer token, and the position that chooses the first.
+
+        The prompt and the right answer but its last token, from the prompt's end on; of a tagger the prompt.
+        """
+        prompt, read = self.prompt(problem), self.read_at(problem)
+        if read is not None:
+            return prompt, read.start
+        return [*prompt, *self.answer(problem)[:-1]], len(prompt) - 1
+
     # ---- for the verifier
 
     def edges(self) -> list[Problem]:

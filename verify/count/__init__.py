@@ -298,18 +298,22 @@ def machine_code() -> list[Literal]:
     return literals(_source("tinyadder.machine.transformer"), ["Transformer"])
 
 
-def construction_code(name: str) -> list[Literal]:
-    """The literals behind a construction: of its equations, of the gadgets in them, and of the forward pass."""
-    return [*_equations_code(f"tinyadder.constructions.{name}", ["construct"]), *machine_code()]
+def construction_code(name: str, file: Path | None = None) -> list[Literal]:
+    """The literals behind a construction: of its equations, of the gadgets in them, and of the forward pass.
+
+    `file` is the Python file of a construction that is not one of this toolkit.
+    """
+    source = _source(f"tinyadder.constructions.{name}") if file is None else file.read_text()
+    return [*_equations_code(source, ["construct"]), *machine_code()]
 
 
-def _equations_code(module: str, roots: Sequence[str]) -> list[Literal]:
+def _equations_code(source: str, roots: Sequence[str]) -> list[Literal]:
     """The literals of `roots`, followed into gadgets and other constructions; claims are no weights."""
-    source, unread = _source(module), {"Construction": 2}  # Construction(program, task, claims)
+    unread = {"Construction": 2}  # Construction(program, task, claims)
     found = literals(source, roots, unread=unread)
     for other, names in borrowed(source, roots, unread=unread).items():
         if other == "tinyadder.lang.gadgets" or other.startswith("tinyadder.constructions."):
-            found += _equations_code(other, names)
+            found += _equations_code(_source(other), names)
     return found
 
 

@@ -121,8 +121,3 @@ def _ended(code: int, errors: Path) -> str:
     lines = errors.read_bytes()[-4000:].decode(errors="replace").strip().splitlines()
     how = f"was ended by signal {-code}" if code < 0 else f"ended its process with exit code {code}"
     return how + (f": {lines[-1][:TAIL]}" if lines else " and said nothing")
-
-
-def is_submission(name: str) -> bool:
-    """Whether NAME means a submission file."""
-    return name.endswith(".py")

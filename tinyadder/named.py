@@ -1,0 +1,128 @@
+"""What a NAME stands for, in the verbs and in `tinyadder.load`: a construction, a Python file, a model folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tinyadder.construction import (
+    Claim,
+    construct,
+    construction_names,
+    construction_summary,
+    is_file_name,
+    model_name,
+)
+from tinyadder.dsl import Program
+from tinyadder.errors import TinyadderError
+from tinyadder.io.folder import describe, load
+from tinyadder.tasks.base import Task
+
+if TYPE_CHECKING:
+    from tinyadder.machine.transformer import Transformer
+
+
+class Named(NamedTuple):
+    """What a NAME stands for, before anything heavy is imported."""
+
+    task: Task
+    program: Program | None
+    """The equations; None for a trained model."""
+    name: str
+    options: dict[str, Any]
+    folder: Path | None
+    """Where the model was read from; None for a construction."""
+    claims: Mapping[str, Claim] | None = None
+    file: Path | None = None
+    """The Python file that defines the construction, where that is the user's own."""
+
+
+class Loaded(NamedTuple):
+    """A model ready to run: `model, task, *_ = load_model(name, options)`."""
+
+    model: Transformer
+    task: Task
+    program: Program | None
+    name: str
+    options: dict[str, Any]
+    folder: Path | None
+    claims: Mapping[str, Claim] | None = None
+    file: Path | None = None
+
+
+def is_folder_name(name: str) -> bool:
+    """Whether NAME means a folder: it has a separator, or no construction has this name and a folder has."""
+    if is_file_name(name):
+        return os.path.isdir(name)
+    return "/" in name or "\\" in name or (name not in construction_names() and os.path.isdir(name))
+
+
+def find(name: str, options: dict[str, Any] | None = None) -> Named:
+    """The program and task that NAME stands for, without torch. Raises `TinyadderError` for an unknown NAME."""
+    options = options or {}
+    if is_folder_name(name):
+        described = describe(name)
+        _no_options(name, options)
+        return Named(described.task, described.program, described.name, described.options, Path(name))
+    found = construct(name, **options)
+    file = Path(name) if is_file_name(name) else None
+    return Named(found.task, found.program, model_name(name), options, None, found.claims, file)
+
+
+def load_model(
+    name: str, options: dict[str, Any] | None = None, device: str = "cpu", task: str | None = None
+) -> Loaded:
+    """The model that NAME stands for, on `device`, to be judged by the task of NAME or of the Python file `task`.
+
+    Raises `TinyadderError` for an unknown NAME or device, and for a task of another vocabulary.
+    """
+    if is_folder_name(name):
+        _no_options(name, options)
+        use_device(device)
+        model, described = load(name, device=device)
+        loaded = Loaded(model, described.task, described.program, described.name, described.options, Path(name))
+    else:
+        named = find(name, options)
+        assert named.program is not None, "a construction has a program"
+        use_device(device)
+        from tinyadder.machine.compile import build
+
+        loaded = Loaded(build(named.program, device=device), *named)
+    return loaded if task is None else loaded._replace(task=_task_of(task, loaded))
+
+
+def _task_of(file: str, loaded: Loaded) -> Task:
+    task = find(file).task
+    if task.vocabulary != loaded.task.vocabulary:
+        raise TinyadderError(
+            f"--task {file}: its vocabulary is {' '.join(task.vocabulary)}, the model's is "
+            f"{' '.join(loaded.task.vocabulary)}; give the file that the model was built from"
+        )
+    return task
+
+
+def _no_options(name: str, options: dict[str, Any] | None) -> None:
+    if options:
+        given = ", ".join(options)
+        raise TinyadderError(f"{name} is a model folder, built already; options ({given}) belong to a construction")
+
+
+def use_device(device: str) -> None:
+    """Check that torch has `device`, and use one thread: these models are too small to share."""
+    import torch
+
+    torch.set_num_threads(1)
+    if device == "cuda" and not torch.cuda.is_available():
+        raise TinyadderError(f"torch {torch.__version__} finds no CUDA device here; give --device cpu")
+
+
+def summary(found: Named | Loaded) -> str:
+    """One line about the model: the first of its file's docstring, or of a folder the task and where it came from."""
+    if found.file is not None:
+        return construction_summary(str(found.file)) or f"{found.file}."
+    if found.folder is None:
+        return construction_summary(found.name)
+    made = "A trained model" if found.program is None else f"Built from {found.name}"
+    return f"{made}, task {found.task.name}."
