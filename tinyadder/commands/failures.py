@@ -31,9 +31,9 @@ def command(name: str, options: dict[str, Any], save: bool, force: bool, as_json
     can turn either way makes it wide. For models that decide by one number which depends on the text: adders that
     subtract the digits written so far from the sum. Exit code 0 no failure, 1 failures, 2 unknown: another model.
     """
+    from tinyadder.verify.certify.check import NUMERICS
     from tinyadder.verify.certify.failures import count_failures
     from tinyadder.verify.certify.network import Unsupported
-    from tinyadder.verify.certify.prove import NUMERICS
     from tinyadder.verify.certify.spec import NoSpecification
 
     loaded = load_model(name, options)

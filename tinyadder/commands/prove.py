@@ -27,7 +27,8 @@ def command(name: str, options: dict[str, Any], out: Path | None, keep: bool, fo
     1 refuted (with a problem the model, run as it is, answers wrongly) or unknown (with what is missing).
     """
     from tinyadder.io.folder import check_writable, save
-    from tinyadder.verify.certify.prove import NUMERICS, certify
+    from tinyadder.verify.certify.check import NUMERICS
+    from tinyadder.verify.certify.prove import certify
     from tinyadder.verify.verdict import Proved, Refuted, verdict_to_json
 
     if out is not None:

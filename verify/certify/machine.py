@@ -1,9 +1,8 @@
 """The rules: what every number of the forward pass can be, over all texts of a specification, rounding included.
 
-Each rule is a sound statement about one step of `tinyadder/machine/transformer.py` in binary64; `RULES` names them,
-and the
-checker has the same list. `View` evaluates on demand: a number that nobody reads is never computed (that none overflows
-is checked apart). Axes: layer, i position, column of the residual stream.
+Each rule is a sound statement about one step of `tinyadder/machine/transformer.py` in binary64;
+`check.RULES` states them, and docs/proofs.md has them in full. `View` evaluates on demand: a number
+that nobody reads is never computed (that none overflows is checked apart). Axes: layer, i position, column of the residual stream.
 """
 
 from __future__ import annotations
@@ -33,19 +32,6 @@ from tinyadder.verify.certify.forms import (
 from tinyadder.verify.certify.network import Network, Unsupported
 from tinyadder.verify.certify.spec import Specification
 
-RULES = {
-    "EMBED": "the lanes at a position are the embedding row of one of its tokens, exactly",
-    "LINEAR": "fl(sum of n products) = sum (1+t_k) w_k x_k, |t_k| <= g_n, any order, FMA or not; one rounding fewer"
-    " where all w_k are powers of two; exact where all terms lie on one grid with sum < 2^53 units; one product, or two"
-    " terms that are doubles, known exactly: the nearest double",
-    "ALIBI": "slope * (j - i) is one product",
-    "ATTN": "with m = max(0, max s) and M >= m: weights e^(s-M+|s-m|u)(1+2^-51), sum over them and e^-M, quotients; a"
-    " value table times a weight table on one token; else the hull of the weights",
-    "MUL": "a table times a table on one token; a form times a number; of two forms the one known better is a range",
-    "RELU": "by the sign of the gate (own table, claimed range); else both phases at the query, a chord elsewhere",
-    "READ": "logit differences of two tokens, shared symbols cancelling, minus both roundings",
-    "PATH": "a separable form is at least the smallest final potential",
-}
 SMALL = -1000
 """Exact results below 2^SMALL are not taken for exact: they might underflow."""
 
@@ -198,8 +184,8 @@ class View:
         if not block.hidden:
             return middle
         written = [n for n in range(block.hidden) if block.down[column, n] != 0]
-        added = self.affine(i, ((block.down[column, n], self.unit(layer, i, n)) for n in written))
-        return self.affine(i, [(1, middle), (1, added)])
+        units = ((float(block.down[column, n]), self.unit(layer, i, n)) for n in written)
+        return self.affine(i, [(1.0, middle), *units])
 
     def middle(self, layer: int, i: int, column: int) -> Form:
         """The residual stream between attention and MLP."""
@@ -211,7 +197,7 @@ class View:
             if block.heads:
                 wires = zip(*block.wiring[:, :, column].nonzero(), strict=True)
                 mixed = [(block.wiring[h, row, column], self.mixed(layer, i, int(h), int(row))) for h, row in wires]
-                found = self.affine(i, [(1, found), (1, self.affine(i, mixed))])
+                found = self.affine(i, [(1.0, found), *mixed])
             self.memo[key] = self.named(("middle", layer, column), found)
         return self.memo[key]
 

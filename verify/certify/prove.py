@@ -27,22 +27,15 @@ from tinyadder.machine.answers import answers
 from tinyadder.machine.transformer import Transformer
 from tinyadder.tasks.base import Problem, Task
 from tinyadder.verify.certify import check
+from tinyadder.verify.certify.check import NUMERICS, RULES
 from tinyadder.verify.certify.forms import Ball, Form, Symbol
-from tinyadder.verify.certify.machine import RULES, NeedPhase, View
+from tinyadder.verify.certify.machine import NeedPhase, View
 from tinyadder.verify.certify.network import Network, Unsupported, overflow, read_network
 from tinyadder.verify.certify.paths import BITS, FINE_BITS, Paths, Restriction, far
 from tinyadder.verify.certify.spec import NoSpecification, Specification, specifications
 from tinyadder.verify.verdict import Counterexample, Proved, Refuted, Unknown
 
 VERSION = 2
-NUMERICS = {
-    "arithmetic": "IEEE binary64, round to nearest; products, sums, quotients correctly rounded",
-    "sums": "inner products and sums in any order and tree, with or without fused multiply-add",
-    "exp": "|fl(exp x) - exp x| <= 2^-51 exp x; exp(-inf) = 0",
-    "underflow": "gradual or flushed to zero",
-    "overflow": "none, checked by magnitudes",
-}
-"""The floating-point behaviour the proof assumes; printed with every verdict."""
 SLACK = Ball(2) ** -10
 EARLY = 10
 """The most states into which a branch is split by the first choice of the automaton."""
@@ -427,7 +420,7 @@ def prove(model: Transformer, task: Task) -> Found:
         "version": VERSION,
         "task": task.to_json(),
         "numerics": NUMERICS,
-        "rules": RULES,
+        "rules": list(RULES),
         "weights": {"sha256": network.digest, "tensors": _hex(network)},
         "margin": margin.hex(),
         "parts": parts,

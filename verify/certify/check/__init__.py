@@ -15,7 +15,7 @@ where to split and what to bound. To be read in this order:
     certificate.py     that weights, task and certificate belong together
 """
 
-from tinyadder.verify.certify.check.certificate import check
+from tinyadder.verify.certify.check.certificate import RULES, check
 from tinyadder.verify.certify.check.intervals import NUMERICS, Rejected
 
-__all__ = ["NUMERICS", "Rejected", "check"]
+__all__ = ["NUMERICS", "RULES", "Rejected", "check"]

@@ -14,7 +14,22 @@ from tinyadder.verify.certify.check.model import Model, no_overflow
 from tinyadder.verify.certify.check.proof import Checker
 from tinyadder.verify.certify.check.specifications import TASKS, count
 
-RULES = {"EMBED", "LINEAR", "ALIBI", "ATTN", "MUL", "RELU", "READ", "PATH"}
+RULES = {
+    "EMBED": "the residual stream starts as the embedding row of a token, exactly",
+    "LINEAR": "fl(sum of n products) lies within gamma(n) times the sum of their sizes, gamma(n - 1)"
+    " if all weights are powers of two; exact if all are known and fit a grid of 2^53 steps; one"
+    " product, or two known doubles: the nearest double. The residual stream is one such sum:"
+    " itself and all that a sublayer adds",
+    "ALIBI": "slope * (j - i) is one product, and one more term of the score",
+    "ATTN": "exponentials of scores less the largest, each a table over its token; their sum with"
+    " e^-largest; quotients; products with the values, and their sum",
+    "MUL": "token by token if one factor depends on the token at its position only; else the factor"
+    " known better is replaced by its range",
+    "RELU": "by the sign of the gate; where that is open: at the query by cases, elsewhere a chord",
+    "READ": "differences of two logits, in which symbols cancel, less the rounding of each",
+    "PATH": "the least value of a form over the texts of a branch is that of a shortest path",
+}
+"""The rules of a proof; docs/proofs.md has them in full."""
 
 
 def canonical(data: Any) -> bytes:
@@ -44,7 +59,7 @@ def judge(model: Model, certificate: dict[str, Any]) -> dict[str, Any]:
     for name, value in expected.items():
         need(certificate.pop(name) == value, f"the certificate is of another {name}")
     parts, stated = certificate.pop("parts"), certificate.pop("margin")
-    need(set(certificate.pop("rules")) == RULES, "the certificate is of other rules")
+    need(certificate.pop("rules") == list(RULES), "the certificate is of other rules")
     need(set(certificate) == {"versions"}, "the certificate has a part too many, or none of the versions")
     problems, claims, margin = 0, 0, inf
     for part, (start, stages) in zip(parts, TASKS[task["name"]](**task["options"]), strict=True):

@@ -172,14 +172,14 @@ class View:
             return merged(i, {t: Form(exact(row[column])) for t, row in rows.items()})
         found, down = self.middle(layer - 1, i, column), self.model.layers[layer - 1].down
         units = [(w, self.unit(layer - 1, i, n)) for n, w in enumerate(down[column] if down else []) if w]
-        return self.linear(i, [(1.0, found), (1.0, self.linear(i, units))])
+        return self.linear(i, [(1.0, found), *units])
 
     @cached
     def middle(self, layer: int, i: int, column: int) -> Form:
         """The residual stream between attention and MLP."""
         wiring = enumerate(self.model.layers[layer].wiring)
         heads = [(w[column], self.mixed(layer, i, h, r)) for h, rows in wiring for r, w in enumerate(rows) if w[column]]
-        found = self.linear(i, [(1.0, self.before(layer, i, column)), (1.0, self.linear(i, heads))])
+        found = self.linear(i, [(1.0, self.before(layer, i, column)), *heads])
         short = len(found.symbols) + len(found.tables) < 2
         return found if short or self is self.base else self.named(("middle", layer, column), found)
 

@@ -20,10 +20,14 @@ ONE = 1 << F
 ZERO = (0, 0)
 NUMERICS = {
     "arithmetic": "IEEE binary64, round to nearest; products, sums, quotients correctly rounded",
-    "sums": "inner products and sums in any order and tree, with or without fused multiply-add",
+    "sums": "in any order and tree, with or without fused multiply-add: inner products with bias,"
+    " and the residual stream with all head values or all hidden units added to it",
+    "readout": "unembedding, then tied embedding rows, then wiring are added up first, in this order",
     "exp": "|fl(exp x) - exp x| <= 2^-51 exp x; exp(-inf) = 0",
     "underflow": "gradual or flushed to zero",
     "overflow": "none, checked by magnitudes",
+    "programs": "torch eager (whole texts, cached, batched), torch.compile, ONNX, explorer page, submission, hub class",
+    "outside": "float32, TF32, float64 products emulated from narrower ones, Strassen-like products",
 }
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
+from functools import reduce
 from math import frexp, prod
+from operator import add
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -63,7 +65,10 @@ class Model:
         self.readout_bias = self.array("unembedding_bias", o) if config.pop("unembedding_bias") else [0.0] * o
         parts += [[self.embedding[t] for t in ids]] if config.pop("tied") else []
         parts += [self.array("readout_wiring", o, self.width)] if config.pop("readout_wiring") else []
-        self.readout = [[sum(column) for column in zip(*rows, strict=True)] for rows in zip(*parts, strict=True)]
+        # additions of two doubles, from left to right: `sum` of floats is compensated from Python 3.12 on
+        self.readout = [
+            [reduce(add, column) for column in zip(*rows, strict=True)] for rows in zip(*parts, strict=True)
+        ]
         config.pop("lanes", None)
         need(not config and not self.ties, f"the description has more than the rules cover: {[*config, *self.ties]}")
         need(not self.unread, f"the file of weights has tensors that the machine does not: {self.unread}")
