@@ -83,9 +83,7 @@ def reference(xs: Sequence[float]) -> list[tuple[int, int]]:
     return found
 
 
-def errors(
-    xs: Sequence[float], true: Sequence[tuple[int, int]], given: Sequence[float]
-) -> Errors:
+def errors(xs: Sequence[float], true: Sequence[tuple[int, int]], given: Sequence[float]) -> Errors:
     """Compare in integers: nothing is rounded before the last division."""
     worst, at, below, nearest = 0.0, 0.0, 0.0, 0
     for x, (n, e), y in zip(xs, true, given, strict=True):
@@ -178,9 +176,7 @@ def onnxruntime_path(xs: Sequence[float]) -> list[float]:
     ends = [helper.make_tensor_value_info(name, double, [None]) for name in ("x", "y")]
     graph = helper.make_graph([helper.make_node("Exp", ["x"], ["y"])], "exp", ends[:1], ends[1:])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), providers=["CPUExecutionProvider"]
-    )
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     return session.run(None, {"x": np.array(xs)})[0].tolist()
 
 
@@ -246,10 +242,7 @@ def measure(count: int, seed: int) -> dict[str, Errors | str]:
     """By path: its largest errors, or why it was not measured."""
     xs = points(count, seed)
     true = reference(xs)
-    return {
-        name: given if isinstance(given, str) else errors(xs, true, given)
-        for name, given in answers(xs)
-    }
+    return {name: given if isinstance(given, str) else errors(xs, true, given) for name, given in answers(xs)}
 
 
 def line(name: str, found: Errors | str) -> str:

@@ -2,7 +2,8 @@
 
 Each rule is a sound statement about one step of `tinyadder/machine/transformer.py` in binary64;
 `check.RULES` states them, and docs/proofs.md has them in full. `View` evaluates on demand: a number
-that nobody reads is never computed (that none overflows is checked apart). Axes: layer, i position, column of the residual stream.
+that nobody reads is never computed (that none overflows is checked apart). Axes: layer, i position,
+column of the residual stream.
 """
 
 from __future__ import annotations
