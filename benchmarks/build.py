@@ -1,4 +1,5 @@
-"""Time from a construction to its program and from the program to its module, for every construction.
+"""Time from a construction to its program and from the program to its module, for every
+construction.
 
 python -m benchmarks.build
 """

@@ -2,9 +2,9 @@
 
     python -m benchmarks.decode [NAME ...] [--device cpu|cuda] [--threads N]
 
-(a) one pair per call, the whole text run again for every digit: the baseline; (b) batch 1, keys and values kept;
-(c) large batches, kept; (d) teacher-forced scoring of the right answer in one pass. Rates are medians of several
-rounds in which (a) to (d) take turns, since shared machines are noisy.
+(a) one pair per call, the whole text run again for every digit: the baseline; (b) batch 1, keys and
+values kept; (c) large batches, kept; (d) teacher-forced scoring of the right answer in one pass.
+Rates are medians of several rounds in which (a) to (d) take turns, since shared machines are noisy.
 """
 
 from __future__ import annotations
@@ -32,7 +32,12 @@ def rate(work: Callable[[], object], count: int, seconds: float) -> float:
 @click.command()
 @click.argument("names", nargs=-1)
 @click.option("--device", default="cpu", show_default=True)
-@click.option("--threads", default=None, type=int, help="Threads of (c) and (d); (a) and (b) run fastest on one.")
+@click.option(
+    "--threads",
+    default=None,
+    type=int,
+    help="Threads of (c) and (d); (a) and (b) run fastest on one.",
+)
 @click.option("--batch", default=65536, show_default=True, help="Sums per call of (c) and (d).")
 def main(names: tuple[str, ...], device: str, threads: int | None, batch: int) -> None:
     """Measure decoding of the named adders (default: add10 and add10_95)."""
@@ -46,19 +51,22 @@ def main(names: tuple[str, ...], device: str, threads: int | None, batch: int) -
 
     threads = threads or len(os.sched_getaffinity(0))
     click.echo(
-        f"{'sums per second':14} {'(a) full, one':>14} {'(b) kept, one':>16} {'(c) batches':>20} {'(d) forced':>20}"
+        f"{'sums per second':14} {'(a) full, one':>14} {'(b) kept, one':>16} {'(c) batches':>20}"
+        f" {'(d) forced':>20}"
     )
     for name in names or ("add10", "add10_95"):
         made = construct(name)
         model, task = build(made.program, device=device), made.task
         problems = task.uniform(Random(0), batch)
         prompts = torch.from_numpy(task.encode([task.prompt(p) for p in problems])).to(device)
-        texts = torch.from_numpy(task.encode([[*task.prompt(p), *task.answer(p)] for p in problems])).to(device)
+        texts = torch.from_numpy(
+            task.encode([[*task.prompt(p), *task.answer(p)] for p in problems])
+        ).to(device)
         start, steps = prompts.shape[1], task.answer_length
 
         def measure(
             threads_used: int, work: Callable[[], torch.Tensor], count: int, seconds: float = 0.4
-        ) -> float:  # fmt: skip
+        ) -> float:
             torch.set_num_threads(threads_used)
             return rate(lambda: work().cpu(), count, seconds)
 

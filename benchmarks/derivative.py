@@ -1,10 +1,12 @@
-"""Derivatives per second of `deriv`, truly autoregressive to the end token: large batches against one at a time.
+"""Derivatives per second of `deriv`, truly autoregressive to the end token: large batches against
+one at a time.
 
     python -m benchmarks.derivative
 
-(a) one polynomial per call, the whole text run again for every token: the loop that evaluation scripts write;
-(b) batches of equal prompt length, keys and values kept. Both answer from text to text, encoding included. The rates
-are medians of rounds in which (a) and (b) take turns, since shared machines are noisy; their ratio is the result.
+(a) one polynomial per call, the whole text run again for every token: the loop that evaluation
+scripts write; (b) batches of equal prompt length, keys and values kept. Both answer from text to
+text, encoding included. The rates are medians of rounds in which (a) and (b) take turns, since
+shared machines are noisy; their ratio is the result.
 """
 
 from __future__ import annotations
@@ -20,7 +22,9 @@ ONE, MANY = 40, 20_000
 
 
 @click.command()
-@click.option("--name", default="deriv", show_default=True, help="A construction with a derivative task.")
+@click.option(
+    "--name", default="deriv", show_default=True, help="A construction with a derivative task."
+)
 @click.option("--threads", default=1, show_default=True)
 def main(name: str, threads: int) -> None:
     """Measure both ways on uniformly random polynomials and print the ratio."""

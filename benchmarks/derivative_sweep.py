@@ -1,11 +1,12 @@
-"""Every polynomial of a derivative construction, truly autoregressive to the end token, and the smallest logit gap.
+"""Every polynomial of a derivative construction, truly autoregressive to the end token, and the
+smallest logit gap.
 
     python -m benchmarks.derivative_sweep deriv --save
 
-Each polynomial is decoded from its prompt alone, greedily, every token fed back, and compared with the exact oracle.
-Its right text is then run once more, teacher-forced, for the gap: the logit of the right token less the largest other.
-Shards are ranges of indices of `task.domain()`; a finished one is a file in --folder, never redone for the same
-program.
+Each polynomial is decoded from its prompt alone, greedily, every token fed back, and compared with
+the exact oracle. Its right text is then run once more, teacher-forced, for the gap: the logit of
+the right token less the largest other. Shards are ranges of indices of `task.domain()`; a finished
+one is a file in --folder, never redone for the same program.
 """
 
 from __future__ import annotations
@@ -26,15 +27,21 @@ BATCH = 1000
 
 
 def check(model: Any, task: Any, problems: list[Any]) -> dict[str, Any]:
-    """Wrong problems among `problems` (decoded alone), tokens emitted, and the smallest teacher-forced logit gap."""
+    """Wrong problems among `problems` (decoded alone), tokens emitted, and the smallest
+    teacher-forced logit gap.
+    """
     from tinyadder.machine.answers import answers
 
     emitted = answers(model, task, problems, batch=BATCH)
     right = [task.answer(problem) for problem in problems]
-    wrong = [task.show(p) for p, got, want in zip(problems, emitted, right, strict=True) if got != want]
+    wrong = [
+        task.show(p) for p, got, want in zip(problems, emitted, right, strict=True) if got != want
+    ]
     groups: dict[tuple[int, int], list[str]] = {}
     for problem, answer in zip(problems, right, strict=True):
-        groups.setdefault((len(task.prompt(problem)), len(answer)), []).append(task.prompt(problem) + answer)
+        groups.setdefault((len(task.prompt(problem)), len(answer)), []).append(
+            task.prompt(problem) + answer
+        )
     gap = min(
         smallest_gap(model, task, texts[at : at + BATCH], start)
         for (start, _), texts in groups.items()
@@ -44,7 +51,9 @@ def check(model: Any, task: Any, problems: list[Any]) -> dict[str, Any]:
 
 
 def smallest_gap(model: Any, task: Any, texts: list[str], start: int) -> float:
-    """min over texts and positions from `start` on of (logit of the token that stands there - largest other logit)."""
+    """min over texts and positions from `start` on of (logit of the token that stands there -
+    largest other logit).
+    """
     import torch
 
     tokens = torch.from_numpy(task.encode(texts))
@@ -56,7 +65,9 @@ def smallest_gap(model: Any, task: Any, texts: list[str], start: int) -> float:
 
 
 def program_digest(made: Any) -> str:
-    """A digest of the equations and the task: shards and results with another one belong to another program."""
+    """A digest of the equations and the task: shards and results with another one belong to another
+    program.
+    """
     from tinyadder.lang.printing import program_to_json
 
     said = json.dumps([program_to_json(made.program), made.task.to_json()], sort_keys=True)
@@ -71,8 +82,12 @@ def put(path: Path, data: dict[str, Any]) -> None:
 
 @click.command()
 @click.argument("name")
-@click.option("--folder", default=Path("out/sweep"), type=click.Path(path_type=Path), help="Finished shards.")
-@click.option("--limit", default=None, type=int, help="Only the first LIMIT polynomials; the result says so.")
+@click.option(
+    "--folder", default=Path("out/sweep"), type=click.Path(path_type=Path), help="Finished shards."
+)
+@click.option(
+    "--limit", default=None, type=int, help="Only the first LIMIT polynomials; the result says so."
+)
 @click.option("--save", is_flag=True, help="Write results/NAME.exhaustive-autoregressive.json.")
 @click.option("--force", is_flag=True, help="With --save: replace the result that is there.")
 def main(name: str, folder: Path, limit: int | None, save: bool, force: bool) -> None:
@@ -100,11 +115,21 @@ def main(name: str, folder: Path, limit: int | None, save: bool, force: bool) ->
         if not path.exists():
             began = time.perf_counter()
             found = check(model, task, [domain.problem(i) for i in range(start, stop)])
-            put(path, {"start": start, "stop": stop, **found, "seconds": round(time.perf_counter() - began, 2)})
+            put(
+                path,
+                {
+                    "start": start,
+                    "stop": stop,
+                    **found,
+                    "seconds": round(time.perf_counter() - began, 2),
+                },
+            )
         shards.append(json.loads(path.read_text()))
         click.echo(f"{stop:,} of {size:,}, wrong {sum(s['wrong'] for s in shards)}", err=True)
     wrong = sum(s["wrong"] for s in shards)
-    said = f"python -m benchmarks.derivative_sweep {name} --save" + (f" --limit {limit}" if limit else "")
+    said = f"python -m benchmarks.derivative_sweep {name} --save" + (
+        f" --limit {limit}" if limit else ""
+    )
     data = {
         "domain": domain.name,
         "count": size,
@@ -113,8 +138,10 @@ def main(name: str, folder: Path, limit: int | None, save: bool, force: bool) ->
         "decoded": size,
         "tokens": sum(s["tokens"] for s in shards),
         "smallest_logit_gap": min(s["gap"] for s in shards),
-        "method": f"every problem decoded greedily, token by token, from its prompt to the end token, in batches of "
-        f"{BATCH}; the gap from its right text, teacher-forced",
+        "method": (
+            "every problem decoded greedily, token by token, from its prompt to the end token, in"
+            f" batches of {BATCH}; the gap from its right text, teacher-forced"
+        ),
         "seconds": round(sum(s["seconds"] for s in shards), 1),
     }
     if size == domain.size and not wrong:

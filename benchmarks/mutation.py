@@ -1,9 +1,11 @@
-"""The mutation suite: `python -m benchmarks.mutation [NAME ...]`, every stored number of a model changed in every way.
+"""The mutation suite: `python -m benchmarks.mutation [NAME ...]`, every stored number of a model
+changed in every way.
 
-Each mutant is put to the tests and to the prover, neither knowing of the other. What must hold: proved (by the checker)
-implies that no test fails; refuted implies a problem that the mutant answers wrongly when asked again. Writes
-`results/NAME.mutation.json` (over an old one with --force); returns 1 where the two contradict each other. A run that
-was stopped goes on. NAME may be `name:key=value,key=value`.
+Each mutant is put to the tests and to the prover, neither knowing of the other. What must hold:
+proved (by the checker) implies that no test fails; refuted implies a problem that the mutant
+answers wrongly when asked again. Writes `results/NAME.mutation.json` (over an old one with
+--force); returns 1 where the two contradict each other. A run that was stopped goes on. NAME may be
+`name:key=value,key=value`.
 """
 
 from __future__ import annotations
@@ -39,7 +41,10 @@ def main(arguments: list[str]) -> int:
 
         found = summary(run_suite(model, made.task, FOLDER, SEED, progress))
         said = ", ".join(f"{found[verdict]} {verdict}" for verdict in VERDICTS)
-        print(f"{text}: {found['mutants']} mutants: {said}; {len(found['violations'])} violations of the invariant")
+        print(
+            f"{text}: {found['mutants']} mutants: {said}; {len(found['violations'])} violations of"
+            " the invariant"
+        )
         print(f"  proved right without: {'; '.join(found['redundant']) or 'none'}")
         for line in (*found["violations"], *found["undecided"]):
             print(f"  {line}")

@@ -68,7 +68,9 @@ class Errors:
     subnormal: float
     """The largest absolute error elsewhere, in units of 2^-1074."""
     nearest: float
-    """The share of the results that are the nearest double: paths that differ there are different."""
+    """The share of the results that are the nearest double: paths that differ there are
+    different.
+    """
 
 
 def reference(xs: Sequence[float]) -> list[tuple[int, int]]:
@@ -100,7 +102,7 @@ def errors(xs: Sequence[float], true: Sequence[tuple[int, int]], given: Sequence
     return Errors(worst, at, below, nearest / len(xs))
 
 
-# ---- the paths -------------------------------------------------------------------------------------
+# ---- the paths -----------------------------------------------------------------------------------
 
 TORCH = """
 import sys, torch
@@ -176,7 +178,9 @@ def onnxruntime_path(xs: Sequence[float]) -> list[float]:
     ends = [helper.make_tensor_value_info(name, double, [None]) for name in ("x", "y")]
     graph = helper.make_graph([helper.make_node("Exp", ["x"], ["y"])], "exp", ends[:1], ends[1:])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
     return session.run(None, {"x": np.array(xs)})[0].tolist()
 
 
@@ -242,7 +246,10 @@ def measure(count: int, seed: int) -> dict[str, Errors | str]:
     """By path: its largest errors, or why it was not measured."""
     xs = points(count, seed)
     true = reference(xs)
-    return {name: given if isinstance(given, str) else errors(xs, true, given) for name, given in answers(xs)}
+    return {
+        name: given if isinstance(given, str) else errors(xs, true, given)
+        for name, given in answers(xs)
+    }
 
 
 def line(name: str, found: Errors | str) -> str:
@@ -267,7 +274,9 @@ def main(arguments: Sequence[str]) -> int:
     if given.json:
         print(json.dumps({k: v if isinstance(v, str) else vars(v) for k, v in found.items()}))
     else:
-        print("largest error of exp x for x <= 0, in units of 2^-53 exp x; assumed: 2^-51, that is 4")
+        print(
+            "largest error of exp x for x <= 0, in units of 2^-53 exp x; assumed: 2^-51, that is 4"
+        )
         for name, one in found.items():
             print(line(name, one), flush=True)
         for key, assumed in NUMERICS.items():

@@ -2,8 +2,9 @@
 
     python -m benchmarks.options [--steps N] [--seed N ...] [--only NAME ...] [--out FILE]
 
-Every run makes the same number of steps and is judged once, at the end, on the recipe's 10,000 held-out problems; the
-numbers kept are those of the best validation accuracy, as `tinyadder train` keeps them.
+Every run makes the same number of steps and is judged once, at the end, on the recipe's 10,000
+held-out problems; the numbers kept are those of the best validation accuracy, as `tinyadder train`
+keeps them.
 """
 
 from __future__ import annotations
@@ -39,9 +40,13 @@ SWITCHES: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def switched(name: str, steps: int) -> Recipe:
-    """The recipe with one switch, `steps` steps and no early end. Raises `TinyadderError` for an unknown name."""
+    """The recipe with one switch, `steps` steps and no early end. Raises `TinyadderError` for an
+    unknown name.
+    """
     if name not in SWITCHES:
-        raise TinyadderError(f"no option '{name}'{did_you_mean(name, SWITCHES)} (options: {', '.join(SWITCHES)})")
+        raise TinyadderError(
+            f"no option '{name}'{did_you_mean(name, SWITCHES)} (options: {', '.join(SWITCHES)})"
+        )
     section, change = SWITCHES[name]
     recipe = read_recipe(RECIPE)
     recipe = replace(recipe, train=replace(recipe.train, steps=steps, patience=0))
@@ -56,15 +61,24 @@ def measure(name: str, steps: int, seed: int) -> dict[str, Any]:
         model, _ = load(run.train())
         exact = exact_match(model, recipe.task, run.test_problems())
     section, change = SWITCHES[name]
-    return {"option": name, "changed": {section: change} if change else {}, "seed": seed, "steps": steps,
-            "problems": len(run.test_problems()), "exact": exact, "cpu seconds": round(run.cpu, 1)}  # fmt: skip
+    return {
+        "option": name,
+        "changed": {section: change} if change else {},
+        "seed": seed,
+        "steps": steps,
+        "problems": len(run.test_problems()),
+        "exact": exact,
+        "cpu seconds": round(run.cpu, 1),
+    }
 
 
 @click.command
 @click.option("--steps", default=3000, show_default=True)
 @click.option("--seed", "seeds", type=int, multiple=True, default=(1, 2), show_default=True)
 @click.option("--only", multiple=True, help="Only these options; may be repeated.")
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Also write the runs as JSON.")
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), help="Also write the runs as JSON."
+)
 def main(steps: int, seeds: tuple[int, ...], only: tuple[str, ...], out: Path | None) -> None:
     """Train RECIPE once for each option and seed, and print one line a run."""
     torch.set_num_threads(1)
@@ -73,7 +87,10 @@ def main(steps: int, seeds: tuple[int, ...], only: tuple[str, ...], out: Path | 
         for seed in seeds:
             found = measure(name, steps, seed)
             runs.append(found)
-            click.echo(f"{name:26} seed {seed}  exact {found['exact']:8.2%}  {found['cpu seconds']:6.1f} CPU s")
+            click.echo(
+                f"{name:26} seed {seed}  exact {found['exact']:8.2%}  {found['cpu seconds']:6.1f}"
+                " CPU s"
+            )
             if out:
                 data = {"recipe": RECIPE, "runs": runs, **circumstances()}
                 with atomic_write(out, way_out="give another --out") as part:

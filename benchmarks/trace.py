@@ -1,10 +1,11 @@
-"""What hooks cost a forward pass: nothing while none is there, and how much when all activations are looked at.
+"""What hooks cost a forward pass: nothing while none is there, and how much when all activations
+are looked at.
 
     python -m benchmarks.trace [NAME ...]
 
-One full text, batch 1, one thread: (a) no hook; (b) after a block of `ablate` has ended; (c) a hook that returns what
-it gets, an upper bound of what asking for one can cost; (d) `run_with_cache`; (e) a head ablated. Medians of rounds in
-which they take turns; ratios are to (a).
+One full text, batch 1, one thread: (a) no hook; (b) after a block of `ablate` has ended; (c) a hook
+that returns what it gets, an upper bound of what asking for one can cost; (d) `run_with_cache`; (e)
+a head ablated. Medians of rounds in which they take turns; ratios are to (a).
 """
 
 from __future__ import annotations
@@ -62,7 +63,10 @@ def main(names: tuple[str, ...]) -> None:
             rounds = [[milliseconds(work) for work in ways.values()] for _ in range(ROUNDS)]
         click.echo(f"{name}: one text of {tokens.shape[1]} tokens, milliseconds a forward pass")
         for i, way in enumerate(ways):
-            found, ratio = median(row[i] for row in rounds), median(row[i] / row[0] for row in rounds)
+            found, ratio = (
+                median(row[i] for row in rounds),
+                median(row[i] / row[0] for row in rounds),
+            )
             extra = median(row[i] - row[0] for row in rounds)
             click.echo(f"  {way:20} {found:7.3f}   {ratio:5.2f} x   {extra:+7.3f} ms")
 

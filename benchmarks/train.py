@@ -1,12 +1,14 @@
-"""Step time of our models against the same models from torch.nn's own layers, and tokens per second by size.
+"""Step time of our models against the same models from torch.nn's own layers, and tokens per second
+by size.
 
     python -m benchmarks.train [--steps N] [--derivax] [--json] [--out FILE]
 
-The table of docs/training.md is made from benchmarks/train.json, which `--derivax --out benchmarks/train.json` wrote.
+The table of docs/training.md is made from benchmarks/train.json, which `--derivax --out
+benchmarks/train.json` wrote.
 
-Both sides train on the same batch with the same optimizer in float32 on one thread; times are CPU seconds, the best of
-several rounds, the two sides in turn so that a busy machine slows both. --derivax compares the published
-configuration too (seconds a step).
+Both sides train on the same batch with the same optimizer in float32 on one thread; times are CPU
+seconds, the best of several rounds, the two sides in turn so that a busy machine slows both.
+--derivax compares the published configuration too (seconds a step).
 """
 
 from __future__ import annotations
@@ -36,18 +38,33 @@ TASK = Derivative(exponents=3)
 BATCH, PUBLISHED_BATCH = 128, 16
 """Problems of one step; fewer for the published model, which takes seconds for them."""
 PAPER = ModelRecipe(
-    positions="learned", context=80, norm="layer", norm_place="post", activation="relu", gated=False, biases=True
+    positions="learned",
+    context=80,
+    norm="layer",
+    norm_place="post",
+    activation="relu",
+    gated=False,
+    biases=True,
 )
 
 
 class Torch(nn.Module):
-    """The decoder from nn.TransformerEncoderLayer with a causal mask, or nn.Transformer, with learned positions."""
+    """The decoder from nn.TransformerEncoderLayer with a causal mask, or nn.Transformer, with
+    learned positions.
+    """
 
     def __init__(self, recipe: ModelRecipe) -> None:
         super().__init__()
         width, vocabulary = recipe.width, len(TASK.vocabulary)
-        self.embedding, self.positions = nn.Embedding(vocabulary, width), nn.Embedding(recipe.context, width)
-        shape: dict[str, Any] = {"dim_feedforward": recipe.hidden, "dropout": 0.0, "batch_first": True}
+        self.embedding, self.positions = (
+            nn.Embedding(vocabulary, width),
+            nn.Embedding(recipe.context, width),
+        )
+        shape: dict[str, Any] = {
+            "dim_feedforward": recipe.hidden,
+            "dropout": 0.0,
+            "batch_first": True,
+        }
         layer = nn.TransformerEncoderLayer(width, recipe.heads, **shape)
         self.encoder = nn.TransformerEncoder(layer, recipe.layers)
         self.decoder: nn.Module | None = None
@@ -68,7 +85,9 @@ class Torch(nn.Module):
         answer = tokens[:, prompt - 1 :]
         mask = nn.Transformer.generate_square_subsequent_mask(answer.shape[1])
         memory = self.encoder(self.embed(tokens[:, :prompt]))
-        logits = self.unembedding(self.decoder(self.embed(answer), memory, tgt_mask=mask, tgt_is_causal=True))
+        logits = self.unembedding(
+            self.decoder(self.embed(answer), memory, tgt_mask=mask, tgt_is_causal=True)
+        )
         return nn.functional.pad(logits, (0, 0, prompt - 1, 0))
 
 
@@ -87,19 +106,26 @@ def step_time(model: nn.Module, batch: Batch, prompt: int | None, steps: int) ->
     began = time.process_time()
     for _ in range(steps):
         optimizer.zero_grad(set_to_none=True)
-        logits = model(batch.tokens[:, :-1]) if prompt is None else model(batch.tokens[:, :-1], prompt)
+        logits = (
+            model(batch.tokens[:, :-1]) if prompt is None else model(batch.tokens[:, :-1], prompt)
+        )
         (answer_loss(logits, batch) / batch.mask.sum()).backward()
         optimizer.step()
     return (time.process_time() - began) / steps
 
 
-def compare(recipe: ModelRecipe, batch_size: int, steps: int, rounds: int) -> dict[str, float | int | str]:
+def compare(
+    recipe: ModelRecipe, batch_size: int, steps: int, rounds: int
+) -> dict[str, float | int | str]:
     """Our step time, torch's, their ratio, and tokens per second."""
     batch, prompt = batch_of(batch_size)
     ours, theirs = make_model(recipe, TASK, 1), Torch(recipe)
     for model, length in ((ours, None), (theirs, prompt)):
         step_time(model, batch, length, 1)
-    times = [(step_time(ours, batch, None, steps), step_time(theirs, batch, prompt, steps)) for _ in range(rounds)]
+    times = [
+        (step_time(ours, batch, None, steps), step_time(theirs, batch, prompt, steps))
+        for _ in range(rounds)
+    ]
     mine, torch_s = (min(column) for column in zip(*times, strict=True))
     return {
         "kind": recipe.kind,
@@ -122,31 +148,53 @@ def sizes(published: bool) -> list[tuple[str, ModelRecipe, int]]:
     found = [(size, of("decoder", size), BATCH) for size in ("xsmall", "small", "medium")]
     found += [(size, of("encoder-decoder", size), BATCH) for size in ("xsmall", "small")]
     scaled = read_recipe("derivative-encoder-decoder")
-    found.append((f"recipe {scaled.name}", replace(scaled.model, positions="learned", context=PAPER.context), BATCH))
+    found.append(
+        (
+            f"recipe {scaled.name}",
+            replace(scaled.model, positions="learned", context=PAPER.context),
+            BATCH,
+        )
+    )
     if published:
         found.append(("derivax, as published", of("encoder-decoder", "derivax"), PUBLISHED_BATCH))
     return found
 
 
 @click.command
-@click.option("--steps", type=click.IntRange(1), default=5, show_default=True, help="Optimizer steps a round.")
-@click.option("--rounds", type=click.IntRange(1), default=3, show_default=True, help="Rounds; the best counts.")
-@click.option("--derivax", is_flag=True, help="Also the published encoder-decoder, 15.8 M parameters.")
-@click.option("--out", type=click.Path(path_type=Path), help="Also write the rows as JSON to this file.")
+@click.option(
+    "--steps", type=click.IntRange(1), default=5, show_default=True, help="Optimizer steps a round."
+)
+@click.option(
+    "--rounds",
+    type=click.IntRange(1),
+    default=3,
+    show_default=True,
+    help="Rounds; the best counts.",
+)
+@click.option(
+    "--derivax", is_flag=True, help="Also the published encoder-decoder, 15.8 M parameters."
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Also write the rows as JSON to this file."
+)
 @click.option("--json", "as_json", is_flag=True)
 def main(steps: int, rounds: int, derivax: bool, out: Path | None, as_json: bool) -> None:
     """Compare training steps with torch.nn."""
     torch.set_num_threads(1)
     rows = []
     for name, recipe, batch in sizes(derivax):
-        rows.append({"size": name, **compare(recipe, batch, steps if batch == BATCH else 1, rounds)})
+        rows.append(
+            {"size": name, **compare(recipe, batch, steps if batch == BATCH else 1, rounds)}
+        )
         if not as_json:
             click.echo("  ".join(f"{key} {value}" for key, value in rows[-1].items()))
     given = f" --steps {steps} --rounds {rounds}" + " --derivax" * derivax
     found = {
         "command": f"python -m benchmarks.train{given}",
         **circumstances(),
-        "machine": f"{os.cpu_count()} CPU cores ({platform.machine()}) shared with other work, one thread",
+        "machine": (
+            f"{os.cpu_count()} CPU cores ({platform.machine()}) shared with other work, one thread"
+        ),
         "rows": rows,
     }
     if as_json:

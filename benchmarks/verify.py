@@ -1,9 +1,10 @@
 """What proofs cost, and the numbers to reach: `python -m benchmarks.verify [NAME ...]`.
 
-A line a construction: verdict, seconds of this machine (wall clock; in brackets processor time), margin, certificate.
-`measured` is the smallest logit gap that the model itself shows on random and hard problems (teacher-forced); what is
-proved cannot be larger. Then the targets, with what the kept mutation suites found (`python -m benchmarks.mutation`);
-without a NAME also how many faults planted in prover and checker the tests notice. `--json` prints the rows as data.
+A line a construction: verdict, seconds of this machine (wall clock; in brackets processor time),
+margin, certificate. `measured` is the smallest logit gap that the model itself shows on random and
+hard problems (teacher-forced); what is proved cannot be larger. Then the targets, with what the
+kept mutation suites found (`python -m benchmarks.mutation`); without a NAME also how many faults
+planted in prover and checker the tests notice. `--json` prints the rows as data.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ from tinyadder.verify.verdict import Proved, verdict_to_json
 
 
 def smallest_gap(model: Transformer, task: Task, problems: list[Problem]) -> float:
-    """The smallest logit gap between the right token and the next best, over all answer tokens of `problems`."""
+    """The smallest logit gap between the right token and the next best, over all answer tokens of
+    `problems`.
+    """
     outputs, smallest = model.outputs.tolist(), float("inf")
     by_length: dict[tuple[int, int], list[list[str]]] = {}
     for problem in problems:
@@ -52,7 +55,9 @@ def smallest_gap(model: Transformer, task: Task, problems: list[Problem]) -> flo
 def named(text: str) -> tuple[str, dict[str, Any]]:
     """Name and options of a construction from `name:key=value,key=value`."""
     name, _, given = text.partition(":")
-    return name, {k: json.loads(v) for k, _, v in (part.partition("=") for part in given.split(",") if part)}
+    return name, {
+        k: json.loads(v) for k, _, v in (part.partition("=") for part in given.split(",") if part)
+    }
 
 
 def row(name: str, options: dict[str, Any]) -> dict[str, Any]:
@@ -73,11 +78,20 @@ def row(name: str, options: dict[str, Any]) -> dict[str, Any]:
         check_cpu = time.process_time() - again
     problems = [*task.hard()[:2000], *task.structured(Random(0), 1000)]
     return {
-        "model": name, "options": options, **verdict_to_json(judged.verdict), "proof_seconds": judged.proof_seconds,
-        "check_seconds": judged.check_seconds, "proof_cpu": cpu - check_cpu, "check_cpu": check_cpu,
-        "claims": judged.claims, "bytes": len(text), "compressed_bytes": len(gzip.compress(text)),
-        "measured_gap": smallest_gap(model, task, problems) if isinstance(judged.verdict, Proved) else None,
-    }  # fmt: skip
+        "model": name,
+        "options": options,
+        **verdict_to_json(judged.verdict),
+        "proof_seconds": judged.proof_seconds,
+        "check_seconds": judged.check_seconds,
+        "proof_cpu": cpu - check_cpu,
+        "check_cpu": check_cpu,
+        "claims": judged.claims,
+        "bytes": len(text),
+        "compressed_bytes": len(gzip.compress(text)),
+        "measured_gap": (
+            smallest_gap(model, task, problems) if isinstance(judged.verdict, Proved) else None
+        ),
+    }
 
 
 def line(text: str, found: dict[str, Any]) -> str:
@@ -87,9 +101,10 @@ def line(text: str, found: dict[str, Any]) -> str:
         said = found.get("reason") or found["counterexample"]["shown"]
         return f"{text:22} {found['verdict'].upper():8} {proof}  {said}"
     return (
-        f"{text:22} PROVED   {proof}  check {found['check_seconds']:6.2f} s ({found['check_cpu']:.2f})  "
-        f"margin {found['margin']:.6g} of {found['measured_gap']:.6g} measured  {found['claims']} paths  "
-        f"{found['bytes']:,} bytes, {found['compressed_bytes']:,} compressed"
+        f"{text:22} PROVED   {proof}  check {found['check_seconds']:6.2f} s"
+        f" ({found['check_cpu']:.2f})  margin {found['margin']:.6g} of {found['measured_gap']:.6g}"
+        f" measured  {found['claims']} paths  {found['bytes']:,} bytes,"
+        f" {found['compressed_bytes']:,} compressed"
     )
 
 
@@ -104,30 +119,58 @@ def numbers_to_reach(rows: list[dict[str, Any]]) -> list[str]:
         if not among:
             return "none"
         most = max(among, key=lambda one: one[key])
-        return f"{'ok  ' if most[key] < limit else 'OVER'} {most[key]:,.4g} {unit} ({most['model']})"
+        return (
+            f"{'ok  ' if most[key] < limit else 'OVER'} {most[key]:,.4g} {unit} ({most['model']})"
+        )
 
     found = [
-        f"verdicts                          {', '.join(f'{len(v)} {k}' for k, v in sorted(by_verdict.items()))}",
+        (
+            "verdicts                         "
+            f" {', '.join(f'{len(v)} {k}' for k, v in sorted(by_verdict.items()))}"
+        ),
         f"slowest proof, under 5 s          {worst(proved, 'proof_cpu', 's of processor time', 5)}",
-        f"slowest check, under 10 s         {worst(proved, 'check_cpu', 's of processor time', 10)}",
-        f"slowest refutation, under 5 s     {worst(refuted, 'proof_cpu', 's of processor time', 5)}",
-        f"certificate, under 1 MB           {worst(proved, 'compressed_bytes', 'bytes compressed', 1e6)}",
+        (
+            "slowest check, under 10 s        "
+            f" {worst(proved, 'check_cpu', 's of processor time', 10)}"
+        ),
+        (
+            "slowest refutation, under 5 s    "
+            f" {worst(refuted, 'proof_cpu', 's of processor time', 5)}"
+        ),
+        (
+            "certificate, under 1 MB          "
+            f" {worst(proved, 'compressed_bytes', 'bytes compressed', 1e6)}"
+        ),
     ]
     suites = [kept for kept in read_results() if kept.kind == "mutation"]
     if suites:
         mutants = sum(kept.data["mutants"] for kept in suites)
         violations = sum(len(kept.data["violations"]) for kept in suites)
         word, of = "OVER" if violations else "ok  ", ", ".join(kept.model for kept in suites)
-        found.append(f"soundness violations, 0           {word} {violations} in {mutants:,} mutants ({of})")
+        found.append(
+            f"soundness violations, 0           {word} {violations} in {mutants:,} mutants ({of})"
+        )
     return found
 
 
 def mutation_score() -> str:
     """Of the faults that the tests plant in prover and checker, how many are noticed."""
     tests = "fault_planted_in_the_checker or prover_that_forgets_a_rounding"
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_check.py", "-k", tests]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "tests/test_check.py",
+        "-k",
+        tests,
+    ]
     said = subprocess.run(command, capture_output=True, text=True).stdout
-    killed, survived = (sum(map(int, re.findall(rf"(\d+) {word}", said))) for word in ("passed", "failed"))
+    killed, survived = (
+        sum(map(int, re.findall(rf"(\d+) {word}", said))) for word in ("passed", "failed")
+    )
     word = "ok  " if killed and not survived else "OVER"
     return f"faults of prover and checker      {word} {killed} of {killed + survived} noticed"
 

@@ -1,18 +1,23 @@
-"""27 numbers another way: `add10_28` with a readout one number smaller; no convention counts it dearer than that.
+"""27 numbers another way: `add10_28` with a readout one number smaller; no convention counts it
+dearer than that.
 
-As in `add10_28`, the weight of digit p falls by r0 = 10^-6.5 a token in layer 0, and layer 1 multiplies by r1 = 10^-5.5
-a token of distance, which leaves 10^-p. New is the lane `part`: it holds the flags, receives the place weight w from
-layer 0, and from the MLP -w d / 4.5. So a digit counts as w (1 - d/4.5): digits balanced about 4.5. Summed over a group
-whose answer is still being written, the 1 is a geometric series that leaves the shift -5 places behind:
+As in `add10_28`, the weight of digit p falls by r0 = 10^-6.5 a token in layer 0, and layer 1
+multiplies by r1 = 10^-5.5 a token of distance, which leaves 10^-p. New is the lane `part`: it holds
+the flags, receives the place weight w from layer 0, and from the MLP -w d / 4.5. So a digit counts
+as w (1 - d/4.5): digits balanced about 4.5. Summed over a group whose answer is still being
+written, the 1 is a geometric series that leaves the shift -5 places behind:
 
-    X = R - 5 place      argmax of d X + d(9-d)/2 place is floor(R / place), and d(9-d)/2 vanishes for 0 and for 9.
+    X = R - 5 place
+    argmax of d X + d(9-d)/2 place is floor(R / place), and d(9-d)/2 vanishes for 0 and for 9.
 
-What the series leaves besides is constant, and is cancelled by the flags, which stand in the same lane: their size
-against what they spread is free, and is set by the value weight `spread` of layer 0.
+What the series leaves besides is constant, and is cancelled by the flags, which stand in the same
+lane: their size against what they spread is free, and is set by the value weight `spread` of layer
+0.
 
-`wired=True` is contested, and shows what free wiring can hide: 22 numbers, 24 with the slopes, but 65 with the wiring.
-Ten lanes are the logits. Layer 1 sends X, 2X, 4X and 8X into them, layer 0 sends 3w, 4w and 6w, each to the lanes where
-the binary digits of d, or 4 = 4, 7 = 3+4, 9 = 3+6, 10 = 4+6, want them: the table of the readout is in the wires.
+`wired=True` is contested, and shows what free wiring can hide: 22 numbers, 24 with the slopes, but
+65 with the wiring. Ten lanes are the logits. Layer 1 sends X, 2X, 4X and 8X into them, layer 0
+sends 3w, 4w and 6w, each to the lanes where the binary digits of d, or 4 = 4, 7 = 3+4, 9 = 3+6, 10
+= 4+6, want them: the table of the readout is in the wires.
 """
 
 from collections.abc import Sequence
@@ -24,7 +29,19 @@ from operator import add
 import numpy as np
 
 from tinyadder.construction import DIGIT_VALUES, Claim, Construction, token_claim
-from tinyadder.dsl import MLP, Attention, Embed, Head, Outputs, Program, Stream, Unembed, concat, relu, stack
+from tinyadder.dsl import (
+    MLP,
+    Attention,
+    Embed,
+    Head,
+    Outputs,
+    Program,
+    Stream,
+    Unembed,
+    concat,
+    relu,
+    stack,
+)
 from tinyadder.errors import TinyadderError
 from tinyadder.tasks.addition import Addition
 
@@ -39,12 +56,13 @@ SUMS = {0: (), 4: (1,), 7: (0, 1), 9: (0, 2), 10: (1, 2)}
 
 
 def group_flags(digits: int, last: float) -> tuple[list[float], float]:
-    """The flags of '^', '+', '=' and `spread`, for a place weight of -`last`/10 at the first answer digit.
+    """The flags of '^', '+', '=' and `spread`, for a place weight of -`last`/10 at the first answer
+    digit.
 
-    Layer 0 makes w_i = spread * sum of flag r0^(i - p) / Z_i over the flags at p <= i, with Z_i = 2 + r0 + .. + r0^i;
-    with Z = Z_infinity the flags are Z / spread times the sizes below. Layer 1 sums w_j + flag_j with weight r1^-j: the
-    first to a constant and a falling tail, which is the shift; the constant must be minus that of the flags, but for
-    half a unit of the last place.
+    Layer 0 makes w_i = spread * sum of flag r0^(i - p) / Z_i over the flags at p <= i, with Z_i = 2
+    + r0 + .. + r0^i; with Z = Z_infinity the flags are Z / spread times the sizes below. Layer 1
+    sums w_j + flag_j with weight r1^-j: the first to a constant and a falling tail, which is the
+    shift; the constant must be minus that of the flags, but for half a unit of the last place.
     """
     g = digits + 1
     r0, r1 = 10.0**-FALL, 10.0**-HOLD
@@ -54,13 +72,20 @@ def group_flags(digits: int, last: float) -> tuple[list[float], float]:
     whole = 1 + 1 / (1 - r0)
 
     def weight(i: int) -> float:
-        heard = sum(size * r0 ** (i - p) for size, p in zip(sizes, (0, g, 2 * g), strict=True) if p <= i)
+        heard = sum(
+            size * r0 ** (i - p) for size, p in zip(sizes, (0, g, 2 * g), strict=True) if p <= i
+        )
         return heard * whole / (1 + sum(r0**j for j in range(i + 1)))
 
-    # relative to position 2g; behind it w falls by r0/r1 = 1/10 a token, which sums to 10/9 of w at '='
+    # relative to position 2g; behind it w falls by r0/r1 = 1/10 a token, which sums to 10/9 of w at
+    # '='
     spread_part = sum(r1 ** (2 * g - j) * weight(j) for j in range(2 * g)) + weight(2 * g) * 10 / 9
-    flag_part = whole * sum(r1 ** (2 * g - p) * size for size, p in zip(sizes, (0, g, 2 * g), strict=True))
-    unit = last * 10.0**-digits / 10  # weight of the last digit of a; a_0 has last/100, s_0 has last/10
+    flag_part = whole * sum(
+        r1 ** (2 * g - p) * size for size, p in zip(sizes, (0, g, 2 * g), strict=True)
+    )
+    unit = (
+        last * 10.0**-digits / 10
+    )  # weight of the last digit of a; a_0 has last/100, s_0 has last/10
     spread = flag_part / (-0.5 * unit / MIDDLE - spread_part)
     return [whole * size / spread for size in sizes], spread
 
@@ -73,9 +98,13 @@ def _wires(head: Head, rows: Sequence[int]) -> Outputs | None:
 def construct(*, digits: int = 10, wired: bool = False) -> Construction:
     """Exact for 1 to 12 digits. Raises `TinyadderError` beyond."""
     if not 1 <= digits <= LARGEST:
-        raise TinyadderError(f"add10_27 with {digits} digits: float64 keeps it exact for 1 .. {LARGEST} digits")
-    gain = 1e18  # lifts what layer 1 gathers above the digit that the query's own token leaves in the lane
-    # '=' so heavy that at the last digit the place still outweighs the parabola of the query's own digit
+        raise TinyadderError(
+            f"add10_27 with {digits} digits: float64 keeps it exact for 1 .. {LARGEST} digits"
+        )
+    # lifts what layer 1 gathers above the digit that the query's own token leaves in the lane
+    gain = 1e18
+    # '=' so heavy that at the last digit the place still outweighs the parabola of the query's own
+    # digit
     last = 45e14 * gain * 10.0 ** (FALL * digits)
     (first, second, answer), spread = group_flags(digits, last)
     flags = {"^": first, "+": second, "=": answer}
@@ -89,11 +118,18 @@ def construct(*, digits: int = 10, wired: bool = False) -> Construction:
     denominator = 1 + 1 / (1 - 10.0**-HOLD)  # of softmax1 in layer 1
     parabola = 0.1 * gain / denominator * d * (d - 9) / 2
     if wired:
-        place = Head(value=concat(*(k / 3 * spread * x.part for k in (3, 4, 6))), slope=FALL * log(10))
-        rest = Head(value=concat(*(15 * denominator * k * x.part for k in (1, 2, 4, 8))), slope=HOLD * log(10))
+        place = Head(
+            value=concat(*(k / 3 * spread * x.part for k in (3, 4, 6))), slope=FALL * log(10)
+        )
+        rest = Head(
+            value=concat(*(15 * denominator * k * x.part for k in (1, 2, 4, 8))),
+            slope=HOLD * log(10),
+        )
         sums = [SUMS[i * (9 - i) // 2] for i in range(10)]
         readout = {"logit": stack(*(_wires(place, rows) for rows in sums))}
-        gathered = {"logit": stack(*(_wires(rest, [bit for bit in range(4) if i >> bit & 1]) for i in d))}
+        gathered = {
+            "logit": stack(*(_wires(rest, [bit for bit in range(4) if i >> bit & 1]) for i in d))
+        }
     else:
         place = Head(value=spread * x.part, slope=FALL * log(10))
         readout = {}
@@ -114,8 +150,12 @@ def construct(*, digits: int = 10, wired: bool = False) -> Construction:
     return Construction(program, Addition(digits=digits), _claims(digits, flags, last, gain, wired))
 
 
-def _claims(digits: int, flags: dict[str, float], last: float, gain: float, wired: bool) -> dict[str, Claim]:
-    """Place weights everywhere, and what is left of a + b at the queries; what a token carries itself is left out."""
+def _claims(
+    digits: int, flags: dict[str, float], last: float, gain: float, wired: bool
+) -> dict[str, Claim]:
+    """Place weights everywhere, and what is left of a + b at the queries; what a token carries
+    itself is left out.
+    """
     task, g = Addition(digits=digits), digits + 1
     r0, r1 = Fraction(10.0**-FALL), Fraction(10.0**-HOLD)
     z1 = 1 + 1 / (1 - r1)
@@ -131,7 +171,9 @@ def _claims(digits: int, flags: dict[str, float], last: float, gain: float, wire
         return flag(problem, i) + place(problem, i) * (1 - digit(problem, i) / Fraction(MIDDLE))
 
     def rest(problem: tuple[int, int], i: int) -> Fraction | None:
-        """R - 5 places and half a unit, in places of the digit before the first one, times `last` and r1^k."""
+        """R - 5 places and half a unit, in places of the digit before the first one, times `last`
+        and r1^k.
+        """
         k = i - 2 * g
         if k < 0:
             return None  # the operands are still being read

@@ -1,13 +1,15 @@
-"""The smallest adder known before `add10_smallest`: 26 non-zero numbers, 28 with its two slopes; tied readout.
+"""The smallest adder known before `add10_smallest`: 26 non-zero numbers, 28 with its two slopes;
+tied readout.
 
-The remainder machine of `add10` without queries, keys or biases. Two slopes share the work: behind a flag the weight of
-digit p falls by r0 = 10^-6.5 with every token (layer 0), and layer 1 multiplies by r1 = 10^-5.5 per token of distance,
-so that digit p weighs (r0/r1)^p = 10^-p. Decays as steep as these keep the denominators of softmax1 constant: 2 + r0 in
-layer 0 (up to r0^i at position i) and Z = 1 + 1/(1 - r1) in layer 1.
+The remainder machine of `add10` without queries, keys or biases. Two slopes share the work: behind
+a flag the weight of digit p falls by r0 = 10^-6.5 with every token (layer 0), and layer 1
+multiplies by r1 = 10^-5.5 per token of distance, so that digit p weighs (r0/r1)^p = 10^-p. Decays
+as steep as these keep the denominators of softmax1 constant: 2 + r0 in layer 0 (up to r0^i at
+position i) and Z = 1 + 1/(1 - r1) in layer 1.
 
-Positions: '^' at 0, digit p of a at 1+p, '+' at g = digits+1, digit p of b at g+1+p, '=' at 2g.
-The query's own place lane falls like r0^k, as does what layer 1 gathers, so the tied rows (d, T_d) with T_d = d(d+1)/2
-weigh digit against place: argmax_d (d R - T_d place) = floor(R / place).
+Positions: '^' at 0, digit p of a at 1+p, '+' at g = digits+1, digit p of b at g+1+p, '=' at 2g. The
+query's own place lane falls like r0^k, as does what layer 1 gathers, so the tied rows (d, T_d) with
+T_d = d(d+1)/2 weigh digit against place: argmax_d (d R - T_d place) = floor(R / place).
 """
 
 from fractions import Fraction
@@ -27,19 +29,34 @@ LARGEST = 12
 def construct(*, digits: int = 10) -> Construction:
     """Exact for 1 to 12 digits. Raises `TinyadderError` beyond."""
     if not 1 <= digits <= LARGEST:
-        raise TinyadderError(f"add10_28 with {digits} digits: float64 keeps it exact for 1 .. {LARGEST} digits")
-    fall, hold = 6.5, 5.5  # decades per token in layer 0 and layer 1; their difference is one decimal place
+        raise TinyadderError(
+            f"add10_28 with {digits} digits: float64 keeps it exact for 1 .. {LARGEST} digits"
+        )
+    fall, hold = (
+        6.5,
+        5.5,
+    )  # decades per token in layer 0 and layer 1; their difference is one decimal place
     g = digits + 1
     r0, r1 = 10.0**-fall, 10.0**-hold
-    nudge = 0.25 * 10.0**-digits  # a and b a little heavy: an exact remainder lands above its boundary, not on it
-    gain = 1e18  # lifts what layer 1 gathers above the digits and products the query's own token leaves in the lane
-    answer = 45e14 * gain * 10.0 ** (fall * digits)  # '=' weighs the answer; so large that the last place outweighs T_d
-    first = answer * (1 + nudge) * 10.0 ** (2 * g * hold) / 10  # '^', 2g tokens before '='; a_0 is worth a tenth of s_0
+    nudge = (
+        0.25 * 10.0**-digits
+    )  # a and b a little heavy: an exact remainder lands above its boundary, not on it
+    # lifts what layer 1 gathers above the digits and products the query's own token leaves in the
+    # lane
+    gain = 1e18
+    answer = (
+        45e14 * gain * 10.0 ** (fall * digits)
+    )  # '=' weighs the answer; so large that the last place outweighs T_d
+    first = (
+        answer * (1 + nudge) * 10.0 ** (2 * g * hold) / 10
+    )  # '^', 2g tokens before '='; a_0 is worth a tenth of s_0
     second = (
         first * 10.0 ** (-g * hold) * (1 - 10.0**-g)
     )  # '+', g tokens later; the rest of b's weight is the tail of a
     x = Stream(
-        digit="the digit; after the MLP the digit times its place; at the query what is left of a + b",
+        digit=(
+            "the digit; after the MLP the digit times its place; at the query what is left of a + b"
+        ),
         place="d(d+1)/2 for the readout; after layer 0 the place weight",
         flag="size of '^', '+', '='",
     )
@@ -63,10 +80,18 @@ def construct(*, digits: int = 10) -> Construction:
 
 
 def _claims(
-    digits: int, flags: dict[str, float], r0: Fraction, r1: Fraction, first: Fraction, answer: Fraction,
-    gain: Fraction, nudge: Fraction,
-) -> dict[str, Claim]:  # fmt: skip
-    """Place weights everywhere, and what is left of a + b at the queries; what a token carries itself is left out."""
+    digits: int,
+    flags: dict[str, float],
+    r0: Fraction,
+    r1: Fraction,
+    first: Fraction,
+    answer: Fraction,
+    gain: Fraction,
+    nudge: Fraction,
+) -> dict[str, Claim]:
+    """Place weights everywhere, and what is left of a + b at the queries; what a token carries
+    itself is left out.
+    """
     task, g = Addition(digits=digits), digits + 1
     z0, z1 = 1 + 1 / (1 - r0), 1 + 1 / (1 - r1)
 

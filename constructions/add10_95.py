@@ -1,7 +1,9 @@
-"""The published 95-parameter adder, repaired: the readout gets lanes of its own. Exactly 95 non-zero numbers.
+"""The published 95-parameter adder, repaired: the readout gets lanes of its own. Exactly 95
+non-zero numbers.
 
-After "An adder in 95 parameters" (add10_gist holds it as published). Every candidate digit c gets a lane that measures
-how far c + 1/2 is from what is left of the sum, in units of the place; the nearest candidate is the digit.
+After "An adder in 95 parameters" (add10_gist holds it as published). Every candidate digit c gets a
+lane that measures how far c + 1/2 is from what is left of the sum, in units of the place; the
+nearest candidate is the digit.
 """
 
 from fractions import Fraction
@@ -20,12 +22,17 @@ LARGEST = 13
 def construct(*, digits: int = 10) -> Construction:
     """Exact for 1 to 13 digits. Raises `TinyadderError` beyond."""
     if not 1 <= digits <= LARGEST:
-        raise TinyadderError(f"add10_95 with {digits} digits: float64 keeps it exact for 1 .. {LARGEST} digits")
+        raise TinyadderError(
+            f"add10_95 with {digits} digits: float64 keeps it exact for 1 .. {LARGEST} digits"
+        )
     x = Stream(
         eq="1 on '='",
         mark="1 on '^', '+', '=': a number starts with the next token",
         digit="10 * the digit",
-        place="10^-i in a, 10^(g-i) in b, -10^(2g+1-i) from '=' on, at position i, with g = digits + 1",
+        place=(
+            "10^-i in a, 10^(g-i) in b, -10^(2g+1-i) from '=' on, at position i, with g ="
+            " digits + 1"
+        ),
         turn="1/(i+2) from '=' on, 0 before",
         term="10 * the digit's signed part of the remainder R",
         miss=("how far R lies from (c + 1/2) places, for each candidate digit c", 10),
@@ -37,12 +44,22 @@ def construct(*, digits: int = 10) -> Construction:
     program = Program(
         "0123456789=^$+",
         x,
-        Embed(eq={"=": 1}, mark={"^": 1, "+": 1, "=": 1}, digit={str(d): 10 * d for d in range(1, 10)}),
+        Embed(
+            eq={"=": 1}, mark={"^": 1, "+": 1, "=": 1}, digit={str(d): 10 * d for d in range(1, 10)}
+        ),
         Attention(
-            place=Head(query=1, key=960 * x.mark - 1000, value=exp(40) * (x.mark - 11 * x.eq), slope=log(10)),
+            place=Head(
+                query=1,
+                key=960 * x.mark - 1000,
+                value=exp(40) * (x.mark - 11 * x.eq),
+                slope=log(10),
+            ),
             turn=Head(value=x.eq),
         ),
-        MLP(term=relu(x.digit) * (unit * x.place), miss=relu(x.turn) * (100 * unit * (c + 0.5) * x.place)),
+        MLP(
+            term=relu(x.digit) * (unit * x.place),
+            miss=relu(x.turn) * (100 * unit * (c + 0.5) * x.place),
+        ),
         Attention(miss=Head(value=100 * x.term + 15)),
         MLP(cost=relu(1e4 * x.miss) * gain + relu(-1e4 * x.miss) * gain),
         Unembed(argmin=x.cost),
@@ -51,21 +68,29 @@ def construct(*, digits: int = 10) -> Construction:
 
 
 def _claims(digits: int) -> dict[str, Claim]:
-    """What the lanes mean, as rationals; the flags that `place` still hears from further back are left out."""
+    """What the lanes mean, as rationals; the flags that `place` still hears from further back are
+    left out.
+    """
     task, g, unit = Addition(digits=digits), digits + 1, 10**digits
     candidates = [c + Fraction(1, 2) for c in range(10)]
 
     digit = token_claim(task, {token: 10 * d for token, d in DIGIT_VALUES.items()})
 
     def place(problem: tuple[int, int], i: int) -> Fraction:
-        return -Fraction(10, 10 ** (i - 2 * g)) if i >= 2 * g else Fraction(1, 10 ** (i if i < g else i - g))
+        return (
+            -Fraction(10, 10 ** (i - 2 * g))
+            if i >= 2 * g
+            else Fraction(1, 10 ** (i if i < g else i - g))
+        )
 
     def miss(problem: tuple[int, int], i: int) -> list[Fraction] | None:
         if i < 2 * g:
             return None  # the operands are still being read
         written = 10 ** (g - (i - 2 * g))  # the unit of the digits written so far
         left = sum(problem) % written if i > 2 * g else sum(problem)
-        return [(1000 * (left - c * Fraction(written, 10)) + 15 * (i + 1)) / (i + 2) for c in candidates]
+        return [
+            (1000 * (left - c * Fraction(written, 10)) + 15 * (i + 1)) / (i + 2) for c in candidates
+        ]
 
     def cost(problem: tuple[int, int], i: int) -> list[Fraction] | None:
         missed = miss(problem, i)

@@ -1,9 +1,11 @@
-"""The published 95-parameter adder exactly as published, its mistake included: 4999999999 + 0 gives 5000000000.
+"""The published 95-parameter adder exactly as published, its mistake included: 4999999999 + 0 gives
+5000000000.
 
-Source: the public gist "An adder in 95 parameters" (two layers, residual width 5, then 16, then 10). Its last residual
-is cut to the first ten columns, so the costs of candidates 0..4 are added to the columns of eq, mark, digit, place and
-turn, and those of 5..9 to the columns that still hold the misses of 0..4; the one head of its second layer is added to
-every column. `add10_95` gives the costs lanes of their own.
+Source: the public gist "An adder in 95 parameters" (two layers, residual width 5, then 16, then
+10). Its last residual is cut to the first ten columns, so the costs of candidates 0..4 are added to
+the columns of eq, mark, digit, place and turn, and those of 5..9 to the columns that still hold the
+misses of 0..4; the one head of its second layer is added to every column. `add10_95` gives the
+costs lanes of their own.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,7 +16,18 @@ from math import log
 import numpy as np
 
 from tinyadder.construction import DIGIT_VALUES, Claim, Construction, token_claim
-from tinyadder.dsl import MLP, Attention, Embed, Head, Program, Stream, Unembed, concat, relu, shared
+from tinyadder.dsl import (
+    MLP,
+    Attention,
+    Embed,
+    Head,
+    Program,
+    Stream,
+    Unembed,
+    concat,
+    relu,
+    shared,
+)
 from tinyadder.tasks.addition import Addition
 
 EXP40 = 2.3538526683701942e17
@@ -27,9 +40,17 @@ def construct() -> Construction:
         eq="1 on '='; then also the cost of candidate 0",
         mark="1 on '^', '+', '='; then also the cost of candidate 1",
         digit="10 * the digit; then also the cost of candidate 2",
-        place="10^-i in a, 10^(11-i) in b, -10^(23-i) from '=' on; then also the cost of candidate 3",
+        place=(
+            "10^-i in a, 10^(11-i) in b, -10^(23-i) from '=' on; then also the cost of candidate 3"
+        ),
         turn="1/(i+2) from '=' on, 0 before; then also the cost of candidate 4",
-        low=("how far R lies from (c + 1/2) places, candidates c = 0..4; then also the costs of 5..9", 5),
+        low=(
+            (
+                "how far R lies from (c + 1/2) places, candidates c = 0..4; then also the costs of"
+                " 5..9"
+            ),
+            5,
+        ),
         high=("the same for candidates 5..9", 5),
         term="10 * the digit's signed part of the remainder R",
     )
@@ -41,10 +62,15 @@ def construct() -> Construction:
     program = Program(
         "0123456789=^$+",
         x,
-        Embed(eq={"=": 1}, mark={"^": 1, "+": 1, "=": 1}, digit={str(d): 10 * d for d in range(1, 10)}),
+        Embed(
+            eq={"=": 1}, mark={"^": 1, "+": 1, "=": 1}, digit={str(d): 10 * d for d in range(1, 10)}
+        ),
         Attention(
             place=Head(
-                query=1, key=960 * x.mark - 1000, value=EXP40 * (x.mark - x.eq) - 10 * EXP40 * x.eq, slope=log(10)
+                query=1,
+                key=960 * x.mark - 1000,
+                value=EXP40 * (x.mark - x.eq) - 10 * EXP40 * x.eq,
+                slope=log(10),
             ),
             turn=Head(value=x.eq),
         ),
@@ -61,7 +87,9 @@ def construct() -> Construction:
 
 
 def _claims() -> dict[str, Claim]:
-    """What the lanes hold at the queries, mistake included: each has the mean of the terms, most a cost besides."""
+    """What the lanes hold at the queries, mistake included: each has the mean of the terms, most a
+    cost besides.
+    """
     task, g = Addition(), 11
     digit = token_claim(task, {token: 10 * d for token, d in DIGIT_VALUES.items()})
 
@@ -77,7 +105,9 @@ def _claims() -> dict[str, Claim]:
         return mean(problem, i) + unit / (i + 2)
 
     def claim(*own: Callable[[tuple[int, int], int], Fraction], costs: Sequence[int] = ()) -> Claim:
-        """The sum of `own` or the misses they give, with the costs of these candidates, from '=' on."""
+        """The sum of `own` or the misses they give, with the costs of these candidates, from '='
+        on.
+        """
 
         def value(problem: tuple[int, int], i: int) -> Fraction | list[Fraction] | None:
             if i < 2 * g:
@@ -88,7 +118,9 @@ def _claims() -> dict[str, Claim]:
 
         return value
 
-    def with_mean(lane: Callable[[tuple[int, int], int], Fraction]) -> Callable[[tuple[int, int], int], Fraction]:
+    def with_mean(
+        lane: Callable[[tuple[int, int], int], Fraction],
+    ) -> Callable[[tuple[int, int], int], Fraction]:
         return lambda problem, i: lane(problem, i) + mean(problem, i)
 
     misses = [partial(miss, candidate=c) for c in range(10)]

@@ -1,18 +1,23 @@
-"""The smallest adder: 25 non-zero numbers, 27 with its two slopes; two layers, three lanes, tied readout.
+"""The smallest adder: 25 non-zero numbers, 27 with its two slopes; two layers, three lanes, tied
+readout.
 
-The remainder machine of `add10`, squeezed. Position j counts B^-j (slope -ln B in layer 1: far tokens weigh more; B is
-the base, n the digits, g = n+1). So a needs no flag at all: its digits keep weight 1. Digits of b must weigh B^g and
-those of the answer -B^(2g+1) to land on the same places; '+' and '=' start these groups, and the MLP multiplies.
+The remainder machine of `add10`, squeezed. Position j counts B^-j (slope -ln B in layer 1: far
+tokens weigh more; B is the base, n the digits, g = n+1). So a needs no flag at all: its digits keep
+weight 1. Digits of b must weigh B^g and those of the answer -B^(2g+1) to land on the same places;
+'+' and '=' start these groups, and the MLP multiplies.
 
-- Layer 0, slope -3 ln B: the first tokens hold almost all attention, so what a flag adds stays constant behind it:
-  lane `group` is a step function W, 0 in a, B^g - 1 in b, -B^(2g+1) - 1 from '=' on. MLP: digit += digit * W.
-- Layer 1: X = the weighed sum of the digits = R/B, what is left of a + b. Y = the weighed sum of `group` itself. A step
-  summed with weights B^-j is a constant less the tail that is still to come, and that tail is place/(B-1): flag size
-  against step (the number `spread`) is chosen so that the constant vanishes. X and Y come from one head, so they share
-  its denominator, and nothing has to be small: no query, no key, no bias.
-- Readout: argmax over d of d R - d(d+1)/2 place is floor(R/place). Shifted by half the base, that is
-  d (R - B/2 place) + d(B-1-d)/2 place: the second column is now zero for the first and the last digit, which is
-  one number fewer than a parabola with its vertex at 0, and the shift is free, as Y is wired to both readout lanes.
+- Layer 0, slope -3 ln B: the first tokens hold almost all attention, so what a flag adds stays
+  constant behind it: lane `group` is a step function W, 0 in a, B^g - 1 in b, -B^(2g+1) - 1 from
+  '=' on. MLP: digit += digit * W.
+- Layer 1: X = the weighed sum of the digits = R/B, what is left of a + b. Y = the weighed sum of
+  `group` itself. A step summed with weights B^-j is a constant less the tail that is still to come,
+  and that tail is place/(B-1): flag size against step (the number `spread`) is chosen so that the
+  constant vanishes. X and Y come from one head, so they share its denominator, and nothing has to
+  be small: no query, no key, no bias.
+- Readout: argmax over d of d R - d(d+1)/2 place is floor(R/place). Shifted by half the base, that
+  is d (R - B/2 place) + d(B-1-d)/2 place: the second column is now zero for the first and the last
+  digit, which is one number fewer than a parabola with its vertex at 0, and the shift is free, as Y
+  is wired to both readout lanes.
 """
 
 from fractions import Fraction
@@ -25,32 +30,44 @@ from tinyadder.errors import TinyadderError
 from tinyadder.tasks.addition import DIGITS, Addition
 
 LARGEST = 10**12
-"""Largest base^(digits+2) for which it can be proved: the rounding of scores, exponentials and sums must stay below the
-smallest distance of a remainder to a boundary, 1/B of a unit of the last place."""
+"""Largest base^(digits+2) for which it can be proved: the rounding of scores, exponentials and sums
+must stay below the smallest distance of a remainder to a boundary, 1/B of a unit of the last place.
+"""
 
 
 def construct(*, digits: int = 10, base: int = 10) -> Construction:
-    """Exact while base^(digits+2) <= 10^12: up to 10 decimal digits, 37 bits. Raises `TinyadderError` beyond.
+    """Exact while base^(digits+2) <= 10^12: up to 10 decimal digits, 37 bits. Raises
+    `TinyadderError` beyond.
 
     2 base + 5 non-zero numbers, and two slopes.
     """
     task = Addition(digits=digits, base=base)
     if base ** (digits + 2) > LARGEST:
         raise TinyadderError(
-            f"add10_smallest with {digits} digits in base {base}: float64 keeps it exact while base^(digits+2) <= 1e12"
+            f"add10_smallest with {digits} digits in base {base}: float64 keeps it exact while"
+            " base^(digits+2) <= 1e12"
         )
     g, start = digits + 1, Fraction(base)
-    steps = {"+": (g, start**g - 1), "=": (2 * g, -(start ** (2 * g + 1)) - start**g)}  # token: position, jump of W
+    steps = {
+        "+": (g, start**g - 1),
+        "=": (2 * g, -(start ** (2 * g + 1)) - start**g),
+    }  # token: position, jump of W
     decay = start**-3  # layer 0 gives token j the share (1 - decay) decay^j of the attention
     flags = {token: jump / decay**at / (1 - decay) for token, (at, jump) in steps.items()}
-    # Y = sum over flags of start^-at (flag / spread + jump start / (start-1)), a constant, plus place/(start-1).
-    # Not quite zero: it puts the boundary of digit d the part d/B of a last-place unit below the exact remainder.
+    # Y = sum over flags of start^-at (flag / spread + jump start / (start-1)), a constant, plus
+    # place/(start-1). Not quite zero: it puts the boundary of digit d the part d/B of a last-place
+    # unit below the exact remainder.
     constant = -(start**-digits) / (start - 1)
     tails = sum(jump * start**-at for at, jump in steps.values()) * start / (start - 1)
     spread = sum(flags[token] * start**-at for token, (at, _) in steps.items()) / (constant - tails)
-    gain = 1e9 * float(base) ** (3 * g)  # lifts X above what the query's own token leaves in its lane, digit * W
+    gain = 1e9 * float(base) ** (
+        3 * g
+    )  # lifts X above what the query's own token leaves in its lane, digit * W
     x = Stream(
-        digit="the digit; after the MLP the digit times 1, B^g, -B^(2g+1) in a, b, answer; at the query also X and Y",
+        digit=(
+            "the digit; after the MLP the digit times 1, B^g, -B^(2g+1) in a, b, answer; at the"
+            " query also X and Y"
+        ),
         parabola="-d(B-1-d)/B for the readout; at the query the place Y",
         group="flag of '+' and '='; after layer 0 also the step W",
     )
@@ -74,12 +91,18 @@ def construct(*, digits: int = 10, base: int = 10) -> Construction:
 
 
 def _claims(task: Addition, gain: float) -> dict[str, Claim]:
-    """What the lanes hold after '=': the remainder in `digit`, its place in `parabola`, the step in `group`."""
+    """What the lanes hold after '=': the remainder in `digit`, its place in `parabola`, the step in
+    `group`.
+    """
     base, n, g = task.base, task.digits, task.digits + 1
-    scale = Fraction(gain) * (base - 1) / base  # attention is spread over weights B^-j, which add up to B/(B-1)
+    scale = (
+        Fraction(gain) * (base - 1) / base
+    )  # attention is spread over weights B^-j, which add up to B/(B-1)
 
     def shifted(i: int) -> Fraction:
-        """The place at position i, weighed by -1/2, and the half unit that the constant of Y amounts to."""
+        """The place at position i, weighed by -1/2, and the half unit that the constant of Y
+        amounts to.
+        """
         return -(Fraction(base) ** (1 - (i - 2 * g))) / 2 + Fraction(1, 2 * base**n)
 
     def digit(problem: tuple[int, ...], i: int) -> Fraction | None:

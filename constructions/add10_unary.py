@@ -1,16 +1,21 @@
-"""Addition with the numbers 1 and -1 only (and the slope ln 10): what counting "unique" parameters can be made to mean.
+"""Addition with the numbers 1 and -1 only (and the slope ln 10): what counting "unique" parameters
+can be made to mean.
 
-`add10`, with every other number written as a sum of ones. A digit d lights d lanes; the weight -10 of '=' is ten lanes;
-a score of -40 is a head of 40 dimensions; c times the place is c hidden units. Two numbers, stored once each and read
-hundreds of times, add ten-digit numbers exactly: a count of distinct numbers says nothing of the size of a model.
+`add10`, with every other number written as a sum of ones. A digit d lights d lanes; the weight -10
+of '=' is ten lanes; a score of -40 is a head of 40 dimensions; c times the place is c hidden units.
+Two numbers, stored once each and read hundreds of times, add ten-digit numbers exactly: a count of
+distinct numbers says nothing of the size of a model.
 
-- Layer 0, scores -40: weight = e^-40 * 10^-p / 10, as in `add10`; speck = e^-40 everywhere behind '^'.
-- MLP: product = digit * weight. Layer 1, scores -40: rest = e^-40 * the weighed sum of the products.
-- MLP: level_c = c * speck * weight, and level_c also gets ten times the rest (ten wires): 10 rest + c weight, positive
-  where the next digit is at least c, as `weight` is minus the place there.
+- Layer 0, scores -40: weight = e^-40 * 10^-p / 10, as in `add10`; speck = e^-40 everywhere behind
+  '^'.
+- MLP: product = digit * weight. Layer 1, scores -40: rest = e^-40 * the weighed sum of the
+  products.
+- MLP: level_c = c * speck * weight, and level_c also gets ten times the rest (ten wires): 10 rest +
+  c weight, positive where the next digit is at least c, as `weight` is minus the place there.
 - Readout: the logit of d sums level_1 .. level_d, which is the parabola of `add10`.
 
-With no half unit on '+' this lives on shadows: '=' weighs 1e-11 less than it should, so exact remainders end up above.
+With no half unit on '+' this lives on shadows: '=' weighs 1e-11 less than it should, so exact
+remainders end up above.
 """
 
 from fractions import Fraction
@@ -20,7 +25,19 @@ from operator import add
 from typing import Any
 
 from tinyadder.construction import DIGIT_VALUES, Claim, Construction, token_at, token_claim
-from tinyadder.dsl import MLP, Attention, Embed, Form, Head, Program, Stream, Unembed, concat, relu, shared
+from tinyadder.dsl import (
+    MLP,
+    Attention,
+    Embed,
+    Form,
+    Head,
+    Program,
+    Stream,
+    Unembed,
+    concat,
+    relu,
+    shared,
+)
 from tinyadder.errors import TinyadderError
 from tinyadder.tasks.addition import Addition
 
@@ -29,9 +46,13 @@ LARGEST = 11
 
 
 def construct(*, digits: int = 10, stored: bool = True) -> Construction:
-    """Exact for 2 to 11 digits; `stored=False` gives every entry its own number. Raises `TinyadderError` beyond."""
+    """Exact for 2 to 11 digits; `stored=False` gives every entry its own number. Raises
+    `TinyadderError` beyond.
+    """
     if not 2 <= digits <= LARGEST:
-        raise TinyadderError(f"add10_unary with {digits} digits: float64 keeps it exact for 2 .. {LARGEST} digits")
+        raise TinyadderError(
+            f"add10_unary with {digits} digits: float64 keeps it exact for 2 .. {LARGEST} digits"
+        )
     one, minus = (shared(1), shared(-1)) if stored else (1.0, -1.0)
     x = Stream(
         digit=("lane c - 1: 1 if the digit is at least c", 9),
@@ -49,7 +70,9 @@ def construct(*, digits: int = 10, stored: bool = True) -> Construction:
 
     faint: dict[str, Any] = {"query": [one] * 40, "key": [minus] * 40}
     # Nine equal units, speck * weight; lane c - 1 reads the first c of them.
-    units = [([0] * c + [one] * (9 - c)) * (relu(one * x.speck) * (one * x.weight)) for c in range(9)]
+    units = [
+        ([0] * c + [one] * (9 - c)) * (relu(one * x.speck) * (one * x.weight)) for c in range(9)
+    ]
     rest = Head(**faint, value=concat(*[one * x.product] * 10))
     tenfold = reduce(add, (rest[i] for i in range(10)))
     program = Program(
@@ -85,7 +108,9 @@ def _claims(digits: int) -> dict[str, Claim]:
         return [-1] * 10 if read == "=" else [int(read in "^+")] + [0] * 9
 
     def weight(problem: tuple[int, int], i: int) -> Fraction:
-        return faint * (-Fraction(10, 10 ** (i - 2 * g)) if i >= 2 * g else Fraction(1, 10 ** (i % g)))
+        return faint * (
+            -Fraction(10, 10 ** (i - 2 * g)) if i >= 2 * g else Fraction(1, 10 ** (i % g))
+        )
 
     def level(problem: tuple[int, int], i: int) -> list[Fraction] | None:
         if i < 2 * g:

@@ -1,9 +1,10 @@
 """Addition in any base, of any number of operands: `add10` with an exact weight for each group.
 
-Every '+' restarts the place weight: its flag 1 - B^-g and the shadow B^-g of the operand before it add up to 1, so each
-operand counts exactly once; '=' opens the answer with minus the place of its first digit. The readout is stored apart
-(`tied=False`, 3 base + 11 numbers with the slope) or is the embedding itself (`tied=True`, 2 base + 12): a second
-column of the digits' rows holds the parabola d(d+1)/2, and what is left of the sum is written over the digit.
+Every '+' restarts the place weight: its flag 1 - B^-g and the shadow B^-g of the operand before it
+add up to 1, so each operand counts exactly once; '=' opens the answer with minus the place of its
+first digit. The readout is stored apart (`tied=False`, 3 base + 11 numbers with the slope) or is
+the embedding itself (`tied=True`, 2 base + 12): a second column of the digits' rows holds the
+parabola d(d+1)/2, and what is left of the sum is written over the digit.
 
 Positions: '^' at 0, operand i starts behind position i g with g = digits+1, '=' at operands * g.
 """
@@ -19,10 +20,14 @@ from tinyadder.lang.gadgets import place_value_head, sum_head
 from tinyadder.tasks.addition import DIGITS, Addition
 
 LARGEST = 10**13
-"""Sums up to this are exact in float64; beyond, rounding reaches the boundary of a digit (measured)."""
+"""Sums up to this are exact in float64; beyond, rounding reaches the boundary of a digit
+(measured).
+"""
 
 
-def construct(*, digits: int = 10, base: int = 10, operands: int = 2, tied: bool = False) -> Construction:
+def construct(
+    *, digits: int = 10, base: int = 10, operands: int = 2, tied: bool = False
+) -> Construction:
     """Exact while operands * base^digits <= 10^13. Raises `TinyadderError` beyond."""
     task = Addition(digits=digits, base=base, operands=operands)
     if operands * base**digits > LARGEST:
@@ -32,10 +37,17 @@ def construct(*, digits: int = 10, base: int = 10, operands: int = 2, tied: bool
         )
     names, d = DIGITS[:base], np.arange(base)
     shadow = float(base) ** -(digits + 1)  # what a flag still weighs one group later
-    lead = float(base) ** (task.answer_length - digits)  # place of the first answer digit, in places of a_0
-    half = 0.5 * float(base) ** -digits / (operands - 1)  # as digit of each '+': in all half a unit of the last place
+    lead = float(base) ** (
+        task.answer_length - digits
+    )  # place of the first answer digit, in places of a_0
+    half = (
+        0.5 * float(base) ** -digits / (operands - 1)
+    )  # as digit of each '+': in all half a unit of the last place
     x = Stream(
-        digit="the digit; a share of half a unit on '+'; where tied, at the query also what is left of the sum",
+        digit=(
+            "the digit; a share of half a unit on '+'; where tied, at the query also what is left"
+            " of the sum"
+        ),
         parabola="d(d+1)/2 for a tied readout, and there also the place at the query",
         flag="weight of the group that the token opens",
         weight="place: B^-p / B in the operands, minus the place of digit p in the answer",
@@ -44,7 +56,9 @@ def construct(*, digits: int = 10, base: int = 10, operands: int = 2, tied: bool
     )
     values = {**dict(zip(names, d, strict=True)), "+": half}
     flags = {"^": 1, "+": 1 - shadow, "=": -lead - shadow}
-    lift = 1e40 if tied else 1  # the tied readout shares its lanes with the query's own digit: lift the sum above it
+    lift = (
+        1e40 if tied else 1
+    )  # the tied readout shares its lanes with the query's own digit: lift the sum above it
     place = place_value_head(lift * x.flag, base=base)
     total = sum_head((base if tied else 1) * x.product)
     parabola = d * (d + 1) / 2
@@ -64,8 +78,12 @@ def construct(*, digits: int = 10, base: int = 10, operands: int = 2, tied: bool
     return Construction(program, task, _claims(task, flags, Fraction(lift), tied))
 
 
-def _claims(task: Addition, flags: dict[str, float], lift: Fraction, tied: bool) -> dict[str, Claim]:
-    """What the lanes mean; beside the loud place and remainder of the tied form a token's own row is left out."""
+def _claims(
+    task: Addition, flags: dict[str, float], lift: Fraction, tied: bool
+) -> dict[str, Claim]:
+    """What the lanes mean; beside the loud place and remainder of the tied form a token's own row
+    is left out.
+    """
     base, g = task.base, task.digits + 1
     start = task.operands * g  # of the answer
     values = {name: Fraction(n) for n, name in enumerate(DIGITS[:base])}

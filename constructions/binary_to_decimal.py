@@ -1,9 +1,9 @@
 """A binary number (or one of any base below 10) written in decimal. 42 numbers, 44 with the slopes.
 
-Two slopes, one for each base: behind '^' the weight of a digit falls by the base of the question, behind '=' by ten.
-The decimal digits written so far are subtracted, and the next one is floor(rest / place), as in `add10`: a change of
-base without any division.
-Positions: '^' at 0, digit p at 1+p, '=' at digits+1.
+Two slopes, one for each base: behind '^' the weight of a digit falls by the base of the question,
+behind '=' by ten. The decimal digits written so far are subtracted, and the next one is floor(rest
+/ place), as in `add10`: a change of base without any division. Positions: '^' at 0, digit p at 1+p,
+'=' at digits+1.
 """
 
 from fractions import Fraction
@@ -17,7 +17,9 @@ from tinyadder.lang.gadgets import place_value_head, sum_head
 from tinyadder.tasks.conversion import Conversion
 
 LARGEST = 10**12
-"""Numbers below this are exact in float64, with room to spare (2^44 still was, where it was tried)."""
+"""Numbers below this are exact in float64, with room to spare (2^44 still was, where it was
+tried).
+"""
 
 
 def construct(*, digits: int = 20, radix: int = 2) -> Construction:
@@ -25,16 +27,24 @@ def construct(*, digits: int = 20, radix: int = 2) -> Construction:
     task = Conversion(digits=digits, radix=radix)
     if radix**digits > LARGEST:
         raise TinyadderError(
-            f"binary_to_decimal with {digits} digits in base {radix}: float64 keeps it exact while radix^digits <= 1e12"
+            f"binary_to_decimal with {digits} digits in base {radix}: float64 keeps it exact while"
+            " radix^digits <= 1e12"
         )
     g = digits + 1
-    heavy = 1 + 0.25 / float(radix) ** digits  # an exact remainder lands above its boundary, by less than one unit
-    first = radix * 10.0 ** (task.answer_length - 1) / float(radix) ** digits  # place of s_0, in places of digit 0
+    heavy = (
+        1 + 0.25 / float(radix) ** digits
+    )  # an exact remainder lands above its boundary, by less than one unit
+    first = (
+        radix * 10.0 ** (task.answer_length - 1) / float(radix) ** digits
+    )  # place of s_0, in places of digit 0
     x = Stream(
         digit="the digit",
         asked="flag that opens the number in base `radix`, and ends it at '='",
         answered="flag that opens the decimal answer",
-        weight="place of the digit: radix^-p / radix in the question, minus the place of digit p in the answer",
+        weight=(
+            "place of the digit: radix^-p / radix in the question, minus the place of digit p in"
+            " the answer"
+        ),
         product="digit * weight",
         rest="what is left of the number",
     )
@@ -60,8 +70,12 @@ def construct(*, digits: int = 20, radix: int = 2) -> Construction:
     return Construction(program, task, _claims(task, asked, answered, heavy))
 
 
-def _claims(task: Conversion, asked: dict[str, float], answered: dict[str, float], heavy: float) -> dict[str, Claim]:
-    """Place weights everywhere, and what is left from '=' on; the number counts a little more than its value."""
+def _claims(
+    task: Conversion, asked: dict[str, float], answered: dict[str, float], heavy: float
+) -> dict[str, Claim]:
+    """Place weights everywhere, and what is left from '=' on; the number counts a little more than
+    its value.
+    """
     radix, g, whole = task.radix, task.digits + 1, task.radix**task.digits
     digit = token_claim(task, DIGIT_VALUES)
 

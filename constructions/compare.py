@@ -1,11 +1,14 @@
-"""Compare two numbers: one weighed sum gives a - b, and three wired lanes read its sign. 18 numbers and 2 slopes.
+"""Compare two numbers: one weighed sum gives a - b, and three wired lanes read its sign. 18 numbers
+and 2 slopes.
 
-The marks '^' and '?' are heard by the digits behind them as place weights, + in a and - in b; '?' also takes the weight
-of '^' away. Layer 1 sums digit * weight at ':', where a token of its own stands half a unit high for '='.
+The marks '^' and '?' are heard by the digits behind them as place weights, + in a and - in b; '?'
+also takes the weight of '^' away. Layer 1 sums digit * weight at ':', where a token of its own
+stands half a unit high for '='.
 
-Positions: '^' at 0, digit p of a at 1+p, '?' at g = digits+1, digit p of b at g+1+p, ':' at 2g. Both heads have equal
-scores, so a steep slope makes softmax1 linear: the denominators are Z0 and Z1, up to 10^-14. What layer 0 lets fall by
-10^-7 a token, layer 1 raises by 10^6: a place value of 1/10.
+Positions: '^' at 0, digit p of a at 1+p, '?' at g = digits+1, digit p of b at g+1+p, ':' at 2g.
+Both heads have equal scores, so a steep slope makes softmax1 linear: the denominators are Z0 and
+Z1, up to 10^-14. What layer 0 lets fall by 10^-7 a token, layer 1 raises by 10^6: a place value of
+1/10.
 """
 
 from fractions import Fraction
@@ -62,7 +65,11 @@ def _claims(digits: int, marks: dict[str, float], r0: float, r1: float) -> dict[
 
     def weight(problem: Pair, i: int) -> Fraction:
         start = Fraction(marks["^"]) / (1 + 1 / (1 - Fraction(r0)))
-        return start * Fraction(r0) ** i if i < g else -start * Fraction(r1) ** g * Fraction(r0) ** (i - g)
+        return (
+            start * Fraction(r0) ** i
+            if i < g
+            else -start * Fraction(r1) ** g * Fraction(r0) ** (i - g)
+        )
 
     return {
         "digit": digit,

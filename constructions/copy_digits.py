@@ -1,10 +1,13 @@
-"""Copy a word of digits: read it as a number and write what is left of it. 25 numbers and 2 slopes, tied readout.
+"""Copy a word of digits: read it as a number and write what is left of it. 25 numbers and 2 slopes,
+tied readout.
 
-The adder add10_smallest with one operand. '^' is heard by the word as place weight (+), '=' by the copy (-), so the
-weighed sum is what is left to write; the next digit is its floor, logit_d = d R - d(d+1)/2 in units of the place.
+The adder add10_smallest with one operand. '^' is heard by the word as place weight (+), '=' by the
+copy (-), so the weighed sum is what is left to write; the next digit is its floor, logit_d = d R -
+d(d+1)/2 in units of the place.
 
-Positions: '^' at 0, digit p at 1+p, '=' at g = length+1, answer digit p at g+1+p. What layer 0 lets fall by
-r0 = 10^-7 a token, layer 1 raises by 1/r1 = 10^6: a place value of 1/10, and one scale at every query.
+Positions: '^' at 0, digit p at 1+p, '=' at g = length+1, answer digit p at g+1+p. What layer 0 lets
+fall by r0 = 10^-7 a token, layer 1 raises by 1/r1 = 10^6: a place value of 1/10, and one scale at
+every query.
 """
 
 from fractions import Fraction
@@ -52,10 +55,16 @@ def construct(*, length: int = 5) -> Construction:
         Unembed(tied="0123456789"),
     )
     task = Rewriting(length=length, how="copy")
-    return Construction(program, task, {**_claims(task, loud, copy, r0, z1, above), "mark": token_claim(task, marks)})
+    return Construction(
+        program,
+        task,
+        {**_claims(task, loud, copy, r0, z1, above), "mark": token_claim(task, marks)},
+    )
 
 
-def _claims(task: Rewriting, loud: float, copy: float, r0: float, z1: float, above: float) -> dict[str, Claim]:
+def _claims(
+    task: Rewriting, loud: float, copy: float, r0: float, z1: float, above: float
+) -> dict[str, Claim]:
     """Place weight and remainder at the queries, what the token carries itself left out."""
     first, z0 = task.length + 1, 1 + 1 / (1 - Fraction(r0))
 
@@ -65,7 +74,17 @@ def _claims(task: Rewriting, loud: float, copy: float, r0: float, z1: float, abo
     def digit(problem: str, i: int) -> Fraction | None:
         if i < first:
             return None
-        shade = (Fraction(above) - 1) * Fraction(task.answer(problem)) / 10 ** (task.answer_length - 1 + first - i)
-        return weight(i) * Fraction(loud) / Fraction(z1) / 10 * (task.remainder(problem, i - first) + shade)
+        shade = (
+            (Fraction(above) - 1)
+            * Fraction(task.answer(problem))
+            / 10 ** (task.answer_length - 1 + first - i)
+        )
+        return (
+            weight(i)
+            * Fraction(loud)
+            / Fraction(z1)
+            / 10
+            * (task.remainder(problem, i - first) + shade)
+        )
 
     return {"place": lambda problem, i: -weight(i) if i >= first else None, "digit": digit}

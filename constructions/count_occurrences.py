@@ -1,7 +1,7 @@
 """How often does 'a' occur? An exact sum and a parabola, one layer. 22 numbers.
 
-Scores of -40 keep the denominator of softmax1 at 1 + 4e-18 per token, so the head adds up what it hears: 1 for every
-'a'. The readout 2 d y - d^2 is largest for the d nearest to the sum y.
+Scores of -40 keep the denominator of softmax1 at 1 + 4e-18 per token, so the head adds up what it
+hears: 1 for every 'a'. The readout 2 d y - d^2 is largest for the d nearest to the sum y.
 """
 
 from tinyadder.construction import Construction
@@ -11,7 +11,9 @@ from tinyadder.tasks.counting import Counting
 
 
 def construct(*, length: int = 9, letters: int = 3) -> Construction:
-    """Exact for words of at most `length` <= 9 letters of an alphabet of `letters`. Raises `TinyadderError` beyond."""
+    """Exact for words of at most `length` <= 9 letters of an alphabet of `letters`. Raises
+    `TinyadderError` beyond.
+    """
     task = Counting(length=length, letters_used=letters)
     x = Stream(hit="1 on 'a'", count="how many 'a' so far")
     program = Program(

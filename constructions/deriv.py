@@ -1,29 +1,33 @@
 """The derivative of a polynomial, string to string: 97 numbers (nonzero + positional), four layers.
 
-    :-3x^3+4x^2-4=  ->  -9x^2+8x$          coefficients -5 .. 5, exponents 0 .. 5, terms in falling exponents
+    :-3x^3+4x^2-4=  ->  -9x^2+8x$
+    coefficients -5 .. 5, exponents 0 .. 5, terms in falling exponents
 
-The derivative keeps the order of the terms, and its first term has a sign exactly if the input's has. So tau, the
-number of signs since the beginning (in the answer: since '='), names the same term in both. Only the last term can
-vanish.
+The derivative keeps the order of the terms, and its first term has a sign exactly if the input's
+has. So tau, the number of signs since the beginning (in the answer: since '='), names the same term
+in both. Only the last term can vanish.
 
-Layer 0 counts signs and '=', exactly: at scores near -40 softmax1 is linear. Its second head looks one token back for
-'^': with slope 20 the token before has e^-20 of the attention of the token itself, and the one before that e^-40. MLP
-0 moves an exponent from `digit` to `power`. A digit d is held as d - 1: a coefficient that is not written then counts
-as 1, and an 'x' alone as power 1. Layer 1 takes away the count at '=', the only key with a score above 0, so that tau
-starts at 0 in the answer. MLP 1 squares it. Layer 2 sums over the input's term tau (its power n, its coefficient c)
-and over the term after it (has it an x, a minus). The score -40 (tau_q - tau_k)^2 is spread over three rows; the
-query's extra 2 in `square` makes it -80 at a match, and a key's extra 2 keeps the terms of the answer out. Tilted by
-80 (tau_k - tau_q) it is -40 at the next term. MLP 2 multiplies: n * c. MLP 3 says which digit is next, if any.
+Layer 0 counts signs and '=', exactly: at scores near -40 softmax1 is linear. Its second head looks
+one token back for '^': with slope 20 the token before has e^-20 of the attention of the token
+itself, and the one before that e^-40. MLP 0 moves an exponent from `digit` to `power`. A digit d is
+held as d - 1: a coefficient that is not written then counts as 1, and an 'x' alone as power 1.
+Layer 1 takes away the count at '=', the only key with a score above 0, so that tau starts at 0 in
+the answer. MLP 1 squares it. Layer 2 sums over the input's term tau (its power n, its coefficient
+c) and over the term after it (has it an x, a minus). The score -40 (tau_q - tau_k)^2 is spread over
+three rows; the query's extra 2 in `square` makes it -80 at a match, and a key's extra 2 keeps the
+terms of the answer out. Tilted by 80 (tau_k - tau_q) it is -40 at the next term. MLP 2 multiplies:
+n * c. MLP 3 says which digit is next, if any.
 
 The next token is the one with the largest logit, so nothing else needs a gate:
-- '$' has 7; '+' 8 or '-' 9 where a next term with an x has that sign. They win where nothing below asks for more;
-- 'x' has 6 n: less than '$' for n = 1, more than the signs from n = 2. `past` keeps it down after 'x', '^',
-  exponents;
-- '^' has 5 n, and 4.5 less after 'x': there more than the signs from n = 3, elsewhere less than what is right;
-- digits have 70 * next and more, which beats all of these: the first digit of n * c after '=' or a sign; after a
-  digit t the ones digit n * c - 10 t, unless that is negative; n - 1 after '^'. '0' as whole answer has 8, between
-  '$' and '-'.
-No n * c begins or ends with 7, so 7 has no logit.
+- '$' has 7; '+' 8 or '-' 9 where a next term with an x has that sign. They win where nothing below
+  asks for more;
+- 'x' has 6 n: less than '$' for n = 1, more than the signs from n = 2. `past` keeps it down after
+  'x', '^', exponents;
+- '^' has 5 n, and 4.5 less after 'x': there more than the signs from n = 3, elsewhere less than
+  what is right;
+- digits have 70 * next and more, which beats all of these: the first digit of n * c after '=' or a
+  sign; after a digit t the ones digit n * c - 10 t, unless that is negative; n - 1 after '^'. '0'
+  as whole answer has 8, between '$' and '-'. No n * c begins or ends with 7, so 7 has no logit.
 """
 
 from collections.abc import Callable
@@ -36,15 +40,22 @@ from tinyadder.tasks.derivative import Derivative, Polynomial
 
 SLOPE = 20
 BEFORE = 1 + 1 / (1 - exp(-SLOPE))
-"""softmax1's denominator for scores 0, -20, -40, ...: the token before has attention e^-20 / BEFORE."""
+"""softmax1's denominator for scores 0, -20, -40, ...: the token before has attention e^-20 /
+BEFORE.
+"""
 X = 100
-"""`digit` on 'x': so much larger than every digit that the sum over a term tells whether it has an x."""
+"""`digit` on 'x': so much larger than every digit that the sum over a term tells whether it has an
+x.
+"""
 
 
 def construct() -> Construction:
     """Coefficients -5 .. 5, exponents 0 .. 5; no options."""
     x = Stream(
-        digit="d - 1 on digits of the input (2 .. 5), 1 or more on 0 and 6; 99 on 'x'; from MLP 0 on, 0 on exponents",
+        digit=(
+            "d - 1 on digits of the input (2 .. 5), 1 or more on 0 and 6; 99 on 'x'; from MLP 0 on,"
+            " 0 on exponents"
+        ),
         caret="1 on '^'",
         start="1 on '+', '-', '=': a term starts with the next token",
         equals="1 on '='",
@@ -120,7 +131,9 @@ def construct() -> Construction:
 
 
 def answering(task: Derivative, meaning: Callable[[Polynomial, int, str], Fraction | int]) -> Claim:
-    """A claim from '=' on: `meaning` of the problem, the signs since '=', and the answer so far, '=' first."""
+    """A claim from '=' on: `meaning` of the problem, the signs since '=', and the answer so far,
+    '=' first.
+    """
 
     def value(problem: Polynomial, position: int) -> Fraction | int | None:
         start = len(task.prompt(problem)) - 1
@@ -138,7 +151,9 @@ def is_exponent(task: Derivative, problem: Polynomial, position: int) -> bool:
 
 
 def term_claims(task: Derivative, x: int) -> dict[str, Claim]:
-    """What the lanes mean, where `digit` is `x` on 'x' in the embedding; `deriv_printed` shares them all."""
+    """What the lanes mean, where `digit` is `x` on 'x' in the embedding; `deriv_printed` shares
+    them all.
+    """
     held = token_claim(task, {"0": 2, "2": 1, "3": 2, "4": 3, "5": 4, "6": 5, "x": x - 1})
 
     def digit(problem: Polynomial, position: int) -> Fraction | int:
@@ -146,7 +161,11 @@ def term_claims(task: Derivative, x: int) -> dict[str, Claim]:
 
     def past(problem: Polynomial, position: int) -> Fraction | int:
         read = token_at(task, problem, position)
-        return Fraction(1, x) if read == "x" else int(read == "^" or is_exponent(task, problem, position))
+        return (
+            Fraction(1, x)
+            if read == "x"
+            else int(read == "^" or is_exponent(task, problem, position))
+        )
 
     def power(problem: Polynomial, position: int) -> Fraction | int:
         if is_exponent(task, problem, position):
@@ -165,7 +184,9 @@ def term_claims(task: Derivative, x: int) -> dict[str, Claim]:
         return n * abs(c)
 
     def following(problem: Polynomial, tau: int, text: str) -> Fraction | int:
-        """Behind a sign or '=' the first digit of n * c, behind it the second one, behind '^' n - 1; and a bit."""
+        """Behind a sign or '=' the first digit of n * c, behind it the second one, behind '^' n -
+        1; and a bit.
+        """
         whole, last = product(problem, tau), text[-1]
         if last in "+-=":
             return (whole if whole < 10 else Fraction(whole, 10)) + Fraction(8, 70)

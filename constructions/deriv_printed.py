@@ -2,18 +2,20 @@
 
     :4-x=  ->  -1        :-x^2+4x-1=  ->  4-2x        coefficients -5 .. 5, exponents 0 .. 5
 
-In this order a positive constant stands before a single negative term (`4-x`, not `-x+4`). `deriv` reads that as it
-is: after '=' it finds no x in the first term and an x after a minus in the second, and writes the minus.
+In this order a positive constant stands before a single negative term (`4-x`, not `-x+4`). `deriv`
+reads that as it is: after '=' it finds no x in the first term and an x after a minus in the second,
+and writes the minus.
 
-To write it, one lane is needed: `swapped` holds a where the answer is a constant a before a negative term. That is so
-for an input -bx^n+ax, with or without a constant. As seen by layer 2: term 2 has an x, no '^' and no '-', and the
-input has two x. (With a term 0 in front it would have three.) A third head sums over term 2, whichever term is being
-written, and counts '^' and '-' as very negative; how many x the input has is counted in layer 0 and fetched from '='
-in layer 1.
+To write it, one lane is needed: `swapped` holds a where the answer is a constant a before a
+negative term. That is so for an input -bx^n+ax, with or without a constant. As seen by layer 2:
+term 2 has an x, no '^' and no '-', and the input has two x. (With a term 0 in front it would have
+three.) A third head sums over term 2, whichever term is being written, and counts '^' and '-' as
+very negative; how many x the input has is counted in layer 0 and fetched from '=' in layer 1.
 
-After '=' the digit a is then next; `deriv` writes '-' after it, because term 1 follows tau = 0; and '+' is kept from
-following term 1. ('-' has 6 instead of 7 where the next term is positive, so that '$' wins there.) All else is
-`deriv`: see there for tau, the heads, the digits and the order of the logits.
+After '=' the digit a is then next; `deriv` writes '-' after it, because term 1 follows tau = 0; and
+'+' is kept from following term 1. ('-' has 6 instead of 7 where the next term is positive, so that
+'$' wins there.) All else is `deriv`: see there for tau, the heads, the digits and the order of the
+logits.
 """
 
 from fractions import Fraction
@@ -27,7 +29,9 @@ from tinyadder.tasks.derivative import Derivative, Polynomial, derivative, is_sw
 
 SLOPE = 20
 BEFORE = 1 + 1 / (1 - exp(-SLOPE))
-"""softmax1's denominator for scores 0, -20, -40, ...: the token before has attention e^-20 / BEFORE."""
+"""softmax1's denominator for scores 0, -20, -40, ...: the token before has attention e^-20 /
+BEFORE.
+"""
 X = 10_000
 """`digit` on 'x': so much larger than every digit that sums of it count the x."""
 
@@ -35,7 +39,10 @@ X = 10_000
 def construct() -> Construction:
     """Coefficients -5 .. 5, exponents 0 .. 5; no options."""
     x = Stream(
-        digit="d - 1 on digits of the input (2 .. 5), 1 or more on 0 and 6; 9999 on 'x'; from MLP 0 on, 0 on exponents",
+        digit=(
+            "d - 1 on digits of the input (2 .. 5), 1 or more on 0 and 6; 9999 on 'x'; from MLP 0"
+            " on, 0 on exponents"
+        ),
         caret="1 on '^'",
         start="1 on '+', '-', '=': a term starts with the next token",
         equals="1 on '='",
@@ -50,7 +57,10 @@ def construct() -> Construction:
         next_minus="1 if the next term of the input is negative",
         xs="the number of x so far, and at most 0.005 more",
         input_xs="the same at '='",
-        second="9998 + a if term 2 of the input is +ax; negative if it has '-' or '^', below 5 if it has no x",
+        second=(
+            "9998 + a if term 2 of the input is +ax; negative if it has '-' or '^', below 5 if it"
+            " has no x"
+        ),
         product="n * c",
         swapped="a if the answer is a constant a before a negative term, else 0",
         next="the next digit and a bit (0.11 .. 0.71 more), 0 where no digit is next",
@@ -95,7 +105,9 @@ def construct() -> Construction:
         MLP(power=exponent, digit=-1 * exponent),
         Attention(tau=at_equals[0], input_xs=at_equals[1]),
         MLP(square=relu(x.tau) * x.tau),
-        Attention(n=match[0], c=match[1], next_x=match_next[0], next_minus=match_next[1], second=term_2),
+        Attention(
+            n=match[0], c=match[1], next_x=match_next[0], next_minus=match_next[1], second=term_2
+        ),
         MLP(
             product=relu(x.n) * (x.c + (2 - X)),
             swapped=relu(x.second - (X - 2) - 10 * (x.input_xs - 2)),
@@ -133,7 +145,9 @@ def _claims() -> dict[str, Claim]:
     def xs(problem: Polynomial, position: int) -> Fraction:
         """The sum of `digit`, as layer 0 hears it: before exponents are moved away."""
         held = {"0": 2, "2": 1, "3": 2, "4": 3, "5": 4, "6": 5, "x": X}
-        return Fraction(sum(held.get(token_at(task, problem, i), 0) for i in range(position + 1)), X)
+        return Fraction(
+            sum(held.get(token_at(task, problem, i), 0) for i in range(position + 1)), X
+        )
 
     def second(problem: Polynomial, tau: int, text: str) -> int:
         n, c = task.term(problem, 2)

@@ -1,35 +1,40 @@
-"""The derivative for coefficients -99 .. 99 and exponents 0 .. 9, 160 numbers (nonzero + positional).
+"""The derivative for coefficients -99 .. 99 and exponents 0 .. 9, 160 numbers (nonzero +
+positional).
 
     :-12x^9+99x-4=  ->  -108x^8+99
 
-Built like `deriv`, whose description comes first: terms are matched by tau, the number of signs, and the largest
-logit decides. What is new is that numbers have several digits.
+Built like `deriv`, whose description comes first: terms are matched by tau, the number of signs,
+and the largest logit decides. What is new is that numbers have several digits.
 
-Layer 1 reads them: a head sums over the tokens of its own term so far, with slope -ln 10, so that a digit weighs ten
-times more with every token that follows. At 'x' that is 10 times the coefficient, at a digit of the answer the number
-written so far. Its own term is that with the same `count`: signs so far, '=' counting two, so that input and answer
-have no count in common. MLP 1 keeps the coefficient at 'x', 1 where none is written.
+Layer 1 reads them: a head sums over the tokens of its own term so far, with slope -ln 10, so that a
+digit weighs ten times more with every token that follows. At 'x' that is 10 times the coefficient,
+at a digit of the answer the number written so far. Its own term is that with the same `count`:
+signs so far, '=' counting two, so that input and answer have no count in common. MLP 1 keeps the
+coefficient at 'x', 1 where none is written.
 
-Layer 2 fetches power n and coefficient c of input term tau, and of the next term its x and its minus, as in `deriv`.
+Layer 2 fetches power n and coefficient c of input term tau, and of the next term its x and its
+minus, as in `deriv`.
 
-MLP 3 says which digit is next. After '=' or a sign: n c up to 9, n c / 10 from 10, n c / 100 from 100. After the
-number q, beginning of n c: the ones digit n c - 10 q where that is 0 .. 9 (it is -9 or less when all digits are
-written, and 90 or more when two are to come, there the unit is switched off by two hinges); the tens digit (n c - 100
-q) / 10 where that is not negative. After '^': n - 1. All with a little more, so that the readout rounds down; after a
-digit the little is 0.04 n - 0.02, negative only after the answer '0', where n = 0.
+MLP 3 says which digit is next. After '=' or a sign: n c up to 9, n c / 10 from 10, n c / 100 from
+100. After the number q, beginning of n c: the ones digit n c - 10 q where that is 0 .. 9 (it is -9
+or less when all digits are written, and 90 or more when two are to come, there the unit is switched
+off by two hinges); the tens digit (n c - 100 q) / 10 where that is not negative. After '^': n - 1.
+All with a little more, so that the readout rounds down; after a digit the little is 0.04 n - 0.02,
+negative only after the answer '0', where n = 0.
 
-Logits: '$' 7; '+' 8 or '-' 9 before a term with an x; 'x' 6 n after a coefficient; '^' 5 n - 4.5 after 'x'; digits
-10^5 * next and more; '0' as whole answer 8.
+Logits: '$' 7; '+' 8 or '-' 9 before a term with an x; 'x' 6 n after a coefficient; '^' 5 n - 4.5
+after 'x'; digits 10^5 * next and more; '0' as whole answer 8.
 
-All 199^10 polynomials cannot be tried, and no automaton of moderate size reads input and answer term by term: they
-stand at different places in every text. What can be said: an answer token is chosen from `next`, `n`, `past`,
-`variable`, `next_x` and `next_minus`, whose claimed values depend on term tau, on whether term tau + 1 has an x and a
-minus, and on what of the term is written - some thousands of situations, however long the text. All of them occur, and
-come out right, among the polynomials of at most two terms, each of which was tried (tinyadder exhaust deriv_wide
---within terms=2), as were all of exponents up to 2 and all of coefficients -1 .. 1. That other terms add no more than
-rounding to these lanes is argued above (a wrong term is heard e^-40 as loud) and measured by `tinyadder claims
-deriv_wide` on polynomials of all lengths (the largest errors found could be 50 times as large before a token changed),
-not proved: the verdict over the whole domain is Sampled.
+All 199^10 polynomials cannot be tried, and no automaton of moderate size reads input and answer
+term by term: they stand at different places in every text. What can be said: an answer token is
+chosen from `next`, `n`, `past`, `variable`, `next_x` and `next_minus`, whose claimed values depend
+on term tau, on whether term tau + 1 has an x and a minus, and on what of the term is written - some
+thousands of situations, however long the text. All of them occur, and come out right, among the
+polynomials of at most two terms, each of which was tried (tinyadder exhaust deriv_wide --within
+terms=2), as were all of exponents up to 2 and all of coefficients -1 .. 1. That other terms add no
+more than rounding to these lanes is argued above (a wrong term is heard e^-40 as loud) and measured
+by `tinyadder claims deriv_wide` on polynomials of all lengths (the largest errors found could be 50
+times as large before a token changed), not proved: the verdict over the whole domain is Sampled.
 """
 
 from fractions import Fraction
@@ -42,7 +47,9 @@ from tinyadder.tasks.derivative import Derivative, Polynomial
 
 SLOPE = 20
 BEFORE = 1 + 1 / (1 - exp(-SLOPE))
-"""softmax1's denominator for scores 0, -20, -40, ...: the token before has attention e^-20 / BEFORE."""
+"""softmax1's denominator for scores 0, -20, -40, ...: the token before has attention e^-20 /
+BEFORE.
+"""
 
 
 def construct() -> Construction:
@@ -58,7 +65,9 @@ def construct() -> Construction:
         power="1 on 'x', -1 on '^', e on an exponent e: sums to n over a term",
         count="signs so far, '=' counting two: names a term",
         count_square="count^2",
-        number="q: the coefficient digits of this term so far, read as a number; at 'x' ten times that",
+        number=(
+            "q: the coefficient digits of this term so far, read as a number; at 'x' ten times that"
+        ),
         tau="signs since '='",
         tau_square="tau^2",
         size="on 'x' of the input: the size of the coefficient",
@@ -84,7 +93,11 @@ def construct() -> Construction:
     )
     match_next = Head(  # -40 (tau_q + 1 - count_k)^2 - 40
         query=[1, x.tau, x.tau_square],
-        key=[-score * x.count_square + 2 * score * (x.count - 1), 2 * score * (x.count - 1), -score],
+        key=[
+            -score * x.count_square + 2 * score * (x.count - 1),
+            2 * score * (x.count - 1),
+            -score,
+        ],
         value=exp(score) * concat(x.variable, x.minus),
     )
     exponent = relu(x.digit) * x.past
@@ -105,7 +118,9 @@ def construct() -> Construction:
             past={"+": 1, "-": 1, "=": 1, "x": 1, "^": 1 - exp(SLOPE)},
             power={"x": 1, "^": -1},
         ),
-        Attention(count=count, tau=count, past=Head(value=exp(SLOPE) * BEFORE * x.caret, slope=SLOPE)),
+        Attention(
+            count=count, tau=count, past=Head(value=exp(SLOPE) * BEFORE * x.caret, slope=SLOPE)
+        ),
         MLP(power=exponent, digit=-1 * exponent, count_square=relu(x.count) * x.count),
         Attention(number=number, tau=Head(query=1, key=80 * x.equals - 40, value=-x.count)),
         MLP(
@@ -129,7 +144,10 @@ def construct() -> Construction:
         Unembed(
             argmax={
                 # digit d is best between d - 0.03 and d + 0.97
-                **{str(d): (1e5 + 400 * d) * x.next - 400 * (d * (d + 1) / 2 - 0.03 * d) for d in range(10)},
+                **{
+                    str(d): (1e5 + 400 * d) * x.next - 400 * (d * (d + 1) / 2 - 0.03 * d)
+                    for d in range(10)
+                },
                 "x": 6 * x.n - 1e6 * x.past,
                 "^": 5 * x.n + 100 * x.variable - 104.5,
                 "+": 8 * x.next_x,
@@ -163,7 +181,9 @@ def _claims(task: Derivative) -> dict[str, Claim]:
         return sum(text.count(sign) for sign in "+-==")
 
     def number(problem: Polynomial, i: int) -> Fraction:
-        """The coefficient digits of the own term so far, ten times larger with every token behind them."""
+        """The coefficient digits of the own term so far, ten times larger with every token behind
+        them.
+        """
         found, j = Fraction(0), i
         while j >= 0 and token_at(task, problem, j) not in ":+-=":
             found += digit(problem, j) * 10 ** (i - j)
@@ -187,7 +207,9 @@ def _claims(task: Derivative) -> dict[str, Claim]:
         return n * c
 
     def following(problem: Polynomial, tau: int, text: str) -> Fraction | int:
-        """What is left of n * c in units of its next digit, or n - 1 after '^'; and a bit. 0 where no digit is next."""
+        """What is left of n * c in units of its next digit, or n - 1 after '^'; and a bit. 0 where
+        no digit is next.
+        """
         (n, _), whole = term(problem, tau), product(problem, tau, text)
         if text[-1] == "^":
             return Fraction(9, 10) * n
@@ -218,7 +240,9 @@ def _claims(task: Derivative) -> dict[str, Claim]:
         "n": answering(task, lambda problem, tau, text: term(problem, tau)[0]),
         "c": answering(task, lambda problem, tau, text: term(problem, tau)[1]),
         "next_x": answering(task, lambda problem, tau, text: int(term(problem, tau + 1)[0] > 0)),
-        "next_minus": answering(task, lambda problem, tau, text: int(task.term(problem, tau + 1)[1] < 0)),
+        "next_minus": answering(
+            task, lambda problem, tau, text: int(task.term(problem, tau + 1)[1] < 0)
+        ),
         "product": answering(task, product),
         "next": answering(task, following),
     }

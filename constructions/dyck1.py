@@ -1,9 +1,10 @@
-"""Are the parentheses balanced? Depth is a mean of +1 and -1, and a second mean remembers every dip. 8 numbers.
+"""Are the parentheses balanced? Depth is a mean of +1 and -1, and a second mean remembers every
+dip. 8 numbers.
 
-Equal scores give depth / (i+2) at position i: its sign is right, and that is all it takes. A unit keeps the dips below
-0; layer 1 averages them, so loud that one dip anywhere outweighs the depth at '='. Any depth left, or any dip, says
-'n'; a constant at '=' says 'y' against silence. No query, no key, no slope, no unembedding: both answers are wired to
-lanes.
+Equal scores give depth / (i+2) at position i: its sign is right, and that is all it takes. A unit
+keeps the dips below 0; layer 1 averages them, so loud that one dip anywhere outweighs the depth at
+'='. Any depth left, or any dip, says 'n'; a constant at '=' says 'y' against silence. No query, no
+key, no slope, no unembedding: both answers are wired to lanes.
 """
 
 from fractions import Fraction

@@ -1,10 +1,12 @@
-"""An induction head: what followed this letter last time? 2n + 14 numbers and 2 slopes for n letters, tied readout.
+"""An induction head: what followed this letter last time? 2n + 14 numbers and 2 slopes for n
+letters, tied readout.
 
-The circuit that trained transformers grow, with every number known. Layer 0: each token hears the token before it (a
-steep head, less a steeper one that hears the token itself). Layer 1: the query looks for a token whose predecessor is
-the query's own letter, score -l (letter_i - previous_j)^2, and copies that token's letter. Letters are the numbers
-1 .. n, so a wrong key misses by at least 1; softmax1's own 1 counts like a key at 0, which no letter is. The readout is
-the embedding: logit_a = a y - (a^2 - 1) / 2, the a nearest to what was copied.
+The circuit that trained transformers grow, with every number known. Layer 0: each token hears the
+token before it (a steep head, less a steeper one that hears the token itself). Layer 1: the query
+looks for a token whose predecessor is the query's own letter, score -l (letter_i - previous_j)^2,
+and copies that token's letter. Letters are the numbers 1 .. n, so a wrong key misses by at least 1;
+softmax1's own 1 counts like a key at 0, which no letter is. The readout is the embedding: logit_a =
+a y - (a^2 - 1) / 2, the a nearest to what was copied.
 """
 
 from tinyadder.construction import Claim, Construction
@@ -17,7 +19,9 @@ def construct(*, alphabet: int = 6) -> Construction:
     """Exact for alphabets of 2 to 26 letters. Raises `TinyadderError` beyond."""
     task = Recall(alphabet=alphabet)
     x = Stream(
-        letter="1 for a, 2 for b, ..; at a query drowned by the letter that followed this one before",
+        letter=(
+            "1 for a, 2 for b, ..; at a query drowned by the letter that followed this one before"
+        ),
         half="letter^2 - 1; at a query drowned by -1/2",
         previous="the letter before this token",
         square="previous^2",

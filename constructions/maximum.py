@@ -1,14 +1,16 @@
-"""The larger of two numbers, a + relu(b - a), written digit by digit: 35 numbers and 2 slopes, tied readout.
+"""The larger of two numbers, a + relu(b - a), written digit by digit: 35 numbers and 2 slopes, tied
+readout.
 
-Two place weights come from one head: one weighs a with + and the answer so far with -, so its sum is what is left of a;
-the other weighs a with - and b with +. Layer 1 takes both sums, its MLP adds relu(b - a) to the first: what is left of
-the larger number. The next digit is its floor, read by the embedding itself: logit_d = d R - d(d+1)/2 in units of the
-place.
+Two place weights come from one head: one weighs a with + and the answer so far with -, so its sum
+is what is left of a; the other weighs a with - and b with +. Layer 1 takes both sums, its MLP adds
+relu(b - a) to the first: what is left of the larger number. The next digit is its floor, read by
+the embedding itself: logit_d = d R - d(d+1)/2 in units of the place.
 
-Positions: '^' at 0, digit p of a at 1+p, ',' at g = digits+1, digit p of b at g+1+p, ':' at 2g, answer digit p at
-2g+1+p. What layer 0 lets fall by r0 = 10^-7 a token, layer 1 raises by 1/r1 = 10^6: a place value of 1/10, and at
-every query the sums and its own weight have one scale. The weight of '^' goes on behind ',', 10^-g times smaller: in
-the first sum it adds less than 0.1 units of the last place, in the second it takes the same away again.
+Positions: '^' at 0, digit p of a at 1+p, ',' at g = digits+1, digit p of b at g+1+p, ':' at 2g,
+answer digit p at 2g+1+p. What layer 0 lets fall by r0 = 10^-7 a token, layer 1 raises by 1/r1 =
+10^6: a place value of 1/10, and at every query the sums and its own weight have one scale. The
+weight of '^' goes on behind ',', 10^-g times smaller: in the first sum it adds less than 0.1 units
+of the last place, in the second it takes the same away again.
 """
 
 from fractions import Fraction
@@ -80,8 +82,12 @@ def construct(*, digits: int = 6) -> Construction:
     )
 
 
-def _claims(task: Maximum, loud: float, answer: float, r0: float, z1: float, above: float) -> dict[str, Claim]:
-    """Place weight and remainder at the queries, what the token carries itself and what '^' weighs in b left out."""
+def _claims(
+    task: Maximum, loud: float, answer: float, r0: float, z1: float, above: float
+) -> dict[str, Claim]:
+    """Place weight and remainder at the queries, what the token carries itself and what '^' weighs
+    in b left out.
+    """
     first, z0 = 2 * task.digits + 2, 1 + 1 / (1 - Fraction(r0))
 
     def weight(i: int) -> Fraction:
@@ -90,21 +96,39 @@ def _claims(task: Maximum, loud: float, answer: float, r0: float, z1: float, abo
     def digit(problem: Pair, i: int) -> Fraction | None:
         if i < first:
             return None
-        shade = (Fraction(above) - 1) * Fraction(task.answer(problem)) / 10 ** (task.answer_length - 1 + first - i)
-        return weight(i) * Fraction(loud) / Fraction(z1) / 10 * (task.remainder(problem, i - first) + shade)
+        shade = (
+            (Fraction(above) - 1)
+            * Fraction(task.answer(problem))
+            / 10 ** (task.answer_length - 1 + first - i)
+        )
+        return (
+            weight(i)
+            * Fraction(loud)
+            / Fraction(z1)
+            / 10
+            * (task.remainder(problem, i - first) + shade)
+        )
 
     return {"place": lambda problem, i: -weight(i) if i >= first else None, "digit": digit}
 
 
-def _side_claims(task: Maximum, marks: dict[str, float], r0: float, r1: float, gain: float) -> dict[str, Claim]:
-    """The second weight and its sum at the queries; digits of the answer count in it as if they stood behind b."""
+def _side_claims(
+    task: Maximum, marks: dict[str, float], r0: float, r1: float, gain: float
+) -> dict[str, Claim]:
+    """The second weight and its sum at the queries; digits of the answer count in it as if they
+    stood behind b.
+    """
     g = task.digits + 1
     digit = token_claim(task, DIGIT_VALUES)
     start = Fraction(-marks["^"]) / (1 + 1 / (1 - Fraction(r0)))
     lost = 1 - Fraction(1, 10**g)  # of the weight of b, to that of '^'
 
     def side(problem: Pair, i: int) -> Fraction:
-        return -start * Fraction(r0) ** i if i < g else start * lost * Fraction(r1) ** g * Fraction(r0) ** (i - g)
+        return (
+            -start * Fraction(r0) ** i
+            if i < g
+            else start * lost * Fraction(r1) ** g * Fraction(r0) ** (i - g)
+        )
 
     def ahead(problem: Pair, i: int) -> Fraction | None:
         k = i - 2 * g

@@ -1,11 +1,13 @@
-"""Multiplication, n by m digits: gather each factor as one number, multiply once. 54 numbers, 55 with the slope.
+"""Multiplication, n by m digits: gather each factor as one number, multiply once. 54 numbers, 55
+with the slope.
 
-Layer 0 gives every digit its place value, in a lane of its own for each number; layer 1 gathers a, b and the answer so
-far; one hidden unit multiplies a by b. What is left of the product decides the next digit, as in `add10`. Long
-multiplication with its columns and carries does not occur. Second operand of one digit: `second=1`. Unless asked, 4 by
-4 digits: the largest square whose problems can all be tried (10^8); no automaton reads a product of two long numbers,
-whose columns are sums of up to n terms, so that no larger one can be proved.
-Positions: '^' at 0, '*' at g = digits+1, '=' at g + second + 1.
+Layer 0 gives every digit its place value, in a lane of its own for each number; layer 1 gathers a,
+b and the answer so far; one hidden unit multiplies a by b. What is left of the product decides the
+next digit, as in `add10`. Long multiplication with its columns and carries does not occur. Second
+operand of one digit: `second=1`. Unless asked, 4 by 4 digits: the largest square whose problems can
+all be tried (10^8); no automaton reads a product of two long numbers, whose columns are sums of up
+to n terms, so that no larger one can be proved. Positions: '^' at 0, '*' at g = digits+1, '=' at g
++ second + 1.
 """
 
 from collections.abc import Callable
@@ -20,7 +22,9 @@ from tinyadder.lang.gadgets import place_value_head, sum_head
 from tinyadder.tasks.multiplication import Multiplication
 
 LARGEST = 12
-"""Digits of the product; with 14 the rounding of a * b reaches the boundary of a digit (measured)."""
+"""Digits of the product; with 14 the rounding of a * b reaches the boundary of a digit
+(measured).
+"""
 
 
 def construct(*, digits: int = 4, second: int = 0) -> Construction:
@@ -31,8 +35,13 @@ def construct(*, digits: int = 4, second: int = 0) -> Construction:
     task = Multiplication(digits=digits, second=second)
     n, m = task.widths
     if n + m > LARGEST:
-        raise TinyadderError(f"multiply with {n} by {m} digits: float64 keeps products of up to {LARGEST} digits exact")
-    heavy = 1 + 0.25 * 10.0 ** -(n + m)  # a counts a little more, so that an exact remainder is above its boundary
+        raise TinyadderError(
+            f"multiply with {n} by {m} digits: float64 keeps products of up to {LARGEST} digits"
+            " exact"
+        )
+    heavy = 1 + 0.25 * 10.0 ** -(
+        n + m
+    )  # a counts a little more, so that an exact remainder is above its boundary
     x = Stream(
         digit="the digit",
         opens_a="flag: a begins; minus its shadow where b begins",
@@ -46,7 +55,10 @@ def construct(*, digits: int = 4, second: int = 0) -> Construction:
         in_answer="digit * place",
         a="a / 10^n",
         b="b / 10^m",
-        rest="minus the answer so far, then also a * b, in units of 10 places of the first answer digit",
+        rest=(
+            "minus the answer so far, then also a * b, in units of 10 places of the first answer"
+            " digit"
+        ),
     )
     opens: dict[str, dict[str, float]] = {
         "opens_a": {"^": heavy, "*": -heavy * 10.0 ** -(n + 1)},
@@ -62,7 +74,11 @@ def construct(*, digits: int = 4, second: int = 0) -> Construction:
         x,
         Embed(digit={str(i): i for i in d}, **opens),
         Attention(place_a=places[0], place_b=places[1], place=places[2]),
-        MLP(in_a=relu(x.digit) * x.place_a, in_b=relu(x.digit) * x.place_b, in_answer=relu(x.digit) * x.place),
+        MLP(
+            in_a=relu(x.digit) * x.place_a,
+            in_b=relu(x.digit) * x.place_b,
+            in_answer=relu(x.digit) * x.place,
+        ),
         Attention(a=sums[0], b=sums[1], rest=sums[2]),
         MLP(rest=relu(x.a) * x.b),
         Unembed(argmax=10 * d * x.rest + d * (d + 1) / 2 * x.place),
@@ -73,7 +89,9 @@ def construct(*, digits: int = 4, second: int = 0) -> Construction:
 
 
 def _claims(task: Multiplication, heavy: Fraction) -> dict[str, Claim]:
-    """Place values and what they make of the digits everywhere; the gathered numbers from '=' on."""
+    """Place values and what they make of the digits everywhere; the gathered numbers from '='
+    on.
+    """
     n, m = task.widths
     starts = (0, n + 1, n + m + 2)  # of a, b and the answer
     digit = token_claim(task, DIGIT_VALUES)
@@ -82,7 +100,11 @@ def _claims(task: Multiplication, heavy: Fraction) -> dict[str, Claim]:
         end = starts[group + 1] if group < 2 else n + m + 2 + task.answer_length
 
         def claim(problem: tuple[int, ...], i: int) -> Fraction:
-            return Fraction(weight) / 10 ** (i - starts[group]) if starts[group] <= i < end else Fraction(0)
+            return (
+                Fraction(weight) / 10 ** (i - starts[group])
+                if starts[group] <= i < end
+                else Fraction(0)
+            )
 
         return claim
 
@@ -96,7 +118,9 @@ def _claims(task: Multiplication, heavy: Fraction) -> dict[str, Claim]:
 
     def rest(problem: tuple[int, ...], i: int) -> Fraction | None:
         left = task.left(problem, i)
-        return None if left is None else (left + (heavy - 1) * problem[0] * problem[1]) / 10 ** (n + m)
+        return (
+            None if left is None else (left + (heavy - 1) * problem[0] * problem[1]) / 10 ** (n + m)
+        )
 
     return {
         "digit": digit,

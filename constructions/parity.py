@@ -1,12 +1,15 @@
-"""Parity of any number of bits, one step a token: y_k = y_(k-1) xor b_k. 20 numbers and 1 slope, whatever the length.
+"""Parity of any number of bits, one step a token: y_k = y_(k-1) xor b_k. 20 numbers and 1 slope,
+whatever the length.
 
-A transformer of fixed depth that must answer at once needs more numbers for more bits (parity_once); writing down the
-parity of every beginning takes two: the last one written, and the next bit. '^' and '=' start the same falling lane u
-(r^p at place p), so that places of the word and of the answer can be compared: the query at place k-1 looks for the key
-nearest to r^k, score -l (r u_q - u_k)^2. Nothing but bit k is there: the answer has only come to k-1.
+A transformer of fixed depth that must answer at once needs more numbers for more bits
+(parity_once); writing down the parity of every beginning takes two: the last one written, and the
+next bit. '^' and '=' start the same falling lane u (r^p at place p), so that places of the word and
+of the answer can be compared: the query at place k-1 looks for the key nearest to r^k, score -l (r
+u_q - u_k)^2. Nothing but bit k is there: the answer has only come to k-1.
 
-Positions: '^' at 0, bit p at p, '=' at g = length+1, answer p at g+p. u = r^p, r = e^(-2/g), lies in e^-2 .. 1, so the
-nearest key leads by l (1-r)^2 r^(2p) >= l (1-r)^2 e^-4 = 60, and the 1 of softmax1 by more.
+Positions: '^' at 0, bit p at p, '=' at g = length+1, answer p at g+p. u = r^p, r = e^(-2/g), lies
+in e^-2 .. 1, so the nearest key leads by l (1-r)^2 r^(2p) >= l (1-r)^2 e^-4 = 60, and the 1 of
+softmax1 by more.
 """
 
 from fractions import Fraction
@@ -60,7 +63,11 @@ def _claims(task: Parity, starts: dict[str, float]) -> dict[str, Claim]:
 
     def uncommon(problem: str, i: int) -> int | None:
         after = following(problem, i)
-        return None if after is None else (i > g and int(task.answer(problem)[i - g - 1])) * (1 - 2 * after)
+        return (
+            None
+            if after is None
+            else (i > g and int(task.answer(problem)[i - g - 1])) * (1 - 2 * after)
+        )
 
     def place(problem: str, i: int) -> Fraction:
         return Fraction(exp(-2 / g * (i if i < g else i - g)))

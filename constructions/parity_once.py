@@ -1,7 +1,9 @@
-"""Parity of n bits in one token: the zigzag of the count, one hinge for every bit. 4n + 3 numbers, one layer.
+"""Parity of n bits in one token: the zigzag of the count, one hinge for every bit. 4n + 3 numbers,
+one layer.
 
-One layer sums the ones; a table of n hinges maps 0, 1, 2, 3, .. to 0, 1, 0, 1, .. . The price grows with the number of
-bits: compare `parity`, which writes the way down and costs the same for any number.
+One layer sums the ones; a table of n hinges maps 0, 1, 2, 3, .. to 0, 1, 0, 1, .. . The price grows
+with the number of bits: compare `parity`, which writes the way down and costs the same for any
+number.
 """
 
 from tinyadder.construction import Construction

@@ -1,13 +1,16 @@
-"""The value of a polynomial at a digit: the exp of attention takes x to every power. 47 numbers and 3 slopes.
+"""The value of a polynomial at a digit: the exp of attention takes x to every power. 47 numbers and
+3 slopes.
 
-A score ln(x/10) * e gives the weight (x/10)^e; a coefficient that stands e places before the last carries 10^e, the
-place weight that starts at ':', so that a digit c of the prompt counts c x^e. Digits of the answer count, negative, in
-their place (e = 0 behind '='), so the sum is what is left to write; the next digit is its floor, read by the embedding:
-logit_d = d R - d(d+1)/2 in units of the place. ln(0/10) is -60 here: 0^0 is 1, and other powers of 0 are below e^-60.
+A score ln(x/10) * e gives the weight (x/10)^e; a coefficient that stands e places before the last
+carries 10^e, the place weight that starts at ':', so that a digit c of the prompt counts c x^e.
+Digits of the answer count, negative, in their place (e = 0 behind '='), so the sum is what is left
+to write; the next digit is its floor, read by the embedding: logit_d = d R - d(d+1)/2 in units of
+the place. ln(0/10) is -60 here: 0^0 is 1, and other powers of 0 are below e^-60.
 
-Positions: '^' at 0, x at 1, ':' at 2, coefficients from 3, '=' at g = degree+4. The slope -20 hears the oldest tokens
-only: '^' by 1, x by e^-20, and nothing else with a logarithm loud enough to matter. What layer 0 lets fall by
-r0 = 10^-7 a token, layer 1 raises by 1/r1 = 10^6: a place value of 1/10, and one scale at every query.
+Positions: '^' at 0, x at 1, ':' at 2, coefficients from 3, '=' at g = degree+4. The slope -20 hears
+the oldest tokens only: '^' by 1, x by e^-20, and nothing else with a logarithm loud enough to
+matter. What layer 0 lets fall by r0 = 10^-7 a token, layer 1 raises by 1/r1 = 10^6: a place value
+of 1/10, and one scale at every query.
 """
 
 from fractions import Fraction
@@ -22,7 +25,9 @@ from tinyadder.tasks.options import check_option
 from tinyadder.tasks.polynomial_value import PolynomialValue
 
 LARGEST = 9
-"""The value then has 10 digits; the rounding of the sum is 10^5 times smaller than what parts two values."""
+"""The value then has 10 digits; the rounding of the sum is 10^5 times smaller than what parts two
+values.
+"""
 
 
 def construct(*, degree: int = 2) -> Construction:
@@ -31,7 +36,10 @@ def construct(*, degree: int = 2) -> Construction:
     task = PolynomialValue(degree=degree)
     x = Stream(
         digit="the digit; then digit * place; at a query, what is left of the value",
-        place="d(d+1)/2 of the digit; drowned by the place weight, + for coefficients, - for the answer",
+        place=(
+            "d(d+1)/2 of the digit; drowned by the place weight, + for coefficients, - for the"
+            " answer"
+        ),
         mark="where place weights start",
         log="ln(d/10) of the digit",
         base="ln(x/10)",
@@ -43,7 +51,9 @@ def construct(*, degree: int = 2) -> Construction:
     above = 1 + 0.5 * 10.0**-places  # puts exact remainders just above the boundary of their digit
     loud = 1e18  # drowns what the query's own digit carries
     answer = 45e14 * loud * 10.0 ** (steep * places)  # ten times the place of its first digit
-    start = answer * above * 10.0**-places / (r0 ** (degree + 1) * r1)  # the last coefficient comes to '=' as a 1
+    start = (
+        answer * above * 10.0**-places / (r0 ** (degree + 1) * r1)
+    )  # the last coefficient comes to '=' as a 1
     marks = {":": start, "=": -answer - start * r0 ** (g - 2)}
     logarithms = {"0": -60, **{str(i): log(i / 10) for i in range(1, 10)}}
     d = np.arange(1, 10)
@@ -63,7 +73,12 @@ def construct(*, degree: int = 2) -> Construction:
         ),
         MLP(digit=relu(x.digit) * x.place, power=hinge(degree + 4 - x.index, at=0)),
         Attention(
-            digit=Head(query=[x.base, 1], key=[x.power, -40], value=loud * exp(40) * x.digit, slope=flat * log(10))
+            digit=Head(
+                query=[x.base, 1],
+                key=[x.power, -40],
+                value=loud * exp(40) * x.digit,
+                slope=flat * log(10),
+            )
         ),
         Unembed(tied="0123456789"),
     )
@@ -71,8 +86,12 @@ def construct(*, degree: int = 2) -> Construction:
     return Construction(program, task, {**flagged, **_claims(task, loud, answer, r0, above)})
 
 
-def _claims(task: PolynomialValue, loud: float, answer: float, r0: float, above: float) -> dict[str, Claim]:
-    """Counts and powers everywhere; weight and remainder at the queries, what the token carries itself left out."""
+def _claims(
+    task: PolynomialValue, loud: float, answer: float, r0: float, above: float
+) -> dict[str, Claim]:
+    """Counts and powers everywhere; weight and remainder at the queries, what the token carries
+    itself left out.
+    """
     first, z0 = task.degree + 4, 1 + 1 / (1 - Fraction(r0))
 
     def weight(i: int) -> Fraction:
@@ -81,7 +100,11 @@ def _claims(task: PolynomialValue, loud: float, answer: float, r0: float, above:
     def digit(problem: str, i: int) -> Fraction | None:
         if i < first:
             return None
-        shade = (Fraction(above) - 1) * Fraction(task.answer(problem)) / 10 ** (task.answer_length - 1 + first - i)
+        shade = (
+            (Fraction(above) - 1)
+            * Fraction(task.answer(problem))
+            / 10 ** (task.answer_length - 1 + first - i)
+        )
         return weight(i) * Fraction(loud) / 10 * (task.remainder(problem, i - first) + shade)
 
     x = token_claim(task, {"0": -60, **{str(i): log(i / 10) for i in range(1, 10)}})

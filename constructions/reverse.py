@@ -1,12 +1,15 @@
-"""Reverse a word of digits: ALiBi weighs the last digit most, so the nearest is read first. 28 numbers and 2 slopes.
+"""Reverse a word of digits: ALiBi weighs the last digit most, so the nearest is read first. 28
+numbers and 2 slopes.
 
-The slope ln 10 reads the word before '=' as a number whose leading digit is the last one. What has been written must be
-taken away: answer digit m has its twin 2m - 1 tokens before it, so it carries the weight -100^-m, the sound of '='
-under the slope ln 100. The same weight closes the gate by which digits before '=' enter the sum as they are.
+The slope ln 10 reads the word before '=' as a number whose leading digit is the last one. What has
+been written must be taken away: answer digit m has its twin 2m - 1 tokens before it, so it carries
+the weight -100^-m, the sound of '=' under the slope ln 100. The same weight closes the gate by
+which digits before '=' enter the sum as they are.
 
-Positions: '^' at 0, digit p at p, '=' at g = length+1, answer digit m at g+m; the query at g+k hears the word as
-10^(-1-2k) times (the digit to write, and a fraction). Scores are equal, the denominators of softmax1 are Z0 and Z1 up
-to 10^-g of their size. Readout by the embedding: logit_d = d R - d(d+1)/2 in units of 100^-k.
+Positions: '^' at 0, digit p at p, '=' at g = length+1, answer digit m at g+m; the query at g+k
+hears the word as 10^(-1-2k) times (the digit to write, and a fraction). Scores are equal, the
+denominators of softmax1 are Z0 and Z1 up to 10^-g of their size. Readout by the embedding: logit_d
+= d R - d(d+1)/2 in units of 100^-k.
 """
 
 from fractions import Fraction
@@ -54,7 +57,9 @@ def construct(*, length: int = 5) -> Construction:
         Unembed(tied="0123456789"),
     )
     task = Rewriting(length=length, how="reverse")
-    return Construction(program, task, {**_claims(task, loud, one, z1, above), "mark": token_claim(task, marks)})
+    return Construction(
+        program, task, {**_claims(task, loud, one, z1, above), "mark": token_claim(task, marks)}
+    )
 
 
 def _claims(task: Rewriting, loud: float, one: float, z1: float, above: float) -> dict[str, Claim]:
@@ -67,14 +72,20 @@ def _claims(task: Rewriting, loud: float, one: float, z1: float, above: float) -
     def digit(problem: str, i: int) -> Fraction | None:
         if i < first:
             return None
-        shade = (Fraction(above) - 1) * Fraction(task.answer(problem)) / 10 ** (task.length - 1 + first - i)
+        shade = (
+            (Fraction(above) - 1)
+            * Fraction(task.answer(problem))
+            / 10 ** (task.length - 1 + first - i)
+        )
         left = task.remainder(problem, i - first) + shade
         return -weight(problem, i) * Fraction(loud) / Fraction(z1) / 10 * left
 
     read = token_claim(task, DIGIT_VALUES)
 
     def term(problem: str, i: int) -> Fraction:
-        return read(problem, i) * (Fraction(one) * Fraction(above) if i < first else weight(problem, i))
+        return read(problem, i) * (
+            Fraction(one) * Fraction(above) if i < first else weight(problem, i)
+        )
 
     return {
         "weight": weight,

@@ -1,13 +1,14 @@
-"""Sort a word of digits: d weighs B^-d, and the weight that is left tells the smallest digit. 27 numbers, no slope.
+"""Sort a word of digits: d weighs B^-d, and the weight that is left tells the smallest digit. 27
+numbers, no slope.
 
-With B = length + 1 all digits above d together weigh less than one d, so the sum M of what is still to write lies
-between B^-d and B^(1-d) exactly when the smallest digit left is d. Digits behind '=' weigh -B^-d and are taken away as
-they are written; 9 weighs nothing: it is written when nothing else is left. The readout is the embedding: logit_d =
-B^-d M - T_d with the T_d that make d and d+1 equal at M = B^-d (1 - 1/2B), half-way between the last d+1 and the first
-d.
+With B = length + 1 all digits above d together weigh less than one d, so the sum M of what is still
+to write lies between B^-d and B^(1-d) exactly when the smallest digit left is d. Digits behind '='
+weigh -B^-d and are taken away as they are written; 9 weighs nothing: it is written when nothing
+else is left. The readout is the embedding: logit_d = B^-d M - T_d with the T_d that make d and d+1
+equal at M = B^-d (1 - 1/2B), half-way between the last d+1 and the first d.
 
-Layer 0 marks '=' and everything behind it with -2; layer 1 averages the weights, and the mark of '=' for T_d, at one
-scale.
+Layer 0 marks '=' and everything behind it with -2; layer 1 averages the weights, and the mark of
+'=' for T_d, at one scale.
 """
 
 from fractions import Fraction
@@ -57,7 +58,9 @@ def construct(*, length: int = 5) -> Construction:
 
 
 def _claims(task: Rewriting, loud: float) -> dict[str, Claim]:
-    """Marks everywhere; the weight that is left at the queries, what the token carries itself left out."""
+    """Marks everywhere; the weight that is left at the queries, what the token carries itself left
+    out.
+    """
     first, base = task.length + 1, task.length + 1
 
     def weight(problem: str, i: int) -> Fraction | None:

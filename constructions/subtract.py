@@ -1,7 +1,9 @@
-"""Subtraction a - b with a >= b: `add10` with a minus sign on the second flag. 39 numbers, 40 with the slope.
+"""Subtraction a - b with a >= b: `add10` with a minus sign on the second flag. 39 numbers, 40 with
+the slope.
 
-The weighed sum of a with +, b with - and the answer so far with - is what is left of a - b; the next digit is
-floor(rest / place). Positions as in addition: '^' at 0, '-' at g = digits+1, '=' at 2g.
+The weighed sum of a with +, b with - and the answer so far with - is what is left of a - b; the
+next digit is floor(rest / place). Positions as in addition: '^' at 0, '-' at g = digits+1, '=' at
+2g.
 """
 
 from collections.abc import Callable
@@ -23,14 +25,21 @@ LARGEST = 12
 def construct(*, digits: int = 10) -> Construction:
     """Exact for 1 to 12 digits. Raises `TinyadderError` beyond."""
     if not 1 <= digits <= LARGEST:
-        raise TinyadderError(f"subtract with {digits} digits: float64 keeps it exact for 1 .. {LARGEST} digits")
+        raise TinyadderError(
+            f"subtract with {digits} digits: float64 keeps it exact for 1 .. {LARGEST} digits"
+        )
     task = Subtraction(digits=digits)
     shadow = 10.0 ** -(digits + 1)  # what a flag still weighs one group later
-    heavy = 1 + 0.5 * 10.0**-digits  # a counts a little more, so that an exact remainder is above its boundary
+    heavy = (
+        1 + 0.5 * 10.0**-digits
+    )  # a counts a little more, so that an exact remainder is above its boundary
     x = Stream(
         digit="the digit",
         flag="weight of the group that the token opens",
-        weight="10^-p / 10 in a, -10^-p / 10 in b and in the answer; -10^-k at the query for answer digit k",
+        weight=(
+            "10^-p / 10 in a, -10^-p / 10 in b and in the answer; -10^-k at the query for answer"
+            " digit k"
+        ),
         product="digit * weight",
         rest="what is left of a - b, tenths of the first digit's place",
     )
@@ -53,19 +62,29 @@ def construct(*, digits: int = 10) -> Construction:
 
 
 def _claims(task: Subtraction, flags: dict[str, float], heavy: float) -> dict[str, Claim]:
-    """Place weights: plus in a, minus in b and in the answer; a counts a little more than its value."""
+    """Place weights: plus in a, minus in b and in the answer; a counts a little more than its
+    value.
+    """
     g = task.digits + 1
 
     def weight(problem: tuple[int, ...], i: int) -> Fraction:
-        return Fraction(heavy) / 10**i if i < g else -Fraction(1, 10 ** (i - g if i < 2 * g else i - 2 * g))
+        return (
+            Fraction(heavy) / 10**i
+            if i < g
+            else -Fraction(1, 10 ** (i - g if i < 2 * g else i - 2 * g))
+        )
 
     return remainder_claims(task, flags, weight)
 
 
 def remainder_claims(
-    task: Subtraction | Scaling, flags: dict[str, float], weight: Callable[[tuple[int, ...], int], Fraction]
+    task: Subtraction | Scaling,
+    flags: dict[str, float],
+    weight: Callable[[tuple[int, ...], int], Fraction],
 ) -> dict[str, Claim]:
-    """What is left from '=' on, and a / 2 in units of 10^-digits for the first number a: what `heavy` adds to it."""
+    """What is left from '=' on, and a / 2 in units of 10^-digits for the first number a: what
+    `heavy` adds to it.
+    """
     n, digit = task.digits, token_claim(task, DIGIT_VALUES)
 
     def rest(problem: tuple[int, ...], i: int) -> Fraction | None:

@@ -1,7 +1,8 @@
-"""A number times a constant: `add10` with one operand that weighs `factor`. 38 numbers, 39 with the slope.
+"""A number times a constant: `add10` with one operand that weighs `factor`. 38 numbers, 39 with the
+slope.
 
-The flag of '^' is the factor, so the weighed sum of the digits is factor * a less the answer so far; no token is
-multiplied by any other. Positions: '^' at 0, digit p of a at 1+p, '=' at digits+1.
+The flag of '^' is the factor, so the weighed sum of the digits is factor * a less the answer so
+far; no token is multiplied by any other. Positions: '^' at 0, digit p of a at 1+p, '=' at digits+1.
 """
 
 from fractions import Fraction
@@ -16,18 +17,27 @@ from tinyadder.lang.gadgets import place_value_head, sum_head
 from tinyadder.tasks.scaling import Scaling
 
 LARGEST = 10**13
-"""Products up to this are exact in float64; beyond, rounding reaches the boundary of a digit (measured)."""
+"""Products up to this are exact in float64; beyond, rounding reaches the boundary of a digit
+(measured).
+"""
 
 
 def construct(*, digits: int = 10, factor: int = 7) -> Construction:
-    """Exact for a positive whole `factor` while factor * 10^digits <= 10^13. Raises `TinyadderError` beyond."""
+    """Exact for a positive whole `factor` while factor * 10^digits <= 10^13. Raises
+    `TinyadderError` beyond.
+    """
     task = Scaling(digits=digits, factor=factor)
     if factor * 10**digits > LARGEST:
         raise TinyadderError(
-            f"times_constant with {digits} digits times {factor}: float64 keeps products up to 1e13 exact"
+            f"times_constant with {digits} digits times {factor}: float64 keeps products up to 1e13"
+            " exact"
         )
-    heavy = factor + 0.5 * 10.0**-digits  # an exact remainder lands above its boundary, by at most half a unit
-    lead = 10.0 ** (task.answer_length - digits)  # place of the first answer digit, in places of the first digit of a
+    heavy = (
+        factor + 0.5 * 10.0**-digits
+    )  # an exact remainder lands above its boundary, by at most half a unit
+    lead = 10.0 ** (
+        task.answer_length - digits
+    )  # place of the first answer digit, in places of the first digit of a
     x = Stream(
         digit="the digit",
         flag="weight of the group that the token opens",

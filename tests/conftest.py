@@ -1,4 +1,6 @@
-"""Shapes and types in the machine's signatures are checked, in tests only; one thread; no hypothesis deadlines."""
+"""Shapes and types in the machine's signatures are checked, in tests only; one thread; no
+hypothesis deadlines.
+"""
 
 import os
 
@@ -18,5 +20,7 @@ import hypothesis  # noqa: E402
 import torch  # noqa: E402
 
 torch.set_num_threads(1)  # these models are too small to share between threads
-hypothesis.settings.register_profile("tinyadder", deadline=None, print_blob=True, derandomize="CI" in os.environ)
+hypothesis.settings.register_profile(
+    "tinyadder", deadline=None, print_blob=True, derandomize="CI" in os.environ
+)
 hypothesis.settings.load_profile("tinyadder")

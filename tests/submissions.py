@@ -9,7 +9,7 @@ VOCABULARY = "0123456789=^$+"
 
 
 class Adder(nn.Module):
-    """The remainder machine: digits weighed by place, plus in the operands and minus in the answer so far."""
+    """The remainder machine: digits weighed by place, plus in the operands, minus in the answer."""
 
     def __init__(self):
         super().__init__()
@@ -27,7 +27,7 @@ class Adder(nn.Module):
         place = torch.arange(values.shape[-1], dtype=torch.float64)
         scores = slope * (place - place[:, None]) - 40.0
         scores = scores.masked_fill(place > place[:, None], -math.inf)
-        nothing = torch.zeros(len(place), 1, dtype=torch.float64)  # a key of score 0 and value 0: softmax1
+        nothing = torch.zeros(len(place), 1, dtype=torch.float64)  # a key for softmax1
         return torch.softmax(torch.cat([scores, nothing], -1), -1)[:, :-1] @ values[..., None]
 
     def forward(self, tokens):
@@ -55,7 +55,7 @@ from torch import nn
 
 
 class Model(nn.Module):
-    """141 elements of parameters, 48 of them not zero, 33 different values; a float64 mask does the routing."""
+    """141 elements of parameters, 48 of them not zero, 33 different values; a mask routes."""
 
     def __init__(self):
         super().__init__()
@@ -86,11 +86,11 @@ VOCABULARY = "0123456789=^$+"
 
 
 class Adder(nn.Module):
-    """The remainder machine: ten digits, ten centres of what a digit may leave, and what `rest` is."""
+    """The remainder machine: ten digits, ten centres of what a digit may leave, and `rest`."""
 
     def __init__(self):
         super().__init__()
-        self.digits = nn.Parameter(torch.arange(1, 11).double())  # one too many; forward takes it off
+        self.digits = nn.Parameter(torch.arange(1, 11).double())  # one too many, taken off below
         self.centres = nn.Parameter(torch.arange(10).double() + 0.5)
         self.rest = REST
 
@@ -132,7 +132,9 @@ def _adder(**numbers):
 
 
 # what gives a digit its weight is written in the code
-TWENTY = _adder(REST="None", HALF_UNIT="5e-11", BACK="-10.0", GAIN="math.exp(40)", DEPTH="40.0", CLAIM="20")
+TWENTY = _adder(
+    REST="None", HALF_UNIT="5e-11", BACK="-10.0", GAIN="math.exp(40)", DEPTH="40.0", CLAIM="20"
+)
 # four more numbers are parameters, and the claim has four of the code on top
 TWENTY_EIGHT = _adder(
     REST="nn.Parameter(torch.tensor([5e-11, -10.0, math.exp(40), 40.0], dtype=torch.float64))",
@@ -146,7 +148,7 @@ from torch import nn
 
 
 class Model(nn.Module):
-    \"\"\"Adds the two numbers of the prompt by integer arithmetic and deals out the digits, one a pass.\"\"\"
+    \"\"\"Adds the numbers of the prompt by integer arithmetic and deals out the digits.\"\"\"
 
     def __init__(self):
         super().__init__()
@@ -172,21 +174,32 @@ def add(model, a, b):
     return int("".join(str(t) for t in text[23:]))
 """
 
-PRETENDS = HONEST.replace('return int("".join(VOCABULARY[t] for t in text[start:]))', "return a + b")
+PRETENDS = HONEST.replace(
+    'return int("".join(VOCABULARY[t] for t in text[start:]))', "return a + b"
+)
 assert PRETENDS != HONEST
 
 BROKEN = {
-    "crash": ("def build_model():\n    raise RuntimeError('no weights')\ndef add(m, a, b): return 0\n", "no weights"),
+    "crash": (
+        "def build_model():\n    raise RuntimeError('no weights')\ndef add(m, a, b): return 0\n",
+        "no weights",
+    ),
     "syntax": ("def build_model(:\n", "not Python"),
     "no add": ("def build_model(): pass\n", r"defines no function add\(\)"),
     "no model": ("def build_model(): return 3\ndef add(m, a, b): return 0\n", "returned a int"),
-    "exit": ("import os\ndef build_model(): os._exit(7)\ndef add(m, a, b): return 0\n", "exit code 7"),
+    "exit": (
+        "import os\ndef build_model(): os._exit(7)\ndef add(m, a, b): return 0\n",
+        "exit code 7",
+    ),
     "quit": ("def build_model(): raise SystemExit\ndef add(m, a, b): return 0\n", "SystemExit"),
     "hang": (
         "def build_model():\n    while True: pass\ndef add(m, a, b): return 0\n",
         "did not finish within|processor",
     ),
-    "memory": ("def build_model(): return bytearray(10**11)\ndef add(m, a, b): return 0\n", "more memory"),
+    "memory": (
+        "def build_model(): return bytearray(10**11)\ndef add(m, a, b): return 0\n",
+        "more memory",
+    ),
     "abort": ("import os\ndef build_model(): os.abort()\ndef add(m, a, b): return 0\n", "signal 6"),
 }
 """What build_model does -> the file, and what is said of it."""

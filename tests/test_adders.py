@@ -1,4 +1,6 @@
-"""Adder-like constructions: right on hard lists and hypothesis problems, exhaustive where small, and priced."""
+"""Adder-like constructions: right on hard lists and hypothesis problems, exhaustive where small,
+and priced.
+"""
 
 from random import Random
 
@@ -117,7 +119,10 @@ def test_no_hard_or_sampled_problem_is_wrong(name: str, options: dict) -> None:
     construction = construct(name, **options)
     hard = construction.task.hard()
     kept = hard if len(hard) <= 600 else Random(0).sample(hard, 600)
-    assert wrong(construction, kept + construction.task.structured(Random(1), 300), forced_answers) == []
+    assert (
+        wrong(construction, kept + construction.task.structured(Random(1), 300), forced_answers)
+        == []
+    )
     assert wrong(construction, kept[:20] + construction.task.uniform(Random(2), 10)) == []
 
 
@@ -135,11 +140,15 @@ def test_hypothesis_finds_no_wrong_problem(name: str, options: dict) -> None:
 
 
 @pytest.mark.parametrize(("name", "options", "nonzero", "slopes"), PRICES, ids=show)
-def test_the_price_is_the_same_in_equations_and_tensors(name: str, options: dict, nonzero: int, slopes: int) -> None:
+def test_the_price_is_the_same_in_equations_and_tensors(
+    name: str, options: dict, nonzero: int, slopes: int
+) -> None:
     program = construct(name, **options).program
     model = build(program)
     stored = sum(int((p != 0).sum()) for p in model.parameters())
-    sloped = sum(h.slope != 0 for s in program.sublayers if isinstance(s, Attention) for h in s.heads)
+    sloped = sum(
+        h.slope != 0 for s in program.sublayers if isinstance(s, Attention) for h in s.heads
+    )
     assert (program.nonzero, stored, sloped) == (nonzero, nonzero, slopes)
 
 
@@ -170,7 +179,12 @@ def test_the_same_numbers_add_at_any_width(digits: int, count: int) -> None:
 @pytest.mark.parametrize(("name", "options"), MODELS, ids=show)
 def test_the_whole_hard_list_is_right_decoded_freely(name: str, options: dict) -> None:
     construction = construct(name, **options)
-    assert wrong(construction, construction.task.hard() + construction.task.structured(Random(4), 20_000)) == []
+    assert (
+        wrong(
+            construction, construction.task.hard() + construction.task.structured(Random(4), 20_000)
+        )
+        == []
+    )
 
 
 def test_no_rung_of_the_ladder_counts_the_27_dearer_than_the_28() -> None:
@@ -182,12 +196,21 @@ def test_no_rung_of_the_ladder_counts_the_27_dearer_than_the_28() -> None:
 
 @pytest.mark.parametrize(
     ("name", "unit"),
-    [("subtract", 1e-10), ("times_constant", 1e-10), ("binary_to_decimal", 2.0**-20), ("multiply", 1e-8)],
+    [
+        ("subtract", 1e-10),
+        ("times_constant", 1e-10),
+        ("binary_to_decimal", 2.0**-20),
+        ("multiply", 1e-8),
+    ],
 )
-def test_the_rest_is_what_is_claimed_to_a_thousandth_of_a_unit_of_the_last_place(name: str, unit: float) -> None:
+def test_the_rest_is_what_is_claimed_to_a_thousandth_of_a_unit_of_the_last_place(
+    name: str, unit: float
+) -> None:
     made = construct(name)
     problems = [*made.task.hard()[:20], *made.task.structured(Random(6), 20)]
-    (errors,) = check_claims(build(made.program), made.task, {"rest": made.claims["rest"]}, problems)
+    (errors,) = check_claims(
+        build(made.program), made.task, {"rest": made.claims["rest"]}, problems
+    )
     assert errors.compared > 0
     assert errors.absolute < 1e-3 * unit
 
@@ -197,7 +220,9 @@ def test_the_lanes_of_the_smallest_adder_hold_what_is_claimed() -> None:
     problems = [*made.task.hard()[:20], *made.task.structured(Random(6), 20)]
     digit, parabola, group = check_claims(build(made.program), made.task, made.claims, problems)
     unit = 0.9e42 * 1e-10  # of the last place, in lanes `digit` and `parabola`
-    assert digit.absolute < 0.02 * unit  # the rounding of ln 10 is in it, the same for every problem
+    assert (
+        digit.absolute < 0.02 * unit
+    )  # the rounding of ln 10 is in it, the same for every problem
     assert parabola.absolute < 0.02 * unit
     assert group.relative < 1e-12
 
@@ -208,4 +233,6 @@ def test_a_spoilt_number_is_noticed() -> None:
     with torch.no_grad():
         model.embedding[1] *= 1 + 1e-9
     problems = construction.task.hard()[:500]
-    assert forced_answers(model, construction.task, problems) != [construction.task.answer(p) for p in problems]
+    assert forced_answers(model, construction.task, problems) != [
+        construction.task.answer(p) for p in problems
+    ]

@@ -1,4 +1,6 @@
-"""The addition task: what is written, what is read back, and what a person is told who asks for something else."""
+"""The addition task: what is written, what is read back, and what a person is told who asks for
+something else.
+"""
 
 from itertools import pairwise
 from random import Random
@@ -52,7 +54,11 @@ def test_the_answer_has_room_for_the_largest_sum_and_no_more(task):
 
 @pytest.mark.parametrize("task", TASKS, ids=str)
 def test_what_is_shown_is_read_back(task):
-    for problem in [*task.hard()[:300], *task.uniform(Random(1), 50), *task.structured(Random(1), 50)]:
+    for problem in [
+        *task.hard()[:300],
+        *task.uniform(Random(1), 50),
+        *task.structured(Random(1), 50),
+    ]:
         assert task.parse(task.show(problem)) == problem
 
 
@@ -61,10 +67,16 @@ def test_tokens_are_encoded_and_decoded(task):
     problems = task.uniform(Random(2), 20)
     rows = task.encode([task.answer(problem) for problem in problems])
     assert rows.shape == (20, task.answer_length)
-    assert [task.decode(row) for row in rows.tolist()] == [task.answer(problem) for problem in problems]
+    assert [task.decode(row) for row in rows.tolist()] == [
+        task.answer(problem) for problem in problems
+    ]
 
 
-@given(st.integers(0, 10**10 - 1), st.integers(0, 10**10 - 1), st.sampled_from([" ", "+", " + ", "  ", "\t", " +  "]))
+@given(
+    st.integers(0, 10**10 - 1),
+    st.integers(0, 10**10 - 1),
+    st.sampled_from([" ", "+", " + ", "  ", "\t", " +  "]),
+)
 def test_numbers_may_be_parted_by_spaces_or_plus_signs(a, b, between):
     assert Addition().parse(f" {a}{between}{b} ") == (a, b)
 
@@ -103,10 +115,13 @@ def test_a_bad_problem_gets_one_line_that_says_what_is_accepted(text, said):
 
 def test_other_bases_and_counts_say_so():
     with pytest.raises(
-        TinyadderError, match=r"'2' is not a whole number in base 2; this model takes 0 \.\. 111 in base 2"
+        TinyadderError,
+        match=r"'2' is not a whole number in base 2; this model takes 0 \.\. 111 in base 2",
     ):
         Addition(digits=3, base=2).parse("2 1")
-    with pytest.raises(TinyadderError, match=r"'1 1' has 2 numbers; this model adds 3, e\.g\. '1 1 1'"):
+    with pytest.raises(
+        TinyadderError, match=r"'1 1' has 2 numbers; this model adds 3, e\.g\. '1 1 1'"
+    ):
         Addition(digits=3, base=2, operands=3).parse("1 1")
 
 
@@ -130,7 +145,9 @@ def test_a_task_that_cannot_be_is_refused(options, said):
 
 def test_unknown_tokens_and_ragged_texts_are_refused():
     task = Addition()
-    with pytest.raises(TinyadderError, match=r"token '\?' is not in the vocabulary of task 'addition': 0 1 2"):
+    with pytest.raises(
+        TinyadderError, match=r"token '\?' is not in the vocabulary of task 'addition': 0 1 2"
+    ):
         task.encode(["12?"])
     with pytest.raises(TinyadderError, match="texts of different lengths cannot share a batch"):
         task.encode(["12", "1"])
@@ -165,7 +182,9 @@ def test_every_counterexample_ever_found_is_a_hard_case():
 
 def test_ten_thousand_uniform_pairs_are_those_of_the_public_checker():
     random = Random(2025)
-    expected = [(random.randint(0, 9_999_999_999), random.randint(0, 9_999_999_999)) for _ in range(100)]
+    expected = [
+        (random.randint(0, 9_999_999_999), random.randint(0, 9_999_999_999)) for _ in range(100)
+    ]
     assert Addition().uniform(Random(2025), 100) == expected
 
 

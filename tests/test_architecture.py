@@ -1,4 +1,6 @@
-"""Who may import whom, what stays light, what no file of the project may contain; each check with a planted fault."""
+"""Who may import whom, what stays light, what no file of the project may contain; each check with a
+planted fault.
+"""
 
 from __future__ import annotations
 
@@ -61,13 +63,20 @@ ALLOWED = {
 
 def group(module: str) -> str:
     """The group of a project module, the top-level package of any other."""
-    return next((name for name, pattern in GROUPS.items() if re.fullmatch(pattern, module)), module.partition(".")[0])
+    return next(
+        (name for name, pattern in GROUPS.items() if re.fullmatch(pattern, module)),
+        module.partition(".")[0],
+    )
 
 
 def sources() -> dict[str, str]:
     """Module name -> source, for every file of the three packages."""
     found = {}
-    for folder, package in (("tinyadder", ()), ("constructions", ("tinyadder",)), ("verify", ("tinyadder",))):
+    for folder, package in (
+        ("tinyadder", ()),
+        ("constructions", ("tinyadder",)),
+        ("verify", ("tinyadder",)),
+    ):
         for path in (ROOT / folder).rglob("*.py"):
             parts = (*package, *path.relative_to(ROOT).with_suffix("").parts)
             found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path.read_text()
@@ -75,7 +84,9 @@ def sources() -> dict[str, str]:
 
 
 def imports(source: str, modules: set[str]) -> Iterator[str]:
-    """Every module that a file imports, at any level; `from package import module` names the module."""
+    """Every module that a file imports, at any level; `from package import module` names the
+    module.
+    """
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -94,7 +105,11 @@ def forbidden_imports(files: dict[str, str]) -> list[str]:
         for imported in imports(source, set(files)):
             theirs = group(imported)
             ours = theirs in GROUPS
-            fits = theirs == mine or theirs in ALLOWED[mine] or (not ours and "ANY PACKAGE" in ALLOWED[mine])
+            fits = (
+                theirs == mine
+                or theirs in ALLOWED[mine]
+                or (not ours and "ANY PACKAGE" in ALLOWED[mine])
+            )
             if not fits and (ours or theirs not in sys.stdlib_module_names):
                 found.append(f"{name} -> {imported}")
     return found
@@ -143,10 +158,15 @@ def test_tinyadder_its_verbs_and_its_constructions_import_nothing_heavy():
     names = [
         name
         for name in sources()
-        if group(name) in ("commands", "constructions", "language", "tasks", "construction", "errors")
+        if group(name)
+        in ("commands", "constructions", "language", "tasks", "construction", "errors")
         and name not in ("tinyadder.__main__",)
     ]
-    assert {"tinyadder.commands.run", "tinyadder.constructions.add10", "tinyadder.tasks.addition"} <= set(names)
+    assert {
+        "tinyadder.commands.run",
+        "tinyadder.constructions.add10",
+        "tinyadder.tasks.addition",
+    } <= set(names)
     assert loaded_by("import tinyadder\n" + "\n".join(f"import {name}" for name in names)) == []
 
 
@@ -154,7 +174,7 @@ def test_a_heavy_import_would_be_noticed():
     assert loaded_by("import tinyadder.machine.transformer") == ["torch"]
 
 
-# ---- what no file contains ------------------------------------------------------------------------
+# ---- what no file contains -----------------------------------------------------------------------
 
 TEXTS = {".py", ".md", ".toml", ".json", ".ipynb", ".html", ".csv", ".txt", ".yml", ".yaml", ""}
 SKIPPED = {".git", ".venv", "out", "build", "__pycache__", "node_modules"}
@@ -166,7 +186,8 @@ def texts() -> dict[str, str]:
     for path in ROOT.rglob("*"):
         parts = path.relative_to(ROOT).parts
         hidden = any(
-            part in SKIPPED or part.endswith((".egg-info", "_cache")) or part == ".hypothesis" for part in parts
+            part in SKIPPED or part.endswith((".egg-info", "_cache")) or part == ".hypothesis"
+            for part in parts
         )
         if path.is_file() and path.suffix in TEXTS and not hidden:
             found["/".join(parts)] = path.read_text(encoding="utf-8")
@@ -175,26 +196,40 @@ def texts() -> dict[str, str]:
 
 # Patterns in two halves, so that this file does not contain what it looks for.
 UNSAFE = re.compile(
-    r"\bimport pick" + r"le\b|\bpick" + r"le\.|torch\.(load|sa" + r"ve)\(|allow_pick" + r"le=True|\bdi" + r"ll\b"
+    r"\bimport pick"
+    + r"le\b|\bpick"
+    + r"le\.|torch\.(load|sa"
+    + r"ve)\(|allow_pick"
+    + r"le=True|\bdi"
+    + r"ll\b"
 )
 PLACES = re.compile(r"(?<![\w.~<])/(work|opt|root|home)" + r"/\w|\.\./sha" + r"red")
 
 
-@pytest.mark.parametrize("pattern", [UNSAFE, PLACES], ids=["files that run code when loaded", "places of one machine"])
+@pytest.mark.parametrize(
+    "pattern", [UNSAFE, PLACES], ids=["files that run code when loaded", "places of one machine"]
+)
 def test_no_file_contains(pattern):
-    found = {path: match.group() for path, text in texts().items() if (match := pattern.search(text))}
+    found = {
+        path: match.group() for path, text in texts().items() if (match := pattern.search(text))
+    }
     assert found == {}
 
 
 def test_what_is_looked_for_would_be_found():
     for planted in ("import pick" + "le", "x = torch.lo" + "ad(path)", "torch.sa" + "ve(x, y)"):
         assert UNSAFE.search(planted)
-    for planted in ("see /wo" + "rk/main", 'open("../sha' + 'red/x")', "/ho" + "me/me/x", "'/op" + "t/ve/bin'"):
+    for planted in (
+        "see /wo" + "rk/main",
+        'open("../sha' + 'red/x")',
+        "/ho" + "me/me/x",
+        "'/op" + "t/ve/bin'",
+    ):
         assert PLACES.search(planted)
     assert {"README.md", ".ci/run", "pyproject.toml", "constructions/add10.py"} <= texts().keys()
 
 
-# ---- shapes ---------------------------------------------------------------------------------------
+# ---- shapes --------------------------------------------------------------------------------------
 
 
 def test_a_tensor_of_the_wrong_shape_is_noticed_by_the_signature():
@@ -202,7 +237,9 @@ def test_a_tensor_of_the_wrong_shape_is_noticed_by_the_signature():
 
     from tinyadder.machine.transformer import BlockConfig, Config, Transformer
 
-    model = Transformer(Config(vocabulary=("0", "1"), width=2, blocks=(BlockConfig(heads=1),), outputs=(0,)))
+    model = Transformer(
+        Config(vocabulary=("0", "1"), width=2, blocks=(BlockConfig(heads=1),), outputs=(0,))
+    )
     with pytest.raises(TypeCheckError):
         model(torch.zeros(3, dtype=torch.long))
     with pytest.raises(TypeCheckError):

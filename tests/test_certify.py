@@ -1,4 +1,6 @@
-"""The prover: its bounds agree with brute force, what it refutes really fails, and what no rule covers is Unknown."""
+"""The prover: its bounds agree with brute force, what it refutes really fails, and what no rule
+covers is Unknown.
+"""
 
 import ast
 import itertools
@@ -50,7 +52,7 @@ SMALL_TASKS = [
 ]
 
 
-# ---- specifications -------------------------------------------------------------------------------
+# ---- specifications ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("name", "options"), SMALL_TASKS)
@@ -80,16 +82,20 @@ def test_ten_digits_are_10_to_the_20_texts_and_samples_are_among_them():
 
 def test_a_specification_with_too_many_states_is_refused():
     with pytest.raises(NoSpecification, match="sorting 12 digits needs 293,930 states"):
-        specifications(task_from_json({"name": "rewriting", "options": {"how": "sort", "length": 12}}))
+        specifications(
+            task_from_json({"name": "rewriting", "options": {"how": "sort", "length": 12}})
+        )
     with pytest.raises(NoSpecification, match="conversion of numbers up to"):
         specifications(task_from_json({"name": "conversion", "options": {"digits": 40}}))
 
 
-# ---- soundness ------------------------------------------------------------------------------------
+# ---- soundness -----------------------------------------------------------------------------------
 
 
 def smallest_margins(model, task) -> list[float]:
-    """Brute force: per answer token, the smallest logit gap over every text of the specification."""
+    """Brute force: per answer token, the smallest logit gap over every text of the
+    specification.
+    """
     [spec] = specifications(task)
     texts = torch.from_numpy(task.encode(list(spec.texts())))
     found = []
@@ -97,7 +103,10 @@ def smallest_margins(model, task) -> list[float]:
         logits = model(texts[:, :-1])
     outputs = model.outputs.tolist()
     for i in range(spec.start - 1, spec.length - 1):
-        row, right = logits[:, i].clone(), torch.tensor([outputs.index(t) for t in texts[:, i + 1].tolist()])
+        row, right = (
+            logits[:, i].clone(),
+            torch.tensor([outputs.index(t) for t in texts[:, i + 1].tolist()]),
+        )
         gap = row.gather(1, right[:, None])[:, 0]
         row.scatter_(1, right[:, None], -torch.inf)
         found.append(float((gap - row.amax(1)).min()))
@@ -107,11 +116,15 @@ def smallest_margins(model, task) -> list[float]:
 @pytest.mark.parametrize(
     ("name", "options"),
     [
-        ("add10", {"digits": 1}), ("add10", {"digits": 2}), ("add10_95", {"digits": 2}),
-        ("add10_smallest", {"digits": 2}), ("add10_28", {"digits": 2}), ("parity_once", {"length": 4}),
+        ("add10", {"digits": 1}),
+        ("add10", {"digits": 2}),
+        ("add10_95", {"digits": 2}),
+        ("add10_smallest", {"digits": 2}),
+        ("add10_28", {"digits": 2}),
+        ("parity_once", {"length": 4}),
         ("multiply", {"digits": 1, "second": 1}),
     ],
-)  # fmt: skip
+)
 def test_the_margin_proved_is_the_smallest_of_all_texts(name, options):
     made = construct(name, **options)
     model = build(made.program)
@@ -169,7 +182,9 @@ def test_every_lane_lies_in_its_enclosure_for_any_batch_and_threads(name):
 
 
 def permitted_run(network, text, random):
-    """One execution that the numerics allow: sums in random order, exponentials moved by up to 2^-51."""
+    """One execution that the numerics allow: sums in random order, exponentials moved by up to
+    2^-51.
+    """
 
     def total(terms):
         terms = [float(t) for t in terms]
@@ -201,7 +216,10 @@ def permitted_run(network, text, random):
                     for k in ("query", "key", "value")
                 }
                 for i in range(len(text)):
-                    scores = [dot(rows["query"][i], rows["key"][j]) + layer.slopes[h] * (j - i) for j in range(i + 1)]
+                    scores = [
+                        dot(rows["query"][i], rows["key"][j]) + layer.slopes[h] * (j - i)
+                        for j in range(i + 1)
+                    ]
                     top = max(0.0, *scores)
                     weights = [e(s - top) for s in scores]
                     bottom = e(-top) + total(weights)
@@ -213,7 +231,8 @@ def permitted_run(network, text, random):
         if layer.hidden:
             for i, xi in enumerate(x):
                 units = [
-                    max(0.0, dot(layer.gate[n], xi, layer.gate_bias[n])) * dot(layer.up[n], xi, layer.up_bias[n])
+                    max(0.0, dot(layer.gate[n], xi, layer.gate_bias[n]))
+                    * dot(layer.up[n], xi, layer.up_bias[n])
                     for n in range(layer.hidden)
                 ]
                 x[i] = [a + dot(layer.down[c], units) for c, a in enumerate(xi)]
@@ -222,7 +241,9 @@ def permitted_run(network, text, random):
 
 
 def test_no_permitted_execution_has_a_smaller_margin_than_the_one_proved():
-    """At gain 9.61e6 the margin, 5.4e7, is hardly more than rounding may take, 2.8e7: the proof counts that in."""
+    """At gain 9.61e6 the margin, 5.4e7, is hardly more than rounding may take, 2.8e7: the proof
+    counts that in.
+    """
     model, task = published(9.61e6), Addition(digits=10)
     found = prove(model, task)
     assert found.verdict is None
@@ -245,7 +266,7 @@ def test_an_adder_with_one_entry_moved_is_refuted():
     assert isinstance(found.verdict, Refuted)
 
 
-# ---- what is not covered --------------------------------------------------------------------------
+# ---- what is not covered -------------------------------------------------------------------------
 
 
 def test_a_weight_that_is_nan_or_infinite_is_never_proved():
@@ -315,7 +336,9 @@ def test_zeroed_negated_and_scaled_parameters_are_never_proved_where_a_test_fail
     count = {"proved": 0, "refuted": 0, "unknown": 0}
     reference = build(made.program)
     places = [
-        (name, int(at)) for name, p in reference.named_parameters() for at in p.detach().flatten().nonzero().flatten()
+        (name, int(at))
+        for name, p in reference.named_parameters()
+        for at in p.detach().flatten().nonzero().flatten()
     ]
     changes = itertools.cycle((0.0, -1.0, 1.001, 1 + 1e-6))
     for (name, at), factor in zip(places, changes, strict=False):
@@ -333,39 +356,54 @@ def test_zeroed_negated_and_scaled_parameters_are_never_proved_where_a_test_fail
     assert count["proved"] >= 10 and count["refuted"] >= 10
 
 
-# ---- the verb -------------------------------------------------------------------------------------
+# ---- the verb ------------------------------------------------------------------------------------
 
 
 def test_the_verb_proves_keeps_the_certificate_and_speaks_json(tmp_path: Path):
     out = tmp_path / "adder"
-    done = CliRunner().invoke(command, ["add10", "--digits", "1", "--out", str(out), "--json"], standalone_mode=False)
+    done = CliRunner().invoke(
+        command, ["add10", "--digits", "1", "--out", str(out), "--json"], standalone_mode=False
+    )
     said = json.loads(done.stdout)
     assert (
-        done.return_value == 0 and said["verdict"] == "proved" and said["certificate"] == str(out / "certificate.json")
+        done.return_value == 0
+        and said["verdict"] == "proved"
+        and said["certificate"] == str(out / "certificate.json")
     )
     assert "binary64" in said["numerics"]["arithmetic"] and (out / "certificate.json").exists()
     again = CliRunner().invoke(command, [str(out)], standalone_mode=False)
-    assert again.return_value == 0 and again.stdout.startswith("PROVED") and "100 problems" in again.stdout
+    assert (
+        again.return_value == 0
+        and again.stdout.startswith("PROVED")
+        and "100 problems" in again.stdout
+    )
 
 
 def test_the_verb_refutes_with_exit_code_1():
     done = CliRunner().invoke(command, ["add10_gist"], standalone_mode=False)
-    assert done.return_value == 1 and done.stdout.startswith("REFUTED") and "expected" in done.stdout
+    assert (
+        done.return_value == 1 and done.stdout.startswith("REFUTED") and "expected" in done.stdout
+    )
 
 
 def test_an_unknown_names_position_digit_width_worst_input_and_what_would_be_needed():
     made = construct("add10", digits=13)
     reason = prove(build(made.program), made.task).verdict.reason
     pattern = (
-        r"answer token 2 \(position 30\), right '8' against '9': the margin is bounded below by -[\d.e-]+ only "
-        r"\(uncertainty \+-[\d.e-]+ from rounding and relaxation, worst on \^9\d{12}\+\d{13}=189*\); "
+        r"answer token 2 \(position 30\), right '8' against '9': the margin is bounded below by"
+        r" -[\d.e-]+ only "
+        r"\(uncertainty \+-[\d.e-]+ from rounding and relaxation, worst on"
+        r" \^9\d{12}\+\d{13}=189*\); "
         r"an uncertainty below [\d.e-]+ would be needed there"
     )
     assert re.fullmatch(pattern, reason), reason
 
 
 def test_a_submission_is_no_model_to_prove():
-    with pytest.raises(TinyadderError, match=r"is a submission file: `tinyadder count` and `tinyadder legality` take"):
+    with pytest.raises(
+        TinyadderError,
+        match=r"is a submission file: `tinyadder count` and `tinyadder legality` take",
+    ):
         CliRunner().invoke(command, ["somewhere/crash.py"], catch_exceptions=False)
 
 
@@ -387,6 +425,9 @@ def test_the_checker_imports_nothing_but_the_standard_library():
     others = {
         name
         for name in names
-        if not name.startswith("tinyadder.verify.certify.check.") and name != "tinyadder.verify.certify.check"
+        if not name.startswith("tinyadder.verify.certify.check.")
+        and name != "tinyadder.verify.certify.check"
     }
-    assert len(files) >= 7 and {name.partition(".")[0] for name in others} <= set(sys.stdlib_module_names)
+    assert len(files) >= 7 and {name.partition(".")[0] for name in others} <= set(
+        sys.stdlib_module_names
+    )

@@ -1,4 +1,6 @@
-"""The checker: sound rules, no tampered certificate accepted, and every fault planted in it is noticed."""
+"""The checker: sound rules, no tampered certificate accepted, and every fault planted in it is
+noticed.
+"""
 
 import ast
 import copy
@@ -26,7 +28,15 @@ from tinyadder.tasks import task_from_json
 from tinyadder.tasks.addition import Addition
 from tinyadder.verify.certify import forms as prover_forms
 from tinyadder.verify.certify import machine, prove, spec
-from tinyadder.verify.certify.check import certificate, forms, forward, intervals, model, proof, specifications
+from tinyadder.verify.certify.check import (
+    certificate,
+    forms,
+    forward,
+    intervals,
+    model,
+    proof,
+    specifications,
+)
 from tinyadder.verify.certify.check.__main__ import main
 from tinyadder.verify.certify.prove import certify
 from tinyadder.verify.verdict import Proved, Unknown
@@ -61,11 +71,13 @@ def folders(tmp_path_factory):
     }
 
 
-# ---- it stands alone ------------------------------------------------------------------------------
+# ---- it stands alone -----------------------------------------------------------------------------
 
 
 def test_it_runs_without_any_installed_package(folders):
-    """In an isolated interpreter that may load the standard library and the checker's own files only."""
+    """In an isolated interpreter that may load the standard library and the checker's own files
+    only.
+    """
     code = (
         "import sys\n"
         "class Wall:\n"
@@ -80,9 +92,14 @@ def test_it_runs_without_any_installed_package(folders):
         "from tinyadder.verify.certify.check.__main__ import main\n"
         f"sys.exit(main([{str(folders['plain'])!r}]))\n"
     )
-    done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("PROVED     addition (digits=1") and "all 100 problems" in done.stdout
+    assert (
+        done.stdout.startswith("PROVED     addition (digits=1")
+        and "all 100 problems" in done.stdout
+    )
 
 
 def test_bad_usage_and_missing_folders_are_said_plainly(tmp_path, capsys):
@@ -94,10 +111,17 @@ def test_bad_usage_and_missing_folders_are_said_plainly(tmp_path, capsys):
 def code_lines(source: str) -> int:
     """Lines that are neither empty nor a comment nor part of a documentation string."""
     tree = ast.parse(source)
-    texts = [n for n in ast.walk(tree) if isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant)]
-    documentation = {line for n in texts for line in range(n.lineno, (n.end_lineno or n.lineno) + 1)}
+    texts = [
+        n for n in ast.walk(tree) if isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant)
+    ]
+    documentation = {
+        line for n in texts for line in range(n.lineno, (n.end_lineno or n.lineno) + 1)
+    }
     lines = enumerate(source.splitlines(), 1)
-    return sum(bool(line.strip()) and line.strip()[0] != "#" and k not in documentation for k, line in lines)
+    return sum(
+        bool(line.strip()) and line.strip()[0] != "#" and k not in documentation
+        for k, line in lines
+    )
 
 
 def test_what_must_be_trusted_stays_short():
@@ -108,12 +132,14 @@ def test_what_must_be_trusted_stays_short():
     assert f"below {LINES} lines, {CODE} of them code" in said
 
 
-# ---- faults planted in the text of the checker ----------------------------------------------------
+# ---- faults planted in the text of the checker ---------------------------------------------------
 
 
 @contextmanager
 def planted(module, old: str, new: str) -> Iterator[None]:
-    """The checker with one place of its source changed, as a program of its own that ends with the block."""
+    """The checker with one place of its source changed, as a program of its own that ends with the
+    block.
+    """
     source = Path(module.__file__).read_text()
     assert source.count(old) == 1, f"{old!r} is there {source.count(old)} times"
     kept = {m: dict(vars(m)) for m in MODULES}
@@ -128,7 +154,7 @@ def planted(module, old: str, new: str) -> Iterator[None]:
             vars(m).update(names)
 
 
-# ---- arithmetic -----------------------------------------------------------------------------------
+# ---- arithmetic ----------------------------------------------------------------------------------
 
 
 def interval(random: Random) -> tuple[tuple[int, int], Fraction]:
@@ -147,10 +173,14 @@ def arithmetic_encloses() -> None:
     for _ in range(3000):
         (a, x), (b, y) = interval(random), interval(random)
         assert (
-            inside(x + y, intervals.add(a, b)) and inside(x * y, intervals.mul(a, b)) and inside(-x, intervals.neg(a))
+            inside(x + y, intervals.add(a, b))
+            and inside(x * y, intervals.mul(a, b))
+            and inside(-x, intervals.neg(a))
         )
         around = intervals.join([a, b])
-        assert abs(x) * intervals.ONE <= intervals.size(a) and inside(x, around) and inside(y, around)
+        assert (
+            abs(x) * intervals.ONE <= intervals.size(a) and inside(x, around) and inside(y, around)
+        )
         if b[0] > 0:
             assert inside(x / y, intervals.over(a, b))
 
@@ -170,15 +200,24 @@ def exponentials_enclose() -> None:
 
 
 def roundings_enclose() -> None:
-    """Sums of random doubles, in random order, lie in what rule LINEAR gives for them; single roundings too."""
+    """Sums of random doubles, in random order, lie in what rule LINEAR gives for them; single
+    roundings too.
+    """
     random = Random(2)
     for _ in range(1000):
         n = random.randrange(1, 9)
         ws = [random.choice((1.0, 2.0, random.uniform(-3, 3), 0.5)) for _ in range(n)]
-        xs = [random.choice((1.0, 3.0, random.uniform(-1, 1) * 10.0 ** random.randrange(-9, 9))) for _ in range(n)]
+        xs = [
+            random.choice((1.0, 3.0, random.uniform(-1, 1) * 10.0 ** random.randrange(-9, 9)))
+            for _ in range(n)
+        ]
         scaled = all(abs(math.frexp(w)[0]) == 0.5 for w in ws)
         found = intervals.rounded_sum(
-            [intervals.mul(intervals.exact(w), intervals.exact(x)) for w, x in zip(ws, xs, strict=True)], scaled
+            [
+                intervals.mul(intervals.exact(w), intervals.exact(x))
+                for w, x in zip(ws, xs, strict=True)
+            ],
+            scaled,
         )
         for _ in range(5):
             order = random.sample(range(n), n)
@@ -191,9 +230,13 @@ def roundings_enclose() -> None:
 
 
 def the_bound_of_sums_is_attained() -> None:
-    """1 and n times 2^-53: summed from the large end nothing is added, from the small end nearly n units."""
+    """1 and n times 2^-53: summed from the large end nothing is added, from the small end nearly n
+    units.
+    """
     terms = [1.0, *[2.0**-53] * 6, 2.0**-60]
-    found = intervals.rounded_sum([intervals.mul(intervals.exact(t), intervals.exact(1.0)) for t in terms], True)
+    found = intervals.rounded_sum(
+        [intervals.mul(intervals.exact(t), intervals.exact(1.0)) for t in terms], True
+    )
     for order in (terms, terms[::-1]):
         total = 0.0
         for term in order:
@@ -202,7 +245,9 @@ def the_bound_of_sums_is_attained() -> None:
 
 
 def single_operations_enclose() -> None:
-    """Numbers with more digits than a float64 has, rounded to the nearest; the worst exp that the model may have."""
+    """Numbers with more digits than a float64 has, rounded to the nearest; the worst exp that the
+    model may have.
+    """
     random = Random(6)
     for _ in range(300):
         x = random.randint(-(1 << 300), 1 << 300)
@@ -216,7 +261,7 @@ def single_operations_enclose() -> None:
             assert low <= middle * (1 + sign * Fraction(1, 2**51)) * intervals.ONE <= high
 
 
-# ---- the rules ------------------------------------------------------------------------------------
+# ---- the rules -----------------------------------------------------------------------------------
 
 TEXTS = ["ab", "ab", "ab"]
 
@@ -234,7 +279,9 @@ def random_form(random: Random, positions) -> tuple[forms.Form, Callable[[str], 
     """A separable form of known float64 numbers with one table, and its value for a text."""
     p = random.choice(positions)
     table = {t: random.uniform(-3, 3) for t in "ab"}
-    return forms.Form(tables={p: {t: intervals.exact(x) for t, x in table.items()}}), lambda text: table[text[p]]
+    return forms.Form(
+        tables={p: {t: intervals.exact(x) for t, x in table.items()}}
+    ), lambda text: table[text[p]]
 
 
 def shuffled_sum(random: Random, terms: list[float]) -> float:
@@ -257,7 +304,9 @@ def sums_and_products_of_forms_enclose() -> None:
         made = [random_form(random, positions) for _ in range(random.randrange(1, 5))]
         weights = [random.choice((1.0, -2.0, random.uniform(-3, 3))) for _ in made]
         bias = random.choice((0.0, random.uniform(-1, 1)))
-        found = view.linear(2, [(w, form) for w, (form, _) in zip(weights, made, strict=True)], bias)
+        found = view.linear(
+            2, [(w, form) for w, (form, _) in zip(weights, made, strict=True)], bias
+        )
         (a, of_a), (b, of_b) = random_form(random, (0, 1, 2)), random_form(random, (0, 1, 2))
         product = view.product(2, a, b)
         for text in map("".join, itertools.product("ab", repeat=3)):
@@ -267,7 +316,9 @@ def sums_and_products_of_forms_enclose() -> None:
 
 
 def factors_of_forms_enclose() -> None:
-    """One unknown factor of a form with a symbol; a known factor of a form, rounded to the nearest."""
+    """One unknown factor of a form with a symbol; a known factor of a form, rounded to the
+    nearest.
+    """
     random = Random(4)
     for _ in range(100):
         view, (inner, of) = a_view(), random_form(random, (0,))
@@ -282,14 +333,18 @@ def factors_of_forms_enclose() -> None:
 
 
 def gates_enclose() -> None:
-    """RELU: a chord at other positions; at the query the sign must be known, and is the one that is claimed."""
+    """RELU: a chord at other positions; at the query the sign must be known, and is the one that is
+    claimed.
+    """
     random = Random(5)
     for _ in range(100):
         gate, of = random_form(random, (0,))
         base = a_view()
         query = forward.View(base.model, TEXTS, 2, base)
         for text in ("abb", "bab"):
-            assert inside(Fraction(max(0.0, of(text))), value_of(base, base.relu(0, 1, 0, gate), text))
+            assert inside(
+                Fraction(max(0.0, of(text))), value_of(base, base.relu(0, 1, 0, gate), text)
+            )
             low, high = (of(t) for t in sorted(("abb", "bab"), key=of))
             if low < 0 < high:
                 with pytest.raises(forward.OpenSign):
@@ -299,7 +354,8 @@ def gates_enclose() -> None:
 
 
 def a_head(random: Random) -> SimpleNamespace:
-    """A model of one head. Queries and keys read column 0, in eighths, so that scores are known; values column 1.
+    """A model of one head. Queries and keys read column 0, in eighths, so that scores are known;
+    values column 1.
 
     Half of the heads look at the position only, less at farther ones.
     """
@@ -314,19 +370,34 @@ def a_head(random: Random) -> SimpleNamespace:
     if random.random() < 0.5:
         q, query_bias, slope = 0.0, 0.0, random.uniform(1, 4)
     layer = SimpleNamespace(
-        query=[[[q, 0.0]]], query_bias=[[query_bias]], key=[[[k, 0.0]]], key_bias=[[key_bias]], value=[[[0.0, v]]],
-        value_bias=[[0.0]], slopes=[slope], wiring=[[[0.0, 1.0]]], gate=[], up=[], down=[],
-    )  # fmt: skip
+        query=[[[q, 0.0]]],
+        query_bias=[[query_bias]],
+        key=[[[k, 0.0]]],
+        key_bias=[[key_bias]],
+        value=[[[0.0, v]]],
+        value_bias=[[0.0]],
+        slopes=[slope],
+        wiring=[[[0.0, 1.0]]],
+        gate=[],
+        up=[],
+        down=[],
+    )
     readout = {"a": some(2), "b": some(2)}
     return SimpleNamespace(
-        vocabulary=["a", "b"], outputs=["a", "b"], width=2, layers=[layer],
-        embedding=[[*eighths(1), *some(1)] for _ in range(2)], logit=lambda token: (readout[token], 0.0),
-    )  # fmt: skip
+        vocabulary=["a", "b"],
+        outputs=["a", "b"],
+        width=2,
+        layers=[layer],
+        embedding=[[*eighths(1), *some(1)] for _ in range(2)],
+        logit=lambda token: (readout[token], 0.0),
+    )
 
 
 def logits_of(net: SimpleNamespace, x: list[float], random: Random) -> Fraction:
     """The margin of 'a' over 'b', each logit summed in some order."""
-    a, b = (shuffled_sum(random, [w * v for w, v in zip(net.logit(t)[0], x, strict=True)]) for t in "ab")
+    a, b = (
+        shuffled_sum(random, [w * v for w, v in zip(net.logit(t)[0], x, strict=True)]) for t in "ab"
+    )
     return Fraction(a) - Fraction(b)
 
 
@@ -337,7 +408,9 @@ def model_exp(x: float, sign: int) -> float:
 
 
 def attention_encloses() -> None:
-    """EMBED, ALIBI, ATTN: sums in any order, the exp of one share as much too large as may be, the others too small."""
+    """EMBED, ALIBI, ATTN: sums in any order, the exp of one share as much too large as may be, the
+    others too small.
+    """
     random = Random(8)
     for _ in range(250):
         net = a_head(random)
@@ -365,7 +438,9 @@ def sums_of_values_enclose() -> None:
         for token in ("a", "b", None):
             view.memo["weights", 0, 2, 0, token] = [forms.Form(intervals.exact(p)) for p in shares]
         for text in ("aba", "bba"):
-            values = [net.layers[0].value[0][0][1] * net.embedding["ab".index(token)][1] for token in text]
+            values = [
+                net.layers[0].value[0][0][1] * net.embedding["ab".index(token)][1] for token in text
+            ]
             mixed = shuffled_sum(random, [p * v for p, v in zip(shares, values, strict=True)])
             assert inside(Fraction(mixed), value_of(view, view.mixed(0, 2, 0, 0), text))
 
@@ -383,16 +458,26 @@ def readings_enclose() -> None:
 
 
 def bounds_are_those_of_all_texts() -> None:
-    """PATH: the least value over the texts of a branch, by brute force; a state and a token restrict the texts."""
+    """PATH: the least value over the texts of a branch, by brute force; a state and a token
+    restrict the texts.
+    """
     random = Random(7)
     [(_, stages)] = specifications.TASKS["parity"](length=3, steps=True)
     checker = proof.Checker(SimpleNamespace(outputs=["0", "1"]), stages)
     paths: list[tuple[int, tuple]] = [(0, ())]
     for _, moves in stages:
-        paths = [(to, (*done, (s, to, token))) for state, done in paths for s, to, token in moves if s == state]
+        paths = [
+            (to, (*done, (s, to, token)))
+            for state, done in paths
+            for s, to, token in moves
+            if s == state
+        ]
     assert len(paths) == 8
     for _ in range(50):
-        tables = {p: {t: intervals.exact(random.uniform(-1, 1)) for t in checker.texts[p]} for p in range(len(stages))}
+        tables = {
+            p: {t: intervals.exact(random.uniform(-1, 1)) for t in checker.texts[p]}
+            for p in range(len(stages))
+        }
         stage, token = random.randrange(1, 7), random.choice("01")
         view = checker.base.part("states", stage, 0).part("tokens", 2, token)
         costs = []
@@ -418,11 +503,13 @@ def test_every_rule_encloses_what_it_is_about():
     bounds_are_those_of_all_texts()
 
 
-# ---- specifications -------------------------------------------------------------------------------
+# ---- specifications ------------------------------------------------------------------------------
 
 
 def specifications_agree() -> None:
-    """The checker's own specifications are those of the prover, which agree with the oracles (test_certify)."""
+    """The checker's own specifications are those of the prover, which agree with the oracles
+    (test_certify).
+    """
     for name, options in [
         *SMALL_TASKS,
         ("addition", {"digits": 10}),
@@ -435,17 +522,19 @@ def specifications_agree() -> None:
             {
                 "start": start,
                 "length": len(stages),
-                "stages": [{"position": p, "edges": [list(m) for m in moves]} for p, moves in stages],
+                "stages": [
+                    {"position": p, "edges": [list(m) for m in moves]} for p, moves in stages
+                ],
             }
             for start, stages in mine
-        ]  # fmt: skip
+        ]
 
 
 def test_the_specifications_of_prover_and_checker_are_the_same():
     specifications_agree()
 
 
-# ---- tampering ------------------------------------------------------------------------------------
+# ---- tampering -----------------------------------------------------------------------------------
 
 
 def sealed(cert: dict) -> dict:
@@ -522,7 +611,12 @@ def rejected(folder: Path, cert: dict, tmp_path: Path) -> bool:
 def test_every_class_of_fields_tampered_is_rejected_even_with_a_fresh_seal(folders, kind, tmp_path):
     original = json.loads((folders[kind] / "certificate.json").read_text())
     assert not rejected(folders[kind], sealed(original), tmp_path)
-    unchecked = {("versions", "python"), ("versions", "torch"), ("versions", "python-flint"), ("versions",)}
+    unchecked = {
+        ("versions", "python"),
+        ("versions", "torch"),
+        ("versions", "python-flint"),
+        ("versions",),
+    }
     seen, tried = set(), 0
     for path in classes(original):
         if not path or path[0] == "sha256" or shape_of(path) in seen or path in unchecked:
@@ -582,7 +676,9 @@ def test_a_certificate_for_other_weights_says_so(folders, tmp_path):
 def test_a_description_with_another_option_is_rejected(folders, tmp_path, part):
     folder = tmp_path / "options"
     folder.mkdir()
-    (folder / "model.safetensors").write_bytes((folders["plain"] / "model.safetensors").read_bytes())
+    (folder / "model.safetensors").write_bytes(
+        (folders["plain"] / "model.safetensors").read_bytes()
+    )
     described = json.loads((folders["plain"] / "model.json").read_text())
     described["config"]["options"][part] = "other"
     (folder / "model.json").write_text(json.dumps(described))
@@ -593,7 +689,9 @@ def test_a_description_with_another_option_is_rejected(folders, tmp_path, part):
 def test_a_tie_that_the_model_may_read_in_another_way_is_rejected(tmp_path):
     """torch counts a negative index from the end."""
     made, folder = construct("add10_unary"), tmp_path / "tied"
-    save(build(made.program), made.task, folder, name="add10_unary", options={}, program=made.program)
+    save(
+        build(made.program), made.task, folder, name="add10_unary", options={}, program=made.program
+    )
     described = json.loads((folder / "model.json").read_text())
     assert described["config"]["ties"]
     described["config"]["ties"][0][1] = -1
@@ -602,12 +700,14 @@ def test_a_tie_that_the_model_may_read_in_another_way_is_rejected(tmp_path):
         model.Model(folder)
 
 
-# ---- faults planted in prover and checker ---------------------------------------------------------
+# ---- faults planted in prover and checker --------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def edge(tmp_path_factory):
-    """An adder in which '=' subtracts too much and '+' adds so little that the rounding just eats the margin."""
+    """An adder in which '=' subtracts too much and '+' adds so little that the rounding just eats
+    the margin.
+    """
     made = construct("add10", digits=1)
     model = build(made.program)
     low, high = 0.0, 0.05
@@ -636,7 +736,9 @@ def wrong_model_is_not_proved(tmp_path: Path) -> None:
     model = build(made.program)
     with torch.no_grad():
         model.embedding[13, 0] = 0.0
-        model.embedding[10, 1] *= 1.1  # '=' subtracts too much: exact remainders fall below their boundary
+        model.embedding[10, 1] *= (
+            1.1  # '=' subtracts too much: exact remainders fall below their boundary
+        )
     save(model, made.task, tmp_path / "wrong", name="wrong", options={}, force=True)
     assert not isinstance(certify(model, made.task, tmp_path / "wrong").verdict, Proved)
 
@@ -648,12 +750,16 @@ def forged_is_rejected(folders, tmp_path: Path, change, kind: str = "plain") -> 
 
 
 def first_node(cert: dict) -> dict:
-    return next(node for node in cert["parts"][0]["positions"][0]["children"].values() if node["claims"])
+    return next(
+        node for node in cert["parts"][0]["positions"][0]["children"].values() if node["claims"]
+    )
 
 
 def renew(cert: dict) -> None:
     """Make the margin of the whole that of the leaves."""
-    cert["margin"] = min(prove.leaf_margins(tree) for part in cert["parts"] for tree in part["positions"]).hex()
+    cert["margin"] = min(
+        prove.leaf_margins(tree) for part in cert["parts"] for tree in part["positions"]
+    ).hex()
 
 
 def raise_bound(cert: dict) -> None:
@@ -722,9 +828,17 @@ def test_a_certificate_with_a_branch_cut_off_is_rejected(folders, tmp_path, kind
 def overflow_is_noticed() -> None:
     """A column of 2^600 times a weight of 2^500: no float64."""
     layer = SimpleNamespace(
-        slopes=[], wiring=[], gate=[[2.0**500]], gate_bias=[0.0], up=[[1.0]], up_bias=[0.0], down=[[1.0]]
+        slopes=[],
+        wiring=[],
+        gate=[[2.0**500]],
+        gate_bias=[0.0],
+        up=[[1.0]],
+        up_bias=[0.0],
+        down=[[1.0]],
     )
-    net = SimpleNamespace(width=1, embedding=[[2.0**600]], layers=[layer], readout=[[1.0]], readout_bias=[0.0])
+    net = SimpleNamespace(
+        width=1, embedding=[[2.0**600]], layers=[layer], readout=[[1.0]], readout_bias=[0.0]
+    )
     with pytest.raises(certificate.Rejected, match="overflow"):
         model.no_overflow(net, 5)
 
@@ -734,13 +848,23 @@ def test_a_number_that_may_overflow_is_rejected():
 
 
 def signs_of_claims_count() -> None:
-    """The right token is 'b', 'a' has the larger logit by 2: a bound of the margin from above is none from below."""
+    """The right token is 'b', 'a' has the larger logit by 2: a bound of the margin from above is
+    none from below.
+    """
     logits = {"a": ([1.0], 0.0), "b": ([-1.0], 0.0)}
     net = SimpleNamespace(
-        vocabulary=["a", "b"], outputs=["a", "b"], width=1, layers=[], embedding=[[1.0], [1.0]], logit=logits.get
+        vocabulary=["a", "b"],
+        outputs=["a", "b"],
+        width=1,
+        layers=[],
+        embedding=[[1.0], [1.0]],
+        logit=logits.get,
     )
     checker = proof.Checker(net, [(0, [(0, 0, "a")]), (1, [(0, 0, "b")])])
-    leaf = {"claims": [{"of": ["margin", "b", "a"], "sign": -1, "low": (1.0).hex()}], "margin": (1.0).hex()}
+    leaf = {
+        "claims": [{"of": ["margin", "b", "a"], "sign": -1, "low": (1.0).hex()}],
+        "margin": (1.0).hex(),
+    }
     with pytest.raises(certificate.Rejected, match="a margin is not proved"):
         checker.position({"position": 0, "children": {"b": leaf}}, 0)
 
@@ -770,7 +894,9 @@ MUTANTS = {
 
 
 @pytest.mark.parametrize("name", MUTANTS)
-def test_a_prover_that_forgets_a_rounding_proves_too_much_and_the_checker_catches_it(edge, monkeypatch, name):
+def test_a_prover_that_forgets_a_rounding_proves_too_much_and_the_checker_catches_it(
+    edge, monkeypatch, name
+):
     edge_is_not_proved(edge)
     in_prover(monkeypatch, *MUTANTS[name])
     with pytest.raises(AssertionError):
@@ -788,119 +914,224 @@ def forgery(change: Callable[[dict], None], kind: str = "plain") -> Callable:
 
 FAULTS = {
     "products rounded inward": (
-        intervals, "return low >> F, -(-high >> F)", "return -(-low >> F), high >> F", rules(arithmetic_encloses)
+        intervals,
+        "return low >> F, -(-high >> F)",
+        "return -(-low >> F), high >> F",
+        rules(arithmetic_encloses),
     ),
     "a product of two ends only": (
-        intervals, "ends = [x * y for x in a for y in b]", "ends = [x * y for x, y in zip(a, b)]",
+        intervals,
+        "ends = [x * y for x in a for y in b]",
+        "ends = [x * y for x, y in zip(a, b)]",
         rules(arithmetic_encloses),
     ),
     "quotients rounded inward": (
-        intervals, "-((-a[1] << F) // b[0 if a[1] >= 0 else 1])", "(a[1] << F) // b[0 if a[1] >= 0 else 1]",
+        intervals,
+        "-((-a[1] << F) // b[0 if a[1] >= 0 else 1])",
+        "(a[1] << F) // b[0 if a[1] >= 0 else 1]",
         rules(arithmetic_encloses),
     ),
     "exp without its error": (
-        intervals, "(total >> 64) - 1, (total >> 64) + 2", "total >> 64, total >> 64", rules(exponentials_enclose)
+        intervals,
+        "(total >> 64) - 1, (total >> 64) + 2",
+        "total >> 64, total >> 64",
+        rules(exponentials_enclose),
     ),
     "exp of the model is exact": (
-        intervals, "EXP = ONE >> 53, ONE >> 51", "EXP = ONE >> 53, 0", rules(single_operations_enclose)
+        intervals,
+        "EXP = ONE >> 53, ONE >> 51",
+        "EXP = ONE >> 53, 0",
+        rules(single_operations_enclose),
     ),
     "single operations are exact": (
-        intervals, "wider(spread(a, UNIT), 1)", "a", rules(single_operations_enclose)
+        intervals,
+        "wider(spread(a, UNIT), 1)",
+        "a",
+        rules(single_operations_enclose),
     ),
     "known results are not rounded": (
-        intervals, "exact(a[0] / ONE) if a[0] == a[1]", "a if a[0] == a[1]", rules(single_operations_enclose)
+        intervals,
+        "exact(a[0] / ONE) if a[0] == a[1]",
+        "a if a[0] == a[1]",
+        rules(single_operations_enclose),
     ),
     "sums round half as much": (
-        intervals, "-(-gamma(terms - unrounded)", "-(-gamma(terms // 2)", rules(the_bound_of_sums_is_attained)
+        intervals,
+        "-(-gamma(terms - unrounded)",
+        "-(-gamma(terms // 2)",
+        rules(the_bound_of_sums_is_attained),
     ),
-    "any grid is fine enough": (intervals, "(grid & -grid) << 53", "(grid & -grid) << 60", rules(roundings_enclose)),
+    "any grid is fine enough": (
+        intervals,
+        "(grid & -grid) << 53",
+        "(grid & -grid) << 60",
+        rules(roundings_enclose),
+    ),
     "EMBED: always the first token": (
-        forward, "t: self.model.embedding[self.model.vocabulary.index(t)]", "t: self.model.embedding[0]",
+        forward,
+        "t: self.model.embedding[self.model.vocabulary.index(t)]",
+        "t: self.model.embedding[0]",
         rules(readings_enclose),
     ),
     "LINEAR: forms are summed without rounding": (
-        forward, "return found.wider(self.error(terms))", "return found", rules(sums_and_products_of_forms_enclose)
+        forward,
+        "return found.wider(self.error(terms))",
+        "return found",
+        rules(sums_and_products_of_forms_enclose),
     ),
     "LINEAR: a bias is forgotten": (
-        forward, "[(1.0, Form(exact(bias)))] if bias else []", "[]", rules(sums_and_products_of_forms_enclose)
+        forward,
+        "[(1.0, Form(exact(bias)))] if bias else []",
+        "[]",
+        rules(sums_and_products_of_forms_enclose),
     ),
     "MUL: a number times a form does not round": (
-        forward, "self.scaled(right, left.c).wider(error + 1)", "self.scaled(right, left.c)",
+        forward,
+        "self.scaled(right, left.c).wider(error + 1)",
+        "self.scaled(right, left.c)",
         rules(factors_of_forms_enclose),
     ),
     "MUL: an unknown factor is its middle": (
-        forward, "radius = max(factor[1] - middle, middle - factor[0])", "radius = 0", rules(factors_of_forms_enclose)
+        forward,
+        "radius = max(factor[1] - middle, middle - factor[0])",
+        "radius = 0",
+        rules(factors_of_forms_enclose),
     ),
     "MUL: one case stands for all tokens": (
-        forms, "if len(forms) == 1:", "if forms:", rules(sums_and_products_of_forms_enclose)
+        forms,
+        "if len(forms) == 1:",
+        "if forms:",
+        rules(sums_and_products_of_forms_enclose),
     ),
     "RELU: the chord has no width": (forward, "Form((0, most))", "Form()", rules(gates_enclose)),
     "RELU: phases the wrong way round": (
-        forward, 'return gate if self.fixed["phases"][layer, n] else Form()',
-        'return Form() if self.fixed["phases"][layer, n] else gate', rules(gates_enclose),
+        forward,
+        'return gate if self.fixed["phases"][layer, n] else Form()',
+        'return Form() if self.fixed["phases"][layer, n] else gate',
+        rules(gates_enclose),
     ),
     "RELU: an open sign is taken for negative": (
-        forward, 'if (layer, n) not in self.fixed["phases"]:', "return Form()\n            if False:",
+        forward,
+        'if (layer, n) not in self.fixed["phases"]:',
+        "return Form()\n            if False:",
         rules(gates_enclose),
     ),
     "ALIBI: the slope is forgotten": (
-        forward, "rounded_sum([*(mul(a, b) for a, b in zip(queries, at, strict=True)), place]",
-        "rounded_sum([mul(a, b) for a, b in zip(queries, at, strict=True)]", rules(attention_encloses),
+        forward,
+        "rounded_sum([*(mul(a, b) for a, b in zip(queries, at, strict=True)), place]",
+        "rounded_sum([mul(a, b) for a, b in zip(queries, at, strict=True)]",
+        rules(attention_encloses),
     ),
     "ATTN: the distance to the largest score does not round": (
-        forward, ">> 53) if top else 0", ">> 53) * 0", rules(attention_encloses)
+        forward,
+        ">> 53) if top else 0",
+        ">> 53) * 0",
+        rules(attention_encloses),
     ),
     "ATTN: the sum of the weights does not round": (
-        forward, "iv.spread(total, iv.gamma(i + 1))", "total", rules(attention_encloses)
+        forward,
+        "iv.spread(total, iv.gamma(i + 1))",
+        "total",
+        rules(attention_encloses),
     ),
     "ATTN: softmax instead of softmax1": (
-        forward, "total = iv.exp((-top, -top))", "total = iv.ZERO", rules(attention_encloses)
+        forward,
+        "total = iv.exp((-top, -top))",
+        "total = iv.ZERO",
+        rules(attention_encloses),
     ),
     "ATTN: the values are summed without rounding": (
-        forward, "iv.gamma(count - 1)", "0", rules(sums_of_values_enclose)
+        forward,
+        "iv.gamma(count - 1)",
+        "0",
+        rules(sums_of_values_enclose),
     ),
     "READ: logits do not round": (
-        forward, "found.wider(self.error([(w, form) for w, form in terms if w]))", "found", rules(readings_enclose)
+        forward,
+        "found.wider(self.error([(w, form) for w, form in terms if w]))",
+        "found",
+        rules(readings_enclose),
     ),
-    "PATH: the longest path": (proof, "cost < after[to]", "cost > after[to]", rules(bounds_are_those_of_all_texts)),
+    "PATH: the longest path": (
+        proof,
+        "cost < after[to]",
+        "cost > after[to]",
+        rules(bounds_are_those_of_all_texts),
+    ),
     "PATH: a branch of fewer texts than it has": (
-        proof, "only in (None, token)", "only in (None, token) and to <= s", rules(bounds_are_those_of_all_texts)
+        proof,
+        "only in (None, token)",
+        "only in (None, token) and to <= s",
+        rules(bounds_are_those_of_all_texts),
     ),
-    "a sum may overflow": (model, 'need(found < 1000, "a number may overflow")', "", rules(overflow_is_noticed)),
+    "a sum may overflow": (
+        model,
+        'need(found < 1000, "a number may overflow")',
+        "",
+        rules(overflow_is_noticed),
+    ),
     "addition: an answer has a digit less": (
-        specifications, "while base**answer <= operands * (base**digits - 1):", "while base**answer < base**digits:",
+        specifications,
+        "while base**answer <= operands * (base**digits - 1):",
+        "while base**answer < base**digits:",
         rules(specifications_agree),
     ),
     "comparison: the last digits that differ decide": (
-        specifications, 'return so_far if so_far != "=" else ', "return ", rules(specifications_agree)
+        specifications,
+        'return so_far if so_far != "=" else ',
+        "return ",
+        rules(specifications_agree),
     ),
     "a claim is believed": (proof, "need(bound <= found", "need(True", forgery(raise_bound)),
     "a claim that a branch is empty is believed": (
-        proof, "need((found is None) == (low is None)", "need(True", forgery(cut_branch)
+        proof,
+        "need((found is None) == (low is None)",
+        "need(True",
+        forgery(cut_branch),
     ),
     "the sign of a claim is ignored": (
-        proof, "(bound, inf) if sign > 0 else (-inf, -bound)", "(bound, inf)", rules(signs_of_claims_count)
+        proof,
+        "(bound, inf) if sign > 0 else (-inf, -bound)",
+        "(bound, inf)",
+        rules(signs_of_claims_count),
     ),
-    "a margin may be anything": (proof, "need(0 < stated <= min(margins)", "need(True", forgery(overstate_leaves)),
+    "a margin may be anything": (
+        proof,
+        "need(0 < stated <= min(margins)",
+        "need(True",
+        forgery(overstate_leaves),
+    ),
     "the margin of the whole is believed": (
-        certificate, "need(exact(float.fromhex(stated))[0] == margin", "need(True", forgery(overstate)
+        certificate,
+        "need(exact(float.fromhex(stated))[0] == margin",
+        "need(True",
+        forgery(overstate),
     ),
     "a digit may be missing": (
-        proof, "need(set(children) == set(parts)", "parts = {k: parts[k] for k in children}; need(True",
+        proof,
+        "need(set(children) == set(parts)",
+        "parts = {k: parts[k] for k in children}; need(True",
         forgery(drop_digit),
     ),
     "a phase may be missing": (
-        proof, "need(set(children) == set(parts)", "parts = {k: parts[k] for k in children}; need(True",
+        proof,
+        "need(set(children) == set(parts)",
+        "parts = {k: parts[k] for k in children}; need(True",
         forgery(cut_split("phase"), "phase"),
     ),
     "a state may be missing": (
-        proof, "need(set(children) == set(parts)", "parts = {k: parts[k] for k in children}; need(True",
+        proof,
+        "need(set(children) == set(parts)",
+        "parts = {k: parts[k] for k in children}; need(True",
         forgery(cut_split("state"), "state"),
     ),
     "a position may be missing": (
-        certificate, 'need(len(part["positions"]) == length - start', "need(True", forgery(drop_position)
+        certificate,
+        'need(len(part["positions"]) == length - start',
+        "need(True",
+        forgery(drop_position),
     ),
-}  # fmt: skip
+}
 """Name: (module, a place in its source, what stands there instead, what must notice it)."""
 
 

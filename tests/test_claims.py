@@ -1,4 +1,6 @@
-"""What a construction says of its lanes is compared with what they hold, exactly; a wrong claim shows."""
+"""What a construction says of its lanes is compared with what they hold, exactly; a wrong claim
+shows.
+"""
 
 from fractions import Fraction
 from random import Random
@@ -12,14 +14,18 @@ from tinyadder.machine.compile import build
 from tinyadder.verify.claims import check_claims, check_readout
 
 FAINT = {
-    # what is left of a sum: flags are heard 10^-11 as loud one group later, which half units guard against
+    # what is left of a sum: flags are heard 10^-11 as loud one group later, which half units guard
+    # against
     ("add10", "rest"): 0.02,
     ("add10_95", "miss"): 0.02,
     ("add10_95", "cost"): 0.02,
     ("add10_unary", "level"): 0.02,
     ("maximum", "digit"): 0.02,
     # the same in add10_gist, where every lane has the misses or the costs added
-    **{("add10_gist", lane): 0.03 for lane in ("eq", "mark", "digit", "place", "turn", "low", "high", "term")},
+    **{
+        ("add10_gist", lane): 0.03
+        for lane in ("eq", "mark", "digit", "place", "turn", "low", "high", "term")
+    },
     # the rounding of ln 10 in the slope, over twenty tokens
     ("add10_smallest", "digit"): 0.003,
     ("add10_smallest", "parabola"): 0.003,
@@ -29,7 +35,9 @@ FAINT = {
     # the token before the previous one, heard at e^-12
     **{("deriv_coeff", lane): 2e-5 for lane in ("after", "turn", "square", "product", "next")},
 }
-"""Where a lane differs from its claim by more than 5e-6 of the largest value claimed at the position, and why."""
+"""Where a lane differs from its claim by more than 5e-6 of the largest value claimed at the
+position, and why.
+"""
 
 
 def lane_errors(name, **options):
@@ -94,15 +102,23 @@ def test_errors_are_scaled_by_the_largest_value_claimed_at_the_position():
     assert (errors.scaled, errors.relative, errors.absolute) == (0.5, 0.5, 10)
     rest = {"rest": made.claims["rest"]}
     (one,) = check_claims(build(made.program), made.task, rest, [(500, 500)])
-    (more,) = check_claims(build(made.program), made.task, rest, [(500, 500), (123, 456), (999, 999)])
-    assert more.scaled < one.scaled / 5  # 1000 leaves nothing at the end, the others nine times a unit
+    (more,) = check_claims(
+        build(made.program), made.task, rest, [(500, 500), (123, 456), (999, 999)]
+    )
+    assert (
+        more.scaled < one.scaled / 5
+    )  # 1000 leaves nothing at the end, the others nine times a unit
 
 
 def test_the_rest_is_off_by_the_shadow_of_the_first_flag_and_no_more():
-    """b counts 10^-11 too much and the half unit guards against it: 0.1 to 0.12 of a unit leave a margin of 0.38."""
+    """b counts 10^-11 too much and the half unit guards against it: 0.1 to 0.12 of a unit leave a
+    margin of 0.38.
+    """
     made = construct("add10")
     problems = made.task.hard()[:40]
-    (errors,) = check_claims(build(made.program), made.task, {"rest": made.claims["rest"]}, problems)
+    (errors,) = check_claims(
+        build(made.program), made.task, {"rest": made.claims["rest"]}, problems
+    )
     assert 0.1 < errors.absolute * 10**10 < 0.12
 
 
@@ -144,7 +160,10 @@ def test_claims_that_cannot_be_compared_are_said(claims, said):
 def test_the_claims_decide_every_answer_token_with_room_for_the_errors(name):
     made = construct(name)
     found = check_readout(
-        build(made.program), made.task, made.claims, [*made.task.hard()[::97], *made.task.hard()[-2:]]
+        build(made.program),
+        made.task,
+        made.claims,
+        [*made.task.hard()[::97], *made.task.hard()[-2:]],
     )
     assert found.wrong == 0 and found.tokens > 50
     assert found.margin > 0.4
@@ -153,7 +172,10 @@ def test_the_claims_decide_every_answer_token_with_room_for_the_errors(name):
 
 def test_claims_that_decide_wrongly_are_counted():
     made = construct("count_occurrences")
-    planted = {**made.claims, "count": lambda problem, position: made.claims["count"](problem, position) + 1}
+    planted = {
+        **made.claims,
+        "count": lambda problem, position: made.claims["count"](problem, position) + 1,
+    }
     model, problems = build(made.program), ["abc", "b"]
     assert check_readout(model, made.task, made.claims, problems).wrong == 0
     found = check_readout(model, made.task, planted, problems)
@@ -161,7 +183,9 @@ def test_claims_that_decide_wrongly_are_counted():
 
 
 def test_the_room_is_the_lead_over_what_the_errors_could_change():
-    """Readout 2 d y - d^2 of y = 1: 1 before 0 and 2. An error e in y changes the lead over 0 by 2 e."""
+    """Readout 2 d y - d^2 of y = 1: 1 before 0 and 2. An error e in y changes the lead over 0 by 2
+    e.
+    """
     made = construct("count_occurrences")
     model = build(made.program)
     with torch.no_grad():

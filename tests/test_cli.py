@@ -1,4 +1,6 @@
-"""The command line as people meet it: results on stdout, one line for a mistake, exit codes, torch only when needed."""
+"""The command line as people meet it: results on stdout, one line for a mistake, exit codes, torch
+only when needed.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +29,13 @@ def process(*arguments, cwd=None, module="tinyadder"):
     environment = {**os.environ, "PYTHONIOENCODING": "utf-8"}
     return subprocess.run(
         [sys.executable, "-m", module, *arguments],
-        cwd=cwd, env=environment, capture_output=True, text=True, encoding="utf-8", timeout=300,
-    )  # fmt: skip
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=300,
+    )
 
 
 def tinyadder(*arguments, cwd=None, stdin=""):
@@ -56,31 +63,35 @@ def refused(run):
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    """A folder with add10 for three digits in out/add10, as the build command leaves it, and what it printed."""
+    """A folder with add10 for three digits in out/add10, as the build command leaves it, and what
+    it printed.
+    """
     folder = tmp_path_factory.mktemp("built")
     run = process("add10", "--digits", "3", cwd=folder, module="tinyadder.build")
     assert run.returncode == 0, run.stderr
     return folder, run.stdout
 
 
-# ---- light ----------------------------------------------------------------------------------------
+# ---- light ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    "arguments", ["--help", "list", "show add10", "run add10 --help", "show ad10", "sho", "build add10 --x"]
+    "arguments",
+    ["--help", "list", "show add10", "run add10 --help", "show ad10", "sho", "build add10 --x"],
 )
 def test_help_list_show_and_mistakes_need_neither_torch_nor_hypothesis(arguments):
     code = (
-        "import sys\nfrom tinyadder.cli import cli, main\n"
-        "try:\n    main(sys.argv[1:])\n"
-        "except SystemExit:\n    pass\n"
-        "print('HEAVY', [m for m in ('torch', 'matplotlib', 'hypothesis', 'flint', 'scipy') if m in sys.modules])"
+        "import sys\nfrom tinyadder.cli import cli, main\ntry:\n    main(sys.argv[1:])\nexcept"
+        " SystemExit:\n    pass\nprint('HEAVY', [m for m in ('torch', 'matplotlib', 'hypothesis',"
+        " 'flint', 'scipy') if m in sys.modules])"
     )
-    run = subprocess.run([sys.executable, "-c", code, *arguments.split()], capture_output=True, text=True)
+    run = subprocess.run(
+        [sys.executable, "-c", code, *arguments.split()], capture_output=True, text=True
+    )
     assert run.stdout.splitlines()[-1] == "HEAVY []", run.stdout + run.stderr
 
 
-# ---- verbs ----------------------------------------------------------------------------------------
+# ---- verbs ---------------------------------------------------------------------------------------
 
 
 def test_help_names_every_verb_with_its_summary():
@@ -95,7 +106,9 @@ def test_every_verb_has_help_and_json():
     for verb in cli.list_commands(context):
         command = cli.get_command(context, verb)
         assert command.help, verb
-        assert verb == "chat" or any("--json" in parameter.opts for parameter in command.params), verb
+        assert verb == "chat" or any("--json" in parameter.opts for parameter in command.params), (
+            verb
+        )
 
 
 def test_no_arguments_show_the_help():
@@ -136,7 +149,12 @@ def test_run_says_when_the_model_is_wrong():
 
 
 def test_run_reads_lines_and_goes_on_after_bad_ones():
-    run = tinyadder("run", "add10", "-", stdin="1 2\n\nfoo bar\r\n 3 + 4\n9999999999 9999999999\n1 2 3\n-1 2\n7 8")
+    run = tinyadder(
+        "run",
+        "add10",
+        "-",
+        stdin="1 2\n\nfoo bar\r\n 3 + 4\n9999999999 9999999999\n1 2 3\n-1 2\n7 8",
+    )
     assert run.stdout.splitlines() == ["3", "7", "19999999998", "15"]
     assert run.returncode == 2
     assert run.stderr.splitlines() == [
@@ -163,12 +181,19 @@ def test_run_as_json_has_one_object_a_line():
     run = tinyadder("run", "add10_gist", "-", "--json", stdin="1 2\nx\n4999999999 0\n")
     records = [json.loads(line) for line in run.stdout.splitlines()]
     assert [record["line"] for record in records] == [1, 2, 3]
-    assert records[0]["answer"] == "3" and "x" in records[1]["error"] and records[2]["correct"] is False
+    assert (
+        records[0]["answer"] == "3"
+        and "x" in records[1]["error"]
+        and records[2]["correct"] is False
+    )
     assert json.loads(tinyadder("run", "add10", "1", "2", "--json").stdout)["answer"] == "3"
 
 
 def test_run_survives_a_reader_that_stops():
-    command = f"seq 3000 | sed 's/$/ 1/' | {shlex.quote(sys.executable)} -m tinyadder run add10 - | head -n 1"
+    command = (
+        f"seq 3000 | sed 's/$/ 1/' | {shlex.quote(sys.executable)} -m tinyadder run add10 - | head"
+        " -n 1"
+    )
     run = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=300)
     assert (run.stdout, run.stderr) == ("2\n", "")
 
@@ -187,43 +212,72 @@ def test_trace_shows_contributions_lanes_and_margin():
 def test_count_agrees_with_the_equations_and_lists_every_number():
     data = json.loads(tinyadder("count", "add10_95", "--why", "--json").stdout)
     counts, numbers = data["counts"], data["numbers"]
-    assert (counts["nonzero"], counts["nonzero + positional"], counts["with wiring"]) == (95, 96, 118)
+    assert (counts["nonzero"], counts["nonzero + positional"], counts["with wiring"]) == (
+        95,
+        96,
+        118,
+    )
     rungs = [number["rung"] for number in numbers]
-    assert [rungs.count(rung) for rung in ("nonzero", "nonzero + positional", "with wiring")] == [95, 1, 22]
+    assert [rungs.count(rung) for rung in ("nonzero", "nonzero + positional", "with wiring")] == [
+        95,
+        1,
+        22,
+    ]
     shared = [number for number in numbers if number["tie"]]
-    assert len(shared) == 1 and shared[0]["value"] == 100 and shared[0]["tie"].startswith("read at 20 places")
+    assert (
+        len(shared) == 1
+        and shared[0]["value"] == 100
+        and shared[0]["tie"].startswith("read at 20 places")
+    )
     out = tinyadder("count", "add10_95", "--why").stdout
     assert "layer 0, head 0 (-> place): key reads mark" in out
 
 
-# ---- build and model folders ----------------------------------------------------------------------
+# ---- build and model folders ---------------------------------------------------------------------
 
 
 def test_build_says_what_it_did(model):
     lines = {line.split()[0]: line for line in model[1].splitlines()}
-    assert list(lines)[:3] == ["built", "counted", "verified"] and "wrote" in lines and "next" in lines
     assert (
-        "add10 (digits=3) · 2 layers · 2 heads · 1 hidden unit · lanes digit flag weight product rest" in lines["built"]
+        list(lines)[:3] == ["built", "counted", "verified"] and "wrote" in lines and "next" in lines
+    )
+    assert (
+        "add10 (digits=3) · 2 layers · 2 heads · 1 hidden unit · lanes digit flag weight product"
+        " rest" in lines["built"]
     )
     assert "nonzero 40 · nonzero + positional 41" in lines["counted"]
     assert "0 wrong" in lines["verified"]
     assert lines["proved"].startswith("proved    all 1,000,000 problems of addition (digits=3,")
-    assert lines["wrote"] == "wrote     out/add10/   certificate.json  model.json  model.safetensors"
+    assert (
+        lines["wrote"] == "wrote     out/add10/   certificate.json  model.json  model.safetensors"
+    )
 
 
 def test_a_folder_stands_wherever_a_name_does(model):
     folder, _ = model
     for arguments in ("run out/add10 12 34", "run ./out/add10 12 34"):
         assert tinyadder(*arguments.split(), cwd=folder).stdout == "46\n"
-    assert tinyadder("show", "out/add10", cwd=folder).stdout.startswith("out/add10   addition (digits=3,")
-    assert json.loads(tinyadder("count", "out/add10", "--json", cwd=folder).stdout)["counts"]["nonzero"] == 40
-    assert "answer 0046 = 46 (right)" in tinyadder("trace", "out/add10", "12", "34", cwd=folder).stdout
+    assert tinyadder("show", "out/add10", cwd=folder).stdout.startswith(
+        "out/add10   addition (digits=3,"
+    )
+    assert (
+        json.loads(tinyadder("count", "out/add10", "--json", cwd=folder).stdout)["counts"][
+            "nonzero"
+        ]
+        == 40
+    )
+    assert (
+        "answer 0046 = 46 (right)" in tinyadder("trace", "out/add10", "12", "34", cwd=folder).stdout
+    )
 
 
 def test_a_model_without_equations_runs_and_is_traced_but_cannot_be_shown(tmp_path):
     task = Addition(digits=2)
     sizes = Config(
-        vocabulary=task.vocabulary, width=4, blocks=(BlockConfig(heads=1, hidden=3),), outputs=tuple(range(14))
+        vocabulary=task.vocabulary,
+        width=4,
+        blocks=(BlockConfig(heads=1, hidden=3),),
+        outputs=tuple(range(14)),
     )
     model = Transformer(sizes, torch.float32)
     with torch.no_grad():
@@ -231,18 +285,26 @@ def test_a_model_without_equations_runs_and_is_traced_but_cannot_be_shown(tmp_pa
             parameter.fill_(0.5)
     save(model, task, tmp_path / "learned", name="learned", options={})
     run = tinyadder("run", "./learned", "12", "34", cwd=tmp_path)
-    assert (run.stdout, run.returncode) == ("0\n", 1) and run.stderr.startswith("wrong: 12 + 34 = 46, not ")
+    assert (run.stdout, run.returncode) == ("0\n", 1) and run.stderr.startswith(
+        "wrong: 12 + 34 = 46, not "
+    )
     traced = tinyadder("trace", "./learned", "12", "34", "--digit", "1", cwd=tmp_path).stdout
     assert "stream  0.5 0.5 0.5 0.5  ->" in traced and "head 0 -> " in traced
     assert "nonzero" in tinyadder("count", "./learned", cwd=tmp_path).stdout
     said = refused(tinyadder("show", "./learned", cwd=tmp_path))
-    assert said == "learned has no equations: its numbers were learned; tinyadder count ./learned counts them"
+    assert (
+        said
+        == "learned has no equations: its numbers were learned; tinyadder count ./learned counts"
+        " them"
+    )
 
 
 def test_a_wrong_model_is_built_shown_wrong_and_exits_1(tmp_path):
     run = tinyadder("build", "add10_gist", "--out", "wrong", cwd=tmp_path)
     assert run.returncode == 1
-    assert any(line.startswith("refuted") and "expected" in line for line in run.stdout.splitlines())
+    assert any(
+        line.startswith("refuted") and "expected" in line for line in run.stdout.splitlines()
+    )
     assert (tmp_path / "wrong" / "model.safetensors").exists()
 
 
@@ -256,30 +318,43 @@ def test_build_as_json_and_a_certificate_goes_with_its_model(tmp_path):
     assert sorted(os.listdir(tmp_path / "one")) == ["model.json", "model.safetensors"]
 
 
-# ---- bad input ------------------------------------------------------------------------------------
+# ---- bad input -----------------------------------------------------------------------------------
 
 MISTAKES = {
     "show ad10": "unknown construction 'ad10'; did you mean 'add10'? (tinyadder list)",
     "shw add10": "no verb 'shw'; did you mean 'show'? (tinyadder --help)",
-    "show add10 --digit 3": "No such option '--digit'. Did you mean '--digits'? (tinyadder show --help)",
+    "show add10 --digit 3": (
+        "No such option '--digit'. Did you mean '--digits'? (tinyadder show --help)"
+    ),
     "show add10 --digits 99": "add10 with 99 digits: float64 keeps it exact for 1 .. 13 digits",
-    "show add10 --digits ten": "Invalid value for '--digits': 'ten' is not a valid integer (tinyadder show --help)",
-    "show add10 -o digit=3": "add10 has no option 'digit'; did you mean 'digits'? (options: digits)",
+    "show add10 --digits ten": (
+        "Invalid value for '--digits': 'ten' is not a valid integer (tinyadder show --help)"
+    ),
+    "show add10 -o digit=3": (
+        "add10 has no option 'digit'; did you mean 'digits'? (options: digits)"
+    ),
     "show add10 -o digits": "'-o digits' is not KEY=VALUE, e.g. -o digits=4",
     "show": "Missing argument 'NAME' (tinyadder show --help)",
-    "show no/such/folder": "no/such/folder is not a folder; a model folder holds model.json and model.safetensors",
+    "show no/such/folder": (
+        "no/such/folder is not a folder; a model folder holds model.json and model.safetensors"
+    ),
     "run add10 12345678901 1": "'12345678901' has 11 digits; this model takes 0 .. 9999999999",
     "run add10 -5 1": "'-5' is negative; this model takes 0 .. 9999999999",
     "run add10 five 1": "'five' is not a whole number in base 10; this model takes 0 .. 9999999999",
     "run add10 1.5 1": "'1.5' is not a whole number in base 10; this model takes 0 .. 9999999999",
     "run add10 ''": "the problem is empty; give 2 numbers, e.g. '12 34'",
-    "run add10": "no problem given; write it after NAME, or - to read standard input (tinyadder run --help)",
+    "run add10": (
+        "no problem given; write it after NAME, or - to read standard input (tinyadder run --help)"
+    ),
     "run add10 1": "'1' has 1 number; this model adds 2, e.g. '12 34'",
     "run add10 1 2 --devise cpu": "No such option '--devise' (tinyadder run --help)",
-    "run add10 1 2 --device abacus": "Invalid value for '--device': 'abacus' is not one of 'cpu', 'cuda' "
-    "(tinyadder run --help)",
+    "run add10 1 2 --device abacus": (
+        "Invalid value for '--device': 'abacus' is not one of 'cpu', 'cuda' (tinyadder run --help)"
+    ),
     "trace add10 1 2 --digit 11": "the answer 00000000003 has tokens 0 .. 10, there is no 11",
-    "build add10 --out /proc/none": "cannot write /proc/none: No such file or directory; choose another --out",
+    "build add10 --out /proc/none": (
+        "cannot write /proc/none: No such file or directory; choose another --out"
+    ),
 }
 
 
@@ -306,7 +381,10 @@ def test_an_existing_model_needs_force(model):
 def test_options_do_not_go_with_a_folder(model):
     folder, _ = model
     said = refused(tinyadder("run", "out/add10", "1", "2", "--digits", "4", cwd=folder))
-    assert said == "out/add10 is a model folder, built already; options (digits) belong to a construction"
+    assert (
+        said
+        == "out/add10 is a model folder, built already; options (digits) belong to a construction"
+    )
 
 
 def test_a_corrupted_folder_is_one_line(model, tmp_path):
@@ -316,4 +394,6 @@ def test_a_corrupted_folder_is_one_line(model, tmp_path):
         (tmp_path / "bad" / file).write_bytes((folder / "out/add10" / file).read_bytes()[:-9])
     assert "is damaged" in refused(tinyadder("run", "./bad", "1", "2", cwd=tmp_path))
     (tmp_path / "bad/model.json").write_bytes((folder / "out/add10/model.json").read_bytes())
-    assert "is not a sound safetensors file" in refused(tinyadder("run", "./bad", "1", "2", cwd=tmp_path))
+    assert "is not a sound safetensors file" in refused(
+        tinyadder("run", "./bad", "1", "2", cwd=tmp_path)
+    )

@@ -1,4 +1,6 @@
-"""The ladder: known answers, for our own models, for any module, and for submission files run at arm's length."""
+"""The ladder: known answers, for our own models, for any module, and for submission files run at
+arm's length.
+"""
 
 import json
 import time
@@ -62,7 +64,10 @@ def test_strict_counts_what_a_construction_is_written_with():
 
 def test_strict_follows_a_construction_into_the_gadgets_that_it_uses_and_into_no_others():
     places = {(literal.value, literal.where) for literal in construction_code("count_occurrences")}
-    assert {(2.0, "parabola_readout"), (40.0, "the file")} <= places  # 2 d y - d^2, and the ROOM of a sum
+    assert {
+        (2.0, "parabola_readout"),
+        (40.0, "the file"),
+    } <= places  # 2 d y - d^2, and the ROOM of a sum
     assert not {where for _, where in places} & {"match_head", "previous_token_head", "step"}
 
 
@@ -110,7 +115,9 @@ def test_a_submission_with_a_mask_that_routes_is_counted_on_every_rung(written):
 
 def counts_of(path):
     """What `tinyadder count` says of a submission file."""
-    return json.loads(CliRunner().invoke(command, [str(path), "--json"], catch_exceptions=False).stdout)["counts"]
+    return json.loads(
+        CliRunner().invoke(command, [str(path), "--json"], catch_exceptions=False).stdout
+    )["counts"]
 
 
 def test_a_submission_can_be_20_on_every_rung_but_the_strict_one(written):
@@ -137,7 +144,11 @@ def test_the_command_counts_a_submission_and_says_that_it_runs_code(written):
     data = json.loads(result.stdout)
     counts = data["counts"]
     # 9 digits, 2 + 1 + 1 flags and the half unit, the gain, 9 + 9 rows of the readout
-    assert (counts["stored"], counts["nonzero"], counts["claimed"]) == (28 + 1 + 20, 9 + 4 + 1 + 18, 12)
+    assert (counts["stored"], counts["nonzero"], counts["claimed"]) == (
+        28 + 1 + 20,
+        9 + 4 + 1 + 18,
+        12,
+    )
     values = [n["value"] for n in data["numbers"] if n["rung"] == "strict"]
     assert sorted(values) == sorted([5e-11, -10, 40, 10, 2, 40, 10])
     assert counts["strict"] == counts["stored + buffers"] + len(values)
@@ -149,7 +160,9 @@ def test_a_broken_submission_is_one_line_and_never_a_hang(name, written):
     began = time.monotonic()
     path = str(written(name.replace(" ", "_"), text))
     with pytest.raises(TinyadderError, match=said) as error:
-        CliRunner().invoke(command, [path, "--seconds", "30" if name != "hang" else "2"], catch_exceptions=False)
+        CliRunner().invoke(
+            command, [path, "--seconds", "30" if name != "hang" else "2"], catch_exceptions=False
+        )
     assert "\n" not in str(error.value) and time.monotonic() - began < 60
 
 
@@ -159,6 +172,14 @@ def test_a_file_that_is_not_there_is_said():
 
 
 def test_answers_that_are_no_integers_come_back_as_what_they_are(written):
-    text = "import torch\ndef build_model():\n    print('x' * 10**6)\n    return torch.nn.Linear(1, 1)\n"
+    text = (
+        "import torch\ndef build_model():\n    print('x' * 10**6)\n    return torch.nn.Linear(1,"
+        " 1)\n"
+    )
     text += "def add(m, a, b): return [a + b, 'junk', True, torch.tensor(7)][a]\n"
-    assert Submission(written("junk", text)).add([(0, 5), (1, 5), (2, 5), (3, 5)]) == [5, "'junk'", "True", 7]
+    assert Submission(written("junk", text)).add([(0, 5), (1, 5), (2, 5), (3, 5)]) == [
+        5,
+        "'junk'",
+        "True",
+        7,
+    ]

@@ -1,4 +1,6 @@
-"""The derivative constructions: right on samples and edges, priced, and wrong once a number they need is taken away."""
+"""The derivative constructions: right on samples and edges, priced, and wrong once a number they
+need is taken away.
+"""
 
 import json
 from pathlib import Path
@@ -19,7 +21,12 @@ from tinyadder.machine.answers import answers
 from tinyadder.machine.compile import build
 from tinyadder.verify.claims import check_readout
 
-PRICES = {"deriv": (96, 1), "deriv_printed": (114, 1), "deriv_wide": (158, 2), "deriv_coeff": (64, 2)}
+PRICES = {
+    "deriv": (96, 1),
+    "deriv_printed": (114, 1),
+    "deriv_wide": (158, 2),
+    "deriv_coeff": (64, 2),
+}
 """Non-zero numbers and ALiBi slopes; their sum is the price in nonzero + positional."""
 NAMES = sorted(PRICES)
 MADE = {name: construct(name) for name in NAMES}
@@ -37,13 +44,20 @@ def test_the_price_is_the_same_in_equations_and_in_tensors(name):
     numbers, slopes = PRICES[name]
     assert MADE[name].program.nonzero == numbers
     assert sum(int((p != 0).sum()) for p in MODELS[name].parameters()) == numbers
-    assert sum(int((b != 0).sum()) for n, b in MODELS[name].named_buffers() if n.endswith("slopes")) == slopes
+    assert (
+        sum(int((b != 0).sum()) for n, b in MODELS[name].named_buffers() if n.endswith("slopes"))
+        == slopes
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_samples_and_edges_are_all_right(name):
     task = MADE[name].task
-    problems = [*Random(2).sample(task.hard(), 400), *task.structured(Random(3), 100), *task.uniform(Random(4), 50)]
+    problems = [
+        *Random(2).sample(task.hard(), 400),
+        *task.structured(Random(3), 100),
+        *task.uniform(Random(4), 50),
+    ]
     assert wrong(name, problems) == []
 
 
@@ -51,39 +65,68 @@ def test_samples_and_edges_are_all_right(name):
 @settings(max_examples=6, deadline=None)
 @given(data=st.data())
 def test_any_polynomial_is_differentiated(name, data):
-    assert wrong(name, data.draw(st.lists(MADE[name].task.strategy(), min_size=1, max_size=4))) == []
+    assert (
+        wrong(name, data.draw(st.lists(MADE[name].task.strategy(), min_size=1, max_size=4))) == []
+    )
 
 
-@pytest.mark.parametrize("problem", [(0,) * 6, (-4, 0, 0, 0, 0, 0), (5, 4, -1, 0, 0, 0), (-5, 4, -5, 3, -2, 5)])
+@pytest.mark.parametrize(
+    "problem", [(0,) * 6, (-4, 0, 0, 0, 0, 0), (5, 4, -1, 0, 0, 0), (-5, 4, -5, 3, -2, 5)]
+)
 def test_decoding_with_and_without_the_cache_agrees(problem):
     for name in ("deriv", "deriv_printed"):
         task, model = MADE[name].task, MODELS[name]
-        assert answers(model, task, [problem], cache=False) == answers(model, task, [problem]) == [task.answer(problem)]
+        assert (
+            answers(model, task, [problem], cache=False)
+            == answers(model, task, [problem])
+            == [task.answer(problem)]
+        )
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("4-x", "-1"), ("-x^2+4x", "4-2x"), ("-x^2+4x-1", "4-2x"), ("-x^5+x", "1-5x^4"), ("x^3-x^2+x", "3x^2-2x+1"),
-     ("-x^3+x^2-x", "-3x^2+2x-1"), ("-x^2-4x", "-2x-4"), ("-x^3+x^2", "-3x^2+2x"), ("5-5x^5", "-25x^4")],
-)  # fmt: skip
+    [
+        ("4-x", "-1"),
+        ("-x^2+4x", "4-2x"),
+        ("-x^2+4x-1", "4-2x"),
+        ("-x^5+x", "1-5x^4"),
+        ("x^3-x^2+x", "3x^2-2x+1"),
+        ("-x^3+x^2-x", "-3x^2+2x-1"),
+        ("-x^2-4x", "-2x-4"),
+        ("-x^3+x^2", "-3x^2+2x"),
+        ("5-5x^5", "-25x^4"),
+    ],
+)
 def test_the_printed_order_is_read_and_written(text, said):
     task = MADE["deriv_printed"].task
     assert answers(MODELS["deriv_printed"], task, [task.parse(text)]) == [said + "$"]
 
 
-PUBLIC = {"x^2-2x+4": "2x-2", "-2x^3+x+5": "1-6x^2", "2-3x": "-3", "-x^2+4x-2": "4-2x", "3-x^3": "-3x^2", "-4x": "-4"}
+PUBLIC = {
+    "x^2-2x+4": "2x-2",
+    "-2x^3+x+5": "1-6x^2",
+    "2-3x": "-3",
+    "-x^2+4x-2": "4-2x",
+    "3-x^3": "-3x^2",
+    "-4x": "-4",
+}
 """Lines as the public data has them: problems in one file, answers in another."""
 
 
 def compared(tmp_path, problems, answers, *options):
     (tmp_path / "outputs.txt").write_text("\n".join(answers) + "\n")
     arguments = ["deriv_printed", "-", "--answers", str(tmp_path / "outputs.txt"), *options]
-    return CliRunner().invoke(run.command, arguments, input="\n".join(problems), standalone_mode=False)
+    return CliRunner().invoke(
+        run.command, arguments, input="\n".join(problems), standalone_mode=False
+    )
 
 
 def test_public_data_files_are_run_as_they_are(tmp_path):
     found = compared(tmp_path, PUBLIC, PUBLIC.values())
-    assert (found.return_value, found.output) == (0, f"6 of 6 answers are those of {tmp_path / 'outputs.txt'}\n")
+    assert (found.return_value, found.output) == (
+        0,
+        f"6 of 6 answers are those of {tmp_path / 'outputs.txt'}\n",
+    )
 
 
 def test_answers_of_a_file_that_differ_and_lines_that_cannot_be_read_are_named_by_line(tmp_path):
@@ -94,13 +137,17 @@ def test_answers_of_a_file_that_differ_and_lines_that_cannot_be_read_are_named_b
     assert outside.return_value == 2
     data = json.loads(outside.stdout)
     assert (data["problems"], data["agree"], data["unlike"]) == (2, 1, [])
-    assert data["bad lines"][0]["line"] == 2 and "character 2 ('8')" in data["bad lines"][0]["error"]
+    assert (
+        data["bad lines"][0]["line"] == 2 and "character 2 ('8')" in data["bad lines"][0]["error"]
+    )
 
 
 def test_files_of_different_lengths_are_refused(tmp_path):
     found = compared(tmp_path, PUBLIC, ["1"])
     assert isinstance(found.exception, TinyadderError)
-    assert "has 1 lines and standard input 6; give one answer for each problem" in str(found.exception)
+    assert "has 1 lines and standard input 6; give one answer for each problem" in str(
+        found.exception
+    )
 
 
 def test_every_swapped_polynomial_and_every_swapped_answer_is_right():
@@ -108,8 +155,11 @@ def test_every_swapped_polynomial_and_every_swapped_answer_is_right():
     read = [tuple({0: a, n: -b}.get(m, 0) for m in range(6)) for a in own for b in own for n in own]
     written = [
         tuple({0: c, 1: a, n: -b}.get(m, 0) for m in range(6))
-        for a in own for b in own for n in (2, 3, 4, 5) for c in (-1, 0, 2)
-    ]  # fmt: skip
+        for a in own
+        for b in own
+        for n in (2, 3, 4, 5)
+        for c in (-1, 0, 2)
+    ]
     task = MADE["deriv_printed"].task
     assert all(task.show(p)[0].isdigit() for p in read)
     assert all(task.answer(p)[0].isdigit() for p in written)
@@ -127,11 +177,15 @@ def test_every_coefficient_and_exponent_of_the_wide_one_is_right_before_every_ki
 
 
 def every_place_of_every_term():
-    """Each term n, c (n >= 1) after any number of terms, the first with and without sign, before each kind of term."""
+    """Each term n, c (n >= 1) after any number of terms, the first with and without sign, before
+    each kind of term.
+    """
     for n in range(1, 10):
         for before in range(10 - n):
             for lead in (-1, 1):
-                dense = {n + 1 + i: lead if i == before - 1 else 7 * (-1) ** i for i in range(before)}
+                dense = {
+                    n + 1 + i: lead if i == before - 1 else 7 * (-1) ** i for i in range(before)
+                }
                 after = [{}, {0: 1}, {0: -1}, *([{n - 1: 1}, {n - 1: -1}] if n > 1 else [])]
                 for c in range(1, 100):
                     for follow in after:
@@ -146,14 +200,20 @@ def test_every_term_of_the_wide_one_is_right_at_every_place_before_every_kind_of
 
 @pytest.mark.slow
 def test_the_claims_decide_every_local_situation_of_the_wide_one():
-    """What a token is chosen from depends on a term, what is written of it, and the kind of the next term."""
+    """What a token is chosen from depends on a term, what is written of it, and the kind of the
+    next term.
+    """
     made, found = MADE["deriv_wide"], []
     for n in range(1, 10):
         for c in [c for size in range(1, 100) for c in (size, -size)]:
             after = [{}, {0: 1}, {0: -1}, *([{n - 1: 1}, {n - 1: -1}] if n > 1 else [])]
             found += [tuple({n: c, **follow}.get(m, 0) for m in range(10)) for follow in after]
-    dense = [tuple((-1) ** k * c for k in range(10)) for c in (99, 12, 1, -5, -10)]  # where errors are largest
-    read = check_readout(MODELS["deriv_wide"], made.task, made.claims, [*found, *dense, (0,) * 10, (99,) * 10])
+    dense = [
+        tuple((-1) ** k * c for k in range(10)) for c in (99, 12, 1, -5, -10)
+    ]  # where errors are largest
+    read = check_readout(
+        MODELS["deriv_wide"], made.task, made.claims, [*found, *dense, (0,) * 10, (99,) * 10]
+    )
     assert read.wrong == 0
     assert read.margin > 0.9
     assert read.room > 20
@@ -163,7 +223,9 @@ def test_the_claims_decide_every_local_situation_of_the_wide_one():
 def test_the_slots_work_for_every_number_of_exponents(exponents):
     made = construct("deriv_coeff", exponents=exponents)
     problems = [*made.task.hard()[:400], *made.task.uniform(Random(5), 300)]
-    assert answers(build(made.program), made.task, problems) == [made.task.answer(p) for p in problems]
+    assert answers(build(made.program), made.task, problems) == [
+        made.task.answer(p) for p in problems
+    ]
     with pytest.raises(TinyadderError, match="exponents=10"):
         construct("deriv_coeff", exponents=10)
 

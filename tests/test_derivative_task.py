@@ -11,7 +11,11 @@ from tinyadder.tasks import task_from_json
 from tinyadder.tasks.derivative import Derivative, derivative, write
 from tinyadder.tasks.derivative_coefficients import DerivativeCoefficients
 
-CANONICAL, PRINTED, WIDE = Derivative(), Derivative(order="printed"), Derivative(coefficients=99, exponents=9)
+CANONICAL, PRINTED, WIDE = (
+    Derivative(),
+    Derivative(order="printed"),
+    Derivative(coefficients=99, exponents=9),
+)
 SLOTS = DerivativeCoefficients()
 
 
@@ -37,7 +41,14 @@ def test_the_derivative_of_a_polynomial_is_written_as_a_person_writes_it(text, a
 
 @pytest.mark.parametrize(
     ("text", "answer"),
-    [("4-x", "-1"), ("-x^2+4x", "4-2x"), ("1-5x^5", "-25x^4"), ("-x^2+4x-1", "4-2x"), ("x+4", "1"), ("x^2-4", "2x")],
+    [
+        ("4-x", "-1"),
+        ("-x^2+4x", "4-2x"),
+        ("1-5x^5", "-25x^4"),
+        ("-x^2+4x-1", "4-2x"),
+        ("x+4", "1"),
+        ("x^2-4", "2x"),
+    ],
 )
 def test_the_printed_order_puts_a_positive_constant_before_a_single_negative_term(text, answer):
     assert PRINTED.show_answer(PRINTED.answer(PRINTED.parse(text))) == answer
@@ -79,20 +90,29 @@ BAD = [
 
 
 @pytest.mark.parametrize(("text", "said"), BAD, ids=[text[:12] for text, _ in BAD])
-def test_a_polynomial_outside_the_grammar_is_refused_with_position_rule_and_what_is_accepted(text, said):
+def test_a_polynomial_outside_the_grammar_is_refused_with_position_rule_and_what_is_accepted(
+    text, said
+):
     with pytest.raises(TinyadderError) as error:
         CANONICAL.parse(text)
     assert said in str(error.value)
-    assert "accepted: terms in falling exponents 5 .. 0, coefficients -5 .. 5, e.g. '-3x^3+4x^2-1'" in str(error.value)
+    assert (
+        "accepted: terms in falling exponents 5 .. 0, coefficients -5 .. 5, e.g. '-3x^3+4x^2-1'"
+        in str(error.value)
+    )
     assert "\n" not in str(error.value)
 
 
 def test_the_printed_order_refuses_the_canonical_writing_of_a_swapped_polynomial():
-    with pytest.raises(TinyadderError, match=r"at character 1 \('-'\): a positive constant stands before"):
+    with pytest.raises(
+        TinyadderError, match=r"at character 1 \('-'\): a positive constant stands before"
+    ):
         PRINTED.parse("-x+4")
 
 
-@pytest.mark.parametrize("task", [CANONICAL, PRINTED, WIDE, Derivative(coefficients=1, exponents=1)], ids=repr)
+@pytest.mark.parametrize(
+    "task", [CANONICAL, PRINTED, WIDE, Derivative(coefficients=1, exponents=1)], ids=repr
+)
 def test_the_example_in_a_message_is_itself_accepted(task):
     with pytest.raises(TinyadderError) as error:
         task.parse("")
@@ -119,10 +139,14 @@ def test_a_text_is_either_refused_or_the_only_writing_of_its_polynomial(text):
 
 @given(WIDE.strategy(), st.integers(-3, 3))
 def test_the_oracle_agrees_with_the_difference_quotient_taken_exactly(problem, at):
-    """p(at + h) - p(at) = h p'(at) mod h^2, checked with h larger than any coefficient that can appear."""
+    """p(at + h) - p(at) = h p'(at) mod h^2, checked with h larger than any coefficient that can
+    appear.
+    """
     h = 10**12
     value = lambda p, x: sum(c * x**n for n, c in enumerate(p))  # noqa: E731
-    assert (value(problem, at + h) - value(problem, at) - h * value(derivative(problem), at)) % h**2 == 0
+    assert (
+        value(problem, at + h) - value(problem, at) - h * value(derivative(problem), at)
+    ) % h**2 == 0
 
 
 @pytest.mark.parametrize("task", [CANONICAL, PRINTED, WIDE, SLOTS], ids=repr)
@@ -200,9 +224,13 @@ def test_the_domain_within_a_number_of_terms_counts_every_such_polynomial_once()
     assert WIDE.domain(terms=2).size == 1 + 10 * 198 + 45 * 198**2
 
 
-@pytest.mark.parametrize("limits", [{"exponents": 6}, {"coefficients": 0}, {"terms": 7}, {"digits": 3}])
+@pytest.mark.parametrize(
+    "limits", [{"exponents": 6}, {"coefficients": 0}, {"terms": 7}, {"digits": 3}]
+)
 def test_a_domain_outside_the_task_is_refused(limits):
-    with pytest.raises(TinyadderError, match=r"takes exponents=0 \.\. 5, coefficients=1 \.\. 5 and terms=0"):
+    with pytest.raises(
+        TinyadderError, match=r"takes exponents=0 \.\. 5, coefficients=1 \.\. 5 and terms=0"
+    ):
         CANONICAL.domain(**limits)
 
 

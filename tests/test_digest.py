@@ -75,17 +75,34 @@ def test_weights_of_another_type_are_another_model(dtype):
 
 DEFAULTS = {
     Options: {
-        "softmax": "softmax1", "positions": "alibi", "context": 0, "rotary_base": 10000.0,
-        "scaled": False, "projected": False, "biases": True, "norm": "none", "norm_place": "pre",
-        "activation": "relu", "gated": True, "dropout": 0.0, "repeat": 1,
+        "softmax": "softmax1",
+        "positions": "alibi",
+        "context": 0,
+        "rotary_base": 10000.0,
+        "scaled": False,
+        "projected": False,
+        "biases": True,
+        "norm": "none",
+        "norm_place": "pre",
+        "activation": "relu",
+        "gated": True,
+        "dropout": 0.0,
+        "repeat": 1,
     },
     Config: {
-        "lanes": (), "unembedding": True, "unembedding_bias": False, "tied": False,
-        "readout_wiring": False, "argmin": False, "shared": 0, "ties": (), "encoder": (),
+        "lanes": (),
+        "unembedding": True,
+        "unembedding_bias": False,
+        "tied": False,
+        "readout_wiring": False,
+        "argmin": False,
+        "shared": 0,
+        "ties": (),
+        "encoder": (),
         "separator": 0,
     },
     BlockConfig: {"heads": 0, "d_head": 1, "d_value": 1, "hidden": 0},
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("kind", DEFAULTS, ids=lambda kind: kind.__name__)

@@ -1,4 +1,5 @@
-"""The pages in docs do what they say: Python prints what stands below it, commands print what stands below them.
+"""The pages in docs do what they say: Python prints what stands below it, commands print what
+stands below them.
 
 Run this file to renew the outputs in the pages: python tests/test_docs.py
 """
@@ -21,7 +22,12 @@ PAGES = sorted((ROOT / "docs").glob("*.md"))
 
 def blocks(*kinds: str) -> list[tuple[str, str]]:
     """(page, block) for every block of these kinds."""
-    return [(page.name, block) for page in PAGES for kind, block in BLOCK.findall(page.read_text()) if kind in kinds]
+    return [
+        (page.name, block)
+        for page in PAGES
+        for kind, block in BLOCK.findall(page.read_text())
+        if kind in kinds
+    ]
 
 
 @pytest.fixture
@@ -56,18 +62,26 @@ def test_commands_that_are_only_shown_have_verbs_and_options_that_exist(page, bl
 
 
 def test_every_link_and_picture_is_there():
-    links = [(page, link) for page in PAGES for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text())]
+    links = [
+        (page, link) for page in PAGES for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text())
+    ]
     assert [(page.name, link) for page, link in links if not (page.parent / link).exists()] == []
     named = [
         name
         for page in PAGES
-        for name in re.findall(r"`((?:notebooks|docs|verify|tinyadder|tests)/[\w/.]+)`", page.read_text())
+        for name in re.findall(
+            r"`((?:notebooks|docs|verify|tinyadder|tests)/[\w/.]+)`", page.read_text()
+        )
     ]
     assert [name for name in named if not (ROOT / name).exists()] == []
 
 
 def test_no_block_is_of_a_kind_that_nothing_runs():
-    kinds = {kind for page in PAGES for kind in re.findall(r"^```(\w*)\n.*?^```$", page.read_text(), re.M | re.S)}
+    kinds = {
+        kind
+        for page in PAGES
+        for kind in re.findall(r"^```(\w*)\n.*?^```$", page.read_text(), re.M | re.S)
+    }
     assert kinds == {"python", "text", "console", "sh"}
 
 

@@ -35,7 +35,10 @@ def test_the_arrays_are_the_texts_of_the_problems(task):
 def test_fewer_digits_keep_the_format_of_the_task():
     domain = Addition(digits=10).domain(digits=1)
     assert (domain.size, domain.name) == (100, "the pairs of numbers of at most 1 digit")
-    assert "".join(Addition().vocabulary[i] for i in domain.texts(99, 100)[0]) == "^0000000009+0000000009=00000000018"
+    assert (
+        "".join(Addition().vocabulary[i] for i in domain.texts(99, 100)[0])
+        == "^0000000009+0000000009=00000000018"
+    )
 
 
 def test_a_domain_too_large_for_int64_still_counts_its_problems():
@@ -44,7 +47,9 @@ def test_a_domain_too_large_for_int64_still_counts_its_problems():
     assert domain.problem(10**20 - 1) == (9999999999, 9999999999)
 
 
-@pytest.mark.parametrize(("limits", "said"), [({"digits": 11}, "digits=11"), ({"depth": 1}, "'depth'")])
+@pytest.mark.parametrize(
+    ("limits", "said"), [({"digits": 11}, "digits=11"), ({"depth": 1}, "'depth'")]
+)
 def test_a_limit_the_task_does_not_have_is_named(limits, said):
     with pytest.raises(TinyadderError, match=said):
         Addition(digits=10).domain(**limits)

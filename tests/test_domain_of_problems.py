@@ -1,4 +1,6 @@
-"""Problems outside a task's domain are refused by every way in from Python, with what is accepted."""
+"""Problems outside a task's domain are refused by every way in from Python, with what is
+accepted.
+"""
 
 from random import Random
 
@@ -30,7 +32,9 @@ def refused(call) -> str:
     return str(error.value)
 
 
-@pytest.mark.parametrize("ask", [answers, forced_answers, lambda m, t, ps: [trace(m, t, p, 0) for p in ps]])
+@pytest.mark.parametrize(
+    "ask", [answers, forced_answers, lambda m, t, ps: [trace(m, t, p, 0) for p in ps]]
+)
 @pytest.mark.parametrize(
     ("problem", "said"),
     [
@@ -52,7 +56,13 @@ def test_a_problem_outside_the_domain_is_refused_with_what_is_accepted(ask, prob
 
 
 @pytest.mark.parametrize(
-    "pair", [(np.int64(123), np.uint8(4)), (torch.tensor(123), torch.tensor(4)), np.array([123, 4]), [123, 4]]
+    "pair",
+    [
+        (np.int64(123), np.uint8(4)),
+        (torch.tensor(123), torch.tensor(4)),
+        np.array([123, 4]),
+        [123, 4],
+    ],
 )
 def test_integers_of_other_libraries_are_integers(pair):
     assert answers(ADD10, Addition(), [pair]) == answers(ADD10, Addition(), [(123, 4)])
@@ -62,7 +72,11 @@ def test_integers_of_other_libraries_are_integers(pair):
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
 def test_every_task_takes_its_own_problems_and_refuses_all_else(task):
-    for problem in [*task.hard()[:200], *task.uniform(Random(0), 50), *task.structured(Random(0), 50)]:
+    for problem in [
+        *task.hard()[:200],
+        *task.uniform(Random(0), 50),
+        *task.structured(Random(0), 50),
+    ]:
         assert task.check(problem) == problem
     problem = task.hard()[0]
     wrong = [None, 1, 1.5, b"12", {}, problem * 50, (10**20, 10**20), (-(10**20), 1), "~", "٣" * 3]
@@ -74,7 +88,9 @@ def test_every_task_takes_its_own_problems_and_refuses_all_else(task):
 @settings(max_examples=25)
 @given(data=st.data())
 def test_reading_never_fails_in_another_way_and_gives_problems_of_the_task(task, data):
-    text = data.draw(st.one_of(st.text("0123456789abc+-*x^=:,.()[] \t٣²", max_size=30), st.text(max_size=10)))
+    text = data.draw(
+        st.one_of(st.text("0123456789abc+-*x^=:,.()[] \t٣²", max_size=30), st.text(max_size=10))
+    )
     try:
         problem = task.parse(text)
     except TinyadderError as error:
@@ -84,7 +100,9 @@ def test_reading_never_fails_in_another_way_and_gives_problems_of_the_task(task,
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
-@pytest.mark.parametrize("text", ["9" * 5000 + " 1", "0" * 5000 + "1 1", "1" * 5000, "x" * 5000, "7x^" + "9" * 5000])
+@pytest.mark.parametrize(
+    "text", ["9" * 5000 + " 1", "0" * 5000 + "1 1", "1" * 5000, "x" * 5000, "7x^" + "9" * 5000]
+)
 def test_numbers_of_thousands_of_digits_are_read_or_refused(task, text):
     try:
         task.check(task.parse(text))
@@ -101,16 +119,19 @@ def test_shorter_polynomials_are_of_lower_degree():
     assert "is outside -5 .. 5" in refused(lambda: Derivative().check((6,)))
 
 
-# ---- tokens ---------------------------------------------------------------------------------------
+# ---- tokens --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("run", [
-    lambda tokens: generate(ADD10, tokens, steps=1),
-    lambda tokens: generate(ADD10, tokens, steps=1, cache=False),
-    lambda tokens: score(ADD10, tokens, 1),
-    lambda tokens: forced_logits(ADD10, tokens, 1),
-    lambda tokens: beam_search(ADD10, tokens, 1, steps=1),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "run",
+    [
+        lambda tokens: generate(ADD10, tokens, steps=1),
+        lambda tokens: generate(ADD10, tokens, steps=1, cache=False),
+        lambda tokens: score(ADD10, tokens, 1),
+        lambda tokens: forced_logits(ADD10, tokens, 1),
+        lambda tokens: beam_search(ADD10, tokens, 1, steps=1),
+    ],
+)
 @pytest.mark.parametrize(
     ("tokens", "said"),
     [
@@ -140,7 +161,7 @@ def test_a_beam_search_on_a_program_is_refused_and_says_why():
     assert answers(ADD10, Addition(), [(1, 2)], beam=1) == ["00000000003"]
 
 
-# ---- words for what people paste ------------------------------------------------------------------
+# ---- words for what people paste -----------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -148,7 +169,10 @@ def test_a_beam_search_on_a_program_is_refused_and_says_why():
     [
         ("1 2=", "'2=' is not a whole number in base 10: leave out '='"),
         ("1+2=3", "'2=3' is not a whole number in base 10"),
-        ("1,234,567 2", "'1,234,567' is not a whole number in base 10: write it without separators, 1234567"),
+        (
+            "1,234,567 2",
+            "'1,234,567' is not a whole number in base 10: write it without separators, 1234567",
+        ),
         ("1.234.567 2", "write it without separators, 1234567"),
         ("1_000 2", "write it without separators, 1000"),
         ("V2 + 14 + 21", "'V2 + 14 + 21' is a line of Int2Int; write '14 21'"),
@@ -160,4 +184,6 @@ def test_what_people_paste_into_an_adder_is_answered_with_how_to_write_it(text, 
 
 
 def test_a_pair_with_thousands_separators_says_so():
-    assert "write numbers without separators" in refused(lambda: construct("compare").task.parse("1,234 5"))
+    assert "write numbers without separators" in refused(
+        lambda: construct("compare").task.parse("1,234 5")
+    )

@@ -1,4 +1,6 @@
-"""The language: forms, prices, printing, JSON, and every misuse refused by a message that names the way out."""
+"""The language: forms, prices, printing, JSON, and every misuse refused by a message that names the
+way out.
+"""
 
 import json
 import math
@@ -9,7 +11,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tinyadder.construction import construct, construction_names
-from tinyadder.dsl import MLP, Attention, Embed, Head, Program, Stream, Unembed, concat, relu, shared, stack
+from tinyadder.dsl import (
+    MLP,
+    Attention,
+    Embed,
+    Head,
+    Program,
+    Stream,
+    Unembed,
+    concat,
+    relu,
+    shared,
+    stack,
+)
 from tinyadder.errors import TinyadderError
 from tinyadder.lang.printing import program_from_json, program_to_json
 
@@ -46,10 +60,15 @@ def test_a_vector_times_a_lane_is_a_form_of_that_width():
 
 @given(st.lists(st.floats(-1e300, 1e300), min_size=3, max_size=3), st.floats(-1e3, 1e3))
 def test_forms_evaluate_like_the_arithmetic_they_are_written_with(weights, bias):
-    form = sum((w * lane for w, lane in zip(weights, X.wide, strict=True)), start=bias * X.digit) + bias
+    form = (
+        sum((w * lane for w, lane in zip(weights, X.wide, strict=True)), start=bias * X.digit)
+        + bias
+    )
     row = form.rows[0]
     assert dict(row.weights) == {
-        column: w for column, w in [*((("wide", i), w) for i, w in enumerate(weights)), (("digit", 0), bias)] if w != 0
+        column: w
+        for column, w in [*((("wide", i), w) for i, w in enumerate(weights)), (("digit", 0), bias)]
+        if w != 0
     }
     assert row.bias == bias
 
@@ -101,20 +120,38 @@ def test_every_construction_survives_json_bit_for_bit(name):
 
 def test_a_damaged_program_is_refused_in_one_line():
     data = program_to_json(construct("add10").program)
-    refused("version 1 is expected, this is version 9", lambda: program_from_json({**data, "version": 9}))
-    refused("damaged: KeyError 'units'.*build it again", lambda: program_from_json({**data, "sublayers": [{}]}))
+    refused(
+        "version 1 is expected, this is version 9",
+        lambda: program_from_json({**data, "version": 9}),
+    )
+    refused(
+        "damaged: KeyError 'units'.*build it again",
+        lambda: program_from_json({**data, "sublayers": [{}]}),
+    )
     refused("version 1 is expected, this is version list", lambda: program_from_json([]))
 
 
 MISUSES = {
-    "unknown lane read": (r"no lane 'digt' \(lanes: digit, flag, wide\); did you mean 'digit'\?", lambda: X.digt),
+    "unknown lane read": (
+        r"no lane 'digt' \(lanes: digit, flag, wide\); did you mean 'digit'\?",
+        lambda: X.digt,
+    ),
     "unknown lane written": (
         "writes lane 'flog', which the Stream does not declare.*did you mean 'flag'",
         lambda: program(Attention(flog=Head(value=X.digit))),
     ),
-    "product of lanes": (r"product of two lanes is not affine; write relu\(a\) \* b", lambda: X.digit * X.flag),
-    "product of three": ("a hidden unit is a product of two", lambda: relu(X.digit) * X.flag * X.digit),
-    "unit left of lane": (r"not affine; write relu\(a\) \* b in an MLP", lambda: X.digit * relu(X.digit)),
+    "product of lanes": (
+        r"product of two lanes is not affine; write relu\(a\) \* b",
+        lambda: X.digit * X.flag,
+    ),
+    "product of three": (
+        "a hidden unit is a product of two",
+        lambda: relu(X.digit) * X.flag * X.digit,
+    ),
+    "unit left of lane": (
+        r"not affine; write relu\(a\) \* b in an MLP",
+        lambda: X.digit * relu(X.digit),
+    ),
     "width mismatch": ("widths 3 and 2 do not fit", lambda: X.wide + concat(X.digit, X.flag)),
     "width of a write": (
         r"lane 'wide' has width 3, but 2 values are added",
@@ -124,7 +161,10 @@ MISUSES = {
         "Attention writes lane 'flag' twice; add the two: flag=first [+] second",
         lambda: Attention({"flag": Head(value=X.digit)}, flag=Head(value=X.digit)),
     ),
-    "non-finite weight": ("a weight is inf; every weight must be a finite number", lambda: math.inf * X.digit),
+    "non-finite weight": (
+        "a weight is inf; every weight must be a finite number",
+        lambda: math.inf * X.digit,
+    ),
     "overflow": ("is inf; every weight", lambda: 1e308 * (10 * X.digit)),
     "nan in embedding": ("a weight is nan", lambda: Embed(digit={"1": math.nan})),
     "read before write": (
@@ -136,13 +176,31 @@ MISUSES = {
     "unit in a form": ("hidden units and heads are added to lanes", lambda: X.digit + relu(X.flag)),
     "head plus form": ("is not a head", lambda: Head(value=X.digit) + X.digit),
     "unit plus form": ("is not a hidden unit", lambda: relu(X.digit) + X.digit),
-    "head dimension": ("the query has 1 rows and the key 2", lambda: Head(query=1, key=[X.digit, 1], value=X.digit)),
-    "shared scaled": ("would be a new number, not the shared one", lambda: (shared(3) * X.digit) * 2),
-    "shared added": ("would be a new number, not the shared one", lambda: shared(3) * X.digit + X.digit),
-    "shared slope": ("an ALiBi slope is a plain number", lambda: Head(value=X.digit, slope=shared(1))),
-    "form in embedding": ("an embedding holds numbers, not forms", lambda: Embed(digit={"1": X.digit})),
+    "head dimension": (
+        "the query has 1 rows and the key 2",
+        lambda: Head(query=1, key=[X.digit, 1], value=X.digit),
+    ),
+    "shared scaled": (
+        "would be a new number, not the shared one",
+        lambda: (shared(3) * X.digit) * 2,
+    ),
+    "shared added": (
+        "would be a new number, not the shared one",
+        lambda: shared(3) * X.digit + X.digit,
+    ),
+    "shared slope": (
+        "an ALiBi slope is a plain number",
+        lambda: Head(value=X.digit, slope=shared(1)),
+    ),
+    "form in embedding": (
+        "an embedding holds numbers, not forms",
+        lambda: Embed(digit={"1": X.digit}),
+    ),
     "not a mapping": ("give a mapping from tokens to numbers", lambda: Embed(digit=3)),
-    "foreign token": ("no token 'x' in the vocabulary 0 1 [+]", lambda: program(embed=Embed(digit={"x": 1}))),
+    "foreign token": (
+        "no token 'x' in the vocabulary 0 1 [+]",
+        lambda: program(embed=Embed(digit={"x": 1})),
+    ),
     "two streams": (
         "two different streams|of another Stream",
         lambda: program(Attention(digit=Head(value=Stream(digit="d").digit))),
@@ -164,7 +222,7 @@ MISUSES = {
     "lane name": ("cannot name a lane", lambda: Stream(lanes="x")),
     "lane width": ("a width is a positive integer", lambda: Stream(a=("x", 0))),
     "no lanes": ("needs at least one lane", lambda: Stream()),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("misuse", MISUSES)
@@ -188,7 +246,9 @@ def test_sums_of_different_lengths_are_stacked_into_the_rows_of_a_wide_lane():
     first, second = Head(value=X.digit), Head(value=2 * X.flag, slope=1)
     heads = stack(first, first + second, None)
     assert [len(part) for part in heads.parts] == [1, 2, 0]
-    assert program(Attention(wide=heads)).nonzero == 3 + 2  # each head is paid for once; the slope apart
+    assert (
+        program(Attention(wide=heads)).nonzero == 3 + 2
+    )  # each head is paid for once; the slope apart
     one, two = relu(X.digit) * X.flag, relu(X.flag) * X.digit
     units = stack(None, one + two, 2 * one)
     assert [len(part) for part in units.parts] == [0, 2, 1]
@@ -196,7 +256,9 @@ def test_sums_of_different_lengths_are_stacked_into_the_rows_of_a_wide_lane():
     assert wide.sublayers[0].units == [part[0] for part in units.parts[1]]
 
 
-@pytest.mark.parametrize("rows", [(), (None,), (Head(value=X.digit), relu(X.digit) * X.flag), (X.digit,)])
+@pytest.mark.parametrize(
+    "rows", [(), (None,), (Head(value=X.digit), relu(X.digit) * X.flag), (X.digit,)]
+)
 def test_what_cannot_be_stacked_is_refused(rows):
     with pytest.raises(TinyadderError, match="give sums of heads, or sums of relu"):
         stack(*rows)

@@ -6,7 +6,16 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tinyadder.encodings import Bounded, Characters, Complex, Encoding, Integers, Polynomials, Reals, within
+from tinyadder.encodings import (
+    Bounded,
+    Characters,
+    Complex,
+    Encoding,
+    Integers,
+    Polynomials,
+    Reals,
+    within,
+)
 from tinyadder.errors import TinyadderError
 from tinyadder.tasks.derivative import Derivative
 
@@ -50,7 +59,9 @@ def test_polynomials_by_number_come_back_without_their_zeros_at_the_top(coeffici
     while coefficients and coefficients[-1] == 0:
         coefficients.pop()
     assert round_trip(Polynomials(Integers(base)), coefficients) == tuple(coefficients)
-    assert Polynomials(Integers(base)).encode([*coefficients, 0, 0]) == Polynomials(Integers(base)).encode(coefficients)
+    assert Polynomials(Integers(base)).encode([*coefficients, 0, 0]) == Polynomials(
+        Integers(base)
+    ).encode(coefficients)
 
 
 @given(REALS, st.integers(1, 15))
@@ -66,7 +77,9 @@ def test_reals_come_back_within_half_a_unit_of_the_last_digit(value, digits):
 @given(REALS, REALS)
 def test_complex_numbers_are_two_reals(real, imaginary):
     again = round_trip(Complex(Reals(5)), complex(real, imaginary))
-    assert within(real, again.real, relative=0.51e-4) and within(imaginary, again.imag, relative=0.51e-4)
+    assert within(real, again.real, relative=0.51e-4) and within(
+        imaginary, again.imag, relative=0.51e-4
+    )
 
 
 def test_the_conventions_are_those_of_the_literature():
@@ -105,12 +118,29 @@ def test_what_cannot_be_written_is_refused_with_the_reason(encoding, value, said
         (Bounded(0, 9), []),
         (Bounded(0, 9), ["1", "2"]),
         (Bounded(0, 9), ["x"]),
-        *((Integers(10), t) for t in ([], ["+"], ["1"], ["+", "12"], ["-", "0"], ["+", "0", "1"], ["+", "+"])),
+        *(
+            (Integers(10), t)
+            for t in ([], ["+"], ["1"], ["+", "12"], ["-", "0"], ["+", "0", "1"], ["+", "+"])
+        ),
         (Integers(10, least=True), ["+", "1", "0"]),
-        *((Reals(), t) for t in ([], ["+", "314"], ["+", "31", "E0"], ["+", "31x", "E0"], ["+", "314", "Ex"])),
-        *((Reals(), t) for t in (["+", "314", "E999"], ["+", "314", "E-0"], ["+", "314", "E00"], ["+", "³¹⁴", "E0"])),
+        *(
+            (Reals(), t)
+            for t in ([], ["+", "314"], ["+", "31", "E0"], ["+", "31x", "E0"], ["+", "314", "Ex"])
+        ),
+        *(
+            (Reals(), t)
+            for t in (
+                ["+", "314", "E999"],
+                ["+", "314", "E-0"],
+                ["+", "314", "E00"],
+                ["+", "³¹⁴", "E0"],
+            )
+        ),
         (Complex(), ["+", "314", "E0"]),
-        *((Polynomials(), t) for t in ([], ["+"], ["N2", "+", "1"], ["N1", "1", "+"], ["N1", "+", "0"], ["N99"])),
+        *(
+            (Polynomials(), t)
+            for t in ([], ["+"], ["N2", "+", "1"], ["N1", "1", "+"], ["N1", "+", "0"], ["N99"])
+        ),
     ],
     ids=str,
 )
@@ -119,9 +149,17 @@ def test_tokens_that_write_nothing_are_refused_whatever_a_model_emits(encoding, 
         encoding.decode(tokens)
 
 
-@given(st.lists(st.sampled_from([*Reals(2).vocabulary[:60], "E0", "E-3", "N2", "+", "-"]), max_size=8))
+@given(
+    st.lists(st.sampled_from([*Reals(2).vocabulary[:60], "E0", "E-3", "N2", "+", "-"]), max_size=8)
+)
 def test_decoding_never_fails_otherwise(tokens):
-    for encoding in (Integers(10), Integers(1000, least=True), Reals(2), Complex(Reals(2)), Polynomials()):
+    for encoding in (
+        Integers(10),
+        Integers(1000, least=True),
+        Reals(2),
+        Complex(Reals(2)),
+        Polynomials(),
+    ):
         try:
             value = encoding.decode(tokens)
         except TinyadderError:

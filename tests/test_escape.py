@@ -63,7 +63,11 @@ def test_html_shows_it_between_tags_and_in_an_attribute(hostile):
     assert page.text == page.title == escape.terminal(hostile, keep="\n\t")
 
 
-@given(st.recursive(text, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(text, inner, max_size=3)))
+@given(
+    st.recursive(
+        text, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(text, inner, max_size=3)
+    )
+)
 def test_a_script_element_holds_the_same_data_and_ends_where_it_should(data):
     said = escape.script_json(data)
     assert json.loads(said) == data
@@ -98,7 +102,9 @@ def test_a_code_span_shows_it_as_code(hostile):
     assert kinds[1][1].strip(" ") == shown.strip(" ")
 
 
-@pytest.mark.parametrize("plain", ["123 + 456", "addition (digits 10)", "x^5-4x^3+1", "derivative_coefficients"])
+@pytest.mark.parametrize(
+    "plain", ["123 + 456", "addition (digits 10)", "x^5-4x^3+1", "derivative_coefficients"]
+)
 def test_ordinary_text_stays_as_it_is(plain):
     assert {escape.terminal(plain), escape.html(plain), escape.markdown(plain)} == {plain}
 

@@ -1,4 +1,6 @@
-"""Evaluation: beam search beside greedy decoding, tolerances, splits, legality; each with a planted fault."""
+"""Evaluation: beam search beside greedy decoding, tolerances, splits, legality; each with a planted
+fault.
+"""
 
 import json
 from itertools import product
@@ -26,15 +28,19 @@ from tinyadder.train.recipe import ModelRecipe, Recipe, recipe_from
 BASELINES = Path(__file__).parent.parent / "baselines"
 
 
-# ---- beam search ----------------------------------------------------------------------------------
+# ---- beam search ---------------------------------------------------------------------------------
 
 
 class Table(Transformer):
-    """A model whose next-token probabilities are written down: by the text after the prompt of one token."""
+    """A model whose next-token probabilities are written down: by the text after the prompt of one
+    token.
+    """
 
     def __init__(self, probabilities: dict[str, dict[str, float]]) -> None:
         vocabulary = tuple("abc$")
-        super().__init__(Config(vocabulary=vocabulary, width=1, blocks=(BlockConfig(),), outputs=(0, 1, 2, 3)))
+        super().__init__(
+            Config(vocabulary=vocabulary, width=1, blocks=(BlockConfig(),), outputs=(0, 1, 2, 3))
+        )
         self.probabilities = probabilities
 
     def forward(self, tokens, *, past=None, hook=None):
@@ -66,7 +72,9 @@ def test_a_beam_finds_the_more_probable_text_that_greedy_decoding_misses():
 def test_a_short_text_that_has_ended_competes_with_longer_ones():
     model = Table({"": {"$": 0.3, "a": 0.7}, "a": {"a": 0.4, "b": 0.6}, "ab": {"c": 0.5, "$": 0.5}})
     texts, logs = beam_search(model, torch.tensor([[0]]), 4, steps=4, end=3)
-    found = {said(row): round(float(log.exp()), 4) for row, log in zip(texts[0], logs[0], strict=True)}
+    found = {
+        said(row): round(float(log.exp()), 4) for row, log in zip(texts[0], logs[0], strict=True)
+    }
     assert found == {"$$$$": 0.3, "aa$$": 0.28, "ab$$": 0.21, "abc$": 0.21}
 
 
@@ -80,7 +88,9 @@ def test_where_there_are_fewer_texts_than_the_beam_is_wide_the_rest_has_probabil
 def test_a_beam_of_one_is_greedy_decoding_and_a_wider_one_is_never_less_probable(kind):
     task = Derivative(exponents=2)
     model = make_model(ModelRecipe(kind=kind, dtype="float64"), task, 1)
-    prompts = torch.from_numpy(task.encode([task.prompt(p) for p in [(1, 2, 3), (3, 2, -1), (2, 5, 5)]][::2]))
+    prompts = torch.from_numpy(
+        task.encode([task.prompt(p) for p in [(1, 2, 3), (3, 2, -1), (2, 5, 5)]][::2])
+    )
     end = task.vocabulary.index("$")
     one, first = beam_search(model, prompts, 1, steps=8, end=end)
     assert torch.equal(one[:, 0], generate(model, prompts, steps=8, end=end)[:, : one.shape[2]])
@@ -96,7 +106,7 @@ def test_a_senseless_width_is_refused(width):
         beam_search(Table(MISLED), torch.tensor([[0]]), width, steps=2)
 
 
-# ---- tolerances -----------------------------------------------------------------------------------
+# ---- tolerances ----------------------------------------------------------------------------------
 
 REAL = RealProduct()
 
@@ -104,7 +114,11 @@ REAL = RealProduct()
 def test_products_are_rounded_half_to_even_from_the_exact_product():
     assert REAL.answer(((314, -2), (-271, 0))) == ("-", "851", "E0", "$")
     assert REAL.answer(((125, 0), (100, 0))) == ("+", "125", "E2", "$")
-    for (x, e), (y, f) in [*REAL.hard(), *REAL.structured(Random(1), 2000), *REAL.uniform(Random(1), 2000)]:
+    for (x, e), (y, f) in [
+        *REAL.hard(),
+        *REAL.structured(Random(1), 2000),
+        *REAL.uniform(Random(1), 2000),
+    ]:
         cut = 10 ** (len(str(abs(x * y))) - 3)
         n, rest = divmod(abs(x * y), cut)
         n += 2 * rest > cut or (2 * rest == cut and n % 2)
@@ -117,7 +131,10 @@ def test_real_numbers_are_read_as_people_write_them():
     assert REAL.parse("3.14 * -271") == REAL.parse(" 3.140 -2.71e2") == ((314, -2), (-271, 0))
     for problem in [*REAL.hard(), *REAL.structured(Random(2), 200)]:
         assert REAL.parse(REAL.show(problem)) == problem
-    assert REAL.show_answer(("-", "851", "E0", "$")) == "-851" and REAL.show_answer(("-", "$")) == "- $"
+    assert (
+        REAL.show_answer(("-", "851", "E0", "$")) == "-851"
+        and REAL.show_answer(("-", "$")) == "- $"
+    )
     for text, said_ in (
         ("1 2 3", "has 3"),
         ("0 4", "'0' is not"),
@@ -151,20 +168,27 @@ def test_planted_near_misses_are_counted_by_the_tolerance_they_are_within(monkey
 
 def test_tasks_with_exact_answers_have_no_tolerances():
     task = Addition(digits=1)
-    assert evaluate(make_model(ModelRecipe(width=8, hidden=8), task, 1), task, [(1, 2)]).within == {}
+    assert (
+        evaluate(make_model(ModelRecipe(width=8, hidden=8), task, 1), task, [(1, 2)]).within == {}
+    )
 
 
-# ---- splits ---------------------------------------------------------------------------------------
+# ---- splits --------------------------------------------------------------------------------------
 
 
 def recipe(**data: object) -> Recipe:
-    sections = {"task": {"name": "derivative", "exponents": 2, "coefficients": 3}, "data": {"examples": 3000, **data}}
+    sections = {
+        "task": {"name": "derivative", "exponents": 2, "coefficients": 3},
+        "data": {"examples": 3000, **data},
+    }
     return recipe_from(sections, name="r", where="r.toml")
 
 
 def test_lines_split_as_published_are_mostly_lines_of_training():
     lines, seen = lines_as_published(recipe(), 1, 2000)
-    assert 0.7 < seen < 0.9 and len(set(lines)) < len(lines)  # 20 % are held out; short polynomials repeat
+    assert 0.7 < seen < 0.9 and len(set(lines)) < len(
+        lines
+    )  # 20 % are held out; short polynomials repeat
     strict = Source(recipe().task, "uniform", "test", 0.2, 1).distinct(100)
     shown = set(Source(recipe().task, "uniform", "train", 0.2, 1001).take(3000))
     assert not shown & set(strict)
@@ -185,12 +209,14 @@ def test_problems_out_of_distribution_are_of_a_kind_that_training_never_shows():
 def test_a_task_that_sets_nothing_apart_refuses_such_a_recipe():
     said_ = r"\[data\] kind = 'inside'; expected 'any': the task sets nothing apart"
     with pytest.raises(TinyadderError, match=said_):
-        recipe_from({"task": {"name": "addition"}, "data": {"kind": "inside"}}, name="r", where="r.toml")
+        recipe_from(
+            {"task": {"name": "addition"}, "data": {"kind": "inside"}}, name="r", where="r.toml"
+        )
     with pytest.raises(TinyadderError, match="'addition' sets no problems apart"):
         problems_outside(recipe_from({"task": {"name": "addition"}}, name="r", where="r.toml"), 5)
 
 
-# ---- the command ----------------------------------------------------------------------------------
+# ---- the command ---------------------------------------------------------------------------------
 
 
 @pytest.fixture(autouse=True)
@@ -209,11 +235,17 @@ def test_evaluate_reports_legality_beam_and_splits(tmp_path):
     plain = run(model, "--beam", "2", "--splits", "--out", str(out))
     assert plain.exit_code == 0, plain.output
     assert "legality (20 problems): " in plain.stdout and "beam search of width 2" in plain.stdout
-    assert "as published (drawn like the training lines" in plain.stdout and "outside (polynomials" in plain.stdout
+    assert (
+        "as published (drawn like the training lines" in plain.stdout
+        and "outside (polynomials" in plain.stdout
+    )
     found = json.loads(out.read_text())
     assert len(found["legality"]["findings"]) == 8
     assert found["beam"]["width"] == 2 and {"as published", "outside"} == set(found["splits"])
-    assert found["splits"]["outside"]["left out of training"] and found["splits"]["outside"]["ceiling"] == 1.0
+    assert (
+        found["splits"]["outside"]["left out of training"]
+        and found["splits"]["outside"]["ceiling"] == 1.0
+    )
     assert 0.7 < found["splits"]["as published"]["seen in training"] < 0.9
     again = run(model, "--out", str(out))
     assert again.exit_code == 2 or isinstance(again.exception, TinyadderError)
@@ -231,7 +263,10 @@ def test_evaluate_finds_a_model_that_looks_ahead(tmp_path, monkeypatch):
     planted = legality.Finding("prefix consistency", False, 1.0, "it looks ahead")
     monkeypatch.setattr(legality, "prefix_consistency", lambda *_, **__: planted)
     found = run("add10", "--out", str(tmp_path / "e.json"))
-    assert "1 of 8 checks FAIL" in found.stdout and "FAILS: prefix consistency: it looks ahead" in found.stdout
+    assert (
+        "1 of 8 checks FAIL" in found.stdout
+        and "FAILS: prefix consistency: it looks ahead" in found.stdout
+    )
     assert json.loads((tmp_path / "e.json").read_text())["legality"]["legal"] is False
 
 
@@ -250,7 +285,13 @@ def test_evaluate_refuses_what_makes_no_sense(arguments, said_):
 
 
 def test_a_model_folder_of_real_numbers_prints_its_tolerances(tmp_path):
-    save(make_model(ModelRecipe(width=8, hidden=8), REAL, 1), REAL, tmp_path / "m", name="x", options={})
+    save(
+        make_model(ModelRecipe(width=8, hidden=8), REAL, 1),
+        REAL,
+        tmp_path / "m",
+        name="x",
+        options={},
+    )
     assert load(tmp_path / "m")[1].task == REAL
     found = run(str(tmp_path / "m"))
     assert "within a relative error of 0.5%: " in found.stdout, found.output

@@ -1,4 +1,6 @@
-"""Exhaustive sweeps: exact counts, planted faults, resuming after a kill, the same verdict for any workers."""
+"""Exhaustive sweeps: exact counts, planted faults, resuming after a kill, the same verdict for any
+workers.
+"""
 
 import json
 import os
@@ -29,7 +31,9 @@ def good():
 
 @pytest.fixture(scope="module")
 def faulty():
-    """add10 for two digits with the half unit taken away and a digit weighed a little wrong: some sums fail."""
+    """add10 for two digits with the half unit taken away and a digit weighed a little wrong: some
+    sums fail.
+    """
     made = construct("add10", digits=2)
     model = build(made.program)
     with torch.no_grad():
@@ -55,7 +59,11 @@ def test_the_count_of_wrong_pairs_is_that_of_brute_force(faulty, tmp_path):
     model, task = faulty
     result = sweep(pack(model, task, {}), folder=tmp_path, shard=2000)
     problems = [(a, b) for a in range(100) for b in range(100)]
-    wrong = [p for p, got in zip(problems, answers(model, task, problems), strict=True) if got != task.answer(p)]
+    wrong = [
+        p
+        for p, got in zip(problems, answers(model, task, problems), strict=True)
+        if got != task.answer(p)
+    ]
     assert 0 < result.wrong == len(wrong) < 10_000
     assert [e.problem for e in result.examples] == wrong[:10]
     assert isinstance(result.verdict, Refuted) and result.verdict.counterexample.problem == wrong[0]
@@ -66,7 +74,9 @@ def test_other_numbers_of_operands_are_swept_as_well(good, faulty, tmp_path):
     task = Addition(digits=1, operands=3)
     result = sweep(pack(good[0], task, {}), folder=tmp_path)
     assert result.verdict == Exhaustive("the triples of numbers of at most 1 digit", 1000)
-    assert sweep(pack(faulty[0], replace(task, operands=2, digits=2), {}), folder=tmp_path).wrong > 0
+    assert (
+        sweep(pack(faulty[0], replace(task, operands=2, digits=2), {}), folder=tmp_path).wrong > 0
+    )
 
 
 def test_a_task_of_another_vocabulary_is_refused(good):
@@ -82,7 +92,9 @@ def test_a_finished_shard_is_never_done_again(good, tmp_path, monkeypatch):
     kept[5].write_text("{")
     ran = []
     check = exhaustive.check_shard
-    monkeypatch.setattr(exhaustive, "check_shard", lambda job, at, *rest: (ran.append(at), check(job, at, *rest))[1])
+    monkeypatch.setattr(
+        exhaustive, "check_shard", lambda job, at, *rest: (ran.append(at), check(job, at, *rest))[1]
+    )
     assert told(sweep(job, folder=tmp_path, shard=1000)) == told(first)
     assert sorted(ran) == [3000, 5000]
 
@@ -101,14 +113,15 @@ def test_any_number_of_workers_gives_the_same_verdict(faulty, tmp_path):
 def test_a_killed_sweep_goes_on_where_it_was(tmp_path):
     script = tmp_path / "run.py"
     script.write_text(
-        "import sys, time\nfrom pathlib import Path\n"
-        "from tinyadder.machine.compile import build\nfrom tinyadder.construction import construct\n"
-        "from tinyadder.verify.exhaustive import pack, sweep\n"
-        "made = construct('add10', digits=2)\n"
-        "slow = lambda done, *_: (print(done, flush=True), time.sleep(0.05))\n"
-        "sweep(pack(build(made.program), made.task, {}), folder=Path(sys.argv[1]), shard=1000, progress=slow)\n"
+        "import sys, time\nfrom pathlib import Path\nfrom tinyadder.machine.compile import"
+        " build\nfrom tinyadder.construction import construct\nfrom tinyadder.verify.exhaustive"
+        " import pack, sweep\nmade = construct('add10', digits=2)\nslow = lambda done, *_:"
+        " (print(done, flush=True), time.sleep(0.05))\nsweep(pack(build(made.program), made.task,"
+        " {}), folder=Path(sys.argv[1]), shard=1000, progress=slow)\n"
     )
-    process = subprocess.Popen([sys.executable, str(script), str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, str(script), str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
     while int(process.stdout.readline()) < 3000:
         pass
     os.kill(process.pid, signal.SIGKILL)
@@ -129,7 +142,9 @@ def test_a_sweep_runs_on_a_dask_cluster(faulty, tmp_path):
 
     job = pack(*faulty, {})
     with (
-        distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+        ) as cluster,
         distributed.Client(cluster),
         parallel_config(backend="dask"),
     ):
@@ -164,7 +179,9 @@ def test_a_backend_that_only_gives_lists_gets_the_shards_in_portions(faulty, tmp
     register_parallel_backend("lists", Lists)
     job, seen = pack(*faulty, {}), []
     with parallel_config(backend="lists"):
-        far = sweep(job, folder=tmp_path / "far", shard=1000, progress=lambda done, *_: seen.append(done))
+        far = sweep(
+            job, folder=tmp_path / "far", shard=1000, progress=lambda done, *_: seen.append(done)
+        )
     assert told(far) == told(sweep(job, folder=tmp_path / "here", shard=1000))
     assert seen == [1000 * n for n in range(11)]
 
@@ -177,7 +194,9 @@ def test_a_cluster_that_is_not_there_or_not_installed_is_one_line(monkeypatch):
 
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(MissingExtra, match=r"pip install 'tinyadder\[cluster-ray\]'"):
-        CliRunner().invoke(command, ["add10", "--digits", "1", "--scheduler", "ray"], catch_exceptions=False)
+        CliRunner().invoke(
+            command, ["add10", "--digits", "1", "--scheduler", "ray"], catch_exceptions=False
+        )
     pytest.importorskip("distributed")
     import dask
 
@@ -186,7 +205,9 @@ def test_a_cluster_that_is_not_there_or_not_installed_is_one_line(monkeypatch):
         pytest.raises(TinyadderError, match="no cluster answers there"),
     ):
         CliRunner().invoke(
-            command, ["add10", "--digits", "1", "--scheduler", "tcp://127.0.0.1:9"], catch_exceptions=False
+            command,
+            ["add10", "--digits", "1", "--scheduler", "tcp://127.0.0.1:9"],
+            catch_exceptions=False,
         )
 
 

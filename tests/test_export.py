@@ -1,4 +1,6 @@
-"""Every export computes what the model computes: ONNX by decision, torch.export bit for bit, a submission by itself."""
+"""Every export computes what the model computes: ONNX by decision, torch.export bit for bit, a
+submission by itself.
+"""
 
 import importlib.util
 import io
@@ -29,19 +31,32 @@ ONNX = all(importlib.util.find_spec(name) for name in ("onnx", "onnxscript", "on
 def texts(made, count=60):
     problems = made.task.hard()
     problems = problems[:: max(1, len(problems) // count)][:count]
-    return torch.from_numpy(made.task.encode([[*made.task.prompt(p), *made.task.answer(p)] for p in problems]))
+    return torch.from_numpy(
+        made.task.encode([[*made.task.prompt(p), *made.task.answer(p)] for p in problems])
+    )
 
 
 def run(*arguments, folder):
-    """`tinyadder export` in `folder`, in this process: importing torch again for each would take most of the time."""
+    """`tinyadder export` in `folder`, in this process: importing torch again for each would take
+    most of the time.
+    """
     out, error = io.StringIO(), io.StringIO()
-    with chdir(folder), redirect_stdout(out), redirect_stderr(error), pytest.raises(SystemExit) as done:
+    with (
+        chdir(folder),
+        redirect_stdout(out),
+        redirect_stderr(error),
+        pytest.raises(SystemExit) as done,
+    ):
         main(["export", *arguments])
-    return SimpleNamespace(returncode=done.value.code, stdout=out.getvalue(), stderr=error.getvalue())
+    return SimpleNamespace(
+        returncode=done.value.code, stdout=out.getvalue(), stderr=error.getvalue()
+    )
 
 
 def run_alone(*arguments, folder):
-    """The same in a process of its own: the exporter of torch cannot trace the checks of shapes that the tests add."""
+    """The same in a process of its own: the exporter of torch cannot trace the checks of shapes
+    that the tests add.
+    """
     command = [sys.executable, "-m", "tinyadder", "export", *arguments]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True)
 
@@ -81,7 +96,9 @@ def test_onnx_decides_as_torch_on_hard_cases(name, tmp_path):
     model = build(made.program)
     done = run_alone(name, "--to", "onnx", "--out", "m.onnx", folder=tmp_path)
     assert done.returncode == 0, done.stderr
-    session = onnxruntime.InferenceSession(str(tmp_path / "m.onnx"), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        str(tmp_path / "m.onnx"), providers=["CPUExecutionProvider"]
+    )
     assert session.get_outputs()[0].type == "tensor(double)"
     tokens = texts(made)
     (found,) = session.run(None, {"tokens": tokens.numpy()})
@@ -105,10 +122,10 @@ def test_a_submission_runs_alone_in_an_empty_folder_and_is_honest(name, tmp_path
     done = run(name, "--to", "submission", "--out", "s.py", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     script = (
-        "import json, sys, s; model, meta = s.build_model();"
-        "nonzero = sum(int(p.count_nonzero()) for p in model.parameters());"
-        "print(json.dumps([meta['params'], nonzero, s.add(model, 4999999999, 0), s.add(model, 9999999999, 1),"
-        " s.generate(model, '^9999999999+0000000001=0', 3), 'tinyadder' in sys.modules]))"
+        "import json, sys, s; model, meta = s.build_model();nonzero = sum(int(p.count_nonzero())"
+        " for p in model.parameters());print(json.dumps([meta['params'], nonzero, s.add(model,"
+        " 4999999999, 0), s.add(model, 9999999999, 1), s.generate(model,"
+        " '^9999999999+0000000001=0', 3), 'tinyadder' in sys.modules]))"
     )
     command = [sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, '.'); {script}"]
     found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
@@ -116,7 +133,9 @@ def test_a_submission_runs_alone_in_an_empty_folder_and_is_honest(name, tmp_path
     made = construct(name)
     assert params == nonzero == made.program.nonzero
     assert (one, two, leaked) == (4999999999, 10000000000, False)
-    assert forced != "000"  # after a wrong first digit the model goes on from there: it reads its own answer
+    assert (
+        forced != "000"
+    )  # after a wrong first digit the model goes on from there: it reads its own answer
     source = (tmp_path / "s.py").read_text()
     assert "nonzero + positional" in source and "import tinyadder" not in source
 
@@ -133,8 +152,12 @@ def test_the_submission_of_the_published_adder_keeps_its_mistake(tmp_path):
 
 def test_only_decimal_addition_of_two_numbers_is_a_submission(tmp_path):
     made = construct("compare")
-    with pytest.raises(TinyadderError, match="adds two decimal numbers; compare does task 'comparison'"):
-        export.to_submission(build(made.program), made.task, tmp_path / "s.py", name="compare", about="", ladder=[])
+    with pytest.raises(
+        TinyadderError, match="adds two decimal numbers; compare does task 'comparison'"
+    ):
+        export.to_submission(
+            build(made.program), made.task, tmp_path / "s.py", name="compare", about="", ladder=[]
+        )
 
 
 def test_a_hub_folder_is_a_model_folder_with_a_card(tmp_path):
@@ -150,17 +173,32 @@ def test_a_hub_folder_is_a_model_folder_with_a_card(tmp_path):
 def test_the_card_holds_the_verdicts_of_these_weights_and_no_others(tmp_path):
     made = construct("add10", digits=4)
     data = {"verdict": {"verdict": "sampled", "count": 7, "seed": 0}}
-    write_result(result(build(made.program), "add10", {}, "verified", data, command="a test"), tmp_path / "results")
-    assert run("add10", "--digits", "4", "--to", "hub", "--out", "mine", folder=tmp_path).returncode == 0
-    assert run("add10", "--digits", "3", "--to", "hub", "--out", "other", folder=tmp_path).returncode == 0
+    write_result(
+        result(build(made.program), "add10", {}, "verified", data, command="a test"),
+        tmp_path / "results",
+    )
+    assert (
+        run("add10", "--digits", "4", "--to", "hub", "--out", "mine", folder=tmp_path).returncode
+        == 0
+    )
+    assert (
+        run("add10", "--digits", "3", "--to", "hub", "--out", "other", folder=tmp_path).returncode
+        == 0
+    )
     assert "- **sampled**: 7, 0 wrong" in (tmp_path / "mine/README.md").read_text()
-    assert "- none of these very weights is known here" in (tmp_path / "other/README.md").read_text()
+    assert (
+        "- none of these very weights is known here" in (tmp_path / "other/README.md").read_text()
+    )
 
 
 def test_an_encoder_decoder_is_refused_and_not_exported_without_its_encoder(tmp_path):
     folder = ROOT / "baselines/gcd-encoder-decoder/seed-1/model"
     done = run(str(folder), "--to", "json", "--out", "x.json", folder=tmp_path)
-    assert done.returncode == 2 and "only decoders are exported" in done.stderr and not list(tmp_path.iterdir())
+    assert (
+        done.returncode == 2
+        and "only decoders are exported" in done.stderr
+        and not list(tmp_path.iterdir())
+    )
     with pytest.raises(TinyadderError, match="EncoderDecoder cannot be shown"):
         export.to_json(load(folder)[0], tmp_path / "x.json")
 
@@ -180,5 +218,7 @@ def test_nothing_is_overwritten_and_refusals_are_one_line(tmp_path):
         (("add10", "--to", "tensorflow"), "'tensorflow' is not one of"),
     ]:
         done = run(*arguments, folder=tmp_path)
-        assert done.returncode == 2 and text in done.stderr and "Traceback" not in done.stderr, done.stderr
+        assert done.returncode == 2 and text in done.stderr and "Traceback" not in done.stderr, (
+            done.stderr
+        )
     assert (tmp_path / "add10.json").read_text() == "mine"

@@ -15,11 +15,30 @@ import tinyadder.verify.certify.failures as failures
 from tinyadder.cli import main
 from tinyadder.construction import Construction, construct
 from tinyadder.constructions.add10_gist import EXP40
-from tinyadder.dsl import MLP, Attention, Embed, Head, Program, Stream, Unembed, concat, relu, shared
+from tinyadder.dsl import (
+    MLP,
+    Attention,
+    Embed,
+    Head,
+    Program,
+    Stream,
+    Unembed,
+    concat,
+    relu,
+    shared,
+)
 from tinyadder.machine.answers import answers, forced_answers
 from tinyadder.machine.compile import build
 from tinyadder.tasks.addition import Addition
-from tinyadder.verify.certify.failures import RIGHT, UNSURE, WRONG, Segments, Sums, count, count_failures
+from tinyadder.verify.certify.failures import (
+    RIGHT,
+    UNSURE,
+    WRONG,
+    Segments,
+    Sums,
+    count,
+    count_failures,
+)
 from tinyadder.verify.certify.forms import Ball, Form
 from tinyadder.verify.certify.network import Unsupported
 from tinyadder.verify.certify.paths import Paths, Restriction
@@ -29,7 +48,9 @@ RESULT = Path(__file__).parent.parent / "results" / "add10_gist.failures.json"
 
 
 def gist(digits: int, steepness: float) -> Construction:
-    """The published adder for fewer digits, its mistake included; costs are steepness * |miss| (published: 10^6)."""
+    """The published adder for fewer digits, its mistake included; costs are steepness * |miss|
+    (published: 10^6).
+    """
     x = Stream(eq="", mark="", digit="", place="", turn="", low=("", 5), high=("", 5), term="")
     c, unit, gain = np.arange(10), 10.0**digits, shared(1)
     miss = concat(x.low, x.high)
@@ -38,8 +59,13 @@ def gist(digits: int, steepness: float) -> Construction:
     program = Program(
         "0123456789=^$+",
         x,
-        Embed(eq={"=": 1}, mark={"^": 1, "+": 1, "=": 1}, digit={str(d): 10 * d for d in range(1, 10)}),
-        Attention(place=Head(query=1, key=960 * x.mark - 1000, value=value, slope=log(10)), turn=Head(value=x.eq)),
+        Embed(
+            eq={"=": 1}, mark={"^": 1, "+": 1, "=": 1}, digit={str(d): 10 * d for d in range(1, 10)}
+        ),
+        Attention(
+            place=Head(query=1, key=960 * x.mark - 1000, value=value, slope=log(10)),
+            turn=Head(value=x.eq),
+        ),
         MLP(
             low=relu(x.turn) * (100 * unit * (c[:5] + 0.5) * x.place),
             high=relu(x.turn) * (100 * unit * (c[5:] + 0.5) * x.place),
@@ -62,10 +88,14 @@ def scaled(name: str, digits: int, tensor: str, factor: float):
 
 
 def brute(model, task):
-    """(number of wrong answers, {(position, right token): number of wrong tokens given the right text before it})."""
+    """(number of wrong answers, {(position, right token): number of wrong tokens given the right
+    text before it}).
+    """
     pairs = list(product(range(task.largest + 1), repeat=2))
     right = [task.answer(pair) for pair in pairs]
-    wrong = sum(got != expected for got, expected in zip(answers(model, task, pairs), right, strict=True))
+    wrong = sum(
+        got != expected for got, expected in zip(answers(model, task, pairs), right, strict=True)
+    )
     sets: dict[tuple[int, str], int] = {}
     for got, expected in zip(forced_answers(model, task, pairs), right, strict=True):
         for position, (token, wanted) in enumerate(zip(got, expected, strict=True)):
@@ -130,7 +160,13 @@ def test_the_share_of_4_digits_agrees_with_a_sample():
     model, task, n = build(construction.program), construction.task, 20_000
     found = count_failures(model, task)
     pairs = task.uniform(Random(4), n)
-    share = sum(got != task.answer(pair) for pair, got in zip(pairs, answers(model, task, pairs), strict=True)) / n
+    share = (
+        sum(
+            got != task.answer(pair)
+            for pair, got in zip(pairs, answers(model, task, pairs), strict=True)
+        )
+        / n
+    )
     error = 5 * (share * (1 - share) / n) ** 0.5
     assert found.problems == 10**8
     assert found.low / found.problems - error <= share <= found.high / found.problems + error
@@ -169,7 +205,8 @@ def test_the_published_adder_is_counted_again():
     assert (found.low, found.high, found.overlap) == (saved["low"], saved["high"], saved["overlap"])
 
 
-# add10_28, subtract and times_constant have sums closer to a boundary than what 56 bits of the range resolve
+# add10_28, subtract and times_constant have sums closer to a boundary than what 56 bits of the
+# range resolve
 @pytest.mark.parametrize("name", ["add10", "add10_28", "add_base", "subtract", "times_constant"])
 def test_a_right_model_fails_on_nothing(name):
     construction = construct(name)
@@ -178,12 +215,14 @@ def test_a_right_model_fails_on_nothing(name):
     assert found.problems == sum(spec.count() for spec in specifications(construction.task))
 
 
-# ---- the parts ------------------------------------------------------------------------------------
+# ---- the parts -----------------------------------------------------------------------------------
 
 
 def separable(spec, random: Random, radius: int) -> Form:
     tables = {
-        i: {token: Ball(random.randrange(-50, 50), random.randrange(radius + 1)) for token in tokens}
+        i: {
+            token: Ball(random.randrange(-50, 50), random.randrange(radius + 1)) for token in tokens
+        }
         for i, tokens in enumerate(spec.tokens)
     }
     return Form(Ball(3), tables)
@@ -191,7 +230,9 @@ def separable(spec, random: Random, radius: int) -> Form:
 
 def pieces_of(ends, labels):
     bounds = [Ball(-10_000), *(Ball(end) for end in ends), Ball(10_000)]
-    return [(low, high, label) for low, high, label in zip(bounds, bounds[1:], labels, strict=False)]
+    return [
+        (low, high, label) for low, high, label in zip(bounds, bounds[1:], labels, strict=False)
+    ]
 
 
 @pytest.mark.parametrize("nodes", [1 << 15, 30])
@@ -225,7 +266,8 @@ def test_a_radius_makes_runs_near_a_boundary_possible_and_not_sure():
         value, radius = 3 + sum(float(b.mid()) for b in balls), sum(float(b.rad()) for b in balls)
         sure += value - radius > 10
         possible += value + radius >= 10
-    # the radius of a ball is rounded up, the integers outward: a run that just touches the boundary may go either way
+    # the radius of a ball is rounded up, the integers outward: a run that just touches the boundary
+    # may go either way
     assert low <= sure < possible <= high and sure - low <= 8 and high - possible <= 8
 
 
@@ -234,7 +276,10 @@ def test_an_integer_is_labelled_only_where_its_whole_piece_is():
     sums = Sums(Paths(spec), separable(spec, Random(0), 0))
     random, labels = Random(5), [RIGHT, WRONG, UNSURE]
     for _ in range(300):
-        ends = sorted(random.choice([1.0, 0.3]) * random.randrange(-9, 9) for _ in range(random.randrange(1, 6)))
+        ends = sorted(
+            random.choice([1.0, 0.3]) * random.randrange(-9, 9)
+            for _ in range(random.randrange(1, 6))
+        )
         given = [random.choice(labels) for _ in range(len(ends) + 1)]
         scale = 2.0**sums.exponent
         segments = Segments.of(pieces_of([end * scale for end in ends], given), sums)
@@ -264,10 +309,10 @@ def test_a_count_of_another_model_is_noticed():
     with pytest.raises(AssertionError):
         assert_holds(
             count_failures(build(one.program), one.task), *brute(build(other.program), other.task)
-        )  # fmt: skip
+        )
 
 
-# ---- refusals and the command ---------------------------------------------------------------------
+# ---- refusals and the command --------------------------------------------------------------------
 
 
 def run(capsys, *arguments):
@@ -279,7 +324,9 @@ def run(capsys, *arguments):
 
 def test_a_model_that_decides_by_several_numbers_is_refused():
     construction = construct("compare", digits=2)
-    with pytest.raises(Unsupported, match="numbers that depend on the text before it decide the next token"):
+    with pytest.raises(
+        Unsupported, match="numbers that depend on the text before it decide the next token"
+    ):
         count_failures(build(construction.program), construction.task)
 
 
@@ -287,7 +334,9 @@ def test_a_model_that_decides_by_several_numbers_is_refused():
 def test_outside_the_family_the_command_ends_with_unknown_and_exit_code_2(capsys, name):
     code, out, err = run(capsys, name)
     assert code == 2 and out == ""
-    assert err.startswith(f"error: UNKNOWN how many problems {name} fails: ") and err.count("\n") == 1
+    assert (
+        err.startswith(f"error: UNKNOWN how many problems {name} fails: ") and err.count("\n") == 1
+    )
 
 
 def test_a_right_adder_ends_with_exit_code_0(capsys):

@@ -1,4 +1,6 @@
-"""Files are written whole or not at all, several at one commit point, by one process at a time; read with a bound."""
+"""Files are written whole or not at all, several at one commit point, by one process at a time;
+read with a bound.
+"""
 
 from __future__ import annotations
 
@@ -24,20 +26,27 @@ from tinyadder.io.files import (
 )
 
 HOLD = "import sys, time; from pathlib import Path; from tinyadder.io.files import lock\n"
-HOLD += "with lock(Path(sys.argv[1]), 'tinyadder train x'): print('held', flush=True); time.sleep(60)"
+HOLD += (
+    "with lock(Path(sys.argv[1]), 'tinyadder train x'): print('held', flush=True); time.sleep(60)"
+)
 
 
 @pytest.fixture
 def holder(tmp_path):
     """Another process that holds the lock of `tmp_path / "run"`."""
-    with subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path / "run")], stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path / "run")], stdout=subprocess.PIPE
+    ) as process:
         assert process.stdout is not None and process.stdout.readline() == b"held\n"
         yield process
         process.kill()
 
 
 def test_a_second_process_is_told_who_holds_the_folder(tmp_path, holder):
-    said = rf"run is in use by process {holder.pid} on .* since .*: tinyadder train x; wait for it, or choose another"
+    said = (
+        rf"run is in use by process {holder.pid} on .* since .*: tinyadder train x; wait for it, or"
+        r" choose another"
+    )
     with pytest.raises(TinyadderError, match=said), lock(tmp_path / "run", "this test"):
         pass
     holder.kill()  # as a power cut would: no chance to clean up
@@ -49,7 +58,10 @@ def test_a_second_process_is_told_who_holds_the_folder(tmp_path, holder):
 
 def test_a_lock_waits_as_long_as_it_is_told(tmp_path, holder):
     began = time.monotonic()
-    with pytest.raises(TinyadderError, match="is in use by"), lock(tmp_path / "run", "this test", wait=0.3):
+    with (
+        pytest.raises(TinyadderError, match="is in use by"),
+        lock(tmp_path / "run", "this test", wait=0.3),
+    ):
         pass
     assert time.monotonic() - began >= 0.3
 
@@ -80,10 +92,15 @@ def test_a_failed_write_leaves_no_folders_behind(tmp_path):
 def test_several_files_are_replaced_and_the_others_stay(tmp_path):
     for name in ("one", "two", "certificate", "notes"):
         (tmp_path / name).write_text("old")
-    write_together(tmp_path, {"one": b"new", "three": b"new"}, remove=["certificate", "never there"])
+    write_together(
+        tmp_path, {"one": b"new", "three": b"new"}, remove=["certificate", "never there"]
+    )
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
-        "one": "new", "two": "old", "three": "new", "notes": "old",
-    }  # fmt: skip
+        "one": "new",
+        "two": "old",
+        "three": "new",
+        "notes": "old",
+    }
 
 
 def test_a_planted_commit_moves_no_files_of_others(tmp_path):
@@ -116,7 +133,9 @@ def test_a_link_does_not_lead_out_of_a_folder(tmp_path):
     "name", ["", "a" * 101, "a/b", "..", "-x", ".x", "a b", 'x"+1', "a\n", "é", "\x1b[2J", None, 3]
 )
 def test_names_that_could_be_more_than_a_name_are_refused(name):
-    with pytest.raises(TinyadderError, match="is no name of a model; expected at most 100 letters") as refused:
+    with pytest.raises(
+        TinyadderError, match="is no name of a model; expected at most 100 letters"
+    ) as refused:
         check_name(name)
     assert str(refused.value).isprintable()
     assert check_name("addition10-tiny_4.2") == "addition10-tiny_4.2"

@@ -1,4 +1,6 @@
-"""A model folder gives back every bit, and whatever is not a sound model folder is refused with one line."""
+"""A model folder gives back every bit, and whatever is not a sound model folder is refused with one
+line.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,10 @@ def rewrite(folder, change):
     file = folder / "model.safetensors"
     tensors = change(from_bytes(file.read_bytes()))
     file.write_bytes(to_bytes(tensors, metadata={"format": "pt"}))
-    describe_again(folder, lambda data: data["weights"].update(sha256=hashlib.sha256(file.read_bytes()).hexdigest()))
+    describe_again(
+        folder,
+        lambda data: data["weights"].update(sha256=hashlib.sha256(file.read_bytes()).hexdigest()),
+    )
 
 
 def describe_again(folder, change):
@@ -51,7 +56,7 @@ def describe_again(folder, change):
     file.write_text(json.dumps(data))
 
 
-# ---- round trip -----------------------------------------------------------------------------------
+# ---- round trip ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", construction_names())
@@ -92,7 +97,8 @@ def test_negative_zero_and_the_smallest_number_survive(tmp_path):
 def test_a_float32_model_stays_float32(tmp_path):
     block = BlockConfig(heads=1, hidden=2)
     model = Transformer(
-        Config(vocabulary=Addition().vocabulary, width=3, blocks=(block,), outputs=(0, 1)), torch.float32
+        Config(vocabulary=Addition().vocabulary, width=3, blocks=(block,), outputs=(0, 1)),
+        torch.float32,
     )
     save(model, Addition(), tmp_path / "m", name="learned", options={})
     again, described = load(tmp_path / "m")
@@ -124,7 +130,7 @@ def test_a_folder_loads_where_no_constructions_are_installed(folder):
     assert run.stdout.strip() == "['00000000579']", run.stderr
 
 
-# ---- writing --------------------------------------------------------------------------------------
+# ---- writing -------------------------------------------------------------------------------------
 
 
 def test_an_existing_model_is_kept_unless_forced(folder):
@@ -134,14 +140,24 @@ def test_an_existing_model_is_kept_unless_forced(folder):
     assert (folder / "model.safetensors").read_bytes() == before
     construction = construct("add10")
     model = build(construction.program)
-    save(model, construction.task, folder, name="add10", options={}, program=construction.program, force=True)
+    save(
+        model,
+        construction.task,
+        folder,
+        name="add10",
+        options={},
+        program=construction.program,
+        force=True,
+    )
     assert load(folder)[1].name == "add10"
 
 
 def test_forcing_keeps_the_other_files_of_the_folder(folder):
     (folder / "notes.txt").write_text("mine")
     construction = construct("add10")
-    save(build(construction.program), construction.task, folder, name="add10", options={}, force=True)
+    save(
+        build(construction.program), construction.task, folder, name="add10", options={}, force=True
+    )
     assert (folder / "notes.txt").read_text() == "mine"
 
 
@@ -149,7 +165,14 @@ def test_a_folder_of_something_else_is_never_touched(tmp_path):
     (tmp_path / "photo.jpg").write_text("")
     construction = construct("add10")
     with pytest.raises(TinyadderError, match="holds something else than a model"):
-        save(build(construction.program), construction.task, tmp_path, name="add10", options={}, force=True)
+        save(
+            build(construction.program),
+            construction.task,
+            tmp_path,
+            name="add10",
+            options={},
+            force=True,
+        )
     assert os.listdir(tmp_path) == ["photo.jpg"]
 
 
@@ -174,7 +197,9 @@ def test_nothing_is_left_behind_when_writing_fails(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), ValueError("a fault of ours")], ids=str)
+@pytest.mark.parametrize(
+    "error", [OSError(28, "No space left on device"), ValueError("a fault of ours")], ids=str
+)
 def test_what_is_written_beside_replaces_the_file_only_when_all_of_it_is_there(tmp_path, error):
     path = tmp_path / "new" / "results.json"
     with atomic_write(path) as part:
@@ -200,7 +225,7 @@ def test_a_model_with_nan_is_not_written(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-# ---- reading what is damaged or foreign -----------------------------------------------------------
+# ---- reading what is damaged or foreign ----------------------------------------------------------
 
 
 def first(tensors):
@@ -218,12 +243,27 @@ def another_weight(tensors):
 
 
 TENSORS = {
-    "wrong shape": (lambda t: {**t, "embedding": t["embedding"][:, :-1].clone()}, "'embedding' has shape"),
-    "missing": (lambda t: {k: v for k, v in t.items() if k != "embedding"}, "lacks tensor 'embedding'"),
-    "extra": (lambda t: {**t, "more": torch.zeros(2)}, "a tensor 'more' that this model does not have"),
-    "dtype": (lambda t: {**t, "embedding": t["embedding"].float()}, "'embedding' is float32, expected float64"),
+    "wrong shape": (
+        lambda t: {**t, "embedding": t["embedding"][:, :-1].clone()},
+        "'embedding' has shape",
+    ),
+    "missing": (
+        lambda t: {k: v for k, v in t.items() if k != "embedding"},
+        "lacks tensor 'embedding'",
+    ),
+    "extra": (
+        lambda t: {**t, "more": torch.zeros(2)},
+        "a tensor 'more' that this model does not have",
+    ),
+    "dtype": (
+        lambda t: {**t, "embedding": t["embedding"].float()},
+        "'embedding' is float32, expected float64",
+    ),
     "nan": (with_nan, "holds NaN or infinity"),
-    "not the equations": (another_weight, "'embedding' is not what the equations in model.json give"),
+    "not the equations": (
+        another_weight,
+        "'embedding' is not what the equations in model.json give",
+    ),
 }
 
 
@@ -240,7 +280,9 @@ def test_a_truncated_file_is_refused_at_every_length(folder):
     content = file.read_bytes()
     for length in (0, 4, 8, 100, len(content) // 2, len(content) - 1):
         file.write_bytes(content[:length])
-        with pytest.raises(TinyadderError, match=r"model\.safetensors is not a sound safetensors file"):
+        with pytest.raises(
+            TinyadderError, match=r"model\.safetensors is not a sound safetensors file"
+        ):
             load(folder)
 
 
@@ -249,7 +291,9 @@ def test_one_flipped_bit_is_refused(folder):
     content = bytearray(file.read_bytes())
     content[-3] ^= 1
     file.write_bytes(content)
-    with pytest.raises(TinyadderError, match=r"is not the file that model\.json describes: sha256 .*; build"):
+    with pytest.raises(
+        TinyadderError, match=r"is not the file that model\.json describes: sha256 .*; build"
+    ):
         load(folder)
 
 
@@ -267,15 +311,30 @@ DESCRIPTIONS = {
     "config of a list": (lambda d: d.update(config=[]), "is damaged: TypeError dict expected"),
     "unknown config": (lambda d: d["config"].update(magic=1), "is damaged: config: .*magic"),
     "width of text": (lambda d: d["config"].update(width="wide"), "is damaged: config"),
-    "output outside": (lambda d: d["config"].update(outputs=[99]), "an output token outside the vocabulary"),
+    "output outside": (
+        lambda d: d["config"].update(outputs=[99]),
+        "an output token outside the vocabulary",
+    ),
     "tie outside": (lambda d: d["config"]["ties"][0].__setitem__(1, 10**6), "is damaged: ties: "),
-    "tie to nothing": (lambda d: d["config"]["ties"][0].__setitem__(0, "blocks.9.no"), "is damaged: config"),
+    "tie to nothing": (
+        lambda d: d["config"]["ties"][0].__setitem__(0, "blocks.9.no"),
+        "is damaged: config",
+    ),
     "huge": (lambda d: d["config"].update(width=10**12), "has shape"),
     "task": (lambda d: d["task"].update(name="chess"), "unknown task 'chess'"),
     "task options": (lambda d: d["task"]["options"].update(digits=0), "digits=0, expected"),
-    "another task": (lambda d: d["task"]["options"].update(base=7), "vocabulary is not that of its task"),
-    "dtype": (lambda d: d.update(dtype="float8"), "has dtype 'float8'; expected float64 or float32"),
-    "program version": (lambda d: d["program"].update(version=7), "a program of version 1 is expected"),
+    "another task": (
+        lambda d: d["task"]["options"].update(base=7),
+        "vocabulary is not that of its task",
+    ),
+    "dtype": (
+        lambda d: d.update(dtype="float8"),
+        "has dtype 'float8'; expected float64 or float32",
+    ),
+    "program version": (
+        lambda d: d["program"].update(version=7),
+        "a program of version 1 is expected",
+    ),
     "program": (lambda d: d["program"].pop("embed"), "the program data is damaged"),
     "program number": (lambda d: d["program"]["shared"].__setitem__(0, float("nan")), "finite"),
     "hash": (lambda d: d.update(weights=3), "is damaged: TypeError"),

@@ -1,4 +1,6 @@
-"""Each gadget alone in a tiny program, against exact arithmetic: its stated error bound holds, and is not too loose."""
+"""Each gadget alone in a tiny program, against exact arithmetic: its stated error bound holds, and
+is not too loose.
+"""
 
 from fractions import Fraction
 from itertools import pairwise
@@ -23,7 +25,8 @@ texts = st.lists(values, min_size=1, max_size=40)
 
 
 def outcome(sublayers, tokens):
-    """Lane `out` behind `sublayers(x)`, at every position of a text whose token t carries tokens[t] in lane `v`.
+    """Lane `out` behind `sublayers(x)`, at every position of a text whose token t carries tokens[t]
+    in lane `v`.
 
     Lane `k` carries a second number where tokens are pairs.
     """
@@ -36,7 +39,9 @@ def outcome(sublayers, tokens):
     )
     program = Program(names, x, embed, *sublayers(x), Unembed(argmax={names[0]: x.out}))
     seen = {}
-    build(program)(torch.arange(len(pairs))[None], hook=lambda name, value: seen.setdefault(name, value))
+    build(program)(
+        torch.arange(len(pairs))[None], hook=lambda name, value: seen.setdefault(name, value)
+    )
     last = f"blocks.{len(program.blocks) - 1}.hook_resid_post"
     return seen[last][0, :, -1].tolist()
 
@@ -49,7 +54,7 @@ def magnitude(exact_terms):
     return sum((abs(term) for term in exact_terms), Fraction(0))
 
 
-# ---- heads ----------------------------------------------------------------------------------------
+# ---- heads ---------------------------------------------------------------------------------------
 
 
 @few
@@ -75,13 +80,18 @@ def test_sum_head(tokens, room):
 def test_the_bound_of_sum_head_is_reached_where_there_is_little_room():
     got = outcome(lambda x: [Attention(out=gadgets.sum_head(x.v, room=5.0))], [1.0] * 10)
     bound = [(i + 1) * exp(-5) * (i + 1) for i in range(10)]
-    assert all(abs(g - (i + 1)) > 0.9 * b / (1 + 10 * exp(-5)) for i, (g, b) in enumerate(zip(got, bound, strict=True)))
+    assert all(
+        abs(g - (i + 1)) > 0.9 * b / (1 + 10 * exp(-5))
+        for i, (g, b) in enumerate(zip(got, bound, strict=True))
+    )
 
 
 @few
 @given(texts, st.sampled_from([1.5, 2.0, 10.0, 1e5]), st.sampled_from([10.0, 40.0]))
 def test_place_value_head(tokens, base, room):
-    got = outcome(lambda x: [Attention(out=gadgets.place_value_head(x.v, base=base, room=room))], tokens)
+    got = outcome(
+        lambda x: [Attention(out=gadgets.place_value_head(x.v, base=base, room=room))], tokens
+    )
     for i, g in enumerate(got):
         terms = [Fraction(v) / Fraction(base) ** (i - j) for j, v in enumerate(tokens[: i + 1])]
         distance = max((i - j for j, v in enumerate(tokens[: i + 1]) if v), default=0)
@@ -92,20 +102,26 @@ def test_place_value_head(tokens, base, room):
 @few
 @given(texts, st.sampled_from([3.0, 10.0, 18.0, 25.0]))
 def test_previous_token_head(tokens, sharpness):
-    got = outcome(lambda x: [Attention(out=gadgets.previous_token_head(x.v, sharpness=sharpness))], tokens)
+    got = outcome(
+        lambda x: [Attention(out=gadgets.previous_token_head(x.v, sharpness=sharpness))], tokens
+    )
     bound = 1.1 * exp(-sharpness) + 16 * exp(sharpness) * U + 2 * exp(sharpness - gadgets.ROOM)
     for g, before in zip(got, [0.0, *tokens], strict=False):
         assert abs(g - before) <= bound * max(map(abs, tokens))
 
 
 def test_the_bound_of_previous_token_head_is_within_a_factor_of_three():
-    got = outcome(lambda x: [Attention(out=gadgets.previous_token_head(x.v, sharpness=5.0))], [1.0] * 20)
+    got = outcome(
+        lambda x: [Attention(out=gadgets.previous_token_head(x.v, sharpness=5.0))], [1.0] * 20
+    )
     assert got[-1] - 1 > 1.1 * exp(-5) / 3
 
 
 @st.composite
 def keyed(draw):
-    """Tokens (value, key >= 0); the last one is the query and carries its key with no match of its own."""
+    """Tokens (value, key >= 0); the last one is the query and carries its key with no match of its
+    own.
+    """
     size = draw(st.integers(2, 12))
     keys = draw(st.lists(st.integers(1, 8), min_size=size, max_size=size))
     return [(draw(values), float(k)) for k in keys]
@@ -142,7 +158,10 @@ def test_match_head_takes_the_nearest_key_where_none_matches():
 @few
 @given(texts, st.sampled_from([-1.5, 0.0, 2.0]), st.sampled_from([5.0, 60.0]))
 def test_threshold_head(tokens, at, sharpness):
-    got = outcome(lambda x: [Attention(out=gadgets.threshold_head(x.v, 3.0, at=at, sharpness=sharpness))], tokens)
+    got = outcome(
+        lambda x: [Attention(out=gadgets.threshold_head(x.v, 3.0, at=at, sharpness=sharpness))],
+        tokens,
+    )
     for i, (g, v) in enumerate(zip(got, tokens, strict=True)):
         s = sharpness * (v - at)
         exact, part = (3.0, exp(-s) / (i + 1)) if s > 0 else (0.0, (i + 1) * exp(s))
@@ -150,7 +169,7 @@ def test_threshold_head(tokens, at, sharpness):
             assert abs(g - exact) <= 3 * part + (i + 8) * 3 * U
 
 
-# ---- units ----------------------------------------------------------------------------------------
+# ---- units ---------------------------------------------------------------------------------------
 
 
 @few
@@ -194,13 +213,18 @@ def test_square(tokens):
 def test_table_lookup(table, start, data):
     assume(any(table))
     asked = data.draw(st.lists(st.integers(-3, len(table) - 1), min_size=1, max_size=8))
-    got = outcome(lambda x: [MLP(out=gadgets.table_lookup(x.v, table, start=start))], [float(start + k) for k in asked])
+    got = outcome(
+        lambda x: [MLP(out=gadgets.table_lookup(x.v, table, start=start))],
+        [float(start + k) for k in asked],
+    )
     assert got == [table[k] if k >= 0 else 0 for k in asked]  # whole numbers: no rounding at all
 
 
 @few
 @given(
-    st.lists(st.floats(-10, 10).map(lambda v: round(v, 3)), min_size=2, max_size=10), st.floats(-0.1, 0.1), st.data()
+    st.lists(st.floats(-10, 10).map(lambda v: round(v, 3)), min_size=2, max_size=10),
+    st.floats(-0.1, 0.1),
+    st.data(),
 )
 def test_table_lookup_between_the_entries(table, slip, data):
     assume(any(table))
@@ -219,7 +243,10 @@ def test_parabola_readout_takes_the_nearest_with_the_stated_lead(d, slip):
     x = Stream(v="value")
     wanted = range(31)
     program = Program(
-        [*map(str, wanted)], x, Embed(v={"0": d + slip}), Unembed(argmax=gadgets.parabola_readout(x.v, wanted))
+        [*map(str, wanted)],
+        x,
+        Embed(v={"0": d + slip}),
+        Unembed(argmax=gadgets.parabola_readout(x.v, wanted)),
     )
     logits = build(program)(torch.tensor([[0]]))[0, 0]
     first, second = logits.topk(2).values.tolist()
@@ -227,7 +254,7 @@ def test_parabola_readout_takes_the_nearest_with_the_stated_lead(d, slip):
     assert first - second >= 1 - 2 * abs(slip) - 16 * U * 31**2
 
 
-# ---- prices and refusals --------------------------------------------------------------------------
+# ---- prices and refusals -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -263,8 +290,14 @@ def test_a_gadget_costs_what_its_equations_say(sublayers, price, slopes):
         (lambda v: gadgets.sum_head(v, room=1000), "room=1000"),
         (lambda v: gadgets.place_value_head(v, base=1), "base=1, expected more than 1"),
         (lambda v: gadgets.previous_token_head(v, sharpness=40), "sharpness=40, expected 3 .. 30"),
-        (lambda v: gadgets.match_head(v, v, v, v, sharpness=-1), "sharpness=-1, expected a positive number"),
-        (lambda v: gadgets.threshold_head(v, 1, at=0, sharpness=0), "sharpness=0, expected a positive number"),
+        (
+            lambda v: gadgets.match_head(v, v, v, v, sharpness=-1),
+            "sharpness=-1, expected a positive number",
+        ),
+        (
+            lambda v: gadgets.threshold_head(v, 1, at=0, sharpness=0),
+            "sharpness=0, expected a positive number",
+        ),
         (lambda v: gadgets.step(v, at=0, width=0), "width=0, expected a positive number"),
         (lambda v: gadgets.table_lookup(v, [0, 0]), "every value is 0"),
     ],

@@ -1,4 +1,6 @@
-"""The verbs exhaust, legality and claims: results on standard output, progress beside it, exit codes, JSON."""
+"""The verbs exhaust, legality and claims: results on standard output, progress beside it, exit
+codes, JSON.
+"""
 
 import json
 from pathlib import Path
@@ -27,18 +29,28 @@ def run(command, *arguments):
 
 def test_exhaust_says_what_was_tried_and_how_and_keeps_the_result(tmp_path):
     done = run(exhaust, "add10", "--digits", "2", "--save")
-    assert done.stdout.startswith("EXHAUSTIVE all 10,000 of the pairs of numbers of at most 2 digits: 0 wrong")
+    assert done.stdout.startswith(
+        "EXHAUSTIVE all 10,000 of the pairs of numbers of at most 2 digits: 0 wrong"
+    )
     assert "teacher-forced" in done.stdout and "10,000 of 10,000" in done.stderr
     kept = json.loads((tmp_path / "results" / "add10.exhaustive-digits2.json").read_text())
     assert kept["command"] == "tinyadder exhaust add10 -o digits=2"
     assert kept["data"]["verdict"] == {
-        "verdict": "exhaustive", "domain": "the pairs of numbers of at most 2 digits", "count": 10_000,
-    }  # fmt: skip
+        "verdict": "exhaustive",
+        "domain": "the pairs of numbers of at most 2 digits",
+        "count": 10_000,
+    }
 
 
 def test_a_trained_model_is_tried_on_every_problem_and_the_result_bears_its_seed(tmp_path):
     baselines = Path(__file__).parent.parent / "baselines"
-    run(exhaust, str(baselines / "addition3-reasoning" / "seed-1" / "model"), "--within", "digits=1", "--save")
+    run(
+        exhaust,
+        str(baselines / "addition3-reasoning" / "seed-1" / "model"),
+        "--within",
+        "digits=1",
+        "--save",
+    )
     (path,) = (tmp_path / "results").iterdir()
     assert path.name == "addition3-reasoning-seed-1.exhaustive-digits1.json"
     kept = json.loads(path.read_text())
@@ -75,12 +87,16 @@ def test_claims_prints_the_largest_errors_of_each_lane(tmp_path):
     done = run(claims, "add10", "--digits", "3", "--problems", "10")
     *lanes, read = done.stdout.splitlines()[2:]
     assert [line.split()[0] for line in lanes] == ["digit", "flag", "weight", "product", "rest"]
-    assert read.startswith("read from the claims alone: 0 of 40 answer tokens wrong, smallest lead ")
+    assert read.startswith(
+        "read from the claims alone: 0 of 40 answer tokens wrong, smallest lead "
+    )
     data = json.loads(run(claims, "add10", "--digits", "3", "--problems", "10", "--json").stdout)
     assert data["problems"] == 10 and data["lanes"][1]["absolute"] == 0
     with pytest.raises(TinyadderError, match="claims nothing"):
         made = construct("add10", digits=2)
-        save(build(made.program), made.task, tmp_path / "model", name="add10", options={"digits": 2})
+        save(
+            build(made.program), made.task, tmp_path / "model", name="add10", options={"digits": 2}
+        )
         run(claims, str(tmp_path / "model"))
 
 

@@ -30,7 +30,9 @@ def problems():
 
 
 class ParallelAdder(nn.Module):
-    """Reads both numbers off the prompt, adds them, and deals out a digit a pass, whatever it wrote before."""
+    """Reads both numbers off the prompt, adds them, and deals out a digit a pass, whatever it wrote
+    before.
+    """
 
     def __init__(self, task):
         super().__init__()
@@ -58,7 +60,9 @@ def test_honest_models_pass_every_check(name, problems):
 def test_a_model_that_looks_ahead_fails_prefix_consistency(made, problems):
     model, task = made
     attention = model.blocks[0].attention
-    attention.position_scores = lambda queries, keys: torch.zeros(1, queries, keys, dtype=torch.float64)
+    attention.position_scores = lambda queries, keys: torch.zeros(
+        1, queries, keys, dtype=torch.float64
+    )
     found = checks.prefix_consistency(model, task, problems)
     assert found.passed is False and found.measured > 1e-3 and "looks ahead" in found.said
 
@@ -120,7 +124,9 @@ def adds_itself(model, task, problems, *, run_model=True):
     return found
 
 
-def test_a_loop_that_computes_the_sum_is_caught_by_random_logits_and_by_other_weights(made, problems):
+def test_a_loop_that_computes_the_sum_is_caught_by_random_logits_and_by_other_weights(
+    made, problems
+):
     problems = problems[:8]
     assert adds_itself(*made, problems) == answers(*made, problems)
     assert checks.decode_honesty(*made, problems, decode=adds_itself).passed is False
@@ -135,7 +141,7 @@ def test_the_coded_model_answers_in_code_also_with_ties_and_a_tied_readout(probl
         assert found.passed and found.measured == 1
 
 
-# ---- submission files -----------------------------------------------------------------------------
+# ---- submission files ----------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +172,10 @@ def test_a_parallel_adder_is_caught_and_what_was_not_seen_is_said(judged):
     assert found["answers"].passed and found["one token per pass"].passed
     assert found["feedback"].measured == 1 and found["feedback"].passed is False
     assert found["weight swap"].passed is False
-    assert found["attention ablation"].passed is None and "was seen" in found["attention ablation"].said
+    assert (
+        found["attention ablation"].passed is None
+        and "was seen" in found["attention ablation"].said
+    )
 
 
 def test_an_add_that_computes_the_sum_itself_is_caught(judged):

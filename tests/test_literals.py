@@ -11,16 +11,27 @@ def values(source, roots=("build_model",)):
 
 
 def test_zero_and_one_are_free_and_every_other_value_counts():
-    assert values("def build_model():\n    return [0, 1, -1, 0.0, 1.0, -1.0, 2, -2, 0.5, 1e3]\n") == [2, -2, 0.5, 1000]
+    assert values(
+        "def build_model():\n    return [0, 1, -1, 0.0, 1.0, -1.0, 2, -2, 0.5, 1e3]\n"
+    ) == [2, -2, 0.5, 1000]
 
 
 @pytest.mark.parametrize(
     "line",
     [
-        "torch.zeros(5, 7)", "x[3]", "x[:, 2:4]", "torch.arange(10)", "x.view(3, -1, 4)", "nn.Linear(5, 3, bias=False)",
-        "x.sum(dim=2)", "x.softmax(3)", "[x for i in range(12)]", "torch.full((5, 3), 1.0)", "nn.Module(dim=7)",
+        "torch.zeros(5, 7)",
+        "x[3]",
+        "x[:, 2:4]",
+        "torch.arange(10)",
+        "x.view(3, -1, 4)",
+        "nn.Linear(5, 3, bias=False)",
+        "x.sum(dim=2)",
+        "x.softmax(3)",
+        "[x for i in range(12)]",
+        "torch.full((5, 3), 1.0)",
+        "nn.Module(dim=7)",
     ],
-)  # fmt: skip
+)
 def test_integers_that_are_shapes_are_free(line):
     assert values(f"def build_model():\n    return {line}\n") == []
 
@@ -28,13 +39,24 @@ def test_integers_that_are_shapes_are_free(line):
 @pytest.mark.parametrize(
     ("line", "found"),
     [
-        ("torch.full((5, 3), 2.5)", [2.5]), ("torch.tensor([3, 4])", [3, 4]), ("x.masked_fill(m, -30)", [-30]),
-        ("x.clamp(min=2)", [2]), ("x ** 2", [2]), ("math.pi * x", [3.141592653589793]), ("float('2.5')", [2.5]),
-        ("torch.zeros(5).fill_(60)", [60]), ("torch.arange(10) * 10", [10]), ("torch.tensor([7.0]).view(1, 1)", [7]),
-        ("torch.zeros(3.5)", [3.5]), ("torch.stack([x * 10, y / 2], 3)", [10, 2]), ("sum([x * 7])", [7]),
-        ("F.softmax(x * 30, 2)", [30]), ("(x * 10).sum(3)", [10]), ("torch.cat((x, torch.tensor([5])), dim=2)", [5]),
+        ("torch.full((5, 3), 2.5)", [2.5]),
+        ("torch.tensor([3, 4])", [3, 4]),
+        ("x.masked_fill(m, -30)", [-30]),
+        ("x.clamp(min=2)", [2]),
+        ("x ** 2", [2]),
+        ("math.pi * x", [3.141592653589793]),
+        ("float('2.5')", [2.5]),
+        ("torch.zeros(5).fill_(60)", [60]),
+        ("torch.arange(10) * 10", [10]),
+        ("torch.tensor([7.0]).view(1, 1)", [7]),
+        ("torch.zeros(3.5)", [3.5]),
+        ("torch.stack([x * 10, y / 2], 3)", [10, 2]),
+        ("sum([x * 7])", [7]),
+        ("F.softmax(x * 30, 2)", [30]),
+        ("(x * 10).sum(3)", [10]),
+        ("torch.cat((x, torch.tensor([5])), dim=2)", [5]),
     ],
-)  # fmt: skip
+)
 def test_numbers_that_become_values_count(line, found):
     assert values(f"def build_model():\n    return {line}\n") == found
 
@@ -81,10 +103,14 @@ if __name__ == "__main__":
 def test_a_number_hidden_in_a_table_at_the_top_is_found_with_its_place():
     source = "TABLE = torch.zeros(3)\nTABLE[2] = 0.125\ndef build_model():\n    return TABLE\n"
     found = literals(source, ["build_model"])
-    assert [(one.value, one.line, one.where, one.text) for one in found] == [(0.125, 2, "the file", "TABLE[2] = 0.125")]
+    assert [(one.value, one.line, one.where, one.text) for one in found] == [
+        (0.125, 2, "the file", "TABLE[2] = 0.125")
+    ]
 
 
-@pytest.mark.parametrize(("source", "said"), [("def (", "not Python"), ("x = 1", "defines no 'build_model'")])
+@pytest.mark.parametrize(
+    ("source", "said"), [("def (", "not Python"), ("x = 1", "defines no 'build_model'")]
+)
 def test_what_cannot_be_read_is_said(source, said):
     with pytest.raises(TinyadderError, match=said):
         values(source)
@@ -92,7 +118,10 @@ def test_what_cannot_be_read_is_said(source, said):
 
 def test_what_a_call_is_given_beside_the_values_can_be_left_unread():
     """The claims of a construction are the third argument of `Construction`, and no weights."""
-    source = "def claims():\n    return 7\n\ndef construct():\n    return Construction(5 * x, task, claims(), 3)\n"
+    source = (
+        "def claims():\n    return 7\n\ndef construct():\n    return Construction(5 * x, task,"
+        " claims(), 3)\n"
+    )
     read = [found.value for found in literals(source, ["construct"])]
     left = [found.value for found in literals(source, ["construct"], unread={"Construction": 2})]
     assert (read, left) == ([7, 5, 3], [5])

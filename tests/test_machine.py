@@ -1,4 +1,6 @@
-"""The machine against its formulas in numpy, against the equations, and against itself (cached, prepared, full)."""
+"""The machine against its formulas in numpy, against the equations, and against itself (cached,
+prepared, full).
+"""
 
 import numpy as np
 import pytest
@@ -7,7 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinyadder.construction import construct, construction_names
-from tinyadder.dsl import MLP, Attention, Embed, Head, Program, Stream, Unembed, concat, relu, shared
+from tinyadder.dsl import (
+    MLP,
+    Attention,
+    Embed,
+    Head,
+    Program,
+    Stream,
+    Unembed,
+    concat,
+    relu,
+    shared,
+)
 from tinyadder.errors import TinyadderError
 from tinyadder.lang.forms import Form, value_of
 from tinyadder.machine.answers import answers, forced_answers
@@ -19,7 +32,7 @@ from tinyadder.machine.transformer import softmax1
 ADDERS = ["add10", "add10_95", "add10_gist"]
 
 
-# ---- a second machine, written from the formulas: equations in, logits out ------------------------
+# ---- a second machine, written from the formulas: equations in, logits out -----------------------
 
 
 def evaluate(form: Form, lanes: dict[str, np.ndarray]) -> np.ndarray:
@@ -35,7 +48,9 @@ def evaluate(form: Form, lanes: dict[str, np.ndarray]) -> np.ndarray:
 
 def reference_logits(program: Program, tokens: str) -> np.ndarray:
     """Logits after every token, straight from the equations, without softmax1's stable form."""
-    lanes = {name: np.zeros((len(tokens), lane.width)) for name, lane in program.stream.lanes.items()}
+    lanes = {
+        name: np.zeros((len(tokens), lane.width)) for name, lane in program.stream.lanes.items()
+    }
     for lane, table in program.embed.lanes.items():
         for i, token in enumerate(tokens):
             lanes[lane][i] += [value_of(n) for n in table.get(token, [0.0])]
@@ -47,7 +62,10 @@ def reference_logits(program: Program, tokens: str) -> np.ndarray:
                     if isinstance(sublayer, Attention):
                         added[lane][:, i] += reference_head(thing, lanes)[:, extra]
                     else:
-                        gate, up = (evaluate(Form(None, [row]), lanes)[:, 0] for row in (thing.gate, thing.up))
+                        gate, up = (
+                            evaluate(Form(None, [row]), lanes)[:, 0]
+                            for row in (thing.gate, thing.up)
+                        )
                         added[lane][:, i] += value_of(extra) * np.maximum(gate, 0) * up
         lanes = {name: value + added.get(name, 0) for name, value in lanes.items()}
     readout = evaluate(program.unembed.form, lanes)
@@ -68,7 +86,9 @@ def texts(task, problems):
     return ["".join(task.prompt(p)) + "".join(task.answer(p)) for p in problems]
 
 
-@pytest.mark.parametrize("name, options", [("add10", {"digits": 3}), ("add10_95", {"digits": 3}), ("add10_gist", {})])
+@pytest.mark.parametrize(
+    "name, options", [("add10", {"digits": 3}), ("add10_95", {"digits": 3}), ("add10_gist", {})]
+)
 def test_the_module_computes_what_the_equations_say(name, options):
     made = construct(name, **options)
     model = build(made.program)
@@ -77,7 +97,9 @@ def test_the_module_computes_what_the_equations_say(name, options):
             logits = model(torch.from_numpy(made.task.encode([text])))[0].numpy()
         expected = reference_logits(made.program, text)
         scale = np.abs(expected).max(1, keepdims=True) + 1e-300
-        tolerance = 1e-5 if name == "add10_gist" else 1e-11  # ten digits cancel: the remainder is 1e-10 of its terms
+        tolerance = (
+            1e-5 if name == "add10_gist" else 1e-11
+        )  # ten digits cancel: the remainder is 1e-10 of its terms
         np.testing.assert_allclose(logits / scale, expected / scale, rtol=0, atol=tolerance)
 
 
@@ -85,22 +107,29 @@ def test_the_module_computes_what_the_equations_say(name, options):
 def test_softmax1_is_its_formula(scores):
     row = np.array(scores)
     expected = np.exp(row) / (1 + np.exp(row).sum())
-    np.testing.assert_allclose(softmax1(torch.tensor(scores, dtype=torch.float64)).numpy(), expected, rtol=1e-13)
+    np.testing.assert_allclose(
+        softmax1(torch.tensor(scores, dtype=torch.float64)).numpy(), expected, rtol=1e-13
+    )
 
 
 def test_softmax1_does_not_overflow_and_may_attend_to_nothing():
     high = softmax1(torch.tensor([1000.0, 999.0], dtype=torch.float64))
-    assert float(high.sum()) == pytest.approx(1) and float(high[0]) == pytest.approx(1 / (1 + np.exp(-1)))
+    assert float(high.sum()) == pytest.approx(1) and float(high[0]) == pytest.approx(
+        1 / (1 + np.exp(-1))
+    )
     assert float(softmax1(torch.tensor([-800.0], dtype=torch.float64)).sum()) == 0
 
 
-# ---- counting, sharing, gradients -----------------------------------------------------------------
+# ---- counting, sharing, gradients ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", construction_names())
 def test_equations_and_tensors_agree_on_the_count(name):
     made = construct(name)
-    assert sum(int(p.count_nonzero()) for p in build(made.program).parameters()) == made.program.nonzero
+    assert (
+        sum(int(p.count_nonzero()) for p in build(made.program).parameters())
+        == made.program.nonzero
+    )
 
 
 def tied_program(gain=7.0):
@@ -149,10 +178,12 @@ def test_a_gradient_equals_the_finite_difference():
     for sign in (1, -1):
         moved = build(tied_program(7.0 + sign * step))
         values.append(float(moved(tokens).sum().detach()))
-    assert float(model.shared.grad[0]) == pytest.approx((values[0] - values[1]) / (2 * step), rel=1e-5)
+    assert float(model.shared.grad[0]) == pytest.approx(
+        (values[0] - values[1]) / (2 * step), rel=1e-5
+    )
 
 
-# ---- decoding -------------------------------------------------------------------------------------
+# ---- decoding ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", construction_names())
@@ -190,13 +221,22 @@ def test_prepared_inference_equals_the_forward_pass_for_any_program_of_the_langu
 
     def head(rows):
         constant = data.draw(st.booleans())
-        query, key = ([data.draw(number) if constant else form() for _ in range(rows)] for _ in range(2))
-        return Head(query=query, key=key, value=concat(form(), form(), x.b), slope=data.draw(st.floats(0, 3)))
+        query, key = (
+            [data.draw(number) if constant else form() for _ in range(rows)] for _ in range(2)
+        )
+        return Head(
+            query=query,
+            key=key,
+            value=concat(form(), form(), x.b),
+            slope=data.draw(st.floats(0, 3)),
+        )
 
     program = Program(
         "01+",
         x,
-        Embed(a={"1": 1, "+": data.draw(number)}, b={"0": -0.5}, w={"+": [data.draw(number), 0, 2]}),
+        Embed(
+            a={"1": 1, "+": data.draw(number)}, b={"0": -0.5}, w={"+": [data.draw(number), 0, 2]}
+        ),
         Attention(w=head(data.draw(st.integers(1, 3))), a=head(1)[0]),
         MLP(b=relu(form()) * form(), w=data.draw(number) * relu(x.w) * form()),
         Attention(b=head(2)[1]),
@@ -204,13 +244,17 @@ def test_prepared_inference_equals_the_forward_pass_for_any_program_of_the_langu
     )
     model = build(program)
     tokens = torch.tensor(
-        data.draw(st.lists(st.lists(st.integers(0, 2), min_size=7, max_size=7), min_size=2, max_size=4))
+        data.draw(
+            st.lists(st.lists(st.integers(0, 2), min_size=7, max_size=7), min_size=2, max_size=4)
+        )
     )
     with torch.no_grad():
-        torch.testing.assert_close(forced_logits(model, tokens, 3), model(tokens[:, :-1])[:, 2:], rtol=1e-9, atol=1e-9)
-    assert torch.equal(generate(model, tokens, steps=5), generate(model, tokens, steps=5, cache=False)) or near_tie(
-        model, tokens
-    )
+        torch.testing.assert_close(
+            forced_logits(model, tokens, 3), model(tokens[:, :-1])[:, 2:], rtol=1e-9, atol=1e-9
+        )
+    assert torch.equal(
+        generate(model, tokens, steps=5), generate(model, tokens, steps=5, cache=False)
+    ) or near_tie(model, tokens)
 
 
 def near_tie(model, tokens) -> bool:
@@ -230,7 +274,9 @@ def near_tie(model, tokens) -> bool:
 def test_decoding_does_not_depend_on_the_batch_or_the_threads(name):
     made = construct(name)
     model = build(made.program)
-    problems = [p for p in made.task.hard() if p != (6369999421, 8056000578)][:40]  # the known exception of the gist
+    problems = [p for p in made.task.hard() if p != (6369999421, 8056000578)][
+        :40
+    ]  # the known exception of the gist
     together = answers(model, made.task, problems)
     assert together == [answers(model, made.task, [p])[0] for p in problems]
     torch.set_num_threads(2)

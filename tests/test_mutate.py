@@ -1,4 +1,6 @@
-"""Changing one number at a time: every change is put back, what kills replays, what is proved fails no test."""
+"""Changing one number at a time: every change is put back, what kills replays, what is proved fails
+no test.
+"""
 
 import json
 from collections import Counter
@@ -95,15 +97,26 @@ def test_the_prover_certifies_no_mutant_that_some_sum_breaks(small):
 
 def test_a_survivor_is_undecided_until_it_is_proved(small):
     model, task = small
-    (mutant,) = [m for m in mutants(model, ["scale by 1 + 1e-12"]) if m.place == "embedding of '9': digit"]
+    (mutant,) = [
+        m for m in mutants(model, ["scale by 1 + 1e-12"]) if m.place == "embedding of '9': digit"
+    ]
     problems = task.hard()[:50]
     assert try_mutant(model, task, mutant, problems).word == "undecided"
-    assert try_mutant(model, task, mutant, problems, lambda m: Unknown("no time")).word == "undecided"
-    assert try_mutant(model, task, mutant, problems, lambda m: Proved("all", "c.json", 1.0, "n")).word == "redundant"
+    assert (
+        try_mutant(model, task, mutant, problems, lambda m: Unknown("no time")).word == "undecided"
+    )
+    assert (
+        try_mutant(model, task, mutant, problems, lambda m: Proved("all", "c.json", 1.0, "n")).word
+        == "redundant"
+    )
 
 
 def test_kinds_do_what_they_say():
-    assert KINDS["zero"](3.0) == 0 and KINDS["negate"](3.0) == -3 and KINDS["scale by 1 + 1e-3"](2.0) == 2.002
+    assert (
+        KINDS["zero"](3.0) == 0
+        and KINDS["negate"](3.0) == -3
+        and KINDS["scale by 1 + 1e-3"](2.0) == 2.002
+    )
     assert KINDS["float32"](0.1) == float(torch.tensor(0.1, dtype=torch.float32)) != 0.1
 
 
@@ -124,7 +137,7 @@ def test_a_number_that_float32_cannot_hold_becomes_infinite_and_is_never_proved(
     assert isinstance(verdict, Unknown) and "NaN or infinity" in verdict.reason
 
 
-# ---- the suite ------------------------------------------------------------------------------------
+# ---- the suite -----------------------------------------------------------------------------------
 
 
 def test_tests_and_verdicts_agree_on_every_ninth_mutant():
@@ -144,7 +157,10 @@ def test_a_verdict_that_contradicts_the_tests_is_a_violation(small):
     proved = try_twice(model, task, broken, problems, lambda *_: Proved("all", "c.json", 1.0, "n"))
     assert proved.violation == f"proved, but a test fails: {proved.wrong}"
     fine = Refuted(Counterexample((1, 2), "01 + 02", "003", "004"))
-    assert "comes out right when asked alone" in try_twice(model, task, broken, problems, lambda *_: fine).violation
+    assert (
+        "comes out right when asked alone"
+        in try_twice(model, task, broken, problems, lambda *_: fine).violation
+    )
     assert try_twice(model, task, broken, problems).violation is None
     counts = summary([proved])
     assert counts["proved"] == len(counts["violations"]) == counts["killed by tests"] == 1
@@ -159,7 +175,9 @@ def test_a_suite_that_was_stopped_goes_on_with_the_next_mutant(monkeypatch, tmp_
         asked.append(mutant)
         if len(asked) == 8:
             raise KeyboardInterrupt
-        return mutate.Trial(mutant.parameter, mutant.place, mutant.kind, None, "unknown", "no time", None, 0.0)
+        return mutate.Trial(
+            mutant.parameter, mutant.place, mutant.kind, None, "unknown", "no time", None, 0.0
+        )
 
     monkeypatch.setattr(mutate, "try_twice", instead)
     with pytest.raises(KeyboardInterrupt):
@@ -168,17 +186,29 @@ def test_a_suite_that_was_stopped_goes_on_with_the_next_mutant(monkeypatch, tmp_
     kept.write_text(kept.read_text()[:-5])  # as a kill in the middle of a line leaves it
     trials = run_suite(model, task, tmp_path)
     every = list(mutants(model))
-    assert [(t.parameter, t.place, t.kind) for t in trials] == [(m.parameter, m.place, m.kind) for m in every]
+    assert [(t.parameter, t.place, t.kind) for t in trials] == [
+        (m.parameter, m.place, m.kind) for m in every
+    ]
     assert asked[8] == every[6] and len(asked) == 8 + len(every) - 6
     assert run_suite(model, task, tmp_path) == trials and len(asked) == 8 + len(every) - 6
 
 
-HALVES = [f"layer 1, unit {n}: {end}" for n, end in (
-    (1, "gate reads miss[0]"), (18, "gate reads miss[9]"), (1, "down to cost[0]"), (18, "down to cost[9]"),
-)]  # fmt: skip
-"""No sum leaves less than candidate 0 or more than candidate 9: one half of each |miss| is never needed."""
+HALVES = [
+    f"layer 1, unit {n}: {end}"
+    for n, end in (
+        (1, "gate reads miss[0]"),
+        (18, "gate reads miss[9]"),
+        (1, "down to cost[0]"),
+        (18, "down to cost[9]"),
+    )
+]
+"""No sum leaves less than candidate 0 or more than candidate 9: one half of each |miss| is never
+needed.
+"""
 HALF_UNIT = "layer 1, head 0: value bias"
-"""Without it exact remainders are decided by the flags' shadows, 10^-11 as loud: by 5.9e-5 logits, always rightly."""
+"""Without it exact remainders are decided by the flags' shadows, 10^-11 as loud: by 5.9e-5 logits,
+always rightly.
+"""
 
 
 def test_all_five_redundant_numbers_of_the_published_adder_repaired_can_go_at_once():
@@ -194,15 +224,20 @@ def test_all_five_redundant_numbers_of_the_published_adder_repaired_can_go_at_on
 
 @pytest.mark.slow
 def test_five_of_the_95_numbers_are_redundant_each_by_itself():
-    """Four halves of candidates and the half unit: proved with a margin of 5.0e-5, of 5.9e-5 in real arithmetic."""
+    """Four halves of candidates and the half unit: proved with a margin of 5.0e-5, of 5.9e-5 in
+    real arithmetic.
+    """
     construction = construct("add10_95")
     model, task = build(construction.program), construction.task
     problems = problems_for(task)
     fates = [
-        try_mutant(model, task, m, problems, lambda changed: judged(changed, task)) for m in mutants(model, ["zero"])
+        try_mutant(model, task, m, problems, lambda changed: judged(changed, task))
+        for m in mutants(model, ["zero"])
     ]
     assert Counter(fate.word for fate in fates) == {"load-bearing": 90, "redundant": 5}
-    assert sorted(f.mutant.place for f in fates if f.word == "redundant") == sorted([*HALVES, HALF_UNIT])
+    assert sorted(f.mutant.place for f in fates if f.word == "redundant") == sorted(
+        [*HALVES, HALF_UNIT]
+    )
 
 
 @pytest.mark.slow
@@ -218,7 +253,9 @@ def test_the_command_lists_every_number_and_counts(capsys):
         main(["ablate", "add10", "--digits", "1", "--json", "--no-proof"])
     found = json.loads(capsys.readouterr().out)
     assert left.value.code == 0
-    assert len(found["numbers"]) == construct("add10").program.nonzero == sum(found["counts"].values())
+    assert (
+        len(found["numbers"]) == construct("add10").program.nonzero == sum(found["counts"].values())
+    )
     nine = next(n for n in found["numbers"] if n["place"] == "embedding of '9': digit")
     assert nine["fate"] == "load-bearing" and nine["killed"]["problem"] == [9, 0]
 

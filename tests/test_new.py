@@ -1,4 +1,6 @@
-"""`tinyadder new`: what it writes builds, runs and is refuted; it overwrites nothing and refuses bad names."""
+"""`tinyadder new`: what it writes builds, runs and is refuted; it overwrites nothing and refuses
+bad names.
+"""
 
 import importlib.util
 import json
@@ -41,7 +43,10 @@ def test_the_skeleton_builds_runs_and_is_refuted(tmp_path):
     found = check_claims(model, made.task, made.claims, made.task.hard()[:20])
     assert {errors.lane for errors in found} == set(made.program.stream.lanes)
     assert max(errors.absolute for errors in found) < 1e-9
-    assert module.__doc__.startswith("my_adder: ") and "NAME" not in (tmp_path / "my_adder.py").read_text()
+    assert (
+        module.__doc__.startswith("my_adder: ")
+        and "NAME" not in (tmp_path / "my_adder.py").read_text()
+    )
 
 
 def test_every_part_of_the_skeleton_is_explained(tmp_path):

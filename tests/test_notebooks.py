@@ -27,19 +27,27 @@ def executed(notebook: NotebookNode, folder: Path) -> NotebookNode:
         resources={"metadata": {"path": str(folder)}},
     )
     client.execute()
-    notebook.metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    notebook.metadata = {
+        "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}
+    }
     return notebook
 
 
 def printed(notebook: NotebookNode) -> list[str]:
-    """What each code cell prints; pictures are left out, their bytes depend on the fonts of the machine."""
+    """What each code cell prints; pictures are left out, their bytes depend on the fonts of the
+    machine.
+    """
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
     return ["".join(o.text for o in cell.outputs if o.output_type == "stream") for cell in cells]
 
 
 def pictures(notebook: NotebookNode) -> int:
     """How many pictures the cells show."""
-    return sum("image/png" in output.get("data", {}) for cell in notebook.cells for output in cell.get("outputs", []))
+    return sum(
+        "image/png" in output.get("data", {})
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
+    )
 
 
 def test_there_are_the_five():

@@ -1,4 +1,6 @@
-"""Samplers and strategies of operands: in range, repeatable, and they really reach chains and boundaries."""
+"""Samplers and strategies of operands: in range, repeatable, and they really reach chains and
+boundaries.
+"""
 
 from random import Random
 
@@ -21,7 +23,12 @@ def drawn(strategy, count, start=0):
     found = []
 
     @seed(start)
-    @settings(max_examples=count, phases=[Phase.generate], database=None, suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=count,
+        phases=[Phase.generate],
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
     @given(strategy)
     def collect(value):
         found.append(value)
@@ -31,7 +38,9 @@ def drawn(strategy, count, start=0):
 
 
 def carries(pair, digits, base):
-    """The carry into each column of a sum, least significant column first; the last is the carry out."""
+    """The carry into each column of a sum, least significant column first; the last is the carry
+    out.
+    """
     found, carry = [], 0
     for place in range(digits):
         carry = (sum(n // base**place % base for n in pair) + carry) // base
@@ -49,14 +58,18 @@ def longest(flags):
 
 
 def chain(pair, digits=10, base=10):
-    """The most columns in a row that hand a carry on: column sum base - 1 with a carry coming in."""
+    """The most columns in a row that hand a carry on: column sum base - 1 with a carry coming
+    in.
+    """
     columns = [sum(n // base**place % base for n in pair) for place in range(digits)]
     into = [0, *carries(pair, digits, base)]
     return longest(s == base - 1 and c > 0 for s, c in zip(columns, into, strict=False))
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("sampler", sorted(set(ops.TURNS), key=lambda f: f.__name__), ids=lambda f: f.__name__)
+@pytest.mark.parametrize(
+    "sampler", sorted(set(ops.TURNS), key=lambda f: f.__name__), ids=lambda f: f.__name__
+)
 def test_every_sampled_operand_is_in_range(sampler, shape):
     digits, base, count = shape
     random = Random(1)
@@ -84,7 +97,10 @@ def test_edges_and_hard_cases_are_different_and_in_range(shape):
     digits, base, count = shape
     hard = ops.hard(*shape)
     assert len(set(hard)) == len(hard)
-    assert all(len(p) == count and all(0 <= n < base**digits for n in p) for p in [*hard, *ops.edges(*shape)])
+    assert all(
+        len(p) == count and all(0 <= n < base**digits for n in p)
+        for p in [*hard, *ops.edges(*shape)]
+    )
     assert len(ops.edges(*shape)) == 10
 
 
@@ -141,7 +157,10 @@ def test_every_pair_of_a_tiny_size_comes_out_of_the_strategy():
 def test_the_strategy_shrinks_to_few_digits_and_zero_at_the_end():
     limits = settings(max_examples=2000, database=None)
     strategy = ops.strategy(10, 10, 2)
-    assert find(strategy, lambda p: sum(p) >= 10**6, settings=limits, random=Random(0)) == (10**6, 0)
+    assert find(strategy, lambda p: sum(p) >= 10**6, settings=limits, random=Random(0)) == (
+        10**6,
+        0,
+    )
     pair = find(strategy, lambda p: chain(p) >= 3, settings=limits, random=Random(0))
     assert sum(digit != "0" for n in pair for digit in str(n)) <= 5
 
@@ -154,7 +173,7 @@ def test_uniform_pairs_miss_what_samples_find():
     assert judge.wrong(construction.task.uniform(Random(0), 6000)) == []
 
 
-# ---- shrinking ------------------------------------------------------------------------------------
+# ---- shrinking -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -187,10 +206,20 @@ def test_splitting_a_sum_gives_it_back():
 
 def test_the_edges_are_those_of_the_public_checker():
     assert Addition().edges() == [
-        (0, 0), (0, 1), (9999999999, 0), (9999999999, 1), (9999999999, 9999999999), (5000000000, 5000000000),
-        (1111111111, 8888888889), (1234567890, 9876543210), (9999999999, 9999999999), (1, 9999999999),
-    ]  # fmt: skip
+        (0, 0),
+        (0, 1),
+        (9999999999, 0),
+        (9999999999, 1),
+        (9999999999, 9999999999),
+        (5000000000, 5000000000),
+        (1111111111, 8888888889),
+        (1234567890, 9876543210),
+        (9999999999, 9999999999),
+        (1, 9999999999),
+    ]
 
 
 def test_the_hard_list_holds_boundaries_runs_and_complements():
-    assert {(4999999999, 0), (99990000, 0), (3000, 9999996999), (7 * 10**9 - 3, 1)} <= set(ops.hard(10, 10, 2))
+    assert {(4999999999, 0), (99990000, 0), (3000, 9999996999), (7 * 10**9 - 3, 1)} <= set(
+        ops.hard(10, 10, 2)
+    )

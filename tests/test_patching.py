@@ -1,4 +1,6 @@
-"""Ablation and patching do to a run what they say, with effects known in advance, and nothing afterwards."""
+"""Ablation and patching do to a run what they say, with effects known in advance, and nothing
+afterwards.
+"""
 
 from itertools import product
 from pathlib import Path
@@ -38,12 +40,14 @@ def trained():
     return model, described.task
 
 
-# ---- the effect on answers ------------------------------------------------------------------------
+# ---- the effect on answers -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("parts", [{"units": [(1, "column")]}, {"heads": [(1, 1), (1, 2)]}])
 def test_without_its_carry_add_any_is_wrong_exactly_where_something_is_carried(parts):
-    """Its units take ten away where a column passes it; its second and third head bring what comes in."""
+    """Its units take ten away where a column passes it; its second and third head bring what comes
+    in.
+    """
     model, task = built("add_any", digits=2)
     pairs = list(product(range(0, 100, 3), range(100)))
     with ablate(model, **parts):
@@ -53,7 +57,9 @@ def test_without_its_carry_add_any_is_wrong_exactly_where_something_is_carried(p
 
 
 def test_the_operand_of_another_run_is_added_instead(adder):
-    """`product` holds digit * place value: with that of the tokens of a from another run, the model adds that a."""
+    """`product` holds digit * place value: with that of the tokens of a from another run, the model
+    adds that a.
+    """
     model, task = adder
     _, other = run_with_cache(model, text(task, (704, 0)))
     start = len("^")
@@ -84,7 +90,7 @@ def test_a_run_patched_with_itself_is_the_same_run(adder, trained):
             assert torch.equal(run_with_cache(model, tokens)[0], logits)
 
 
-# ---- what is changed is what was named ------------------------------------------------------------
+# ---- what is changed is what was named -----------------------------------------------------------
 
 
 def test_an_ablated_head_and_unit_are_the_model_without_their_weights(adder, trained):
@@ -102,7 +108,9 @@ def test_an_ablated_head_and_unit_are_the_model_without_their_weights(adder, tra
                 weights().zero_()
                 expected = model(tokens)
                 weights().copy_(kept)
-            assert torch.allclose(found, expected, rtol=1e-12, atol=1e-6 if found.dtype == torch.float32 else 1e-12)
+            assert torch.allclose(
+                found, expected, rtol=1e-12, atol=1e-6 if found.dtype == torch.float32 else 1e-12
+            )
             assert not torch.equal(found, run_with_cache(model, tokens)[0])
 
 
@@ -111,10 +119,14 @@ def test_a_lane_is_held_everywhere_or_changed_at_one_place(adder):
     tokens = text(task, (123, 456))
     with ablate(model, lanes=["weight"]):
         _, cache = run_with_cache(model, tokens)
-    assert all(cache.lane("weight", place).eq(0).all() for place in ("blocks.0.hook_resid_mid", None))
+    assert all(
+        cache.lane("weight", place).eq(0).all() for place in ("blocks.0.hook_resid_mid", None)
+    )
     with patch(model, 7.0, lanes=[("digit", "blocks.0.hook_resid_post")], positions=[2]):
         _, cache = run_with_cache(model, tokens)
-    assert cache.lane("digit", "blocks.0.hook_resid_mid")[0, 2] == 2 and cache.lane("digit")[0, 1:4, 0].tolist() == [
+    assert cache.lane("digit", "blocks.0.hook_resid_mid")[0, 2] == 2 and cache.lane("digit")[
+        0, 1:4, 0
+    ].tolist() == [
         1,
         7,
         3,
@@ -137,7 +149,9 @@ def test_the_cache_reads_lanes_of_one_and_of_many_columns():
     _, cache = run_with_cache(model, text(task, (123, 456), (7, 8)))
     assert cache.lane("place").shape == (2, 13, 1) and cache.lane("miss").shape == (2, 13, 10)
     stream = torch.cat([cache.lane(name) for name, _ in model.config.lanes], -1)
-    assert torch.equal(stream, cache["blocks.1.hook_resid_post"]) and torch.equal(stream[..., [3]], cache.lane(3))
+    assert torch.equal(stream, cache["blocks.1.hook_resid_post"]) and torch.equal(
+        stream[..., [3]], cache.lane(3)
+    )
 
 
 def test_after_the_block_nothing_is_hooked_even_after_an_error(adder):
@@ -162,15 +176,21 @@ def test_a_hook_of_ones_own_sees_where_the_tokens_of_a_pass_stand(adder):
     assert seen == [(0, 9), (9, 1), (10, 1), (11, 1)]
 
 
-# ---- mistakes -------------------------------------------------------------------------------------
+# ---- mistakes ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("parts", "said"),
     [
-        ({"lanes": ["rset"]}, r"no lane 'rset' \(lanes: digit, flag, weight, product, rest\); did you mean 'rest'\?"),
+        (
+            {"lanes": ["rset"]},
+            r"no lane 'rset' \(lanes: digit, flag, weight, product, rest\); did you mean 'rest'\?",
+        ),
         ({"lanes": "rest"}, r"give a list: lanes=\['rest'\]"),
-        ({"lanes": [("rest", "blocks.1.hook_post")]}, "is not a place of the residual stream; did you mean"),
+        (
+            {"lanes": [("rest", "blocks.1.hook_post")]},
+            "is not a place of the residual stream; did you mean",
+        ),
         ({"lanes": [9]}, "no column 9; the residual stream has columns 0 .. 4"),
         ({"heads": [(2, 0)]}, "no layer 2; this model has layers 0 .. 1"),
         ({"heads": [(0, 1)]}, "no head 1 in layer 0; it has heads 0 .. 0"),
@@ -192,16 +212,25 @@ def test_a_cache_that_does_not_fit_is_said(adder):
         patch(model, two, lanes=["rest"]),
     ):
         model(text(task, (1, 2), (3, 4), (5, 6)))
-    with pytest.raises(TinyadderError, match="the cache has no 'hook_embed'"), patch(model, {}, lanes=["rest"]):
+    with (
+        pytest.raises(TinyadderError, match="the cache has no 'hook_embed'"),
+        patch(model, {}, lanes=["rest"]),
+    ):
         pass
 
 
 def test_learned_models_have_columns_instead_of_names(trained):
-    with pytest.raises(TinyadderError, match="lanes have no names; give a column"), ablate(trained[0], lanes=["carry"]):
+    with (
+        pytest.raises(TinyadderError, match="lanes have no names; give a column"),
+        ablate(trained[0], lanes=["carry"]),
+    ):
         pass
 
 
 def test_an_encoder_decoder_is_refused():
     model, _ = load(BASELINES / "gcd-encoder-decoder/seed-1/model")
-    with pytest.raises(TinyadderError, match="an encoder-decoder cannot be patched"), ablate(model, heads=[(0, 0)]):
+    with (
+        pytest.raises(TinyadderError, match="an encoder-decoder cannot be patched"),
+        ablate(model, heads=[(0, 0)]),
+    ):
         pass

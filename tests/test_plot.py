@@ -1,4 +1,6 @@
-"""Every picture draws what the model computed: checked by the data inside the figure; the command writes it."""
+"""Every picture draws what the model computed: checked by the data inside the figure; the command
+writes it.
+"""
 
 import json
 from pathlib import Path
@@ -24,7 +26,10 @@ def test_attention_shows_every_head_with_the_future_masked_on_a_logarithmic_scal
     images = [axes.images[0] for axes in figure.axes if axes.images and axes.get_title()]
     assert [image.axes.get_title() for image in images] == ["layer 0, head 0", "layer 1, head 0"]
     shown = images[0].get_array()
-    assert shown.mask[np.triu_indices(len(shown), 1)].all() and not shown.mask[np.tril_indices(len(shown))].any()
+    assert (
+        shown.mask[np.triu_indices(len(shown), 1)].all()
+        and not shown.mask[np.tril_indices(len(shown))].any()
+    )
     assert type(images[0].norm).__name__ == "LogNorm"
     assert [label.get_text() for label in images[0].axes.get_xticklabels()] == list("^123+456=0579")
 
@@ -33,14 +38,28 @@ def test_contributions_add_up_to_what_the_head_writes():
     figure = plot.contributions(MODEL, MADE.task, PROBLEM, 1)
     rest = figure.axes[1]
     left = sum(bar.get_height() for bar in rest.patches)
-    assert 0.579 < left < 0.580  # 579 thousandths, and the half unit of '+' that keeps R off its boundary
+    assert (
+        0.579 < left < 0.580
+    )  # 579 thousandths, and the half unit of '+' that keeps R off its boundary
 
 
 def test_lanes_weights_and_logits_name_lanes_and_tokens():
     lanes = plot.lanes(MODEL, MADE.task, PROBLEM).axes[0]
-    assert [t.get_text() for t in lanes.get_yticklabels()] == ["digit", "flag", "weight", "product", "rest"]
+    assert [t.get_text() for t in lanes.get_yticklabels()] == [
+        "digit",
+        "flag",
+        "weight",
+        "product",
+        "rest",
+    ]
     weights = plot.weights(MODEL).axes[0]
-    assert [t.get_text() for t in weights.get_xticklabels()] == ["digit", "flag", "weight", "product", "rest"]
+    assert [t.get_text() for t in weights.get_xticklabels()] == [
+        "digit",
+        "flag",
+        "weight",
+        "product",
+        "rest",
+    ]
     bars = plot.logits(MODEL, MADE.task, PROBLEM, 1).axes[0]
     assert "'5' wins" in bars.get_title() and len(bars.patches) == 10
 
@@ -59,8 +78,12 @@ def test_accuracy_curves_and_leaderboard_draw_their_numbers():
     assert [p.get_height() for p in bars.patches] == [1.0, 0.5]
     log = [{"step": 1, "loss": 2.0}, {"step": 2, "loss": 0.5, "validation exact": 0.25}]
     losses, exact = plot.curves(log).axes
-    assert losses.lines[0].get_ydata().tolist() == [2.0, 0.5] and exact.lines[0].get_ydata() == [0.25]
-    board = plot.leaderboard({"a": (True, {"nonzero": 3, "numel": 9}), "b": (False, {"nonzero": 30})})
+    assert losses.lines[0].get_ydata().tolist() == [2.0, 0.5] and exact.lines[0].get_ydata() == [
+        0.25
+    ]
+    board = plot.leaderboard(
+        {"a": (True, {"nonzero": 3, "numel": 9}), "b": (False, {"nonzero": 30})}
+    )
     assert [t.get_text() for t in board.axes[0].get_yticklabels()] == ["a", "b"]
 
 
@@ -70,7 +93,9 @@ def test_nothing_to_draw_is_said():
 
 
 def test_accuracy_by_several_traits_has_a_panel_each_and_counts_what_is_wrong():
-    figure = plot.accuracies({"digits": {"1": (5, 5)}, "carry chain": {"0": (1, 1), "2": (9997, 10_000)}}, "a title")
+    figure = plot.accuracies(
+        {"digits": {"1": (5, 5)}, "carry chain": {"0": (1, 1), "2": (9997, 10_000)}}, "a title"
+    )
     assert [axes.get_xlabel() for axes in figure.axes] == ["digits", "carry chain"]
     assert "3 wrong" in [text.get_text() for text in figure.axes[1].texts]
 
@@ -79,7 +104,8 @@ def test_the_right_token_is_marked_where_another_wins():
     made = construct("add10_gist")
     axes = plot.logits(build(made.program), made.task, (49999998, 0), 3).axes[0]
     colours = {
-        t.get_text(): bar.get_facecolor()[:3] for t, bar in zip(axes.get_xticklabels(), axes.patches, strict=True)
+        t.get_text(): bar.get_facecolor()[:3]
+        for t, bar in zip(axes.get_xticklabels(), axes.patches, strict=True)
     }
     assert "'4' is right" in axes.get_title()
     assert len({colours["4"], colours["5"], colours["0"]}) == 3

@@ -1,4 +1,6 @@
-"""The judge: right models pass it at any size, every planted fault is refuted with a wrong answer that replays."""
+"""The judge: right models pass it at any size, every planted fault is refuted with a wrong answer
+that replays.
+"""
 
 import math
 from random import Random
@@ -83,11 +85,13 @@ def test_the_published_adder_is_refuted_although_it_passes_the_public_suite():
     assert b == 0 and a <= 49999999
 
 
-# ---- planted faults -------------------------------------------------------------------------------
+# ---- planted faults ------------------------------------------------------------------------------
 
 
 def refuted(found):
-    """The counterexample, after checking that the verdict is Refuted and that its problem replays."""
+    """The counterexample, after checking that the verdict is Refuted and that its problem
+    replays.
+    """
     assert isinstance(found.verdict, Refuted), found.verdict
     said = found.verdict.counterexample
     assert tuple(said.got) != tuple(said.expected)
@@ -150,7 +154,9 @@ def test_the_weights_of_another_task_are_refuted():
 
 
 def test_a_model_that_knows_a_table_of_all_but_one_sum_is_refuted_with_that_sum():
-    """Right on 99 of 100 problems: a lookup table in the test's hands, judged through the same code."""
+    """Right on 99 of 100 problems: a lookup table in the test's hands, judged through the same
+    code.
+    """
     model, task = model_of("add10", digits=1)
     judge = Judge(model, task)
     every = [task.domain().problem(i) for i in range(100)]
@@ -160,7 +166,9 @@ def test_a_model_that_knows_a_table_of_all_but_one_sum_is_refuted_with_that_sum(
 
 @pytest.mark.parametrize("gain", [9e6, 9.5e6, 9.59e6])
 def test_needles_are_found(gain):
-    """The published adder with a larger gain is wrong on far fewer pairs (at 9.59e6 on 4 of 10^13)."""
+    """The published adder with a larger gain is wrong on far fewer pairs (at 9.59e6 on 4 of
+    10^13).
+    """
     model, task = model_of("add10_gist")
     with torch.no_grad():
         model.blocks[1].mlp.gate.mul_(gain / 1e4)
@@ -169,7 +177,9 @@ def test_needles_are_found(gain):
 
 def test_a_model_of_another_vocabulary_is_an_error():
     model, _ = model_of("add10")
-    with pytest.raises(TinyadderError, match=r"the model has the vocabulary 0 1 .*they must be equal"):
+    with pytest.raises(
+        TinyadderError, match=r"the model has the vocabulary 0 1 .*they must be equal"
+    ):
         verify(model, Addition(base=2))
 
 
@@ -179,7 +189,7 @@ def test_nothing_to_ask_is_an_error(options):
         verify(*model_of("add10"), **options)
 
 
-# ---- its parts ------------------------------------------------------------------------------------
+# ---- its parts -----------------------------------------------------------------------------------
 
 
 def test_samples_are_different_new_and_repeatable():
@@ -221,7 +231,7 @@ def test_progress_counts_up_to_the_total_of_every_part():
         assert done[0][0] == 0 and done[-1][0] == done[-1][1]
 
 
-# ---- the report -----------------------------------------------------------------------------------
+# ---- the report ----------------------------------------------------------------------------------
 
 
 def test_the_report_on_the_published_adder_blames_the_algorithm():
@@ -236,17 +246,25 @@ def test_the_report_on_the_published_adder_blames_the_algorithm():
     assert report.batches == {1: "05000000000", 64: "05000000000"}
     text = "\n".join(report.lines("tinyadder run x"))
     assert "answer token 2 of 11: '5' for '4'; teacher-forced agrees (05999999999)" in text
-    assert "4.999999999 places of this digit are left to write, 1e-09 from the nearest whole number" in text
+    assert (
+        "4.999999999 places of this digit are left to write, 1e-09 from the nearest whole number"
+        in text
+    )
     assert "the algorithm: in real arithmetic the same weights also choose '5'" in text
     assert "replay     tinyadder run x" in text
 
 
 def test_the_report_says_what_exact_arithmetic_says():
-    """Without its half unit the readable adder decides ties; rounding decides them well up to 12 digits, not at 13."""
+    """Without its half unit the readable adder decides ties; rounding decides them well up to 12
+    digits, not at 13.
+    """
     model, task = model_of("add10", digits=13)
     spoil(model, "embedding", (13, 0), torch.zeros_like)
     report = quick(model, task).report
-    prompt, answer = task.prompt(report.counterexample.problem), task.answer(report.counterexample.problem)
+    prompt, answer = (
+        task.prompt(report.counterexample.problem),
+        task.answer(report.counterexample.problem),
+    )
     (tokens,) = task.encode([[*prompt, *answer[: report.position]]]).tolist()
     ((token, _),) = ExactTransformer(model).choices(tokens, len(tokens) - 1)
     assert token == report.exact and token is not None
@@ -268,7 +286,7 @@ def test_there_is_nothing_to_explain_where_the_model_is_right():
         explain(*model_of("add10"), (123, 456))
 
 
-# ---- exact arithmetic -----------------------------------------------------------------------------
+# ---- exact arithmetic ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["add10", "add10_95", "add10_gist", "parity", "reverse"])
@@ -284,7 +302,10 @@ def test_exact_arithmetic_and_the_plain_forward_pass_agree(name):
             rounded = model(torch.tensor([tokens]))[0, len(prompt) - 1 :].tolist()
         for (_, balls), row in zip(exact, rounded, strict=True):
             size = max(abs(number) for number in row)
-            assert all(abs(float(ball) - number) <= 1e-4 * size for ball, number in zip(balls, row, strict=True))
+            assert all(
+                abs(float(ball) - number) <= 1e-4 * size
+                for ball, number in zip(balls, row, strict=True)
+            )
 
 
 def test_exact_arithmetic_encloses_the_answer_at_any_precision():
@@ -313,5 +334,7 @@ def test_models_with_options_of_trained_decoders_are_refused():
 
     model, _ = model_of("add10")
     trained = Transformer(replace(model.config, options=Options(softmax="softmax")))
-    with pytest.raises(TinyadderError, match="exact arithmetic covers the machine of written programs"):
+    with pytest.raises(
+        TinyadderError, match="exact arithmetic covers the machine of written programs"
+    ):
         ExactTransformer(trained)

@@ -49,7 +49,9 @@ def printed(command: str, folder: Path) -> str:
 def console(block: str) -> str:
     """A console block with the outputs its commands have now."""
     with tempfile.TemporaryDirectory() as folder:
-        return "\n".join(f"$ {command}\n{printed(command, Path(folder))}" for command in commands_of(block))
+        return "\n".join(
+            f"$ {command}\n{printed(command, Path(folder))}" for command in commands_of(block)
+        )
 
 
 def renewed(text: str) -> str:
@@ -75,7 +77,9 @@ def renewed(text: str) -> str:
 
 def test_python_blocks_print_what_stands_below_them():
     names: dict[str, object] = {}
-    blocks = [block for block in BLOCK.findall(README.read_text()) if block[0] in ("python", "text")]
+    blocks = [
+        block for block in BLOCK.findall(README.read_text()) if block[0] in ("python", "text")
+    ]
     assert [kind for kind, _ in blocks] == ["python", "text"] * (len(blocks) // 2)
     for (_, code), (_, expected) in zip(blocks[::2], blocks[1::2], strict=True):
         with contextlib.redirect_stdout(io.StringIO()) as said:
@@ -83,14 +87,18 @@ def test_python_blocks_print_what_stands_below_them():
         assert said.getvalue() == expected
 
 
-@pytest.mark.parametrize("block", [block for kind, block in BLOCK.findall(README.read_text()) if kind == "console"])
+@pytest.mark.parametrize(
+    "block", [block for kind, block in BLOCK.findall(README.read_text()) if kind == "console"]
+)
 def test_commands_print_what_stands_below_them(block):
     assert console(block) == block, "python tests/test_readme.py renews the README"
 
 
 def test_the_first_block_builds_and_the_second_tests():
     build, test = [block for kind, block in BLOCK.findall(README.read_text()) if kind == "sh"]
-    assert "pip install -e ." in build and build.rstrip().endswith("python -m tinyadder.build add10")
+    assert "pip install -e ." in build and build.rstrip().endswith(
+        "python -m tinyadder.build add10"
+    )
     assert "pip install -e '.[test]'" in test and "pytest" in test
 
 

@@ -26,9 +26,18 @@ TASKS: list[Arithmetic] = [
 
 
 def test_prompts_and_answers_read_as_in_the_docstrings() -> None:
-    assert (Subtraction(digits=4).prompt((123, 45)), Subtraction(digits=4).answer((123, 45))) == ("^0123-0045=", "0078")
-    assert (Scaling(digits=4).prompt((123,)), Scaling(digits=4).answer((123,))) == ("^0123=", "00861")
-    assert (Conversion(digits=8).prompt((42,)), Conversion(digits=8).answer((42,))) == ("^00101010=", "042")
+    assert (Subtraction(digits=4).prompt((123, 45)), Subtraction(digits=4).answer((123, 45))) == (
+        "^0123-0045=",
+        "0078",
+    )
+    assert (Scaling(digits=4).prompt((123,)), Scaling(digits=4).answer((123,))) == (
+        "^0123=",
+        "00861",
+    )
+    assert (Conversion(digits=8).prompt((42,)), Conversion(digits=8).answer((42,))) == (
+        "^00101010=",
+        "042",
+    )
     task = Multiplication(digits=4)
     assert (task.prompt((123, 45)), task.answer((123, 45))) == ("^0123*0045=", "00005535")
 
@@ -92,15 +101,25 @@ def test_show_and_parse_are_inverse(task: Arithmetic, data: st.DataObject) -> No
     ("task", "text", "message"),
     [
         (Subtraction(digits=4), "3 - 5", r"a >= b"),
-        (Subtraction(digits=4), "12345 - 5", r"'12345' has 5 digits; this task takes 0 \.\. 9999 - 0 \.\. 9999"),
+        (
+            Subtraction(digits=4),
+            "12345 - 5",
+            r"'12345' has 5 digits; this task takes 0 \.\. 9999 - 0 \.\. 9999",
+        ),
         (Subtraction(digits=4), "12", r"2 number\(s\) are expected"),
         (Scaling(digits=4), "", "empty"),
         (Scaling(digits=4), "1x", "'1x' is not a whole number in base 10"),
-        (Conversion(digits=4), "102", r"'102' is not a whole number in base 2; this task takes 0 \.\. 1111 in base 2"),
+        (
+            Conversion(digits=4),
+            "102",
+            r"'102' is not a whole number in base 2; this task takes 0 \.\. 1111 in base 2",
+        ),
         (Multiplication(digits=4, second=1), "12 * 12", "'12' has 2 digits"),
     ],
 )
-def test_problems_outside_the_task_are_refused_in_words(task: Arithmetic, text: str, message: str) -> None:
+def test_problems_outside_the_task_are_refused_in_words(
+    task: Arithmetic, text: str, message: str
+) -> None:
     with pytest.raises(TinyadderError, match=message):
         task.parse(text)
 

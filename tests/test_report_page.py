@@ -1,4 +1,6 @@
-"""The page of the report shows what was counted and found, in one file without a network, and escapes what it shows."""
+"""The page of the report shows what was counted and found, in one file without a network, and
+escapes what it shows.
+"""
 
 from __future__ import annotations
 
@@ -21,13 +23,18 @@ from tinyadder.report.results import read_results, result
 from tinyadder.verify.count import definition
 
 ROOT = Path(__file__).parents[1]
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+CHROMIUM = (
+    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+)
 
 
 def models() -> list[Model]:
     made = {name: construct(name) for name in ("add10", "add10_gist", "parity")}
     trained = own_models(ROOT / "baselines", ["addition3-reversed/seed-1"])
-    return [*(Model(name, build(m.program), m.task, False, None) for name, m in made.items()), *trained]
+    return [
+        *(Model(name, build(m.program), m.task, False, None) for name, m in made.items()),
+        *trained,
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +60,9 @@ def test_every_count_equation_verdict_and_claim_is_on_the_page(rows, page):
             assert str(construct(model.name).program).splitlines()[0] in page
     assert "3  rest += head 0: query 1, key -40" in page
     assert all(
-        definition(rung).partition(":")[0] in page for rung in leaderboard_tables.SHOWN if "`" not in definition(rung)
+        definition(rung).partition(":")[0] in page
+        for rung in leaderboard_tables.SHOWN
+        if "`" not in definition(rung)
     )
     assert page.count("<img ") == 4 + 1
     assert all(entry["author"] in page for entry in public_field() if entry["author"].isalnum())
@@ -62,12 +71,16 @@ def test_every_count_equation_verdict_and_claim_is_on_the_page(rows, page):
 def test_claims_of_others_are_not_in_the_table_of_what_was_measured(page):
     board = page[page.index('id="board"') : page.index('id="models"')]
     assert board.count("<tr>") == 1 + 4
-    assert not any(entry["architecture"] in board for entry in public_field() if entry["architecture"])
+    assert not any(
+        entry["architecture"] in board for entry in public_field() if entry["architecture"]
+    )
 
 
 def test_the_page_is_one_small_file_without_a_network(page):
     assert len(without_pictures(page).encode()) < 300_000
-    assert not re.search(r"""(src|href)=["'](?!#|data:)|https?://[^ ]*\.(js|css)|@import|url\(""", page)
+    assert not re.search(
+        r"""(src|href)=["'](?!#|data:)|https?://[^ ]*\.(js|css)|@import|url\(""", page
+    )
 
 
 def test_the_band_counts_the_strongest_verdicts(rows, page):
@@ -78,10 +91,23 @@ def test_the_band_counts_the_strongest_verdicts(rows, page):
 
 def test_what_a_model_is_called_or_answers_is_escaped(rows):
     model, found = rows[0]
-    verdict = {"verdict": "refuted", "counterexample": {"shown": "<u>1</u>", "got": "</pre>", "expected": "2"}}
-    evil = result(model.model, "add10", {}, "verified", {"verdict": verdict}, command="<script>bad()</script>", seed=0)
+    verdict = {
+        "verdict": "refuted",
+        "counterexample": {"shown": "<u>1</u>", "got": "</pre>", "expected": "2"},
+    }
+    evil = result(
+        model.model,
+        "add10",
+        {},
+        "verified",
+        {"verdict": verdict},
+        command="<script>bad()</script>",
+        seed=0,
+    )
     text = report_html(
-        [model], [Row("add10", False, "<i>task</i>", found.counts, found.sha256, (evil,))], pictures=False
+        [model],
+        [Row("add10", False, "<i>task</i>", found.counts, found.sha256, (evil,))],
+        pictures=False,
     )
     assert "<script>bad" not in text and "<u>1</u>" not in text and "<i>task" not in text
     assert "&lt;u&gt;1&lt;/u&gt; gives &lt;/pre&gt;, not 2" in text
@@ -89,7 +115,10 @@ def test_what_a_model_is_called_or_answers_is_escaped(rows):
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
 def test_a_click_on_a_heading_sorts_and_a_link_opens_a_model(page, tmp_path):
-    click = "<script>[...board.querySelectorAll('button')].find((b) => b.textContent === 'stored').click();</script>"
+    click = (
+        "<script>[...board.querySelectorAll('button')].find((b) => b.textContent ==="
+        " 'stored').click();</script>"
+    )
     (tmp_path / "page.html").write_text(page.replace("</body>", click + "</body>"))
     address = (tmp_path / "page.html").as_uri() + "#parity"
     command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", address]
@@ -103,7 +132,9 @@ def test_a_click_on_a_heading_sorts_and_a_link_opens_a_model(page, tmp_path):
     assert re.search(r'<details id="parity"[^>]* open', seen)
 
 
-def test_the_command_writes_the_page_again_but_never_over_something_else(tmp_path, monkeypatch, capsys):
+def test_the_command_writes_the_page_again_but_never_over_something_else(
+    tmp_path, monkeypatch, capsys
+):
     adder = models()[0]
     monkeypatch.setattr(leaderboard, "own_models", lambda baselines, names=(): [adder])
     for _ in range(2):

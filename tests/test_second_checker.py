@@ -1,4 +1,6 @@
-"""The second checker (JavaScript): it agrees with the first on certificates, on tampered ones, on random forms."""
+"""The second checker (JavaScript): it agrees with the first on certificates, on tampered ones, on
+random forms.
+"""
 
 import base64
 import copy
@@ -48,7 +50,9 @@ PROVED = {
     "subtract": {"digits": 2},
     "times_constant": {"digits": 2},
 }
-"""Every construction that is proved, at a size at which that is quick; `add10_unary` has one size, ten digits."""
+"""Every construction that is proved, at a size at which that is quick; `add10_unary` has one size,
+ten digits.
+"""
 
 
 def node(script: str, cases: list, checker: str | None = None) -> list:
@@ -60,7 +64,9 @@ const cases = JSON.parse(require("node:fs").readFileSync(0, "utf8"));
 process.stdout.write(JSON.stringify(cases.map((given) => answer(given))));
 """
     command = [NODE, "--stack-size=4000", "-e", harness]
-    done = subprocess.run(command, input=json.dumps(cases), capture_output=True, text=True, timeout=600)
+    done = subprocess.run(
+        command, input=json.dumps(cases), capture_output=True, text=True, timeout=600
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     return json.loads(done.stdout)
 
@@ -77,12 +83,19 @@ JUDGE = """(files) => {
 
 
 def encoded(folder: Path, **other: bytes) -> list[str]:
-    """The files of a folder (weights, description, certificate) as base64, some of them replaced."""
+    """The files of a folder (weights, description, certificate) as base64, some of them
+    replaced.
+    """
     files = dict(zip(("weights", "description", "certificate"), FILES, strict=True))
-    return [base64.b64encode(other.get(key, (folder / name).read_bytes())).decode() for key, name in files.items()]
+    return [
+        base64.b64encode(other.get(key, (folder / name).read_bytes())).decode()
+        for key, name in files.items()
+    ]
 
 
-def first(folder: Path, certificate_bytes: bytes | None = None, tmp_path: Path | None = None) -> list:
+def first(
+    folder: Path, certificate_bytes: bytes | None = None, tmp_path: Path | None = None
+) -> list:
     """What the checker in Python says, in the words of `JUDGE`."""
     file = folder / "certificate.json"
     if certificate_bytes is not None:
@@ -92,7 +105,14 @@ def first(folder: Path, certificate_bytes: bytes | None = None, tmp_path: Path |
         found = certificate.check(folder, file)
     except certificate.Rejected as reason:
         return ["rejected", str(reason)]
-    return ["proved", found["task"]["name"], str(found["problems"]), found["margin"], found["claims"], found["sha256"]]
+    return [
+        "proved",
+        found["task"]["name"],
+        str(found["problems"]),
+        found["margin"],
+        found["claims"],
+        found["sha256"],
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -108,11 +128,13 @@ def test_both_checkers_say_the_same_of_every_proved_construction(proved):
     assert {verdict for verdict, *_ in found} == {"proved"}
 
 
-# ---- tampered certificates ------------------------------------------------------------------------
+# ---- tampered certificates -----------------------------------------------------------------------
 
 
 def tampered_ones(original: dict):
-    """Every harm to every class of fields, sealed again; and the forgeries of tests/test_check.py."""
+    """Every harm to every class of fields, sealed again; and the forgeries of
+    tests/test_check.py.
+    """
     seen = set()
     for path in classes(original):
         if not path or shape_of(path) in seen:
@@ -142,7 +164,9 @@ def test_both_checkers_say_the_same_of_every_tampered_certificate(proved, name, 
     texts = [json.dumps(cert).encode() for cert in ones.values()]
     found = node(JUDGE, [encoded(folder, certificate=text) for text in texts])
     mine = {path: verdict for path, (verdict, *_) in zip(ones, found, strict=True)}
-    assert mine == {path: first(folder, text, tmp_path)[0] for path, text in zip(ones, texts, strict=True)}
+    assert mine == {
+        path: first(folder, text, tmp_path)[0] for path, text in zip(ones, texts, strict=True)
+    }
     assert sum(verdict == "rejected" for verdict in mine.values()) >= 0.7 * len(
         mine
     )  # versions, and claims more than needed, may change
@@ -152,7 +176,9 @@ def test_damaged_files_are_rejected_and_not_a_crash(proved):
     folder = proved("add10")
     weights, described, text = ((folder / name).read_bytes() for name in FILES)
     deep = b"[" * 100_000
-    cases = [encoded(folder, certificate=text[:size]) for size in (0, 10, len(text) // 2, len(text) - 3)]
+    cases = [
+        encoded(folder, certificate=text[:size]) for size in (0, 10, len(text) // 2, len(text) - 3)
+    ]
     cases += [encoded(folder, weights=weights[:size]) for size in (0, 8, 100, len(weights) - 8)]
     cases += [
         encoded(folder, description=described[:-3]),
@@ -171,7 +197,9 @@ def test_a_certificate_of_another_model_is_rejected(proved):
 
 def test_the_command_line_prints_a_verdict_and_exit_codes(proved, tmp_path):
     def run(*arguments):
-        done = subprocess.run([NODE, CHECKER, *arguments], capture_output=True, text=True, timeout=100)
+        done = subprocess.run(
+            [NODE, CHECKER, *arguments], capture_output=True, text=True, timeout=100
+        )
         return done.returncode, done.stdout
 
     code, said = run(proved("add10"))
@@ -182,7 +210,7 @@ def test_the_command_line_prints_a_verdict_and_exit_codes(proved, tmp_path):
     assert run(tmp_path)[0] == 1 and run()[0] == 2 and run("--help")[0] == 2
 
 
-# ---- random forms ---------------------------------------------------------------------------------
+# ---- random forms --------------------------------------------------------------------------------
 
 TEXTS = ["ab", "ab", "ab"]
 FORMS = """([kind, ...given]) => {
@@ -232,26 +260,42 @@ def bits(x: float) -> str:
 def plain(form: forms.Form) -> dict:
     return {
         "c": hexadecimal(form.c),
-        "tables": {str(p): {t: hexadecimal(x) for t, x in table.items()} for p, table in form.tables.items()},
+        "tables": {
+            str(p): {t: hexadecimal(x) for t, x in table.items()}
+            for p, table in form.tables.items()
+        },
         "symbols": {s: hexadecimal(x) for s, x in form.symbols.items()},
     }
 
 
 def random_interval(random: Random) -> tuple[int, int]:
     low = random.randint(-(2**1500), 2**1500) >> random.randrange(1500)
-    return low, low + (random.getrandbits(random.randrange(1, 1400)) if random.random() < 0.7 else 0)
+    return low, low + (
+        random.getrandbits(random.randrange(1, 1400)) if random.random() < 0.7 else 0
+    )
 
 
 def random_number(random: Random) -> float:
     return random.choice(
-        (0.0, 1.0, -2.0, 0.5, random.uniform(-3, 3), random.uniform(-1, 1) * 10.0 ** random.randrange(-300, 280))
+        (
+            0.0,
+            1.0,
+            -2.0,
+            0.5,
+            random.uniform(-3, 3),
+            random.uniform(-1, 1) * 10.0 ** random.randrange(-300, 280),
+        )
     )
 
 
 def random_form(random: Random, symbols: list[str]) -> forms.Form:
     def entry() -> tuple[int, int]:
         x = intervals.exact(random_number(random))
-        return x if random.random() < 0.7 else intervals.wider(x, random.getrandbits(random.randrange(900)))
+        return (
+            x
+            if random.random() < 0.7
+            else intervals.wider(x, random.getrandbits(random.randrange(900)))
+        )
 
     tables = {p: {t: entry() for t in "ab"} for p in range(3) if random.random() < 0.4}
     return forms.Form(entry(), tables, {s: entry() for s in symbols if random.random() < 0.5})
@@ -259,7 +303,9 @@ def random_form(random: Random, symbols: list[str]) -> forms.Form:
 
 def a_case(random: Random) -> tuple[list, object]:
     """A question for the second checker, and what the first one answers."""
-    kind = random.choice(("exact", "mul", "over", "nearest", "sum", *["linear", "product", "relu"] * 3))
+    kind = random.choice(
+        ("exact", "mul", "over", "nearest", "sum", *["linear", "product", "relu"] * 3)
+    )
     a, b, x = random_interval(random), random_interval(random), random_number(random)
     if kind == "exact":
         return [kind, bits(x)], hexadecimal(intervals.exact(x))
@@ -277,7 +323,9 @@ def a_case(random: Random) -> tuple[list, object]:
         few = [intervals.exact(random_number(random)) for _ in range(random.randrange(6))]
         few += [random_interval(random)] if random.random() < 0.3 else []
         unrounded = random.random() < 0.5
-        return [kind, [hexadecimal(p) for p in few], unrounded], hexadecimal(intervals.rounded_sum(few, unrounded))
+        return [kind, [hexadecimal(p) for p in few], unrounded], hexadecimal(
+            intervals.rounded_sum(few, unrounded)
+        )
     texts = [list(t) for t in TEXTS]
     base = forward.View(SimpleNamespace(), texts)
     if kind == "relu":
@@ -291,9 +339,13 @@ def a_case(random: Random) -> tuple[list, object]:
         if random.random() < 0.3:
             left = forms.Form(left.c)
         return [kind, plain(left), plain(right), known], plain(query.product(2, left, right))
-    terms = [(random_number(random), random_form(random, ["s"])) for _ in range(random.randrange(5))]
+    terms = [
+        (random_number(random), random_form(random, ["s"])) for _ in range(random.randrange(5))
+    ]
     if random.random() < 0.3:
-        terms = [(w, forms.Form(f.c, {p: t for p, t in f.tables.items() if p == 2})) for w, f in terms]
+        terms = [
+            (w, forms.Form(f.c, {p: t for p, t in f.tables.items() if p == 2})) for w, f in terms
+        ]
     bias = random_number(random)
     asked = [kind, [[bits(w), plain(form)] for w, form in terms], bits(bias), known]
     return asked, plain(query.linear(2, terms, bias))
@@ -302,7 +354,11 @@ def a_case(random: Random) -> tuple[list, object]:
 def disagreements(checker: str | None = None, count: int = 9000) -> list:
     random = Random(20)
     asked, expected = zip(*(a_case(random) for _ in range(count)), strict=True)
-    return [(a, f, e) for a, f, e in zip(asked, node(FORMS, list(asked), checker), expected, strict=True) if f != e]
+    return [
+        (a, f, e)
+        for a, f, e in zip(asked, node(FORMS, list(asked), checker), expected, strict=True)
+        if f != e
+    ]
 
 
 def test_both_checkers_compute_the_same_of_9000_random_intervals_and_forms():
@@ -329,12 +385,15 @@ FAULTS = {
     "products rounded inward": ("[ends.reduce(least) >> F, ", "[up(ends.reduce(least), F), "),
     "quotients rounded inward": ("-floor(-a[1] << F, b[a", "floor(a[1] << F, b[a"),
     "ties go up": ("(rest === half && kept & 1n)", "rest === half"),
-    "sums do not round": ("return wider(total, rounding(left.length, unrounded, magnitude));", "return total;"),
+    "sums do not round": (
+        "return wider(total, rounding(left.length, unrounded, magnitude));",
+        "return total;",
+    ),
     "a bias is forgotten": ("if (bias) terms.push", "if (false) terms.push"),
     "products of forms do not round": (".wider(error + 1n)", ""),
     "an unknown factor is its middle": (".wider(up(radius * size(this.interval(form)), F))", ""),
     "the chord has no width": (".plus(new Form([0n, over]))", ""),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", FAULTS)
@@ -344,7 +403,7 @@ def test_a_fault_planted_in_the_second_checker_is_a_disagreement(name):
     assert disagreements(source.replace(old, new), 500)
 
 
-# ---- tasks ----------------------------------------------------------------------------------------
+# ---- tasks ---------------------------------------------------------------------------------------
 
 
 def test_both_have_the_same_specifications():
@@ -358,7 +417,9 @@ def test_both_have_the_same_specifications():
         cases.append([name, options])
         made = specifications.TASKS[name](**options)
         expected.append(
-            json.loads(json.dumps([[start, [[p, moves] for p, moves in stages]] for start, stages in made]))
+            json.loads(
+                json.dumps([[start, [[p, moves] for p, moves in stages]] for start, stages in made])
+            )
         )
     assert node("([name, options]) => Check.TASKS[name](options)", cases) == expected
 
@@ -370,11 +431,20 @@ def test_hashes_and_canonical_json_are_those_of_python():
         "a" * 55,
         "a" * 56,
         "a" * 64,
-        *("".join(chr(random.randrange(1, 0x11000)) for _ in range(random.randrange(200))) for _ in range(40)),
+        *(
+            "".join(chr(random.randrange(1, 0x11000)) for _ in range(random.randrange(200)))
+            for _ in range(40)
+        ),
     ]
     texts = [t.encode("utf-8", "replace").decode() for t in texts]
-    found = node("(t) => [Check.sha256(Buffer.from(t)), Check.canonical({ [t]: [t, 1, true, null], b: 0 })]", texts)
+    found = node(
+        "(t) => [Check.sha256(Buffer.from(t)), Check.canonical({ [t]: [t, 1, true, null], b: 0 })]",
+        texts,
+    )
     assert found == [
-        [hashlib.sha256(t.encode()).hexdigest(), certificate.canonical({t: [t, 1, True, None], "b": 0}).decode()]
+        [
+            hashlib.sha256(t.encode()).hexdigest(),
+            certificate.canonical({t: [t, 1, True, None], "b": 0}).decode(),
+        ]
         for t in texts
     ]

@@ -1,4 +1,6 @@
-"""The shelf: right on every problem of a small size, on hard ones of the largest, at the stated price."""
+"""The shelf: right on every problem of a small size, on hard ones of the largest, at the stated
+price.
+"""
 
 from random import Random
 
@@ -80,7 +82,9 @@ PRICES = {
 """nonzero, and the slopes that `nonzero + positional` counts besides, at the default options."""
 
 SPARE = {"parity_once": 1, "dyck1": 1}
-"""Numbers that only part a silent logit from rounding: without them ties happen to fall on the right side here."""
+"""Numbers that only part a silent logit from rounding: without them ties happen to fall on the
+right side here.
+"""
 
 
 def wrong(model, task, problems):
@@ -99,7 +103,7 @@ def said(case):
     return "-".join([case[0], *map(str, case[1].values())])
 
 
-# ---- right ----------------------------------------------------------------------------------------
+# ---- right ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("case", SMALL, ids=said)
@@ -151,7 +155,7 @@ def test_parity_at_any_length(length):
     assert wrong(model, task, [*task.hard()[:10], *task.structured(Random(2), 30)]) == []
 
 
-# ---- prices ---------------------------------------------------------------------------------------
+# ---- prices --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", PRICES)
@@ -159,14 +163,34 @@ def test_equations_and_tensors_have_the_stated_price(name):
     program = construct(name).program
     counted = ladder(build(program))
     assert (program.nonzero, program.slopes) == PRICES[name]
-    assert (counted["nonzero"], counted["nonzero + positional"]) == (PRICES[name][0], sum(PRICES[name]))
+    assert (counted["nonzero"], counted["nonzero + positional"]) == (
+        PRICES[name][0],
+        sum(PRICES[name]),
+    )
 
 
 def test_prices_that_grow_with_an_option():
-    assert {p: construct("modular_add", modulus=p).program.nonzero for p in (2, 10, 113)} == {2: 8, 10: 24, 113: 230}
-    assert {k: construct("dyck_k", kinds=k).program.nonzero for k in (1, 2, 3, 4)} == {1: 10, 2: 15, 3: 20, 4: 25}
-    assert {n: construct("parity_once", length=n).program.nonzero for n in (1, 2, 10)} == {1: 7, 2: 11, 10: 43}
-    assert {n: construct("parity", length=n).program.nonzero for n in (1, 16, 1000)} == {1: 20, 16: 20, 1000: 20}
+    assert {p: construct("modular_add", modulus=p).program.nonzero for p in (2, 10, 113)} == {
+        2: 8,
+        10: 24,
+        113: 230,
+    }
+    assert {k: construct("dyck_k", kinds=k).program.nonzero for k in (1, 2, 3, 4)} == {
+        1: 10,
+        2: 15,
+        3: 20,
+        4: 25,
+    }
+    assert {n: construct("parity_once", length=n).program.nonzero for n in (1, 2, 10)} == {
+        1: 7,
+        2: 11,
+        10: 43,
+    }
+    assert {n: construct("parity", length=n).program.nonzero for n in (1, 16, 1000)} == {
+        1: 20,
+        16: 20,
+        1000: 20,
+    }
 
 
 LITTLE = {
@@ -203,7 +227,7 @@ def test_every_number_is_needed(name):
     assert len(spare) == SPARE.get(name, 0), spare
 
 
-# ---- tasks ----------------------------------------------------------------------------------------
+# ---- tasks ---------------------------------------------------------------------------------------
 
 TASKS = {said(case): construct(*case[:1], **case[1]).task for case in [*SMALL, *LARGE]}
 
@@ -225,7 +249,9 @@ def test_a_task_is_data_and_its_problems_can_be_written_and_read(task):
 @pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
 def test_the_samples_of_a_seed_are_always_the_same(task):
     assert (
-        task.structured(Random(3), 20) == task.structured(Random(3), 20) != task.structured(Random(4), 20)
+        task.structured(Random(3), 20)
+        == task.structured(Random(3), 20)
+        != task.structured(Random(4), 20)
         or task.domain().size < 50
     )
 
@@ -295,10 +321,18 @@ BAD = [
     ("maximum", "1 12345678901", "has 11 digits; this model takes two numbers 0 .. 999999"),
     ("copy_digits", "1234", "has 4 letters; this task takes 5 letters of 0 1 2"),
     ("sort_digits", "12a45", "position 3: 'a' is not allowed"),
-    ("count_occurrences", "abd", "position 3: 'd' is not allowed; this task takes 1 to 9 letters of a b c"),
+    (
+        "count_occurrences",
+        "abd",
+        "position 3: 'd' is not allowed; this task takes 1 to 9 letters of a b c",
+    ),
     ("count_occurrences", "", "has 0 letters"),
     ("parity", "0120", "position 3: '2'"),
-    ("induction", "abc", "is not a word of different letters and then one of them again, e.g. 'dbcab'"),
+    (
+        "induction",
+        "abc",
+        "is not a word of different letters and then one of them again, e.g. 'dbcab'",
+    ),
     ("induction", "abcdefg", "position 7: 'g' is not allowed"),
     ("poly_eval", "3205", "is not x:coefficients"),
     ("poly_eval", "3:20", "3:222"),
@@ -320,7 +354,7 @@ def test_a_bad_problem_is_refused_with_its_position_and_what_is_taken(name, text
     assert message in str(refused.value)
 
 
-# ---- how far from wrong ---------------------------------------------------------------------------
+# ---- how far from wrong --------------------------------------------------------------------------
 
 
 def test_the_floats_of_a_deep_closed_stack_stay_below_the_end():

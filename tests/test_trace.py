@@ -1,4 +1,6 @@
-"""A trace shows what happened: contributions add up to heads' outputs, sublayers to lanes, margins to decisions."""
+"""A trace shows what happened: contributions add up to heads' outputs, sublayers to lanes, margins
+to decisions.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ def test_the_contributions_of_a_head_add_up_to_its_output(step):
 def test_weights_and_nothing_add_up_to_one(step):
     for sublayer in step.sublayers:
         for head in sublayer.heads:
-            assert head.nothing + sum(token.weight for token in head.tokens) == pytest.approx(1, abs=1e-12)
+            assert head.nothing + sum(token.weight for token in head.tokens) == pytest.approx(
+                1, abs=1e-12
+            )
 
 
 def test_heads_and_units_add_up_to_the_change_of_the_lanes(step):
@@ -78,7 +82,11 @@ def test_the_wrong_step_of_the_published_adder_is_on_show():
 def test_every_step_spells_the_answer():
     model, task = built("add10")
     steps = trace_all(model, task, (123, 456))
-    assert "".join(step.chosen for step in steps) == answers(model, task, [(123, 456)])[0] == "00000000579"
+    assert (
+        "".join(step.chosen for step in steps)
+        == answers(model, task, [(123, 456)])[0]
+        == "00000000579"
+    )
     assert [step.index for step in steps] == list(range(11))
 
 
@@ -130,4 +138,9 @@ def test_the_cache_has_the_names_that_users_of_transformerlens_know():
     assert torch.equal(logits, model(tokens))
     assert cache["blocks.0.attn.hook_pattern"].shape == (2, 1, 23, 23)
     assert cache["blocks.1.hook_resid_post"].shape == (2, 23, 5)
-    assert {"hook_embed", "blocks.0.mlp.hook_pre", "blocks.0.mlp.hook_post", "blocks.1.attn.hook_v"} <= cache.keys()
+    assert {
+        "hook_embed",
+        "blocks.0.mlp.hook_pre",
+        "blocks.0.mlp.hook_post",
+        "blocks.1.attn.hook_v",
+    } <= cache.keys()

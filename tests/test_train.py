@@ -1,4 +1,6 @@
-"""Trained baselines: one class for built and trained, recipes, strict splits, resuming, evaluation."""
+"""Trained baselines: one class for built and trained, recipes, strict splits, resuming,
+evaluation.
+"""
 
 import json
 import os
@@ -36,15 +38,37 @@ from tinyadder.train.data import (
     write_jsonl,
 )
 from tinyadder.train.evaluate import ceiling_of, chance_of, evaluate, recipe_of
-from tinyadder.train.loop import Batch, Interrupted, Run, answer_loss, exact_match, rate_at, self_fed_logits
+from tinyadder.train.loop import (
+    Batch,
+    Interrupted,
+    Run,
+    answer_loss,
+    exact_match,
+    rate_at,
+    self_fed_logits,
+)
 from tinyadder.train.models import config_of, make_model
-from tinyadder.train.recipe import SIZES, ModelRecipe, Recipe, read_recipe, recipe_from, recipe_names
+from tinyadder.train.recipe import (
+    SIZES,
+    ModelRecipe,
+    Recipe,
+    read_recipe,
+    recipe_from,
+    recipe_names,
+)
 
 TINY = {
     "task": {"name": "addition", "digits": 1, "order": "least"},
     "model": {"width": 8, "layers": 1, "heads": 1, "d_head": 4, "hidden": 8},
     "data": {"examples": 200, "validation": 4, "test": 8},
-    "train": {"steps": 30, "batch": 16, "warmup": 5, "log_every": 5, "check_every": 10, "checkpoint_every": 10},
+    "train": {
+        "steps": 30,
+        "batch": 16,
+        "warmup": 5,
+        "log_every": 5,
+        "check_every": 10,
+        "checkpoint_every": 10,
+    },
 }
 
 
@@ -53,7 +77,7 @@ def tiny(**changes: dict) -> Recipe:
     return recipe_from(data, name="tiny", where="tiny.toml")
 
 
-# ---- one class for built and trained --------------------------------------------------------------
+# ---- one class for built and trained -------------------------------------------------------------
 
 
 def test_a_built_adder_whose_numbers_are_disturbed_is_trained_back_to_exact():
@@ -67,7 +91,8 @@ def test_a_built_adder_whose_numbers_are_disturbed_is_trained_back_to_exact():
     examples = encode(adder.task, problems)
     batch = Batch.of(examples, model, torch.device("cpu"))
     place = 50 * 10.0 ** (torch.arange(batch.targets.shape[1]) - examples.prompt[0] + 1)
-    # Numbers of very different size are trained by their relative change; logits shrink by 10 with every digit.
+    # Numbers of very different size are trained by their relative change; logits shrink by 10 with
+    # every digit.
     start = {name: p.detach().clone() for name, p in model.named_parameters()}
     change = {name: torch.zeros_like(p, requires_grad=True) for name, p in start.items()}
     optimizer = torch.optim.Adam(change.values(), lr=3e-3)
@@ -101,8 +126,16 @@ def decoder(**options) -> Transformer:
 
 EVERY_OPTION = [
     *({"positions": p, "context": 9} for p in ("none", "sinusoidal", "learned", "rotary", "alibi")),
-    *({"norm": n, "norm_place": p, "projected": True} for n in ("layer", "rms") for p in ("pre", "post")),
-    *({"activation": a, "gated": g, "biases": g} for a in ("relu", "gelu", "silu") for g in (True, False)),
+    *(
+        {"norm": n, "norm_place": p, "projected": True}
+        for n in ("layer", "rms")
+        for p in ("pre", "post")
+    ),
+    *(
+        {"activation": a, "gated": g, "biases": g}
+        for a in ("relu", "gelu", "silu")
+        for g in (True, False)
+    ),
     {"softmax": "softmax", "scaled": True, "projected": True},
     {"repeat": 3, "positions": "rotary"},
 ]
@@ -110,29 +143,45 @@ EVERY_OPTION = [
 
 @pytest.mark.parametrize("options", EVERY_OPTION, ids=str)
 def test_with_every_option_cached_and_full_passes_agree_and_the_future_is_not_seen(options):
-    model, tokens = decoder(**options), torch.randint(0, 4, (3, 9), generator=torch.Generator().manual_seed(1))
+    model, tokens = (
+        decoder(**options),
+        torch.randint(0, 4, (3, 9), generator=torch.Generator().manual_seed(1)),
+    )
     full, past = model(tokens), model.new_past()
-    parts = [model(tokens[:, :4], past=past), model(tokens[:, 4:5], past=past), model(tokens[:, 5:], past=past)]
+    parts = [
+        model(tokens[:, :4], past=past),
+        model(tokens[:, 4:5], past=past),
+        model(tokens[:, 5:], past=past),
+    ]
     assert torch.allclose(full, torch.cat(parts, 1), atol=1e-12)
     changed = tokens.clone()
     changed[:, 6:] = 0
-    assert torch.equal(full[:, :6], model(changed)[:, :6]) or torch.allclose(full[:, :6], model(changed)[:, :6])
+    assert torch.equal(full[:, :6], model(changed)[:, :6]) or torch.allclose(
+        full[:, :6], model(changed)[:, :6]
+    )
 
 
 @pytest.mark.parametrize("options", EVERY_OPTION, ids=str)
 def test_every_option_changes_what_is_computed(options):
-    if options in ({"positions": "alibi", "context": 9}, {"activation": "relu", "gated": True, "biases": True}):
+    if options in (
+        {"positions": "alibi", "context": 9},
+        {"activation": "relu", "gated": True, "biases": True},
+    ):
         pytest.skip("these are the defaults")
     plain, model = decoder(), decoder(**options)
     shared = plain.state_dict()
     own = model.state_dict()
-    model.load_state_dict({n: shared[n] if n in shared and n.count("wiring") == 0 else own[n] for n in own})
+    model.load_state_dict(
+        {n: shared[n] if n in shared and n.count("wiring") == 0 else own[n] for n in own}
+    )
     tokens = torch.tensor([[0, 1, 2, 3, 0, 1, 1, 2]])
     plain.blocks[0].attention.wiring.normal_(generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         model.blocks[0].attention.wiring.copy_(plain.blocks[0].attention.wiring)
         plain.blocks[0].attention.slopes.fill_(0.3)
-        model.blocks[0].attention.slopes.fill_(0.3 if options.get("positions", "alibi") == "alibi" else 0.0)
+        model.blocks[0].attention.slopes.fill_(
+            0.3 if options.get("positions", "alibi") == "alibi" else 0.0
+        )
     assert not torch.allclose(plain(tokens), model(tokens))
 
 
@@ -162,12 +211,20 @@ def test_named_sizes_can_be_built_and_keys_beside_them_win():
     for name in SIZES:
         with torch.device("meta"):
             Transformer(
-                config_of(recipe_from({**TINY, "model": {"size": name}}, name="r", where="r").model, Addition())
+                config_of(
+                    recipe_from({**TINY, "model": {"size": name}}, name="r", where="r").model,
+                    Addition(),
+                )
             )
-    assert recipe_from({**TINY, "model": {"size": "small", "width": 24}}, name="r", where="r").model.width == 24
+    assert (
+        recipe_from(
+            {**TINY, "model": {"size": "small", "width": 24}}, name="r", where="r"
+        ).model.width
+        == 24
+    )
 
 
-# ---- recipes --------------------------------------------------------------------------------------
+# ---- recipes -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", recipe_names())
@@ -181,13 +238,22 @@ def test_every_recipe_of_the_package_is_sound(name):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[task]\nname = 'addition'\n[model]\nwidht = 3", r"\[model\] has no key 'widht'; did you mean 'width'\?"),
+        (
+            "[task]\nname = 'addition'\n[model]\nwidht = 3",
+            r"\[model\] has no key 'widht'; did you mean 'width'\?",
+        ),
         (
             "[task]\nname = 'addition'\n[model]\nwidth = '3'",
             r"width = '3' is a text in quotes; expected a whole number",
         ),
-        ("[task]\nname = 'addition'\n[model]\nwidth = true", r"width = True is true or false; expected a whole number"),
-        ("[task]\nname = 'addition'\n[model]\nnorm = 'lair'", r"norm = 'lair'; expected one of .*did you mean 'layer'"),
+        (
+            "[task]\nname = 'addition'\n[model]\nwidth = true",
+            r"width = True is true or false; expected a whole number",
+        ),
+        (
+            "[task]\nname = 'addition'\n[model]\nnorm = 'lair'",
+            r"norm = 'lair'; expected one of .*did you mean 'layer'",
+        ),
         ("[task]\nname = 'addition'\n[modle]", r"unknown section 'modle'; did you mean 'model'\?"),
         ("[task]\nname = 'additoin'", r"unknown task 'additoin'; did you mean 'addition'\?"),
         ("[model]", r"\[task\] needs name"),
@@ -195,7 +261,10 @@ def test_every_recipe_of_the_package_is_sound(name):
             "[task]\nname = 'addition'\n[train]\nbatch = 5\naccumulate = 2",
             r"accumulate = 2; expected a divisor of batch",
         ),
-        ("[task]\nname = 'addition'\n[data]\nexamples = 0", r"examples = 0; expected at least 1; an empty data set"),
+        (
+            "[task]\nname = 'addition'\n[data]\nexamples = 0",
+            r"examples = 0; expected at least 1; an empty data set",
+        ),
         ("[task]\nname = 'addition'\n[train]\nseeds = 3", r"seeds = 3; expected a list"),
         ("= 3", "bad.toml is not TOML"),
     ],
@@ -213,7 +282,7 @@ def test_an_unknown_recipe_gets_a_suggestion():
         read_recipe("derivativ")
 
 
-# ---- data -----------------------------------------------------------------------------------------
+# ---- data ----------------------------------------------------------------------------------------
 
 
 def test_the_same_operands_in_another_order_are_in_the_same_split():
@@ -226,7 +295,10 @@ def test_the_same_operands_in_another_order_are_in_the_same_split():
 
 def test_splits_share_no_problem():
     task = Derivative(exponents=2)
-    found = {split: Source(task, "balanced", split, 0.3, 1).distinct(300) for split in ("train", "validation", "test")}
+    found = {
+        split: Source(task, "balanced", split, 0.3, 1).distinct(300)
+        for split in ("train", "validation", "test")
+    }
     check_leaks(task, found)
     keys = [set(map(task.split_key, problems)) for problems in found.values()]
     assert not (keys[0] & keys[1] or keys[0] & keys[2] or keys[1] & keys[2])
@@ -235,7 +307,8 @@ def test_splits_share_no_problem():
 def test_a_leak_is_named_with_an_example_also_when_operands_change_places():
     task = Addition(digits=3)
     with pytest.raises(
-        TinyadderError, match=r"leaking data: 1 problems of 'test' \(50.0 % of it\) are in 'train'.*34 \+ 12"
+        TinyadderError,
+        match=r"leaking data: 1 problems of 'test' \(50.0 % of it\) are in 'train'.*34 \+ 12",
     ):
         check_leaks(task, {"train": [(12, 34), (5, 6)], "test": [(34, 12), (7, 8)]})
 
@@ -273,7 +346,9 @@ def test_focused_derivatives_change_their_printed_order_often_and_have_every_deg
     changed, texts = {}, (Derivative.show, Derivative.answer)
     for sampler in ("balanced", "focused"):
         found = getattr(task, sampler)(Random(1), 3000)
-        changed[sampler] = [sum(text(task, p) != text(plain, p) for p in found) / 3000 for text in texts]
+        changed[sampler] = [
+            sum(text(task, p) != text(plain, p) for p in found) / 3000 for text in texts
+        ]
     assert min(changed["focused"]) > 0.08 > 0.06 > max(changed["balanced"])
     assert {task.traits(p)["degree"] for p in task.focused(Random(1), 3000)} == set(range(6))
 
@@ -305,7 +380,9 @@ def test_an_epoch_deals_every_example_at_most_once_with_like_lengths_together():
     assert len(set(batches.ravel().tolist())) == batches.size == 4000
     within = sum(examples.length[b].std() for b in batches) / len(batches)
     assert within < 0.3 * examples.length.std()
-    assert (order(examples, 32, 1, 0) == batches).all() and not (order(examples, 32, 1, 1) == batches).all()
+    assert (order(examples, 32, 1, 0) == batches).all() and not (
+        order(examples, 32, 1, 1) == batches
+    ).all()
 
 
 def test_problems_go_to_jsonl_and_back(tmp_path):
@@ -321,7 +398,10 @@ def test_problems_go_to_jsonl_and_back(tmp_path):
 def test_training_on_the_problems_of_a_file_is_training_on_those_that_were_drawn(tmp_path):
     path, task = tmp_path / "p.jsonl", tiny().task
     write_jsonl(task, training_problems(tiny(), 1), str(path))
-    drawn, read = Run(tiny(), 1, tmp_path / "a"), Run(tiny(data={"file": str(path)}), 1, tmp_path / "b")
+    drawn, read = (
+        Run(tiny(), 1, tmp_path / "a"),
+        Run(tiny(data={"file": str(path)}), 1, tmp_path / "b"),
+    )
     assert [drawn.advance() for _ in range(5)] == [read.advance() for _ in range(5)]
 
 
@@ -353,7 +433,7 @@ def test_reasoning_adds_the_columns_from_the_right():
     assert all(len(task.answer(p)) <= task.answer_length for p in task.hard())
 
 
-# ---- training -------------------------------------------------------------------------------------
+# ---- training ------------------------------------------------------------------------------------
 
 
 def test_the_rate_warms_up_and_decays():
@@ -365,7 +445,9 @@ def test_the_rate_warms_up_and_decays():
     assert rate_at(replace(train, schedule="constant"), 99) == 1.0
     cooled = replace(train, schedule="inverse-sqrt", cooldown=50)
     assert rate_at(cooled, 60) == rate_at(replace(cooled, cooldown=0), 60)
-    assert rate_at(cooled, 85) == pytest.approx(0.5 * (rate_at(replace(cooled, cooldown=0), 85) + train.final_rate))
+    assert rate_at(cooled, 85) == pytest.approx(
+        0.5 * (rate_at(replace(cooled, cooldown=0), 85) + train.final_rate)
+    )
     assert rate_at(cooled, 110) == pytest.approx(train.final_rate)
 
 
@@ -382,13 +464,22 @@ def test_a_decoder_learns_a_small_task_and_loads_as_a_model_folder(tmp_path):
     assert exact_match(model, recipe.task, every) >= 0.8
     assert recipe_of(described.options, "here") == recipe
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    assert lines[-1]["loss"] < 0.3 * lines[0]["loss"] and {"cpu", "wall", "rate", "gradient"} <= set(lines[-1])
+    assert lines[-1]["loss"] < 0.3 * lines[0]["loss"] and {
+        "cpu",
+        "wall",
+        "rate",
+        "gradient",
+    } <= set(lines[-1])
 
 
 @pytest.mark.parametrize(
-    "extra", [{}, {"slow_gradient": 2.0, "accumulate": 2}, {"self_fed": 0.5}, {"matrix_rate": 0.02}], ids=str
+    "extra",
+    [{}, {"slow_gradient": 2.0, "accumulate": 2}, {"self_fed": 0.5}, {"matrix_rate": 0.02}],
+    ids=str,
 )
-def test_a_run_that_goes_on_from_a_checkpoint_is_the_run_that_was_never_interrupted(tmp_path, extra):
+def test_a_run_that_goes_on_from_a_checkpoint_is_the_run_that_was_never_interrupted(
+    tmp_path, extra
+):
     recipe = tiny(train=extra, model={"dropout": 0.2})
     whole = Run(recipe, 3, tmp_path / "whole")
     whole.train()
@@ -405,13 +496,22 @@ def test_a_run_that_goes_on_from_a_checkpoint_is_the_run_that_was_never_interrup
     again.train()
     for name, p in whole.model.named_parameters():
         assert torch.equal(p, dict(again.model.named_parameters())[name]), name
-    losses = [[(x["step"], x["loss"]) for x in map(json.loads, (tmp_path / d / "log.jsonl").read_text().splitlines())]
-              for d in ("whole", "cut")]  # fmt: skip
+    losses = [
+        [
+            (x["step"], x["loss"])
+            for x in map(json.loads, (tmp_path / d / "log.jsonl").read_text().splitlines())
+        ]
+        for d in ("whole", "cut")
+    ]
     assert losses[0] == losses[1]
 
 
-@pytest.mark.parametrize("rates", [[0.5, 0.9, 1.0, 1.0], [0.9, 0.9, 0.9, 0.9, 0.9, 0.8]], ids=["sound", "never sound"])
-def test_the_schedule_is_run_again_only_while_validation_problems_are_wrong_at_its_end(tmp_path, monkeypatch, rates):
+@pytest.mark.parametrize(
+    "rates", [[0.5, 0.9, 1.0, 1.0], [0.9, 0.9, 0.9, 0.9, 0.9, 0.8]], ids=["sound", "never sound"]
+)
+def test_the_schedule_is_run_again_only_while_validation_problems_are_wrong_at_its_end(
+    tmp_path, monkeypatch, rates
+):
     recipe = tiny(train={"steps": 10, "check_every": 5, "rounds": 3, "patience": 0})
     given = iter(rates)
     monkeypatch.setattr("tinyadder.train.loop.exact_match", lambda *_: next(given))
@@ -436,7 +536,9 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(tmp_path, dama
     newest = sorted((tmp_path / "checkpoints").glob("*.safetensors"))[-1]
     content = bytearray(newest.read_bytes())
     content[-3] ^= 1
-    newest.write_bytes({"cut": bytes(content[:-100]), "altered": bytes(content), "empty": b""}[damage])
+    newest.write_bytes(
+        {"cut": bytes(content[:-100]), "altered": bytes(content), "empty": b""}[damage]
+    )
     run = Run(tiny(), 1, tmp_path)
     said = run.resume()
     assert run.step == 20 and len(said) == 1 and "is damaged" in said[0] and newest.name in said[0]
@@ -473,7 +575,8 @@ def test_a_log_that_cannot_be_written_stops_the_run_and_says_how_to_go_on(tmp_pa
     run = Run(tiny(), 1, tmp_path)
     (tmp_path / "log.jsonl").mkdir()
     with pytest.raises(
-        TinyadderError, match=r"cannot write .*log.jsonl: .*; free some space, then go on with --resume"
+        TinyadderError,
+        match=r"cannot write .*log.jsonl: .*; free some space, then go on with --resume",
     ):
         run.train()
 
@@ -518,7 +621,9 @@ def test_gradient_accumulation_gives_the_gradient_of_the_whole_batch(tmp_path):
 
 
 def test_a_curriculum_starts_with_short_operands(tmp_path):
-    recipe = tiny(task={"digits": 3}, data={"curriculum": [[2, 1], [4, 2]], "distribution": "balanced"})
+    recipe = tiny(
+        task={"digits": 3}, data={"curriculum": [[2, 1], [4, 2]], "distribution": "balanced"}
+    )
     run = Run(recipe, 1, tmp_path)
     digits = []
     for _ in range(6):
@@ -543,7 +648,10 @@ def test_training_goes_on_from_a_model_of_the_same_shape_only(tmp_path):
     first = Run(tiny(train={"steps": 2}), 1, tmp_path / "first").train()
     second = Run(tiny(train={"steps": 1}), 2, tmp_path / "second", start=first)
     numbers, _ = load(first)
-    assert all(torch.equal(a, b) for a, b in zip(second.model.parameters(), numbers.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(second.model.parameters(), numbers.parameters(), strict=True)
+    )
     _, described = load(second.train())
     assert described.options["started from"] == str(first)
     with pytest.raises(TinyadderError, match="has another width"):
@@ -617,11 +725,22 @@ def test_two_processes_train_the_model_that_one_trains(tmp_path):
     (tmp_path / "worker.py").write_text(WORKER)
     root = Path(__file__).parent.parent
     subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-         str(tmp_path / "worker.py"), str(tmp_path / "two")],
-        check=True, cwd=root, env={**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}, timeout=120,
+        [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            "--nproc-per-node",
+            "2",
+            str(tmp_path / "worker.py"),
+            str(tmp_path / "two"),
+        ],
+        check=True,
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"},
+        timeout=120,
         capture_output=True,
-    )  # fmt: skip
+    )
     Run(tiny(train={"patience": 0}), 1, tmp_path / "one").train()
     logs = [(tmp_path / name / "log.jsonl").read_text().splitlines() for name in ("one", "two")]
     for a, b in zip(*logs, strict=True):
@@ -631,7 +750,7 @@ def test_two_processes_train_the_model_that_one_trains(tmp_path):
         assert torch.allclose(a, b, atol=1e-4), name
 
 
-# ---- evaluation -----------------------------------------------------------------------------------
+# ---- evaluation ----------------------------------------------------------------------------------
 
 
 def test_exact_match_stands_beside_token_accuracy_chance_and_ceiling():
@@ -643,7 +762,9 @@ def test_exact_match_stands_beside_token_accuracy_chance_and_ceiling():
     with torch.no_grad():
         model.embedding[9, 0] = 8  # the digit 9 taken for an 8
     broken = evaluate(model, adder.task, problems)
-    assert broken.exact < broken.tokens < 1 and broken.wrong[0]["got"] != broken.wrong[0]["expected"]
+    assert (
+        broken.exact < broken.tokens < 1 and broken.wrong[0]["got"] != broken.wrong[0]["expected"]
+    )
 
 
 def test_token_accuracy_is_given_the_right_tokens_before_and_hides_failure():
@@ -655,7 +776,10 @@ def test_token_accuracy_is_given_the_right_tokens_before_and_hides_failure():
         model.embedding[9, 0] = 8
     emitted = answers(model, task, [(99, 0)])[0]
     score = evaluate(model, task, [(99, 0)])
-    assert score.exact == 0.0 and score.tokens > sum(a == b for a, b in zip(emitted, "099", strict=True)) / 3 - 1e-9
+    assert (
+        score.exact == 0.0
+        and score.tokens > sum(a == b for a, b in zip(emitted, "099", strict=True)) / 3 - 1e-9
+    )
 
 
 def test_chance_and_ceiling_are_those_of_the_best_constant_and_of_the_best_function():
@@ -690,12 +814,21 @@ def test_the_command_line_trains_resumes_and_evaluates(tmp_path):
         check_every = 10
     """)
     out = tmp_path / "out"
-    run = CliRunner().invoke(cli, ["train", str(recipe), "--out", str(out), "--seed", "4", "--json"])
+    run = CliRunner().invoke(
+        cli, ["train", str(recipe), "--out", str(out), "--seed", "4", "--json"]
+    )
     assert run.exit_code == 0, run.output
     assert json.loads(run.stdout)[0]["seed"] == 4
     again = CliRunner().invoke(cli, ["train", str(recipe), "--out", str(out), "--seed", "4"])
     assert "is there already" in again.stderr
-    arguments = ["evaluate", f"{out}/seed-4/model", "--samples", "50", "--out", str(tmp_path / "e.json")]
+    arguments = [
+        "evaluate",
+        f"{out}/seed-4/model",
+        "--samples",
+        "50",
+        "--out",
+        str(tmp_path / "e.json"),
+    ]
     evaluated = CliRunner().invoke(cli, arguments)
     assert evaluated.exit_code == 0, evaluated.output
     assert "REFUTED" in evaluated.stdout and "token accuracy" in evaluated.stdout
@@ -709,4 +842,6 @@ def test_bad_words_on_the_command_line_are_one_line_and_exit_code_2(capsys):
     with pytest.raises(SystemExit) as done:
         main(["train", "derivativ"])
     assert done.value.code == 2
-    assert capsys.readouterr().err.startswith("error: unknown recipe 'derivativ'; did you mean 'derivative'?")
+    assert capsys.readouterr().err.startswith(
+        "error: unknown recipe 'derivativ'; did you mean 'derivative'?"
+    )

@@ -55,7 +55,11 @@ def test_chat_shows_the_reasoning(tmp_path, monkeypatch):
 
     task = AdditionSteps()
     save(make_model(ModelRecipe(width=8), task, 1), task, tmp_path / "m", name="x", options={})
-    monkeypatch.setattr(tinyadder.machine.answers, "answers", lambda model, task, problems: [task.answer(problems[0])])
+    monkeypatch.setattr(
+        tinyadder.machine.answers,
+        "answers",
+        lambda model, task, problems: [task.answer(problems[0])],
+    )
     found = chat("658 189\nquit\n", str(tmp_path / "m"))
     assert found.stdout.splitlines() == ["8+9=17 5+8+1=14 6+1+1=8", "847"]
 
@@ -86,14 +90,21 @@ seeds = [1, 2]
 
 def train(folder: Path, *arguments: str):
     (folder / "small.toml").write_text(SMALL)
-    return CliRunner().invoke(cli, ["train", str(folder / "small.toml"), "--out", str(folder / "out"), *arguments])
+    return CliRunner().invoke(
+        cli, ["train", str(folder / "small.toml"), "--out", str(folder / "out"), *arguments]
+    )
 
 
 def test_one_command_trains_several_seeds_and_leaves_what_is_there(tmp_path):
     found = train(tmp_path)
-    assert found.exit_code == 0 and [line[:6] for line in found.stdout.splitlines()] == ["seed 1", "seed 2"]
+    assert found.exit_code == 0 and [line[:6] for line in found.stdout.splitlines()] == [
+        "seed 1",
+        "seed 2",
+    ]
     again = train(tmp_path)
-    assert again.stderr.count("is there already; --force trains it again") == 2 and again.stdout == ""
+    assert (
+        again.stderr.count("is there already; --force trains it again") == 2 and again.stdout == ""
+    )
 
 
 def test_ctrl_c_says_how_to_go_on(tmp_path, monkeypatch):
@@ -111,9 +122,14 @@ def test_ctrl_c_says_how_to_go_on(tmp_path, monkeypatch):
     assert "seed 1: stopped at step 4; go on with --resume" in stopped.stderr
     monkeypatch.setattr(Run, "advance", advance)
     refused = train(tmp_path, "--seed", "1")
-    assert "holds an unfinished run; give --resume to go on or --force to start again" in str(refused.exception)
+    assert "holds an unfinished run; give --resume to go on or --force to start again" in str(
+        refused.exception
+    )
     assert "6 steps" in train(tmp_path, "--seed", "1", "--resume").stdout
-    assert "holds no unfinished run; starting from step 0" in train(tmp_path, "--seed", "2", "--resume").stderr
+    assert (
+        "holds no unfinished run; starting from step 0"
+        in train(tmp_path, "--seed", "2", "--resume").stderr
+    )
 
 
 def test_starting_again_does_not_go_on_from_older_checkpoints(tmp_path, monkeypatch):
@@ -134,7 +150,9 @@ def test_a_second_run_into_the_same_folder_is_refused_and_named_the_first(tmp_pa
 
 def test_a_checkpoint_and_a_model_to_start_from_are_not_both_gone_on_from(tmp_path):
     refused = train(tmp_path, "--resume", "--start", "somewhere")
-    assert "--resume goes on from a checkpoint, --start MODEL from a model" in str(refused.exception)
+    assert "--resume goes on from a checkpoint, --start MODEL from a model" in str(
+        refused.exception
+    )
 
 
 def test_training_problems_are_written_as_jsonl_and_not_over_a_file(tmp_path):
@@ -146,7 +164,10 @@ def test_training_problems_are_written_as_jsonl_and_not_over_a_file(tmp_path):
 
 
 def test_a_picture_of_the_comparison_is_not_written_over_another(tmp_path):
-    for name, said in (("p.png", "exists; give --force to replace it"), ("p.doc", "does not say a format")):
+    for name, said in (
+        ("p.png", "exists; give --force to replace it"),
+        ("p.doc", "does not say a format"),
+    ):
         (tmp_path / name).write_text("mine")
         found = CliRunner().invoke(cli, ["compare", "add10", "--plot", str(tmp_path / name)])
         assert said in str(found.exception) and (tmp_path / name).read_text() == "mine"
@@ -157,7 +178,11 @@ def test_compare_puts_built_and_trained_models_side_by_side(tmp_path):
     arguments = ["compare", "add10_gist", trained, "--problems", "50", "--samples", "50"]
     plain = CliRunner().invoke(cli, [*arguments, "--plot", str(tmp_path / "p.png")])
     assert plain.exit_code == 0, plain.output
-    assert "REFUTED" in plain.stdout and "built" in plain.stdout and (tmp_path / "p.png").stat().st_size > 1000
+    assert (
+        "REFUTED" in plain.stdout
+        and "built" in plain.stdout
+        and (tmp_path / "p.png").stat().st_size > 1000
+    )
     rows = json.loads(CliRunner().invoke(cli, [*arguments, "--json"]).stdout)
     assert [row["training cpu seconds"] is None for row in rows] == [True, False]
     assert rows[1]["counts"]["stored"] == 7120 and rows[0]["hard"] < 1.0 == rows[0]["random"]
@@ -167,14 +192,24 @@ def test_compare_puts_built_and_trained_models_side_by_side(tmp_path):
 def test_models_of_different_tasks_are_not_compared(tmp_path):
     from tinyadder.tasks.derivative import Derivative
 
-    save(make_model(ModelRecipe(width=8), Derivative(), 1), Derivative(), tmp_path / "m", name="x", options={})
+    save(
+        make_model(ModelRecipe(width=8), Derivative(), 1),
+        Derivative(),
+        tmp_path / "m",
+        name="x",
+        options={},
+    )
     with pytest.raises(TinyadderError, match="do different tasks: addition, derivative"):
         CliRunner().invoke(
-            cli, ["compare", "add10", str(tmp_path / "m"), "--problems", "3", "--samples", "0"], catch_exceptions=False
+            cli,
+            ["compare", "add10", str(tmp_path / "m"), "--problems", "3", "--samples", "0"],
+            catch_exceptions=False,
         )
 
 
-@pytest.mark.parametrize("folder", sorted(BASELINES.glob("*/seed-*")), ids=lambda f: f"{f.parent.name}/{f.name}")
+@pytest.mark.parametrize(
+    "folder", sorted(BASELINES.glob("*/seed-*")), ids=lambda f: f"{f.parent.name}/{f.name}"
+)
 def test_every_committed_baseline_loads_and_is_what_its_evaluation_describes(folder):
     from tinyadder.io.folder import load
     from tinyadder.train.evaluate import recipe_of, test_problems

@@ -1,4 +1,6 @@
-"""Guards that would have caught what is wrong with published baselines; each is shown to catch its planted defect."""
+"""Guards that would have caught what is wrong with published baselines; each is shown to catch its
+planted defect.
+"""
 
 import os
 from random import Random
@@ -25,12 +27,22 @@ from tinyadder.train.loop import Batch, answer_loss
 from tinyadder.train.models import make_model
 from tinyadder.train.recipe import ModelRecipe
 
-PAPER = {"norm": "layer", "norm_place": "post", "activation": "relu", "gated": False, "biases": True}
+PAPER = {
+    "norm": "layer",
+    "norm_place": "post",
+    "activation": "relu",
+    "gated": False,
+    "biases": True,
+}
 MODELS = {
     "decoder": ModelRecipe(dtype="float64"),
-    "alibi": ModelRecipe(positions="alibi", softmax="softmax1", norm="none", activation="relu", dtype="float64"),
+    "alibi": ModelRecipe(
+        positions="alibi", softmax="softmax1", norm="none", activation="relu", dtype="float64"
+    ),
     "learned": ModelRecipe(positions="learned", context=80, dtype="float64", tied=True),
-    "encoder-decoder": ModelRecipe(kind="encoder-decoder", positions="sinusoidal", dtype="float64", **PAPER),
+    "encoder-decoder": ModelRecipe(
+        kind="encoder-decoder", positions="sinusoidal", dtype="float64", **PAPER
+    ),
     "encoder-decoder, pre, rotary": ModelRecipe(kind="encoder-decoder", dtype="float64"),
 }
 TASK = Derivative(exponents=3)
@@ -44,7 +56,7 @@ def loss_of(model: Transformer, batch: Batch) -> torch.Tensor:
     return answer_loss(model(batch.tokens[:, :-1]), batch) / batch.mask.sum()
 
 
-# ---- positions ------------------------------------------------------------------------------------
+# ---- positions -----------------------------------------------------------------------------------
 
 
 def repeated_rows(table: torch.Tensor) -> list[tuple[int, int]]:
@@ -81,15 +93,21 @@ def test_a_table_of_whole_numbers_is_caught():
 def test_exchanging_two_tokens_of_the_prompt_changes_what_is_predicted():
     for name, recipe in MODELS.items():
         model = make_model(recipe, TASK, 1)
-        one, other = (torch.from_numpy(TASK.encode([f":{p}=3"])) for p in ("4x^3-5x^2", "5x^3-4x^2"))
+        one, other = (
+            torch.from_numpy(TASK.encode([f":{p}=3"])) for p in ("4x^3-5x^2", "5x^3-4x^2")
+        )
         assert not torch.allclose(model(one)[:, -1], model(other)[:, -1], atol=1e-6), name
 
 
-# ---- gradients ------------------------------------------------------------------------------------
+# ---- gradients -----------------------------------------------------------------------------------
 
 
 def without_gradient(model: nn.Module) -> list[str]:
-    return [name for name, p in model.named_parameters() if p.grad is None or not bool((p.grad != 0).any())]
+    return [
+        name
+        for name, p in model.named_parameters()
+        if p.grad is None or not bool((p.grad != 0).any())
+    ]
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -102,14 +120,18 @@ def test_every_parameter_gets_a_gradient_on_random_problems(name):
 def test_an_encoder_whose_feed_forward_is_not_used_is_caught(monkeypatch):
     from tinyadder.machine import encoder
 
-    monkeypatch.setattr(encoder.EncoderBlock, "encode", lambda self, x, mask: x + self.attention.attend(x, x, mask))
+    monkeypatch.setattr(
+        encoder.EncoderBlock, "encode", lambda self, x, mask: x + self.attention.attend(x, x, mask)
+    )
     model = make_model(MODELS["encoder-decoder"], TASK, 1)
     loss_of(model, batch_for(model)).backward()
     assert {"encoder.0.mlp.gate", "encoder.1.mlp.down"} <= set(without_gradient(model))
 
 
 def worst_gradient_error(model: Transformer, step: float = 1e-6) -> float:
-    """Largest difference between backward's gradient along random directions and the difference quotient, relative."""
+    """Largest difference between backward's gradient along random directions and the difference
+    quotient, relative.
+    """
     batch, worst, random = batch_for(model, 4), 0.0, torch.Generator().manual_seed(0)
     loss_of(model, batch).backward()
     for p in model.parameters():
@@ -126,7 +148,9 @@ def worst_gradient_error(model: Transformer, step: float = 1e-6) -> float:
     return worst
 
 
-@pytest.mark.parametrize("name", [name for name, recipe in MODELS.items() if recipe.activation != "relu"])
+@pytest.mark.parametrize(
+    "name", [name for name, recipe in MODELS.items() if recipe.activation != "relu"]
+)
 def test_the_gradient_is_that_of_the_loss(name):
     assert worst_gradient_error(make_model(MODELS[name], TASK, 1)) < 1e-5
 
@@ -148,11 +172,14 @@ def test_our_softmax_is_that_of_torch():
     ours, theirs = layers.softmax(masked), torch.softmax(masked, -1)
     assert torch.allclose(ours, theirs)
     weights = torch.randn(5, 7, dtype=torch.float64)
-    gradients = [torch.autograd.grad((found * weights).sum(), scores, retain_graph=True)[0] for found in (ours, theirs)]
+    gradients = [
+        torch.autograd.grad((found * weights).sum(), scores, retain_graph=True)[0]
+        for found in (ours, theirs)
+    ]
     assert torch.allclose(*gradients)
 
 
-# ---- decoding -------------------------------------------------------------------------------------
+# ---- decoding ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -184,14 +211,16 @@ def test_a_decoder_that_ignores_the_end_token_is_caught():
     assert not goes_on(generate(model, prompts, steps=12, end=end)[0].tolist(), end)
 
 
-# ---- data -----------------------------------------------------------------------------------------
+# ---- data ----------------------------------------------------------------------------------------
 
 
 class ByWorker(Source):
     """The planted fault: what is drawn depends on the process that draws it."""
 
     def chunk(self, number):
-        return Source(self.task, self.distribution, self.split, self.held_out, os.getpid()).chunk(number)
+        return Source(self.task, self.distribution, self.split, self.held_out, os.getpid()).chunk(
+            number
+        )
 
 
 def test_problems_that_depend_on_the_worker_are_caught():
@@ -208,7 +237,7 @@ def test_every_task_has_a_chance_level_and_a_ceiling(name):
     assert 0 < chance_of(task, problems) <= ceiling_of(task, problems) == 1.0
 
 
-# ---- the encoder-decoder --------------------------------------------------------------------------
+# ---- the encoder-decoder -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", [name for name in MODELS if name.startswith("encoder")])
@@ -261,7 +290,9 @@ def test_an_encoder_decoder_needs_prompts_with_an_end_of_their_own():
         make_model(ModelRecipe(kind="encoder-decoder", repeat=2), TASK, 1)
 
 
-@pytest.mark.parametrize("task", [Addition(digits=3), AdditionSteps(), Derivative(), Gcd(base=30)], ids=str)
+@pytest.mark.parametrize(
+    "task", [Addition(digits=3), AdditionSteps(), Derivative(), Gcd(base=30)], ids=str
+)
 def test_every_kind_of_model_decodes_every_trained_task(task):
     for kind in ("decoder", "encoder-decoder"):
         model = make_model(ModelRecipe(kind=kind, width=8, hidden=8), task, 1)
@@ -273,10 +304,17 @@ def test_every_kind_of_model_decodes_every_trained_task(task):
 def test_gcd_is_asked_and_answered_in_tokens_of_base_b():
     task = Gcd(base=30)
     assert task.prompt((14, 210)) == ("^", "+", "14", ",", "+", "7", "0", "=")
-    assert task.answer((14, 210)) == ("+", "14", "$") and task.show_answer(task.answer((14, 210))) == "14"
+    assert (
+        task.answer((14, 210)) == ("+", "14", "$")
+        and task.show_answer(task.answer((14, 210))) == "14"
+    )
     assert task.parse("14, 21") == task.parse("14 21") == (14, 21)
     assert task.show_answer(("+", "$", "=")) == "+ $ ="
-    for text, said in (("14", "has 1 number"), ("0 3", "'0' is not one of"), ("5 x", "'x' is not one of")):
+    for text, said in (
+        ("14", "has 1 number"),
+        ("0 3", "'0' is not one of"),
+        ("5 x", "'x' is not one of"),
+    ):
         with pytest.raises(TinyadderError, match=said):
             task.parse(text)
     problems = [*task.hard(), *task.balanced(Random(1), 500), *task.uniform(Random(1), 500)]

@@ -39,7 +39,11 @@ def trained(train: TrainRecipe, optimizer: type | None = None) -> tuple[dict, di
     """Numbers before and after three steps on fixed random gradients."""
     model = make_model(ModelRecipe(biases=True), Derivative(), 1)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
-    made = optimizer_of(model, train) if optimizer is None else optimizer(model.parameters(), lr=train.rate)
+    made = (
+        optimizer_of(model, train)
+        if optimizer is None
+        else optimizer(model.parameters(), lr=train.rate)
+    )
     random = torch.Generator().manual_seed(2)
     for _ in range(3):
         for p in model.parameters():

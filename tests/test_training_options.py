@@ -40,5 +40,9 @@ def test_a_run_is_one_line_and_one_record(tmp_path, monkeypatch):
     done = CliRunner().invoke(main, asked, catch_exceptions=False)
     assert done.output.startswith("bf16") and "seed 3" in done.output
     (run,) = json.loads(out.read_text())["runs"]
-    assert (run["changed"], run["steps"], run["problems"]) == ({"train": {"precision": "bf16"}}, 1, 50)
+    assert (run["changed"], run["steps"], run["problems"]) == (
+        {"train": {"precision": "bf16"}},
+        1,
+        50,
+    )
     assert run["exact"] < 0.5

@@ -25,7 +25,9 @@ def test_the_published_adder_ends_refuted_with_a_small_sum_and_exit_code_1(capsy
     assert lines[0].split() == ["public", "suite", "10,010", "asked,", "0", "wrong"]
     assert lines[1].startswith("           hard cases")
     assert lines[2] == "REFUTED    49999998 + 0   expected 00049999998, model 00050000000"
-    assert lines[3].startswith("           where      answer token 4 of 11: '5' for '4'; teacher-forced agrees")
+    assert lines[3].startswith(
+        "           where      answer token 4 of 11: '5' for '4'; teacher-forced agrees"
+    )
     said = [line.split()[0] for line in lines[3:]]
     assert said == ["where", "logits", "remainder", "cause", "batches", "replay"]
 
@@ -49,7 +51,17 @@ def test_json_holds_verdict_parts_and_report(capsys):
 
 def test_a_right_adder_is_sampled_with_exit_code_0(capsys):
     code, out, _ = run(
-        capsys, "verify", "add10_95", "--digits", "4", "--count", "1000", "--examples", "10", "--seed", "5"
+        capsys,
+        "verify",
+        "add10_95",
+        "--digits",
+        "4",
+        "--count",
+        "1000",
+        "--examples",
+        "10",
+        "--seed",
+        "5",
     )
     assert code == 0
     assert out.splitlines()[-1].startswith("SAMPLED    ") and out.endswith("seed 5: 0 wrong\n")
@@ -58,7 +70,10 @@ def test_a_right_adder_is_sampled_with_exit_code_0(capsys):
 def test_a_small_adder_is_asked_everything(capsys):
     code, out, _ = run(capsys, "verify", "add10", "--digits", "2")
     assert code == 0
-    assert out.splitlines()[-1] == "EXHAUSTIVE all 10,000 of the pairs of numbers of at most 2 digits: 0 wrong"
+    assert (
+        out.splitlines()[-1]
+        == "EXHAUSTIVE all 10,000 of the pairs of numbers of at most 2 digits: 0 wrong"
+    )
     code, out, _ = run(capsys, "verify", "add10", "--digits", "1", "--json")
     found = json.loads(out)
     assert code == 0 and found["verdict"] == "exhaustive" and found["count"] == 100
@@ -68,9 +83,15 @@ def test_a_small_adder_is_asked_everything(capsys):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["add10_hist"], "error: unknown construction 'add10_hist'; did you mean 'add10_gist'? (tinyadder list)"),
+        (
+            ["add10_hist"],
+            "error: unknown construction 'add10_hist'; did you mean 'add10_gist'? (tinyadder list)",
+        ),
         (["add10", "--count", "0"], "error: count=0, examples=500; expected at least 1 of each"),
-        (["add10", "--digits", "14"], "error: add10 with 14 digits: float64 keeps it exact for 1 .. 13 digits"),
+        (
+            ["add10", "--digits", "14"],
+            "error: add10 with 14 digits: float64 keeps it exact for 1 .. 13 digits",
+        ),
     ],
 )
 def test_a_mistake_is_one_line_with_exit_code_2(capsys, arguments, said):
@@ -90,7 +111,10 @@ def test_a_built_folder_is_verified_and_its_replay_names_the_folder(capsys, tmp_
 @pytest.mark.parametrize("name", ["add10", "add10_95"])
 def test_two_hundred_thousand_structured_pairs_are_right(name):
     done = subprocess.run(
-        [sys.executable, "-m", "tinyadder", "verify", name], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "tinyadder", "verify", name],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stdout
     assert "structured         200,000 asked, 0 wrong" in done.stdout

@@ -1,4 +1,5 @@
-"""The `tinyadder` command. Each verb is one file of `tinyadder/commands`, imported only when it is called.
+"""The `tinyadder` command. Each verb is one file of `tinyadder/commands`, imported only when it is
+called.
 
 Exit codes: 0 good, 1 the model is wrong, 2 usage, 3 a missing extra.
 """
@@ -19,7 +20,9 @@ COMMANDS = Path(__file__).parent / "commands"
 
 
 class Verbs(click.Group):
-    """Lists the files of the commands folder; a verb's file holds one click command named `command`."""
+    """Lists the files of the commands folder; a verb's file holds one click command named
+    `command`.
+    """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(path.stem for path in COMMANDS.glob("*.py") if not path.stem.startswith("_"))
@@ -50,13 +53,19 @@ def _summary(path: Path) -> str:
 @click.group(cls=Verbs)
 @click.version_option(package_name="tinyadder")
 def cli() -> None:
-    """Write exact algorithms as the weights of small transformers; build, look inside, count, verify."""
+    """Write exact algorithms as the weights of small transformers; build, look inside, count,
+    verify.
+    """
 
 
-def main(arguments: list[str] | None = None, command: click.Command = cli, name: str = "tinyadder") -> None:
+def main(
+    arguments: list[str] | None = None, command: click.Command = cli, name: str = "tinyadder"
+) -> None:
     """Run a command; a user's mistake is one line on stderr and exit code 2, never a traceback."""
     try:
-        code = command.main(arguments, name, standalone_mode=False, help_option_names=["-h", "--help"])
+        code = command.main(
+            arguments, name, standalone_mode=False, help_option_names=["-h", "--help"]
+        )
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         sys.exit(2)
@@ -74,7 +83,8 @@ def main(arguments: list[str] | None = None, command: click.Command = cli, name:
         click.echo("interrupted", err=True)
         sys.exit(130)
     except BrokenPipeError:
-        # Whoever read the output has enough; closing it here keeps the interpreter from complaining at its end.
+        # Whoever read the output has enough; closing it here keeps the interpreter from complaining
+        # at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     sys.exit(code if isinstance(code, int) else 0)

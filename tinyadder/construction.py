@@ -1,6 +1,8 @@
-"""A construction: a Program with its task, one a file: of the package `tinyadder.constructions`, or any file anywhere.
+"""A construction: a Program with its task, one a file: of the package `tinyadder.constructions`, or
+any file anywhere.
 
-A file that defines `construct` is a construction; it is run as it is, with the rights of whoever runs it.
+A file that defines `construct` is a construction; it is run as it is, with the rights of whoever
+runs it.
 """
 
 from __future__ import annotations
@@ -37,11 +39,16 @@ DIGIT_VALUES: Mapping[str, int] = {str(d): d for d in range(10)}
 def token_at(task: Task, problem: Problem, position: int) -> str:
     """The token at `position` of prompt + right answer: what claims are made of."""
     prompt = task.prompt(problem)
-    return prompt[position] if position < len(prompt) else task.answer(problem)[position - len(prompt)]
+    return (
+        prompt[position] if position < len(prompt) else task.answer(problem)[position - len(prompt)]
+    )
 
 
-def token_claim(task: Task, table: Mapping[str, float | Fraction]) -> Callable[[Problem, int], Fraction]:
-    """The claim that a lane holds `table[token]`, 0 at other tokens: a lane that only the embedding writes.
+def token_claim(
+    task: Task, table: Mapping[str, float | Fraction]
+) -> Callable[[Problem, int], Fraction]:
+    """The claim that a lane holds `table[token]`, 0 at other tokens: a lane that only the embedding
+    writes.
 
     >>> from tinyadder.tasks.addition import Addition
     >>> flag = token_claim(Addition(digits=1), {"^": 1, "+": 1, "=": -10})
@@ -53,7 +60,9 @@ def token_claim(task: Task, table: Mapping[str, float | Fraction]) -> Callable[[
 
 @dataclass(frozen=True)
 class Construction:
-    """An exact algorithm: the program, what it must compute, and (where stated) what its lanes mean."""
+    """An exact algorithm: the program, what it must compute, and (where stated) what its lanes
+    mean.
+    """
 
     program: Program
     task: Task
@@ -69,7 +78,9 @@ def construction_folder() -> Path:
 
 def construction_names() -> list[str]:
     """The files of `constructions/`, in alphabetical order."""
-    return sorted(path.stem for path in construction_folder().glob("*.py") if not path.stem.startswith("_"))
+    return sorted(
+        path.stem for path in construction_folder().glob("*.py") if not path.stem.startswith("_")
+    )
 
 
 def is_file_name(name: str) -> bool:
@@ -83,7 +94,8 @@ def model_name(name: str) -> str:
 
 
 def construction_summary(name: str) -> str:
-    """The first line of the file's docstring, read without running the file; empty where it has none.
+    """The first line of the file's docstring, read without running the file; empty where it has
+    none.
 
     Raises `TinyadderError` for a file that cannot be read or is no Python.
     """
@@ -92,7 +104,9 @@ def construction_summary(name: str) -> str:
 
 
 def parse_file(path: Path) -> ast.Module:
-    """The syntax tree of a Python file. Raises `TinyadderError` where it cannot be read or has a syntax error."""
+    """The syntax tree of a Python file. Raises `TinyadderError` where it cannot be read or has a
+    syntax error.
+    """
     try:
         return ast.parse(path.read_bytes(), str(path))
     except SyntaxError as error:
@@ -117,7 +131,8 @@ def defined(path: Path) -> set[str]:
 
 
 def is_submission(name: str) -> bool:
-    """Whether NAME means a submission file, one that defines `build_model` and `add`, and no construction.
+    """Whether NAME means a submission file, one that defines `build_model` and `add`, and no
+    construction.
 
     Raises `TinyadderError` where the file cannot be read.
     """
@@ -128,17 +143,21 @@ def is_submission(name: str) -> bool:
 
 
 def construct(name: str, **options: Any) -> Construction:
-    """The construction NAME: that of `tinyadder/constructions/NAME.py`, or of any Python file, e.g. "./mine.py".
+    """The construction NAME: that of `tinyadder/constructions/NAME.py`, or of any Python file, e.g.
+    "./mine.py".
 
-    `options` go to the function `construct(*, digits=10, ...)` of the file. Raises `TinyadderError`, one line, for an
-    unknown name, an option it does not have, a value where it is not exact, and a file that cannot be read, is no
-    construction, or fails (file, line and message).
+    `options` go to the function `construct(*, digits=10, ...)` of the file. Raises
+    `TinyadderError`, one line, for an unknown name, an option it does not have, a value where it is
+    not exact, and a file that cannot be read, is no construction, or fails (file, line and
+    message).
     """
     if is_file_name(name):
         return _construct_file(Path(name), options)
     if name not in construction_names():
         names = construction_names()
-        raise TinyadderError(f"unknown construction '{name}'{did_you_mean(name, names)} (tinyadder list)")
+        raise TinyadderError(
+            f"unknown construction '{name}'{did_you_mean(name, names)} (tinyadder list)"
+        )
     function = import_module(f"tinyadder.constructions.{name}").construct
     _check_options(name, function, options)
     return function(**options)
@@ -149,7 +168,9 @@ def _check_options(name: str, function: Callable[..., Any], options: Mapping[str
     for option in options:
         if option not in known:
             takes = ", ".join(known) or "none"
-            raise TinyadderError(f"{name} has no option '{option}'{did_you_mean(option, known)} (options: {takes})")
+            raise TinyadderError(
+                f"{name} has no option '{option}'{did_you_mean(option, known)} (options: {takes})"
+            )
 
 
 def _construct_file(path: Path, options: Mapping[str, Any]) -> Construction:
@@ -157,20 +178,25 @@ def _construct_file(path: Path, options: Mapping[str, Any]) -> Construction:
     if "construct" not in names:
         if {"build_model", "add"} <= names:
             raise TinyadderError(
-                f"{path} defines build_model and add: a submission, which this verb does not take; a construction "
-                "defines construct (tinyadder new writes one)"
+                f"{path} defines build_model and add: a submission, which this verb does not take;"
+                " a construction defines construct (tinyadder new writes one)"
             )
-        raise TinyadderError(f"{path} defines no function construct; tinyadder new NAME writes a file that does")
+        raise TinyadderError(
+            f"{path} defines no function construct; tinyadder new NAME writes a file that does"
+        )
     with _one_line(path):
         function = _run_file(path)["construct"]
     if not callable(function):
-        raise TinyadderError(f"{path}: construct is a {type(function).__name__}; expected a function")
+        raise TinyadderError(
+            f"{path}: construct is a {type(function).__name__}; expected a function"
+        )
     _check_options(str(path), function, options)
     with _one_line(path):
         made = function(**options)
     if not isinstance(made, Construction):
         raise TinyadderError(
-            f"{path}: construct() gives a {type(made).__name__}; expected a Construction(program, task)"
+            f"{path}: construct() gives a {type(made).__name__}; expected a Construction(program,"
+            " task)"
         )
     if made.program.vocabulary != made.task.vocabulary:
         raise TinyadderError(
@@ -181,9 +207,11 @@ def _construct_file(path: Path, options: Mapping[str, Any]) -> Construction:
 
 
 def _run_file(path: Path) -> dict[str, Any]:
-    """The names of a Python file after it ran; files beside it can be imported, after everything that is installed.
+    """The names of a Python file after it ran; files beside it can be imported, after everything
+    that is installed.
 
-    The module leaves `sys.modules` again, so that worker processes are sent its functions and not their names.
+    The module leaves `sys.modules` again, so that worker processes are sent its functions and not
+    their names.
     """
     module = ModuleType(f"tinyadder.files.{path.stem}")
     module.__file__ = str(path)
@@ -205,7 +233,11 @@ def _one_line(path: Path) -> Iterator[None]:
     try:
         yield
     except (Exception, SystemExit) as error:
-        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+        lines = [
+            frame.lineno
+            for frame in traceback.extract_tb(error.__traceback__)
+            if frame.filename == str(path)
+        ]
         where = f"{path}, line {lines[-1]}" if lines else f"{path}"
         said = " ".join(str(error).split())
         if not isinstance(error, TinyadderError):

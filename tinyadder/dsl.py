@@ -1,4 +1,6 @@
-"""The weight-building language, as users import it: lanes, affine forms, heads, hidden units, programs."""
+"""The weight-building language, as users import it: lanes, affine forms, heads, hidden units,
+programs.
+"""
 
 from tinyadder.lang.forms import Form, Shared, Stream, concat, shared
 from tinyadder.lang.program import (

@@ -1,9 +1,12 @@
-"""Mathematical objects as token sequences and back, in Int2Int's conventions; exact, or with the stated precision.
+"""Mathematical objects as token sequences and back, in Int2Int's conventions; exact, or with the
+stated precision.
 
-    encode(object) -> tokens      decode(tokens) -> object; decode(encode(x)) == x, up to the stated precision
+    encode(object) -> tokens
+    decode(tokens) -> object; decode(encode(x)) == x, up to the stated precision
 
-`encode` refuses what it cannot write; `decode` refuses what is no encoding (a model may emit anything), both with
-`TinyadderError`. Every token is a string; a number's digits in base 1000 are tokens like `124`.
+`encode` refuses what it cannot write; `decode` refuses what is no encoding (a model may emit
+anything), both with `TinyadderError`. Every token is a string; a number's digits in base 1000 are
+tokens like `124`.
 """
 
 from __future__ import annotations
@@ -37,7 +40,9 @@ class Encoding(ABC):
 
 
 def _refuse(tokens: Sequence[str], expected: str) -> TinyadderError:
-    return TinyadderError(f"tokens {' '.join(tokens) or '(none)'!r} are no encoding; expected {expected}")
+    return TinyadderError(
+        f"tokens {' '.join(tokens) or '(none)'!r} are no encoding; expected {expected}"
+    )
 
 
 def _whole(value: Any, what: str) -> int:
@@ -59,7 +64,9 @@ class Characters(Encoding):
     def encode(self, value: str) -> list[str]:
         for at, character in enumerate(value):
             if character not in self.alphabet:
-                raise TinyadderError(f"{value!r}: character {at + 1} ({character!r}) is not one of {self.alphabet!r}")
+                raise TinyadderError(
+                    f"{value!r}: character {at + 1} ({character!r}) is not one of {self.alphabet!r}"
+                )
         return list(value)
 
     def decode(self, tokens: Sequence[str]) -> str:
@@ -81,7 +88,9 @@ class Bounded(Encoding):
 
     def encode(self, value: int) -> list[str]:
         if not self.low <= _whole(value, "a bounded integer") <= self.high:
-            raise TinyadderError(f"{value} is outside {self.low} .. {self.high}; widen the bounds or write digits")
+            raise TinyadderError(
+                f"{value} is outside {self.low} .. {self.high}; widen the bounds or write digits"
+            )
         return [str(value)]
 
     def decode(self, tokens: Sequence[str]) -> int:
@@ -92,7 +101,8 @@ class Bounded(Encoding):
 
 @dataclass(frozen=True)
 class Integers(Encoding):
-    """Integers of any size: a sign and the digits in base `base`, 2 to 1000; `least` writes the last digit first.
+    """Integers of any size: a sign and the digits in base `base`, 2 to 1000; `least` writes the
+    last digit first.
 
     >>> Integers(1000).encode(-3124)
     ['-', '3', '124']
@@ -137,8 +147,9 @@ class Integers(Encoding):
 class Reals(Encoding):
     """Reals as sign, mantissa of `digits` significant digits, exponent: -3.14 = `-`, `314`, `E-2`.
 
-    Rounds half to even, so a decoded value is within 0.5 * 10^(1 - digits) of the given one, relatively. The mantissa
-    is one token up to three digits, else groups of three. Exponents are within -`limit` .. `limit`.
+    Rounds half to even, so a decoded value is within 0.5 * 10^(1 - digits) of the given one,
+    relatively. The mantissa is one token up to three digits, else groups of three. Exponents are
+    within -`limit` .. `limit`.
     """
 
     digits: int = 3
@@ -164,13 +175,17 @@ class Reals(Encoding):
         real = isinstance(value, int | float | Decimal) and not isinstance(value, bool)
         size = Decimal(value).copy_abs() if real else Decimal("NaN")
         if size.is_nan() or size > Decimal("1e300"):
-            raise TinyadderError(f"{value!r} is not a real number of a size that can be written; expected |x| <= 1e300")
+            raise TinyadderError(
+                f"{value!r} is not a real number of a size that can be written; expected |x| <="
+                " 1e300"
+            )
         mantissa, _, exponent = f"{size:.{self.digits - 1}e}".partition("e")
         written = mantissa.replace(".", "").ljust(self.digits, "0")
         power = int(exponent) - self.digits + 1 if value else 0
         if abs(power) > self.limit:
             raise TinyadderError(
-                f"{value!r} needs the exponent {power}; this encoding has -{self.limit} .. {self.limit}"
+                f"{value!r} needs the exponent {power}; this encoding has -{self.limit} .."
+                f" {self.limit}"
             )
         tokens, at = list[str](), 0
         for width in self._groups:
@@ -180,11 +195,17 @@ class Reals(Encoding):
 
     def decode(self, tokens: Sequence[str]) -> float:
         widths = self._groups
-        said = f"a sign, {self.digits} digits in {len(widths)} token(s), an exponent E-{self.limit} .. E{self.limit}"
+        said = (
+            f"a sign, {self.digits} digits in {len(widths)} token(s), an exponent E-{self.limit} .."
+            f" E{self.limit}"
+        )
         if len(tokens) != len(widths) + 2 or tokens[0] not in SIGNS or tokens[-1][:1] != "E":
             raise _refuse(tokens, said)
         groups, power = tokens[1:-1], tokens[-1][1:]
-        if any(len(g) != w or not (g.isascii() and g.isdigit()) for g, w in zip(groups, widths, strict=True)):
+        if any(
+            len(g) != w or not (g.isascii() and g.isdigit())
+            for g, w in zip(groups, widths, strict=True)
+        ):
             raise _refuse(tokens, said)
         try:
             exponent = int(power)
@@ -219,7 +240,9 @@ class Complex(Encoding):
 
 @dataclass(frozen=True)
 class Polynomials(Encoding):
-    """Polynomials by number: how many coefficients, then each, that of x^0 first; the leading one is not 0."""
+    """Polynomials by number: how many coefficients, then each, that of x^0 first; the leading one
+    is not 0.
+    """
 
     coefficient: Integers = Integers()
     most: int = 20
@@ -234,8 +257,13 @@ class Polynomials(Encoding):
         while coefficients and coefficients[-1] == 0:
             coefficients.pop()
         if len(coefficients) > self.most:
-            raise TinyadderError(f"{len(coefficients)} coefficients; this encoding writes at most {self.most}")
-        return [f"N{len(coefficients)}", *(token for c in coefficients for token in self.coefficient.encode(c))]
+            raise TinyadderError(
+                f"{len(coefficients)} coefficients; this encoding writes at most {self.most}"
+            )
+        return [
+            f"N{len(coefficients)}",
+            *(token for c in coefficients for token in self.coefficient.encode(c)),
+        ]
 
     def decode(self, tokens: Sequence[str]) -> tuple[int, ...]:
         said = "a number of coefficients, then the coefficients"
@@ -245,12 +273,18 @@ class Polynomials(Encoding):
         if len(starts) != int(tokens[0][1:]) or (tokens[1:] and tokens[1] not in SIGNS):
             raise _refuse(tokens, said)
         ends = [*starts[1:], len(tokens)][: len(starts)]
-        found = tuple(self.coefficient.decode(tokens[a:b]) for a, b in zip(starts, ends, strict=True))
+        found = tuple(
+            self.coefficient.decode(tokens[a:b]) for a, b in zip(starts, ends, strict=True)
+        )
         if found and found[-1] == 0:
             raise _refuse(tokens, "a leading coefficient that is not 0")
         return found
 
 
-def within(expected: complex, got: complex, *, relative: float = 0.0, absolute: float = 0.0) -> bool:
-    """|got - expected| <= max(relative * |expected|, absolute): the tolerance metric of reals and complex numbers."""
+def within(
+    expected: complex, got: complex, *, relative: float = 0.0, absolute: float = 0.0
+) -> bool:
+    """|got - expected| <= max(relative * |expected|, absolute): the tolerance metric of reals and
+    complex numbers.
+    """
     return abs(got - expected) <= max(relative * abs(expected), absolute)

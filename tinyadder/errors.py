@@ -1,11 +1,15 @@
-"""The exceptions that a user's mistake and a missing extra raise, and the search for what was probably meant."""
+"""The exceptions that a user's mistake and a missing extra raise, and the search for what was
+probably meant.
+"""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 
 class TinyadderError(ValueError):
-    """A mistake the user can mend: the text says what was given, what is expected, and the way out."""
+    """A mistake the user can mend: the text says what was given, what is expected, and the way
+    out.
+    """
 
     exit_code = 2
     """Of the command line."""
@@ -18,7 +22,8 @@ class MissingExtra(TinyadderError):
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """`"; did you mean 'add10'?"` when something in `known` is close to `word`, else the empty string.
+    """`"; did you mean 'add10'?"` when something in `known` is close to `word`, else the empty
+    string.
 
     >>> did_you_mean("plase", ["place", "digit"])
     "; did you mean 'place'?"

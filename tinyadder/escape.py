@@ -26,7 +26,9 @@ def terminal(text: str, *, keep: str = "") -> str:
     >>> terminal("two\nlines", keep="\n")
     'two\nlines'
     """
-    return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text)
+    return "".join(
+        c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text
+    )
 
 
 def html(text: str) -> str:

@@ -1,4 +1,6 @@
-"""What a NAME stands for, in the verbs and in `tinyadder.load`: a construction, a Python file, a model folder."""
+"""What a NAME stands for, in the verbs and in `tinyadder.load`: a construction, a Python file, a
+model folder.
+"""
 
 from __future__ import annotations
 
@@ -53,19 +55,25 @@ class Loaded(NamedTuple):
 
 
 def is_folder_name(name: str) -> bool:
-    """Whether NAME means a folder: it has a separator, or no construction has this name and a folder has."""
+    """Whether NAME means a folder: it has a separator, or no construction has this name and a
+    folder has.
+    """
     if is_file_name(name):
         return os.path.isdir(name)
     return "/" in name or "\\" in name or (name not in construction_names() and os.path.isdir(name))
 
 
 def find(name: str, options: dict[str, Any] | None = None) -> Named:
-    """The program and task that NAME stands for, without torch. Raises `TinyadderError` for an unknown NAME."""
+    """The program and task that NAME stands for, without torch. Raises `TinyadderError` for an
+    unknown NAME.
+    """
     options = options or {}
     if is_folder_name(name):
         described = describe(name)
         _no_options(name, options)
-        return Named(described.task, described.program, described.name, described.options, Path(name))
+        return Named(
+            described.task, described.program, described.name, described.options, Path(name)
+        )
     found = construct(name, **options)
     file = Path(name) if is_file_name(name) else None
     return Named(found.task, found.program, model_name(name), options, None, found.claims, file)
@@ -74,7 +82,8 @@ def find(name: str, options: dict[str, Any] | None = None) -> Named:
 def load_model(
     name: str, options: dict[str, Any] | None = None, device: str = "cpu", task: str | None = None
 ) -> Loaded:
-    """The model that NAME stands for, on `device`, to be judged by the task of NAME or of the Python file `task`.
+    """The model that NAME stands for, on `device`, to be judged by the task of NAME or of the
+    Python file `task`.
 
     Raises `TinyadderError` for an unknown NAME or device, and for a task of another vocabulary.
     """
@@ -82,7 +91,9 @@ def load_model(
         _no_options(name, options)
         use_device(device)
         model, described = load(name, device=device)
-        loaded = Loaded(model, described.task, described.program, described.name, described.options, Path(name))
+        loaded = Loaded(
+            model, described.task, described.program, described.name, described.options, Path(name)
+        )
     else:
         named = find(name, options)
         assert named.program is not None, "a construction has a program"
@@ -106,7 +117,9 @@ def _task_of(file: str, loaded: Loaded) -> Task:
 def _no_options(name: str, options: dict[str, Any] | None) -> None:
     if options:
         given = ", ".join(options)
-        raise TinyadderError(f"{name} is a model folder, built already; options ({given}) belong to a construction")
+        raise TinyadderError(
+            f"{name} is a model folder, built already; options ({given}) belong to a construction"
+        )
 
 
 def use_device(device: str) -> None:
@@ -115,11 +128,15 @@ def use_device(device: str) -> None:
 
     torch.set_num_threads(1)
     if device == "cuda" and not torch.cuda.is_available():
-        raise TinyadderError(f"torch {torch.__version__} finds no CUDA device here; give --device cpu")
+        raise TinyadderError(
+            f"torch {torch.__version__} finds no CUDA device here; give --device cpu"
+        )
 
 
 def summary(found: Named | Loaded) -> str:
-    """One line about the model: the first of its file's docstring, or of a folder the task and where it came from."""
+    """One line about the model: the first of its file's docstring, or of a folder the task and
+    where it came from.
+    """
     if found.file is not None:
         return construction_summary(str(found.file)) or f"{found.file}."
     if found.folder is None:

@@ -1,4 +1,6 @@
-"""Numbers of other libraries as Python's own: numpy integers and floats and tensors without axes are numbers too."""
+"""Numbers of other libraries as Python's own: numpy integers and floats and tensors without axes
+are numbers too.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,8 @@ from typing import Any
 
 
 def as_int(value: Any) -> int | None:
-    """The integer that `value` is, or None: booleans, floats, strings and arrays with axes are none.
+    """The integer that `value` is, or None: booleans, floats, strings and arrays with axes are
+    none.
 
     >>> import numpy as np
     >>> as_int(np.int64(7)), as_int(np.array(7)), as_int(True), as_int(7.0), as_int(np.array([7]))
@@ -43,7 +46,9 @@ def as_real(value: Any) -> float | int | Decimal | Fraction | None:
         return value
     if isinstance(value, bool) or "bool" in str(getattr(value, "dtype", "")):
         return None
-    if "complex" in str(getattr(value, "dtype", "")) or not (isinstance(value, Real) or _without_axes(value)):
+    if "complex" in str(getattr(value, "dtype", "")) or not (
+        isinstance(value, Real) or _without_axes(value)
+    ):
         return None
     try:
         return float(value)
@@ -56,7 +61,8 @@ def _without_axes(value: Any) -> bool:
 
 
 def short(value: Any) -> str:
-    """repr of a mistaken value, in at most 60 characters; an integer of thousands of digits, which has none, by size.
+    """repr of a mistaken value, in at most 60 characters; an integer of thousands of digits, which
+    has none, by size.
 
     >>> short(10**5000), short("x" * 100)[:10], short(12)
     ('about 10^5000', "'xxxxxxxxx", '12')

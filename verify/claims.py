@@ -1,9 +1,10 @@
 """Compare what a construction says its lanes mean with what the model holds, lane by lane.
 
-A construction may state `Construction.claims`: per lane a function `(problem, position) -> value`, the exact rational
-(for a wide lane one a column) that the lane should hold after the last layer at that position of prompt + right answer,
-or None where nothing is claimed. Claims are meanings, not weights: they need not follow rounding, nor what a head hears
-faintly from afar, and the errors printed here say how much that is.
+A construction may state `Construction.claims`: per lane a function `(problem, position) -> value`,
+the exact rational (for a wide lane one a column) that the lane should hold after the last layer at
+that position of prompt + right answer, or None where nothing is claimed. Claims are meanings, not
+weights: they need not follow rounding, nor what a head hears faintly from afar, and the errors
+printed here say how much that is.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ from tinyadder.tasks.base import Problem, Task
 
 @dataclass(frozen=True)
 class LaneErrors:
-    """The largest errors found in a lane, with where each was found: (problem, position, claimed, found)."""
+    """The largest errors found in a lane, with where each was found: (problem, position, claimed,
+    found).
+    """
 
     lane: str
     compared: int
@@ -32,7 +35,9 @@ class LaneErrors:
     relative: float
     """Of the claimed value, where that is not zero."""
     scaled: float
-    """Of the largest value that the lane is claimed to have at the same position in any of the problems."""
+    """Of the largest value that the lane is claimed to have at the same position in any of the
+    problems.
+    """
     worst_absolute: tuple[Problem, int, float, float] | None
     worst_relative: tuple[Problem, int, float, float] | None
 
@@ -40,21 +45,28 @@ class LaneErrors:
 def check_claims(
     model: Transformer, task: Task, claims: Mapping[str, Claim] | None, problems: Sequence[Problem]
 ) -> list[LaneErrors]:
-    """The largest absolute and relative error of every claimed lane over all positions of these problems.
+    """The largest absolute and relative error of every claimed lane over all positions of these
+    problems.
 
-    Differences are taken in exact rationals. Raises `TinyadderError` without claims, for a claim about a lane that the
-    model does not have, and for one of another width.
+    Differences are taken in exact rationals. Raises `TinyadderError` without claims, for a claim
+    about a lane that the model does not have, and for one of another width.
     """
     widths = dict(model.config.lanes)
     if not claims:
         raise TinyadderError(
-            "this model claims nothing of its lanes; constructions do (tinyadder list), folders do not"
+            "this model claims nothing of its lanes; constructions do (tinyadder list), folders"
+            " do not"
         )
     for lane in claims:
         if lane not in widths:
             names = ", ".join(widths)
-            raise TinyadderError(f"a claim about lane '{lane}' (lanes: {names}){did_you_mean(lane, widths)}")
-    starts = {lane: sum(w for _, w in model.config.lanes[:i]) for i, (lane, _) in enumerate(model.config.lanes)}
+            raise TinyadderError(
+                f"a claim about lane '{lane}' (lanes: {names}){did_you_mean(lane, widths)}"
+            )
+    starts = {
+        lane: sum(w for _, w in model.config.lanes[:i])
+        for i, (lane, _) in enumerate(model.config.lanes)
+    }
     seen = {lane: _Worst() for lane in claims}
     for problem in problems:
         held = _residual(model, task, problem)
@@ -69,7 +81,9 @@ def check_claims(
 
 @dataclass(frozen=True)
 class Readout:
-    """What the readout chooses when it is given the claimed values of the lanes, instead of what they hold."""
+    """What the readout chooses when it is given the claimed values of the lanes, instead of what
+    they hold.
+    """
 
     tokens: int
     """Answer tokens read."""
@@ -78,18 +92,21 @@ class Readout:
     margin: float
     """The smallest lead of the right token, in logits."""
     room: float
-    """By what factor the largest errors found at that position could grow, all at once and in the worst direction,
-    before a token could change."""
+    """By what factor the largest errors found at that position could grow, all at once and in the
+    worst direction, before a token could change.
+    """
 
 
 def check_readout(
     model: Transformer, task: Task, claims: Mapping[str, Claim], problems: Sequence[Problem]
 ) -> Readout | None:
-    """Whether the claims decide every answer token; None where a lane that the readout reads is not claimed there.
+    """Whether the claims decide every answer token; None where a lane that the readout reads is not
+    claimed there.
 
-    The lead of the right token r over c is sum_k (U_rk - U_ck) x_k + b_r - b_c; errors e_k in the lanes change it by at
-    most sum_k |U_rk - U_ck| e_k. So an answer depends on its prompt only through the claimed values, as far as lanes
-    keep to their claims: trying every combination of values that the lanes it reads can have is then trying all.
+    The lead of the right token r over c is sum_k (U_rk - U_ck) x_k + b_r - b_c; errors e_k in the
+    lanes change it by at most sum_k |U_rk - U_ck| e_k. So an answer depends on its prompt only
+    through the claimed values, as far as lanes keep to their claims: trying every combination of
+    values that the lanes it reads can have is then trying all.
     """
     columns = [(lane, row) for lane, width in model.config.lanes for row in range(width)]
     matrix = model.unembed_matrix().detach().cpu().double() * (-1 if model.config.argmin else 1)
@@ -101,21 +118,32 @@ def check_readout(
     errors: dict[int, Tensor] = {}
     said: list[tuple[int, str, Tensor]] = []
     for problem in problems:
-        held, answer, first = _residual(model, task, problem).cpu(), task.answer(problem), task.forced(problem)[1]
+        held, answer, first = (
+            _residual(model, task, problem).cpu(),
+            task.answer(problem),
+            task.forced(problem)[1],
+        )
         for position, token in enumerate(answer, first):
             values = []
             for k in read:
                 lane, row = columns[k]
                 claimed = _values(
-                    claims[lane](problem, position) if lane in claims else None, _width(model, lane), lane
+                    claims[lane](problem, position) if lane in claims else None,
+                    _width(model, lane),
+                    lane,
                 )
                 if not claimed:
                     return None
                 values.append(claimed[row])
-            found = [abs(Fraction(held[position, k].item()) - v) for k, v in zip(read, values, strict=True)]
+            found = [
+                abs(Fraction(held[position, k].item()) - v)
+                for k, v in zip(read, values, strict=True)
+            ]
             here = torch.tensor([float(e) for e in found], dtype=torch.float64)
             errors[position] = torch.maximum(errors.get(position, here), here)
-            said.append((position, token, torch.tensor([float(v) for v in values], dtype=torch.float64)))
+            said.append(
+                (position, token, torch.tensor([float(v) for v in values], dtype=torch.float64))
+            )
     wrong, margin, room = 0, float("inf"), float("inf")
     for position, token, values_read in said:
         right = outputs.index(token)
@@ -150,7 +178,9 @@ def _values(claimed: Any, width: int, lane: str) -> list[Fraction]:
         return []
     values = list(claimed) if isinstance(claimed, Sequence) else [claimed]
     if len(values) != width or not all(isinstance(value, Fraction | int) for value in values):
-        raise TinyadderError(f"the claim about lane '{lane}' gives {claimed!r}; expected {width} rational numbers")
+        raise TinyadderError(
+            f"the claim about lane '{lane}' gives {claimed!r}; expected {width} rational numbers"
+        )
     return [Fraction(value) for value in values]
 
 
@@ -177,8 +207,15 @@ class _Worst:
             self.relative, self.at["relative"] = error / abs(claimed), where
 
     def errors(self, lane: str) -> LaneErrors:
-        shares = [error / self.largest[at] for at, error in self.errors_at.items() if self.largest[at]]
+        shares = [
+            error / self.largest[at] for at, error in self.errors_at.items() if self.largest[at]
+        ]
         return LaneErrors(
-            lane, self.compared, float(self.absolute), float(self.relative), float(max(shares, default=0)),
-            self.at.get("absolute"), self.at.get("relative"),
-        )  # fmt: skip
+            lane,
+            self.compared,
+            float(self.absolute),
+            float(self.relative),
+            float(max(shares, default=0)),
+            self.at.get("absolute"),
+            self.at.get("relative"),
+        )

@@ -1,4 +1,6 @@
-"""Everything worth knowing about one wrong answer: where it goes wrong, by how much, and whose fault it is."""
+"""Everything worth knowing about one wrong answer: where it goes wrong, by how much, and whose
+fault it is.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +20,15 @@ from tinyadder.verify.exact import ExactTransformer
 from tinyadder.verify.verdict import Counterexample
 
 NO_NUMBER = "?"
-"""Stands for a token whose logits hold NaN or infinity: nothing was computed, whatever `argmax` makes of it."""
+"""Stands for a token whose logits hold NaN or infinity: nothing was computed, whatever `argmax`
+makes of it.
+"""
 
 
 @torch.inference_mode()
-def forced_logits(model: Transformer, task: Task, problems: Sequence[Problem]) -> Float[Tensor, "b n o"]:
+def forced_logits(
+    model: Transformer, task: Task, problems: Sequence[Problem]
+) -> Float[Tensor, "b n o"]:
     """Logits at every answer position given the right answer before it, by the plain forward pass.
 
     All problems must have prompts of one length and answers of one length.
@@ -32,7 +38,9 @@ def forced_logits(model: Transformer, task: Task, problems: Sequence[Problem]) -
     return model(tokens)[:, firsts[0] :][:, : len(task.answer(problems[0]))]
 
 
-def plain_answers(model: Transformer, task: Task, problems: Sequence[Problem]) -> list[tuple[str, ...]]:
+def plain_answers(
+    model: Transformer, task: Task, problems: Sequence[Problem]
+) -> list[tuple[str, ...]]:
     """Teacher-forced answers by the plain forward pass, `?` where a logit is NaN or infinite.
 
     The first wrong token of each is what greedy decoding with this forward pass would emit there.
@@ -43,7 +51,10 @@ def plain_answers(model: Transformer, task: Task, problems: Sequence[Problem]) -
     found: list[tuple[str, ...]] = [()] * len(problems)
     for group in groups.values():
         logits = forced_logits(model, task, [problems[i] for i in group])
-        tokens, numbers = model.outputs[logits.argmax(-1)].tolist(), logits.isfinite().all(-1).tolist()
+        tokens, numbers = (
+            model.outputs[logits.argmax(-1)].tolist(),
+            logits.isfinite().all(-1).tolist(),
+        )
         for i, row, finite in zip(group, tokens, numbers, strict=True):
             pairs = zip(row, finite, strict=True)
             found[i] = tuple(task.vocabulary[token] if good else NO_NUMBER for token, good in pairs)
@@ -53,25 +64,34 @@ def plain_answers(model: Transformer, task: Task, problems: Sequence[Problem]) -
 def wrong_answer(model: Transformer, task: Task, problem: Problem) -> Counterexample | None:
     """The problem with the model's wrong answer to it; None where the model is right.
 
-    Decoded greedily from the prompt alone; where that comes out right, teacher-forced by the plain forward pass.
+    Decoded greedily from the prompt alone; where that comes out right, teacher-forced by the plain
+    forward pass.
     """
     expected = task.answer(problem)
     (got,) = answers(model, task, [problem], batch=1)
     if tuple(got) == tuple(expected):
         (forced,) = plain_answers(model, task, [problem])
         got = "".join(forced) if isinstance(expected, str) else forced
-    return None if tuple(got) == tuple(expected) else Counterexample(problem, task.show(problem), expected, got)
+    return (
+        None
+        if tuple(got) == tuple(expected)
+        else Counterexample(problem, task.show(problem), expected, got)
+    )
 
 
 @dataclass(frozen=True)
 class Report:
-    """A counterexample explained; positions count answer tokens from 0, logits stand after the right tokens before."""
+    """A counterexample explained; positions count answer tokens from 0, logits stand after the
+    right tokens before.
+    """
 
     counterexample: Counterexample
     forced: Sequence[str]
     """The teacher-forced answer: each token given the right ones before it."""
     batches: Mapping[int, str]
-    """The greedy answer in batches of this many copies of the problem: rounding may depend on it."""
+    """The greedy answer in batches of this many copies of the problem: rounding may depend on
+    it.
+    """
     position: int
     right: str
     chosen: str
@@ -79,23 +99,31 @@ class Report:
     """None where the right or the chosen token has no logit, or it is no number."""
     chosen_logit: float | None
     exact: str | None
-    """The token that real arithmetic chooses there, with the same weights; None where it was not evaluated or ties."""
+    """The token that real arithmetic chooses there, with the same weights; None where it was not
+    evaluated or ties.
+    """
     exact_margin: float | None
     """In real arithmetic: the right token's logit less the largest other one."""
     cause: str
-    """'algorithm' where real arithmetic is wrong as well, 'rounding' where it is right, else why nobody knows."""
+    """'algorithm' where real arithmetic is wrong as well, 'rounding' where it is right, else why
+    nobody knows.
+    """
     remainder: Fraction | None
     """What the task can say: how much was left to write, in units of this token's place."""
 
     @property
     def margin(self) -> float | None:
-        """Logit of the right token less that of the chosen one: negative, the distance to a right answer."""
+        """Logit of the right token less that of the chosen one: negative, the distance to a right
+        answer.
+        """
         if self.right_logit is None or self.chosen_logit is None:
             return None
         return self.right_logit - self.chosen_logit
 
     def lines(self, replay: str | None = None) -> list[str]:
-        """The report in sentences, to stand below the verdict; `replay` is the command that shows it again."""
+        """The report in sentences, to stand below the verdict; `replay` is the command that shows
+        it again.
+        """
         found = [
             f"where      answer token {self.position + 1} of {len(self.counterexample.expected)}: "
             f"'{self.chosen}' for '{self.right}'; {self._forced()}"
@@ -104,8 +132,8 @@ class Report:
             found.append("logits     not numbers (NaN or infinity), or none for one of the two")
         else:
             found.append(
-                f"logits     '{self.right}' {self.right_logit:.17g}, '{self.chosen}' {self.chosen_logit:.17g}: "
-                f"margin {self.margin:.6g}"
+                f"logits     '{self.right}' {self.right_logit:.17g}, '{self.chosen}'"
+                f" {self.chosen_logit:.17g}: margin {self.margin:.6g}"
             )
         if self.remainder is not None:
             gap = min(self.remainder % 1, 1 - self.remainder % 1)
@@ -135,18 +163,32 @@ class Report:
 
     def to_json(self) -> dict[str, object]:
         """Plain data; the counterexample itself stands in the verdict."""
-        known = {name: value for name, value in vars(self).items() if name not in ("counterexample", "batches")}
+        known = {
+            name: value
+            for name, value in vars(self).items()
+            if name not in ("counterexample", "batches")
+        }
         left = None if self.remainder is None else str(self.remainder)
         batches = {str(size): answer for size, answer in self.batches.items()}
         forced = "".join(self.forced)
-        return {**known, "forced": forced, "margin": self.margin, "remainder": left, "batches": batches}
+        return {
+            **known,
+            "forced": forced,
+            "margin": self.margin,
+            "remainder": left,
+            "batches": batches,
+        }
 
 
 def explain(model: Transformer, task: Task, problem: Problem) -> Report:
-    """The report on a problem that `model` answers wrongly. Raises `TinyadderError` where it is right."""
+    """The report on a problem that `model` answers wrongly. Raises `TinyadderError` where it is
+    right.
+    """
     counterexample = wrong_answer(model, task, problem)
     if counterexample is None:
-        raise TinyadderError(f"{task.show(problem)} is answered rightly; there is nothing to explain")
+        raise TinyadderError(
+            f"{task.show(problem)} is answered rightly; there is nothing to explain"
+        )
     expected, got = counterexample.expected, counterexample.got
     together = zip(expected, got, strict=False)
     shorter = min(len(expected), len(got))
@@ -165,7 +207,9 @@ def explain(model: Transformer, task: Task, problem: Problem) -> Report:
     return Report(
         counterexample=counterexample,
         forced=forced,
-        batches={size: "".join(answers(model, task, [problem] * size, batch=size)[0]) for size in (1, 64)},
+        batches={
+            size: "".join(answers(model, task, [problem] * size, batch=size)[0]) for size in (1, 64)
+        },
         position=position,
         right=right,
         chosen=chosen,
@@ -178,8 +222,12 @@ def explain(model: Transformer, task: Task, problem: Problem) -> Report:
     )
 
 
-def _exactly(model: Transformer, task: Task, problem: Problem, position: int) -> tuple[str | None, float | None, str]:
-    """Token and margin of real arithmetic at an answer position, and what that says about the cause."""
+def _exactly(
+    model: Transformer, task: Task, problem: Problem, position: int
+) -> tuple[str | None, float | None, str]:
+    """Token and margin of real arithmetic at an answer position, and what that says about the
+    cause.
+    """
     try:
         network = ExactTransformer(model)
     except TinyadderError as error:
@@ -191,5 +239,9 @@ def _exactly(model: Transformer, task: Task, problem: Problem, position: int) ->
     if token is None or answer[position] not in names:
         return token, None, "real arithmetic finds no single largest logit"
     at = names.index(answer[position])
-    margin = float((row[at] - max((r for i, r in enumerate(row) if i != at), key=lambda r: float(r.mid()))).mid())
+    margin = float(
+        (
+            row[at] - max((r for i, r in enumerate(row) if i != at), key=lambda r: float(r.mid()))
+        ).mid()
+    )
     return token, margin, "rounding" if token == answer[position] else "algorithm"

@@ -1,8 +1,9 @@
-"""The same network in real arithmetic: every stored number exact, every operation an enclosure of 256 bits and more.
+"""The same network in real arithmetic: every stored number exact, every operation an enclosure of
+256 bits and more.
 
-Tells a wrong algorithm from a rounding error, and is a second, independent way to every logit (no torch in the
-arithmetic). Arb balls (python-flint) contain the real value; where two logits overlap the precision is doubled.
-Axes: t position, d residual column, o output token.
+Tells a wrong algorithm from a rounding error, and is a second, independent way to every logit (no
+torch in the arithmetic). Arb balls (python-flint) contain the real value; where two logits overlap
+the precision is doubled. Axes: t position, d residual column, o output token.
 """
 
 from __future__ import annotations
@@ -25,35 +26,47 @@ Column = list[Ball]
 
 
 class Rows:
-    """Affine rows over a residual vector; zero weights are left out, other numbers are held exactly."""
+    """Affine rows over a residual vector; zero weights are left out, other numbers are held
+    exactly.
+    """
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         self.rows = [[(c, arb(w)) for c, w in enumerate(row) if w != 0] for row in weight.tolist()]
         self.bias = [arb(0)] * len(self.rows) if bias is None else [arb(b) for b in bias.tolist()]
 
     def __call__(self, x: Column) -> Column:
-        return [sum((w * x[c] for c, w in row), start=bias) for row, bias in zip(self.rows, self.bias, strict=True)]
+        return [
+            sum((w * x[c] for c, w in row), start=bias)
+            for row, bias in zip(self.rows, self.bias, strict=True)
+        ]
 
 
 class ExactTransformer:
     """A `Transformer` whose logits are enclosed, not rounded.
 
-    Raises `TinyadderError` for a model that uses options of trained decoders (norms, softmax, rotary positions).
+    Raises `TinyadderError` for a model that uses options of trained decoders (norms, softmax,
+    rotary positions).
     """
 
     def __init__(self, model: Transformer) -> None:
         if model.config.options != Options():
             raise TinyadderError(
-                "exact arithmetic covers the machine of written programs; this model has other options"
+                "exact arithmetic covers the machine of written programs; this model has other"
+                " options"
             )
         self.vocabulary, self.outputs = model.config.vocabulary, model.config.outputs
         self.argmin = model.config.argmin
         self.embedding = [[arb(w) for w in row] for row in model.embedding.tolist()]
         self.blocks = [_layer(block) for block in model.blocks]
-        self.readout = Rows(model.unembed_matrix(), model.unembedding_bias if model.config.unembedding_bias else None)
+        self.readout = Rows(
+            model.unembed_matrix(),
+            model.unembedding_bias if model.config.unembedding_bias else None,
+        )
 
     def logits(self, tokens: Sequence[int], first: int = 0, *, bits: int = BITS) -> list[Column]:
-        """Enclosures of the logits after each token from position `first` on, [t, o], with `bits` of precision."""
+        """Enclosures of the logits after each token from position `first` on, [t, o], with `bits`
+        of precision.
+        """
         with ctx.workprec(bits):
             stream = [list(self.embedding[token]) for token in tokens]
             for heads, units in self.blocks:
@@ -67,7 +80,8 @@ class ExactTransformer:
     def choices(self, tokens: Sequence[int], first: int = 0) -> list[tuple[str | None, Column]]:
         """After each token from `first` on: the token real arithmetic chooses, and the logits.
 
-        The choice is None where no precision up to 4096 bits tells the largest logit from the next: a tie, or NaN.
+        The choice is None where no precision up to 4096 bits tells the largest logit from the next:
+        a tie, or NaN.
         """
         bits = BITS
         while True:
@@ -80,8 +94,12 @@ class ExactTransformer:
 
 
 def largest(row: Column) -> int | None:
-    """The index of the ball that lies above all others; None where balls overlap or hold no number."""
-    best = max(range(len(row)), key=lambda i: float(row[i].mid()) if row[i].is_finite() else -float("inf"))
+    """The index of the ball that lies above all others; None where balls overlap or hold no
+    number.
+    """
+    best = max(
+        range(len(row)), key=lambda i: float(row[i].mid()) if row[i].is_finite() else -float("inf")
+    )
     return best if all(row[best] > other for i, other in enumerate(row) if i != best) else None
 
 
@@ -114,7 +132,9 @@ class _Heads:
                 scores = (_dot(row, keys[j]) + slope * (j - i) for j in range(i + 1))
                 weights = [score.exp() for score in scores]
                 total = sum(weights, start=arb(1))
-                mixed = [_dot(weights, column) / total for column in zip(*values[: i + 1], strict=True)]
+                mixed = [
+                    _dot(weights, column) / total for column in zip(*values[: i + 1], strict=True)
+                ]
                 added[i] = [a + b for a, b in zip(added[i], wiring(mixed), strict=True)]
         return added
 
@@ -125,8 +145,12 @@ def _dot(left: Sequence[Ball], right: Sequence[Ball]) -> Ball:
 
 class _Units:
     def __init__(self, mlp: MLP) -> None:
-        self.gate, self.up = (Rows(getattr(mlp, rows), getattr(mlp, f"{rows}_bias")) for rows in ("gate", "up"))
+        self.gate, self.up = (
+            Rows(getattr(mlp, rows), getattr(mlp, f"{rows}_bias")) for rows in ("gate", "up")
+        )
         self.down = Rows(mlp.down, None)
 
     def __call__(self, x: Column) -> Column:
-        return self.down([g.nonnegative_part() * u for g, u in zip(self.gate(x), self.up(x), strict=True)])
+        return self.down(
+            [g.nonnegative_part() * u for g, u in zip(self.gate(x), self.up(x), strict=True)]
+        )

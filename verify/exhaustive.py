@@ -1,10 +1,11 @@
-"""Every problem of a finite domain, in shards: over processes or a cluster, resumable, the same verdict for any number.
+"""Every problem of a finite domain, in shards: over processes or a cluster, resumable, the same
+verdict for any number.
 
-A shard is a range of problem indices. Its result is one small JSON file, written beside and renamed into place, so a
-finished shard is never redone and never half there. Every problem is scored by `tinyadder.machine.decode.score`,
-teacher-forced
-over `prompt + right answer` (equal to greedy decoding, by induction, exactly when every token is right), and every
-`SPACING`-th is also decoded greedily, token by token, through the plain forward pass over the whole text.
+A shard is a range of problem indices. Its result is one small JSON file, written beside and renamed
+into place, so a finished shard is never redone and never half there. Every problem is scored by
+`tinyadder.machine.decode.score`, teacher-forced over `prompt + right answer` (equal to greedy
+decoding, by induction, exactly when every token is right), and every `SPACING`-th is also decoded
+greedily, token by token, through the plain forward pass over the whole text.
 """
 
 from __future__ import annotations
@@ -48,7 +49,9 @@ Progress = Callable[[int, int, int], None]
 
 @dataclass(frozen=True)
 class Job:
-    """All a worker needs, as plain data: the model's shape and numbers, the task, the part of its domain."""
+    """All a worker needs, as plain data: the model's shape and numbers, the task, the part of its
+    domain.
+    """
 
     config: Config
     weights: bytes
@@ -60,7 +63,9 @@ class Job:
 
     @property
     def key(self) -> str:
-        """A digest of what decides the results; results with another key belong to another sweep."""
+        """A digest of what decides the results; results with another key belong to another
+        sweep.
+        """
         said = [
             self.config.to_json(),
             self.dtype,
@@ -71,7 +76,9 @@ class Job:
             SPACING,
             torch.__version__,
         ]
-        return hashlib.sha256(json.dumps(said, sort_keys=True).encode() + self.weights).hexdigest()[:16]
+        return hashlib.sha256(json.dumps(said, sort_keys=True).encode() + self.weights).hexdigest()[
+            :16
+        ]
 
 
 @dataclass(frozen=True)
@@ -113,9 +120,13 @@ def pack(model: Transformer, task: Task, limits: dict[str, int], device: str = "
     if model.config.vocabulary != task.vocabulary:
         has, speaks = " ".join(model.config.vocabulary), " ".join(task.vocabulary)
         raise TinyadderError(
-            f"the model has the vocabulary {has}, task '{task.name}' has {speaks}; build it for the task"
+            f"the model has the vocabulary {has}, task '{task.name}' has {speaks}; build it for the"
+            " task"
         )
-    state = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in model.state_dict().items()}
+    state = {
+        name: tensor.detach().cpu().clone().contiguous()
+        for name, tensor in model.state_dict().items()
+    }
     dtype = str(next(model.parameters()).dtype).removeprefix("torch.")
     return Job(model.config, save(state), dtype, task, tuple(sorted(limits.items())), device)
 
@@ -130,23 +141,28 @@ def _unpack(job: Job) -> tuple[Transformer, Domain]:
 
 
 def domain_of(task: Task, limits: dict[str, int]) -> Domain:
-    """The domain of `task` within `limits`. Raises `TinyadderError` where it has none, or one that is too large."""
+    """The domain of `task` within `limits`. Raises `TinyadderError` where it has none, or one that
+    is too large.
+    """
     check_oracle(task)
     domain = task.domain(**limits)
     if domain is None:
         raise TinyadderError(
-            f"task '{task.name}' has no domain that can be counted off; use sampled or proved verdicts"
+            f"task '{task.name}' has no domain that can be counted off; use sampled or proved"
+            " verdicts"
         )
     if domain.size > MOST:
         raise TinyadderError(
-            f"{domain.name}: {domain.size:.3g} problems are too many to try (at most {MOST:.0e}); limit the digits, "
-            "or prove the model on all inputs"
+            f"{domain.name}: {domain.size:.3g} problems are too many to try (at most {MOST:.0e});"
+            " limit the digits, or prove the model on all inputs"
         )
     return domain
 
 
 def check_shard(job: Job, start: int, stop: int, folder: str | None = None) -> Shard:
-    """Check the problems start .. stop - 1; where `folder` is reachable the result is written there as well."""
+    """Check the problems start .. stop - 1; where `folder` is reachable the result is written there
+    as well.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -170,33 +186,47 @@ def check_shard(job: Job, start: int, stop: int, folder: str | None = None) -> S
 
 
 def _wrong(model: Transformer, task: Task, domain: Domain, start: int, stop: int) -> set[int]:
-    """Indices of the problems of which some answer token is chosen wrongly, given the right ones before it."""
+    """Indices of the problems of which some answer token is chosen wrongly, given the right ones
+    before it.
+    """
     if domain.texts is None:
         problems = [domain.problem(i) for i in range(start, stop)]
         found = forced_answers(model, task, problems, batch=BATCH)
         right = [tuple(task.answer(problem)) for problem in problems]
-        return {start + i for i, (got, want) in enumerate(zip(found, right, strict=True)) if tuple(got) != want}
+        return {
+            start + i
+            for i, (got, want) in enumerate(zip(found, right, strict=True))
+            if tuple(got) != want
+        }
     ids = domain.texts(start, stop)
     problem = domain.problem(start)
     prompt, answer = task.prompt(problem), task.answer(problem)
-    if not np.array_equal(ids[:1], task.encode([[*prompt, *answer]])):  # the arrays are a second way to the same text
-        raise TinyadderError(f"task '{task.name}': the arrays of its domain differ from its texts at {problem}")
+    if not np.array_equal(
+        ids[:1], task.encode([[*prompt, *answer]])
+    ):  # the arrays are a second way to the same text
+        raise TinyadderError(
+            f"task '{task.name}': the arrays of its domain differ from its texts at {problem}"
+        )
     texts = torch.from_numpy(ids).to(model.outputs.device)
     miss = (score(model, texts, len(prompt)) != texts[:, len(prompt) :]).any(1)
     return {start + int(i) for i in miss.nonzero()[:, 0]} if bool(miss.any()) else set()
 
 
-# ---- shard files ----------------------------------------------------------------------------------
+# ---- shard files ---------------------------------------------------------------------------------
 
 
 def write_shard(folder: Path, shard: Shard) -> None:
     """Write the result of a shard."""
-    with atomic_write(folder / f"shard-{shard.start:015d}.json", way_out="give another folder") as part:
+    with atomic_write(
+        folder / f"shard-{shard.start:015d}.json", way_out="give another folder"
+    ) as part:
         part.write_text(json.dumps(asdict(shard)) + "\n")
 
 
 def read_shards(folder: Path, size: int) -> dict[int, Shard]:
-    """The finished shards in `folder`, by start; a damaged file or one of another shard size counts as not done."""
+    """The finished shards in `folder`, by start; a damaged file or one of another shard size counts
+    as not done.
+    """
     found = {}
     for path in folder.glob("shard-*.json"):
         try:
@@ -217,16 +247,18 @@ def sweep(
     shard: int = SHARD,
     progress: Progress | None = None,
 ) -> Sweep:
-    """Check every problem of the job's domain and give the verdict; finished shards in `folder` are taken as they are.
+    """Check every problem of the job's domain and give the verdict; finished shards in `folder` are
+    taken as they are.
 
-    `workers` processes of this machine, or what the joblib backend in force says (dask, ray): results do not depend on
-    it. Raises `TinyadderError` for a domain that cannot be counted off.
+    `workers` processes of this machine, or what the joblib backend in force says (dask, ray):
+    results do not depend on it. Raises `TinyadderError` for a domain that cannot be counted off.
     """
     from joblib import delayed
 
     if shard < 1 or workers == 0:
         raise TinyadderError(
-            f"shard={shard}, workers={workers}; a shard has at least 1 problem, workers are >= 1 or -1"
+            f"shard={shard}, workers={workers}; a shard has at least 1 problem, workers are >= 1"
+            " or -1"
         )
     model, domain = _unpack(job)
     place = folder / job.key
@@ -242,7 +274,9 @@ def sweep(
             progress(sum(s.stop - s.start for s in kept), domain.size, sum(s.wrong for s in kept))
 
     report()
-    for found in _run([delayed(check_shard)(job, at, stop, str(place)) for at, stop in left], workers):
+    for found in _run(
+        [delayed(check_shard)(job, at, stop, str(place)) for at, stop in left], workers
+    ):
         if not (place / f"shard-{found.start:015d}.json").exists():  # a worker on another machine
             write_shard(place, found)
         done[found.start] = found
@@ -256,9 +290,13 @@ def _run(calls: list[Any], workers: int) -> Iterator[Shard]:
     from joblib.parallel import get_active_backend
 
     if get_active_backend()[0].supports_return_generator:
-        yield from Parallel(n_jobs=workers, return_as="generator_unordered", pre_dispatch="2*n_jobs")(calls)
+        yield from Parallel(
+            n_jobs=workers, return_as="generator_unordered", pre_dispatch="2*n_jobs"
+        )(calls)
         return
-    portion = 4 * effective_n_jobs(workers)  # ray hands back a whole list: portions, so that a kill loses one of them
+    portion = 4 * effective_n_jobs(
+        workers
+    )  # ray hands back a whole list: portions, so that a kill loses one of them
     for at in range(0, len(calls), portion):
         yield from Parallel(n_jobs=workers)(calls[at : at + portion])
 
@@ -271,13 +309,14 @@ def _merge(job: Job, model: Transformer, domain: Domain, shards: list[Shard]) ->
         Counterexample(problem, job.task.show(problem), job.task.answer(problem), got)
         for problem, got in zip(problems, emitted, strict=True)
     )
-    # A token decided by rounding may come out right when its problem runs alone: prefer one that fails alone, too.
+    # A token decided by rounding may come out right when its problem runs alone: prefer one that
+    # fails alone, too.
     failing = [e for e in examples if tuple(e.expected) != tuple(e.got)] or list(examples)
     decoded = sum(s.decoded for s in shards)
     method = (
-        f"{job.dtype} on {job.device}, batches of {BATCH}: every problem teacher-forced by "
-        "tinyadder.machine.decode.score "
-        f"(greedy decoding where every token is right); {decoded:,} also decoded through the plain forward pass"
+        f"{job.dtype} on {job.device}, batches of {BATCH}: every problem teacher-forced by"
+        f" tinyadder.machine.decode.score (greedy decoding where every token is right); {decoded:,}"
+        " also decoded through the plain forward pass"
     )
     verdict = Refuted(failing[0]) if wrong else Exhaustive(domain.name, domain.size)
     seconds = sum(s.seconds for s in shards)

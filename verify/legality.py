@@ -1,7 +1,9 @@
-"""Is it an autoregressive transformer that does the work itself? Eight checks, each a small function with a `Finding`.
+"""Is it an autoregressive transformer that does the work itself? Eight checks, each a small
+function with a `Finding`.
 
-For our own models the verifier owns the loop; a `Decoder` under test (by default `answers` through the whole forward
-pass) is watched while it runs. Of a submission file only what can be observed from outside is judged (`foreign`).
+For our own models the verifier owns the loop; a `Decoder` under test (by default `answers` through
+the whole forward pass) is watched while it runs. Of a submission file only what can be observed
+from outside is judged (`foreign`).
 """
 
 from __future__ import annotations
@@ -31,7 +33,9 @@ Decoder = Callable[[Transformer, Task, Sequence[Problem]], Sequence[Sequence[str
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check found: passed, failed, or (None) not observed, a figure where there is one, and in words."""
+    """What one check found: passed, failed, or (None) not observed, a figure where there is one,
+    and in words.
+    """
 
     check: str
     passed: bool | None
@@ -43,13 +47,22 @@ class Finding:
         return f"{mark:13} {self.check}: {self.said}"
 
 
-def reference(model: Transformer, task: Task, problems: Sequence[Problem]) -> Sequence[Sequence[str]]:
-    """The decoder that is judged by default: greedy, one forward pass over the whole text for every token."""
+def reference(
+    model: Transformer, task: Task, problems: Sequence[Problem]
+) -> Sequence[Sequence[str]]:
+    """The decoder that is judged by default: greedy, one forward pass over the whole text for every
+    token.
+    """
     return answers(model, task, problems, cache=False)
 
 
 def legality(
-    model: Transformer, task: Task, problems: Sequence[Problem], *, seed: int = 0, decode: Decoder = reference
+    model: Transformer,
+    task: Task,
+    problems: Sequence[Problem],
+    *,
+    seed: int = 0,
+    decode: Decoder = reference,
 ) -> list[Finding]:
     """All checks of a model of ours on these problems."""
     return [
@@ -64,10 +77,12 @@ def legality(
     ]
 
 
-# ---- texts ----------------------------------------------------------------------------------------
+# ---- texts ---------------------------------------------------------------------------------------
 
 
-def _groups(model: Transformer, task: Task, problems: Sequence[Problem]) -> Iterator[tuple[Tensor, int]]:
+def _groups(
+    model: Transformer, task: Task, problems: Sequence[Problem]
+) -> Iterator[tuple[Tensor, int]]:
     """Token ids of prompt + right answer, in batches of one shape, and where the answer starts."""
     shapes: dict[tuple[int, int], list[list[str]]] = {}
     for problem in problems:
@@ -78,7 +93,9 @@ def _groups(model: Transformer, task: Task, problems: Sequence[Problem]) -> Iter
 
 
 def _accuracy(task: Task, problems: Sequence[Problem], emitted: Sequence[Sequence[str]]) -> float:
-    right = sum(tuple(task.answer(p)) == tuple(got) for p, got in zip(problems, emitted, strict=True))
+    right = sum(
+        tuple(task.answer(p)) == tuple(got) for p, got in zip(problems, emitted, strict=True)
+    )
     return right / len(problems)
 
 
@@ -87,11 +104,13 @@ def _guessing(task: Task, problems: Sequence[Problem]) -> float:
     return Counter(tuple(task.answer(p)) for p in problems).most_common(1)[0][1] / len(problems)
 
 
-# ---- the checks -----------------------------------------------------------------------------------
+# ---- the checks ----------------------------------------------------------------------------------
 
 
 @torch.inference_mode()
-def prefix_consistency(model: Transformer, task: Task, problems: Sequence[Problem], *, seed: int = 0) -> Finding:
+def prefix_consistency(
+    model: Transformer, task: Task, problems: Sequence[Problem], *, seed: int = 0
+) -> Finding:
     """Logits of a prefix do not change when tokens follow it: cut off, and replaced by random ones.
 
     Measured: the largest change, in units of the largest logit at that position.
@@ -100,10 +119,17 @@ def prefix_consistency(model: Transformer, task: Task, problems: Sequence[Proble
     worst, decided = 0.0, True
     for texts, start in _groups(model, task, problems[:64]):
         whole = model(texts)
-        first = start if isinstance(model, EncoderDecoder) else 1  # an encoder reads the whole prompt
+        first = (
+            start if isinstance(model, EncoderDecoder) else 1
+        )  # an encoder reads the whole prompt
         for end in range(first, texts.shape[1]):
-            tail = torch.randint(len(task.vocabulary), (len(texts), texts.shape[1] - end), generator=random)
-            cut, other = model(texts[:, :end]), model(torch.cat([texts[:, :end], tail.to(texts.device)], 1))
+            tail = torch.randint(
+                len(task.vocabulary), (len(texts), texts.shape[1] - end), generator=random
+            )
+            cut, other = (
+                model(texts[:, :end]),
+                model(torch.cat([texts[:, :end], tail.to(texts.device)], 1)),
+            )
             for part in (cut, other[:, :end]):
                 kept = whole[:, first - 1 : end]
                 size = kept.abs().amax(-1, keepdim=True).clamp(min=1e-300)
@@ -113,12 +139,16 @@ def prefix_consistency(model: Transformer, task: Task, problems: Sequence[Proble
                     decided &= bool(same.all())
     passed = decided and worst <= TOLERANCE[whole.dtype == torch.float64]
     said = f"logits change by at most {worst:.1e} of the largest when tokens follow"
-    return Finding("prefix consistency", passed, worst, said if passed else f"{said}: it looks ahead")
+    return Finding(
+        "prefix consistency", passed, worst, said if passed else f"{said}: it looks ahead"
+    )
 
 
 @contextmanager
 def _watched(model: nn.Module, seen: Callable[[Tensor, Tensor], Tensor]) -> Iterator[None]:
-    """Call `seen(tokens, logits)` at every forward pass; what it returns is taken for the logits."""
+    """Call `seen(tokens, logits)` at every forward pass; what it returns is taken for the
+    logits.
+    """
     forward = model.forward
     model.forward = lambda tokens, **rest: seen(tokens, forward(tokens, **rest))  # type: ignore[method-assign]
     try:
@@ -152,16 +182,23 @@ def one_token_per_pass(
             faults.append(task.show(problem))
     said = f"{passes} forward passes for {tokens} tokens"
     if faults:
-        said += f"; the tokens emitted for {faults[0]} are not the argmax of one pass each over the text so far"
+        said += (
+            f"; the tokens emitted for {faults[0]} are not the argmax of one pass each over the"
+            " text so far"
+        )
     return Finding("one token per pass", not faults, passes / max(tokens, 1), said)
 
 
 @torch.inference_mode()
-def feedback(model: Transformer, task: Task, problems: Sequence[Problem], *, seed: int = 0) -> Finding:
-    """How often the next token is still right when every token before it is replaced by a random wrong one.
+def feedback(
+    model: Transformer, task: Task, problems: Sequence[Problem], *, seed: int = 0
+) -> Finding:
+    """How often the next token is still right when every token before it is replaced by a random
+    wrong one.
 
-    A model that carries on from what it wrote cannot be right always; one that is computes the whole answer at once and
-    ignores its own output. Measured: the share of right tokens, the first of each answer aside.
+    A model that carries on from what it wrote cannot be right always; one that is computes the
+    whole answer at once and ignores its own output. Measured: the share of right tokens, the first
+    of each answer aside.
     """
     random = Random(seed)
     right = count = 0
@@ -177,15 +214,26 @@ def feedback(model: Transformer, task: Task, problems: Sequence[Problem], *, see
                 other = [i for i in ids if i != int(texts[row, k])]
                 fed[row, k] = random.choice(other) if other else fed[row, k]
     if not count or len(ids) < 2:
-        return Finding("feedback", None, None, "answers of one token, or of one kind of token, are never fed back")
+        return Finding(
+            "feedback",
+            None,
+            None,
+            "answers of one token, or of one kind of token, are never fed back",
+        )
     share = right / count
     said_share = f"after random tokens the next is right in {share:.0%}"
-    return Finding("feedback", share < 1, share, said_share + ("" if share < 1 else ": it ignores its own output"))
+    return Finding(
+        "feedback",
+        share < 1,
+        share,
+        said_share + ("" if share < 1 else ": it ignores its own output"),
+    )
 
 
 @torch.inference_mode()
 def attention_ablation(model: Transformer, task: Task, problems: Sequence[Problem]) -> Finding:
-    """Without attention (all weights zero) or with blind attention (all positions equal) the accuracy is gone.
+    """Without attention (all weights zero) or with blind attention (all positions equal) the
+    accuracy is gone.
 
     Measured: the higher of the two accuracies.
     """
@@ -210,11 +258,14 @@ def attention_ablation(model: Transformer, task: Task, problems: Sequence[Proble
     guessing, worst = _guessing(task, problems), max(found.values())
     said = ", ".join(f"{share:.0%} right with {name}" for name, share in found.items())
     allowed = guessing + CHANCE + 3 * (guessing * (1 - guessing) / len(problems)) ** 0.5
-    return Finding("attention ablation", worst <= allowed, worst, f"{said}; guessing gives {guessing:.0%}")
+    return Finding(
+        "attention ablation", worst <= allowed, worst, f"{said}; guessing gives {guessing:.0%}"
+    )
 
 
 def buffers(model: nn.Module) -> Finding:
-    """Floating-point numbers outside the parameters: slopes and 0/1 wiring are known, anything else fails.
+    """Floating-point numbers outside the parameters: slopes and 0/1 wiring are known, anything else
+    fails.
 
     Measured: how many numbers other than 0, 1 and infinity are kept there.
     """
@@ -228,16 +279,25 @@ def buffers(model: nn.Module) -> Finding:
             other[name] += odd
         known += int(values.count_nonzero()) if kind != "buffer" else 0
     if not other:
-        return Finding("buffers", True, 0, f"{known} positions and wires, no other numbers outside the parameters")
+        return Finding(
+            "buffers",
+            True,
+            0,
+            f"{known} positions and wires, no other numbers outside the parameters",
+        )
     listed = ", ".join(f"{count:,} in {name}" for name, count in other.most_common(4))
-    return Finding("buffers", False, sum(other.values()), f"numbers outside the parameters: {listed}")
+    return Finding(
+        "buffers", False, sum(other.values()), f"numbers outside the parameters: {listed}"
+    )
 
 
 def dtype(model: nn.Module) -> Finding:
     """All parameters and floating-point buffers have one type, an IEEE one of at most 64 bits."""
     from tinyadder.verify.count import other_tensors
 
-    every = [(name, p.dtype) for name, p in model.named_parameters()] + [(n, t.dtype) for n, t in other_tensors(model)]
+    every = [(name, p.dtype) for name, p in model.named_parameters()] + [
+        (n, t.dtype) for n, t in other_tensors(model)
+    ]
     kinds = Counter(str(kind).removeprefix("torch.") for _, kind in every)
     said = ", ".join(f"{count} tensors {kind}" for kind, count in kinds.most_common())
     passed = len(kinds) == 1 and set(kinds) <= {"float64", "float32", "float16", "bfloat16"}
@@ -245,9 +305,16 @@ def dtype(model: nn.Module) -> Finding:
 
 
 def decode_honesty(
-    model: Transformer, task: Task, problems: Sequence[Problem], *, seed: int = 0, decode: Decoder = reference
+    model: Transformer,
+    task: Task,
+    problems: Sequence[Problem],
+    *,
+    seed: int = 0,
+    decode: Decoder = reference,
 ) -> Finding:
-    """With random logits the decoder gives random answers. Measured: the share that is right nevertheless."""
+    """With random logits the decoder gives random answers. Measured: the share that is right
+    nevertheless.
+    """
     random = torch.Generator().manual_seed(seed)
 
     def noise(_: Tensor, logits: Tensor) -> Tensor:
@@ -255,7 +322,8 @@ def decode_honesty(
 
     with _watched(model, noise):
         share = _accuracy(task, problems, decode(model, task, problems))
-    # A coin is right half of the time: what is allowed is what guessing the tokens gives, and some luck.
+    # A coin is right half of the time: what is allowed is what guessing the tokens gives, and some
+    # luck.
     lengths = [len(task.answer(p)) for p in problems]
     luck = sum(len(model.outputs) ** -float(n) for n in lengths) / len(lengths)
     allowed = luck + 3 * (luck / len(problems)) ** 0.5 + CHANCE
@@ -319,7 +387,9 @@ class Relabelled(Task):
 
 
 def relabelled(model: Transformer, code: dict[int, int]) -> Transformer:
-    """The same model for coded texts: rows of the embedding and ids of the outputs are permuted, nothing else."""
+    """The same model for coded texts: rows of the embedding and ids of the outputs are permuted,
+    nothing else.
+    """
     config, width = model.config, model.config.width
     row = [code.get(i, i) for i in range(len(config.vocabulary))]
     ties = tuple(
@@ -327,7 +397,8 @@ def relabelled(model: Transformer, code: dict[int, int]) -> Transformer:
         for name, flat, source in config.ties
     )
     made = empty_model(
-        replace(config, outputs=tuple(row[i] for i in config.outputs), ties=ties), next(model.parameters()).dtype
+        replace(config, outputs=tuple(row[i] for i in config.outputs), ties=ties),
+        next(model.parameters()).dtype,
     )
     state = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
     for name in ("embedding", "parametrizations.embedding.original"):
@@ -338,22 +409,35 @@ def relabelled(model: Transformer, code: dict[int, int]) -> Transformer:
 
 
 def weight_swap(
-    model: Transformer, task: Task, problems: Sequence[Problem], *, seed: int = 0, decode: Decoder = reference
+    model: Transformer,
+    task: Task,
+    problems: Sequence[Problem],
+    *,
+    seed: int = 0,
+    decode: Decoder = reference,
 ) -> Finding:
-    """The same code with other weights does another task: here the same one in a code, its digits mixed up.
+    """The same code with other weights does another task: here the same one in a code, its digits
+    mixed up.
 
-    A loop that computes the answer itself would answer the problem that the coded prompt seems to ask.
-    Measured: the share of coded answers that are right.
+    A loop that computes the answer itself would answer the problem that the coded prompt seems to
+    ask. Measured: the share of coded answers that are right.
     """
-    said = {token for p in problems for token in task.answer(p)} & {token for p in problems for token in task.prompt(p)}
+    said = {token for p in problems for token in task.answer(p)} & {
+        token for p in problems for token in task.prompt(p)
+    }
     tokens = sorted(said - {task.end})
     if len(tokens) < 2:
-        return Finding("weight swap", None, None, "prompts and answers have fewer than two tokens in common")
+        return Finding(
+            "weight swap", None, None, "prompts and answers have fewer than two tokens in common"
+        )
     start = Random(seed).randrange(1, len(tokens))
     pairs = tuple((token, tokens[(i + start) % len(tokens)]) for i, token in enumerate(tokens))
     code = {task.vocabulary.index(a): task.vocabulary.index(b) for a, b in pairs}
     before = _accuracy(task, problems, decode(model, task, problems))
     coded = Relabelled(task, pairs)
     share = _accuracy(coded, problems, decode(relabelled(model, code), coded, problems))
-    words = f"{share:.0%} right with its digits mixed up in weights and texts alike; {before:.0%} before"
+    words = (
+        f"{share:.0%} right with its digits mixed up in weights and texts alike; {before:.0%}"
+        " before"
+    )
     return Finding("weight swap", share >= before - CHANCE, share, words)

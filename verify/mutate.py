@@ -1,10 +1,12 @@
-"""Change one stored number of a model at a time and see which input notices: what each number is there for.
+"""Change one stored number of a model at a time and see which input notices: what each number is
+there for.
 
-A mutant is killed by an input that it answers wrongly; one that survives the tests is undecided, until a proof says
-that it is right on all inputs.
+A mutant is killed by an input that it answers wrongly; one that survives the tests is undecided,
+until a proof says that it is right on all inputs.
 
-The suite (`try_twice`, `run_suite`) holds tests and prover to each other over every mutant: proved implies that no test
-fails, refuted implies a problem that comes out wrong when it is asked again alone.
+The suite (`try_twice`, `run_suite`) holds tests and prover to each other over every mutant: proved
+implies that no test fails, refuted implies a problem that comes out wrong when it is asked again
+alone.
 """
 
 from __future__ import annotations
@@ -77,13 +79,20 @@ class Fate:
     @property
     def word(self) -> str:
         """`load-bearing`, `redundant` (proved) or `undecided`."""
-        return "load-bearing" if self.killed else "redundant" if isinstance(self.judged, Proved) else "undecided"
+        return (
+            "load-bearing"
+            if self.killed
+            else "redundant"
+            if isinstance(self.judged, Proved)
+            else "undecided"
+        )
 
 
 def mutants(model: Transformer, kinds: Sequence[str] = (*KINDS, SWAP)) -> Iterator[Mutant]:
     """Every change of `kinds` to every stored number, zeros included, that changes anything.
 
-    A shared number is changed once, for all its readers. A swap exchanges a number with the next of its parameter.
+    A shared number is changed once, for all its readers. A swap exchanges a number with the next of
+    its parameter.
     """
     unread = {(_original(name), flat) for name, flat, _ in model.config.ties}
     for name, parameter in model.named_parameters():
@@ -104,11 +113,15 @@ def mutants(model: Transformer, kinds: Sequence[str] = (*KINDS, SWAP)) -> Iterat
 
 def _original(name: str) -> str:
     path, _, leaf = name.rpartition(".")
-    return f"{path}.parametrizations.{leaf}.original" if path else f"parametrizations.{leaf}.original"
+    return (
+        f"{path}.parametrizations.{leaf}.original" if path else f"parametrizations.{leaf}.original"
+    )
 
 
 def _place(model: Transformer, name: str, flat: int) -> str:
-    index = tuple(int(i) for i in torch.unravel_index(torch.tensor(flat), model.get_parameter(name).shape))
+    index = tuple(
+        int(i) for i in torch.unravel_index(torch.tensor(flat), model.get_parameter(name).shape)
+    )
     return place(model, name.replace("parametrizations.", "").removesuffix(".original"), index)
 
 
@@ -126,7 +139,9 @@ def mutated(model: Transformer, mutant: Mutant) -> Iterator[Transformer]:
 
 
 def problems_for(task: Task, seed: int = 0) -> list[Problem]:
-    """What every mutant is asked: edges, the hard list, structured samples; in a seeded order, so that few suffice."""
+    """What every mutant is asked: edges, the hard list, structured samples; in a seeded order, so
+    that few suffice.
+    """
     random = Random(seed)
     asked = list(dict.fromkeys([*task.edges(), *task.hard(), *task.structured(random, SAMPLES)]))
     random.shuffle(asked)
@@ -134,7 +149,9 @@ def problems_for(task: Task, seed: int = 0) -> list[Problem]:
 
 
 def first_wrong(model: Transformer, task: Task, problems: Sequence[Problem]) -> Problem | None:
-    """The first of `problems` that `model` answers wrongly by greedy decoding, asked in batches of growing size."""
+    """The first of `problems` that `model` answers wrongly by greedy decoding, asked in batches of
+    growing size.
+    """
     start = 0
     for size in (*FIRST, len(problems)):
         batch = problems[start : start + size]
@@ -152,18 +169,25 @@ def try_mutant(
     problems: Sequence[Problem],
     prove: Callable[[Transformer], Proved | Refuted | Unknown] | None = None,
 ) -> Fate:
-    """Ask the mutant; `prove` judges one that answers all rightly. What kills is shrunk and asked again alone."""
+    """Ask the mutant; `prove` judges one that answers all rightly. What kills is shrunk and asked
+    again alone.
+    """
     with mutated(model, mutant) as changed:
         problem = first_wrong(changed, task, problems)
         if problem is not None:
             smallest = Judge(changed, task).shrink(problem)
-            return Fate(mutant, wrong_answer(changed, task, smallest) or wrong_answer(changed, task, problem))
+            return Fate(
+                mutant,
+                wrong_answer(changed, task, smallest) or wrong_answer(changed, task, problem),
+            )
         judged = prove(changed) if prove else None
         return Fate(mutant, judged.counterexample if isinstance(judged, Refuted) else None, judged)
 
 
 def judged(model: Transformer, task: Task) -> Proved | Refuted | Unknown:
-    """The verdict on a mutant: Proved is the checker's, on the mutant saved to a folder of its own."""
+    """The verdict on a mutant: Proved is the checker's, on the mutant saved to a folder of its
+    own.
+    """
     with tempfile.TemporaryDirectory() as folder:
         try:
             save(model, task, folder, name="mutant", options={}, force=True)
@@ -172,7 +196,7 @@ def judged(model: Transformer, task: Task) -> Proved | Refuted | Unknown:
         return certify(model, task, Path(folder)).verdict
 
 
-# ---- the suite ------------------------------------------------------------------------------------
+# ---- the suite -----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -219,13 +243,20 @@ def try_twice(
             because = verdict.reason
     seconds = time.process_time() - began
     word = type(verdict).__name__.lower()
-    return Trial(mutant.parameter, mutant.place, mutant.kind, wrong, word, because, violation, seconds)
+    return Trial(
+        mutant.parameter, mutant.place, mutant.kind, wrong, word, because, violation, seconds
+    )
 
 
 def run_suite(
-    model: Transformer, task: Task, folder: Path, seed: int = 0, progress: Callable[[int, int], None] | None = None
+    model: Transformer,
+    task: Task,
+    folder: Path,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
 ) -> list[Trial]:
-    """`try_twice` for every mutant of every kind. What was done is kept in `folder`; a run that was stopped goes on.
+    """`try_twice` for every mutant of every kind. What was done is kept in `folder`; a run that was
+    stopped goes on.
 
     `progress` is called with the mutants done and all there are.
     """
@@ -236,7 +267,9 @@ def run_suite(
     path = folder / f"{key}.jsonl"
     trials = _kept(path, every)
     beside = path.with_suffix(".part")
-    beside.write_text("".join(_line(trial) for trial in trials))  # without the line that a kill may have cut
+    beside.write_text(
+        "".join(_line(trial) for trial in trials)
+    )  # without the line that a kill may have cut
     os.replace(beside, path)
     with path.open("a") as file:
         for mutant in every[len(trials) :]:
@@ -255,21 +288,31 @@ def _line(trial: Trial) -> str:
 def _kept(path: Path, every: Sequence[Mutant]) -> list[Trial]:
     """The trials of an earlier run, as far as they are those of the first mutants of `every`."""
     found: list[Trial] = []
-    for line, mutant in zip(path.read_text().splitlines() if path.exists() else (), every, strict=False):
+    for line, mutant in zip(
+        path.read_text().splitlines() if path.exists() else (), every, strict=False
+    ):
         try:
             trial = Trial(**json.loads(line))
         except (ValueError, TypeError):
             break
-        if (trial.parameter, trial.place, trial.kind) != (mutant.parameter, mutant.place, mutant.kind):
+        if (trial.parameter, trial.place, trial.kind) != (
+            mutant.parameter,
+            mutant.place,
+            mutant.kind,
+        ):
             break
         found.append(trial)
     return found
 
 
 def summary(trials: Sequence[Trial]) -> dict[str, Any]:
-    """Counts by kind and verdict, violations, what is redundant (proved with a zero there), unknowns no test kills."""
+    """Counts by kind and verdict, violations, what is redundant (proved with a zero there),
+    unknowns no test kills.
+    """
     kinds = dict.fromkeys(trial.kind for trial in trials)
-    counts = {k: {v: sum((t.kind, t.verdict) == (k, v) for t in trials) for v in VERDICTS} for k in kinds}
+    counts = {
+        k: {v: sum((t.kind, t.verdict) == (k, v) for t in trials) for v in VERDICTS} for k in kinds
+    }
     survivors = [t for t in trials if t.wrong is None]
     return {
         "mutants": len(trials),
@@ -279,6 +322,8 @@ def summary(trials: Sequence[Trial]) -> dict[str, Any]:
         "refuted, though no test failed": sum(t.verdict == "refuted" for t in survivors),
         "by kind": counts,
         "redundant": [t.place for t in trials if t.kind == "zero" and t.verdict == "proved"],
-        "undecided": [f"{t.kind}: {t.place}: {t.because}" for t in survivors if t.verdict == "unknown"],
+        "undecided": [
+            f"{t.kind}: {t.place}: {t.because}" for t in survivors if t.verdict == "unknown"
+        ],
         "seconds": sum(t.seconds for t in trials),
     }

@@ -1,8 +1,9 @@
-"""Ask a model many problems by true greedy decoding: the public suite, hard cases, structured samples, a search.
+"""Ask a model many problems by true greedy decoding: the public suite, hard cases, structured
+samples, a search.
 
-`verify` gives a typed verdict: Exhaustive where every problem of the task was asked, Sampled where none of those asked
-was wrong, Refuted with the smallest counterexample it could find. The search is hypothesis', which also shrinks what it
-finds; `Task.simpler` shrinks what was found anywhere.
+`verify` gives a typed verdict: Exhaustive where every problem of the task was asked, Sampled where
+none of those asked was wrong, Refuted with the smallest counterexample it could find. The search is
+hypothesis', which also shrinks what it finds; `Task.simpler` shrinks what was found anywhere.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ CHUNK = 4096
 SMALL = 100_000
 """A task with at most so many problems is asked all of them."""
 UNIFORM, UNIFORM_SEED = 10_000, 2025
-"""What the public AdderBoard checker asks besides its edge cases; with this seed the ten-digit pairs are the same."""
+"""What the public AdderBoard checker asks besides its edge cases; with this seed the ten-digit
+pairs are the same.
+"""
 STALE = 20
 """Chunks of samples without a single new problem before the sampler counts as exhausted."""
 
@@ -33,7 +36,9 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Part:
-    """What one part of the verification asked, and how many answers were wrong; it ends after the first bad chunk."""
+    """What one part of the verification asked, and how many answers were wrong; it ends after the
+    first bad chunk.
+    """
 
     name: str
     asked: int
@@ -45,7 +50,9 @@ class Part:
 
 @dataclass(frozen=True)
 class Verification:
-    """The verdict, the parts it rests on, and for a refuted model the report on its counterexample."""
+    """The verdict, the parts it rests on, and for a refuted model the report on its
+    counterexample.
+    """
 
     verdict: Verdict
     parts: tuple[Part, ...]
@@ -63,16 +70,20 @@ def verify(
 ) -> Verification:
     """Ask `model` the problems of `task` and give the verdict.
 
-    All of them where there are at most 100,000. Otherwise, up to the first part with a wrong answer: the public suite
-    (edges and 10,000 uniform problems), the hard list, `count` structured samples (none of them asked before), and
-    `examples` problems of a hypothesis search. Every answer is decoded greedily from the prompt alone; the hard list
-    and what the search asks (or everything, where everything is asked) also go through the plain forward pass, in
-    which NaN or infinity among the logits is wrong as well. Raises `TinyadderError` where model and task have different
-    vocabularies, or count < 1.
+    All of them where there are at most 100,000. Otherwise, up to the first part with a wrong
+    answer: the public suite (edges and 10,000 uniform problems), the hard list, `count` structured
+    samples (none of them asked before), and `examples` problems of a hypothesis search. Every
+    answer is decoded greedily from the prompt alone; the hard list and what the search asks (or
+    everything, where everything is asked) also go through the plain forward pass, in which NaN or
+    infinity among the logits is wrong as well. Raises `TinyadderError` where model and task have
+    different vocabularies, or count < 1.
     """
     if model.config.vocabulary != task.vocabulary:
         has, speaks = " ".join(model.config.vocabulary), " ".join(task.vocabulary)
-        raise TinyadderError(f"the model has the vocabulary {has}, task '{task.name}' has {speaks}; they must be equal")
+        raise TinyadderError(
+            f"the model has the vocabulary {has}, task '{task.name}' has {speaks}; they must be"
+            " equal"
+        )
     check_oracle(task)
     if count < 1 or examples < 1:
         raise TinyadderError(f"count={count}, examples={examples}; expected at least 1 of each")
@@ -96,22 +107,29 @@ def verify(
             return Verification(Sampled(len(judge.asked), seed), tuple(judge.parts))
     smallest = judge.shrink(wrong[0])
     if not task.simpler(wrong[0]) and judge.parts[-1].name != "search":
-        smallest = (judge.search(examples, seed) or [smallest])[0]  # this task leaves shrinking to hypothesis
+        smallest = (judge.search(examples, seed) or [smallest])[
+            0
+        ]  # this task leaves shrinking to hypothesis
     report = explain(model, task, smallest)
     return Verification(Refuted(report.counterexample), tuple(judge.parts), report)
 
 
 def check_oracle(task: Task) -> None:
-    """Raise `TinyadderError` for a task that was saved without its right answers: nothing can be judged by it."""
+    """Raise `TinyadderError` for a task that was saved without its right answers: nothing can be
+    judged by it.
+    """
     if not task.has_oracle:
         raise TinyadderError(
-            "the right answers of this model's task are not known here: its folder holds some answers and not the "
-            "function that gives them; name the file that defines the task: --task ./FILE.py"
+            "the right answers of this model's task are not known here: its folder holds some"
+            " answers and not the function that gives them; name the file that defines the task:"
+            " --task ./FILE.py"
         )
 
 
 def samples(task: Task, seed: int, count: int, known: set[Problem]) -> Iterator[Problem]:
-    """`count` different structured problems that are not among `known`; fewer where the sampler has no more to give."""
+    """`count` different structured problems that are not among `known`; fewer where the sampler has
+    no more to give.
+    """
     random, given, stale = Random(seed), 0, 0
     seen = set[Problem]()
     while given < count and stale < STALE:
@@ -139,14 +157,22 @@ class Judge:
         return self.unlike(problems, found)
 
     def plainly_wrong(self, problems: Sequence[Problem]) -> list[Problem]:
-        """Those with a wrong token, or logits that are no numbers, in the plain forward pass (teacher-forced)."""
+        """Those with a wrong token, or logits that are no numbers, in the plain forward pass
+        (teacher-forced).
+        """
         return self.unlike(problems, plain_answers(self.model, self.task, problems))
 
     def unlike(self, problems: Sequence[Problem], found: Sequence[Sequence[str]]) -> list[Problem]:
         pairs = zip(problems, found, strict=True)
-        return [problem for problem, answer in pairs if tuple(answer) != tuple(self.task.answer(problem))]
+        return [
+            problem
+            for problem, answer in pairs
+            if tuple(answer) != tuple(self.task.answer(problem))
+        ]
 
-    def ask(self, name: str, problems: Iterable[Problem], total: int | None = None) -> list[Problem]:
+    def ask(
+        self, name: str, problems: Iterable[Problem], total: int | None = None
+    ) -> list[Problem]:
         """The wrong ones of the first chunk that has any; notes the part."""
         return self._run(name, problems, total, self.wrong)
 
@@ -155,7 +181,11 @@ class Judge:
         return self._run(name, problems, None, self.plainly_wrong)
 
     def _run(
-        self, name: str, problems: Iterable[Problem], total: int | None, judge: Callable[[list[Problem]], list[Problem]]
+        self,
+        name: str,
+        problems: Iterable[Problem],
+        total: int | None,
+        judge: Callable[[list[Problem]], list[Problem]],
     ) -> list[Problem]:
         if total is None:
             problems = list(problems)
@@ -172,7 +202,9 @@ class Judge:
         return wrong
 
     def search(self, examples: int, seed: int) -> list[Problem]:
-        """Let hypothesis look for a wrong answer among `examples` problems and shrink it; one problem, or none."""
+        """Let hypothesis look for a wrong answer among `examples` problems and shrink it; one
+        problem, or none.
+        """
         from hypothesis import Phase, find, settings
         from hypothesis.errors import NoSuchExample
 
@@ -185,17 +217,20 @@ class Judge:
             return bool(self.wrong([problem])) or bool(self.plainly_wrong([problem]))
 
         phases = (Phase.generate, Phase.shrink)
-        limits = settings(max_examples=examples, deadline=None, database=None, phases=phases, derandomize=False)
+        limits = settings(
+            max_examples=examples, deadline=None, database=None, phases=phases, derandomize=False
+        )
         with suppress(NoSuchExample):
             found = [find(self.task.strategy(), wrong, settings=limits, random=Random(seed))]
         self.parts.append(Part("search", tried, len(found)))
         return found
 
     def shrink(self, problem: Problem) -> Problem:
-        """A problem as simple as can be found that the model answers wrongly; `problem` where none is simpler.
+        """A problem as simple as can be found that the model answers wrongly; `problem` where none
+        is simpler.
 
-        Greedy descent: of the candidates of `Task.simpler`, decoded in one batch, the simplest wrong one, again and
-        again.
+        Greedy descent: of the candidates of `Task.simpler`, decoded in one batch, the simplest
+        wrong one, again and again.
         """
         while True:
             candidates = self.task.simpler(problem)

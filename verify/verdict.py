@@ -1,4 +1,6 @@
-"""What can be said of a model, as types: Sampled, Exhaustive, Proved, Refuted, and Unknown for a proof that gave up."""
+"""What can be said of a model, as types: Sampled, Exhaustive, Proved, Refuted, and Unknown for a
+proof that gave up.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ from tinyadder.tasks.base import Problem
 
 @dataclass(frozen=True)
 class Sampled:
-    """`count` problems were decoded (prompt alone, greedy) and none was wrong; says nothing of the others."""
+    """`count` problems were decoded (prompt alone, greedy) and none was wrong; says nothing of the
+    others.
+    """
 
     count: int
     seed: int
@@ -33,7 +37,9 @@ class Exhaustive:
 
 @dataclass(frozen=True)
 class Proved:
-    """An independent checker accepted the certificate in `certificate`: right on every problem of `domain`."""
+    """An independent checker accepted the certificate in `certificate`: right on every problem of
+    `domain`.
+    """
 
     domain: str
     certificate: str
@@ -42,7 +48,10 @@ class Proved:
     numerics: str
 
     def __str__(self) -> str:
-        return f"PROVED     {self.domain}, smallest margin {self.margin:.6g}; certificate {self.certificate}"
+        return (
+            f"PROVED     {self.domain}, smallest margin {self.margin:.6g}; certificate"
+            f" {self.certificate}"
+        )
 
 
 @dataclass(frozen=True)
@@ -70,7 +79,9 @@ class Refuted:
 
 @dataclass(frozen=True)
 class Unknown:
-    """Neither proved nor refuted; `reason` says which position and digit, what width, what would be needed."""
+    """Neither proved nor refuted; `reason` says which position and digit, what width, what would be
+    needed.
+    """
 
     reason: str
 

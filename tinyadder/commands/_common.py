@@ -1,4 +1,6 @@
-"""What the verbs share: finding a model by NAME, construction options, the device, JSON and tables."""
+"""What the verbs share: finding a model by NAME, construction options, the device, JSON and
+tables.
+"""
 
 from __future__ import annotations
 
@@ -18,18 +20,26 @@ if TYPE_CHECKING:
 
 __all__ = ["Loaded", "Named", "find", "is_folder_name", "load_model", "summary", "use_device"]
 
-# ---- options of the command line ------------------------------------------------------------------
+# ---- options of the command line -----------------------------------------------------------------
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 name_argument: Decorator = click.argument("name", metavar="NAME")
-json_option: Decorator = click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output.")
+json_option: Decorator = click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON on standard output."
+)
 device_option: Decorator = click.option(
-    "--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where the model runs."
+    "--device",
+    type=click.Choice(["cpu", "cuda"]),
+    default="cpu",
+    show_default=True,
+    help="Where the model runs.",
 )
 
 task_option: Decorator = click.option(
-    "--task", metavar="FILE.py", help="Judge by the task that this file defines; for a folder without right answers."
+    "--task",
+    metavar="FILE.py",
+    help="Judge by the task that this file defines; for a folder without right answers.",
 )
 
 
@@ -44,13 +54,22 @@ def construction_options(function: Callable[..., Any]) -> Callable[..., Any]:
             options[parameter.name] = value
 
     for decorate in (
-        click.option("--digits", type=int, expose_value=False, callback=given, help="Digits of an operand."),
-        click.option("--base", type=int, expose_value=False, callback=given, help="Base of the numbers."),
         click.option(
-            "-o", "--option", metavar="KEY=VALUE", multiple=True, expose_value=False, callback=given,
+            "--digits", type=int, expose_value=False, callback=given, help="Digits of an operand."
+        ),
+        click.option(
+            "--base", type=int, expose_value=False, callback=given, help="Base of the numbers."
+        ),
+        click.option(
+            "-o",
+            "--option",
+            metavar="KEY=VALUE",
+            multiple=True,
+            expose_value=False,
+            callback=given,
             help="Any other option of the construction.",
         ),
-    ):  # fmt: skip
+    ):
         function = decorate(function)
     return function
 
@@ -65,11 +84,13 @@ def _key_value(text: str) -> tuple[str, Any]:
         return key, value
 
 
-# ---- output ---------------------------------------------------------------------------------------
+# ---- output --------------------------------------------------------------------------------------
 
 
 def echo_json(data: Any) -> None:
-    """Print `data` as JSON on standard output; JSON has no infinity and no NaN, so they come as strings."""
+    """Print `data` as JSON on standard output; JSON has no infinity and no NaN, so they come as
+    strings.
+    """
     click.echo(json.dumps(_finite(data), indent=2, ensure_ascii=False, allow_nan=False))
 
 
@@ -90,7 +111,9 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def show_table(title: str, columns: dict[str, str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table on standard output; `columns` maps each heading to its alignment ("left" or "right")."""
+    """Print a table on standard output; `columns` maps each heading to its alignment ("left" or
+    "right").
+    """
     from rich.table import Table
     from rich.text import Text
 
@@ -98,7 +121,12 @@ def show_table(title: str, columns: dict[str, str], rows: Sequence[Sequence[str]
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
     for number, (heading, align) in enumerate(columns.items()):
         last = number == len(columns) - 1
-        table.add_column(heading, justify="right" if align == "right" else "left", no_wrap=not last, overflow="fold")
+        table.add_column(
+            heading,
+            justify="right" if align == "right" else "left",
+            no_wrap=not last,
+            overflow="fold",
+        )
     for row in rows:
         table.add_row(*[Text(cell) for cell in row])
     with out.capture() as captured:
@@ -116,7 +144,8 @@ def shown_model(found: Named | Loaded) -> str:
 
 
 def short_name(shown: str) -> str:
-    """`addition3-reversed/seed-1` for the folder .../addition3-reversed/seed-1/model: the name in results/ and tables.
+    """`addition3-reversed/seed-1` for the folder .../addition3-reversed/seed-1/model: the name in
+    results/ and tables.
 
     Constructions keep their name, other folders the last part of it.
     """

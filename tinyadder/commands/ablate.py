@@ -27,19 +27,32 @@ if TYPE_CHECKING:
 @name_argument
 @construction_options
 @click.option(
-    "--kind", "kinds", multiple=True, help="Another change than 'zero', e.g. 'scale by 1 + 1e-6'; repeatable."
+    "--kind",
+    "kinds",
+    multiple=True,
+    help="Another change than 'zero', e.g. 'scale by 1 + 1e-6'; repeatable.",
 )
-@click.option("--no-proof", is_flag=True, help="Leave what survives the tests undecided; much faster.")
+@click.option(
+    "--no-proof", is_flag=True, help="Leave what survives the tests undecided; much faster."
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the structured problems.")
 @device_option
 @json_option
 def command(
-    name: str, options: dict[str, Any], kinds: tuple[str, ...], no_proof: bool, seed: int, device: str, as_json: bool
+    name: str,
+    options: dict[str, Any],
+    kinds: tuple[str, ...],
+    no_proof: bool,
+    seed: int,
+    device: str,
+    as_json: bool,
 ) -> int:
-    """Change every number of NAME (a construction or a model folder), one at a time, and see what breaks.
+    """Change every number of NAME (a construction or a model folder), one at a time, and see what
+    breaks.
 
-    load-bearing: here is a problem that comes out wrong. redundant: the changed model is proved right on all inputs, by
-    the independent checker. undecided: no test failed and no proof was found; the reason stands beside it.
+    load-bearing: here is a problem that comes out wrong. redundant: the changed model is proved
+    right on all inputs, by the independent checker. undecided: no test failed and no proof was
+    found; the reason stands beside it.
     """
     from tinyadder.errors import TinyadderError, did_you_mean
     from tinyadder.verify.mutate import KINDS, SWAP, judged, mutants, problems_for, try_mutant
@@ -47,7 +60,9 @@ def command(
     for kind in kinds:
         if kind not in (*KINDS, SWAP):
             known = ", ".join(f"'{known}'" for known in (*KINDS, SWAP))
-            raise TinyadderError(f"no change '{kind}'{did_you_mean(kind, (*KINDS, SWAP))} (changes: {known})")
+            raise TinyadderError(
+                f"no change '{kind}'{did_you_mean(kind, (*KINDS, SWAP))} (changes: {known})"
+            )
     loaded = load_model(name, options, device)
     model, task = loaded.model, loaded.task
     problems = problems_for(task, seed)
@@ -56,15 +71,25 @@ def command(
     with console(stderr=True).status("asking") as status:
         for done, mutant in enumerate(every):
             status.update(f"{done} of {len(every)}: {mutant.kind}, {mutant.place}")
-            fate = try_mutant(model, task, mutant, problems, None if no_proof else lambda m: judged(m, task))
+            fate = try_mutant(
+                model, task, mutant, problems, None if no_proof else lambda m: judged(m, task)
+            )
             fates.append(fate)
             if not as_json:
                 click.echo(_line(fate))
     counts = Counter(fate.word for fate in fates)
     if as_json:
-        echo_json({"model": shown_model(loaded), "counts": counts, "numbers": [_record(fate) for fate in fates]})
+        echo_json(
+            {
+                "model": shown_model(loaded),
+                "counts": counts,
+                "numbers": [_record(fate) for fate in fates],
+            }
+        )
     else:
-        said = ", ".join(f"{counts[word]} {word}" for word in ("load-bearing", "redundant", "undecided"))
+        said = ", ".join(
+            f"{counts[word]} {word}" for word in ("load-bearing", "redundant", "undecided")
+        )
         click.echo(f"{len(fates)} changes: {said}")
     return 0
 

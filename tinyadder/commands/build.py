@@ -34,12 +34,17 @@ QUICK_SAMPLES, QUICK_EXAMPLES = 20_000, 100
 @click.command("build", short_help=__doc__)
 @name_argument
 @construction_options
-@click.option("--out", type=click.Path(path_type=Path), help="The folder to write; out/NAME unless given.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="The folder to write; out/NAME unless given."
+)
 @click.option("--force", is_flag=True, help="Replace a model that is already there.")
 @device_option
 @json_option
-def command(name: str, options: dict[str, Any], out: Path | None, force: bool, device: str, as_json: bool) -> int:
-    """Build NAME (a construction, or a file such as ./mine.py): compile, count, verify quickly, prove, write a folder.
+def command(
+    name: str, options: dict[str, Any], out: Path | None, force: bool, device: str, as_json: bool
+) -> int:
+    """Build NAME (a construction, or a file such as ./mine.py): compile, count, verify quickly,
+    prove, write a folder.
 
     A wrong model is written too, with its counterexample on show and exit code 1.
     """
@@ -48,7 +53,15 @@ def command(name: str, options: dict[str, Any], out: Path | None, force: bool, d
     check_writable(folder, force=force)
     loaded = load_model(name, options, device)
     assert loaded.program is not None, "a construction has a program"
-    save(loaded.model, loaded.task, folder, name=loaded.name, options=options, program=loaded.program, force=force)
+    save(
+        loaded.model,
+        loaded.task,
+        folder,
+        name=loaded.name,
+        options=options,
+        program=loaded.program,
+        force=force,
+    )
     (folder / "certificate.json").unlink(missing_ok=True)  # of a model that was here before
 
     from tinyadder.verify.certify.prove import certify
@@ -65,7 +78,9 @@ def command(name: str, options: dict[str, Any], out: Path | None, force: bool, d
             loaded.task,
             count=QUICK_SAMPLES,
             examples=QUICK_EXAMPLES,
-            progress=lambda part, done, total: status.update(f"verifying: {part} {done:,} of {total:,}"),
+            progress=lambda part, done, total: status.update(
+                f"verifying: {part} {done:,} of {total:,}"
+            ),
         )
         say("refuted" if verification.report else "verified", _verified(verification))
         status.update("proving")
@@ -76,7 +91,12 @@ def command(name: str, options: dict[str, Any], out: Path | None, force: bool, d
     wrong = type(proof or verification.verdict).__name__ == "Refuted"
     shown = verification.report.counterexample.shown if verification.report else _example(loaded)
     look = f"tinyadder trace {folder} {shlex.quote(shown)}"
-    say("next", f"tinyadder verify {folder}   ·   {look}" if wrong else f"tinyadder show {folder}   ·   {look}")
+    say(
+        "next",
+        f"tinyadder verify {folder}   ·   {look}"
+        if wrong
+        else f"tinyadder show {folder}   ·   {look}",
+    )
     if as_json:
         echo_json(_json(loaded, folder, counts, verification, proof))
     return int(wrong)
@@ -113,7 +133,11 @@ def _verified(verification: Verification) -> str:
 
 
 def _json(
-    loaded: Loaded, folder: Path, counts: dict[str, int], verification: Verification, proof: Verdict | None
+    loaded: Loaded,
+    folder: Path,
+    counts: dict[str, int],
+    verification: Verification,
+    proof: Verdict | None,
 ) -> dict[str, Any]:
     from tinyadder.verify.verdict import verdict_to_json
 

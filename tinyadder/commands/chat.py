@@ -35,10 +35,15 @@ def command(name: str, options: dict[str, Any], device: str, check: bool, as_jso
     loaded = load_model(name, options, device=device)
     task = loaded.task
     example = task.show(task.hard()[0])
-    click.echo(f"{shown_model(loaded)}: task '{task.name}', a problem is e.g. '{example}'; quit ends", err=True)
+    click.echo(
+        f"{shown_model(loaded)}: task '{task.name}', a problem is e.g. '{example}'; quit ends",
+        err=True,
+    )
     while True:
         try:
-            text = click.prompt("", prompt_suffix="> ", default="", show_default=False, err=True).strip()
+            text = click.prompt(
+                "", prompt_suffix="> ", default="", show_default=False, err=True
+            ).strip()
         except (EOFError, KeyboardInterrupt, click.Abort):
             click.echo(err=True)
             return
@@ -56,8 +61,14 @@ def command(name: str, options: dict[str, Any], device: str, check: bool, as_jso
         right = task.expected(problem) if check else None
         wrong = right is not None and list(emitted) != list(right)
         if as_json:
-            said = {"problem": task.show(problem), "reasoning": reasoning, "answer": task.show_answer(emitted)}
-            judged = {} if right is None else {"expected": task.show_answer(right), "correct": not wrong}
+            said = {
+                "problem": task.show(problem),
+                "reasoning": reasoning,
+                "answer": task.show_answer(emitted),
+            }
+            judged = (
+                {} if right is None else {"expected": task.show_answer(right), "correct": not wrong}
+            )
             click.echo(json.dumps(said | judged, ensure_ascii=False))
             continue
         if reasoning:

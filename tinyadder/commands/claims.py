@@ -1,4 +1,6 @@
-"""Compare what a construction says its lanes mean with what they hold, on hard inputs; the largest error of each."""
+"""Compare what a construction says its lanes mean with what they hold, on hard inputs; the largest
+error of each.
+"""
 
 from __future__ import annotations
 
@@ -22,28 +24,48 @@ from tinyadder.commands._common import (
 @click.command("claims", short_help=__doc__)
 @name_argument
 @construction_options
-@click.option("--problems", "count", type=click.IntRange(1), default=100, show_default=True, help="Hard problems.")
+@click.option(
+    "--problems",
+    "count",
+    type=click.IntRange(1),
+    default=100,
+    show_default=True,
+    help="Hard problems.",
+)
 @click.option("--seed", type=int, default=0, show_default=True)
 @device_option
 @json_option
-def command(name: str, options: dict[str, Any], count: int, seed: int, device: str, as_json: bool) -> None:
-    """Compare the claims of NAME with the model, lane by lane, over all positions of hard and structured problems.
+def command(
+    name: str, options: dict[str, Any], count: int, seed: int, device: str, as_json: bool
+) -> None:
+    """Compare the claims of NAME with the model, lane by lane, over all positions of hard and
+    structured problems.
 
-    Errors are given absolute, relative to the claimed value, and scaled: relative to the largest value claimed at the
-    same position, which says more where a remainder is near zero.
+    Errors are given absolute, relative to the claimed value, and scaled: relative to the largest
+    value claimed at the same position, which says more where a remainder is near zero.
     """
     from tinyadder.verify.claims import check_claims, check_readout
 
     loaded = load_model(name, options, device)
     random = Random(seed)
     hard = loaded.task.hard()
-    problems = [*random.sample(hard, min(len(hard), count // 2)), *loaded.task.structured(random, count - count // 2)]
+    problems = [
+        *random.sample(hard, min(len(hard), count // 2)),
+        *loaded.task.structured(random, count - count // 2),
+    ]
     found = check_claims(loaded.model, loaded.task, loaded.claims, problems)
     read = check_readout(loaded.model, loaded.task, loaded.claims, problems)
     if as_json:
         lanes = [{**vars(errors)} for errors in found]
-        echo_json({"model": shown_model(loaded), "problems": len(problems), "seed": seed, "lanes": lanes,
-                   "readout": None if read is None else vars(read)})  # fmt: skip
+        echo_json(
+            {
+                "model": shown_model(loaded),
+                "problems": len(problems),
+                "seed": seed,
+                "lanes": lanes,
+                "readout": None if read is None else vars(read),
+            }
+        )
         return
 
     def where(worst: tuple[Any, int, float, float] | None) -> str:
@@ -75,11 +97,15 @@ def command(name: str, options: dict[str, Any], count: int, seed: int, device: s
         ],
     )
     if read is not None:
-        room = f"; what errors of this size could change at worst, times {read.room:.3g}, is the lead"
-        click.echo(
-            f"read from the claims alone: {read.wrong:,} of {read.tokens:,} answer tokens wrong, smallest lead "
-            f"{read.margin:.3g}{'' if read.wrong else room}"
+        room = (
+            f"; what errors of this size could change at worst, times {read.room:.3g}, is the lead"
         )
-    silent = [lane for lane in dict(loaded.model.config.lanes) if lane not in {e.lane for e in found}]
+        click.echo(
+            f"read from the claims alone: {read.wrong:,} of {read.tokens:,} answer tokens wrong,"
+            f" smallest lead {read.margin:.3g}{'' if read.wrong else room}"
+        )
+    silent = [
+        lane for lane in dict(loaded.model.config.lanes) if lane not in {e.lane for e in found}
+    ]
     if silent:
         click.echo(f"nothing is claimed of {', '.join(silent)}")

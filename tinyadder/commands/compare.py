@@ -35,12 +35,17 @@ FORMATS = (".png", ".svg", ".pdf")
     help="Random problems of each model's own task.",
 )
 @click.option(
-    "--samples", type=click.IntRange(0), default=5000, show_default=True,
+    "--samples",
+    type=click.IntRange(0),
+    default=5000,
+    show_default=True,
     help="Structured samples of the verifier; 0 skips it.",
-)  # fmt: skip
+)
 @click.option("--seed", default=1, show_default=True, help="Of the random problems.")
 @click.option(
-    "--plot", type=click.Path(path_type=Path), help="Also draw accuracy and cost against size (.png, .svg, .pdf)."
+    "--plot",
+    type=click.Path(path_type=Path),
+    help="Also draw accuracy and cost against size (.png, .svg, .pdf).",
 )
 @click.option("--force", is_flag=True, help="Replace the picture that is there.")
 @device_option
@@ -55,10 +60,11 @@ def command(
     device: str,
     as_json: bool,
 ) -> None:
-    """Compare NAMEs (constructions or model folders) that do the same task, in whatever format each writes it.
+    """Compare NAMEs (constructions or model folders) that do the same task, in whatever format each
+    writes it.
 
-    Exact match is by greedy decoding, on uniform problems and on the task's hard cases; the verdict is the verifier's;
-    speed is answer tokens per second of that decoding, one thread.
+    Exact match is by greedy decoding, on uniform problems and on the task's hard cases; the verdict
+    is the verifier's; speed is answer tokens per second of that decoding, one thread.
     """
     if plot is not None and plot.suffix not in FORMATS:
         raise TinyadderError(f"'{plot}' does not say a format; end it in {', '.join(FORMATS)}")
@@ -66,18 +72,26 @@ def command(
         raise TinyadderError(f"{plot} exists; give --force to replace it, or another --plot")
     kinds = {find(name).task.name.partition("_")[0] for name in names}
     if len(kinds) > 1:
-        raise TinyadderError(f"these models do different tasks: {', '.join(sorted(kinds))}; compare models of one task")
+        raise TinyadderError(
+            f"these models do different tasks: {', '.join(sorted(kinds))}; compare models of one"
+            " task"
+        )
     rows = [_row(name, count, samples, seed, device) for name in names]
     if plot is not None:
         _plot(rows, plot)
     if as_json:
         echo_json(rows)
         return
-    lines = [(f"parameters, {rung}", *(f"{row['counts'][rung]:,}" for row in rows)) for rung in rows[0]["counts"]]
+    lines = [
+        (f"parameters, {rung}", *(f"{row['counts'][rung]:,}" for row in rows))
+        for rung in rows[0]["counts"]
+    ]
     lines.append((f"{count:,} uniform problems", *(f"{row['random']:.3%}" for row in rows)))
     lines.append(("hard cases", *(f"{row['hard']:.3%}" for row in rows)))
     costs = [row["training cpu seconds"] for row in rows]
-    lines.append(("training, CPU seconds", *("built" if cost is None else f"{cost:,.0f}" for cost in costs)))
+    lines.append(
+        ("training, CPU seconds", *("built" if cost is None else f"{cost:,.0f}" for cost in costs))
+    )
     lines.append(("answer tokens a second", *(f"{row['tokens per second']:,.0f}" for row in rows)))
     lines.append(("verdict", *(row["verdict"].partition("  ")[0] for row in rows)))
     show_table(
@@ -104,7 +118,9 @@ def _row(name: str, count: int, samples: int, seed: int, device: str) -> dict[st
     seconds = time.perf_counter() - began
 
     def exact(asked: list[Any], given: list[Any]) -> float:
-        return sum(list(a) == list(task.answer(p)) for p, a in zip(asked, given, strict=True)) / len(asked)
+        return sum(
+            list(a) == list(task.answer(p)) for p, a in zip(asked, given, strict=True)
+        ) / len(asked)
 
     hard = task.hard()
     return {
@@ -113,7 +129,9 @@ def _row(name: str, count: int, samples: int, seed: int, device: str) -> dict[st
         "counts": ladder(model),
         "random": exact(problems, emitted),
         "hard": exact(hard, answers(model, task, hard)),
-        "training cpu seconds": loaded.options.get("training cpu seconds") if loaded.folder else None,
+        "training cpu seconds": (
+            loaded.options.get("training cpu seconds") if loaded.folder else None
+        ),
         "tokens per second": sum(map(len, emitted)) / seconds,
         "verdict": str(verify(model, task, count=samples).verdict) if samples else "",
     }
@@ -126,17 +144,30 @@ def _plot(rows: list[dict[str, Any]], path: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, panels = plt.subplots(1, 2, figsize=(10, 4 + 0.25 * (len(rows) // 2)), layout="constrained")
+    figure, panels = plt.subplots(
+        1, 2, figsize=(10, 4 + 0.25 * (len(rows) // 2)), layout="constrained"
+    )
     for number, row in enumerate(rows):
         cost = row["training cpu seconds"]
         marker = "s" if cost is None else "o"
         for axes, height in zip(panels, (100 * row["hard"], cost or 0), strict=True):
             axes.scatter(
-                row["counts"]["nonzero"], height, marker=marker, color=f"C{number % 10}", label=short_name(row["model"])
+                row["counts"]["nonzero"],
+                height,
+                marker=marker,
+                color=f"C{number % 10}",
+                label=short_name(row["model"]),
             )
     accuracy, cost_axes = panels
-    accuracy.set(xscale="log", xlabel="non-zero parameters", ylabel="exact match on hard cases, %", ylim=(-5, 105))
-    cost_axes.set(xscale="log", xlabel="non-zero parameters", ylabel="training, CPU seconds (built: 0)")
+    accuracy.set(
+        xscale="log",
+        xlabel="non-zero parameters",
+        ylabel="exact match on hard cases, %",
+        ylim=(-5, 105),
+    )
+    cost_axes.set(
+        xscale="log", xlabel="non-zero parameters", ylabel="training, CPU seconds (built: 0)"
+    )
     cost_axes.set_yscale("symlog", linthresh=10)
     cost_axes.set_ylim(-2, 3 * max([row["training cpu seconds"] or 0 for row in rows] + [10]))
     handles, labels = accuracy.get_legend_handles_labels()

@@ -1,4 +1,6 @@
-"""Count a model's parameters by every convention; --why lists each number, its place and its tie."""
+"""Count a model's parameters by every convention; --why lists each number, its place and its
+tie.
+"""
 
 from __future__ import annotations
 
@@ -26,15 +28,23 @@ if TYPE_CHECKING:
 @click.command("count", short_help=__doc__)
 @name_argument
 @construction_options
-@click.option("--why", is_flag=True, help="List every number, where it sits, what it is, how it is tied.")
-@click.option("--seconds", type=float, default=120.0, show_default=True, help="Time limit for a submission file.")
+@click.option(
+    "--why", is_flag=True, help="List every number, where it sits, what it is, how it is tied."
+)
+@click.option(
+    "--seconds",
+    type=float,
+    default=120.0,
+    show_default=True,
+    help="Time limit for a submission file.",
+)
 @json_option
 def command(name: str, options: dict[str, Any], why: bool, seconds: float, as_json: bool) -> None:
     """Count the parameters of NAME by every convention of the ladder.
 
-    NAME is a construction (or a Python file that defines construct), a model folder, or a submission file (one that
-    defines build_model and add). A submission is a stranger's code: it is run, in a process of its own with limits on
-    time and memory.
+    NAME is a construction (or a Python file that defines construct), a model folder, or a
+    submission file (one that defines build_model and add). A submission is a stranger's code: it is
+    run, in a process of its own with limits on time and memory.
     """
     if is_submission(name):
         shown, counts, listed, code = _submission(name, options, why, seconds)
@@ -64,7 +74,9 @@ def _submission(name: str, options: dict[str, Any], why: bool, seconds: float) -
     from tinyadder.verify.external.submission import Submission
 
     if options:
-        raise TinyadderError(f"{name} is a submission file; options ({', '.join(options)}) belong to a construction")
+        raise TinyadderError(
+            f"{name} is a submission file; options ({', '.join(options)}) belong to a construction"
+        )
     submission = Submission(Path(name), seconds=seconds)
     code = literals(submission.source, ["build_model"])
     warn(submission.path)
@@ -78,15 +90,22 @@ def _submission(name: str, options: dict[str, Any], why: bool, seconds: float) -
 def warn(path: Path) -> None:
     """Say on standard error that somebody's code is about to run."""
     click.echo(
-        f"running {path}: it is code, by whoever wrote it. It runs in a process of its own with limits on time and "
-        "memory, but with your rights to files and network.",
+        f"running {path}: it is code, by whoever wrote it. It runs in a process of its own with"
+        " limits on time and memory, but with your rights to files and network.",
         err=True,
     )
 
 
 def _placed(literal: Literal) -> dict[str, Any]:
     where = f"line {literal.line}, {literal.where}: {literal.text}"
-    return {"rung": "strict", "tensor": "", "index": [], "value": literal.value, "place": where, "tie": ""}
+    return {
+        "rung": "strict",
+        "tensor": "",
+        "index": [],
+        "value": literal.value,
+        "place": where,
+        "tie": "",
+    }
 
 
 def _show(shown: str, counts: dict[str, int], numbers: list[dict[str, Any]]) -> None:
@@ -101,5 +120,8 @@ def _show(shown: str, counts: dict[str, int], numbers: list[dict[str, Any]]) -> 
         show_table(
             "\nevery number; the first convention that counts it comes first",
             {"convention": "left", "value": "right", "place": "left", "tie": "left"},
-            [(number["rung"], f"{number['value']:.9g}", number["place"], number["tie"]) for number in numbers],
+            [
+                (number["rung"], f"{number['value']:.9g}", number["place"], number["tie"])
+                for number in numbers
+            ],
         )

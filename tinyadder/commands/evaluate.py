@@ -1,4 +1,6 @@
-"""Evaluate a model: exact match by decoding, token accuracy, by trait, hard cases, legality, counts, verdict."""
+"""Evaluate a model: exact match by decoding, token accuracy, by trait, hard cases, legality,
+counts, verdict.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,10 @@ from tinyadder.io.files import atomic_write
 
 LEGALITY = 200
 """Problems of the legality checks: as many as `tinyadder legality` takes."""
-PREFIX = "prefix consistency of the prompt: the encoder reads all of it; the answer's prefixes are checked"
+PREFIX = (
+    "prefix consistency of the prompt: the encoder reads all of it; the answer's prefixes are"
+    " checked"
+)
 
 
 @click.command("evaluate", short_help=__doc__)
@@ -39,20 +44,38 @@ PREFIX = "prefix consistency of the prompt: the encoder reads all of it; the ans
     show_default=True,
     help="Held-out problems to decode.",
 )
-@click.option("--seed", default=1, show_default=True, help="Of the problems, for a model without a recipe.")
-@click.option("--file", type=click.Path(exists=True, dir_okay=False), help="JSONL of problems instead.")
 @click.option(
-    "--samples", type=click.IntRange(0), default=20_000, show_default=True,
+    "--seed", default=1, show_default=True, help="Of the problems, for a model without a recipe."
+)
+@click.option(
+    "--file", type=click.Path(exists=True, dir_okay=False), help="JSONL of problems instead."
+)
+@click.option(
+    "--samples",
+    type=click.IntRange(0),
+    default=20_000,
+    show_default=True,
     help="Structured samples of the verifier; 0 skips it.",
-)  # fmt: skip
+)
 @click.option(
-    "--beam", type=click.IntRange(1), default=1, show_default=True,
+    "--beam",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
     help="Also decode by beam search of this width (1: greedy only).",
-)  # fmt: skip
-@click.option("--splits", is_flag=True, help="Also judge on lines split as is published, and out of distribution.")
-@click.option("--out", type=click.Path(path_type=Path), help="Also write the results as JSON to this file.")
+)
+@click.option(
+    "--splits",
+    is_flag=True,
+    help="Also judge on lines split as is published, and out of distribution.",
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Also write the results as JSON to this file."
+)
 @click.option("--force", is_flag=True, help="Replace OUT.")
-@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="CPU threads of torch.")
+@click.option(
+    "--threads", type=click.IntRange(1), default=1, show_default=True, help="CPU threads of torch."
+)
 @device_option
 @json_option
 def command(
@@ -72,9 +95,9 @@ def command(
 ) -> None:
     """Evaluate NAME (a construction or a model folder) on problems it was never shown.
 
-    Exact match is by greedy decoding from the prompt alone; token accuracy is given beside it. A trained model is
-    judged on the test split of its recipe. Then come the task's hard cases, the legality checks, the counts and the
-    verifier's verdict.
+    Exact match is by greedy decoding from the prompt alone; token accuracy is given beside it. A
+    trained model is judged on the test split of its recipe. Then come the task's hard cases, the
+    legality checks, the counts and the verifier's verdict.
     """
     if out is not None and out.exists() and not force:
         raise TinyadderError(f"{out} exists; give --force to replace it, or another --out")
@@ -102,8 +125,13 @@ def command(
     task, model = loaded.task, loaded.model
     recipe = recipe_of(loaded.options, name) if loaded.folder is not None else None
     if splits and recipe is None:
-        raise TinyadderError(f"--splits needs to know what was shown in training; {name} was not trained from a recipe")
-    problems = read_jsonl(task, file) if file else test_problems(task, recipe, count=count, seed=seed)
+        raise TinyadderError(
+            f"--splits needs to know what was shown in training; {name} was not trained from a"
+            " recipe"
+        )
+    problems = (
+        read_jsonl(task, file) if file else test_problems(task, recipe, count=count, seed=seed)
+    )
     score = evaluate(model, task, problems)
     hard = evaluate(model, task, task.hard())
     found: dict[str, Any] = {
@@ -126,11 +154,18 @@ def command(
     }
     if beam > 1:
         wide = evaluate(model, task, problems, beam=beam)
-        found["beam"] = {"width": beam, "exact": wide.exact, "within": wide.within, "seconds": wide.seconds}
+        found["beam"] = {
+            "width": beam,
+            "exact": wide.exact,
+            "within": wide.within,
+            "seconds": wide.seconds,
+        }
     if splits:
         assert recipe is not None
         lines, seen = lines_as_published(recipe, int(loaded.options["seed"]), count)
-        found["splits"] = {"as published": evaluate(model, task, lines).to_json() | {"seen in training": seen}}
+        found["splits"] = {
+            "as published": evaluate(model, task, lines).to_json() | {"seen in training": seen}
+        }
         if task.outside:
             outside = evaluate(model, task, problems_outside(recipe, count)).to_json()
             found["splits"]["outside"] = outside | {
@@ -159,22 +194,46 @@ def _show(found: Mapping[str, Any]) -> None:
     ]
     show_table(
         f"{found['model']} on {found['problems']}",
-        {"trait": "left", "value": "right", "problems": "right", "exact match": "right", "chance": "right"},
-        [(trait, value, f"{n:,}", f"{exact:.4%}", f"{chance:.4%}") for trait, value, n, exact, chance in rows],
+        {
+            "trait": "left",
+            "value": "right",
+            "problems": "right",
+            "exact match": "right",
+            "chance": "right",
+        },
+        [
+            (trait, value, f"{n:,}", f"{exact:.4%}", f"{chance:.4%}")
+            for trait, value, n, exact, chance in rows
+        ],
     )
-    click.echo(f"token accuracy (teacher-forced) {score['tokens']:.4%}, ceiling of exact match {score['ceiling']:.2%}")
-    click.echo(f"hard cases: {hard['exact']:.4%} of {hard['problems']:,} (some may have been in training)")
+    click.echo(
+        f"token accuracy (teacher-forced) {score['tokens']:.4%}, ceiling of exact match"
+        f" {score['ceiling']:.2%}"
+    )
+    click.echo(
+        f"hard cases: {hard['exact']:.4%} of {hard['problems']:,} (some may have been in training)"
+    )
     if score["within"]:
-        click.echo("within a relative error of " + ", ".join(f"{t}: {part:.4%}" for t, part in score["within"].items()))
+        click.echo(
+            "within a relative error of "
+            + ", ".join(f"{t}: {part:.4%}" for t, part in score["within"].items())
+        )
     if "beam" in found:
-        click.echo(f"exact match by beam search of width {found['beam']['width']}: {found['beam']['exact']:.4%}")
+        click.echo(
+            f"exact match by beam search of width {found['beam']['width']}:"
+            f" {found['beam']['exact']:.4%}"
+        )
     for said in _splits(found.get("splits", {})):
         click.echo(said)
     for said in _legality(found["legality"]):
         click.echo(said)
-    click.echo("parameters: " + ", ".join(f"{rung} {count:,}" for rung, count in found["counts"].items()))
+    click.echo(
+        "parameters: " + ", ".join(f"{rung} {count:,}" for rung, count in found["counts"].items())
+    )
     for wrong in score["wrong"][:3]:
-        click.echo(f"  wrong: {wrong['problem']}   expected {wrong['expected']}, model {wrong['got']}")
+        click.echo(
+            f"  wrong: {wrong['problem']}   expected {wrong['expected']}, model {wrong['got']}"
+        )
     if "verdict" in found:
         click.echo(found["verdict"]["text"])
 
@@ -183,7 +242,11 @@ def _legality(found: Mapping[str, Any]) -> list[str]:
     """One line, and one for each check that fails, could not be observed or does not apply."""
     findings = found["findings"]
     failed, unseen = ([f for f in findings if f["passed"] is passed] for passed in (False, None))
-    said = f"{len(failed)} of {len(findings)} checks FAIL" if failed else f"no check of {len(findings)} fails"
+    said = (
+        f"{len(failed)} of {len(findings)} checks FAIL"
+        if failed
+        else f"no check of {len(findings)} fails"
+    )
     return [
         f"legality ({found['problems']} problems): {said}",
         *(f"  FAILS: {f['check']}: {f['said']}" for f in failed),
@@ -200,9 +263,13 @@ def _splits(found: Mapping[str, Any]) -> list[str]:
             known = "left out of" if score["left out of training"] else "not left out of"
             about = f"{score['kind']}, {known} training"
         else:
-            about = f"drawn like the training lines, {score['seen in training']:.2%} of them shown in training"
+            about = (
+                f"drawn like the training lines, {score['seen in training']:.2%} of them shown in"
+                " training"
+            )
         lines.append(
-            f"{name} ({about}): exact match {score['exact']:.4%} of {score['problems']:,}, "
-            f"token accuracy {score['tokens']:.4%}, chance {score['chance']:.4%}, ceiling {score['ceiling']:.2%}"
+            f"{name} ({about}): exact match {score['exact']:.4%} of {score['problems']:,}, token"
+            f" accuracy {score['tokens']:.4%}, chance {score['chance']:.4%}, ceiling"
+            f" {score['ceiling']:.2%}"
         )
     return lines

@@ -1,4 +1,6 @@
-"""Check a model on every problem of a finite domain: in shards, resumable, over processes or a cluster."""
+"""Check a model on every problem of a finite domain: in shards, resumable, over processes or a
+cluster.
+"""
 
 from __future__ import annotations
 
@@ -26,17 +28,33 @@ from tinyadder.errors import MissingExtra, TinyadderError
 @name_argument
 @construction_options
 @click.option(
-    "--within", metavar="LIMIT=N", multiple=True, help="Only a part of the domain, in the full format: digits=4."
+    "--within",
+    metavar="LIMIT=N",
+    multiple=True,
+    help="Only a part of the domain, in the full format: digits=4.",
 )
-@click.option("--workers", type=int, default=1, show_default=True, help="Processes; -1 is one a core.")
 @click.option(
-    "--scheduler", metavar="ADDRESS",
-    help="Send the shards to a cluster instead: the address of a dask scheduler, ray://HOST:PORT, or ray (RAY_ADDRESS, "
-    "or this machine).",
-)  # fmt: skip
-@click.option("--shards", "folder", type=click.Path(path_type=Path), default=Path("out/exhaust"), show_default=True,
-              help="Where finished shards are kept: a sweep that was stopped goes on from there.")  # fmt: skip
-@click.option("--restart", is_flag=True, help="Forget the finished shards of this sweep and begin again.")
+    "--workers", type=int, default=1, show_default=True, help="Processes; -1 is one a core."
+)
+@click.option(
+    "--scheduler",
+    metavar="ADDRESS",
+    help=(
+        "Send the shards to a cluster instead: the address of a dask scheduler, ray://HOST:PORT, or"
+        " ray (RAY_ADDRESS, or this machine)."
+    ),
+)
+@click.option(
+    "--shards",
+    "folder",
+    type=click.Path(path_type=Path),
+    default=Path("out/exhaust"),
+    show_default=True,
+    help="Where finished shards are kept: a sweep that was stopped goes on from there.",
+)
+@click.option(
+    "--restart", is_flag=True, help="Forget the finished shards of this sweep and begin again."
+)
 @click.option("--save", is_flag=True, help="Write the verdict to results/, for the leaderboard.")
 @click.option("--force", is_flag=True, help="With --save: replace the result that is there.")
 @task_option
@@ -58,8 +76,8 @@ def command(
 ) -> int:
     """Check NAME (a construction or a model folder) on every problem of its task.
 
-    --digits 4 builds the model for 4 digits and tries all 10^8 pairs; --within digits=4 keeps the model and its format
-    and tries all pairs of at most 4 digits.
+    --digits 4 builds the model for 4 digits and tries all 10^8 pairs; --within digits=4 keeps the
+    model and its format and tries all pairs of at most 4 digits.
     """
     from tinyadder.verify.exhaustive import domain_of, pack, sweep, sweep_to_json
 
@@ -71,7 +89,9 @@ def command(
         for path in (folder / job.key).glob("shard-*.json"):
             path.unlink()
     with _cluster(scheduler), _Progress(shown_model(loaded), domain.size) as progress:
-        found = sweep(job, folder=folder, workers=-1 if scheduler else workers, progress=progress.show)
+        found = sweep(
+            job, folder=folder, workers=-1 if scheduler else workers, progress=progress.show
+        )
     data = sweep_to_json(found)
     if as_json:
         echo_json({"model": shown_model(loaded), **data})
@@ -83,7 +103,9 @@ def command(
     if save:
         from tinyadder.report.results import result, write_result
 
-        given = [f"-o {key}={value}" for key, value in options.items()] + [f"--within {text}" for text in within]
+        given = [f"-o {key}={value}" for key, value in options.items()] + [
+            f"--within {text}" for text in within
+        ]
         said = " ".join(["tinyadder exhaust", name, *given])
         label = "".join(f"-{key}{value}" for key, value in [*options.items(), *limits.items()])
         model = short_name(str(loaded.folder)) if loaded.folder else loaded.name
@@ -100,7 +122,9 @@ def _limit(text: str) -> tuple[str, int]:
 
 
 def _cluster(scheduler: str | None) -> AbstractContextManager[Any]:
-    """The joblib backend that carries the shards: this machine's processes, a dask or a ray cluster."""
+    """The joblib backend that carries the shards: this machine's processes, a dask or a ray
+    cluster.
+    """
     if scheduler is None:
         return nullcontext()
     from joblib import parallel_config
@@ -119,9 +143,13 @@ def _cluster(scheduler: str | None) -> AbstractContextManager[Any]:
             Client(scheduler)
     except ImportError:
         extra = "cluster-ray" if backend == "ray" else "cluster"
-        raise MissingExtra(f"--scheduler {scheduler} needs: pip install 'tinyadder[{extra}]'") from None
+        raise MissingExtra(
+            f"--scheduler {scheduler} needs: pip install 'tinyadder[{extra}]'"
+        ) from None
     except (OSError, ConnectionError, RuntimeError) as error:
-        raise TinyadderError(f"--scheduler {scheduler}: no cluster answers there ({error})") from error
+        raise TinyadderError(
+            f"--scheduler {scheduler}: no cluster answers there ({error})"
+        ) from error
     return parallel_config(backend=backend)
 
 
@@ -129,12 +157,23 @@ class _Progress:
     """Problems done, on standard error: a bar in a terminal, a line every tenth in a pipe."""
 
     def __init__(self, model: str, size: int) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+        )
 
         from tinyadder.commands._common import console
 
         self.console = console(stderr=True)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+        )
         self.bar = Progress(*columns, console=self.console) if self.console.is_terminal else None
         self.task = self.bar.add_task(model, total=size) if self.bar else None
         self.model, self.told = model, 0

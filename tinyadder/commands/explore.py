@@ -1,4 +1,6 @@
-"""Write the explorer: one page that runs models in the browser and shows every intermediate value."""
+"""Write the explorer: one page that runs models in the browser and shows every intermediate
+value.
+"""
 
 from __future__ import annotations
 
@@ -7,35 +9,59 @@ from typing import Any
 
 import click
 
-from tinyadder.commands._common import construction_options, echo_json, json_option, load_model, summary
+from tinyadder.commands._common import (
+    construction_options,
+    echo_json,
+    json_option,
+    load_model,
+    summary,
+)
 from tinyadder.construction import construction_names
 from tinyadder.errors import TinyadderError
 from tinyadder.io.files import atomic_write
 
 DEFAULT = ("add10", "add10_gist", "deriv")
-FAMOUS = {"add10": ("123 456",), "add10_gist": ("4999999999 0", "5193798811 1806201129"), "deriv": ("-3x^3+4x^2-4",)}
+FAMOUS = {
+    "add10": ("123 456",),
+    "add10_gist": ("4999999999 0", "5193798811 1806201129"),
+    "deriv": ("-3x^3+4x^2-4",),
+}
 """Problems that a visitor should meet first; for add10_gist its known wrong answers."""
 
 
 @click.command("explore", short_help=__doc__)
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option(
-    "--out", type=click.Path(dir_okay=False, path_type=Path), default=Path("explorer.html"), show_default=True
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=Path("explorer.html"),
+    show_default=True,
 )
 @click.option("--force", is_flag=True, help="Overwrite an existing file.")
 @click.option("--open", "show", is_flag=True, help="Open the page in the browser.")
 @construction_options
 @json_option
-def command(names: tuple[str, ...], out: Path, force: bool, show: bool, options: dict[str, Any], as_json: bool) -> None:
-    """Write a page for the NAMEs (constructions or model folders): tinyadder explore add10 add10_gist.
+def command(
+    names: tuple[str, ...],
+    out: Path,
+    force: bool,
+    show: bool,
+    options: dict[str, Any],
+    as_json: bool,
+) -> None:
+    """Write a page for the NAMEs (constructions or model folders): tinyadder explore add10
+    add10_gist.
 
-    Without a NAME: add10, add10_gist (its wrong sum on show), deriv, and the smallest trained baselines that are here.
-    The page needs no network; type a problem, step with the arrow keys, hover over a cell for the sum that made it.
+    Without a NAME: add10, add10_gist (its wrong sum on show), deriv, and the smallest trained
+    baselines that are here. The page needs no network; type a problem, step with the arrow keys,
+    hover over a cell for the sum that made it.
     """
     if out.exists() and not force:
         raise TinyadderError(f"{out} exists; give --force to overwrite it, or another --out")
     if options and len(names) != 1:
-        raise TinyadderError("options such as --digits belong to one construction; give exactly one NAME with them")
+        raise TinyadderError(
+            "options such as --digits belong to one construction; give exactly one NAME with them"
+        )
 
     from tinyadder.inspect.explorer import Exhibit, page
 
@@ -43,20 +69,36 @@ def command(names: tuple[str, ...], out: Path, force: bool, show: bool, options:
     for name in names or _default_names():
         loaded = load_model(name, options)
         known = loaded.folder is None and loaded.file is None
-        famous = [] if options else [loaded.task.parse(text) for text in FAMOUS.get(loaded.name, ()) if known]
+        famous = (
+            []
+            if options
+            else [loaded.task.parse(text) for text in FAMOUS.get(loaded.name, ()) if known]
+        )
         exhibits.append(Exhibit(loaded.name, summary(loaded), loaded.model, loaded.task, famous))
     text = page(exhibits)
     with atomic_write(out) as part:
         part.write_text(text, encoding="utf-8")
     if as_json:
-        echo_json({"file": str(out), "models": [e.name for e in exhibits], "bytes": len(text.encode())})
+        echo_json(
+            {"file": str(out), "models": [e.name for e in exhibits], "bytes": len(text.encode())}
+        )
     else:
-        click.echo(f"wrote {out}   {len(text.encode()) / 1000:.0f} kB, {', '.join(e.name for e in exhibits)}")
+        click.echo(
+            f"wrote {out}   {len(text.encode()) / 1000:.0f} kB,"
+            f" {', '.join(e.name for e in exhibits)}"
+        )
     if show:
         click.launch(str(out))
 
 
 def _default_names() -> list[str]:
-    """The constructions of the default page, and the smallest trained baseline in ./baselines if there is one."""
-    found = sorted(Path("baselines").rglob("model.safetensors"), key=lambda path: path.stat().st_size)
-    return [*(name for name in DEFAULT if name in construction_names()), *(str(path.parent) for path in found[:1])]
+    """The constructions of the default page, and the smallest trained baseline in ./baselines if
+    there is one.
+    """
+    found = sorted(
+        Path("baselines").rglob("model.safetensors"), key=lambda path: path.stat().st_size
+    )
+    return [
+        *(name for name in DEFAULT if name in construction_names()),
+        *(str(path.parent) for path in found[:1]),
+    ]

@@ -1,4 +1,6 @@
-"""Export a model: ONNX, torch.export, a one-file AdderBoard submission, JSON, a model-hub folder."""
+"""Export a model: ONNX, torch.export, a one-file AdderBoard submission, JSON, a model-hub
+folder.
+"""
 
 from __future__ import annotations
 
@@ -31,12 +33,18 @@ FILES = {
 @click.command("export", short_help=__doc__)
 @name_argument
 @click.option("--to", "kind", type=click.Choice(list(FILES)), required=True, help="The format.")
-@click.option("--out", type=click.Path(path_type=Path), help="File (hub: folder) to write [default: by NAME].")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="File (hub: folder) to write [default: by NAME]."
+)
 @click.option("--force", is_flag=True, help="Overwrite what is there.")
 @construction_options
 @json_option
-def command(name: str, kind: str, out: Path | None, force: bool, options: dict[str, Any], as_json: bool) -> None:
-    """Write NAME (a construction or a model folder) in the format of others: tinyadder export add10 --to onnx."""
+def command(
+    name: str, kind: str, out: Path | None, force: bool, options: dict[str, Any], as_json: bool
+) -> None:
+    """Write NAME (a construction or a model folder) in the format of others: tinyadder export add10
+    --to onnx.
+    """
     loaded = load_model(name, options)
     out = out or Path(FILES[kind].format(loaded.name))
     if out.exists() and not force:
@@ -44,7 +52,9 @@ def command(name: str, kind: str, out: Path | None, force: bool, options: dict[s
     if out.is_dir() and kind != "hub":
         raise TinyadderError(f"{out} is a folder; name a file with --out")
     if out.is_dir() and not (out / "model.json").exists():
-        raise TinyadderError(f"{out} holds something else than a model and is left as it is; choose another --out")
+        raise TinyadderError(
+            f"{out} holds something else than a model and is left as it is; choose another --out"
+        )
     if not out.absolute().parent.is_dir():
         raise TinyadderError(f"there is no folder {out.absolute().parent}; choose another --out")
 
@@ -66,14 +76,23 @@ def command(name: str, kind: str, out: Path | None, force: bool, options: dict[s
             case "json":
                 export.to_json(loaded.model, out)
             case "submission":
-                export.to_submission(loaded.model, loaded.task, out, name=loaded.name, about=about, ladder=rungs)
+                export.to_submission(
+                    loaded.model, loaded.task, out, name=loaded.name, about=about, ladder=rungs
+                )
             case "hub":
                 export.to_hub_folder(
-                    loaded.model, loaded.task, out, name=loaded.name, about=about, ladder=rungs,
+                    loaded.model,
+                    loaded.task,
+                    out,
+                    name=loaded.name,
+                    about=about,
+                    ladder=rungs,
                     verdicts=_verdicts(loaded),
-                )  # fmt: skip
+                )
     except OSError as error:
-        raise TinyadderError(f"cannot write {out}: {error.strerror}; choose another --out") from error
+        raise TinyadderError(
+            f"cannot write {out}: {error.strerror}; choose another --out"
+        ) from error
     if as_json:
         echo_json({"model": loaded.name, "format": kind, "file": str(out)})
     else:
@@ -89,5 +108,7 @@ def _verdicts(loaded: Loaded) -> list[str]:
     name = short_name(str(loaded.folder)) if loaded.folder else loaded.name
     model = Model(name, loaded.model, loaded.task, loaded.folder is not None, loaded.folder)
     return [
-        format_verdict(verdict) for verdict in row(model, read_results(FOLDER)).verdicts() if not verdict["options"]
+        format_verdict(verdict)
+        for verdict in row(model, read_results(FOLDER)).verdicts()
+        if not verdict["options"]
     ]

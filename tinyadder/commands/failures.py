@@ -25,11 +25,13 @@ from tinyadder.errors import TinyadderError
 @click.option("--force", is_flag=True, help="With --save: replace the result that is there.")
 @json_option
 def command(name: str, options: dict[str, Any], save: bool, force: bool, as_json: bool) -> int:
-    """Count how many problems NAME (a construction or a model folder) answers wrongly, out of all there are.
+    """Count how many problems NAME (a construction or a model folder) answers wrongly, out of all
+    there are.
 
-    The interval holds for every execution of the floating-point program that the printed numerics allow; what rounding
-    can turn either way makes it wide. For models that decide by one number which depends on the text: adders that
-    subtract the digits written so far from the sum. Exit code 0 no failure, 1 failures, 2 unknown: another model.
+    The interval holds for every execution of the floating-point program that the printed numerics
+    allow; what rounding can turn either way makes it wide. For models that decide by one number
+    which depends on the text: adders that subtract the digits written so far from the sum. Exit
+    code 0 no failure, 1 failures, 2 unknown: another model.
     """
     from tinyadder.verify.certify.check import NUMERICS
     from tinyadder.verify.certify.failures import count_failures
@@ -40,7 +42,9 @@ def command(name: str, options: dict[str, Any], save: bool, force: bool, as_json
     try:
         found = count_failures(loaded.model, loaded.task)
     except (Unsupported, NoSpecification) as reason:
-        raise TinyadderError(f"UNKNOWN how many problems {shown_model(loaded)} fails: {reason}") from reason
+        raise TinyadderError(
+            f"UNKNOWN how many problems {shown_model(loaded)} fails: {reason}"
+        ) from reason
     share = [found.low / found.problems, found.high / found.problems]
     data = {**asdict(found), "share": share, "numerics": NUMERICS}
     if as_json:
@@ -50,7 +54,8 @@ def command(name: str, options: dict[str, Any], save: bool, force: bool, as_json
         click.echo(f"share      {share[0]:.6g} .. {share[1]:.6g}")
         for one in found.sets:
             click.echo(
-                f"           answer token {one.position + 1}, right '{one.token}': {_interval(one.low, one.high)}"
+                f"           answer token {one.position + 1}, right '{one.token}':"
+                f" {_interval(one.low, one.high)}"
             )
         if found.overlap:
             click.echo(f"overlap    at most {found.overlap:,} problems are wrong at two of these")
@@ -60,7 +65,9 @@ def command(name: str, options: dict[str, Any], save: bool, force: bool, as_json
     if save:
         from tinyadder.report.results import result, write_result
 
-        said = " ".join(["tinyadder failures", name, *(f"-o {key}={value}" for key, value in options.items())])
+        said = " ".join(
+            ["tinyadder failures", name, *(f"-o {key}={value}" for key, value in options.items())]
+        )
         label = "".join(f"-{key}{value}" for key, value in options.items())
         made = result(loaded.model, loaded.name, options, "failures", data, command=said)
         click.echo(f"wrote {write_result(made, label=label, force=force)}", err=True)

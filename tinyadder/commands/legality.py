@@ -1,4 +1,6 @@
-"""Check that a model is an autoregressive transformer that does the work itself; also for submission files."""
+"""Check that a model is an autoregressive transformer that does the work itself; also for
+submission files.
+"""
 
 from __future__ import annotations
 
@@ -24,16 +26,37 @@ from tinyadder.errors import TinyadderError
 @click.command("legality", short_help=__doc__)
 @name_argument
 @construction_options
-@click.option("--problems", "count", type=click.IntRange(2), help="Problems to try [200, of a submission 12].")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the problems and of the random tokens.")
-@click.option("--seconds", type=float, default=120.0, show_default=True, help="Time limit for a submission file.")
+@click.option(
+    "--problems", "count", type=click.IntRange(2), help="Problems to try [200, of a submission 12]."
+)
+@click.option(
+    "--seed",
+    type=int,
+    default=0,
+    show_default=True,
+    help="Of the problems and of the random tokens.",
+)
+@click.option(
+    "--seconds",
+    type=float,
+    default=120.0,
+    show_default=True,
+    help="Time limit for a submission file.",
+)
 @device_option
 @json_option
 def command(
-    name: str, options: dict[str, Any], count: int | None, seed: int, seconds: float, device: str, as_json: bool
+    name: str,
+    options: dict[str, Any],
+    count: int | None,
+    seed: int,
+    seconds: float,
+    device: str,
+    as_json: bool,
 ) -> int:
-    """Check NAME: prefix consistency, one token a pass, feedback, attention ablation, buffers, dtype, decode honesty,
-    weight swap. Of a submission file (a stranger's code, run at arm's length) only what can be observed is judged.
+    """Check NAME: prefix consistency, one token a pass, feedback, attention ablation, buffers,
+    dtype, decode honesty, weight swap. Of a submission file (a stranger's code, run at arm's
+    length) only what can be observed is judged.
     """
     if is_submission(name):
         from tinyadder.commands.count import warn
@@ -42,7 +65,8 @@ def command(
 
         if options:
             raise TinyadderError(
-                f"{name} is a submission file; options ({', '.join(options)}) belong to a construction"
+                f"{name} is a submission file; options ({', '.join(options)}) belong to a"
+                " construction"
             )
         submission = Submission(Path(name), seconds=seconds)
         warn(submission.path)
@@ -54,14 +78,27 @@ def command(
 
         loaded = load_model(name, options, device)
         problems = loaded.task.uniform(Random(seed), count or 200)
-        shown, findings = shown_model(loaded), legality(loaded.model, loaded.task, problems, seed=seed)
+        shown, findings = (
+            shown_model(loaded),
+            legality(loaded.model, loaded.task, problems, seed=seed),
+        )
     failed = [finding for finding in findings if finding.passed is False]
     if as_json:
-        echo_json({"model": shown, "legal": not failed, "findings": [vars(finding) for finding in findings]})
+        echo_json(
+            {
+                "model": shown,
+                "legal": not failed,
+                "findings": [vars(finding) for finding in findings],
+            }
+        )
     else:
         for finding in findings:
             click.echo(str(finding))
         unseen = sum(finding.passed is None for finding in findings)
-        said = f"{len(failed)} of {len(findings)} checks fail" if failed else f"no check of {len(findings)} fails"
+        said = (
+            f"{len(failed)} of {len(findings)} checks fail"
+            if failed
+            else f"no check of {len(findings)} fails"
+        )
         click.echo(f"{shown}: {said}" + (f", {unseen} could not be observed" if unseen else ""))
     return 1 if failed else 0

@@ -24,10 +24,12 @@ SHOWN = ("task", "nonzero", "nonzero + positional", "layers")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @json_option
 def command(names: tuple[str, ...], as_json: bool) -> None:
-    """List the constructions with the counts of their equations (no model is built): tinyadder list ./mine.py.
+    """List the constructions with the counts of their equations (no model is built): tinyadder list
+    ./mine.py.
 
-    Without a NAME: every construction of the toolkit, and the Python files of this folder that define construct. Those
-    files are not run, so their counts are not known; name a file to have it run and counted.
+    Without a NAME: every construction of the toolkit, and the Python files of this folder that
+    define construct. Those files are not run, so their counts are not known; name a file to have it
+    run and counted.
     """
     rows = [_row(name) for name in names or construction_names()]
     if not names:
@@ -46,7 +48,10 @@ def command(names: tuple[str, ...], as_json: bool) -> None:
     show_table(
         "every option at its default; counted from the equations",
         columns,
-        [[r["name"], *(str(r.get(key, "-")) for key in SHOWN), r.get("error") or r["summary"]] for r in rows],
+        [
+            [r["name"], *(str(r.get(key, "-")) for key in SHOWN), r.get("error") or r["summary"]]
+            for r in rows
+        ],
     )
     click.echo("\nnext      tinyadder show NAME   ·   tinyadder build NAME", err=True)
 
@@ -56,7 +61,9 @@ def _row(name: str) -> dict[str, Any]:
         summary = construction_summary(name)
         made = construct(name)
     except Exception as error:  # somebody's construction in the making must not hide the others
-        said = str(error) if isinstance(error, TinyadderError) else f"{type(error).__name__}: {error}"
+        said = (
+            str(error) if isinstance(error, TinyadderError) else f"{type(error).__name__}: {error}"
+        )
         return {"name": name, "summary": "", "error": said}
     program, nonzero = made.program, made.program.nonzero
     return {
@@ -71,11 +78,16 @@ def _row(name: str) -> dict[str, Any]:
 
 
 def _unread(path: Path) -> dict[str, Any] | None:
-    """A file of this folder that defines `construct`, or would if it could be read; None for any other."""
+    """A file of this folder that defines `construct`, or would if it could be read; None for any
+    other.
+    """
     try:
         if "construct" not in defined(path):
             return None
-        return {"name": f"./{path}", "summary": construction_summary(str(path)) or "not run; name it to count it"}
+        return {
+            "name": f"./{path}",
+            "summary": construction_summary(str(path)) or "not run; name it to count it",
+        }
     except TinyadderError as error:
         mentions = path.is_file() and b"def construct(" in path.read_bytes()
         return {"name": f"./{path}", "summary": "", "error": str(error)} if mentions else None

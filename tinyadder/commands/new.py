@@ -1,4 +1,6 @@
-"""Start a construction of your own: write a commented file that already builds and runs, and is wrong."""
+"""Start a construction of your own: write a commented file that already builds and runs, and is
+wrong.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +17,9 @@ from tinyadder.errors import TinyadderError
 
 SKELETON = '''"""NAME: say in one line what it does; `tinyadder list` shows this line.
 
-Say here why it works: what each lane holds, what each head hears, where every constant comes from. This skeleton adds
-up all digits it has seen and takes 10 away from 10 on. That is not addition: `tinyadder verify NAME` shows you a
-pair of numbers for which it is wrong.
+Say here why it works: what each lane holds, what each head attends to, where every constant comes
+from. This skeleton adds up all digits it has seen and takes 10 away from 10 on. That is not
+addition: `tinyadder verify NAME` shows you a pair of numbers for which it is wrong.
 """
 
 from tinyadder.construction import DIGIT_VALUES, Claim, Construction, token_claim
@@ -28,7 +30,8 @@ from tinyadder.tasks.addition import Addition
 
 def construct(*, digits: int = 2) -> Construction:
     """Say on which options it is exact, and raise TinyadderError for the others."""
-    # The task: prompt and right answer. '^12+34=' is continued with '046', one token a step, each fed back.
+    # The task: prompt and right answer. '^12+34=' is continued with '046', one token a step, each
+    # fed back.
     task = Addition(digits=digits)
 
     # The residual stream: named lanes with their meaning. Every token carries one number in each.
@@ -50,12 +53,15 @@ def construct(*, digits: int = 2) -> Construction:
         # One row for each of the first tokens of the vocabulary; the largest is the next token.
         Unembed(argmax=parabola_readout(x.total, range(10))),
     )
-    # More attention and MLP sublayers may stand between. `tinyadder show NAME` prints equations and prices.
+    # More attention and MLP sublayers may stand between. `tinyadder show NAME` prints equations and
+    # prices.
     return Construction(program, task, _claims(task))
 
 
 def _claims(task: Addition) -> dict[str, Claim]:
-    """What the lanes mean, exactly, at a position of prompt + right answer; `tinyadder claims NAME` compares."""
+    """What the lanes mean, exactly, at a position of prompt + right answer; `tinyadder claims NAME`
+    compares.
+    """
     digit = token_claim(task, DIGIT_VALUES)
 
     def total(problem: tuple[int, ...], position: int) -> int:
@@ -76,14 +82,17 @@ def _claims(task: Addition) -> dict[str, Claim]:
 )
 @json_option
 def command(name: str, folder: Path | None, as_json: bool) -> None:
-    """Write NAME.py: a small construction to change step by step. It builds, runs, and verify refutes it.
+    """Write NAME.py: a small construction to change step by step. It builds, runs, and verify
+    refutes it.
 
     A file that exists is never overwritten.
     """
     path = (folder or construction_folder()) / f"{name}.py"
     _check(name)
     if folder is None and name in construction_names():
-        raise TinyadderError(f"there is a construction '{name}' already ({path}); choose another name")
+        raise TinyadderError(
+            f"there is a construction '{name}' already ({path}); choose another name"
+        )
     _write(path, SKELETON.replace("NAME", name))
     steps = [f"tinyadder show {name}", f"tinyadder run {name} 12 34", f"tinyadder verify {name}"]
     if as_json:
@@ -91,14 +100,17 @@ def command(name: str, folder: Path | None, as_json: bool) -> None:
         return
     click.echo(path)
     found = folder is None or folder.resolve() == construction_folder().resolve()
-    said = "   ·   ".join(steps) if found else f"move it to {construction_folder()}, then: {steps[0]}"
+    said = (
+        "   ·   ".join(steps) if found else f"move it to {construction_folder()}, then: {steps[0]}"
+    )
     click.echo(f"next      {said}", err=True)
 
 
 def _check(name: str) -> None:
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or keyword.iskeyword(name):
         raise TinyadderError(
-            f"'{name}' cannot name a construction; take small letters, digits and '_', a letter first, e.g. my_adder"
+            f"'{name}' cannot name a construction; take small letters, digits and '_', a letter"
+            " first, e.g. my_adder"
         )
 
 
@@ -108,8 +120,12 @@ def _write(path: Path, text: str) -> None:
         beside.write_text(text, encoding="utf-8")
         os.link(beside, path)  # unlike a rename, refuses a file that is there
     except FileExistsError:
-        raise TinyadderError(f"{path} exists and is left as it is; choose another name or move it away") from None
+        raise TinyadderError(
+            f"{path} exists and is left as it is; choose another name or move it away"
+        ) from None
     except OSError as error:
-        raise TinyadderError(f"cannot write {path}: {error.strerror}; give another folder with --dir") from None
+        raise TinyadderError(
+            f"cannot write {path}: {error.strerror}; give another folder with --dir"
+        ) from None
     finally:
         beside.unlink(missing_ok=True)

@@ -41,10 +41,20 @@ FORMATS = (".png", ".svg", ".pdf")
 @click.argument("kind", type=click.Choice([*RUNS, *MODELS, *FILES]))
 @click.argument("problem", nargs=-1)
 @click.option(
-    "--digit", "index", default=0, show_default=True, help="Answer token of contributions and logits, from 0."
+    "--digit",
+    "index",
+    default=0,
+    show_default=True,
+    help="Answer token of contributions and logits, from 0.",
 )
-@click.option("--problems", "count", default=5000, show_default=True, help="How many problems accuracy asks.")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="File to write [default: NAME-KIND.png].")
+@click.option(
+    "--problems", "count", default=5000, show_default=True, help="How many problems accuracy asks."
+)
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File to write [default: NAME-KIND.png].",
+)
 @click.option("--force", is_flag=True, help="Overwrite an existing file.")
 @construction_options
 @device_option
@@ -63,13 +73,16 @@ def command(
 ) -> None:
     """Draw KIND of NAME (a construction or a model folder): tinyadder plot add10 attention 123 456.
 
-    attention, contributions, lanes and logits show one run and take a problem (default: the first of the hard list);
-    margins and weights show the model, accuracy how often it is right, by traits such as the longest carry chain or the
-    degree. curves is the training of a model folder (its log.jsonl); leaderboard takes a LEADERBOARD.json as NAME. The
-    picture is a .png, .svg or .pdf by the name of the file.
+    attention, contributions, lanes and logits show one run and take a problem (default: the first
+    of the hard list); margins and weights show the model, accuracy how often it is right, by traits
+    such as the longest carry chain or the degree. curves is the training of a model folder (its
+    log.jsonl); leaderboard takes a LEADERBOARD.json as NAME. The picture is a .png, .svg or .pdf by
+    the name of the file.
     """
     if problem and kind not in RUNS:
-        raise TinyadderError(f"'{kind}' does not show one run and takes no problem; leave out {' '.join(problem)!r}")
+        raise TinyadderError(
+            f"'{kind}' does not show one run and takes no problem; leave out {' '.join(problem)!r}"
+        )
     loaded = load_model(name, options, device) if kind not in FILES else None
     asked = None
     if loaded is not None:
@@ -97,7 +110,9 @@ def command(
     with atomic_write(out) as part:
         figure.savefig(part, dpi=160)
     if as_json:
-        echo_json({"model": shown_model(loaded) if loaded else name, "kind": kind, "file": str(out)})
+        echo_json(
+            {"model": shown_model(loaded) if loaded else name, "kind": kind, "file": str(out)}
+        )
     else:
         click.echo(f"wrote {out}")
 
@@ -108,28 +123,41 @@ def _accuracy(loaded: Loaded, count: int) -> Figure:
     from tinyadder.train.evaluate import evaluate, recipe_of, test_problems
 
     recipe = recipe_of(loaded.options, loaded.name) if loaded.folder is not None else None
-    score = evaluate(loaded.model, loaded.task, test_problems(loaded.task, recipe, count=count, seed=1))
+    score = evaluate(
+        loaded.model, loaded.task, test_problems(loaded.task, recipe, count=count, seed=1)
+    )
     if not score.by:
         raise TinyadderError(f"task '{loaded.task.name}' has no traits to group its problems by")
     by: Mapping[str, Any] = {
-        trait: {value: (round(g["exact"] * g["problems"]), int(g["problems"])) for value, g in groups.items()}
+        trait: {
+            value: (round(g["exact"] * g["problems"]), int(g["problems"]))
+            for value, g in groups.items()
+        }
         for trait, groups in score.by.items()
     }
     kind = "problems never shown in training" if recipe else "problems of all kinds"
     wrong = round((1 - score.exact) * score.problems)
-    return accuracies(by, f"{short_name(shown_model(loaded))}: {wrong:,} of {score.problems:,} {kind} are wrong")
+    return accuracies(
+        by, f"{short_name(shown_model(loaded))}: {wrong:,} of {score.problems:,} {kind} are wrong"
+    )
 
 
 def _curves(folder: Path) -> Figure:
-    """The log of the run that made the model in `folder`: beside the model, or in its own folder."""
+    """The log of the run that made the model in `folder`: beside the model, or in its own
+    folder.
+    """
     from tinyadder.inspect.plot import curves
 
     if not is_folder_name(str(folder)):
-        raise TinyadderError(f"curves are of a trained model's folder; '{folder}' is none: its weights were written")
+        raise TinyadderError(
+            f"curves are of a trained model's folder; '{folder}' is none: its weights were written"
+        )
     logs = [path for path in (folder / "log.jsonl", folder.parent / "log.jsonl") if path.is_file()]
     if not logs:
         describe(str(folder))  # says what is wrong with a folder that is none
-        raise TinyadderError(f"{folder} has no log.jsonl beside it; a model that tinyadder train makes has one")
+        raise TinyadderError(
+            f"{folder} has no log.jsonl beside it; a model that tinyadder train makes has one"
+        )
     try:
         lines = [json.loads(line) for line in logs[0].read_text().splitlines()]
     except ValueError as error:
@@ -145,9 +173,18 @@ def _leaderboard(path: Path) -> Figure:
     try:
         models = json.loads(path.read_text())["models"]
         return leaderboard(
-            mean_counts([(m["name"], bool(m["trained"]), {rung: m["counts"][rung] for rung in SHOWN}) for m in models])
+            mean_counts(
+                [
+                    (m["name"], bool(m["trained"]), {rung: m["counts"][rung] for rung in SHOWN})
+                    for m in models
+                ]
+            )
         )
     except OSError as error:
-        raise TinyadderError(f"cannot read {path}: {error.strerror}; give the LEADERBOARD.json as NAME") from error
+        raise TinyadderError(
+            f"cannot read {path}: {error.strerror}; give the LEADERBOARD.json as NAME"
+        ) from error
     except (ValueError, KeyError, TypeError) as error:
-        raise TinyadderError(f"{path} is not a LEADERBOARD.json as tinyadder report writes it") from error
+        raise TinyadderError(
+            f"{path} is not a LEADERBOARD.json as tinyadder report writes it"
+        ) from error

@@ -1,4 +1,6 @@
-"""Prove a model right on every input of its task, or refute it: a certificate that a second program checks."""
+"""Prove a model right on every input of its task, or refute it: a certificate that a second program
+checks.
+"""
 
 from __future__ import annotations
 
@@ -9,22 +11,36 @@ from typing import Any
 
 import click
 
-from tinyadder.commands._common import construction_options, echo_json, load_model, name_argument, shown_model
+from tinyadder.commands._common import (
+    construction_options,
+    echo_json,
+    load_model,
+    name_argument,
+    shown_model,
+)
 
 
 @click.command()
 @name_argument
 @construction_options
-@click.option("--out", type=click.Path(path_type=Path), help="Keep model and certificate in this folder.")
-@click.option("--save", "keep", is_flag=True, help="Write the verdict to results/, for the leaderboard.")
-@click.option("--force", is_flag=True, help="Replace a model in the --out folder, or with --save the result.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Keep model and certificate in this folder."
+)
+@click.option(
+    "--save", "keep", is_flag=True, help="Write the verdict to results/, for the leaderboard."
+)
+@click.option(
+    "--force", is_flag=True, help="Replace a model in the --out folder, or with --save the result."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output.")
-def command(name: str, options: dict[str, Any], out: Path | None, keep: bool, force: bool, as_json: bool) -> int:
+def command(
+    name: str, options: dict[str, Any], out: Path | None, keep: bool, force: bool, as_json: bool
+) -> int:
     """Prove NAME (a construction or a model folder) right on every input, or refute it.
 
-    The verdict is the checker's: `python -m tinyadder.verify.certify.check FOLDER` repeats it without torch. Exit
-    code 0 proved,
-    1 refuted (with a problem the model, run as it is, answers wrongly) or unknown (with what is missing).
+    The verdict is the checker's: `python -m tinyadder.verify.certify.check FOLDER` repeats it
+    without torch. Exit code 0 proved, 1 refuted (with a problem the model, run as it is, answers
+    wrongly) or unknown (with what is missing).
     """
     from tinyadder.io.folder import check_writable, save
     from tinyadder.verify.certify.check import NUMERICS
@@ -39,9 +55,14 @@ def command(name: str, options: dict[str, Any], out: Path | None, keep: bool, fo
         folder = Path(place)
         if loaded.folder is None or out is not None:
             save(
-                loaded.model, loaded.task, folder, name=loaded.name, options=loaded.options, program=loaded.program,
+                loaded.model,
+                loaded.task,
+                folder,
+                name=loaded.name,
+                options=loaded.options,
+                program=loaded.program,
                 force=force or where is None,
-            )  # fmt: skip
+            )
         judged = certify(loaded.model, loaded.task, folder)
         certificate = folder / "certificate.json"
         size = certificate.stat().st_size if certificate.exists() else None
@@ -49,31 +70,47 @@ def command(name: str, options: dict[str, Any], out: Path | None, keep: bool, fo
     if keep:
         from tinyadder.report.results import result, write_result
 
-        stated = verdict_to_json(verdict) | ({"certificate": None} if isinstance(verdict, Proved) else {})
+        stated = verdict_to_json(verdict) | (
+            {"certificate": None} if isinstance(verdict, Proved) else {}
+        )
         data = {
-            "verdict": stated, "proof_seconds": judged.proof_seconds, "check_seconds": judged.check_seconds,
+            "verdict": stated,
+            "proof_seconds": judged.proof_seconds,
+            "check_seconds": judged.check_seconds,
             "certificate_bytes": size,
-        }  # fmt: skip
-        said = " ".join(["tinyadder prove", name, *(f"-o {key}={value}" for key, value in options.items())])
+        }
+        said = " ".join(
+            ["tinyadder prove", name, *(f"-o {key}={value}" for key, value in options.items())]
+        )
         label = "".join(f"-{key}{value}" for key, value in options.items())
         made = result(loaded.model, loaded.name, options, "proved", data, command=said)
         click.echo(f"wrote {write_result(made, label=label, force=force)}", err=True)
     if as_json:
         kept = {} if where is not None or not isinstance(verdict, Proved) else {"certificate": None}
-        echo_json({
-            "model": shown_model(loaded), **verdict_to_json(verdict), **kept, "numerics": NUMERICS,
-            "proof_seconds": judged.proof_seconds, "check_seconds": judged.check_seconds, "claims": judged.claims,
-            "certificate_bytes": size,
-        })  # fmt: skip
+        echo_json(
+            {
+                "model": shown_model(loaded),
+                **verdict_to_json(verdict),
+                **kept,
+                "numerics": NUMERICS,
+                "proof_seconds": judged.proof_seconds,
+                "check_seconds": judged.check_seconds,
+                "claims": judged.claims,
+                "certificate_bytes": size,
+            }
+        )
         return 0 if isinstance(verdict, Proved) else 1
     if isinstance(verdict, Proved):
         click.echo(f"PROVED     {shown_model(loaded)}: {verdict.domain}")
         click.echo(f"margin     {verdict.margin:.6g} in logits, the smallest over all of them")
         kept_at = (
-            f"{verdict.certificate}, {size:,} bytes" if where is not None else "not kept; give --out FOLDER to keep it"
+            f"{verdict.certificate}, {size:,} bytes"
+            if where is not None
+            else "not kept; give --out FOLDER to keep it"
         )
         click.echo(
-            f"checked    {judged.claims} shortest paths, by tinyadder.verify.certify.check; certificate: {kept_at}"
+            f"checked    {judged.claims} shortest paths, by tinyadder.verify.certify.check;"
+            f" certificate: {kept_at}"
         )
     else:
         click.echo(str(verdict))

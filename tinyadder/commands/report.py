@@ -1,4 +1,6 @@
-"""Write LEADERBOARD.md and LEADERBOARD.json (and a page): our models as measured, the public field as claimed."""
+"""Write LEADERBOARD.md and LEADERBOARD.json (and a page): our models as measured, the public field
+as claimed.
+"""
 
 from __future__ import annotations
 
@@ -21,23 +23,47 @@ PAGE = "<title>tinyadder: report</title>"
 
 
 @click.command("report", short_help=__doc__)
-@click.option("--fresh", is_flag=True, help="Make all verdicts anew, the sweeps recorded in results/ too.")
-@click.option("--missing", is_flag=True, help="Like --fresh, for models without results for their present weights.")
+@click.option(
+    "--fresh", is_flag=True, help="Make all verdicts anew, the sweeps recorded in results/ too."
+)
+@click.option(
+    "--missing",
+    is_flag=True,
+    help="Like --fresh, for models without results for their present weights.",
+)
 @click.option("--only", "names", metavar="NAME", multiple=True, help="Measure these models only.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the fresh verdicts.")
 @click.option(
-    "--root", type=click.Path(path_type=Path, file_okay=False, exists=True), default=Path("."), show_default=True,
+    "--root",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    default=Path("."),
+    show_default=True,
     help="Where results/, baselines/ and README.md are, and the leaderboard goes.",
-)  # fmt: skip
+)
 @click.option(
-    "--html", "page", metavar="[FILE]", type=click.Path(path_type=Path, dir_okay=False), is_flag=False, flag_value="",
-    help="Also write everything as one page for the browser, with equations and pictures [FILE: ROOT/out/report.html].",
-)  # fmt: skip
+    "--html",
+    "page",
+    metavar="[FILE]",
+    type=click.Path(path_type=Path, dir_okay=False),
+    is_flag=False,
+    flag_value="",
+    help=(
+        "Also write everything as one page for the browser, with equations and pictures [FILE:"
+        " ROOT/out/report.html]."
+    ),
+)
 @json_option
 def command(
-    fresh: bool, missing: bool, names: tuple[str, ...], seed: int, root: Path, page: Path | None, as_json: bool
+    fresh: bool,
+    missing: bool,
+    names: tuple[str, ...],
+    seed: int,
+    root: Path,
+    page: Path | None,
+    as_json: bool,
 ) -> None:
-    """Count every construction and trained baseline by every convention, and put the verdicts beside the counts.
+    """Count every construction and trained baseline by every convention, and put the verdicts
+    beside the counts.
 
     The tables between the marks of README.md, where it has them, are made anew as well.
     """
@@ -48,7 +74,9 @@ def command(
     if page == Path(""):
         page = root / "out" / "report.html"
     if page is not None and page.exists() and PAGE not in page.read_text(errors="replace"):
-        raise TinyadderError(f"{page} holds something else than a report and is left as it is; choose another FILE")
+        raise TinyadderError(
+            f"{page} holds something else than a report and is left as it is; choose another FILE"
+        )
     use_device("cpu")
     models = leaderboard.own_models(root / "baselines")
     results = read_results(root / "results")
@@ -81,7 +109,9 @@ def command(
 
 
 def repeat_sweeps(results: list[Result], root: Path) -> None:
-    """Repeat the exhaustive sweeps among `results`, each by the command that it records, on all cores."""
+    """Repeat the exhaustive sweeps among `results`, each by the command that it records, on all
+    cores.
+    """
     from tinyadder.commands.exhaust import command as exhaust
 
     for found in results:

@@ -32,9 +32,12 @@ LINES_AT_ONCE = 4096
 @click.argument("problem", nargs=-1, metavar="PROBLEM | -")
 @construction_options
 @click.option(
-    "--answers", "answer_file", metavar="FILE", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    "--answers",
+    "answer_file",
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="With -: compare with the answers in this file, one a line in the same order.",
-)  # fmt: skip
+)
 @device_option
 @json_option
 @click.pass_context
@@ -49,25 +52,33 @@ def command(
 ) -> int:
     """Let NAME (a construction or a model folder) answer a problem: tinyadder run add10 123 456.
 
-    With - it reads one problem a line from standard input, decodes in batches and prints one answer a line in order;
-    a bad line gives an error with its number on standard error and the rest goes on. Exit codes: 1 if an answer was
-    wrong, 2 if a line was bad. Data in two files, problems and answers, is run as it is:
-    tinyadder run deriv_printed - --answers outputs.txt < inputs.txt
+    With - it reads one problem a line from standard input, decodes in batches and prints one answer
+    a line in order; a bad line gives an error with its number on standard error and the rest goes
+    on. Exit codes: 1 if an answer was wrong, 2 if a line was bad. Data in two files, problems and
+    answers, is run as it is: tinyadder run deriv_printed - --answers outputs.txt < inputs.txt
     """
     for word in problem:
         if word.startswith("--"):
             raise click.NoSuchOption(word, ctx=context)
     if not problem:
-        raise click.UsageError("no problem given; write it after NAME, or - to read standard input", context)
+        raise click.UsageError(
+            "no problem given; write it after NAME, or - to read standard input", context
+        )
     if problem == ("-",):
         lines = TextIOWrapper(sys.stdin.buffer, "utf-8", errors="replace")
         loaded = load_model(name, options, device)
         return (
-            _run_lines(loaded, lines, as_json) if answer_file is None else _compare(loaded, lines, answer_file, as_json)
+            _run_lines(loaded, lines, as_json)
+            if answer_file is None
+            else _compare(loaded, lines, answer_file, as_json)
         )
     if answer_file is not None:
-        raise click.UsageError("--answers goes with - and problems on standard input, one a line", context)
-    asked = find(name, options).task.parse(" ".join(problem))  # a mistake is said before torch is imported
+        raise click.UsageError(
+            "--answers goes with - and problems on standard input, one a line", context
+        )
+    asked = find(name, options).task.parse(
+        " ".join(problem)
+    )  # a mistake is said before torch is imported
     loaded = load_model(name, options, device)
     (record,) = _answers(loaded, [asked])
     if as_json:
@@ -96,7 +107,9 @@ def _answers(loaded: Loaded, problems: Sequence[Any]) -> list[dict[str, Any]]:
 def _judge(loaded: Loaded, records: Sequence[dict[str, Any]]) -> int:
     wrong = [record for record in records if record["correct"] is False]
     for record in wrong[:3]:
-        click.echo(f"wrong: {record['problem']} = {record['expected']}, not {record['answer']}", err=True)
+        click.echo(
+            f"wrong: {record['problem']} = {record['expected']}, not {record['answer']}", err=True
+        )
     return 1 if wrong else 0
 
 
@@ -106,12 +119,18 @@ def _run_lines(loaded: Loaded, lines: Iterable[str], as_json: bool) -> int:
     while chunk := list(islice(numbered, LINES_AT_ONCE)):
         parsed = list(_parse(loaded, chunk))
         good = [(number, problem) for number, problem, error in parsed if error is None]
-        records = dict(zip([n for n, _ in good], _answers(loaded, [p for _, p in good]), strict=True))
+        records = dict(
+            zip([n for n, _ in good], _answers(loaded, [p for _, p in good]), strict=True)
+        )
         for number, _, error in parsed:
             if error is not None:
                 click.echo(f"line {number}: {error}", err=True)
             if as_json:
-                said = {"line": number, **records[number]} if error is None else {"line": number, "error": error}
+                said = (
+                    {"line": number, **records[number]}
+                    if error is None
+                    else {"line": number, "error": error}
+                )
                 click.echo(json.dumps(said, ensure_ascii=False))
             elif error is None:
                 click.echo(records[number]["answer"])
@@ -123,18 +142,26 @@ def _run_lines(loaded: Loaded, lines: Iterable[str], as_json: bool) -> int:
 
 
 def _compare(loaded: Loaded, lines: Iterable[str], file: Path, as_json: bool) -> int:
-    """Say how many answers are those of `file`, which has one for each line, and where they differ."""
+    """Say how many answers are those of `file`, which has one for each line, and where they
+    differ.
+    """
     problems = [line.strip() for line in lines]
     said = file.read_text(encoding="utf-8", errors="replace").splitlines()
     if len(said) != len(problems):
         raise TinyadderError(
-            f"{file} has {len(said):,} lines and standard input {len(problems):,}; give one answer for each problem"
+            f"{file} has {len(said):,} lines and standard input {len(problems):,}; give one answer"
+            " for each problem"
         )
     parsed = list(_parse(loaded, list(enumerate(problems, 1))))
     good = [(number, problem) for number, problem, error in parsed if error is None]
     records = _answers(loaded, [problem for _, problem in good])
     unlike = [
-        {"line": number, "problem": problems[number - 1], "answer": record["answer"], "file": said[number - 1].strip()}
+        {
+            "line": number,
+            "problem": problems[number - 1],
+            "answer": record["answer"],
+            "file": said[number - 1].strip(),
+        }
         for (number, _), record in zip(good, records, strict=True)
         if record["answer"] != said[number - 1].strip()
     ]
@@ -146,12 +173,16 @@ def _compare(loaded: Loaded, lines: Iterable[str], file: Path, as_json: bool) ->
         for found in bad:
             click.echo(f"line {found['line']}: {found['error']}", err=True)
         for found in unlike:
-            click.echo("line {line}: {problem} gives {answer}, the file says {file}".format(**found))
+            click.echo(
+                "line {line}: {problem} gives {answer}, the file says {file}".format(**found)
+            )
         click.echo(f"{agree:,} of {len(problems):,} answers are those of {file}")
     return 2 if bad else 1 if unlike else 0
 
 
-def _parse(loaded: Loaded, chunk: Sequence[tuple[int, str]]) -> Iterator[tuple[int, Any, str | None]]:
+def _parse(
+    loaded: Loaded, chunk: Sequence[tuple[int, str]]
+) -> Iterator[tuple[int, Any, str | None]]:
     """(line number, problem, None) or (line number, None, what is wrong with the line)."""
     for number, line in chunk:
         try:

@@ -25,11 +25,14 @@ from tinyadder.lang.printing import program_to_json
 @construction_options
 @json_option
 def command(name: str, options: dict[str, Any], as_json: bool) -> None:
-    """Show the equations of NAME (a construction or a model folder): each line with the parameters it costs."""
+    """Show the equations of NAME (a construction or a model folder): each line with the parameters
+    it costs.
+    """
     named = find(name, options)
     if named.program is None:
         raise TinyadderError(
-            f"{shown_model(named)} has no equations: its numbers were learned; tinyadder count {name} counts them"
+            f"{shown_model(named)} has no equations: its numbers were learned; tinyadder count"
+            f" {name} counts them"
         )
     if as_json:
         _show_json(named)
@@ -69,7 +72,12 @@ def _show_json(named: Named) -> None:
                 for lane in program.stream.lanes.values()
             ],
             "equations": [
-                {"section": section, "text": text, "price": len(numbers), "numbers": [value_of(n) for n in numbers]}
+                {
+                    "section": section,
+                    "text": text,
+                    "price": len(numbers),
+                    "numbers": [value_of(n) for n in numbers],
+                }
                 for section, text, numbers in program.lines()
             ],
             "nonzero": program.nonzero,

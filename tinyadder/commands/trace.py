@@ -1,4 +1,6 @@
-"""Trace a run: what the query of one answer digit listens to, how the lanes change, which token wins."""
+"""Trace a run: what the query of one answer digit listens to, how the lanes change, which token
+wins.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ SHOWN_VALUES = 12
 @click.command("trace", short_help=__doc__, context_settings={"ignore_unknown_options": True})
 @name_argument
 @click.argument("problem", nargs=-1, required=True)
-@click.option("--digit", type=int, metavar="K", help="Which answer token to look into, counted from 0.")
+@click.option(
+    "--digit", type=int, metavar="K", help="Which answer token to look into, counted from 0."
+)
 @construction_options
 @device_option
 @json_option
@@ -46,15 +50,19 @@ def command(
     device: str,
     as_json: bool,
 ) -> None:
-    """Trace how NAME (a construction or a model folder) answers a problem: tinyadder trace add10 123 456 --digit 8.
+    """Trace how NAME (a construction or a model folder) answers a problem: tinyadder trace add10
+    123 456 --digit 8.
 
-    Without --digit: every answer token with its margin. With it, for that token: per head the tokens its query listens
-    to (weight * value = contribution), the lanes before and after each sublayer, hidden units, logits and margin.
+    Without --digit: every answer token with its margin. With it, for that token: per head the
+    tokens its query listens to (weight * value = contribution), the lanes before and after each
+    sublayer, hidden units, logits and margin.
     """
     for word in problem:
         if word.startswith("--"):
             raise click.NoSuchOption(word, ctx=context)
-    asked = find(name, options).task.parse(" ".join(problem))  # a mistake is said before torch is imported
+    asked = find(name, options).task.parse(
+        " ".join(problem)
+    )  # a mistake is said before torch is imported
     loaded = load_model(name, options, device)
     from tinyadder.inspect.trace import trace, trace_all
 
@@ -70,7 +78,10 @@ def command(
         verdict = "right" if step.answer == step.right else f"wrong, {''.join(step.right)} is right"
     click.echo(f"{shown_model(loaded)}   {loaded.task.show(asked)}   answer {answer} ({verdict})\n")
     if digit is None:
-        _show_all(steps, shlex.join([name, *problem, *(f"-o{key}={value}" for key, value in options.items())]))
+        _show_all(
+            steps,
+            shlex.join([name, *problem, *(f"-o{key}={value}" for key, value in options.items())]),
+        )
     else:
         _show(loaded, step)
 
@@ -78,7 +89,14 @@ def command(
 def _show_all(steps: Sequence[Step], asked: str) -> None:
     show_table(
         "every answer token",
-        {"": "right", "read": "left", "emits": "left", "logit": "right", "runner-up": "left", "margin": "right"},
+        {
+            "": "right",
+            "read": "left",
+            "emits": "left",
+            "logit": "right",
+            "runner-up": "left",
+            "margin": "right",
+        },
         [
             (
                 str(step.index),
@@ -107,11 +125,14 @@ def _vector(numbers: Sequence[float]) -> str:
 def _show(loaded: Loaded, step: Step) -> None:
     text = "".join(step.text)
     click.echo(
-        f"read   {text}   emits {step.chosen!r}, answer token {step.index}, query at position {len(step.text) - 1}"
+        f"read   {text}   emits {step.chosen!r}, answer token {step.index}, query at position"
+        f" {len(step.text) - 1}"
     )
     blocks = loaded.program.blocks if loaded.program is not None else []
     for sublayer in step.sublayers:
-        _section(f"layer {sublayer.layer}: {'attention' if sublayer.kind == 'attention' else 'MLP'}")
+        _section(
+            f"layer {sublayer.layer}: {'attention' if sublayer.kind == 'attention' else 'MLP'}"
+        )
         if sublayer.kind == "attention":
             written = blocks[sublayer.layer][0] if blocks else None
             for head in sublayer.heads:
@@ -128,7 +149,9 @@ def _section(title: str) -> None:
 
 def _show_head(head: HeadStep, equation: str) -> None:
     heard = [token for token in head.tokens if any(token.contribution)]
-    click.echo(f"\nhead {head.head} -> {', '.join(head.lanes)}" + (f":   {equation}" if equation else ""))
+    click.echo(
+        f"\nhead {head.head} -> {', '.join(head.lanes)}" + (f":   {equation}" if equation else "")
+    )
     show_table(
         f"query {_vector(head.query)}; to nothing goes {show(head.nothing)} of the attention",
         {
@@ -140,7 +163,14 @@ def _show_head(head: HeadStep, equation: str) -> None:
             "= contribution": "right",
         },
         [
-            (str(t.position), repr(t.token), show(t.score), show(t.weight), _vector(t.value), _vector(t.contribution))
+            (
+                str(t.position),
+                repr(t.token),
+                show(t.score),
+                show(t.weight),
+                _vector(t.value),
+                _vector(t.contribution),
+            )
             for t in heard
         ]
         + [("", "", "", "", "sum", _vector(head.output))],
@@ -162,12 +192,15 @@ def _show_units(units: Sequence[UnitStep]) -> None:
         {"unit": "right", "gate": "right", "up": "right", "output": "right", "adds": "left"},
         [
             (
-                str(u.unit), show(u.gate), show(u.up), show(u.output),
+                str(u.unit),
+                show(u.gate),
+                show(u.up),
+                show(u.output),
                 ", ".join(f"{show(added)} to {lane}" for lane, added in u.added.items()),
             )
             for u in on
         ],
-    )  # fmt: skip
+    )
     if off:
         click.echo(f"{off} other unit{'s give' if off > 1 else ' gives'} 0")
 
@@ -179,7 +212,9 @@ def _show_lanes(sublayer: SublayerStep) -> None:
         changed = "" if before == after else "->"
         rows.append((lane, _vector(before), changed, _vector(after) if changed else ""))
     click.echo()
-    show_table("lanes at the query", {"lane": "left", "before": "left", "": "left", "after": "left"}, rows)
+    show_table(
+        "lanes at the query", {"lane": "left", "before": "left", "": "left", "after": "left"}, rows
+    )
 
 
 def _show_logits(step: Step, heading: str) -> None:
@@ -189,7 +224,12 @@ def _show_logits(step: Step, heading: str) -> None:
         f"margin {show(step.margin)}: {step.chosen!r} over {step.runner_up!r}",
         {"token": "left", heading: "right", "below the best": "right", "": "left"},
         [
-            (repr(token), show(logit), show(best - logit), "emitted" if token == step.chosen else "")
+            (
+                repr(token),
+                show(logit),
+                show(best - logit),
+                "emitted" if token == step.chosen else "",
+            )
             for token, logit in step.logits.items()
         ],
     )

@@ -17,15 +17,30 @@ from tinyadder.io.files import lock
 
 @click.command
 @click.argument("recipe", required=False)
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of the results. [default: runs/RECIPE]")
-@click.option("--seed", "seeds", type=int, multiple=True, help="Seed instead of the recipe's; may be repeated.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Folder of the results. [default: runs/RECIPE]"
+)
+@click.option(
+    "--seed",
+    "seeds",
+    type=int,
+    multiple=True,
+    help="Seed instead of the recipe's; may be repeated.",
+)
 @click.option("--resume", is_flag=True, help="Go on from the newest sound checkpoint.")
 @click.option("--force", is_flag=True, help="Train again although a trained model is there.")
 @click.option(
-    "--data", type=click.Path(path_type=Path), help="Write the training problems to this JSONL file and stop."
+    "--data",
+    type=click.Path(path_type=Path),
+    help="Write the training problems to this JSONL file and stop.",
 )
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
-@click.option("--start", metavar="MODEL", type=click.Path(path_type=Path), help="Train on from this model folder.")
+@click.option(
+    "--start",
+    metavar="MODEL",
+    type=click.Path(path_type=Path),
+    help="Train on from this model folder.",
+)
 @click.option("--threads", type=int, default=1, show_default=True, help="CPU threads of torch.")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
 def command(
@@ -42,7 +57,8 @@ def command(
 ) -> int:
     """Train RECIPE (a name, or a TOML file) and write OUT/seed-N/model for every seed.
 
-    Without RECIPE: the recipes there are. Several processes: torchrun --nproc-per-node N -m tinyadder train RECIPE.
+    Without RECIPE: the recipes there are. Several processes: torchrun --nproc-per-node N -m
+    tinyadder train RECIPE.
     """
     from tinyadder.train.recipe import read_recipe, recipe_names
 
@@ -51,7 +67,9 @@ def command(
         return 0
     read = read_recipe(recipe)
     if resume and start is not None:
-        raise TinyadderError("--resume goes on from a checkpoint, --start MODEL from a model; give one of the two")
+        raise TinyadderError(
+            "--resume goes on from a checkpoint, --start MODEL from a model; give one of the two"
+        )
     if data is not None:
         _write(read, (seeds or read.train.seeds)[0], data, force)
         return 0
@@ -72,7 +90,8 @@ def command(
                 continue
             if (place / "checkpoints").exists() and not (resume or force):
                 raise TinyadderError(
-                    f"{place} holds an unfinished run; give --resume to go on or --force to start again"
+                    f"{place} holds an unfinished run; give --resume to go on or --force to start"
+                    " again"
                 )
             run = Run(read, seed, place, device=device, processes=processes, start=start)
             if resume and (place / "checkpoints").exists():
@@ -90,14 +109,23 @@ def command(
                 return 130
             if processes.rank == 0:
                 exact = exact_match(run.model, read.task, run.test_problems())
-                results.append({"seed": seed, "model": str(model), "steps": run.step, "test exact": exact,
-                                "cpu seconds": round(run.cpu, 1)})  # fmt: skip
+                results.append(
+                    {
+                        "seed": seed,
+                        "model": str(model),
+                        "steps": run.step,
+                        "test exact": exact,
+                        "cpu seconds": round(run.cpu, 1),
+                    }
+                )
     if as_json:
         echo_json(results)
     else:
         for line in results:
-            click.echo(f"seed {line['seed']}: {line['steps']} steps, {line['cpu seconds']} CPU seconds, "
-                       f"exact match on held-out problems {line['test exact']:.4f}, {line['model']}")  # fmt: skip
+            click.echo(
+                f"seed {line['seed']}: {line['steps']} steps, {line['cpu seconds']} CPU seconds, "
+                f"exact match on held-out problems {line['test exact']:.4f}, {line['model']}"
+            )
     return 0
 
 
@@ -108,7 +136,9 @@ def _write(recipe: Any, seed: int, path: Path, force: bool) -> None:
         raise TinyadderError(f"{path} exists; give --force to replace it, or another --data")
     problems = training_problems(recipe, seed)
     write_jsonl(recipe.task, problems, str(path))
-    click.echo(f'wrote {path}: {len(problems):,} problems; train on them with [data] file = "{path}"')
+    click.echo(
+        f'wrote {path}: {len(problems):,} problems; train on them with [data] file = "{path}"'
+    )
 
 
 def _train(run: Any) -> Path:
@@ -116,17 +146,35 @@ def _train(run: Any) -> Path:
     shown = console(stderr=True)
     if not shown.is_terminal:
         return run.train(lambda line: click.echo(json.dumps(line), err=True))
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
-    columns = (TextColumn("seed {task.fields[seed]}"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
-               TextColumn("loss {task.fields[loss]} exact {task.fields[exact]}"), TimeElapsedColumn(),
-               TimeRemainingColumn())  # fmt: skip
+    columns = (
+        TextColumn("seed {task.fields[seed]}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total}"),
+        TextColumn("loss {task.fields[loss]} exact {task.fields[exact]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=shown) as progress:
-        bar = progress.add_task("", total=run.recipe.train.steps, seed=run.seed, loss="-", exact="-")
+        bar = progress.add_task(
+            "", total=run.recipe.train.steps, seed=run.seed, loss="-", exact="-"
+        )
 
         def report(line: dict[str, Any]) -> None:
-            shown: dict[str, Any] = {"loss": line.get("loss"), "exact": line.get("validation exact")}
-            progress.update(bar, completed=line["step"], **{k: v for k, v in shown.items() if v is not None})
+            shown: dict[str, Any] = {
+                "loss": line.get("loss"),
+                "exact": line.get("validation exact"),
+            }
+            progress.update(
+                bar, completed=line["step"], **{k: v for k, v in shown.items() if v is not None}
+            )
 
         return run.train(report)
 

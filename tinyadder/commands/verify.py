@@ -30,9 +30,19 @@ if TYPE_CHECKING:
 @click.command("verify", short_help=__doc__)
 @name_argument
 @construction_options
-@click.option("--count", type=int, default=200_000, show_default=True, help="Structured problems to decode.")
-@click.option("--examples", type=int, default=500, show_default=True, help="Problems of the hypothesis search.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the samples and the search.")
+@click.option(
+    "--count", type=int, default=200_000, show_default=True, help="Structured problems to decode."
+)
+@click.option(
+    "--examples",
+    type=int,
+    default=500,
+    show_default=True,
+    help="Problems of the hypothesis search.",
+)
+@click.option(
+    "--seed", type=int, default=0, show_default=True, help="Of the samples and the search."
+)
 @task_option
 @device_option
 @json_option
@@ -46,25 +56,30 @@ def command(
     device: str,
     as_json: bool,
 ) -> int:
-    """Ask NAME (a construction or a model folder) the public suite, hard cases, structured samples and a search.
+    """Ask NAME (a construction or a model folder) the public suite, hard cases, structured samples
+    and a search.
 
-    Small tasks are asked every problem. Every answer is decoded greedily from the prompt alone. A wrong answer is
-    shrunk and explained. Exit code 1 if the model is wrong.
+    Small tasks are asked every problem. Every answer is decoded greedily from the prompt alone. A
+    wrong answer is shrunk and explained. Exit code 1 if the model is wrong.
     """
     from tinyadder.verify.properties import verify
     from tinyadder.verify.verdict import verdict_to_json
 
     loaded = load_model(name, options, device, task)
     with _progress() as progress:
-        found = verify(loaded.model, loaded.task, count=count, seed=seed, examples=examples, progress=progress)
+        found = verify(
+            loaded.model, loaded.task, count=count, seed=seed, examples=examples, progress=progress
+        )
     if as_json:
-        echo_json({
-            "model": shown_model(loaded),
-            **verdict_to_json(found.verdict),
-            "parts": [vars(part) for part in found.parts],
-            "report": found.report and found.report.to_json(),
-            "replay": replay(loaded, found),
-        })  # fmt: skip
+        echo_json(
+            {
+                "model": shown_model(loaded),
+                **verdict_to_json(found.verdict),
+                "parts": [vars(part) for part in found.parts],
+                "report": found.report and found.report.to_json(),
+                "replay": replay(loaded, found),
+            }
+        )
     else:
         for part in found.parts:
             click.echo(f"           {part}")
@@ -86,14 +101,27 @@ def replay(loaded: Loaded, found: Verification) -> str | None:
 
 @contextmanager
 def _progress() -> Iterator[Progress]:
-    """Bars on standard error in a terminal; nothing in a pipe, where the parts are printed when all is done."""
+    """Bars on standard error in a terminal; nothing in a pipe, where the parts are printed when all
+    is done.
+    """
     screen = console(stderr=True)
     if not screen.is_terminal:
         yield lambda name, done, total: None
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
-    columns = (TextColumn("{task.description:14}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description:14}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=screen, transient=True) as bars:
         known: dict[str, Any] = {}
 

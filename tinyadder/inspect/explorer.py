@@ -1,8 +1,9 @@
-"""Any model as JSON for a page, and the self-contained explorer page with a small script that runs it.
+"""Any model as JSON for a page, and the self-contained explorer page with a small script that runs
+it.
 
-The page holds the weights as exact doubles and repeats the forward pass of tinyadder/machine/transformer.py in the
-browser
-(tinyadder/inspect/pages/machine.js), so that every intermediate value can be looked at without an installation.
+The page holds the weights as exact doubles and repeats the forward pass of
+tinyadder/machine/transformer.py in the browser (tinyadder/inspect/pages/machine.js), so that every
+intermediate value can be looked at without an installation.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ EXAMPLES = 60
 
 @dataclass(frozen=True)
 class Exhibit:
-    """A model with what a visitor must know: its name, one line about it, its task, problems worth showing first."""
+    """A model with what a visitor must know: its name, one line about it, its task, problems worth
+    showing first.
+    """
 
     name: str
     about: str
@@ -44,7 +47,9 @@ def model_to_json(model: Transformer) -> dict[str, Any]:
     Raises `TinyadderError` for a model that is not a causal decoder of this toolkit.
     """
     if not isinstance(model, Transformer) or model.config.encoder:
-        raise TinyadderError(f"a {type(model).__name__} cannot be shown; expected a decoder without an encoder")
+        raise TinyadderError(
+            f"a {type(model).__name__} cannot be shown; expected a decoder without an encoder"
+        )
     config, options = model.config, asdict(model.config.options)
     return {
         "vocabulary": list(config.vocabulary),
@@ -55,10 +60,14 @@ def model_to_json(model: Transformer) -> dict[str, Any]:
         "float32": model.embedding.dtype == torch.float32,
         "options": {**options, "post": options["norm_place"] == "post"},
         "embed": [_row(row)[1:] for row in _array(model.embedding)],
-        "positions": _array(model.positions).tolist() if config.options.positions == "learned" else None,
+        "positions": _array(model.positions).tolist()
+        if config.options.positions == "learned"
+        else None,
         "blocks": [_block(block) for block in model.blocks if isinstance(block, Block)],
         "norm": _norm(model.final_norm),
-        "readout": _rows(model.unembed_matrix(), model.unembedding_bias if config.unembedding_bias else None),
+        "readout": _rows(
+            model.unembed_matrix(), model.unembedding_bias if config.unembedding_bias else None
+        ),
     }
 
 
@@ -83,8 +92,12 @@ def _rows(weights: Tensor, bias: Tensor | None) -> list[list[Any]]:
 def _norm(module: torch.nn.Module | None) -> dict[str, Any] | None:
     if module is None:
         return None
+    gain: Any = module.weight
     bias = getattr(module, "bias", None)
-    return {"gain": _array(module.weight).tolist(), "bias": None if bias is None else _array(bias).tolist()}  # type: ignore[arg-type]
+    return {
+        "gain": _array(gain).tolist(),
+        "bias": None if bias is None else _array(bias).tolist(),
+    }
 
 
 def _block(block: Block) -> dict[str, Any]:
@@ -93,11 +106,16 @@ def _block(block: Block) -> dict[str, Any]:
         attention, heads = block.attention, []
         for h in range(len(attention.slopes)):
             bias = {name: getattr(attention, f"{name}_bias") for name in ("query", "key", "value")}
-            heads.append({
-                **{name: _rows(getattr(attention, name)[h], None if b is None else b[h]) for name, b in bias.items()},
-                "slope": float(attention.slopes[h]),
-                "write": [_row(row)[1:] for row in _array(attention.wiring[h])],
-            })  # fmt: skip
+            heads.append(
+                {
+                    **{
+                        name: _rows(getattr(attention, name)[h], None if b is None else b[h])
+                        for name, b in bias.items()
+                    },
+                    "slope": float(attention.slopes[h]),
+                    "write": [_row(row)[1:] for row in _array(attention.wiring[h])],
+                }
+            )
         found["attention"] = {"heads": heads, "norm": _norm(block.attention_norm)}
     if isinstance(block.mlp, MLP):
         mlp = block.mlp
@@ -115,7 +133,9 @@ def _block(block: Block) -> dict[str, Any]:
 
 
 def _writing(task: Task, problems: Sequence[Problem]) -> dict[str, Any]:
-    """How the page writes a prompt: addition by its options; other tasks as head + text + tail where that holds."""
+    """How the page writes a prompt: addition by its options; other tasks as head + text + tail
+    where that holds.
+    """
     if isinstance(task, Addition):
         return {"kind": "addition", **asdict(task), "symbols": DIGITS[: task.base]}
     prompts, texts = ["".join(task.prompt(p)) for p in problems], [task.show(p) for p in problems]
@@ -126,10 +146,16 @@ def _writing(task: Task, problems: Sequence[Problem]) -> dict[str, Any]:
 
 
 def exhibit_to_json(exhibit: Exhibit) -> dict[str, Any]:
-    """The model with its task: prompt format, length of answers, and problems to choose from with right answers."""
+    """The model with its task: prompt format, length of answers, and problems to choose from with
+    right answers.
+    """
     task = exhibit.task
     hard = task.hard()
-    problems = [*exhibit.first, *hard[:: max(1, len(hard) // EXAMPLES)], *task.structured(Random(0), EXAMPLES // 4)]
+    problems = [
+        *exhibit.first,
+        *hard[:: max(1, len(hard) // EXAMPLES)],
+        *task.structured(Random(0), EXAMPLES // 4),
+    ]
     problems = list(dict.fromkeys(problems))[:EXAMPLES]
     return {
         "name": exhibit.name,
@@ -156,11 +182,15 @@ def _shortest(data: Any, float32: bool) -> Any:
 
 
 def page(exhibits: Sequence[Exhibit]) -> str:
-    """The explorer as one HTML text: no network, no other file. Raises `TinyadderError` if nothing is to be shown."""
+    """The explorer as one HTML text: no network, no other file. Raises `TinyadderError` if nothing
+    is to be shown.
+    """
     if not exhibits:
         raise TinyadderError("the explorer needs at least one model")
     models = [_shortest(data, data["float32"]) for data in map(exhibit_to_json, exhibits)]
-    text = json.dumps(models, separators=(",", ":"), ensure_ascii=False, allow_nan=False).replace("</", "<\\/")
+    text = json.dumps(models, separators=(",", ":"), ensure_ascii=False, allow_nan=False).replace(
+        "</", "<\\/"
+    )
     html = (PAGES / "explorer.html").read_text()
     for mark, content in (
         ("/*machine*/", (PAGES / "machine.js").read_text()),

@@ -1,11 +1,15 @@
-"""Change activations while a model runs: ablate or patch a lane, a head or a hidden unit, of built and trained models.
+"""Change activations while a model runs: ablate or patch a lane, a head or a hidden unit, of built
+and trained models.
 
-    with ablate(model, heads=[(1, "rest")]): ...            the head of layer 1 that writes lane `rest` gives 0
-    with patch(model, cache, lanes=["rest"], positions=[9]): ...        lane `rest` at position 9 as in another run
+    # the head of layer 1 that writes lane `rest` gives 0
+    with ablate(model, heads=[(1, "rest")]): ...
+    # lane `rest` at position 9 as in another run
+    with patch(model, cache, lanes=["rest"], positions=[9]): ...
 
-Inside the block everything that runs the model sees the change: a forward pass, `run_with_cache`, decoding. A lane is
-named, or given by its column where nobody named lanes; a head or unit is (layer, index), or (layer, lane) for all those
-of that layer that write the lane. Activation patching: Vig et al. 2020, Wang et al. 2023.
+Inside the block everything that runs the model sees the change: a forward pass, `run_with_cache`,
+decoding. A lane is named, or given by its column where nobody named lanes; a head or unit is
+(layer, index), or (layer, lane) for all those of that layer that write the lane. Activation
+patching: Vig et al. 2020, Wang et al. 2023.
 """
 
 from __future__ import annotations
@@ -22,21 +26,29 @@ from tinyadder.inspect.trace import lane_columns, stream_names
 from tinyadder.machine.transformer import Transformer
 
 Lane = str | int | tuple[str | int, str]
-"""A lane everywhere in the residual stream, or (lane, name of one place of it: "blocks.0.hook_resid_post")."""
+"""A lane everywhere in the residual stream, or (lane, name of one place of it:
+"blocks.0.hook_resid_post").
+"""
 Part = tuple[int, int | str]
 """(layer, index), or (layer, lane that it writes)."""
 Change = Callable[[str, Tensor, int], Tensor]
-"""Called with the name of an activation, its value and the position of its first token; what it returns is used."""
+"""Called with the name of an activation, its value and the position of its first token; what it
+returns is used.
+"""
 
 
 @contextmanager
 def hooked(model: Transformer, change: Change) -> Iterator[Transformer]:
-    """While the block runs, every activation of every forward pass of `model` goes through `change`.
+    """While the block runs, every activation of every forward pass of `model` goes through
+    `change`.
 
-    In decoding with kept keys and values a pass has only the new tokens; the third argument says where they stand.
+    In decoding with kept keys and values a pass has only the new tokens; the third argument says
+    where they stand.
     """
 
-    def before(_: torch.nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    def before(
+        _: torch.nn.Module, given: tuple[Any, ...], named: dict[str, Any]
+    ) -> tuple[Any, dict[str, Any]]:
         first = max((kept.length for kept in named.get("past") or ()), default=0)
         then = named.get("hook")
 
@@ -75,16 +87,21 @@ def patch(
     units: Collection[Part] = (),
     positions: Collection[int] | None = None,
 ) -> Iterator[Transformer]:
-    """While the block runs, these parts of `model` have the values of `source`: a number, or the cache of another run.
+    """While the block runs, these parts of `model` have the values of `source`: a number, or the
+    cache of another run.
 
-    A lane is replaced in the residual stream, a head in its output (`hook_z`), a unit after its activation
-    (`hook_post`). `positions` counts from 0 (default: all); positions that a cache does not have are left as they are.
-    Raises `TinyadderError` for an unknown lane, place, layer, head or unit, for an encoder-decoder, and, when the model
-    runs, for a cache of another batch.
+    A lane is replaced in the residual stream, a head in its output (`hook_z`), a unit after its
+    activation (`hook_post`). `positions` counts from 0 (default: all); positions that a cache does
+    not have are left as they are. Raises `TinyadderError` for an unknown lane, place, layer, head
+    or unit, for an encoder-decoder, and, when the model runs, for a cache of another batch.
     """
     targets = _targets(model, lanes, heads, units)
-    if isinstance(source, Mapping) and (missing := [name for name in targets if name not in source]):
-        raise TinyadderError(f"the cache has no '{missing[0]}'; give one that run_with_cache made of this model")
+    if isinstance(source, Mapping) and (
+        missing := [name for name in targets if name not in source]
+    ):
+        raise TinyadderError(
+            f"the cache has no '{missing[0]}'; give one that run_with_cache made of this model"
+        )
 
     def change(name: str, value: Tensor, first: int) -> Tensor:
         if name not in targets:
@@ -92,12 +109,15 @@ def patch(
         changed = value.clone()
         rows = _positions_first(name, changed)  # [b, t, column or head or unit, ...], a view
         known = rows.shape[1] + first
-        other = _positions_first(name, source[name]).to(rows) if isinstance(source, Mapping) else None
+        other = (
+            _positions_first(name, source[name]).to(rows) if isinstance(source, Mapping) else None
+        )
         if other is not None:
             known = min(known, other.shape[1])
             if other.shape[0] not in (1, rows.shape[0]):
                 raise TinyadderError(
-                    f"the cache is of {other.shape[0]} texts, the model runs {rows.shape[0]}; give one of 1 or as many"
+                    f"the cache is of {other.shape[0]} texts, the model runs {rows.shape[0]}; give"
+                    " one of 1 or as many"
                 )
         at = [p for p in range(first, known) if positions is None or p in positions]
         here, there, part = (
@@ -123,7 +143,9 @@ def _targets(
 ) -> dict[str, list[int]]:
     """Name of an activation -> the columns, heads or units of it that are meant."""
     if model.config.encoder:
-        raise TinyadderError("an encoder-decoder cannot be patched by name; expected a decoder (Transformer)")
+        raise TinyadderError(
+            "an encoder-decoder cannot be patched by name; expected a decoder (Transformer)"
+        )
     if isinstance(lanes, str):
         raise TinyadderError(f"lanes='{lanes}' is one name; give a list: lanes=['{lanes}']")
     found: dict[str, list[int]] = {}
@@ -131,9 +153,14 @@ def _targets(
         named, place = lane if isinstance(lane, tuple) else (lane, None)
         for name in stream_names(model.config, place):
             found.setdefault(name, []).extend(lane_columns(model.config, named))
-    for kind, parts, activation in (("head", heads, "attn.hook_z"), ("unit", units, "mlp.hook_post")):
+    for kind, parts, activation in (
+        ("head", heads, "attn.hook_z"),
+        ("unit", units, "mlp.hook_post"),
+    ):
         for part in parts:
-            found.setdefault(f"blocks.{part[0]}.{activation}", []).extend(_indices(model, kind, part))
+            found.setdefault(f"blocks.{part[0]}.{activation}", []).extend(
+                _indices(model, kind, part)
+            )
     return found
 
 
@@ -147,14 +174,22 @@ def _indices(model: Transformer, kind: str, part: Part) -> list[int]:
     sublayer = block.attention if kind == "head" else block.mlp
     if sublayer is None:
         raise TinyadderError(f"layer {layer} has no {kind}s")
-    writes = (sublayer.wiring.ne(0).any(1) if kind == "head" else sublayer.down.T.ne(0)).cpu()  # [part, column]
+    writes = (
+        sublayer.wiring.ne(0).any(1) if kind == "head" else sublayer.down.T.ne(0)
+    ).cpu()  # [part, column]
     if isinstance(which, int):
         if not 0 <= which < len(writes):
-            raise TinyadderError(f"no {kind} {which} in layer {layer}; it has {kind}s 0 .. {len(writes) - 1}")
+            raise TinyadderError(
+                f"no {kind} {which} in layer {layer}; it has {kind}s 0 .. {len(writes) - 1}"
+            )
         return [which]
     found = writes[:, lane_columns(model.config, which)].any(1).nonzero()[:, 0].tolist()
     if not found:
-        written = [name for name, _ in model.config.lanes if writes[:, lane_columns(model.config, name)].any()]
+        written = [
+            name
+            for name, _ in model.config.lanes
+            if writes[:, lane_columns(model.config, name)].any()
+        ]
         raise TinyadderError(
             f"no {kind} of layer {layer} writes lane '{which}' (written: {', '.join(written)})"
             + did_you_mean(which, written)

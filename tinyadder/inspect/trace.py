@@ -1,9 +1,10 @@
-"""Look inside one run: what each head listens to, which hidden units fire, how every lane changes, who wins.
+"""Look inside one run: what each head listens to, which hidden units fire, how every lane changes,
+who wins.
 
     contribution_j = weight_j * value_j,   lane after = lane before + sum of contributions
 
-`run_with_cache` gives every activation of a forward pass under its TransformerLens name; `trace` reads from it the step
-that emits one answer token, in plain numbers by lane name.
+`run_with_cache` gives every activation of a forward pass under its TransformerLens name; `trace`
+reads from it the step that emits one answer token, in plain numbers by lane name.
 """
 
 from __future__ import annotations
@@ -26,18 +27,23 @@ Lanes = dict[str, list[float]]
 
 
 def lane_columns(config: Config, lane: str | int) -> list[int]:
-    """The columns of the residual stream that hold `lane`; a column's own number where lanes have no names.
+    """The columns of the residual stream that hold `lane`; a column's own number where lanes have
+    no names.
 
     Raises `TinyadderError` for a lane that the model does not have.
     """
     if isinstance(lane, int):
         if not 0 <= lane < config.width:
-            raise TinyadderError(f"no column {lane}; the residual stream has columns 0 .. {config.width - 1}")
+            raise TinyadderError(
+                f"no column {lane}; the residual stream has columns 0 .. {config.width - 1}"
+            )
         return [lane]
     names = [name for name, _ in config.lanes]
     if lane not in names:
         listed = (
-            f"lanes: {', '.join(names)}" if names else f"lanes have no names; give a column 0 .. {config.width - 1}"
+            f"lanes: {', '.join(names)}"
+            if names
+            else f"lanes have no names; give a column 0 .. {config.width - 1}"
         )
         raise TinyadderError(f"no lane '{lane}' ({listed})" + did_you_mean(lane, names))
     first = sum(width for _, width in config.lanes[: names.index(lane)])
@@ -45,21 +51,29 @@ def lane_columns(config: Config, lane: str | int) -> list[int]:
 
 
 def stream_names(config: Config, place: str | None = None) -> list[str]:
-    """TransformerLens names of the residual stream at every place, in the order of the forward pass, or of this one.
+    """TransformerLens names of the residual stream at every place, in the order of the forward
+    pass, or of this one.
 
     Raises `TinyadderError` where `place` is not among them.
     """
     layers = range(len(config.blocks) * config.options.repeat)
-    names = ["hook_embed", *(f"blocks.{i}.hook_resid_{at}" for i in layers for at in ("pre", "mid", "post"))]
+    names = [
+        "hook_embed",
+        *(f"blocks.{i}.hook_resid_{at}" for i in layers for at in ("pre", "mid", "post")),
+    ]
     if place is None:
         return names
     if place not in names:
-        raise TinyadderError(f"'{place}' is not a place of the residual stream" + did_you_mean(place, names))
+        raise TinyadderError(
+            f"'{place}' is not a place of the residual stream" + did_you_mean(place, names)
+        )
     return [place]
 
 
 class Cache(dict[str, Tensor]):
-    """Every activation of a forward pass by its TransformerLens name, and the residual stream by lane name."""
+    """Every activation of a forward pass by its TransformerLens name, and the residual stream by
+    lane name.
+    """
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -72,13 +86,19 @@ class Cache(dict[str, Tensor]):
         """
         (name,) = stream_names(self.config, place or stream_names(self.config)[-1])
         if name not in self:
-            raise TinyadderError(f"this cache has no '{name}': an encoder-decoder shows no residual stream")
+            raise TinyadderError(
+                f"this cache has no '{name}': an encoder-decoder shows no residual stream"
+            )
         return self[name][..., lane_columns(self.config, lane)]
 
 
 @torch.inference_mode()
-def run_with_cache(model: Transformer, tokens: Int[Tensor, "b t"]) -> tuple[Float[Tensor, "b t o"], Cache]:
-    """Logits of a forward pass and every activation by its TransformerLens name (`blocks.0.attn.hook_pattern`)."""
+def run_with_cache(
+    model: Transformer, tokens: Int[Tensor, "b t"]
+) -> tuple[Float[Tensor, "b t o"], Cache]:
+    """Logits of a forward pass and every activation by its TransformerLens name
+    (`blocks.0.attn.hook_pattern`).
+    """
     cache = Cache(model.config)
 
     def keep(name: str, value: Tensor) -> Tensor:
@@ -90,7 +110,9 @@ def run_with_cache(model: Transformer, tokens: Int[Tensor, "b t"]) -> tuple[Floa
 
 @dataclass(frozen=True)
 class AttendedToken:
-    """One token that a query listens to; `value` and `contribution` have one number per value row of the head."""
+    """One token that a query listens to; `value` and `contribution` have one number per value row
+    of the head.
+    """
 
     position: int
     token: str
@@ -169,7 +191,9 @@ def trace(model: Transformer, task: Task, problem: Problem, index: int) -> Step:
     """
     (answer,) = answers(model, task, [problem])
     if not 0 <= index < len(answer):
-        raise TinyadderError(f"the answer {''.join(answer)} has tokens 0 .. {len(answer) - 1}, there is no {index}")
+        raise TinyadderError(
+            f"the answer {''.join(answer)} has tokens 0 .. {len(answer) - 1}, there is no {index}"
+        )
     return _step(model, task, problem, answer, index)
 
 
@@ -179,9 +203,15 @@ def trace_all(model: Transformer, task: Task, problem: Problem) -> list[Step]:
     return [_step(model, task, problem, answer, index) for index in range(len(answer))]
 
 
-def _step(model: Transformer, task: Task, problem: Problem, answer: Sequence[str], index: int) -> Step:
+def _step(
+    model: Transformer, task: Task, problem: Problem, answer: Sequence[str], index: int
+) -> Step:
     read = task.read_at(problem)
-    text = [*task.prompt(problem), *answer[:index]] if read is None else [*task.prompt(problem)[: read[index] + 1]]
+    text = (
+        [*task.prompt(problem), *answer[:index]]
+        if read is None
+        else [*task.prompt(problem)[: read[index] + 1]]
+    )
     tokens = torch.from_numpy(task.encode([text])).to(model.outputs.device)
     logits, cache = run_with_cache(model, tokens)
     look = _Look(model, {name: value[0].cpu() for name, value in cache.items()}, text)
@@ -190,9 +220,13 @@ def _step(model: Transformer, task: Task, problem: Problem, answer: Sequence[str
         index=index,
         answer=list(answer),
         right=None if (right := task.expected(problem)) is None else list(right),
-        embedded=look.lanes("blocks.0.hook_resid_pre") if len(model.blocks) else look.lanes("hook_embed"),
+        embedded=look.lanes("blocks.0.hook_resid_pre")
+        if len(model.blocks)
+        else look.lanes("hook_embed"),
         sublayers=[step for layer in range(look.layers) for step in look.block(layer)],
-        **_decision([model.config.vocabulary[i] for i in model.config.outputs], logits[0, -1].cpu()),
+        **_decision(
+            [model.config.vocabulary[i] for i in model.config.outputs], logits[0, -1].cpu()
+        ),
     )
 
 
@@ -229,17 +263,24 @@ class _Look:
     def block(self, layer: int) -> list[SublayerStep]:
         block: Any = self.model.blocks[layer % len(self.model.blocks)]
         name = f"blocks.{layer}."
-        pre, mid, post = (self.lanes(f"{name}hook_resid_{place}") for place in ("pre", "mid", "post"))
+        pre, mid, post = (
+            self.lanes(f"{name}hook_resid_{place}") for place in ("pre", "mid", "post")
+        )
         steps = []
         if block.attention is not None:
-            heads = [self.head(block.attention, name, h) for h in range(len(block.attention.slopes))]
+            heads = [
+                self.head(block.attention, name, h) for h in range(len(block.attention.slopes))
+            ]
             steps.append(SublayerStep(layer, "attention", pre, mid, heads, []))
         if block.mlp is not None:
             steps.append(SublayerStep(layer, "mlp", mid, post, [], self.units(block, name)))
         return steps
 
     def head(self, attention: Any, name: str, head: int) -> HeadStep:
-        of = {key: self.cache[f"{name}attn.hook_{key}"][head] for key in ("q", "v", "attn_scores", "pattern", "z")}
+        of = {
+            key: self.cache[f"{name}attn.hook_{key}"][head]
+            for key in ("q", "v", "attn_scores", "pattern", "z")
+        }
         scores, weights = of["attn_scores"][-1], of["pattern"][-1]
         highest = scores.max().clamp(min=0)
         nothing = torch.exp(-highest) / (torch.exp(-highest) + torch.exp(scores - highest).sum())
@@ -250,7 +291,11 @@ class _Look:
             )
         ]
         written = [row.nonzero()[:, 0].tolist() for row in attention.wiring[head].detach().cpu()]
-        lanes = list(dict.fromkeys(self.columns[column][0] for column in sorted({c for row in written for c in row})))
+        lanes = list(
+            dict.fromkeys(
+                self.columns[column][0] for column in sorted({c for row in written for c in row})
+            )
+        )
         softmax1 = self.model.config.options.softmax == "softmax1"
         return HeadStep(
             head=head,
@@ -263,11 +308,18 @@ class _Look:
         )
 
     def units(self, block: Any, name: str) -> list[UnitStep]:
-        mlp, gate, post = block.mlp, *(self.cache[f"{name}mlp.hook_{key}"][-1] for key in ("pre", "post"))
+        mlp, gate, post = (
+            block.mlp,
+            *(self.cache[f"{name}mlp.hook_{key}"][-1] for key in ("pre", "post")),
+        )
         read = self.cache[f"{name}hook_resid_mid"][None, -1:].to(self.model.outputs.device)
         with torch.inference_mode():
             gated = self.model.config.options.gated
-            up = mlp.project("up", block.before(block.mlp_norm, read))[0, 0].cpu() if gated else torch.ones_like(gate)
+            up = (
+                mlp.project("up", block.before(block.mlp_norm, read))[0, 0].cpu()
+                if gated
+                else torch.ones_like(gate)
+            )
         down = mlp.down.detach().cpu()
         return [
             UnitStep(
@@ -275,7 +327,10 @@ class _Look:
                 float(gate[unit]),
                 float(up[unit]),
                 float(post[unit]),
-                {self.column(c): float(down[c, unit] * post[unit]) for c in down[:, unit].nonzero()[:, 0].tolist()},
+                {
+                    self.column(c): float(down[c, unit] * post[unit])
+                    for c in down[:, unit].nonzero()[:, 0].tolist()
+                },
             )
             for unit in range(len(gate))
         ]

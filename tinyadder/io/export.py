@@ -1,6 +1,8 @@
-"""A model in the formats of others: ONNX, torch.export, an AdderBoard submission, JSON, a Hugging Face-shaped folder.
+"""A model in the formats of others: ONNX, torch.export, an AdderBoard submission, JSON, a Hugging
+Face-shaped folder.
 
-Every export states the numbers bit for bit; what the model does is the same function in each of them.
+Every export states the numbers bit for bit; what the model does is the same function in each of
+them.
 """
 
 from __future__ import annotations
@@ -38,16 +40,25 @@ class Logits(nn.Module):
 
 
 def exported(model: Transformer) -> torch.export.ExportedProgram:
-    """The graph of `model`: tokens [b, t] to logits [b, t, o] for every batch from 1 and every length from 2 on.
+    """The graph of `model`: tokens [b, t] to logits [b, t, o] for every batch from 1 and every
+    length from 2 on.
 
-    The example has a batch of 2: from a batch of 1 the exporter would take the 1 for a constant. Strict tracing, since
-    the other one leaves conditions on the batch in the graph that a batch of 1 does not meet.
+    The example has a batch of 2: from a batch of 1 the exporter would take the 1 for a constant.
+    Strict tracing, since the other one leaves conditions on the batch in the graph that a batch of
+    1 does not meet.
     """
     example = torch.zeros(2, 8, dtype=torch.int64, device=model.outputs.device)
-    axes = {0: torch.export.Dim("batch", min=1, max=65536), 1: torch.export.Dim("length", min=2, max=4096)}
+    axes = {
+        0: torch.export.Dim("batch", min=1, max=65536),
+        1: torch.export.Dim("length", min=2, max=4096),
+    }
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that caches and numpy are traced as what they compute: they may be
-        return torch.export.export(Logits(model).eval(), (example,), dynamic_shapes={"tokens": axes}, strict=True)
+        warnings.simplefilter(
+            "ignore"
+        )  # that caches and numpy are traced as what they compute: they may be
+        return torch.export.export(
+            Logits(model).eval(), (example,), dynamic_shapes={"tokens": axes}, strict=True
+        )
 
 
 def to_torch_export(model: Transformer, path: Path) -> None:
@@ -58,7 +69,8 @@ def to_torch_export(model: Transformer, path: Path) -> None:
 
 
 def to_onnx(model: Transformer, path: Path) -> None:
-    """Write ONNX in the model's own precision (float64 for built ones): input `tokens` [b, t], output `logits`.
+    """Write ONNX in the model's own precision (float64 for built ones): input `tokens` [b, t],
+    output `logits`.
 
     Raises `MissingExtra` where onnx or onnxscript is not installed.
     """
@@ -82,17 +94,24 @@ def to_json(model: Transformer, path: Path) -> None:
         part.write_text(text + "\n", encoding="utf-8")
 
 
-def to_submission(model: Transformer, task: Task, path: Path, *, name: str, about: str, ladder: Ladder) -> None:
+def to_submission(
+    model: Transformer, task: Task, path: Path, *, name: str, about: str, ladder: Ladder
+) -> None:
     """Write a one-file AdderBoard submission: `build_model()`, `add(model, a, b)`, only torch.
 
-    Raises `TinyadderError` for a task that is not the addition of two decimal numbers and for trained options.
+    Raises `TinyadderError` for a task that is not the addition of two decimal numbers and for
+    trained options.
     """
     from jinja2 import Environment, FileSystemLoader
 
     if not isinstance(task, Addition) or task.base != 10 or task.operands != 2:
-        raise TinyadderError(f"a submission adds two decimal numbers; {name} does task '{task.name}'")
+        raise TinyadderError(
+            f"a submission adds two decimal numbers; {name} does task '{task.name}'"
+        )
     if model.config.options != Options() or model.embedding.dtype != torch.float64:
-        raise TinyadderError(f"a submission holds a built float64 model; {name} has trained options")
+        raise TinyadderError(
+            f"a submission holds a built float64 model; {name} has trained options"
+        )
     config = model.config
     template = Environment(
         loader=FileSystemLoader(Path(__file__).parent), keep_trailing_newline=True, autoescape=False
@@ -101,7 +120,9 @@ def to_submission(model: Transformer, task: Task, path: Path, *, name: str, abou
     tensors, parameters = [], {key for key, _ in model.named_parameters()}
     for key, tensor in tensors_of(model).items():
         flat = tensor.detach().cpu().reshape(-1).tolist()
-        tensors.append((_plain(key), tuple(tensor.shape), {i: v for i, v in enumerate(flat) if v != 0}))
+        tensors.append(
+            (_plain(key), tuple(tensor.shape), {i: v for i, v in enumerate(flat) if v != 0})
+        )
     text = template.render(
         name=name,
         about=about,
@@ -118,7 +139,10 @@ def to_submission(model: Transformer, task: Task, path: Path, *, name: str, abou
         tensors=tensors,
         parameters={_plain(key) for key in parameters},
         ties=list(config.ties),
-        architecture=f"{len(heads)} layers, d={config.width}, heads {heads}, softmax1, ALiBi, gated ReLU, float64",
+        architecture=(
+            f"{len(heads)} layers, d={config.width}, heads {heads}, softmax1, ALiBi, gated ReLU,"
+            " float64"
+        ),
         digits=task.digits + task.padding,
         turn=1 if task.order == "most" else -1,
         steps=task.answer_length,
@@ -133,15 +157,28 @@ def _plain(key: str) -> str:
 
 
 def to_hub_folder(
-    model: Transformer, task: Task, path: Path, *, name: str, about: str, ladder: Ladder, verdicts: Sequence[str] = ()
+    model: Transformer,
+    task: Task,
+    path: Path,
+    *,
+    name: str,
+    about: str,
+    ladder: Ladder,
+    verdicts: Sequence[str] = (),
 ) -> None:
-    """Write config.json, model.safetensors, model.json and a model card README.md, as a model hub shows them.
+    """Write config.json, model.safetensors, model.json and a model card README.md, as a model hub
+    shows them.
 
-    The card is the model's line of the leaderboard: every count with its convention, every verdict with its type.
+    The card is the model's line of the leaderboard: every count with its convention, every verdict
+    with its type.
     """
-    said = "\n".join(f"- {verdict}" for verdict in verdicts) or "- none of these very weights is known here"
+    said = (
+        "\n".join(f"- {verdict}" for verdict in verdicts)
+        or "- none of these very weights is known here"
+    )
     counts = "\n".join(f"| {rung} | {count:,} | {meaning} |" for rung, count, meaning in ladder)
     example = task.hard()[0]
+    options = ", ".join(f"{key}={value}" for key, value in task.to_json()["options"].items())
     card = f"""---
 library_name: tinyadder
 tags: [tinyadder, interpretability, compiled-transformer]
@@ -150,7 +187,7 @@ tags: [tinyadder, interpretability, compiled-transformer]
 
 {about}
 
-Task: {task.name} ({", ".join(f"{key}={value}" for key, value in task.to_json()["options"].items())}).
+Task: {task.name} ({options}).
 For `{task.show(example)}` the right answer is `{task.show_answer(task.answer(example))}`.
 
 Parameters, by convention:
@@ -163,10 +200,14 @@ Verdicts of these weights:
 
 {said}
 
-Use: `tinyadder run . '{task.show(example)}'`; look inside: `tinyadder trace . '{task.show(example)}'`;
+Use: `tinyadder run . '{task.show(example)}'`;
+look inside: `tinyadder trace . '{task.show(example)}'`;
 judge: `tinyadder verify .` (each in this folder).
 """
     config = {"model_type": "tinyadder", "task": task.to_json(), **model.config.to_json()}
     files = model_files(model, task, name=name, options={})
-    files |= {"config.json": f"{json.dumps(config, indent=2)}\n".encode(), "README.md": card.encode()}
+    files |= {
+        "config.json": f"{json.dumps(config, indent=2)}\n".encode(),
+        "README.md": card.encode(),
+    }
     write_together(path, files)

@@ -1,6 +1,8 @@
-"""Files: written whole or not at all, several at one commit point, one writer at a time; read with a bound.
+"""Files: written whole or not at all, several at one commit point, one writer at a time; read with
+a bound.
 
-Whatever a killed run leaves behind has a name that begins with `.tinyadder-`; the next run in that folder removes it.
+Whatever a killed run leaves behind has a name that begins with `.tinyadder-`; the next run in that
+folder removes it.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 
 
 def check_name(name: object) -> str:
-    """`name`, which may become part of a path: at most 100 letters, digits, `_ - .`, no `-` or `.` first.
+    """`name`, which may become part of a path: at most 100 letters, digits, `_ - .`, no `-` or `.`
+    first.
 
     Raises `TinyadderError` for anything else.
 
@@ -38,30 +41,34 @@ def check_name(name: object) -> str:
     """
     if not isinstance(name, str) or not NAME.fullmatch(name):
         raise TinyadderError(
-            f"{name!r:.60} is no name of a model; expected at most 100 letters, digits, '_', '-', '.', "
-            "a letter, a digit or '_' first"
+            f"{name!r:.60} is no name of a model; expected at most 100 letters, digits, '_', '-',"
+            " '.', a letter, a digit or '_' first"
         )
     return name
 
 
 def below(folder: Path, name: str) -> Path:
-    """`folder / name`. Raises `TinyadderError` where `name`, which comes from data, leads out of `folder`."""
+    """`folder / name`. Raises `TinyadderError` where `name`, which comes from data, leads out of
+    `folder`.
+    """
     path = folder / name
     if not path.resolve().is_relative_to(folder.resolve()) or path.resolve() == folder.resolve():
         raise TinyadderError(f"{name!r:.60} does not name a file in {folder}")
     return path
 
 
-# ---- writing --------------------------------------------------------------------------------------
+# ---- writing -------------------------------------------------------------------------------------
 
 
 @contextmanager
 def atomic_write(path: Path, *, way_out: str = OTHER_OUT) -> Iterator[Path]:
-    """A path on the same disk, of the same name, that takes the place of `path` when the block has ended well.
+    """A path on the same disk, of the same name, that takes the place of `path` when the block has
+    ended well.
 
-    What is there stays as it was until then, and nothing half-written is left where the block fails; a killed process
-    leaves a temporary folder that the next one removes. The block writes a file. Raises `TinyadderError`, which ends
-    in `way_out`, for whatever keeps it from being written: no permission, no space.
+    What is there stays as it was until then, and nothing half-written is left where the block
+    fails; a killed process leaves a temporary folder that the next one removes. The block writes a
+    file. Raises `TinyadderError`, which ends in `way_out`, for whatever keeps it from being
+    written: no permission, no space.
     """
     try:
         with _scratch(path.parent) as scratch:
@@ -80,13 +87,19 @@ def write_text(path: Path, text: str, *, way_out: str = OTHER_OUT) -> None:
 
 
 def write_together(
-    folder: Path, files: Mapping[str, bytes], *, remove: Sequence[str] = (), way_out: str = OTHER_OUT
+    folder: Path,
+    files: Mapping[str, bytes],
+    *,
+    remove: Sequence[str] = (),
+    way_out: str = OTHER_OUT,
 ) -> None:
-    """Write `files` (name -> content) into `folder` and drop those named in `remove`, at one commit point.
+    """Write `files` (name -> content) into `folder` and drop those named in `remove`, at one commit
+    point.
 
-    The new files are written to a temporary folder in `folder`; its renaming to `.tinyadder-commit` is the commit
-    point. From then on the files belong in the place of the old ones: `recover`, which every reader calls, finishes
-    that after a kill. All other files of `folder` stay. Raises `TinyadderError` where it cannot be written.
+    The new files are written to a temporary folder in `folder`; its renaming to `.tinyadder-commit`
+    is the commit point. From then on the files belong in the place of the old ones: `recover`,
+    which every reader calls, finishes that after a kill. All other files of `folder` stay. Raises
+    `TinyadderError` where it cannot be written.
     """
     try:
         with _scratch(folder) as scratch:
@@ -107,7 +120,9 @@ def write_together(
 
 
 def recover(folder: Path) -> None:
-    """Finish a `write_together` that was killed after its commit point. Raises `TinyadderError` where that fails."""
+    """Finish a `write_together` that was killed after its commit point. Raises `TinyadderError`
+    where that fails.
+    """
     if os.path.lexists(folder / COMMIT):
         try:
             with lock(folder, "replacing its files", wait=60):
@@ -126,7 +141,9 @@ def _finish(folder: Path) -> None:
         return
     for place in (commit, commit / "new", commit / "gone"):
         if os.path.lexists(place) and not stat.S_ISDIR(place.lstat().st_mode):
-            raise OSError(f"{place} is not a folder")  # a link would let a stranger's folder move files of others
+            raise OSError(
+                f"{place} is not a folder"
+            )  # a link would let a stranger's folder move files of others
     for part in _listed(commit / "new"):
         os.replace(part, folder / part.name)
     for mark in _listed(commit / "gone"):
@@ -154,7 +171,9 @@ def _unmake(made: Sequence[Path]) -> None:
 
 @contextmanager
 def _scratch(folder: Path) -> Iterator[Path]:
-    """A temporary folder in `folder`, locked while this process lives, removed at the end if it is still there."""
+    """A temporary folder in `folder`, locked while this process lives, removed at the end if it is
+    still there.
+    """
     made = _make(folder)
     try:
         _clean_once(folder.absolute())
@@ -171,7 +190,9 @@ def _scratch(folder: Path) -> Iterator[Path]:
 def _locked_scratch(folder: Path) -> tuple[Path, Any]:
     from filelock import FileLock, Timeout
 
-    for _ in range(100):  # until another process's `clean` did not come between the making and the locking
+    for _ in range(
+        100
+    ):  # until another process's `clean` did not come between the making and the locking
         scratch = Path(mkdtemp(prefix=SCRATCH, dir=folder))
         mine = FileLock(scratch / LOCK, timeout=0)
         with suppress(FileNotFoundError, Timeout):
@@ -181,7 +202,9 @@ def _locked_scratch(folder: Path) -> tuple[Path, Any]:
 
 
 def clean(folder: Path) -> None:
-    """Remove the temporary folders of processes that no longer live. Those of living ones are locked, and stay."""
+    """Remove the temporary folders of processes that no longer live. Those of living ones are
+    locked, and stay.
+    """
     from filelock import FileLock, Timeout
 
     for path in folder.glob(f"{SCRATCH}????????"):
@@ -207,15 +230,17 @@ def cannot_write(path: Path, error: OSError, way_out: str) -> TinyadderError:
     return TinyadderError(f"cannot write {path}: {error.strerror or error}; {way_out}")
 
 
-# ---- one at a time --------------------------------------------------------------------------------
+# ---- one at a time -------------------------------------------------------------------------------
 
 
 @contextmanager
 def lock(folder: Path, doing: str, *, wait: float = 0, way_out: str = OTHER_OUT) -> Iterator[None]:
-    """Hold `folder` (made if need be) against other processes that `lock` it too, for at most one at a time.
+    """Hold `folder` (made if need be) against other processes that `lock` it too, for at most one
+    at a time.
 
-    `doing` says what for: `tinyadder train addition10`. The lock ends with the process, however that ends. Raises
-    `TinyadderError`, which names the holder, where another process still holds it after `wait` seconds.
+    `doing` says what for: `tinyadder train addition10`. The lock ends with the process, however
+    that ends. Raises `TinyadderError`, which names the holder, where another process still holds it
+    after `wait` seconds.
     """
     from filelock import FileLock, Timeout
 
@@ -225,14 +250,18 @@ def lock(folder: Path, doing: str, *, wait: float = 0, way_out: str = OTHER_OUT)
         made = _make(folder)
         held.acquire(timeout=wait)
     except Timeout:
-        raise TinyadderError(f"{folder} is in use by {_holder(path)}; wait for it, or {way_out}") from None
+        raise TinyadderError(
+            f"{folder} is in use by {_holder(path)}; wait for it, or {way_out}"
+        ) from None
     except OSError as error:
         _unmake(made)
         raise cannot_write(folder, error, way_out) from error
     try:
         with suppress(OSError):  # a full disk: the lock holds all the same, without a name
             since = time.strftime("%Y-%m-%d %H:%M:%S")
-            path.write_text(f"process {os.getpid()} on {socket.gethostname()} since {since}: {doing}\n")
+            path.write_text(
+                f"process {os.getpid()} on {socket.gethostname()} since {since}: {doing}\n"
+            )
         yield
     finally:
         with suppress(OSError):
@@ -249,24 +278,31 @@ def _holder(path: Path) -> str:
     return "".join(c for c in text.strip() if c.isprintable()) or "another process"
 
 
-# ---- reading --------------------------------------------------------------------------------------
+# ---- reading -------------------------------------------------------------------------------------
 
 
 def read_bytes(path: Path, *, most: int, folder: Path | None = None) -> bytes:
-    """The content of the file `path`, of at most `most` bytes; with `folder`, no link out of it is followed.
+    """The content of the file `path`, of at most `most` bytes; with `folder`, no link out of it is
+    followed.
 
-    Raises `TinyadderError` for what is missing or unreadable, for a directory, pipe or device (before it is opened),
-    and for a longer file (before it is read).
+    Raises `TinyadderError` for what is missing or unreadable, for a directory, pipe or device
+    (before it is opened), and for a longer file (before it is read).
     """
     try:
         if folder is not None and not path.resolve().is_relative_to(folder.resolve()):
             raise TinyadderError(f"{path} is a link out of its folder; put the file itself there")
         _regular(path, os.stat(path), most)
-        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0))) as file:
+        with open(
+            path,
+            "rb",
+            opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0)),
+        ) as file:
             _regular(path, os.fstat(file.fileno()), most)
             content = file.read(most + 1)
     except (OSError, RuntimeError) as error:  # RuntimeError: a circle of links, before Python 3.13
-        raise TinyadderError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+        raise TinyadderError(
+            f"cannot read {path}: {getattr(error, 'strerror', None) or error}"
+        ) from error
     if len(content) > most:
         raise TinyadderError(_too_long(path, most))
     return content

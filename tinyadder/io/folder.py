@@ -1,8 +1,9 @@
-"""A model on disk: one folder with `model.safetensors` (every number, bit for bit) and `model.json` (everything else).
+"""A model on disk: one folder with `model.safetensors` (every number, bit for bit) and `model.json`
+(everything else).
 
-Both files are data, so a folder from a stranger can be wrong but cannot run anything. A folder is loaded without the
-package `constructions`. The weights are tied to their description by a SHA-256, and the equations to the weights by
-building them again: what loads is what the description says.
+Both files are data, so a folder from a stranger can be wrong but cannot run anything. A folder is
+loaded without the package `constructions`. The weights are tied to their description by a SHA-256,
+and the equations to the weights by building them again: what loads is what the description says.
 """
 
 from __future__ import annotations
@@ -49,19 +50,23 @@ class Description:
     """Of the file of weights."""
 
 
-# ---- writing --------------------------------------------------------------------------------------
+# ---- writing -------------------------------------------------------------------------------------
 
 
 def weights_digest(model: Transformer) -> str:
     """SHA-256 of the weights as `save` writes them."""
     from safetensors.torch import save as to_bytes
 
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors_of(model).items()}
+    tensors = {
+        name: tensor.detach().cpu().contiguous() for name, tensor in tensors_of(model).items()
+    }
     return hashlib.sha256(to_bytes(tensors, metadata={"format": "pt"})).hexdigest()
 
 
 def tensors_of(model: Transformer) -> dict[str, Tensor]:
-    """Every parameter once (a shared number too) and every stored buffer (slopes, wiring), by name."""
+    """Every parameter once (a shared number too) and every stored buffer (slopes, wiring), by
+    name.
+    """
     stored = model.state_dict(keep_vars=True)
     named = [*dict(model.named_parameters()), *dict(model.named_buffers())]
     return {name: stored[name] for name in named if name in stored}
@@ -79,9 +84,9 @@ def save(
 ) -> None:
     """Write `model` to `folder`, at one commit point; the same model gives the same bytes.
 
-    Replaced are only the files of a model; a certificate, which was of another one, is removed. Raises
-    `TinyadderError` where the folder exists and `force` is not given, where it holds something else than a model,
-    where it cannot be written, and for weights that are not finite.
+    Replaced are only the files of a model; a certificate, which was of another one, is removed.
+    Raises `TinyadderError` where the folder exists and `force` is not given, where it holds
+    something else than a model, where it cannot be written, and for weights that are not finite.
     """
     path = Path(folder)
     files = model_files(model, task, name=name, options=options, program=program)
@@ -90,14 +95,22 @@ def save(
 
 
 def model_files(
-    model: Transformer, task: Task, *, name: str, options: Mapping[str, Any], program: Program | None = None
+    model: Transformer,
+    task: Task,
+    *,
+    name: str,
+    options: Mapping[str, Any],
+    program: Program | None = None,
 ) -> dict[str, bytes]:
-    """The files of a model folder, by name. Raises `TinyadderError` for a bad name and weights that are not finite."""
+    """The files of a model folder, by name. Raises `TinyadderError` for a bad name and weights that
+    are not finite.
+    """
     from safetensors.torch import save as to_bytes
 
     tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors_of(model).items()}
     _finite(tensors, f"the model '{name}'")
-    # One metadata key: safetensors writes several in random order, and equal models must give equal files.
+    # One metadata key: safetensors writes several in random order, and equal models must give equal
+    # files.
     weights = to_bytes(tensors, metadata={"format": "pt"})
     data = {
         "format": FORMAT,
@@ -115,7 +128,9 @@ def model_files(
 
 def to_text(data: Any) -> str:
     """JSON, one key of the top level a line, floats so that they read back bit for bit."""
-    lines = [f"{json.dumps(key)}: {json.dumps(value, allow_nan=False)}" for key, value in data.items()]
+    lines = [
+        f"{json.dumps(key)}: {json.dumps(value, allow_nan=False)}" for key, value in data.items()
+    ]
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
@@ -125,20 +140,29 @@ def check_writable(folder: str | Path, *, force: bool = False) -> None:
     try:
         recover(path)
         present = (
-            {item.name for item in path.iterdir() if not item.name.startswith(SCRATCH)} if path.exists() else set()
+            {item.name for item in path.iterdir() if not item.name.startswith(SCRATCH)}
+            if path.exists()
+            else set()
         )
     except NotADirectoryError:
         raise TinyadderError(f"{path} is a file, not a folder; choose another --out") from None
     except OSError as error:
-        raise TinyadderError(f"cannot write {path}: {error.strerror}; choose another --out") from error
+        raise TinyadderError(
+            f"cannot write {path}: {error.strerror}; choose another --out"
+        ) from error
     if any(not name.startswith(SCRATCH) for name in present):
         if DESCRIPTION not in present:
-            raise TinyadderError(f"{path} holds something else than a model and is left as it is; choose another --out")
+            raise TinyadderError(
+                f"{path} holds something else than a model and is left as it is; choose another"
+                " --out"
+            )
         if not force:
-            raise TinyadderError(f"{path} already holds a model; give --force to replace it, or another --out")
+            raise TinyadderError(
+                f"{path} already holds a model; give --force to replace it, or another --out"
+            )
 
 
-# ---- reading --------------------------------------------------------------------------------------
+# ---- reading -------------------------------------------------------------------------------------
 
 
 def is_model_folder(path: str | Path) -> bool:
@@ -148,12 +172,18 @@ def is_model_folder(path: str | Path) -> bool:
 
 
 def describe(folder: str | Path) -> Description:
-    """Read and check `model.json`. Raises `TinyadderError` for whatever is not a sound description."""
+    """Read and check `model.json`. Raises `TinyadderError` for whatever is not a sound
+    description.
+    """
     path = Path(folder)
     if not path.is_dir():
-        raise TinyadderError(f"{path} is not a folder; a model folder holds {DESCRIPTION} and {WEIGHTS}")
+        raise TinyadderError(
+            f"{path} is not a folder; a model folder holds {DESCRIPTION} and {WEIGHTS}"
+        )
     if not is_model_folder(path):
-        raise TinyadderError(f"{path} is not a model folder: it has no {DESCRIPTION} (tinyadder build writes one)")
+        raise TinyadderError(
+            f"{path} is not a model folder: it has no {DESCRIPTION} (tinyadder build writes one)"
+        )
     file = path / DESCRIPTION
     try:
         data = json.loads(file.read_bytes())
@@ -162,9 +192,13 @@ def describe(folder: str | Path) -> Description:
     except OSError as error:
         raise TinyadderError(f"cannot read {file}: {error.strerror}") from error
     if not isinstance(data, dict) or data.get("format") != FORMAT:
-        raise TinyadderError(f"{file} is not the description of a tinyadder model; build the model again")
+        raise TinyadderError(
+            f"{file} is not the description of a tinyadder model; build the model again"
+        )
     if data.get("version") != VERSION:
-        raise TinyadderError(f"{file} has version {data.get('version')!r}, this tinyadder reads version {VERSION}")
+        raise TinyadderError(
+            f"{file} has version {data.get('version')!r}, this tinyadder reads version {VERSION}"
+        )
     try:
         described = Description(
             name=_typed(data["name"], str),
@@ -179,11 +213,17 @@ def describe(folder: str | Path) -> Description:
     except TinyadderError as error:
         raise TinyadderError(f"{file}: {error}") from error
     except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
-        raise TinyadderError(f"{file} is damaged: {type(error).__name__} {error}; build the model again") from error
+        raise TinyadderError(
+            f"{file} is damaged: {type(error).__name__} {error}; build the model again"
+        ) from error
     if described.dtype not in DTYPES:
-        raise TinyadderError(f"{file} has dtype '{described.dtype}'; expected {' or '.join(DTYPES)}")
+        raise TinyadderError(
+            f"{file} has dtype '{described.dtype}'; expected {' or '.join(DTYPES)}"
+        )
     if vocabulary != described.task.vocabulary:
-        raise TinyadderError(f"{file}: the model's vocabulary is not that of its task '{described.task.name}'")
+        raise TinyadderError(
+            f"{file}: the model's vocabulary is not that of its task '{described.task.name}'"
+        )
     return described
 
 
@@ -196,8 +236,9 @@ def _typed(value: Any, kind: type) -> Any:
 def load(folder: str | Path, *, device: str = "cpu") -> tuple[Transformer, Description]:
     """The model in `folder`, every bit as it was saved, and its description.
 
-    Raises `TinyadderError` for a damaged or foreign folder: truncated file, tensors that are missing, surplus, of
-    another shape or dtype or not finite, weights that are not those of the description, or not those of its equations.
+    Raises `TinyadderError` for a damaged or foreign folder: truncated file, tensors that are
+    missing, surplus, of another shape or dtype or not finite, weights that are not those of the
+    description, or not those of its equations.
     """
     described = describe(folder)
     file = Path(folder) / WEIGHTS
@@ -209,12 +250,17 @@ def load(folder: str | Path, *, device: str = "cpu") -> tuple[Transformer, Descr
 
         rebuilt = build(described.program)
         built = tensors_of(rebuilt)
-        wrong = [f"tensor '{name}'" for name in built if name not in tensors or not built[name].equal(tensors[name])]
+        wrong = [
+            f"tensor '{name}'"
+            for name in built
+            if name not in tensors or not built[name].equal(tensors[name])
+        ]
         if rebuilt.config != model.config:
             wrong.insert(0, "the config")
         if wrong:
             raise TinyadderError(
-                f"{folder}: {wrong[0]} is not what the equations in {DESCRIPTION} give; build the model again"
+                f"{folder}: {wrong[0]} is not what the equations in {DESCRIPTION} give; build the"
+                " model again"
             )
     return model.to(device).eval(), described
 
@@ -226,11 +272,15 @@ def _read_weights(file: Path, described: Description) -> dict[str, Tensor]:
     try:
         content = file.read_bytes()
     except OSError as error:
-        raise TinyadderError(f"cannot read {file}: {error.strerror}; build the model again") from error
+        raise TinyadderError(
+            f"cannot read {file}: {error.strerror}; build the model again"
+        ) from error
     try:
         tensors = from_bytes(content)
     except (SafetensorError, ValueError, KeyError) as error:
-        raise TinyadderError(f"{file} is not a sound safetensors file: {error}; build the model again") from error
+        raise TinyadderError(
+            f"{file} is not a sound safetensors file: {error}; build the model again"
+        ) from error
     found = hashlib.sha256(content).hexdigest()
     if found != described.sha256:
         raise TinyadderError(
@@ -245,12 +295,17 @@ def _finite(tensors: Mapping[str, Tensor], where: str) -> None:
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             raise TinyadderError(
-                f"{where}: tensor '{name}' holds NaN or infinity; every weight must be a finite number"
+                f"{where}: tensor '{name}' holds NaN or infinity; every weight must be a finite"
+                " number"
             )
 
 
-def _empty(described: Description, source: Path, tensors: Mapping[str, Tensor], file: Path) -> Transformer:
-    """A model of the described sizes, made only after the tensors were found to have those sizes."""
+def _empty(
+    described: Description, source: Path, tensors: Mapping[str, Tensor], file: Path
+) -> Transformer:
+    """A model of the described sizes, made only after the tensors were found to have those
+    sizes.
+    """
     import torch
 
     from tinyadder.machine.encoder import empty_model
@@ -262,26 +317,38 @@ def _empty(described: Description, source: Path, tensors: Mapping[str, Tensor], 
         if not all(0 <= token < len(config.vocabulary) for token in config.outputs):
             raise ValueError("an output token outside the vocabulary")
         with torch.device("meta"):
-            expected = {name: tuple(t.shape) for name, t in tensors_of(empty_model(config, dtype)).items()}
+            expected = {
+                name: tuple(t.shape) for name, t in tensors_of(empty_model(config, dtype)).items()
+            }
     except (TypeError, ValueError, KeyError, IndexError, AttributeError, RuntimeError) as error:
-        raise TinyadderError(f"{source} is damaged: config: {_short(error)}; build the model again") from error
+        raise TinyadderError(
+            f"{source} is damaged: config: {_short(error)}; build the model again"
+        ) from error
     for name in sorted({*expected} | {*tensors}):
         if name not in tensors:
             raise TinyadderError(f"{file} lacks tensor '{name}'; build the model again")
         if name not in expected:
-            raise TinyadderError(f"{file} has a tensor '{name}' that this model does not have; build the model again")
+            raise TinyadderError(
+                f"{file} has a tensor '{name}' that this model does not have; build the model again"
+            )
         shape = tuple(tensors[name].shape)
         if shape != expected[name]:
-            raise TinyadderError(f"{file}: tensor '{name}' has shape {shape}, expected {expected[name]}")
+            raise TinyadderError(
+                f"{file}: tensor '{name}' has shape {shape}, expected {expected[name]}"
+            )
         if tensors[name].dtype != dtype:
             found = str(tensors[name].dtype).removeprefix("torch.")
             raise TinyadderError(f"{file}: tensor '{name}' is {found}, expected {described.dtype}")
     model = empty_model(config, dtype)
     try:
         for path, _, leaf in {name.rpartition(".") for name, _, _ in config.ties}:
-            getattr(model.get_submodule(path), leaf)  # reads the shared numbers: the indices are checked here
+            getattr(
+                model.get_submodule(path), leaf
+            )  # reads the shared numbers: the indices are checked here
     except (IndexError, RuntimeError) as error:
-        raise TinyadderError(f"{source} is damaged: ties: {_short(error)}; build the model again") from error
+        raise TinyadderError(
+            f"{source} is damaged: ties: {_short(error)}; build the model again"
+        ) from error
     return model
 
 

@@ -1,1 +1,3 @@
-"""The language: affine forms over named lanes, sublayers, programs, and how they print themselves."""
+"""The language: affine forms over named lanes, sublayers, programs, and how they print
+themselves.
+"""

@@ -1,4 +1,6 @@
-"""Lanes of the residual stream and affine forms over them; every number in a form is a parameter."""
+"""Lanes of the residual stream and affine forms over them; every number in a form is a
+parameter.
+"""
 
 from __future__ import annotations
 
@@ -51,8 +53,8 @@ def add_numbers(left: Number, right: Number, where: str) -> Number:
         return right
     if isinstance(left, Shared) or isinstance(right, Shared):
         raise TinyadderError(
-            f"{where}: {show_number(left)} + {show_number(right)} would be a new number, not the shared one; "
-            "let the shared number stand alone or write the sum as a plain float"
+            f"{where}: {show_number(left)} + {show_number(right)} would be a new number, not the"
+            " shared one; let the shared number stand alone or write the sum as a plain float"
         )
     return finite(left + right, where)
 
@@ -64,8 +66,8 @@ def scale_number(number: Number, factor: Number, where: str) -> Number:
         return number if factor else 0.0
     if isinstance(number, Shared) or isinstance(factor, Shared):
         raise TinyadderError(
-            f"{where}: {show_number(factor)} * {show_number(number)} would be a new number, not the shared one; "
-            "a shared number is read as it is, so put the factor elsewhere"
+            f"{where}: {show_number(factor)} * {show_number(number)} would be a new number, not the"
+            " shared one; a shared number is read as it is, so put the factor elsewhere"
         )
     return finite(number * factor, where)
 
@@ -85,13 +87,19 @@ class Row:
     def plus(self, other: Row) -> Row:
         weights = dict(self.weights)
         for column, weight in other.weights:
-            weights[column] = add_numbers(weights.get(column, 0.0), weight, f"the weight on lane '{column[0]}'")
+            weights[column] = add_numbers(
+                weights.get(column, 0.0), weight, f"the weight on lane '{column[0]}'"
+            )
         kept = tuple((c, w) for c, w in weights.items() if w != 0)
         return Row(kept, add_numbers(self.bias, other.bias, "the bias"))
 
     def times(self, factor: Number) -> Row:
-        scaled = ((c, scale_number(w, factor, f"the weight on lane '{c[0]}'")) for c, w in self.weights)
-        return Row(tuple((c, w) for c, w in scaled if w != 0), scale_number(self.bias, factor, "the bias"))
+        scaled = (
+            (c, scale_number(w, factor, f"the weight on lane '{c[0]}'")) for c, w in self.weights
+        )
+        return Row(
+            tuple((c, w) for c, w in scaled if w != 0), scale_number(self.bias, factor, "the bias")
+        )
 
 
 def numbers_in(value: Any) -> list[Number] | None:
@@ -102,13 +110,17 @@ def numbers_in(value: Any) -> list[Number] | None:
         return None
     items = np.asarray(value, dtype=object)
     if items.ndim > 1:
-        raise TinyadderError(f"a matrix of shape {items.shape} was given; forms take numbers and vectors")
+        raise TinyadderError(
+            f"a matrix of shape {items.shape} was given; forms take numbers and vectors"
+        )
     return [n if isinstance(n, Shared) else finite(float(n), "a weight") for n in items.reshape(-1)]
 
 
 def fit_widths(left: int, right: int, what: str) -> int:
     if left != right and 1 not in (left, right):
-        raise TinyadderError(f"{what}: widths {left} and {right} do not fit; they must be equal, or one of them 1")
+        raise TinyadderError(
+            f"{what}: widths {left} and {right} do not fit; they must be equal, or one of them 1"
+        )
     return max(left, right)
 
 
@@ -117,7 +129,9 @@ def spread(items: Sequence[Any], width: int) -> list[Any]:
 
 
 class Added:
-    """What a sublayer adds to a lane: hidden units or head outputs. It is not a form and cannot be read."""
+    """What a sublayer adds to a lane: hidden units or head outputs. It is not a form and cannot be
+    read.
+    """
 
     __array_ufunc__ = None
 
@@ -145,7 +159,8 @@ class Form:
         factors = numbers_in(other)
         if factors is None:
             raise TinyadderError(
-                f"({self}) * ({other}): a product of two lanes is not affine; write relu(a) * b in an MLP"
+                f"({self}) * ({other}): a product of two lanes is not affine; write relu(a) * b in"
+                " an MLP"
             )
         width = fit_widths(self.width, len(factors), f"({self}) * a vector")
         pairs = zip(spread(self.rows, width), spread(factors, width), strict=True)
@@ -187,7 +202,9 @@ class Lane(Form):
 def common_stream(*forms: Form) -> Stream | None:
     streams = {id(f.stream): f.stream for f in forms if f.stream is not None}
     if len(streams) > 1:
-        raise TinyadderError("forms over two different streams were combined; a program has one Stream")
+        raise TinyadderError(
+            "forms over two different streams were combined; a program has one Stream"
+        )
     return next(iter(streams.values()), None)
 
 
@@ -197,7 +214,9 @@ def as_form(value: Any) -> Form:
         return value
     numbers = numbers_in(value)
     if numbers is None:
-        raise TinyadderError(f"({value}) cannot be part of an affine form; hidden units and heads are added to lanes")
+        raise TinyadderError(
+            f"({value}) cannot be part of an affine form; hidden units and heads are added to lanes"
+        )
     return Form(None, [Row((), n) for n in numbers])
 
 
@@ -210,7 +229,8 @@ def concat(*forms: Any) -> Form:
 class Stream:
     """The lanes of the residual stream, in column order: the glossary of a program.
 
-    `Stream(mark="1 on '+'", miss=("distance to each digit", 10))` declares a lane of width 1 and one of width 10.
+    `Stream(mark="1 on '+'", miss=("distance to each digit", 10))` declares a lane of width 1 and
+    one of width 10.
     """
 
     def __init__(self, /, **lanes: str | tuple[str, int]) -> None:
@@ -220,9 +240,13 @@ class Stream:
         for name, said in lanes.items():
             meaning, width = (said, 1) if isinstance(said, str) else said
             if name == "lanes" or name.startswith("_"):
-                raise TinyadderError(f"'{name}' cannot name a lane; choose a name that does not start with '_'")
+                raise TinyadderError(
+                    f"'{name}' cannot name a lane; choose a name that does not start with '_'"
+                )
             if not isinstance(width, int) or width < 1:
-                raise TinyadderError(f"lane '{name}' has width {width!r}; a width is a positive integer")
+                raise TinyadderError(
+                    f"lane '{name}' has width {width!r}; a width is a positive integer"
+                )
             self.lanes[name] = Lane(self, name, width, meaning)
 
     def __getattr__(self, name: str) -> Lane:
@@ -232,7 +256,9 @@ class Stream:
 
     def __getitem__(self, name: str) -> Lane:
         if name not in self.lanes:
-            raise TinyadderError(f"no lane '{name}' (lanes: {', '.join(self.lanes)}){did_you_mean(name, self.lanes)}")
+            raise TinyadderError(
+                f"no lane '{name}' (lanes: {', '.join(self.lanes)}){did_you_mean(name, self.lanes)}"
+            )
         return self.lanes[name]
 
     @property
@@ -246,7 +272,7 @@ class Stream:
         return {column: position for position, column in enumerate(every)}
 
 
-# ---- printing forms -------------------------------------------------------------------------------
+# ---- printing forms ------------------------------------------------------------------------------
 
 
 def show_number(number: Number) -> str:
@@ -278,10 +304,14 @@ def show_rows(rows: Sequence[Row], wide: frozenset[str] = frozenset()) -> str:
     if len(set(rows)) == 1:
         terms = [(_column(c, c[0] in wide or c[1] > 0), w) for c, w in rows[0].weights]
         return _join([*terms, *([("", rows[0].bias)] if rows[0].bias != 0 else [])])
-    vectors = [_aligned(rows, lane) for lane in dict.fromkeys(c[0] for row in rows for c, _ in row.weights)]
+    vectors = [
+        _aligned(rows, lane) for lane in dict.fromkeys(c[0] for row in rows for c, _ in row.weights)
+    ]
     if all(vector is not None for vector in vectors):
         biases = [row.bias for row in rows]
-        text = " + ".join(show_vector(weights, lane) for vector in vectors if vector for weights, lane in [vector])
+        text = " + ".join(
+            show_vector(weights, lane) for vector in vectors if vector for weights, lane in [vector]
+        )
         if any(bias != 0 for bias in biases):
             text += (" + " if text else "") + show_vector(biases, "")
         return text.replace("+ -", "- ") or "0"
@@ -289,7 +319,9 @@ def show_rows(rows: Sequence[Row], wide: frozenset[str] = frozenset()) -> str:
 
 
 def _aligned(rows: Sequence[Row], lane: str) -> tuple[list[Number], str] | None:
-    """The weights of `lane`, one a row, if every row reads the same column of it, or row i its column i."""
+    """The weights of `lane`, one a row, if every row reads the same column of it, or row i its
+    column i.
+    """
     reads = [[(i, c[1], w) for c, w in row.weights if c[0] == lane] for i, row in enumerate(rows)]
     if any(len(read) > 1 for read in reads):
         return None

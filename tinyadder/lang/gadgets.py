@@ -1,9 +1,11 @@
-"""Gadgets: heads, hidden units and readouts that most exact constructions share, each with its range and error bound.
+"""Gadgets: heads, hidden units and readouts that most exact constructions share, each with its
+range and error bound.
 
-A gadget is a plain function that returns what you would have written yourself (a Head, a sum of heads, hidden units, a
-form); it hides no number, so `print(program)` and the counts are those of the equations. "Costs" are the non-zero
-numbers a gadget adds beside those of the forms it is given; slopes are said apart. Bounds hold for the machine in
-float64: u = 2^-53 is its rounding, i >= j are positions, V the largest |value| that the head sees.
+A gadget is a plain function that returns what you would have written yourself (a Head, a sum of
+heads, hidden units, a form); it hides no number, so `print(program)` and the counts are those of
+the equations. "Costs" are the non-zero numbers a gadget adds beside those of the forms it is given;
+slopes are said apart. Bounds hold for the machine in float64: u = 2^-53 is its rounding, i >= j are
+positions, V the largest |value| that the head sees.
 """
 
 from __future__ import annotations
@@ -19,9 +21,11 @@ from tinyadder.lang.forms import Form, as_form
 from tinyadder.lang.program import Head, Outputs, Units, relu
 
 ROOM = 40.0
-"""How far scores lie below 0 where softmax1 is to be linear: its denominator is then 1 + n e^-40 = 1 + 4e-18 n."""
+"""How far scores lie below 0 where softmax1 is to be linear: its denominator is then 1 + n e^-40 =
+1 + 4e-18 n.
+"""
 
-# ---- heads ----------------------------------------------------------------------------------------
+# ---- heads ---------------------------------------------------------------------------------------
 
 
 def mean_head(value: Any) -> Head:
@@ -35,37 +39,44 @@ def mean_head(value: Any) -> Head:
 def sum_head(value: Any, *, room: float = ROOM) -> Head:
     """sum_{j<=i} v_j, a plain sum: every score is -room, every value is e^room v.
 
-    Costs 2 (query 1, key -room). The result is the sum times 1 / (1 + (i + 1) e^-room), so it errs by at most
-    ((i + 1) e^-room + (i + 8) u) sum_j |v_j|. Raises `TinyadderError` unless 0 < room <= 300.
+    Costs 2 (query 1, key -room). The result is the sum times 1 / (1 + (i + 1) e^-room), so it errs
+    by at most ((i + 1) e^-room + (i + 8) u) sum_j |v_j|. Raises `TinyadderError` unless 0 < room <=
+    300.
     """
     return Head(query=1, key=-_room(room), value=exp(room) * as_form(value))
 
 
 def place_value_head(value: Any, *, base: float, room: float = ROOM) -> Head:
-    """sum_{j<=i} base^(j-i) v_j: the ALiBi slope ln base divides by `base` with every token that follows.
+    """sum_{j<=i} base^(j-i) v_j: the ALiBi slope ln base divides by `base` with every token that
+    follows.
 
-    Costs 2 and a slope. Errs by at most (base / (base - 1) e^-room + (room + 2 D ln base + i + 8) u) times the sum of
-    base^(j-i) |v_j|, with D the distance of the farthest token that counts. A flag as value makes place weights;
-    digits make a number.
-    Raises `TinyadderError` unless base > 1 and 0 < room <= 300.
+    Costs 2 and a slope. Errs by at most (base / (base - 1) e^-room + (room + 2 D ln base + i + 8)
+    u) times the sum of base^(j-i) |v_j|, with D the distance of the farthest token that counts. A
+    flag as value makes place weights; digits make a number. Raises `TinyadderError` unless base > 1
+    and 0 < room <= 300.
     """
     if not base > 1:
-        raise TinyadderError(f"place_value_head: base={base}, expected more than 1; for a plain sum take sum_head")
+        raise TinyadderError(
+            f"place_value_head: base={base}, expected more than 1; for a plain sum take sum_head"
+        )
     return Head(query=1, key=-_room(room), value=exp(room) * as_form(value), slope=log(base))
 
 
 def previous_token_head(value: Any, *, sharpness: float = 18.0, room: float = ROOM) -> Outputs:
-    """v_(i-1), and 0 at the first token: a steep head, and a steeper one that takes the token itself out again.
+    """v_(i-1), and 0 at the first token: a steep head, and a steeper one that takes the token
+    itself out again.
 
-    The first head hears token i - k as e^(s(1-k)) v; the second, of slope 10 s, hears little but token i and subtracts
-    it. Costs 4, the value twice, and two slopes; add the sum to a lane of its own (it takes no row index). Errs by at
-    most (1.1 e^-s + 16 e^s u + 2 e^(s-room)) V: the tokens before the previous one, the rounding of what cancels,
-    and softmax1. The default s = 18 about balances them, at 1.4e-7 V. Raises `TinyadderError` unless
-    3 <= sharpness <= 30 and 0 < room <= 300.
+    The first head hears token i - k as e^(s(1-k)) v; the second, of slope 10 s, hears little but
+    token i and subtracts it. Costs 4, the value twice, and two slopes; add the sum to a lane of its
+    own (it takes no row index). Errs by at most (1.1 e^-s + 16 e^s u + 2 e^(s-room)) V: the tokens
+    before the previous one, the rounding of what cancels, and softmax1. The default s = 18 about
+    balances them, at 1.4e-7 V. Raises `TinyadderError` unless 3 <= sharpness <= 30 and 0 < room <=
+    300.
     """
     if not 3 <= sharpness <= 30:
         raise TinyadderError(
-            f"previous_token_head: sharpness={sharpness}, expected 3 .. 30; below it blurs, above it rounding wins"
+            f"previous_token_head: sharpness={sharpness}, expected 3 .. 30; below it blurs, above"
+            " it rounding wins"
         )
     gain = exp(_room(room) + sharpness) * as_form(value)
     near = Head(query=1, key=-room, value=gain, slope=sharpness)
@@ -74,25 +85,31 @@ def previous_token_head(value: Any, *, sharpness: float = 18.0, room: float = RO
 
 
 def match_head(query: Any, key: Any, key_square: Any, value: Any, *, sharpness: float) -> Head:
-    """The mean of v_j over the tokens with key_j = query_i: score -l (q - k)^2 up to the row constant l q^2.
+    """The mean of v_j over the tokens with key_j = query_i: score -l (q - k)^2 up to the row
+    constant l q^2.
 
-    l is `sharpness`; the score is written 2 l q k - l k^2, with head dimension 2, and `key_square` reads k^2 from a
-    lane (relu(k) * k in an earlier MLP, for k >= 0). Costs 1 beside the forms. If m >= 1 keys match exactly and the
-    others miss by at least g, it errs by at most ((i + 1) e^(-l g^2) + e^(-l q^2)) 2 V / m (+ rounding l q^2 u 8 V):
-    softmax1's own 1 counts like a key at 0, so q must be well away from 0, or nothing match there. Where no key
-    matches the nearest one wins. Raises `TinyadderError` unless sharpness > 0.
+    l is `sharpness`; the score is written 2 l q k - l k^2, with head dimension 2, and `key_square`
+    reads k^2 from a lane (relu(k) * k in an earlier MLP, for k >= 0). Costs 1 beside the forms. If
+    m >= 1 keys match exactly and the others miss by at least g, it errs by at most ((i + 1) e^(-l
+    g^2) + e^(-l q^2)) 2 V / m (+ rounding l q^2 u 8 V): softmax1's own 1 counts like a key at 0, so
+    q must be well away from 0, or nothing match there. Where no key matches the nearest one wins.
+    Raises `TinyadderError` unless sharpness > 0.
     """
     if not sharpness > 0:
         raise TinyadderError(f"match_head: sharpness={sharpness}, expected a positive number")
-    return Head(query=[2 * sharpness * as_form(query), -sharpness], key=[key, key_square], value=value)
+    return Head(
+        query=[2 * sharpness * as_form(query), -sharpness], key=[key, key_square], value=value
+    )
 
 
 def threshold_head(form: Any, height: Any, *, at: float, sharpness: float) -> Head:
-    """height where form > at, 0 where form < at: softmax1 of equal scores is a sigmoid. Needs no MLP.
+    """height where form > at, 0 where form < at: softmax1 of equal scores is a sigmoid. Needs no
+    MLP.
 
-    Every token gets the score s = sharpness * (form_i - at), so the head gives height / (1 + e^-s / (i + 1)). Costs 2
-    beside the forms and the height. Errs by at most |height| times e^-s / (i + 1) above and (i + 1) e^s below.
-    `height` is a constant (a form averages over the tokens). Raises `TinyadderError` unless sharpness > 0.
+    Every token gets the score s = sharpness * (form_i - at), so the head gives height / (1 + e^-s /
+    (i + 1)). Costs 2 beside the forms and the height. Errs by at most |height| times e^-s / (i + 1)
+    above and (i + 1) e^s below. `height` is a constant (a form averages over the tokens). Raises
+    `TinyadderError` unless sharpness > 0.
     """
     if not sharpness > 0:
         raise TinyadderError(f"threshold_head: sharpness={sharpness}, expected a positive number")
@@ -102,24 +119,29 @@ def threshold_head(form: Any, height: Any, *, at: float, sharpness: float) -> He
 def _room(room: float) -> float:
     if not 0 < room <= 300:
         raise TinyadderError(
-            f"room={room}, expected 0 < room <= 300: e^room has to stay a float64 with space for values"
+            f"room={room}, expected 0 < room <= 300: e^room has to stay a float64 with space for"
+            " values"
         )
     return float(room)
 
 
-# ---- hidden units ---------------------------------------------------------------------------------
+# ---- hidden units --------------------------------------------------------------------------------
 
 
 def hinge(form: Any, *, at: float) -> Units:
-    """max(0, form - at). One unit; costs 3 beside the form (2 at 0). Errs by at most 2 u (|form| + |at|)."""
+    """max(0, form - at). One unit; costs 3 beside the form (2 at 0). Errs by at most 2 u (|form| +
+    |at|).
+    """
     return relu(as_form(form) - at)
 
 
 def step(form: Any, *, at: float, width: float) -> Units:
-    """0 up to at - width/2, 1 from at + width/2 on, straight between: the difference of two hinges over the width.
+    """0 up to at - width/2, 1 from at + width/2 on, straight between: the difference of two hinges
+    over the width.
 
-    Two units; costs 6 beside the form, read twice. Exactly 0 below (but for the rounding of form - at); above it errs
-    by at most 8 u (|form| + |at|) / width. Raises `TinyadderError` unless width > 0.
+    Two units; costs 6 beside the form, read twice. Exactly 0 below (but for the rounding of form -
+    at); above it errs by at most 8 u (|form| + |at|) / width. Raises `TinyadderError` unless width
+    > 0.
     """
     if not width > 0:
         raise TinyadderError(f"step: width={width}, expected a positive number")
@@ -141,31 +163,37 @@ def square(form: Any) -> Units:
 
 
 def table_lookup(form: Any, values: Sequence[float], *, start: int = 0) -> Units:
-    """values[k] where form = start + k, straight lines between; 0 up to start - 1, the last line goes on above.
+    """values[k] where form = start + k, straight lines between; 0 up to start - 1, the last line
+    goes on above.
 
-    One hinge wherever the slope changes: f = sum_k c_k relu(form - (start - 1 + k)) with c the second differences of
-    (0, 0, *values). Each hinge costs at most 3 beside the form, which each one reads. Where the form errs by e < 1 the
-    result errs by at most e times the steepest slope, and rounding adds 4 u (|form| + |start| + len(values)) sum |c|.
-    Raises `TinyadderError` for an empty table or a constant one of zeros.
+    One hinge wherever the slope changes: f = sum_k c_k relu(form - (start - 1 + k)) with c the
+    second differences of (0, 0, *values). Each hinge costs at most 3 beside the form, which each
+    one reads. Where the form errs by e < 1 the result errs by at most e times the steepest slope,
+    and rounding adds 4 u (|form| + |start| + len(values)) sum |c|. Raises `TinyadderError` for an
+    empty table or a constant one of zeros.
     """
     changes = np.diff(np.array([0.0, 0.0, *values]), 2)
     kept = [(k, float(change)) for k, change in enumerate(changes) if change != 0]
     if not kept:
-        raise TinyadderError("table_lookup: every value is 0 or there is none; give at least one that is not")
+        raise TinyadderError(
+            "table_lookup: every value is 0 or there is none; give at least one that is not"
+        )
     first, *rest = [change * hinge(form, at=start - 1 + k) for k, change in kept]
     for unit in rest:
         first = first + unit
     return first
 
 
-# ---- readout --------------------------------------------------------------------------------------
+# ---- readout -------------------------------------------------------------------------------------
 
 
 def parabola_readout(form: Any, values: Sequence[float]) -> Form:
-    """One row for each of `values`, 2 d y - d^2 = y^2 - (y - d)^2: the argmax is the value nearest to y = form.
+    """One row for each of `values`, 2 d y - d^2 = y^2 - (y - d)^2: the argmax is the value nearest
+    to y = form.
 
-    Costs 1 for each value that is not 0, beside the form's numbers in each row. If y errs by e from an integer d among
-    integer values, the logit of d leads by at least 1 - 2 e. Rounding: 4 u max(d^2, 2 |d y|).
+    Costs 1 for each value that is not 0, beside the form's numbers in each row. If y errs by e from
+    an integer d among integer values, the logit of d leads by at least 1 - 2 e. Rounding: 4 u
+    max(d^2, 2 |d y|).
     """
     d = np.asarray(values, dtype=float)
     return 2 * d * as_form(form) - d**2

@@ -7,7 +7,18 @@ from typing import Any
 
 from tinyadder.errors import TinyadderError
 from tinyadder.lang.forms import Form, Number, Row, Shared, Stream, show_number, show_rows
-from tinyadder.lang.program import MLP, Attention, Embed, Head, Hidden, Outputs, Program, Unembed, Units, show_units
+from tinyadder.lang.program import (
+    MLP,
+    Attention,
+    Embed,
+    Head,
+    Hidden,
+    Outputs,
+    Program,
+    Unembed,
+    Units,
+    show_units,
+)
 
 PROGRAM_VERSION = 1
 
@@ -30,14 +41,18 @@ class _Bill:
 
 
 def program_lines(program: Program) -> list[Line]:
-    """Every equation of `program`: (section, text, the non-zero numbers that the line introduces)."""
+    """Every equation of `program`: (section, text, the non-zero numbers that the line
+    introduces).
+    """
     bill, lines = _Bill(), list[Line]()
     for lane, table in program.embed.lanes.items():
         spent = bill.numbers([n for numbers in table.values() for n in numbers])
         lines.append(("embed", f"{lane} = {_show_table(table)}", spent))
     for layer, (attention, mlp) in enumerate(program.blocks):
         if attention:
-            lines += [(f"layer {layer}", text, spent) for text, spent in _attention_lines(attention, bill)]
+            lines += [
+                (f"layer {layer}", text, spent) for text, spent in _attention_lines(attention, bill)
+            ]
         if mlp:
             lines += [(f"layer {layer}", text, spent) for text, spent in _mlp_lines(mlp, bill)]
     return lines + [("logits", text, spent) for text, spent in _unembed_lines(program, bill)]
@@ -46,9 +61,15 @@ def program_lines(program: Program) -> list[Line]:
 def _show_table(table: dict[str, list[Number]]) -> str:
     groups: dict[str, list[str]] = {}
     for token, numbers in table.items():
-        text = show_number(numbers[0]) if len(numbers) == 1 else show_rows([Row((), n) for n in numbers])
+        text = (
+            show_number(numbers[0])
+            if len(numbers) == 1
+            else show_rows([Row((), n) for n in numbers])
+        )
         groups.setdefault(text, []).append(token)
-    return ", ".join(f"{value} on {' '.join(repr(t) for t in tokens)}" for value, tokens in groups.items())
+    return ", ".join(
+        f"{value} on {' '.join(repr(t) for t in tokens)}" for value, tokens in groups.items()
+    )
 
 
 def _attention_lines(attention: Attention, bill: _Bill) -> list[tuple[str, list[Number]]]:
@@ -66,7 +87,9 @@ def _attention_lines(attention: Attention, bill: _Bill) -> list[tuple[str, list[
 
 
 def _destinations(attention: Attention, head: Head) -> list[tuple[str, int]]:
-    """(lane or lane[i], value row) for every place where `head` is added; a whole lane fed by one row comes once."""
+    """(lane or lane[i], value row) for every place where `head` is added; a whole lane fed by one
+    row comes once.
+    """
     found = []
     for lane, output in attention.lanes.items():
         rows = [[row for h, row in part if h is head] for part in output.parts]
@@ -105,12 +128,16 @@ def _unembed_lines(program: Program, bill: _Bill) -> list[tuple[str, list[Number
     elif unembed.form.width:
         sign = "+=" if unembed.tied else "="
         numbers = bill.numbers([n for row in unembed.form.rows for n in row.numbers])
-        lines.append((f"{name} of {' '.join(program.output_tokens)} {sign} {unembed.form}", numbers))
+        lines.append(
+            (f"{name} of {' '.join(program.output_tokens)} {sign} {unembed.form}", numbers)
+        )
     return lines
 
 
 def show_program(program: Program) -> str:
-    """The equations, grouped by section, the price of each line (its parameters) before it and the sum below."""
+    """The equations, grouped by section, the price of each line (its parameters) before it and the
+    sum below.
+    """
     text: list[str] = []
     section = None
     lanes = max((len(lane) for lane in program.embed.lanes), default=0)
@@ -123,10 +150,15 @@ def show_program(program: Program) -> str:
             line = f"{lane:{lanes}} = {rest}"
         text.append(f"{len(numbers) or '':>5}  {line}")
     slopes = program.slopes
-    return "\n".join([*text, f"{program.nonzero:>5}  nonzero" + (f", and ALiBi slopes: {slopes}" if slopes else "")])
+    return "\n".join(
+        [
+            *text,
+            f"{program.nonzero:>5}  nonzero" + (f", and ALiBi slopes: {slopes}" if slopes else ""),
+        ]
+    )
 
 
-# ---- JSON -----------------------------------------------------------------------------------------
+# ---- JSON ----------------------------------------------------------------------------------------
 
 
 class _Writer:
@@ -141,7 +173,10 @@ class _Writer:
         return {"shared": self.shared.index(number)}
 
     def row(self, row: Row) -> dict[str, Any]:
-        return {"weights": [[*column, self.number(w)] for column, w in row.weights], "bias": self.number(row.bias)}
+        return {
+            "weights": [[*column, self.number(w)] for column, w in row.weights],
+            "bias": self.number(row.bias),
+        }
 
     def form(self, form: Form) -> list[Any]:
         return [self.row(row) for row in form.rows]
@@ -154,25 +189,38 @@ def program_to_json(program: Program) -> dict[str, Any]:
     for sublayer in program.sublayers:
         if isinstance(sublayer, Attention):
             heads = sublayer.heads
-            sublayers.append({
-                "heads": [
-                    {**{rows: write.form(getattr(h, rows)) for rows in ("query", "key", "value")}, "slope": h.slope}
-                    for h in heads
-                ],
-                "lanes": {
-                    lane: [[[heads.index(h), row] for h, row in part] for part in output.parts]
-                    for lane, output in sublayer.lanes.items()
-                },
-            })  # fmt: skip
+            sublayers.append(
+                {
+                    "heads": [
+                        {
+                            **{
+                                rows: write.form(getattr(h, rows))
+                                for rows in ("query", "key", "value")
+                            },
+                            "slope": h.slope,
+                        }
+                        for h in heads
+                    ],
+                    "lanes": {
+                        lane: [[[heads.index(h), row] for h, row in part] for part in output.parts]
+                        for lane, output in sublayer.lanes.items()
+                    },
+                }
+            )
         else:
             units = sublayer.units
-            sublayers.append({
-                "units": [{"gate": write.row(u.gate), "up": write.row(u.up)} for u in units],
-                "lanes": {
-                    lane: [[[units.index(h), write.number(d)] for h, d in part] for part in written.parts]
-                    for lane, written in sublayer.lanes.items()
-                },
-            })  # fmt: skip
+            sublayers.append(
+                {
+                    "units": [{"gate": write.row(u.gate), "up": write.row(u.up)} for u in units],
+                    "lanes": {
+                        lane: [
+                            [[units.index(h), write.number(d)] for h, d in part]
+                            for part in written.parts
+                        ]
+                        for lane, written in sublayer.lanes.items()
+                    },
+                }
+            )
     unembed = program.unembed
     data = {
         "version": PROGRAM_VERSION,
@@ -197,13 +245,17 @@ def program_to_json(program: Program) -> dict[str, Any]:
 class _Reader:
     def __init__(self, data: dict[str, Any]) -> None:
         self.shared = [Shared(float(value)) for value in data["shared"]]
-        self.stream = Stream(**{name: (str(said), int(width)) for name, (said, width) in data["stream"].items()})
+        self.stream = Stream(
+            **{name: (str(said), int(width)) for name, (said, width) in data["stream"].items()}
+        )
 
     def number(self, data: Any) -> Number:
         return self.shared[data["shared"]] if isinstance(data, dict) else float(data)
 
     def row(self, data: dict[str, Any]) -> Row:
-        weights = tuple(((self.stream[lane].name, int(i)), self.number(w)) for lane, i, w in data["weights"])
+        weights = tuple(
+            ((self.stream[lane].name, int(i)), self.number(w)) for lane, i, w in data["weights"]
+        )
         return Row(weights, self.number(data["bias"]))
 
     def form(self, data: list[Any]) -> Form:
@@ -213,25 +265,37 @@ class _Reader:
         if "heads" in data:
             heads = [
                 Head(
-                    query=self.form(h["query"]), key=self.form(h["key"]), value=self.form(h["value"]), slope=h["slope"]
+                    query=self.form(h["query"]),
+                    key=self.form(h["key"]),
+                    value=self.form(h["value"]),
+                    slope=h["slope"],
                 )
                 for h in data["heads"]
             ]
             lanes = data["lanes"].items()
             return Attention(
-                {lane: Outputs([[(heads[h], row) for h, row in p] for p in parts]) for lane, parts in lanes}
+                {
+                    lane: Outputs([[(heads[h], row) for h, row in p] for p in parts])
+                    for lane, parts in lanes
+                }
             )
         units = [Hidden(self.row(u["gate"]), self.row(u["up"])) for u in data["units"]]
         lanes = data["lanes"].items()
-        return MLP({
-            lane: Units(self.stream, [[(units[h], self.number(d)) for h, d in part] for part in parts])
-            for lane, parts in lanes
-        })  # fmt: skip
+        return MLP(
+            {
+                lane: Units(
+                    self.stream, [[(units[h], self.number(d)) for h, d in part] for part in parts]
+                )
+                for lane, parts in lanes
+            }
+        )
 
     def unembed(self, data: dict[str, Any]) -> Unembed:
         form: Any = self.form(data["form"])
         if data["wired"]:
-            form = tuple(self.stream[row.weights[0][0][0]] for row in form.rows if row.weights[0][0][1] == 0)
+            form = tuple(
+                self.stream[row.weights[0][0][0]] for row in form.rows if row.weights[0][0][1] == 0
+            )
         elif data["tokens"] is not None:
             form = dict(zip(data["tokens"], form, strict=True))
         elif not form.rows:
@@ -243,16 +307,24 @@ def program_from_json(data: dict[str, Any]) -> Program:
     """The program that `program_to_json` wrote. Raises `TinyadderError` for anything else."""
     if not isinstance(data, dict) or data.get("version") != PROGRAM_VERSION:
         found = data.get("version") if isinstance(data, dict) else type(data).__name__
-        raise TinyadderError(f"a program of version {PROGRAM_VERSION} is expected, this is version {found}")
+        raise TinyadderError(
+            f"a program of version {PROGRAM_VERSION} is expected, this is version {found}"
+        )
     try:
         read = _Reader(data)
-        embed = Embed({
-            lane: {token: [read.number(n) for n in numbers] for token, numbers in table.items()}
-            for lane, table in data["embed"].items()
-        })  # fmt: skip
+        embed = Embed(
+            {
+                lane: {token: [read.number(n) for n in numbers] for token, numbers in table.items()}
+                for lane, table in data["embed"].items()
+            }
+        )
         sublayers = [read.sublayer(s) for s in data["sublayers"]]
-        return Program(data["vocabulary"], read.stream, embed, *sublayers, read.unembed(data["unembed"]))
+        return Program(
+            data["vocabulary"], read.stream, embed, *sublayers, read.unembed(data["unembed"])
+        )
     except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
         if isinstance(error, TinyadderError):
             raise
-        raise TinyadderError(f"the program data is damaged: {type(error).__name__} {error}; build it again") from error
+        raise TinyadderError(
+            f"the program data is damaged: {type(error).__name__} {error}; build it again"
+        ) from error

@@ -1,8 +1,8 @@
 """Write a transformer as residual equations: lanes, affine forms, heads, hidden units, one Program.
 
-Reading a lane of a `Stream` gives an affine `Form`; forms add, subtract and scale. The keywords of a
-sublayer are the lanes it adds to. Every number in a form is a parameter, and so is the down weight
-of a hidden unit; which lane a head or a unit writes to is wiring. Needs numpy only.
+Reading a lane of a `Stream` gives an affine `Form`; forms add, subtract and scale. The keywords of
+a sublayer are the lanes it adds to. Every number in a form is a parameter, and so is the down
+weight of a hidden unit; which lane a head or a unit writes to is wiring. Needs numpy only.
 
 >>> x = Stream(digit="the digit", flag="1 on '+'", total="sum of the digits so far")
 >>> program = Program(
@@ -82,7 +82,9 @@ class Hidden:
 class Units(Added):
     """Hidden units with their down weights, one list of (unit, down) per component of a lane."""
 
-    def __init__(self, stream: Stream | None, parts: Sequence[Sequence[tuple[Hidden, Number]]]) -> None:
+    def __init__(
+        self, stream: Stream | None, parts: Sequence[Sequence[tuple[Hidden, Number]]]
+    ) -> None:
         self.stream = stream
         self.parts = tuple(tuple(part) for part in parts)
 
@@ -93,7 +95,9 @@ class Units(Added):
 
     def __add__(self, other: Any) -> Units:
         if not isinstance(other, Units):
-            raise TinyadderError(f"({other}) is not a hidden unit; an MLP adds sums of relu(a) * b to its lanes")
+            raise TinyadderError(
+                f"({other}) is not a hidden unit; an MLP adds sums of relu(a) * b to its lanes"
+            )
         width = fit_widths(self.width, other.width, "a sum of hidden units")
         pairs = zip(spread(self.parts, width), spread(other.parts, width), strict=True)
         common_stream(Form(self.stream, []), Form(other.stream, []))
@@ -102,14 +106,21 @@ class Units(Added):
     def __rmul__(self, factor: Any) -> Units:
         factors = numbers_in(factor)
         if factors is None:
-            raise TinyadderError(f"({factor}) * relu(..): write relu(a) * b, the up projection on the right")
+            raise TinyadderError(
+                f"({factor}) * relu(..): write relu(a) * b, the up projection on the right"
+            )
         width = fit_widths(self.width, len(factors), "a vector times hidden units")
         pairs = zip(spread(self.parts, width), spread(factors, width), strict=True)
-        return Units(self.stream, [[(h, scale_number(d, f, "a down weight")) for h, d in part] for part, f in pairs])
+        return Units(
+            self.stream,
+            [[(h, scale_number(d, f, "a down weight")) for h, d in part] for part, f in pairs],
+        )
 
     def __mul__(self, factor: Any) -> Units:
         if numbers_in(factor) is None:
-            raise TinyadderError(f"({self}) * ({factor}): a hidden unit is a product of two, relu(a) * b, no more")
+            raise TinyadderError(
+                f"({self}) * ({factor}): a hidden unit is a product of two, relu(a) * b, no more"
+            )
         return self.__rmul__(factor)
 
     def __getitem__(self, key: int | slice) -> Units:
@@ -126,11 +137,17 @@ class Units(Added):
 
 
 class Relu(Units):
-    """`relu(gate)` or `c * relu(gate)`, waiting for an up projection on its right; alone that is the bias 1."""
+    """`relu(gate)` or `c * relu(gate)`, waiting for an up projection on its right; alone that is
+    the bias 1.
+    """
 
     def __init__(self, gate: Form, alone: Units | None = None) -> None:
         self.gate = gate
-        units = [[(Hidden(row, Row((), 1.0)), 1.0)] for row in gate.rows] if alone is None else alone.parts
+        units = (
+            [[(Hidden(row, Row((), 1.0)), 1.0)] for row in gate.rows]
+            if alone is None
+            else alone.parts
+        )
         super().__init__(gate.stream, units)
 
     def __mul__(self, up: Any) -> Units:
@@ -150,7 +167,9 @@ class Relu(Units):
 
 
 def relu(gate: Any) -> Relu:
-    """The gate of a hidden unit. `c * relu(a) * b` has gate a, up projection b and down weight c."""
+    """The gate of a hidden unit. `c * relu(a) * b` has gate a, up projection b and down weight
+    c.
+    """
     return Relu(as_form(gate))
 
 
@@ -167,7 +186,9 @@ class Outputs(Added):
 
     def __add__(self, other: Any) -> Outputs:
         if not isinstance(other, Outputs):
-            raise TinyadderError(f"({other}) is not a head; an Attention adds sums of heads to its lanes")
+            raise TinyadderError(
+                f"({other}) is not a head; an Attention adds sums of heads to its lanes"
+            )
         width = fit_widths(self.width, other.width, "a sum of heads")
         pairs = zip(spread(self.parts, width), spread(other.parts, width), strict=True)
         return Outputs([a + b for a, b in pairs])
@@ -180,19 +201,21 @@ class Head(Outputs):
     """One attention head: softmax1_j(query_i . key_j + slope * (j - i)) applied to value_j.
 
     `query` and `key` are forms of equal width (the head dimension) or sequences of width-1 forms;
-    `value` is a form whose rows are written to lanes: `Attention(a=head)`, or `a=head[0], b=head[1]`.
-    `slope` is the ALiBi slope: positive slopes favour the near past.
+    `value` is a form whose rows are written to lanes: `Attention(a=head)`, or `a=head[0],
+    b=head[1]`. `slope` is the ALiBi slope: positive slopes favour the near past.
     """
 
     def __init__(self, *, value: Any, query: Any = 0.0, key: Any = 0.0, slope: float = 0.0) -> None:
         if isinstance(slope, Shared):
             raise TinyadderError("an ALiBi slope is a plain number, not a shared one")
-        self.query, self.key = (concat(*r) if isinstance(r, list | tuple) else as_form(r) for r in (query, key))
+        self.query, self.key = (
+            concat(*r) if isinstance(r, list | tuple) else as_form(r) for r in (query, key)
+        )
         self.value, self.slope = as_form(value), finite(slope, "an ALiBi slope")
         if self.query.width != self.key.width:
             raise TinyadderError(
-                f"the query has {self.query.width} rows and the key {self.key.width}: {self.query} / {self.key}; "
-                "a head needs as many of one as of the other"
+                f"the query has {self.query.width} rows and the key {self.key.width}: {self.query}"
+                f" / {self.key}; a head needs as many of one as of the other"
             )
         self.stream = common_stream(self.query, self.key, self.value)
         super().__init__([[(self, i)] for i in range(self.value.width)])
@@ -206,45 +229,67 @@ Sums = TypeVar("Sums", Outputs, Units)
 
 
 def stack(*rows: Sums | None) -> Sums:
-    """Sums of heads, or of hidden units, one below another: what the rows of a wide lane get, None for nothing.
+    """Sums of heads, or of hidden units, one below another: what the rows of a wide lane get, None
+    for nothing.
 
-    `concat` does the same for forms. Rows may be sums of different lengths: `stack(a, a + b, None)`. A head or unit
-    that stands in several rows is one. Raises `TinyadderError` for heads among units, or where no row gets anything.
+    `concat` does the same for forms. Rows may be sums of different lengths: `stack(a, a + b,
+    None)`. A head or unit that stands in several rows is one. Raises `TinyadderError` for heads
+    among units, or where no row gets anything.
     """
     given: list[Any] = [row for row in rows if row is not None]
-    heads, units = (bool(given) and all(isinstance(row, kind) for row in given) for kind in (Outputs, Units))
+    heads, units = (
+        bool(given) and all(isinstance(row, kind) for row in given) for kind in (Outputs, Units)
+    )
     if not heads and not units:
         said = ", ".join(f"({row})" for row in rows)
         raise TinyadderError(
-            f"stack({said}): give sums of heads, or sums of relu(a) * b; None for a row that gets nothing"
+            f"stack({said}): give sums of heads, or sums of relu(a) * b; None for a row that gets"
+            " nothing"
         )
     parts: list[Any] = [part for row in rows for part in ([()] if row is None else row.parts)]
-    stacked: Any = Outputs(parts) if heads else Units(common_stream(*(Form(u.stream, []) for u in given)), parts)
+    stacked: Any = (
+        Outputs(parts)
+        if heads
+        else Units(common_stream(*(Form(u.stream, []) for u in given)), parts)
+    )
     return stacked
 
 
-def _written(kind: str, lanes: Mapping[str, Any] | None, keywords: Mapping[str, Any]) -> dict[str, Any]:
+def _written(
+    kind: str, lanes: Mapping[str, Any] | None, keywords: Mapping[str, Any]
+) -> dict[str, Any]:
     twice = set(lanes or ()) & set(keywords)
     if twice:
-        raise TinyadderError(f"{kind} writes lane '{min(twice)}' twice; add the two: {min(twice)}=first + second")
+        raise TinyadderError(
+            f"{kind} writes lane '{min(twice)}' twice; add the two: {min(twice)}=first + second"
+        )
     return {**(lanes or {}), **keywords}
 
 
 class Embed:
-    """The embedding: per lane a mapping from tokens to numbers (vectors for wider lanes); the rest is 0."""
+    """The embedding: per lane a mapping from tokens to numbers (vectors for wider lanes); the rest
+    is 0.
+    """
 
-    def __init__(self, lanes: Mapping[str, Any] | None = None, /, **keywords: Mapping[str, Any]) -> None:
+    def __init__(
+        self, lanes: Mapping[str, Any] | None = None, /, **keywords: Mapping[str, Any]
+    ) -> None:
         self.lanes: dict[str, dict[str, list[Number]]] = {}
         for lane, table in _written("Embed", lanes, keywords).items():
             if not isinstance(table, Mapping):
-                raise TinyadderError(f"Embed({lane}={table!r}): give a mapping from tokens to numbers, e.g. {{'+': 1}}")
+                raise TinyadderError(
+                    f"Embed({lane}={table!r}): give a mapping from tokens to numbers, e.g."
+                    " {'+': 1}"
+                )
             self.lanes[lane] = {token: _embedded(lane, value) for token, value in table.items()}
 
 
 def _embedded(lane: str, value: Any) -> list[Number]:
     numbers = numbers_in(value)
     if numbers is None:
-        raise TinyadderError(f"Embed: lane '{lane}' is given ({value}); an embedding holds numbers, not forms")
+        raise TinyadderError(
+            f"Embed: lane '{lane}' is given ({value}); an embedding holds numbers, not forms"
+        )
     return numbers
 
 
@@ -255,13 +300,17 @@ class Attention:
         self.lanes: dict[str, Outputs] = {}
         for lane, output in _written("Attention", lanes, keywords).items():
             if not isinstance(output, Outputs):
-                raise TinyadderError(f"Attention({lane}=...) was given ({output}); expected a Head or a sum of heads")
+                raise TinyadderError(
+                    f"Attention({lane}=...) was given ({output}); expected a Head or a sum of heads"
+                )
             self.lanes[lane] = output
 
     @property
     def heads(self) -> list[Head]:
         """Every head once, in the order in which lanes read them."""
-        return list(dict.fromkeys(h for o in self.lanes.values() for part in o.parts for h, _ in part))
+        return list(
+            dict.fromkeys(h for o in self.lanes.values() for part in o.parts for h, _ in part)
+        )
 
 
 class MLP:
@@ -272,23 +321,26 @@ class MLP:
         for lane, units in _written("MLP", lanes, keywords).items():
             if not isinstance(units, Units):
                 raise TinyadderError(
-                    f"MLP({lane}=...) was given ({units}); expected sums of relu(a) * b: every hidden unit has a gate"
+                    f"MLP({lane}=...) was given ({units}); expected sums of relu(a) * b: every"
+                    " hidden unit has a gate"
                 )
             self.lanes[lane] = units
 
     @property
     def units(self) -> list[Hidden]:
         """Every hidden unit once, in the order in which lanes read them."""
-        return list(dict.fromkeys(h for u in self.lanes.values() for part in u.parts for h, _ in part))
+        return list(
+            dict.fromkeys(h for u in self.lanes.values() for part in u.parts for h, _ in part)
+        )
 
 
 class Unembed:
     """The readout: the next token is the one with the largest (argmax) or smallest (argmin) value.
 
-    `argmax=` / `argmin=` takes a mapping from tokens to forms, or a form whose row n is for token n of the
-    vocabulary. A bare lane (or a tuple of lanes) is read as it stands: wiring, without parameters. `tied=` names
-    tokens whose embedding rows are their unembedding rows; it may stand alone or be added to a form.
-    Tokens without a row are never chosen.
+    `argmax=` / `argmin=` takes a mapping from tokens to forms, or a form whose row n is for token n
+    of the vocabulary. A bare lane (or a tuple of lanes) is read as it stands: wiring, without
+    parameters. `tied=` names tokens whose embedding rows are their unembedding rows; it may stand
+    alone or be added to a form. Tokens without a row are never chosen.
     """
 
     def __init__(self, *, argmax: Any = None, argmin: Any = None, tied: Sequence[str] = ()) -> None:
@@ -301,7 +353,9 @@ class Unembed:
         lanes = (said,) if isinstance(said, Lane) else said
         self.wired = isinstance(lanes, tuple) and all(isinstance(lane, Lane) for lane in lanes)
         if self.wired and self.tied:
-            raise TinyadderError("a readout wired to lanes cannot also be tied; write the lanes as a form: 1 * lane")
+            raise TinyadderError(
+                "a readout wired to lanes cannot also be tied; write the lanes as a form: 1 * lane"
+            )
         self.tokens: tuple[str, ...] | None = None
         if isinstance(said, Mapping):
             self.tokens = tuple(said)
@@ -312,7 +366,8 @@ class Unembed:
             self.form = Form(None, [])
         if self.tokens is not None and self.form.width != len(self.tokens):
             raise TinyadderError(
-                f"the readout has {self.form.width} rows for {len(self.tokens)} tokens; one row a token"
+                f"the readout has {self.form.width} rows for {len(self.tokens)} tokens; one row a"
+                " token"
             )
 
 
@@ -320,28 +375,44 @@ Sublayer = Attention | MLP
 
 
 class Program:
-    """An exact algorithm as the weights of a transformer: vocabulary, stream, embedding, sublayers, readout.
+    """An exact algorithm as the weights of a transformer: vocabulary, stream, embedding, sublayers,
+    readout.
 
-    An immutable value: `print(program)` shows its equations with the price of each line.
-    Raises `TinyadderError` for a lane that is unknown, read before anything writes it, or of another width.
+    An immutable value: `print(program)` shows its equations with the price of each line. Raises
+    `TinyadderError` for a lane that is unknown, read before anything writes it, or of another
+    width.
     """
 
     def __init__(
-        self, vocabulary: Sequence[str], stream: Stream, embed: Embed, *rest: Attention | MLP | Unembed
+        self,
+        vocabulary: Sequence[str],
+        stream: Stream,
+        embed: Embed,
+        *rest: Attention | MLP | Unembed,
     ) -> None:
-        if not rest or not isinstance(rest[-1], Unembed) or any(isinstance(s, Unembed) for s in rest[:-1]):
+        if (
+            not rest
+            or not isinstance(rest[-1], Unembed)
+            or any(isinstance(s, Unembed) for s in rest[:-1])
+        ):
             raise TinyadderError(
-                "a Program is: vocabulary, Stream, Embed, sublayers (Attention, MLP), one Unembed last"
+                "a Program is: vocabulary, Stream, Embed, sublayers (Attention, MLP), one Unembed"
+                " last"
             )
-        if not isinstance(embed, Embed) or not all(isinstance(s, Attention | MLP) for s in rest[:-1]):
+        if not isinstance(embed, Embed) or not all(
+            isinstance(s, Attention | MLP) for s in rest[:-1]
+        ):
             raise TinyadderError(
-                "a Program is: vocabulary, Stream, Embed, sublayers (Attention, MLP), one Unembed last"
+                "a Program is: vocabulary, Stream, Embed, sublayers (Attention, MLP), one Unembed"
+                " last"
             )
         self.vocabulary = tuple(vocabulary)
         if len(set(self.vocabulary)) != len(self.vocabulary):
             raise TinyadderError(f"the vocabulary {''.join(self.vocabulary)!r} names a token twice")
         self.stream, self.embed, self.unembed = stream, embed, rest[-1]
-        self.sublayers: tuple[Sublayer, ...] = tuple(s for s in rest[:-1] if isinstance(s, Attention | MLP))
+        self.sublayers: tuple[Sublayer, ...] = tuple(
+            s for s in rest[:-1] if isinstance(s, Attention | MLP)
+        )
         self._check()
 
     @property
@@ -387,11 +458,14 @@ class Program:
             self._token(token, "Unembed")
         if self.unembed.form.width > len(self.vocabulary):
             raise TinyadderError(
-                f"the readout has {self.unembed.form.width} rows for a vocabulary of {len(self.vocabulary)} tokens"
+                f"the readout has {self.unembed.form.width} rows for a vocabulary of"
+                f" {len(self.vocabulary)} tokens"
             )
         tied, height = self.unembed.tied, self.unembed.form.width
         if tied and height and (self.output_tokens != tied or height not in (1, len(tied))):
-            raise TinyadderError("a form beside tied= must have one row for each tied token, in the same order")
+            raise TinyadderError(
+                "a form beside tied= must have one row for each tied token, in the same order"
+            )
 
     def _lane(self, lane: str, where: str) -> int:
         if lane not in self.stream.lanes:
@@ -404,15 +478,24 @@ class Program:
 
     def _token(self, token: str, where: str) -> None:
         if token not in self.vocabulary:
-            raise TinyadderError(f"{where}: no token '{token}' in the vocabulary {' '.join(self.vocabulary)}")
+            raise TinyadderError(
+                f"{where}: no token '{token}' in the vocabulary {' '.join(self.vocabulary)}"
+            )
 
     def _fits(self, where: str, given: int, width: int) -> None:
         if given not in (1, width):
-            raise TinyadderError(f"{where} has width {width}, but {given} values are added; give {width}, or 1 for all")
+            raise TinyadderError(
+                f"{where} has width {width}, but {given} values are added; give {width}, or 1"
+                " for all"
+            )
 
-    def _readable(self, where: str, stream: Stream | None, rows: Sequence[Row], known: set[str]) -> None:
+    def _readable(
+        self, where: str, stream: Stream | None, rows: Sequence[Row], known: set[str]
+    ) -> None:
         if stream is not None and stream is not self.stream:
-            raise TinyadderError(f"{where} reads a lane of another Stream; a program has one Stream")
+            raise TinyadderError(
+                f"{where} reads a lane of another Stream; a program has one Stream"
+            )
         for row in rows:
             for (lane, _), _ in row.weights:
                 if lane not in known:
@@ -424,20 +507,26 @@ class Program:
     # ---- the bill -----------------------------------------------------------------------------
 
     def lines(self) -> list[tuple[str, str, list[Number]]]:
-        """The equations: (section, text, the non-zero numbers the line introduces); shared numbers come once."""
+        """The equations: (section, text, the non-zero numbers the line introduces); shared numbers
+        come once.
+        """
         from tinyadder.lang.printing import program_lines
 
         return program_lines(self)
 
     @property
     def nonzero(self) -> int:
-        """Non-zero numbers, counted from the equations; a shared number counts once, slopes not at all."""
+        """Non-zero numbers, counted from the equations; a shared number counts once, slopes not at
+        all.
+        """
         return sum(len(numbers) for _, _, numbers in self.lines())
 
     @property
     def slopes(self) -> int:
         """Non-zero ALiBi slopes, which `nonzero + positional` counts too."""
-        return sum(head.slope != 0 for s in self.sublayers if isinstance(s, Attention) for head in s.heads)
+        return sum(
+            head.slope != 0 for s in self.sublayers if isinstance(s, Attention) for head in s.heads
+        )
 
     def __str__(self) -> str:
         from tinyadder.lang.printing import show_program
@@ -468,6 +557,12 @@ def show_units(parts: Sequence[Sequence[tuple[Hidden, Number]]]) -> str:
         up = "" if set(ups) == {Row((), 1.0)} else show_rows(ups)
         up = f"({up})" if " + " in up or " - " in up else up
         downs = [d for _, d in units]
-        down = "" if set(downs) == {1.0} else "-" if set(downs) == {-1.0} else show_vector(downs, "") + " * "
+        down = (
+            ""
+            if set(downs) == {1.0}
+            else "-"
+            if set(downs) == {-1.0}
+            else show_vector(downs, "") + " * "
+        )
         texts.append(f"{down}{gate}" + (f" * {up}" if up else ""))
     return " + ".join(texts).replace("+ -", "- ")

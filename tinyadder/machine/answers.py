@@ -13,7 +13,9 @@ from tinyadder.tasks.base import Problem, Task
 BATCH = 4096
 
 
-def _batches(task: Task, problems: Sequence[Problem], texts: Sequence[Sequence[str]], size: int) -> Iterable[list[int]]:
+def _batches(
+    task: Task, problems: Sequence[Problem], texts: Sequence[Sequence[str]], size: int
+) -> Iterable[list[int]]:
     """Positions of problems, in groups of equal prompt and text length and at most `size`."""
     groups: dict[tuple[int, int], list[int]] = {}
     for i, (problem, text) in enumerate(zip(problems, texts, strict=True)):
@@ -33,8 +35,9 @@ def answers(
 ) -> list[Sequence[str]]:
     """What the model emits for each problem by true autoregressive decoding from the prompt alone.
 
-    Greedy, or with `beam` > 1 the most probable answer that a beam search of that width finds. Raises `TinyadderError`
-    for a problem that is none of the task (`Task.check`), and for a beam search on a program.
+    Greedy, or with `beam` > 1 the most probable answer that a beam search of that width finds.
+    Raises `TinyadderError` for a problem that is none of the task (`Task.check`), and for a beam
+    search on a program.
     """
     problems = [task.check(problem) for problem in problems]
     if problems and task.read_at(problems[0]) is not None:
@@ -45,9 +48,13 @@ def answers(
     for group in _batches(task, problems, prompts, batch):
         tokens = torch.from_numpy(task.encode([prompts[i] for i in group])).to(model.outputs.device)
         if beam == 1:
-            emitted = generate(model, tokens, steps=task.answer_length, end=end, cache=cache).tolist()
+            emitted = generate(
+                model, tokens, steps=task.answer_length, end=end, cache=cache
+            ).tolist()
         else:
-            emitted = beam_search(model, tokens, beam, steps=task.answer_length, end=end)[0][:, 0].tolist()
+            emitted = beam_search(model, tokens, beam, steps=task.answer_length, end=end)[0][
+                :, 0
+            ].tolist()
         for i, row in zip(group, emitted, strict=True):
             found[i] = task.decode(row)
     return found
@@ -56,7 +63,9 @@ def answers(
 def _tags(
     model: Transformer, task: Task, problems: Sequence[Problem], *, batch: int, cache: bool
 ) -> list[Sequence[str]]:
-    """The tokens that a tagger chooses at the positions that are read, in one pass over the prompt."""
+    """The tokens that a tagger chooses at the positions that are read, in one pass over the
+    prompt.
+    """
     prompts = [task.prompt(problem) for problem in problems]
     found: list[Sequence[str]] = [()] * len(problems)
     for group in _batches(task, problems, prompts, batch):
@@ -76,7 +85,8 @@ def _tags(
 def forced_answers(
     model: Transformer, task: Task, problems: Sequence[Problem], *, batch: int = BATCH
 ) -> list[Sequence[str]]:
-    """What the model would emit at each answer position given the right answer before it (teacher-forced).
+    """What the model would emit at each answer position given the right answer before it
+    (teacher-forced).
 
     Raises `TinyadderError` for a problem that is none of the task.
     """

@@ -1,4 +1,6 @@
-"""Program -> Transformer: the one place where lanes become columns and forms become rows of weights."""
+"""Program -> Transformer: the one place where lanes become columns and forms become rows of
+weights.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ from tinyadder.machine.transformer import BlockConfig, Config, Transformer
 
 
 class _Tensors:
-    """Dense float64 arrays by parameter name, and the entries that are read from shared numbers instead."""
+    """Dense float64 arrays by parameter name, and the entries that are read from shared numbers
+    instead.
+    """
 
     def __init__(self) -> None:
         self.arrays: dict[str, np.ndarray] = {}
@@ -33,7 +37,9 @@ class _Tensors:
         else:
             self.arrays[name][index] = number
 
-    def put_row(self, name: str, index: tuple[int, ...], row: Row, columns: dict[tuple[str, int], int]) -> None:
+    def put_row(
+        self, name: str, index: tuple[int, ...], row: Row, columns: dict[tuple[str, int], int]
+    ) -> None:
         for column, weight in row.weights:
             self.put(name, (*index, columns[column]), weight)
         if row.bias != 0:
@@ -41,16 +47,22 @@ class _Tensors:
 
 
 def build(program: Program, *, device: str | torch.device = "cpu") -> Transformer:
-    """The float64 module that computes `program`; every number of the equations is one entry of one parameter."""
+    """The float64 module that computes `program`; every number of the equations is one entry of one
+    parameter.
+    """
     t = _Tensors()
-    columns, vocabulary = program.stream.columns(), {token: i for i, token in enumerate(program.vocabulary)}
+    columns, vocabulary = (
+        program.stream.columns(),
+        {token: i for i, token in enumerate(program.vocabulary)},
+    )
     t.new("embedding", len(vocabulary), program.stream.width)
     for lane, table in program.embed.lanes.items():
         for token, numbers in table.items():
             for i, number in enumerate(_fill(numbers, program.stream[lane].width)):
                 t.put("embedding", (vocabulary[token], columns[lane, i]), number)
     blocks = [
-        _block(t, f"blocks.{layer}", program, attention, mlp) for layer, (attention, mlp) in enumerate(program.blocks)
+        _block(t, f"blocks.{layer}", program, attention, mlp)
+        for layer, (attention, mlp) in enumerate(program.blocks)
     ]
     config = Config(
         vocabulary=program.vocabulary,
@@ -73,7 +85,7 @@ def _fill(numbers: Sequence[Number], width: int) -> list[Number]:
 
 def _block(
     t: _Tensors, name: str, program: Program, attention: Attention | None, mlp: MLP | None
-) -> BlockConfig:  # fmt: skip
+) -> BlockConfig:
     width, columns = program.stream.width, program.stream.columns()
     sizes = BlockConfig()
     if attention:
@@ -84,7 +96,11 @@ def _block(
             d_value=max(h.value.width for h in heads),
         )
         place = f"{name}.attention"
-        for rows, count in (("query", sizes.d_head), ("key", sizes.d_head), ("value", sizes.d_value)):
+        for rows, count in (
+            ("query", sizes.d_head),
+            ("key", sizes.d_head),
+            ("value", sizes.d_value),
+        ):
             t.new(f"{place}.{rows}", len(heads), count, width)
             t.new(f"{place}.{rows}_bias", len(heads), count)
             for index, head in enumerate(heads):
@@ -116,7 +132,11 @@ def _block(
 
 def _readout(t: _Tensors, config: Config, program: Program) -> Config:
     unembed, columns = program.unembed, program.stream.columns()
-    rows = [unembed.form.rows[0]] * len(config.outputs) if unembed.form.width == 1 else unembed.form.rows
+    rows = (
+        [unembed.form.rows[0]] * len(config.outputs)
+        if unembed.form.width == 1
+        else unembed.form.rows
+    )
     if unembed.wired:
         t.new("readout_wiring", len(rows), config.width)
         for i, row in enumerate(rows):
@@ -134,8 +154,11 @@ def _readout(t: _Tensors, config: Config, program: Program) -> Config:
         if row.bias != 0:
             t.put("unembedding_bias", (i,), row.bias)
     return replace(
-        config, unembedding=weights or not unembed.tied, unembedding_bias=bias, tied=bool(unembed.tied)
-    )  # fmt: skip
+        config,
+        unembedding=weights or not unembed.tied,
+        unembedding_bias=bias,
+        tied=bool(unembed.tied),
+    )
 
 
 def _load(model: Transformer, arrays: dict[str, np.ndarray]) -> None:

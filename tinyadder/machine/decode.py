@@ -1,7 +1,9 @@
-"""Generate tokens with any `Transformer`: cached, batched, greedy or sampled. Knows no task and no model by name.
+"""Generate tokens with any `Transformer`: cached, batched, greedy or sampled. Knows no task and no
+model by name.
 
-Models of the plain family are run by `tinyadder.machine.inference`, others (a trained model with norms, say) by their
-own forward pass with a key-value cache; both keep the keys and values of the text so far.
+Models of the plain family are run by `tinyadder.machine.inference`, others (a trained model with
+norms, say) by their own forward pass with a key-value cache; both keep the keys and values of the
+text so far.
 """
 
 from __future__ import annotations
@@ -20,7 +22,11 @@ from tinyadder.machine.transformer import Transformer
 
 
 def choose(
-    logits: Tensor, *, temperature: float = 0.0, top_k: int | None = None, random: torch.Generator | None = None
+    logits: Tensor,
+    *,
+    temperature: float = 0.0,
+    top_k: int | None = None,
+    random: torch.Generator | None = None,
 ) -> Tensor:
     """The index of the chosen logit along the last axis: the first largest, or a sample.
 
@@ -28,32 +34,47 @@ def choose(
     Raises `TinyadderError` for a negative temperature or top_k < 1.
     """
     if temperature < 0 or (top_k is not None and top_k < 1):
-        raise TinyadderError(f"temperature={temperature}, top_k={top_k}; expected temperature >= 0 and top_k >= 1")
+        raise TinyadderError(
+            f"temperature={temperature}, top_k={top_k}; expected temperature >= 0 and top_k >= 1"
+        )
     if temperature == 0:
-        return logits.max(-1).indices  # the first of equal ones, as argmax, and ten times faster when strided
+        return logits.max(
+            -1
+        ).indices  # the first of equal ones, as argmax, and ten times faster when strided
     if top_k is not None and top_k < logits.shape[-1]:
         logits = logits.masked_fill(logits < logits.topk(top_k).values[..., -1:], -torch.inf)
     weights = torch.softmax(logits / temperature, -1)
-    return torch.multinomial(weights.reshape(-1, weights.shape[-1]), 1, generator=random).reshape(logits.shape[:-1])
+    return torch.multinomial(weights.reshape(-1, weights.shape[-1]), 1, generator=random).reshape(
+        logits.shape[:-1]
+    )
 
 
 def check_tokens(model: Transformer, tokens: Tensor) -> None:
-    """Raises `TinyadderError` unless `tokens` are token ids of the model, at least one a text, as integers [b, t]."""
+    """Raises `TinyadderError` unless `tokens` are token ids of the model, at least one a text, as
+    integers [b, t].
+    """
     count = len(model.config.vocabulary)
     if tokens.dtype not in (torch.int64, torch.int32) or tokens.ndim != 2 or not tokens.shape[1]:
         kind = str(tokens.dtype).removeprefix("torch.")
         raise TinyadderError(
-            f"tokens of type {kind} and shape {tuple(tokens.shape)}; expected integers [batch, length]"
+            f"tokens of type {kind} and shape {tuple(tokens.shape)}; expected integers [batch,"
+            " length]"
         )
     if tokens.numel() and not bool(((tokens >= 0) & (tokens < count)).all()):
         wrong = int(tokens[(tokens < 0) | (tokens >= count)][0])
-        raise TinyadderError(f"token id {wrong} is outside the vocabulary; expected 0 .. {count - 1}")
+        raise TinyadderError(
+            f"token id {wrong} is outside the vocabulary; expected 0 .. {count - 1}"
+        )
 
 
 class _Feed:
-    """Logits after the last token of growing texts: prepared inference, cached forward, or the whole text again."""
+    """Logits after the last token of growing texts: prepared inference, cached forward, or the
+    whole text again.
+    """
 
-    def __init__(self, model: Transformer, inference: Inference | None, total: int, batch: int, cache: bool) -> None:
+    def __init__(
+        self, model: Transformer, inference: Inference | None, total: int, batch: int, cache: bool
+    ) -> None:
         self.model, self.inference, self.cache = model, inference, cache
         self.past = model.new_past() if cache and not inference else None
         if inference:
@@ -71,7 +92,9 @@ Work = Callable[[Inference | None, Int[Tensor, "b t"]], Tensor]
 def _in_chunks(
     inference: Inference | None, texts: Int[Tensor, "b t"], total: int, work: Work, *, threads: int
 ) -> list[Tensor]:
-    """`work` on `texts`, in chunks that fit the processor's cache and on `threads` threads where prepared for it."""
+    """`work` on `texts`, in chunks that fit the processor's cache and on `threads` threads where
+    prepared for it.
+    """
     if inference is None:
         return [work(None, texts)]
     parts = texts.split(inference.chunk(total)) if len(texts) else [texts]
@@ -108,9 +131,9 @@ def generate(
 ) -> Int[Tensor, "b n"]:
     """Decode up to `steps` tokens after each prompt, one forward pass a token, each fed back.
 
-    Rows that emitted `end` are filled with it, and decoding stops once all have. `cache=False` runs the whole text
-    again for every token through `Transformer.forward`. Greedy unless `temperature` is positive (`random` seeds it).
-    Raises `TinyadderError` for what are no token ids of the model.
+    Rows that emitted `end` are filled with it, and decoding stops once all have. `cache=False` runs
+    the whole text again for every token through `Transformer.forward`. Greedy unless `temperature`
+    is positive (`random` seeds it). Raises `TinyadderError` for what are no token ids of the model.
     """
     check_tokens(model, prompts)
     length = prompts.shape[1]
@@ -130,37 +153,53 @@ def generate(
         return text[:, length:]
 
     threads = 1 if temperature else torch.get_num_threads()  # samples come in the order of the rows
-    found = _in_chunks(prepare(model) if cache else None, prompts, length + steps, decode, threads=threads)
+    found = _in_chunks(
+        prepare(model) if cache else None, prompts, length + steps, decode, threads=threads
+    )
     longest = max(part.shape[1] for part in found)
     fill = 0 if end is None else end
-    return torch.cat([torch.nn.functional.pad(part, (0, longest - part.shape[1]), value=fill) for part in found])
+    return torch.cat(
+        [torch.nn.functional.pad(part, (0, longest - part.shape[1]), value=fill) for part in found]
+    )
 
 
 WIDEST = 100
 
 
 def check_beam(model: Transformer, width: int) -> None:
-    """Raises `TinyadderError` for a width outside 1 .. 100, and for a beam on a program, which has named lanes."""
+    """Raises `TinyadderError` for a width outside 1 .. 100, and for a beam on a program, which has
+    named lanes.
+    """
     if not 1 <= width <= WIDEST:
-        raise TinyadderError(f"a beam of width {width}; expected 1 .. {WIDEST} (1 is greedy decoding)")
+        raise TinyadderError(
+            f"a beam of width {width}; expected 1 .. {WIDEST} (1 is greedy decoding)"
+        )
     if width > 1 and model.config.lanes:
         raise TinyadderError(
-            "a beam search compares the probabilities of whole answers, and the logits of a program are no log-"
-            "probabilities: only which is largest means something; decode greedily (a beam of width 1)"
+            "a beam search compares the probabilities of whole answers, and the logits of a program"
+            " are no log-probabilities: only which is largest means something; decode greedily (a"
+            " beam of width 1)"
         )
 
 
 @torch.inference_mode()
 def beam_search(
-    model: Transformer, prompts: Int[Tensor, "b t"], width: int, *, steps: int, end: int | None = None
+    model: Transformer,
+    prompts: Int[Tensor, "b t"],
+    width: int,
+    *,
+    steps: int,
+    end: int | None = None,
 ) -> tuple[Int[Tensor, "b w n"], Float[Tensor, "b w"]]:
-    """The `width` most probable continuations of each prompt that the search found, best first, and log p of each.
+    """The `width` most probable continuations of each prompt that the search found, best first, and
+    log p of each.
 
-    log p(y) = sum_k log softmax(logits after y_1 .. y_{k-1})[y_k], without a correction for length; a continuation that
-    has emitted `end` stays as it is, filled with `end`. Each step extends every kept continuation by every token and
-    keeps the best; width 1 is greedy decoding. The text is run whole for every token. Where there are fewer
-    continuations than `width`, the rest have log p = -infinity. Raises `TinyadderError` as `check_beam` does, and for
-    what are no token ids of the model.
+    log p(y) = sum_k log softmax(logits after y_1 .. y_{k-1})[y_k], without a correction for length;
+    a continuation that has emitted `end` stays as it is, filled with `end`. Each step extends every
+    kept continuation by every token and keeps the best; width 1 is greedy decoding. The text is run
+    whole for every token. Where there are fewer continuations than `width`, the rest have log p =
+    -infinity. Raises `TinyadderError` as `check_beam` does, and for what are no token ids of the
+    model.
     """
     check_beam(model, width)
     check_tokens(model, prompts)
@@ -190,8 +229,12 @@ def beam_search(
 
 
 @torch.inference_mode()
-def forced_logits(model: Transformer, texts: Int[Tensor, "b t"], start: int) -> Float[Tensor, "b n o"]:
-    """Teacher-forced logits for the tokens at positions start .. t-1, each given the text before it, in one pass."""
+def forced_logits(
+    model: Transformer, texts: Int[Tensor, "b t"], start: int
+) -> Float[Tensor, "b n o"]:
+    """Teacher-forced logits for the tokens at positions start .. t-1, each given the text before
+    it, in one pass.
+    """
     check_tokens(model, texts)
 
     def run(inference: Inference | None, part: Tensor) -> Tensor:
@@ -200,14 +243,18 @@ def forced_logits(model: Transformer, texts: Int[Tensor, "b t"], start: int) -> 
         inference.restart(part.shape[1], len(part))
         return inference.extend(part[:, :-1].T.contiguous(), part.shape[1] - start).permute(2, 1, 0)
 
-    return torch.cat(_in_chunks(prepare(model), texts, texts.shape[1], run, threads=torch.get_num_threads()))
+    return torch.cat(
+        _in_chunks(prepare(model), texts, texts.shape[1], run, threads=torch.get_num_threads())
+    )
 
 
 @torch.inference_mode()
 def score(model: Transformer, texts: Int[Tensor, "b t"], start: int) -> Int[Tensor, "b n"]:
-    """Teacher-forced: the token the model would choose at every position from `start` on, given the text before it.
+    """Teacher-forced: the token the model would choose at every position from `start` on, given the
+    text before it.
 
-    Equal to `texts[:, start:]` exactly when greedy decoding of `texts[:, :start]` gives the rest (by induction).
+    Equal to `texts[:, start:]` exactly when greedy decoding of `texts[:, :start]` gives the rest
+    (by induction).
     """
     check_tokens(model, texts)
 
@@ -218,4 +265,6 @@ def score(model: Transformer, texts: Int[Tensor, "b t"], start: int) -> Int[Tens
         logits = inference.extend(part[:, :-1].T.contiguous(), part.shape[1] - start)
         return model.outputs[choose(logits.permute(2, 1, 0))]
 
-    return torch.cat(_in_chunks(prepare(model), texts, texts.shape[1], run, threads=torch.get_num_threads()))
+    return torch.cat(
+        _in_chunks(prepare(model), texts, texts.shape[1], run, threads=torch.get_num_threads())
+    )

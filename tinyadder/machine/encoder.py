@@ -1,8 +1,10 @@
-"""The encoder-decoder of "Attention is all you need" (Vaswani et al. 2017), from the parts of the decoder.
+"""The encoder-decoder of "Attention is all you need" (Vaswani et al. 2017), from the parts of the
+decoder.
 
-The encoder reads the prompt, every position seeing all of it; the decoder writes the answer, each of its layers also
-attending to what the encoder made of the prompt. It is used like a `Transformer`: the text is prompt and answer, the
-prompt ends with the token `Config.separator`, and that token is the first one the decoder reads.
+The encoder reads the prompt, every position seeing all of it; the decoder writes the answer, each
+of its layers also attending to what the encoder made of the prompt. It is used like a
+`Transformer`: the text is prompt and answer, the prompt ends with the token `Config.separator`, and
+that token is the first one the decoder reads.
 """
 
 from __future__ import annotations
@@ -15,11 +17,22 @@ from torch import Tensor, nn
 
 from tinyadder.errors import TinyadderError
 from tinyadder.machine.layers import Options, norm, rotate
-from tinyadder.machine.transformer import MLP, Attention, Block, BlockConfig, Config, Hook, KVCache, Transformer
+from tinyadder.machine.transformer import (
+    MLP,
+    Attention,
+    Block,
+    BlockConfig,
+    Config,
+    Hook,
+    KVCache,
+    Transformer,
+)
 
 
 class OpenAttention(Attention):
-    """Attention without a causal mask: every query sees all keys that `mask` allows, of its own text or another's."""
+    """Attention without a causal mask: every query sees all keys that `mask` allows, of its own
+    text or another's.
+    """
 
     def attend(
         self,
@@ -30,7 +43,11 @@ class OpenAttention(Attention):
         name: str = "",
     ) -> Float[Tensor, "b t d"]:
         """Queries from `x`, keys and values from `memory`."""
-        query, key, value = self.project("query", x), self.project("key", memory), self.project("value", memory)
+        query, key, value = (
+            self.project("query", x),
+            self.project("key", memory),
+            self.project("value", memory),
+        )
         if self.options.positions == "rotary" and x is memory:
             query, key = (rotate(rows, 0, self.options.rotary_base) for rows in (query, key))
         if self.options.scaled:
@@ -45,11 +62,15 @@ class EncoderBlock(Block):
     attention: OpenAttention
     mlp: MLP
 
-    def __init__(self, width: int, config: BlockConfig, dtype: torch.dtype, options: Options) -> None:
+    def __init__(
+        self, width: int, config: BlockConfig, dtype: torch.dtype, options: Options
+    ) -> None:
         super().__init__(width, config, dtype, options)
         self.attention = OpenAttention(width, config, dtype, options)
 
-    def encode(self, x: Float[Tensor, "b s d"], mask: Bool[Tensor, "b s"]) -> Float[Tensor, "b s d"]:
+    def encode(
+        self, x: Float[Tensor, "b s d"], mask: Bool[Tensor, "b s"]
+    ) -> Float[Tensor, "b s d"]:
         seen = self.before(self.attention_norm, x)
         x = self.add(x, self.attention.attend(seen, seen, mask), self.attention_norm)
         return self.add(x, self.mlp(self.before(self.mlp_norm, x)), self.mlp_norm)
@@ -58,7 +79,9 @@ class EncoderBlock(Block):
 class Cross(nn.Module):
     """Attention from the answer to the encoded prompt, with its norm."""
 
-    def __init__(self, width: int, config: BlockConfig, dtype: torch.dtype, options: Options) -> None:
+    def __init__(
+        self, width: int, config: BlockConfig, dtype: torch.dtype, options: Options
+    ) -> None:
         super().__init__()
         self.attention = OpenAttention(width, config, dtype, options)
         self.norm = norm(options, width, dtype)
@@ -66,7 +89,9 @@ class Cross(nn.Module):
 
 @dataclass
 class Memory(KVCache):
-    """What the encoder made of the prompts, kept beside the first layer's keys and values while decoding."""
+    """What the encoder made of the prompts, kept beside the first layer's keys and values while
+    decoding.
+    """
 
     memory: Tensor | None = field(default=None)
     mask: Tensor | None = field(default=None)
@@ -75,7 +100,8 @@ class Memory(KVCache):
 class EncoderDecoder(Transformer):
     """`Transformer` with an encoder of `config.encoder` layers; options are shared by both towers.
 
-    Raises `TinyadderError` for shared layers (`repeat`) and for ALiBi, whose slopes need a causal text.
+    Raises `TinyadderError` for shared layers (`repeat`) and for ALiBi, whose slopes need a causal
+    text.
     """
 
     blocks: nn.ModuleList
@@ -84,12 +110,15 @@ class EncoderDecoder(Transformer):
         options = config.options
         if options.repeat != 1 or options.positions == "alibi" or options.softmax != "softmax":
             raise TinyadderError(
-                f"an encoder-decoder with repeat={options.repeat}, positions='{options.positions}', "
-                f"softmax='{options.softmax}'; expected repeat=1, softmax='softmax' and other positions than ALiBi"
+                f"an encoder-decoder with repeat={options.repeat}, positions='{options.positions}',"
+                f" softmax='{options.softmax}'; expected repeat=1, softmax='softmax' and other"
+                " positions than ALiBi"
             )
         super().__init__(config, dtype)
         width = config.width
-        self.encoder = nn.ModuleList(EncoderBlock(width, block, dtype, options) for block in config.encoder)
+        self.encoder = nn.ModuleList(
+            EncoderBlock(width, block, dtype, options) for block in config.encoder
+        )
         plain = replace(options, positions="none")
         self.cross = nn.ModuleList(Cross(width, block, dtype, plain) for block in config.blocks)
         self.encoder_norm = norm(options, width, dtype) if options.norm_place == "pre" else None
@@ -101,7 +130,9 @@ class EncoderDecoder(Transformer):
             x = x + self.position_rows(first, tokens.shape[1])
         return x
 
-    def encode(self, prompts: Int[Tensor, "b s"], mask: Bool[Tensor, "b s"]) -> Float[Tensor, "b s d"]:
+    def encode(
+        self, prompts: Int[Tensor, "b s"], mask: Bool[Tensor, "b s"]
+    ) -> Float[Tensor, "b s d"]:
         """The encoded prompts; `mask` is False on padding."""
         x = self.embed(prompts, 0)
         for block in self.encoder:
@@ -110,18 +141,26 @@ class EncoderDecoder(Transformer):
         return x if self.encoder_norm is None else self.encoder_norm(x)
 
     def forward(
-        self, tokens: Int[Tensor, "b t"], *, past: list[KVCache] | None = None, hook: Hook | None = None
+        self,
+        tokens: Int[Tensor, "b t"],
+        *,
+        past: list[KVCache] | None = None,
+        hook: Hook | None = None,
     ) -> Float[Tensor, "b t o"]:
-        """Logits after every token; those inside the prompt are 0, since nothing is predicted there.
+        """Logits after every token; those inside the prompt are 0, since nothing is predicted
+        there.
 
-        A row of `tokens` is a prompt up to its first separator, then the answer so far; prompts may differ in length.
+        A row of `tokens` is a prompt up to its first separator, then the answer so far; prompts may
+        differ in length.
         """
         kept = past[0] if past else None
         if isinstance(kept, Memory) and kept.memory is not None and kept.mask is not None:
             return self.read(self._decode(tokens, kept.memory, kept.mask, past, hook))
         is_end = tokens == self.config.separator
         if not bool(is_end.any(1).all()):
-            raise TinyadderError("a prompt without its last token; the encoder cannot tell prompt from answer")
+            raise TinyadderError(
+                "a prompt without its last token; the encoder cannot tell prompt from answer"
+            )
         length = is_end.int().argmax(1) + 1
         source = int(length.max())
         at = torch.arange(source, device=tokens.device)
@@ -129,7 +168,8 @@ class EncoderDecoder(Transformer):
         memory = self.encode(tokens[:, :source].masked_fill(~mask, 0), mask)
         if isinstance(kept, Memory):
             kept.memory, kept.mask = memory, mask
-        # The decoder's texts begin with the separator: every row is shifted so that it stands first.
+        # The decoder's texts begin with the separator: every row is shifted so that it stands
+        # first.
         steps = tokens.shape[1] - int(length.min()) + 1
         index = length[:, None] - 1 + torch.arange(steps, device=tokens.device)
         answer = tokens.gather(1, index.clamp(max=tokens.shape[1] - 1))
@@ -139,7 +179,12 @@ class EncoderDecoder(Transformer):
         return spread.scatter(1, place, logits)[:, :-1]
 
     def _decode(
-        self, tokens: Tensor, memory: Tensor, mask: Tensor, past: list[KVCache] | None, hook: Hook | None
+        self,
+        tokens: Tensor,
+        memory: Tensor,
+        mask: Tensor,
+        past: list[KVCache] | None,
+        hook: Hook | None,
     ) -> Float[Tensor, "b t d"]:
         x = self.embed(tokens, past[0].length if past else 0)
         for layer, (block, cross) in enumerate(zip(self.blocks, self.cross, strict=True)):
@@ -147,12 +192,20 @@ class EncoderDecoder(Transformer):
             assert block.attention is not None and block.mlp is not None
             name = f"blocks.{layer}."
             seen = block.before(block.attention_norm, x)
-            added = block.attention(seen, past[layer] if past is not None else None, hook, f"{name}attn.")
+            added = block.attention(
+                seen, past[layer] if past is not None else None, hook, f"{name}attn."
+            )
             x = block.add(x, added, block.attention_norm)
             x = block.add(
-                x, cross.attention.attend(block.before(cross.norm, x), memory, mask, hook, f"{name}cross."), cross.norm
+                x,
+                cross.attention.attend(
+                    block.before(cross.norm, x), memory, mask, hook, f"{name}cross."
+                ),
+                cross.norm,
             )
-            x = block.add(x, block.mlp(block.before(block.mlp_norm, x), hook, f"{name}mlp."), block.mlp_norm)
+            x = block.add(
+                x, block.mlp(block.before(block.mlp_norm, x), hook, f"{name}mlp."), block.mlp_norm
+            )
         return x
 
     def new_past(self) -> list[KVCache]:

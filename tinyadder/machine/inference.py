@@ -1,15 +1,19 @@
-"""The forward pass laid out for speed: batch last, only the columns and positions that matter, keys and values kept.
+"""The forward pass laid out for speed: batch last, only the columns and positions that matter, keys
+and values kept.
 
-`Inference(model)` reads the structure of a `Transformer` from its weights, whatever program or training wrote them:
+`Inference(model)` reads the structure of a `Transformer` from its weights, whatever program or
+training wrote them:
 
 - a column that nothing has written yet is zero and is left out of every product;
-- rows that read one column each become a scaled copy, other rows a product over the columns they use;
-- a head whose queries and keys read no column has one attention pattern for the whole batch: attention is then a
-  matrix product along the sequence;
+- rows that read one column each become a scaled copy, other rows a product over the columns they
+  use;
+- a head whose queries and keys read no column has one attention pattern for the whole batch:
+  attention is then a matrix product along the sequence;
 - the last layer is evaluated only at the positions whose logits are asked for.
 
-It computes the same function as `Transformer.forward` with sums in another order. Axes: t positions of one call,
-s positions seen so far, b batch, r rows, o output tokens; a plane is one column at t positions, [t, b].
+It computes the same function as `Transformer.forward` with sums in another order. Axes: t positions
+of one call, s positions seen so far, b batch, r rows, o output tokens; a plane is one column at t
+positions, [t, b].
 """
 
 from __future__ import annotations
@@ -24,9 +28,13 @@ from tinyadder.machine.transformer import MLP, Attention, Block, Options, Transf
 
 
 class Rows:
-    """Affine rows over the columns in `known`; evaluates to [r, t, b], or to [r, 1, 1] where no row reads a column."""
+    """Affine rows over the columns in `known`; evaluates to [r, t, b], or to [r, 1, 1] where no row
+    reads a column.
+    """
 
-    def __init__(self, weight: Float[Tensor, "r d"], bias: Float[Tensor, " r"] | None, known: set[int]) -> None:
+    def __init__(
+        self, weight: Float[Tensor, "r d"], bias: Float[Tensor, " r"] | None, known: set[int]
+    ) -> None:
         used = [c for c in sorted(known) if bool((weight[:, c] != 0).any())]
         self.columns = used
         self.weight = weight[:, used].contiguous()
@@ -52,7 +60,9 @@ class Rows:
             value = value if self.scale is None else value * self.scale
         else:
             planes = pick(x, self.columns)
-            value = (self.weight @ planes.reshape(len(self.columns), -1)).view(self.rows, *x.shape[1:])
+            value = (self.weight @ planes.reshape(len(self.columns), -1)).view(
+                self.rows, *x.shape[1:]
+            )
         return value if self.bias is None else value + self.bias
 
 
@@ -65,7 +75,9 @@ def pick(x: Float[Tensor, "d t b"], columns: list[int]) -> Tensor:
 
 
 class Writes:
-    """Adds rows to columns through a matrix [d, r]; a column written for the first time is assigned."""
+    """Adds rows to columns through a matrix [d, r]; a column written for the first time is
+    assigned.
+    """
 
     def __init__(self, matrix: Float[Tensor, "d r"], known: set[int]) -> None:
         self.columns = [c for c in range(len(matrix)) if bool((matrix[c] != 0).any())]
@@ -104,7 +116,9 @@ class Heads:
         self.values: dict[int, Tensor] = {}
 
     def restart(self, total: int, batch: int) -> None:
-        """Forget the texts; make room for `batch` of `total` tokens. What depends on positions alone is kept."""
+        """Forget the texts; make room for `batch` of `total` tokens. What depends on positions
+        alone is kept.
+        """
         if self.alibi.shape[-1] != total:
             self.alibi = self.attention.position_scores(total, total)
             for h, (query, key, _) in enumerate(self.heads):
@@ -116,8 +130,12 @@ class Heads:
             if h not in self.patterns:
                 self.keys[h] = self.alibi.new_empty(key.rows, total, batch)
 
-    def __call__(self, x: Float[Tensor, "d t b"], seen: int, queries: int) -> Float[Tensor, "r q b"]:
-        """Values of the heads at the last `queries` positions; all positions of `x` are remembered."""
+    def __call__(
+        self, x: Float[Tensor, "d t b"], seen: int, queries: int
+    ) -> Float[Tensor, "r q b"]:
+        """Values of the heads at the last `queries` positions; all positions of `x` are
+        remembered.
+        """
         now = seen + x.shape[1]
         mixed = []
         for h, (query, key, value) in enumerate(self.heads):
@@ -140,7 +158,8 @@ def attend(
 ) -> Float[Tensor, "r t b"]:
     """sum_s softmax1_s(query . key + alibi) values_s for the last t of s positions.
 
-    One query position at a time: no work on the future, and arrays small enough for the cache of a processor.
+    One query position at a time: no work on the future, and arrays small enough for the cache of a
+    processor.
     """
     queries, seen = alibi.shape[0], key.shape[1]
     mixed = values.new_empty(len(values), queries, values.shape[2])
@@ -169,20 +188,25 @@ class Layer:
 
     @classmethod
     def of(cls, block: Block, known: set[int]) -> Layer:
-        """The structure of `block` when the columns in `known` are written; adds those it writes."""
+        """The structure of `block` when the columns in `known` are written; adds those it
+        writes.
+        """
         heads, gate, up, down = None, None, None, None
         if isinstance(block.attention, Attention):
             heads = Heads(block.attention, known)
             known |= set(heads.writes.columns)
         if isinstance(block.mlp, MLP):
             gate, up = (
-                Rows(getattr(block.mlp, name), getattr(block.mlp, f"{name}_bias"), known) for name in ("gate", "up")
+                Rows(getattr(block.mlp, name), getattr(block.mlp, f"{name}_bias"), known)
+                for name in ("gate", "up")
             )
             down = Writes(block.mlp.down, known)
             known |= set(down.columns)
         return cls(heads, gate, up, down)
 
-    def __call__(self, x: Float[Tensor, "d t b"], seen: int, queries: int) -> Float[Tensor, "d q b"]:
+    def __call__(
+        self, x: Float[Tensor, "d t b"], seen: int, queries: int
+    ) -> Float[Tensor, "d q b"]:
         if self.heads:
             added = self.heads(x, seen, queries)
             x = x[:, -queries:]
@@ -195,7 +219,8 @@ class Layer:
 
 
 class Inference:
-    """A `Transformer` prepared for decoding; holds the keys and values of one batch of texts at a time.
+    """A `Transformer` prepared for decoding; holds the keys and values of one batch of texts at a
+    time.
 
     The weights are read when it is made: make a new one after changing them.
     """
@@ -209,7 +234,9 @@ class Inference:
         self.layers = [Layer.of(block, known) for block in model.blocks if isinstance(block, Block)]
         bias = model.unembedding_bias if model.config.unembedding_bias else None
         sign = -1 if model.config.argmin else 1
-        self.readout = Rows(sign * model.unembed_matrix(), None if bias is None else sign * bias, known)
+        self.readout = Rows(
+            sign * model.unembed_matrix(), None if bias is None else sign * bias, known
+        )
 
     def restart(self, total: int, batch: int) -> None:
         """Forget the texts; make room for `batch` texts of `total` tokens."""
@@ -232,11 +259,15 @@ class Inference:
         return self.readout(x[:, -wanted:]).expand(-1, wanted, batch)
 
     def chunk(self, total: int) -> int:
-        """Texts of `total` tokens to run at once: few enough that the arrays stay in the cache of a processor."""
+        """Texts of `total` tokens to run at once: few enough that the arrays stay in the cache of a
+        processor.
+        """
         return max(1, 2**18 // total) if self.model.embedding.device.type == "cpu" else 65536
 
 
 def prepare(model: Transformer) -> Inference | None:
-    """An `Inference` for a model of the plain family, None where options or hooks need its own forward."""
+    """An `Inference` for a model of the plain family, None where options or hooks need its own
+    forward.
+    """
     hooked = model._forward_pre_hooks or model._forward_hooks
     return Inference(model) if model.config.options == Options() and not hooked else None

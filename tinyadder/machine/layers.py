@@ -1,8 +1,10 @@
-"""Parts that trained decoders may choose and written programs do not need: positions, norms, activations.
+"""Parts that trained decoders may choose and written programs do not need: positions, norms,
+activations.
 
-sinusoid(i)_{2k}, sinusoid(i)_{2k+1} = sin, cos( i / 10000^(2k/d) )               Vaswani et al. 2017
-rotate(x, i)_k = (x_k cos a - x_{k+h} sin a, x_{k+h} cos a + x_k sin a), a = i / base^(k/h)   Su et al. 2021, RoPE
-RMSNorm(x) = g x / sqrt(mean x^2)                                                 Zhang and Sennrich 2019
+sinusoid(i)_{2k}, sinusoid(i)_{2k+1} = sin, cos( i / 10000^(2k/d) )              Vaswani et al. 2017
+rotate(x, i)_k = (x_k cos a - x_{k+h} sin a, x_{k+h} cos a + x_k sin a)               Su et al. 2021
+    with a = i / base^(k/h)
+RMSNorm(x) = g x / sqrt(mean x^2)                                            Zhang and Sennrich 2019
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What a trained decoder may change about the machine; the defaults are the machine that runs programs."""
+    """What a trained decoder may change about the machine; the defaults are the machine that runs
+    programs.
+    """
 
     softmax: Literal["softmax1", "softmax"] = "softmax1"
     positions: Literal["alibi", "none", "sinusoidal", "learned", "rotary"] = "alibi"
@@ -55,24 +59,36 @@ def norm(options: Options, width: int, dtype: torch.dtype) -> nn.Module | None:
 
 
 def softmax(scores: Float[Tensor, "*lead s"]) -> Float[Tensor, "*lead s"]:
-    """exp(s_j) / sum_k exp(s_k) along the last axis; on short rows three times as fast as torch.softmax on a CPU."""
+    """exp(s_j) / sum_k exp(s_k) along the last axis; on short rows three times as fast as
+    torch.softmax on a CPU.
+    """
     weights = torch.exp(scores - scores.detach().amax(-1, keepdim=True))
     return weights / weights.sum(-1, keepdim=True)
 
 
 def sinusoids(positions: Int[Tensor, " t"], width: int, dtype: torch.dtype) -> Float[Tensor, "t d"]:
-    """sin and cos of position / 10000^(2k/d), in turn; every row differs (see tests/test_train_guards.py)."""
+    """sin and cos of position / 10000^(2k/d), in turn; every row differs (see
+    tests/test_train_guards.py).
+    """
     columns = torch.arange(0, width, 2, device=positions.device, dtype=torch.float64)
     angles = positions[:, None].double() / 10000.0 ** (columns / width)
     return torch.stack([angles.sin(), angles.cos()], -1).flatten(1)[:, :width].to(dtype)
 
 
 @lru_cache(maxsize=256)
-def _turns(first: int, count: int, rows: int, base: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """cos and sin of every angle as [t, k], and the matrix that puts (-x_{k+h}, x_k) in the place of (x_k, x_{k+h})."""
+def _turns(
+    first: int, count: int, rows: int, base: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """cos and sin of every angle as [t, k], and the matrix that puts (-x_{k+h}, x_k) in the place
+    of (x_k, x_{k+h}).
+    """
     half = rows // 2
-    # float64 throughout, said so that it holds in an exported graph too, where torch traces these lines
-    places, pairs = np.arange(first, first + count, dtype=np.float64), np.arange(half, dtype=np.float64)
+    # float64 throughout, said so that it holds in an exported graph too, where torch traces these
+    # lines
+    places, pairs = (
+        np.arange(first, first + count, dtype=np.float64),
+        np.arange(half, dtype=np.float64),
+    )
     angles = places[:, None] * np.full(half, base, dtype=np.float64) ** (-pairs / max(half, 1))
     cos, sin = np.ones((count, rows), dtype=np.float64), np.zeros((count, rows), dtype=np.float64)
     swap = np.zeros((rows, rows))
@@ -83,12 +99,15 @@ def _turns(first: int, count: int, rows: int, base: float) -> tuple[np.ndarray, 
 
 
 def rotate(x: Float[Tensor, "b h t k"], first: int, base: float) -> Float[Tensor, "b h t k"]:
-    """Rotary positions: pairs (k, k + half) of the rows turned by position * base^(-k/half), from position `first` on.
+    """Rotary positions: pairs (k, k + half) of the rows turned by position * base^(-k/half), from
+    position `first` on.
 
     An odd last row stays as it is.
     """
     heads, count, rows = x.shape[1:]
     cos, sin, swap = (torch.from_numpy(a).to(x) for a in _turns(first, count, rows, base))
-    by_position = x.transpose(1, 2)  # [b t h k], as the projections lie in memory: products over long rows are fast
+    by_position = x.transpose(
+        1, 2
+    )  # [b t h k], as the projections lie in memory: products over long rows are fast
     cos, sin = (a[:, None, :].repeat(1, heads, 1) for a in (cos, sin))
     return (by_position * cos + (by_position @ swap) * sin).transpose(1, 2)

@@ -1,13 +1,15 @@
-"""The machine: a causal decoder with softmax1, ALiBi and gated-ReLU MLPs over a residual stream in float64.
+"""The machine: a causal decoder with softmax1, ALiBi and gated-ReLU MLPs over a residual stream in
+float64.
 
-    softmax1(s)_j = exp(s_j) / (1 + sum_k exp(s_k))                               Miller 2023, "Attention is off by one"
-    head_i        = sum_{j<=i} softmax1_j( q_i . k_j + slope * (j - i) ) v_j        Press et al. 2022, ALiBi
-    MLP           = down( relu(gate x + b_g) * (up x + b_u) )                       Shazeer 2020, ReGLU
+    softmax1(s)_j = exp(s_j) / (1 + sum_k exp(s_k))           Miller 2023, "Attention is off by one"
+    head_i    = sum_{j<=i} softmax1_j( q_i . k_j + slope * (j - i) ) v_j    Press et al. 2022, ALiBi
+    MLP           = down( relu(gate x + b_g) * (up x + b_u) )                    Shazeer 2020, ReGLU
     logits        = U x + b
 
-One class serves programs and trained decoders; they differ by where the numbers come from, and trained ones may set
-`Options` (tinyadder/machine/layers.py), whose defaults are the formulas above. Axes: b batch, t query position, s key
-position, d residual column, h head, k key row, v value row, n hidden unit, o output token, c vocabulary.
+One class serves programs and trained decoders; they differ by where the numbers come from, and
+trained ones may set `Options` (tinyadder/machine/layers.py), whose defaults are the formulas above.
+Axes: b batch, t query position, s key position, d residual column, h head, k key row, v value row,
+n hidden unit, o output token, c vocabulary.
 """
 
 from __future__ import annotations
@@ -31,8 +33,8 @@ Hook = Callable[[str, Tensor], Tensor]
 def softmax1(scores: Float[Tensor, "*lead s"]) -> Float[Tensor, "*lead s"]:
     """exp(s_j) / (1 + sum_k exp(s_k)) along the last axis: a softmax that may attend to nothing.
 
-    Evaluated as exp(s_j - m) / (exp(-m) + sum_k exp(s_k - m)) with m = max(0, max_k s_k), so that nothing overflows.
-    The value is the same for every m, so no gradient needs to go through it.
+    Evaluated as exp(s_j - m) / (exp(-m) + sum_k exp(s_k - m)) with m = max(0, max_k s_k), so that
+    nothing overflows. The value is the same for every m, so no gradient needs to go through it.
     """
     highest = scores.detach().amax(-1, keepdim=True).clamp(min=0)
     weights = torch.exp(scores - highest)
@@ -51,7 +53,9 @@ class BlockConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Everything but the numbers: enough to make an empty `Transformer`. Plain data, written to JSON as it is."""
+    """Everything but the numbers: enough to make an empty `Transformer`. Plain data, written to
+    JSON as it is.
+    """
 
     vocabulary: tuple[str, ...]
     width: int
@@ -73,7 +77,9 @@ class Config:
     """(parameter name, flat index, index of the shared number read there)."""
     options: Options = field(default_factory=Options)
     encoder: tuple[BlockConfig, ...] = ()
-    """Layers of the encoder of an `EncoderDecoder` (tinyadder/machine/encoder.py); a decoder has none."""
+    """Layers of the encoder of an `EncoderDecoder` (tinyadder/machine/encoder.py); a decoder has
+    none.
+    """
     separator: int = 0
     """Id of the token that ends what the encoder reads."""
 
@@ -85,13 +91,23 @@ class Config:
         listed = ("vocabulary", "outputs")
         nested = ("lanes", "ties")
         fields: dict[str, Any] = {
-            name: tuple(BlockConfig(**block) for block in value) if name in ("blocks", "encoder")
-            else tuple(value) if name in listed
-            else tuple(tuple(item) for item in value) if name in nested
-            else Options(**value) if name == "options"
-            else value
+            name: (
+                tuple(BlockConfig(**block) for block in value)
+                if name in ("blocks", "encoder")
+                else (
+                    tuple(value)
+                    if name in listed
+                    else (
+                        tuple(tuple(item) for item in value)
+                        if name in nested
+                        else Options(**value)
+                        if name == "options"
+                        else value
+                    )
+                )
+            )
             for name, value in data.items()
-        }  # fmt: skip
+        }
         return cls(**fields)
 
 
@@ -115,12 +131,16 @@ class KVCache:
 
 
 class Attention(nn.Module):
-    """Causal softmax1 attention with one ALiBi slope per head; value rows are routed into columns by `wiring`."""
+    """Causal softmax1 attention with one ALiBi slope per head; value rows are routed into columns
+    by `wiring`.
+    """
 
     slopes: Float[Tensor, " h"]
     wiring: Float[Tensor, "h v d"]
 
-    def __init__(self, width: int, config: BlockConfig, dtype: torch.dtype, options: Options) -> None:
+    def __init__(
+        self, width: int, config: BlockConfig, dtype: torch.dtype, options: Options
+    ) -> None:
         super().__init__()
         self.options = options
         heads, keys, values = config.heads, config.d_head, config.d_value
@@ -142,11 +162,17 @@ class Attention(nn.Module):
         return rows if bias is None else rows + bias[:, None, :]
 
     def forward(
-        self, x: Float[Tensor, "b t d"], past: KVCache | None = None, hook: Hook | None = None, name: str = ""
+        self,
+        x: Float[Tensor, "b t d"],
+        past: KVCache | None = None,
+        hook: Hook | None = None,
+        name: str = "",
     ) -> Float[Tensor, "b t d"]:
         query, key, value = (self.project(rows, x) for rows in ("query", "key", "value"))
         if hook:
-            query, key, value = (hook(f"{name}hook_{r}", v) for r, v in (("q", query), ("k", key), ("v", value)))
+            query, key, value = (
+                hook(f"{name}hook_{r}", v) for r, v in (("q", query), ("k", key), ("v", value))
+            )
         if self.options.positions == "rotary":
             first = 0 if past is None else past.length
             query, key = (rotate(rows, first, self.options.rotary_base) for rows in (query, key))
@@ -158,7 +184,11 @@ class Attention(nn.Module):
         return self.mix(scores, value, hook, name)
 
     def mix(
-        self, scores: Float[Tensor, "b h t s"], value: Float[Tensor, "b h s v"], hook: Hook | None, name: str
+        self,
+        scores: Float[Tensor, "b h t s"],
+        value: Float[Tensor, "b h s v"],
+        hook: Hook | None,
+        name: str,
     ) -> Float[Tensor, "b t d"]:
         """Scores -> attention pattern -> mixed values, routed into columns."""
         scores = hook(f"{name}hook_attn_scores", scores) if hook else scores
@@ -169,7 +199,9 @@ class Attention(nn.Module):
         return torch.einsum("bhtv,hvd->btd", mixed, self.wiring)
 
     def position_scores(self, queries: int, keys: int) -> Float[Tensor, "h t s"]:
-        """slope * (j - i) for the last `queries` of `keys` positions, -inf where j lies in the future of i."""
+        """slope * (j - i) for the last `queries` of `keys` positions, -inf where j lies in the
+        future of i.
+        """
         i = torch.arange(keys - queries, keys, device=self.slopes.device)[:, None]
         j = torch.arange(keys, device=self.slopes.device)
         alibi = self.slopes[:, None, None] * (j - i)
@@ -188,7 +220,9 @@ class MLP(nn.Module):
             setattr(self, f"{name}_bias", bias)
         self.down = nn.Parameter(torch.zeros(width, hidden, dtype=dtype))
 
-    def forward(self, x: Float[Tensor, "b t d"], hook: Hook | None = None, name: str = "") -> Float[Tensor, "b t d"]:
+    def forward(
+        self, x: Float[Tensor, "b t d"], hook: Hook | None = None, name: str = ""
+    ) -> Float[Tensor, "b t d"]:
         gate = self.project("gate", x)
         gate = hook(f"{name}hook_pre", gate) if hook else gate
         units = ACTIVATIONS[self.options.activation](gate)
@@ -204,9 +238,13 @@ class MLP(nn.Module):
 
 
 class Block(nn.Module):
-    """x + attention(x), then x + MLP(x); either may be absent. Norms: x + f(norm(x)) (pre), norm(x + f(x)) (post)."""
+    """x + attention(x), then x + MLP(x); either may be absent. Norms: x + f(norm(x)) (pre), norm(x
+    + f(x)) (post).
+    """
 
-    def __init__(self, width: int, config: BlockConfig, dtype: torch.dtype, options: Options) -> None:
+    def __init__(
+        self, width: int, config: BlockConfig, dtype: torch.dtype, options: Options
+    ) -> None:
         super().__init__()
         self.attention = Attention(width, config, dtype, options) if config.heads else None
         self.mlp = MLP(width, config.hidden, dtype, options) if config.hidden else None
@@ -216,12 +254,18 @@ class Block(nn.Module):
         self.dropout = nn.Dropout(options.dropout) if options.dropout else None
 
     def forward(
-        self, x: Float[Tensor, "b t d"], past: KVCache | None = None, hook: Hook | None = None, name: str = ""
+        self,
+        x: Float[Tensor, "b t d"],
+        past: KVCache | None = None,
+        hook: Hook | None = None,
+        name: str = "",
     ) -> Float[Tensor, "b t d"]:
         x = hook(f"{name}hook_resid_pre", x) if hook else x
         if self.attention is not None:
             added = self.attention(self.before(self.attention_norm, x), past, hook, f"{name}attn.")
-            x = self.add(x, hook(f"{name}hook_attn_out", added) if hook else added, self.attention_norm)
+            x = self.add(
+                x, hook(f"{name}hook_attn_out", added) if hook else added, self.attention_norm
+            )
         x = hook(f"{name}hook_resid_mid", x) if hook else x
         if self.mlp is not None:
             added = self.mlp(self.before(self.mlp_norm, x), hook, f"{name}mlp.")
@@ -239,7 +283,9 @@ class Block(nn.Module):
 
 
 class Tie(nn.Module):
-    """A parametrization: some entries of a dense parameter are read from the vector of shared numbers."""
+    """A parametrization: some entries of a dense parameter are read from the vector of shared
+    numbers.
+    """
 
     index: Int[Tensor, " n"]
     source: Int[Tensor, " n"]
@@ -251,11 +297,17 @@ class Tie(nn.Module):
         self.register_buffer("source", torch.tensor(source), persistent=False)
 
     def forward(self, dense: Tensor) -> Tensor:
-        return dense.reshape(-1).index_put((self.index,), self.shared[self.source]).reshape(dense.shape)
+        return (
+            dense.reshape(-1)
+            .index_put((self.index,), self.shared[self.source])
+            .reshape(dense.shape)
+        )
 
 
 class Transformer(nn.Module):
-    """A causal decoder: embedding, blocks, unembedding. `Transformer(config)` has all its numbers zero."""
+    """A causal decoder: embedding, blocks, unembedding. `Transformer(config)` has all its numbers
+    zero.
+    """
 
     outputs: Int[Tensor, " o"]
     readout_wiring: Float[Tensor, "o d"]
@@ -287,10 +339,14 @@ class Transformer(nn.Module):
             source = [s for n, _, s in self.config.ties if n == name]
             path, _, leaf = name.rpartition(".")
             module = self.get_submodule(path)
-            parametrize.register_parametrization(module, leaf, Tie(self.shared, index, source), unsafe=True)
+            parametrize.register_parametrization(
+                module, leaf, Tie(self.shared, index, source), unsafe=True
+            )
 
     def unembed_matrix(self) -> Float[Tensor, "o d"]:
-        """The readout as one matrix: stored rows, tied embedding rows and wiring, whichever the model has."""
+        """The readout as one matrix: stored rows, tied embedding rows and wiring, whichever the
+        model has.
+        """
         parts: list[Tensor] = [self.unembedding] if self.config.unembedding else []
         parts += [self.embedding[self.outputs]] if self.config.tied else []
         parts += [self.readout_wiring] if self.config.readout_wiring else []
@@ -308,14 +364,21 @@ class Transformer(nn.Module):
         return -readout if self.config.argmin else readout
 
     def forward(
-        self, tokens: Int[Tensor, "b t"], *, past: list[KVCache] | None = None, hook: Hook | None = None
+        self,
+        tokens: Int[Tensor, "b t"],
+        *,
+        past: list[KVCache] | None = None,
+        hook: Hook | None = None,
     ) -> Float[Tensor, "b t o"]:
-        """Logits after every token. `past` (one entry a layer, `new_past()`) continues an earlier call in place.
+        """Logits after every token. `past` (one entry a layer, `new_past()`) continues an earlier
+        call in place.
 
-        `hook(name, value)` sees every activation under its TransformerLens name (`blocks.0.attn.hook_pattern`) and
-        returns the value to go on with.
+        `hook(name, value)` sees every activation under its TransformerLens name
+        (`blocks.0.attn.hook_pattern`) and returns the value to go on with.
         """
-        x = nn.functional.embedding(tokens, self.embedding)  # unlike an index, refuses a negative token
+        x = nn.functional.embedding(
+            tokens, self.embedding
+        )  # unlike an index, refuses a negative token
         x = hook("hook_embed", x) if hook else x
         if self.config.options.positions in ("sinusoidal", "learned"):
             x = x + self.position_rows(past[0].length if past else 0, tokens.shape[1])
@@ -328,7 +391,8 @@ class Transformer(nn.Module):
         if self.config.options.positions == "learned":
             if first + count > len(self.positions):
                 raise TinyadderError(
-                    f"a text of {first + count} tokens; this model learned {len(self.positions)} positions"
+                    f"a text of {first + count} tokens; this model learned {len(self.positions)}"
+                    " positions"
                 )
             return self.positions[first : first + count]
         places = torch.arange(first, first + count, device=self.outputs.device)

@@ -1,8 +1,9 @@
-"""The leaderboard: every construction and trained baseline, measured here; the public field apart, as claims.
+"""The leaderboard: every construction and trained baseline, measured here; the public field apart,
+as claims.
 
-Counts are taken from the models when the report is made; verdicts come from `results/` and are shown only while the
-weights they were found for are still the model's. A count never stands without its convention, nor a verdict without
-its type.
+Counts are taken from the models when the report is made; verdicts come from `results/` and are
+shown only while the weights they were found for are still the model's. A count never stands without
+its convention, nor a verdict without its type.
 """
 
 from __future__ import annotations
@@ -35,14 +36,18 @@ from tinyadder.verify.verdict import verdict_to_json
 FIELD = "adderboard_2026-03-26.csv"
 FIELD_DATE = "2026-03-26"
 STRONGEST = ("refuted", "proved", "exhaustive", "sampled", "part", "unknown", "none yet")
-"""Verdicts, the one that says most first; "part" is an exhaustive one about a part of the problems only."""
+"""Verdicts, the one that says most first; "part" is an exhaustive one about a part of the problems
+only.
+"""
 SAMPLES, EXAMPLES, LEGAL, DECODED = 20_000, 100, 50, 2000
 PROOF_SECONDS = 120.0
 
 
 @dataclass(frozen=True)
 class Row:
-    """One model of ours: what was counted now, and the results that hold for exactly these weights."""
+    """One model of ours: what was counted now, and the results that hold for exactly these
+    weights.
+    """
 
     name: str
     trained: bool
@@ -51,16 +56,31 @@ class Row:
     sha256: str
     results: tuple[Result, ...]
     evaluation: dict[str, Any] | None = None
-    """Of a trained model: exact match as `tinyadder evaluate` found it, and what the training cost."""
+    """Of a trained model: exact match as `tinyadder evaluate` found it, and what the training
+    cost.
+    """
 
     def verdicts(self) -> list[dict[str, Any]]:
-        """Verdicts with their type, the strongest first, then those about a part of the problems, then those at other
-        options; one refutation is enough, the one that counted how many are wrong if there is one."""
+        """Verdicts with their type, the strongest first, then those about a part of the problems,
+        then those at other options; one refutation is enough, the one that counted how many are
+        wrong if there is one.
+        """
         found = [
-            {**r.data["verdict"], "options": r.options, "share": _share(r)} for r in self.results if "verdict" in r.data
+            {**r.data["verdict"], "options": r.options, "share": _share(r)}
+            for r in self.results
+            if "verdict" in r.data
         ]
-        found.sort(key=lambda v: (bool(v["options"]), STRONGEST.index("part" if "of" in v else v["verdict"])))
-        refuted = [verdict for verdict in found if verdict["verdict"] == "refuted" and not verdict["options"]]
+        found.sort(
+            key=lambda v: (
+                bool(v["options"]),
+                STRONGEST.index("part" if "of" in v else v["verdict"]),
+            )
+        )
+        refuted = [
+            verdict
+            for verdict in found
+            if verdict["verdict"] == "refuted" and not verdict["options"]
+        ]
         return [{**refuted[0], "share": self.share}] if refuted else found
 
     @property
@@ -70,8 +90,12 @@ class Row:
 
     @property
     def strongest(self) -> str:
-        """The type of the verdict that says most about all problems at the default options, or "none yet"."""
-        about_all = [verdict for verdict in self.verdicts() if "of" not in verdict and not verdict["options"]]
+        """The type of the verdict that says most about all problems at the default options, or
+        "none yet".
+        """
+        about_all = [
+            verdict for verdict in self.verdicts() if "of" not in verdict and not verdict["options"]
+        ]
         return about_all[0]["verdict"] if about_all else "none yet"
 
     def of(self, kind: str) -> Result | None:
@@ -108,7 +132,9 @@ class Row:
 
 
 def _share(found: Result) -> dict[str, Any] | None:
-    """How many problems a result found wrong: counted off in a domain, or a share between two bounds."""
+    """How many problems a result found wrong: counted off in a domain, or a share between two
+    bounds.
+    """
     keys = ("wrong", "count", "domain") if found.data.get("wrong") else ("share",)
     return {key: found.data[key] for key in keys} if set(keys) <= found.data.keys() else None
 
@@ -130,9 +156,14 @@ class Model:
 
 
 def own_models(baselines: Path, names: Sequence[str] = ()) -> list[Model]:
-    """Every construction with its default options and every model folder below `baselines`, or those named."""
+    """Every construction with its default options and every model folder below `baselines`, or
+    those named.
+    """
     found = []
-    folders = {str(p.parent.relative_to(baselines)).removesuffix("/model"): p.parent for p in _folders(baselines)}
+    folders = {
+        str(p.parent.relative_to(baselines)).removesuffix("/model"): p.parent
+        for p in _folders(baselines)
+    }
     known = [*construction_names(), *folders]
     for name in names:
         if name not in known:
@@ -154,16 +185,26 @@ def _folders(baselines: Path) -> list[Path]:
 
 
 def row(model: Model, results: Sequence[Result]) -> Row:
-    """Count `model` and take the results found for these very weights, or for its weights at other options."""
+    """Count `model` and take the results found for these very weights, or for its weights at other
+    options.
+    """
     code = machine_code() if model.trained else construction_code(model.name)
     digest = weights_digest(model.model)
-    kept = tuple(_whole(model, r) for r in results if r.model == model.name and r.sha256 == _digest(model, digest, r))
+    kept = tuple(
+        _whole(model, r)
+        for r in results
+        if r.model == model.name and r.sha256 == _digest(model, digest, r)
+    )
     counts = ladder(model.model, code)
-    return Row(model.name, model.trained, said_task(model.task), counts, digest, kept, _evaluation(model))
+    return Row(
+        model.name, model.trained, said_task(model.task), counts, digest, kept, _evaluation(model)
+    )
 
 
 def _whole(model: Model, found: Result) -> Result:
-    """`found`, where it is exhaustive about fewer problems than the task has with "of": how many there are."""
+    """`found`, where it is exhaustive about fewer problems than the task has with "of": how many
+    there are.
+    """
     verdict = found.data.get("verdict", {})
     if verdict.get("verdict") != "exhaustive":
         return found
@@ -188,11 +229,17 @@ def _evaluation(model: Model) -> dict[str, Any] | None:
 
 
 def _digest(model: Model, default: str, found: Result) -> str | None:
-    """The weights that `found` must be about: those of the model, or of its construction with the result's options."""
+    """The weights that `found` must be about: those of the model, or of its construction with the
+    result's options.
+    """
     if not found.options:
         return default
     try:
-        return None if model.trained else weights_digest(build(construct(model.name, **found.options).program))
+        return (
+            None
+            if model.trained
+            else weights_digest(build(construct(model.name, **found.options).program))
+        )
     except TinyadderError:
         return None
 
@@ -204,16 +251,22 @@ def recipe_of(name: str) -> str:
 
 def said_task(task: Task) -> str:
     """The task in words: `addition (digits 10, base 10)`."""
-    options = {key: value for key, value in task.to_json()["options"].items() if value not in (0, False, None)}
+    options = {
+        key: value
+        for key, value in task.to_json()["options"].items()
+        if value not in (0, False, None)
+    }
     said = ", ".join(f"{key} {value}" for key, value in options.items())
     return task.name.replace("_", " ") + (f" ({said})" if said else "")
 
 
-# ---- fresh results --------------------------------------------------------------------------------
+# ---- fresh results -------------------------------------------------------------------------------
 
 
 def measure(model: Model, folder: Path, *, seed: int = 0) -> list[Path]:
-    """Make the results of one model anew: verified, proved, legality, times; returns the files written."""
+    """Make the results of one model anew: verified, proved, legality, times; returns the files
+    written.
+    """
     from tinyadder.verify.properties import verify
 
     written = []
@@ -227,7 +280,12 @@ def measure(model: Model, folder: Path, *, seed: int = 0) -> list[Path]:
     seconds = time.perf_counter() - began
     asked = {part.name: part.asked for part in verified.parts}
     said = f"tinyadder verify {model.given} --count {SAMPLES} --examples {EXAMPLES} --seed {seed}"
-    keep("verified", {"verdict": verdict_to_json(verified.verdict), "asked": asked, "seconds": seconds}, said, seed)
+    keep(
+        "verified",
+        {"verdict": verdict_to_json(verified.verdict), "asked": asked, "seconds": seconds},
+        said,
+        seed,
+    )
 
     problems = model.task.uniform(Random(seed), LEGAL)
     findings = [vars(finding) for finding in legality(model.model, model.task, problems, seed=seed)]
@@ -243,14 +301,24 @@ def _proof(model: Model) -> dict[str, Any]:
     """The checker's verdict, from a process of its own that is stopped where it takes too long."""
     command = [sys.executable, "-m", "tinyadder", "prove", model.given, "--json"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=PROOF_SECONDS, check=False)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=PROOF_SECONDS, check=False
+        )
         data = json.loads(done.stdout)
     except subprocess.TimeoutExpired:
-        return {"verdict": {"verdict": "unknown", "reason": f"no verdict within {PROOF_SECONDS:g} s"}}
+        return {
+            "verdict": {"verdict": "unknown", "reason": f"no verdict within {PROOF_SECONDS:g} s"}
+        }
     except ValueError:
         lines = done.stderr.strip().splitlines() or ["nothing was said"]
-        return {"verdict": {"verdict": "unknown", "reason": f"the prover stopped: {lines[-1][:160]}"}}
-    fields = {key: data.pop(key) for key in ("proof_seconds", "check_seconds", "certificate_bytes") if key in data}
+        return {
+            "verdict": {"verdict": "unknown", "reason": f"the prover stopped: {lines[-1][:160]}"}
+        }
+    fields = {
+        key: data.pop(key)
+        for key in ("proof_seconds", "check_seconds", "certificate_bytes")
+        if key in data
+    }
     for key in ("model", "numerics", "claims"):
         data.pop(key, None)
     return {"verdict": data, **fields}
@@ -269,11 +337,13 @@ def _times(model: Model, seed: int) -> dict[str, Any]:
     return {"build_seconds": None if model.trained else built, "decoded_per_second": rate}
 
 
-# ---- the public field -----------------------------------------------------------------------------
+# ---- the public field ----------------------------------------------------------------------------
 
 
 def public_field() -> list[dict[str, str]]:
-    """The public leaderboard as it stood on `FIELD_DATE`: what others claim, never measured here."""
+    """The public leaderboard as it stood on `FIELD_DATE`: what others claim, never measured
+    here.
+    """
     text = (files("tinyadder") / "data" / FIELD).read_text(encoding="utf-8")
     return list(csv.DictReader(text.splitlines()))
 

@@ -1,7 +1,9 @@
-"""`report.html`: the leaderboard as one file for people. No network; without scripts only the sorting is missing.
+"""`report.html`: the leaderboard as one file for people. No network; without scripts only the
+sorting is missing.
 
-Verdict band, counts by every convention, per model the equations with their prices, attention and certificate; how
-things were counted, where they were measured, the commands that make each part again, and what others claim, apart.
+Verdict band, counts by every convention, per model the equations with their prices, attention and
+certificate; how things were counted, where they were measured, the commands that make each part
+again, and what others claim, apart.
 """
 
 from __future__ import annotations
@@ -23,7 +25,16 @@ from tinyadder.errors import TinyadderError
 from tinyadder.machine.compile import build
 from tinyadder.machine.transformer import Transformer
 from tinyadder.report.leaderboard import FIELD_DATE, STRONGEST, Model, Row, public_field
-from tinyadder.report.tables import SHOWN, Group, format_verdict, groups, mean_and_worst, mean_counts, percent, whole
+from tinyadder.report.tables import (
+    SHOWN,
+    Group,
+    format_verdict,
+    groups,
+    mean_and_worst,
+    mean_counts,
+    percent,
+    whole,
+)
 from tinyadder.tasks.base import Problem, Task
 from tinyadder.verify.count import definition
 
@@ -33,13 +44,16 @@ if TYPE_CHECKING:
 DPI, COLOURS = 72, 64
 """Of the pictures: the smallest that is legible, in as many colours as a colour map needs."""
 SMALL = 3
-"""Digits of the instance whose attention is drawn: ten digits make texts too long for a small picture."""
+"""Digits of the instance whose attention is drawn: ten digits make texts too long for a small
+picture.
+"""
 
 
 def report_html(models: Sequence[Model], rows: Sequence[Row], *, pictures: bool = True) -> str:
     """The page for these models and their rows (in the same order), as the text of one HTML file.
 
-    Seeds of one recipe are one entry: mean and worst counts, the verdict of the worst; the first seed is drawn.
+    Seeds of one recipe are one entry: mean and worst counts, the verdict of the worst; the first
+    seed is drawn.
     """
     from jinja2 import Environment, FileSystemLoader
 
@@ -48,7 +62,9 @@ def report_html(models: Sequence[Model], rows: Sequence[Row], *, pictures: bool 
     ordered = sorted(groups(rows), key=lambda group: group.rows[0].trained)
     shown = [_model(group, of, pictures) for group in ordered]
     tally = Counter(entry["strongest"] for entry in shown)
-    environment = Environment(loader=FileSystemLoader(folder), autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        loader=FileSystemLoader(folder), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
     return environment.get_template("report.html.jinja").render(
         models=shown,
         written=sum(not entry["trained"] for entry in shown),
@@ -60,10 +76,19 @@ def report_html(models: Sequence[Model], rows: Sequence[Row], *, pictures: bool 
         field_date=FIELD_DATE,
         page_environment={
             "python": platform.python_version(),
-            **{package: version(package) for package in ("tinyadder", "torch", "numpy", "matplotlib")},
+            **{
+                package: version(package)
+                for package in ("tinyadder", "torch", "numpy", "matplotlib")
+            },
             "machine": f"{platform.system()} {platform.machine()}",
         },
-        measured=sorted({(r.date, *(f"{k} {v}" for k, v in r.versions.items())) for row in rows for r in row.results}),
+        measured=sorted(
+            {
+                (r.date, *(f"{k} {v}" for k, v in r.versions.items()))
+                for row in rows
+                for r in row.results
+            }
+        ),
     )
 
 
@@ -76,8 +101,14 @@ def _model(group: Group, models: dict[str, Model], pictures: bool) -> dict[str, 
     if proof is not None and proof.data["verdict"]["verdict"] == "proved":
         certificate = {
             "margin": f"{proof.data['verdict']['margin']:.6g}",
-            **{key: proof.data.get(key) for key in ("proof_seconds", "check_seconds", "certificate_bytes")},
-            "command": f"tinyadder prove {model.given} --out FOLDER && python -m tinyadder.verify.certify.check FOLDER",
+            **{
+                key: proof.data.get(key)
+                for key in ("proof_seconds", "check_seconds", "certificate_bytes")
+            },
+            "command": (
+                f"tinyadder prove {model.given} --out FOLDER && python -m"
+                " tinyadder.verify.certify.check FOLDER"
+            ),
         }
     return {
         "name": group.label,
@@ -95,7 +126,7 @@ def _model(group: Group, models: dict[str, Model], pictures: bool) -> dict[str, 
         ],
         "exact": _exact(group),
         "results": [(r.kind, r.command, r.date) for member in group.rows for r in member.results],
-        "legality": (legal.data["findings"] if (legal := row.of("legality")) else []),
+        "legality": legal.data["findings"] if (legal := row.of("legality")) else [],
         "certificate": certificate,
         "equations": _sizes(model.model) if row.trained else str(construct(row.name).program),
         "picture": _picture(model) if pictures else None,
@@ -123,7 +154,9 @@ def _chart(rows: Sequence[Row]) -> str:
     """Every model's counts as dumbbells, as a PNG in a data URI."""
     from tinyadder.inspect import plot
 
-    counts = mean_counts([(row.name, row.trained, {rung: row.counts[rung] for rung in SHOWN}) for row in rows])
+    counts = mean_counts(
+        [(row.name, row.trained, {rung: row.counts[rung] for rung in SHOWN}) for row in rows]
+    )
     return _png(plot.leaderboard(counts), dpi=110)
 
 
@@ -132,12 +165,17 @@ def _sizes(model: Transformer) -> str:
     config = model.config
     lines = [f"{len(config.vocabulary)} tokens, residual stream of width {config.width}"]
     for depth, block in enumerate(config.blocks):
-        lines.append(f"layer {depth}: {block.heads} heads of {block.d_head} rows, {block.hidden} hidden units")
+        lines.append(
+            f"layer {depth}: {block.heads} heads of {block.d_head} rows, {block.hidden} hidden"
+            " units"
+        )
     return "\n".join(lines)
 
 
 def _picture(model: Model) -> dict[str, str] | None:
-    """Attention of all heads on one problem as a PNG in a data URI, and the command that draws it."""
+    """Attention of all heads on one problem as a PNG in a data URI, and the command that draws
+    it.
+    """
     from tinyadder.inspect import plot
 
     asked, task, options = _small(model)
@@ -152,12 +190,15 @@ def _picture(model: Model) -> dict[str, str] | None:
 
 
 def _small(model: Model) -> tuple[Transformer, Task, list[str]]:
-    """The model to draw and the options that make it: fewer digits where the construction takes them."""
+    """The model to draw and the options that make it: fewer digits where the construction takes
+    them.
+    """
     from importlib import import_module
 
     if (
         not model.trained
-        and "digits" in signature(import_module(f"tinyadder.constructions.{model.name}").construct).parameters
+        and "digits"
+        in signature(import_module(f"tinyadder.constructions.{model.name}").construct).parameters
     ):
         try:
             made = construct(model.name, digits=SMALL)

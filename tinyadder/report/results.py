@@ -1,7 +1,7 @@
 """Verdicts as committed files: `results/<model>.<kind>.json`, one finding with what produced it.
 
-A result names the model by the SHA-256 of its weights (the one in `model.json`), so a result of older weights is never
-shown for newer ones.
+A result names the model by the SHA-256 of its weights (the one in `model.json`), so a result of
+older weights is never shown for newer ones.
 """
 
 from __future__ import annotations
@@ -53,13 +53,21 @@ def result(
     from importlib.metadata import version
 
     versions = {package: version(package) for package in ("tinyadder", "torch", "numpy")}
-    versions |= {"python": platform.python_version(), "machine": f"{platform.system()} {platform.machine()}"}
+    versions |= {
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}",
+    }
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
-    return Result(name, dict(options), kind, weights_digest(model), dict(data), command, seed, today, versions)
+    return Result(
+        name, dict(options), kind, weights_digest(model), dict(data), command, seed, today, versions
+    )
 
 
-def write_result(found: Result, folder: Path = FOLDER, *, label: str = "", force: bool = False) -> Path:
-    """Write `found` to `<model>.<kind><label>.json`; an existing file is left as it is unless `force` is given.
+def write_result(
+    found: Result, folder: Path = FOLDER, *, label: str = "", force: bool = False
+) -> Path:
+    """Write `found` to `<model>.<kind><label>.json`; an existing file is left as it is unless
+    `force` is given.
 
     Raises `TinyadderError` where the file exists, or cannot be written.
     """
@@ -72,11 +80,15 @@ def write_result(found: Result, folder: Path = FOLDER, *, label: str = "", force
 
 
 def read_results(folder: Path = FOLDER) -> list[Result]:
-    """Every result in `folder`, by file name. Raises `TinyadderError` for a file that holds something else."""
+    """Every result in `folder`, by file name. Raises `TinyadderError` for a file that holds
+    something else.
+    """
     found = []
     for path in sorted(folder.glob("*.json")):
         try:
             found.append(Result(**json.loads(path.read_text())))
         except (ValueError, TypeError) as error:
-            raise TinyadderError(f"{path} does not hold a result: {error}; remove it or make it again") from error
+            raise TinyadderError(
+                f"{path} does not hold a result: {error}; remove it or make it again"
+            ) from error
     return found

@@ -1,4 +1,6 @@
-"""The leaderboard in words and tables: `LEADERBOARD.md`, the table of the README, verdicts as all of them say them."""
+"""The leaderboard in words and tables: `LEADERBOARD.md`, the table of the README, verdicts as all
+of them say them.
+"""
 
 from __future__ import annotations
 
@@ -31,9 +33,15 @@ def report_markdown(rows: Sequence[Row]) -> str:
     built, trained = [r for r in rows if not r.trained], [r for r in rows if r.trained]
     parts = [
         "# Leaderboard",
-        "Made by `tinyadder report` from the models in this repository and the results in `results/`; the same as "
-        "data: `LEADERBOARD.json`. A model has no number of parameters, it has one for each convention:",
-        _table(("convention", "counts"), [(rung, definition(rung)) for rung in (rows[0].counts if rows else {})]),
+        (
+            "Made by `tinyadder report` from the models in this repository and the results in"
+            " `results/`; the same as data: `LEADERBOARD.json`. A model has no number of"
+            " parameters, it has one for each convention:"
+        ),
+        _table(
+            ("convention", "counts"),
+            [(rung, definition(rung)) for rung in (rows[0].counts if rows else {})],
+        ),
         "## Written models",
         counts_table(built),
         verdict_table(built),
@@ -42,35 +50,55 @@ def report_markdown(rows: Sequence[Row]) -> str:
         parts += ["## Trained models", TRAINED, counts_table(trained), trained_table(trained)]
     parts += [
         "## The public field, as claimed",
-        f"What others say of their own adders, as listed on {FIELD_DATE}. Nothing here was measured or checked by this "
-        "project, and each count follows its author's convention; `tinyadder count FILE.py` and "
-        "`tinyadder legality FILE.py` judge a submission.",
+        (
+            f"What others say of their own adders, as listed on {FIELD_DATE}. Nothing here was"
+            " measured or checked by this project, and each count follows its author's convention;"
+            " `tinyadder count FILE.py` and `tinyadder legality FILE.py` judge a submission."
+        ),
         _table(
             ("claimed parameters", "kind", "author", "claimed accuracy", "architecture"),
-            [tuple(e[k] for k in ("params_claimed", "category", "author", "accuracy_claimed", "architecture"))
-             for e in public_field()],
+            [
+                tuple(
+                    e[k]
+                    for k in (
+                        "params_claimed",
+                        "category",
+                        "author",
+                        "accuracy_claimed",
+                        "architecture",
+                    )
+                )
+                for e in public_field()
+            ],
         ),
-    ]  # fmt: skip
+    ]
     return "\n\n".join(parts) + "\n"
 
 
 def counts_table(rows: Sequence[Row]) -> str:
-    """One line a model, one column a convention, by task and then by `nonzero + positional`; seeds on one line."""
+    """One line a model, one column a convention, by task and then by `nonzero + positional`; seeds
+    on one line.
+    """
     return _table(
         ("model", "task", *SHOWN),
         [
-            (g.label, g.rows[0].task, *(mean_and_worst([r.counts[rung] for r in g.rows], whole) for rung in SHOWN))
+            (
+                g.label,
+                g.rows[0].task,
+                *(mean_and_worst([r.counts[rung] for r in g.rows], whole) for rung in SHOWN),
+            )
             for g in groups(rows)
         ],
     )
 
 
-# ---- several seeds of a recipe --------------------------------------------------------------------
+# ---- several seeds of a recipe -------------------------------------------------------------------
 
 TRAINED = (
-    "Seeds of one recipe stand on one line: the mean, and the worst of them where they differ (the largest count, the "
-    "lowest accuracy or rate). Exact match is by greedy decoding; held-out problems were never shown in training, hard "
-    "cases may have been. Every seed: `LEADERBOARD.json`, [baselines](baselines/README.md)."
+    "Seeds of one recipe stand on one line: the mean, and the worst of them where they differ (the"
+    " largest count, the lowest accuracy or rate). Exact match is by greedy decoding; held-out"
+    " problems were never shown in training, hard cases may have been. Every seed:"
+    " `LEADERBOARD.json`, [baselines](baselines/README.md)."
 )
 
 
@@ -91,16 +119,23 @@ class Group:
         """`add10`, `addition10-tiny (seed 1)`, `addition3-reversed (5 seeds)`."""
         if not self.seeds:
             return self.name
-        return f"{self.name} ({f'seed {self.seeds[0]}' if len(self.seeds) == 1 else f'{len(self.seeds)} seeds'})"
+        return (
+            f"{self.name}"
+            f" ({f'seed {self.seeds[0]}' if len(self.seeds) == 1 else f'{len(self.seeds)} seeds'})"
+        )
 
     @property
     def strongest(self) -> str:
-        """The strongest verdict of the seed for which least is known; one refuted seed is enough."""
+        """The strongest verdict of the seed for which least is known; one refuted seed is
+        enough.
+        """
         words = [row.strongest for row in self.rows]
         return "refuted" if "refuted" in words else max(words, key=STRONGEST.index)
 
     def said(self) -> list[str]:
-        """The verdicts in words; seeds with a verdict of the same type share a line, with the words of the first."""
+        """The verdicts in words; seeds with a verdict of the same type share a line, with the words
+        of the first.
+        """
         if len(self.rows) == 1:
             return [format_verdict(verdict) for verdict in self.rows[0].verdicts()]
         lines: dict[str, list[tuple[str, str]]] = {}
@@ -116,16 +151,24 @@ class Group:
 
 
 def groups(rows: Sequence[Row]) -> list[Group]:
-    """The rows with the seeds of each recipe together, by task and then by `nonzero + positional`."""
+    """The rows with the seeds of each recipe together, by task and then by `nonzero +
+    positional`.
+    """
     found: dict[str, list[Row]] = {}
     for row in rows:
         found.setdefault(recipe_of(row.name), []).append(row)
     ordered = [Group(name, tuple(members)) for name, members in found.items()]
-    return sorted(ordered, key=lambda g: (g.rows[0].task, g.rows[0].counts["nonzero + positional"], g.name))
+    return sorted(
+        ordered, key=lambda g: (g.rows[0].task, g.rows[0].counts["nonzero + positional"], g.name)
+    )
 
 
-def mean_and_worst(values: Sequence[float], say: Callable[[float], str], *, lowest: bool = False) -> str:
-    """`7,118 (worst 7,120)`, or the mean alone where one cannot tell them apart; lowest: small is bad."""
+def mean_and_worst(
+    values: Sequence[float], say: Callable[[float], str], *, lowest: bool = False
+) -> str:
+    """`7,118 (worst 7,120)`, or the mean alone where one cannot tell them apart; lowest: small is
+    bad.
+    """
     mean, worst = say(statistics.fmean(values)), say(min(values) if lowest else max(values))
     return mean if mean == worst else f"{mean} (worst {worst})"
 
@@ -147,31 +190,54 @@ def percent(rate: float) -> str:
 def mean_counts(
     models: Sequence[tuple[str, bool, Mapping[str, int]]],
 ) -> dict[str, tuple[bool, dict[str, float]]]:
-    """(name, trained, counts) of models -> (built, counts) by name, the mean over the seeds of a recipe."""
+    """(name, trained, counts) of models -> (built, counts) by name, the mean over the seeds of a
+    recipe.
+    """
     found: dict[str, list[tuple[bool, Mapping[str, int]]]] = {}
     for name, trained, counts in models:
         found.setdefault(recipe_of(name), []).append((not trained, counts))
     return {
-        name: (seeds[0][0], {rung: statistics.fmean(counts[rung] for _, counts in seeds) for rung in seeds[0][1]})
+        name: (
+            seeds[0][0],
+            {rung: statistics.fmean(counts[rung] for _, counts in seeds) for rung in seeds[0][1]},
+        )
         for name, seeds in found.items()
     }
 
 
 def trained_table(rows: Sequence[Row]) -> str:
-    """One line a recipe: verdicts of its seeds, mean and worst accuracies, legality, cost, speed."""
-    heads = ("recipe", "verdicts", "held-out exact", "hard cases exact", "legality", "training CPU s", "answers/s")
+    """One line a recipe: verdicts of its seeds, mean and worst accuracies, legality, cost,
+    speed.
+    """
+    heads = (
+        "recipe",
+        "verdicts",
+        "held-out exact",
+        "hard cases exact",
+        "legality",
+        "training CPU s",
+        "answers/s",
+    )
     return _table(heads, [_trained_cells(group) for group in groups(rows)])
 
 
 def _trained_cells(group: Group) -> tuple[str, ...]:
     judged = [row.evaluation for row in group.rows if row.evaluation]
     rates = [times.data["decoded_per_second"] for row in group.rows if (times := row.of("times"))]
-    costs = [found["training cpu seconds"] for found in judged if found["training cpu seconds"] is not None]
+    costs = [
+        found["training cpu seconds"]
+        for found in judged
+        if found["training cpu seconds"] is not None
+    ]
     return (
         group.label,
         "; ".join(group.said()) or "none yet",
         *(
-            mean_and_worst([found[part]["exact"] for found in judged], percent, lowest=True) if judged else ""
+            (
+                mean_and_worst([found[part]["exact"] for found in judged], percent, lowest=True)
+                if judged
+                else ""
+            )
             for part in ("held out", "hard cases")
         ),
         "; ".join(dict.fromkeys(_legal(row) for row in group.rows)),
@@ -183,13 +249,25 @@ def _trained_cells(group: Group) -> tuple[str, ...]:
 def verdict_table(rows: Sequence[Row]) -> str:
     """One line a model: the verdicts with their types, the proved margin, legality, times."""
     ordered = sorted(rows, key=lambda r: (r.task, r.counts["nonzero + positional"], r.name))
-    heads = ("model", "verdicts", "proved margin (logits)", "legality", "build s", "answers/s", "proof s", "check s")
+    heads = (
+        "model",
+        "verdicts",
+        "proved margin (logits)",
+        "legality",
+        "build s",
+        "answers/s",
+        "proof s",
+        "check s",
+    )
     return _table(heads, [_verdict_cells(r) for r in ordered])
 
 
 def _verdict_cells(row: Row) -> tuple[str, ...]:
     verdicts = row.verdicts()
-    margin = next((f"{v['margin']:.3g}" for v in verdicts if v["verdict"] == "proved" and not v["options"]), "")
+    margin = next(
+        (f"{v['margin']:.3g}" for v in verdicts if v["verdict"] == "proved" and not v["options"]),
+        "",
+    )
     times, proof = row.of("times"), row.of("proved")
     seconds = times.data if times else {}
     proof_data = proof.data if proof else {}
@@ -206,7 +284,9 @@ def _verdict_cells(row: Row) -> tuple[str, ...]:
 
 
 NO_SPECIFICATION = "has no specification automaton"
-"""What the prover says of a task that nobody wrote the right answers down for; the JSON keeps its whole sentence."""
+"""What the prover says of a task that nobody wrote the right answers down for; the JSON keeps its
+whole sentence.
+"""
 _LONG = re.compile(r"\d{1,3}(?:,\d{3}){3,}")
 
 
@@ -229,19 +309,32 @@ def said_share(share: Mapping[str, Any] | None) -> str:
 def format_verdict(verdict: Mapping[str, Any]) -> str:
     """A verdict in a few words, its type first."""
     kind, options = verdict["verdict"], verdict.get("options") or {}
-    head = f"**{kind}**" + (f" with {', '.join(f'{k}={v}' for k, v in options.items())}" if options else "")
+    head = f"**{kind}**" + (
+        f" with {', '.join(f'{k}={v}' for k, v in options.items())}" if options else ""
+    )
     if kind == "refuted":
         example = verdict["counterexample"]
         got, expected = "".join(example["got"]), "".join(example["expected"])
-        return f"{head}: {example['shown']} gives {got}, not {expected}{said_share(verdict.get('share'))}"
+        return (
+            f"{head}: {example['shown']} gives {got}, not"
+            f" {expected}{said_share(verdict.get('share'))}"
+        )
     if kind == "proved":
         return f"{head}: {_LONG.sub(_short, verdict['domain'])}"
     if kind == "exhaustive":
-        part = f" on a part ({_LONG.sub(_short, format(verdict['of'], ','))} in all)" if "of" in verdict else ""
+        part = (
+            f" on a part ({_LONG.sub(_short, format(verdict['of'], ','))} in all)"
+            if "of" in verdict
+            else ""
+        )
         return f"{head}{part}: all {verdict['count']:,} of {verdict['domain']}"
     if kind == "sampled":
         return f"{head}: {verdict['count']:,}, 0 wrong"
-    reason = "no specification for this task" if NO_SPECIFICATION in verdict["reason"] else verdict["reason"]
+    reason = (
+        "no specification for this task"
+        if NO_SPECIFICATION in verdict["reason"]
+        else verdict["reason"]
+    )
     return f"{head} whether provable: {reason}"
 
 
@@ -263,7 +356,9 @@ def _number(value: float | None, form: str) -> str:
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
+    return "\n".join(
+        "| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines
+    )
 
 
 def readme(text: str, rows: Sequence[Row]) -> str:
@@ -275,35 +370,54 @@ def readme(text: str, rows: Sequence[Row]) -> str:
 def adders_table(rows: Sequence[Row]) -> str:
     """Who adds two ten-digit numbers, written or trained: two conventions and what is known."""
     ten = re.compile(r"addition \(digits 10, base 10, order \w+, operands 2\b")
-    adders = sorted(groups([r for r in rows if ten.match(r.task)]), key=lambda g: g.rows[0].counts[README_COUNTS[1]])
+    adders = sorted(
+        groups([r for r in rows if ten.match(r.task)]),
+        key=lambda g: g.rows[0].counts[README_COUNTS[1]],
+    )
     return _table(
         ("ten-digit addition", "made by", "nonzero", "nonzero + positional", "verdict"),
         [
-            (f"`{g.name}`" + g.label.removeprefix(g.name), "training" if g.rows[0].trained else "hand",
-             *(mean_and_worst([r.counts[rung] for r in g.rows], whole) for rung in README_COUNTS),
-             re.sub(r" problems of addition \(.*?\)", " pairs", "; ".join(g.said()[: len(g.rows)]) or "none yet"))
+            (
+                f"`{g.name}`" + g.label.removeprefix(g.name),
+                "training" if g.rows[0].trained else "hand",
+                *(
+                    mean_and_worst([r.counts[rung] for r in g.rows], whole)
+                    for rung in README_COUNTS
+                ),
+                re.sub(
+                    r" problems of addition \(.*?\)",
+                    " pairs",
+                    "; ".join(g.said()[: len(g.rows)]) or "none yet",
+                ),
+            )
             for g in adders
         ],
-    )  # fmt: skip
+    )
 
 
 def readme_table(rows: Sequence[Row]) -> str:
     """Every written model: two conventions, the strongest verdict."""
     ordered = sorted(
-        (r for r in rows if not r.trained), key=lambda r: (r.task, r.counts["nonzero + positional"], r.name)
+        (r for r in rows if not r.trained),
+        key=lambda r: (r.task, r.counts["nonzero + positional"], r.name),
     )
     return _table(
         ("model", "task", *README_COUNTS, "strongest verdict"),
         [
-            (f"`{r.name}`", r.task, *(str(r.counts[rung]) for rung in README_COUNTS),
-             next((format_verdict(v) for v in r.verdicts()), "none yet"))
+            (
+                f"`{r.name}`",
+                r.task,
+                *(str(r.counts[rung]) for rung in README_COUNTS),
+                next((format_verdict(v) for v in r.verdicts()), "none yet"),
+            )
             for r in ordered
         ],
-    )  # fmt: skip
+    )
 
 
 def between_marks(text: str, name: str, table: str) -> str:
-    """`text` with what stands between the two marks of this name replaced; unchanged where it has no such marks.
+    """`text` with what stands between the two marks of this name replaced; unchanged where it has
+    no such marks.
 
     >>> between_marks("<!-- a -->old<!-- /a -->", "a", "new")
     '<!-- a -->\\nnew\\n<!-- /a -->'

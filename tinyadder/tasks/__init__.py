@@ -1,6 +1,7 @@
 """Tasks: what a model must compute, shared by constructions, trained models and the verifier.
 
-A task is data: `task.to_json()` names its file in this folder and its options, `task_from_json` makes it again.
+A task is data: `task.to_json()` names its file in this folder and its options, `task_from_json`
+makes it again.
 """
 
 from __future__ import annotations
@@ -23,11 +24,15 @@ def task_names() -> list[str]:
 
 
 def task_from_json(data: Any) -> Task:
-    """The task that `to_json` described. Raises `TinyadderError` for an unknown name or options that do not fit."""
+    """The task that `to_json` described. Raises `TinyadderError` for an unknown name or options
+    that do not fit.
+    """
     name = data.get("name") if isinstance(data, dict) else data
     if name not in task_names():
         known = ", ".join(task_names())
-        raise TinyadderError(f"unknown task {name!r}{did_you_mean(str(name), task_names())} (tasks: {known})")
+        raise TinyadderError(
+            f"unknown task {name!r}{did_you_mean(str(name), task_names())} (tasks: {known})"
+        )
     if name == "custom":
         from tinyadder.tasks.custom import Custom
 

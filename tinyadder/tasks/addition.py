@@ -1,8 +1,10 @@
-"""Addition of `operands` numbers of `digits` digits in base `base`, most or least significant digit first.
+"""Addition of `operands` numbers of `digits` digits in base `base`, most or least significant digit
+first.
 
     ^ 0000000123 + 0000000456 =  ->  00000000579
 
-Operands are padded with zeros to `digits + padding`; the answer has as many digits as the largest sum.
+Operands are padded with zeros to `digits + padding`; the answer has as many digits as the largest
+sum.
 """
 
 from __future__ import annotations
@@ -26,9 +28,15 @@ if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
 FOUND = [
-    (4999999999, 0), (49999999, 0), (5193798811, 1806201129), (6369999421, 8056000578), (7110452631, 1889547362),
-    (25215469, 24784530), (410512541, 89487452), (6028846396, 90949567),
-]  # fmt: skip
+    (4999999999, 0),
+    (49999999, 0),
+    (5193798811, 1806201129),
+    (6369999421, 8056000578),
+    (7110452631, 1889547362),
+    (25215469, 24784530),
+    (410512541, 89487452),
+    (6028846396, 90949567),
+]
 """Counterexamples to models of this task, found anywhere; tried forever."""
 
 
@@ -77,8 +85,12 @@ class Addition(Task):
         refuse_pasted(text, self._takes())
         words = re.split(r"[\s+]+", text.strip())
         if words in ([""], []):
-            raise TinyadderError(f"the problem is empty; give {self.operands} numbers, e.g. '{self._example()}'")
-        numbers = tuple(read_number(word, self.base, self._takes(), largest=self.largest) for word in words)
+            raise TinyadderError(
+                f"the problem is empty; give {self.operands} numbers, e.g. '{self._example()}'"
+            )
+        numbers = tuple(
+            read_number(word, self.base, self._takes(), largest=self.largest) for word in words
+        )
         if len(words) != self.operands:
             raise TinyadderError(
                 f"'{short_text(text.strip())}' has {len(words)} number{'s' * (len(words) != 1)}; "
@@ -87,7 +99,9 @@ class Addition(Task):
         return numbers
 
     def _example(self) -> str:
-        return " ".join(["12", "34", *["5"] * (self.operands - 2)] if self.base > 4 else ["1"] * self.operands)
+        return " ".join(
+            ["12", "34", *["5"] * (self.operands - 2)] if self.base > 4 else ["1"] * self.operands
+        )
 
     def _takes(self) -> str:
         where = "" if self.base == 10 else f" in base {self.base}"
@@ -114,7 +128,10 @@ class Addition(Task):
     def balanced(self, random: Random, count: int) -> list[tuple[int, ...]]:
         lengths = range(1, self.digits + 1)
         return [
-            tuple(ops.plain(random, random.choice(lengths), self.base, 1)[0] for _ in range(self.operands))
+            tuple(
+                ops.plain(random, random.choice(lengths), self.base, 1)[0]
+                for _ in range(self.operands)
+            )
             for _ in range(count)
         ]
 
@@ -122,8 +139,13 @@ class Addition(Task):
         return tuple(sorted(problem))
 
     def traits(self, problem: tuple[int, ...]) -> Mapping[str, int]:
-        """Digits of the largest operand, and the longest run of columns that a carry goes through."""
-        columns = zip(*(ops.digits_of(number, self.digits, self.base)[::-1] for number in problem), strict=True)
+        """Digits of the largest operand, and the longest run of columns that a carry goes
+        through.
+        """
+        columns = zip(
+            *(ops.digits_of(number, self.digits, self.base)[::-1] for number in problem),
+            strict=True,
+        )
         carry = run = longest = 0
         for column in columns:
             carry = (sum(column) + carry) // self.base
@@ -135,7 +157,9 @@ class Addition(Task):
         return ops.sample(random, self.digits, self.base, self.operands, count)
 
     def focused(self, random: Random, count: int) -> list[tuple[int, ...]]:
-        """Uniform, structured, and runs of equal columns (often zeros) in turn: where a neighbour's digit misleads."""
+        """Uniform, structured, and runs of equal columns (often zeros) in turn: where a neighbour's
+        digit misleads.
+        """
 
         def runs() -> tuple[int, ...]:
             stay, column, columns = random.choice((0.5, 0.8)), (0,) * self.operands, []
@@ -144,10 +168,16 @@ class Addition(Task):
                     column = ops.plain(random, 1, self.base, self.operands)
                     column = random.choice((column, (0,) * self.operands))
                 columns.append(column)
-            return tuple(ops.value(list(digits), self.base) for digits in zip(*columns, strict=True))
+            return tuple(
+                ops.value(list(digits), self.base) for digits in zip(*columns, strict=True)
+            )
 
         third = -(-count // 3)
-        kinds = self.uniform(random, third), self.structured(random, third), [runs() for _ in range(third)]
+        kinds = (
+            self.uniform(random, third),
+            self.structured(random, third),
+            [runs() for _ in range(third)],
+        )
         return [problem for three in zip(*kinds, strict=True) for problem in three][:count]
 
     def edges(self) -> list[tuple[int, ...]]:
@@ -171,11 +201,15 @@ class Addition(Task):
         return Fraction(sum(problem) % (place * self.base), place)
 
     def domain(self, **limits: int) -> Domain:
-        """Every tuple of operands of at most `digits` digits (default: as many as the task has), the last fastest."""
+        """Every tuple of operands of at most `digits` digits (default: as many as the task has),
+        the last fastest.
+        """
         digits = limits.pop("digits", self.digits)
         if limits or not 1 <= digits <= self.digits:
             given = f"digits={digits}" if not limits else f"'{next(iter(limits))}'"
-            raise TinyadderError(f"the domain of this task takes digits=1 .. {self.digits}; {given} was given")
+            raise TinyadderError(
+                f"the domain of this task takes digits=1 .. {self.digits}; {given} was given"
+            )
         count = self.base**digits
         size = count**self.operands
         words = {2: "the pairs", 3: "the triples"}.get(self.operands, f"the {self.operands}-tuples")
@@ -185,16 +219,23 @@ class Addition(Task):
             f"{words} of {where}",
             size,
             lambda index: tuple(ops.digits_of(index, self.operands, count)),
-            self._texts(count) if size < 2**62 and self.base**self.answer_length < 2**62 else None,  # fits int64
+            self._texts(count)
+            if size < 2**62 and self.base**self.answer_length < 2**62
+            else None,  # fits int64
         )
 
     def _texts(self, count: int) -> Callable[[int, int], np.ndarray]:
         """Token ids of whole texts by integer arithmetic on arrays, for operands below `count`."""
-        width, ids = self.digits + self.padding, {token: i for i, token in enumerate(self.vocabulary)}
+        width, ids = (
+            self.digits + self.padding,
+            {token: i for i, token in enumerate(self.vocabulary)},
+        )
 
         def written(numbers: np.ndarray, places: int) -> np.ndarray:
             powers = self.base ** np.arange(places, dtype=np.int64)
-            return numbers[:, None] // (powers if self.order == "least" else powers[::-1]) % self.base
+            return (
+                numbers[:, None] // (powers if self.order == "least" else powers[::-1]) % self.base
+            )
 
         def texts(start: int, stop: int) -> np.ndarray:
             index = np.arange(start, stop)
@@ -206,7 +247,9 @@ class Addition(Task):
             parts = [sign("^")]
             for i, operand in enumerate(operands):
                 parts += [sign("+")] * (i > 0) + [written(operand, width)]
-            return np.concatenate([*parts, sign("="), written(sum(operands), self.answer_length)], axis=1)
+            return np.concatenate(
+                [*parts, sign("="), written(sum(operands), self.answer_length)], axis=1
+            )
 
         return texts
 

@@ -1,8 +1,10 @@
-"""Addition with the reasoning written out: the columns from the right, each with the carry of the one before.
+"""Addition with the reasoning written out: the columns from the right, each with the carry of the
+one before.
 
     ^658+189=  ->  <8+9=17 5+8+1=14 6+1+1=8>847$
 
-Operands have no leading zeros. A column adds the digits that the operands have there, and the carry where there is one.
+Operands have no leading zeros. A column adds the digits that the operands have there, and the carry
+where there is one.
 """
 
 from __future__ import annotations
@@ -22,7 +24,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class AdditionSteps(Task):
-    """Sums of `operands` numbers of up to `digits` digits, with reasoning; a problem is a tuple of integers."""
+    """Sums of `operands` numbers of up to `digits` digits, with reasoning; a problem is a tuple of
+    integers.
+    """
 
     digits: Annotated[int, Between(1, 1000)] = 3
     operands: Annotated[int, Between(2, 100)] = 2
@@ -87,7 +91,9 @@ class AdditionSteps(Task):
         return self._plain.strategy()
 
     def domain(self, **limits: int) -> Domain:
-        """The domain of `Addition`; texts here have different lengths, so that they are written one by one."""
+        """The domain of `Addition`; texts here have different lengths, so that they are written one
+        by one.
+        """
         return replace(self._plain.domain(**limits), texts=None)
 
 

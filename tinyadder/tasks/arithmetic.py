@@ -1,4 +1,5 @@
-"""Tasks whose problem is one or two whole numbers and whose answer is a number of fixed length, leading digit first.
+"""Tasks whose problem is one or two whole numbers and whose answer is a number of fixed length,
+leading digit first.
 
 ^ 0123 - 0045 =  ->  0078
 """
@@ -30,7 +31,9 @@ Numbers = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Arithmetic(Task):
-    """Subclasses say the digits of each operand, the sign between them, the base, the largest answer and the result."""
+    """Subclasses say the digits of each operand, the sign between them, the base, the largest
+    answer and the result.
+    """
 
     @property
     @abstractmethod
@@ -75,7 +78,11 @@ class Arithmetic(Task):
 
     def prompt(self, problem: Numbers) -> str:
         pairs = zip(problem, self.widths, strict=True)
-        return "^" + self.sign.join("".join(map(str, ops.digits_of(n, w, self.base))) for n, w in pairs) + "="
+        return (
+            "^"
+            + self.sign.join("".join(map(str, ops.digits_of(n, w, self.base))) for n, w in pairs)
+            + "="
+        )
 
     def answer(self, problem: Numbers) -> str:
         return str(self.result(problem)).zfill(self.answer_length)
@@ -91,7 +98,9 @@ class Arithmetic(Task):
         return f"this task takes {takes}" + ("" if self.base == 10 else f" in base {self.base}")
 
     def parse(self, text: str) -> Numbers:
-        words = re.split(rf"\s*[{re.escape(self.sign)}]\s*|\s+" if self.sign else r"\s+", text.strip())
+        words = re.split(
+            rf"\s*[{re.escape(self.sign)}]\s*|\s+" if self.sign else r"\s+", text.strip()
+        )
         takes = self._takes()
         refuse_pasted(text, takes)
         if words == [""]:
@@ -111,32 +120,46 @@ class Arithmetic(Task):
     def _written(self, number: int) -> str:
         if self.base == 10:
             return str(number)
-        return "".join(map(str, ops.digits_of(number, max(self.widths), self.base))).lstrip("0") or "0"
+        return (
+            "".join(map(str, ops.digits_of(number, max(self.widths), self.base))).lstrip("0") or "0"
+        )
 
     def show(self, problem: Numbers) -> str:
         return f" {self.sign} ".join(map(self._written, problem))
 
     def show_answer(self, answer: Sequence[str]) -> str:
         digits = "".join(answer)
-        return (digits.lstrip("0") or "0") if digits and set(digits) <= set("0123456789") else digits
+        return (
+            (digits.lstrip("0") or "0") if digits and set(digits) <= set("0123456789") else digits
+        )
 
     def uniform(self, random: Random, count: int) -> list[Numbers]:
-        return [self.settle(tuple(random.randint(0, top) for top in self.tops)) for _ in range(count)]
+        return [
+            self.settle(tuple(random.randint(0, top) for top in self.tops)) for _ in range(count)
+        ]
 
     def structured(self, random: Random, count: int) -> list[Numbers]:
-        """In turn: operands that bring the answer beside a boundary of a digit, structured operands, uniform ones."""
+        """In turn: operands that bring the answer beside a boundary of a digit, structured
+        operands, uniform ones.
+        """
         found = []
         for i in range(count):
             if i % 3 == 0:
                 found.append(self._beside(random.randint(0, 10**9), random.randint(-2, 2), random))
             elif i % 3 == 1:
-                found.append(self._clipped(ops.sample(random, max(self.widths), self.base, len(self.widths), 4)[i % 4]))
+                found.append(
+                    self._clipped(
+                        ops.sample(random, max(self.widths), self.base, len(self.widths), 4)[i % 4]
+                    )
+                )
             else:
                 found += self.uniform(random, 1)
         return found
 
     def _beside(self, seed: int, step: int, random: Random) -> Numbers:
-        """A problem whose answer is about q 10^j: answers grow with the first operand, so halving finds it."""
+        """A problem whose answer is about q 10^j: answers grow with the first operand, so halving
+        finds it.
+        """
         problem = list(self.settle(tuple(random.randint(0, top) for top in self.tops)))
         unit = 10 ** (seed % self.answer_length)
         target = self.result(tuple(problem)) // unit * unit
@@ -144,16 +167,27 @@ class Arithmetic(Task):
         while low < high:  # the smallest first operand whose answer reaches the target
             middle = (low + high) // 2
             moved = self.settle((middle, *problem[1:]))
-            low, high = (low, middle) if moved[0] == middle and self.result(moved) >= target else (middle + 1, high)
+            low, high = (
+                (low, middle)
+                if moved[0] == middle and self.result(moved) >= target
+                else (middle + 1, high)
+            )
         return self._clipped((low + step, *problem[1:]))
 
     def _clipped(self, problem: Numbers) -> Numbers:
-        return self.settle(tuple(min(max(n, 0), top) for n, top in zip(problem, self.tops, strict=True)))
+        return self.settle(
+            tuple(min(max(n, 0), top) for n, top in zip(problem, self.tops, strict=True))
+        )
 
     def hard(self) -> list[Numbers]:
         if len(self.widths) == 1:
             found: list[Numbers] = [(pair[0],) for pair in ops.hard(self.widths[0], self.base, 2)]
-            places = [(j, d, e) for j in range(self.answer_length) for d in range(1, 10) for e in (-1, 0, 1)]
+            places = [
+                (j, d, e)
+                for j in range(self.answer_length)
+                for d in range(1, 10)
+                for e in (-1, 0, 1)
+            ]
             found += [(-(-d * 10**j // self.slope) + e,) for j, d, e in places]
         else:
             found = ops.hard(max(self.widths), self.base, len(self.widths))
@@ -170,18 +204,23 @@ class Arithmetic(Task):
         structured = ops.strategy(max(self.widths), self.base, max(2, len(self.widths)))
         free = st.tuples(*[st.integers(0, top) for top in self.tops])
         return st.one_of(
-            structured.map(lambda numbers: self._clipped(numbers[: len(self.widths)])), free.map(self.settle)
+            structured.map(lambda numbers: self._clipped(numbers[: len(self.widths)])),
+            free.map(self.settle),
         )
 
     def simpler(self, problem: Numbers) -> list[Numbers]:
-        return [p for p in ops.simpler(problem, max(self.widths), self.base) if self._clipped(p) == p]
+        return [
+            p for p in ops.simpler(problem, max(self.widths), self.base) if self._clipped(p) == p
+        ]
 
     def remainder(self, problem: Numbers, position: int) -> Fraction | None:
         place = 10 ** (self.answer_length - 1 - position)
         return Fraction(self.result(problem) % (place * 10), place)
 
     def left(self, problem: Numbers, position: int) -> int | None:
-        """What is left of the answer once its digits up to text position `position` are written; None before '='."""
+        """What is left of the answer once its digits up to text position `position` are written;
+        None before '='.
+        """
         written = position + 1 - len(self.prompt(problem))
         return None if written < 0 else self.result(problem) % 10 ** (self.answer_length - written)
 
@@ -198,10 +237,17 @@ class Arithmetic(Task):
             return tuple(found[::-1])
 
         fits = max(self.greatest, prod(counts)) < 2**62  # int64
-        return Domain(f"problems of task '{self.name}'", prod(counts), problem, self._texts(counts) if fits else None)
+        return Domain(
+            f"problems of task '{self.name}'",
+            prod(counts),
+            problem,
+            self._texts(counts) if fits else None,
+        )
 
     def _texts(self, counts: Sequence[int]) -> Callable[[int, int], Int64[np.ndarray, "b t"]]:
-        """Token ids of whole texts by integer arithmetic on arrays; `result` takes arrays as it takes integers."""
+        """Token ids of whole texts by integer arithmetic on arrays; `result` takes arrays as it
+        takes integers.
+        """
         ids = {token: i for i, token in enumerate(self.vocabulary)}
 
         def written(numbers: np.ndarray, places: int, base: int) -> np.ndarray:
@@ -209,7 +255,9 @@ class Arithmetic(Task):
 
         def texts(start: int, stop: int) -> np.ndarray:
             index = np.arange(start, stop)
-            operands: list[Any] = [index // prod(counts[i + 1 :]) % count for i, count in enumerate(counts)]
+            operands: list[Any] = [
+                index // prod(counts[i + 1 :]) % count for i, count in enumerate(counts)
+            ]
 
             def column(token: str) -> np.ndarray:
                 return np.full((len(index), 1), ids[token])
@@ -219,6 +267,8 @@ class Arithmetic(Task):
                 parts += [column(self.sign)] if i else []
                 parts.append(written(operand, width, self.base))
             answers = np.asarray(self.result(tuple(operands)))
-            return np.concatenate([*parts, column("="), written(answers, self.answer_length, 10)], axis=1)
+            return np.concatenate(
+                [*parts, column("="), written(answers, self.answer_length, 10)], axis=1
+            )
 
         return texts

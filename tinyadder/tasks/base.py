@@ -1,4 +1,6 @@
-"""What every task offers: vocabulary, prompt, exact answer, input check, samplers, hypothesis strategy."""
+"""What every task offers: vocabulary, prompt, exact answer, input check, samplers, hypothesis
+strategy.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ Problem = Any
 
 @dataclass(frozen=True)
 class Domain:
-    """Problems of a task that can be counted off, each once: what an exhaustive check goes through."""
+    """Problems of a task that can be counted off, each once: what an exhaustive check goes
+    through.
+    """
 
     name: str
     """What is counted, in words: 'the pairs of numbers of at most 3 digits'."""
@@ -32,15 +36,18 @@ class Domain:
     problem: Callable[[int], Problem]
     """The problem with index 0 .. size - 1."""
     texts: Callable[[int, int], Int64[np.ndarray, "b t"]] | None = None
-    """Token ids of prompt and right answer of the problems start .. stop - 1, where all have one length."""
+    """Token ids of prompt and right answer of the problems start .. stop - 1, where all have one
+    length.
+    """
 
 
 @dataclass(frozen=True)
 class TaskCore(ABC):
     """What every task must give: these twelve members.
 
-    A task's dataclass fields are its options, so that a task is data; `TASK` in its file names the class. A prompt and
-    an answer are sequences of tokens: a string where every token is one character, else a tuple.
+    A task's dataclass fields are its options, so that a task is data; `TASK` in its file names the
+    class. A prompt and an answer are sequences of tokens: a string where every token is one
+    character, else a tuple.
     """
 
     # ---- as tokens
@@ -67,14 +74,18 @@ class TaskCore(ABC):
 
     @abstractmethod
     def check(self, problem: Any) -> Problem:
-        """`problem` as plain data (integers of any library become int, lists tuples), if it is one of this task.
+        """`problem` as plain data (integers of any library become int, lists tuples), if it is one
+        of this task.
 
-        Raises `TinyadderError` with what is accepted. What a model answers elsewhere is not defined.
+        Raises `TinyadderError` with what is accepted. What a model answers elsewhere is not
+        defined.
         """
 
     @abstractmethod
     def parse(self, text: str) -> Problem:
-        """The problem that a person wrote as `text`. Raises `TinyadderError` with what is accepted."""
+        """The problem that a person wrote as `text`. Raises `TinyadderError` with what is
+        accepted.
+        """
 
     @abstractmethod
     def show(self, problem: Problem) -> str:
@@ -100,12 +111,16 @@ class TaskCore(ABC):
 
     @abstractmethod
     def strategy(self) -> SearchStrategy[Problem]:
-        """The hypothesis strategy over structured problems; shrinks to what a person wants to look at."""
+        """The hypothesis strategy over structured problems; shrinks to what a person wants to look
+        at.
+        """
 
 
 @dataclass(frozen=True)
 class Task(TaskCore):
-    """A task: `TaskCore`, and what has a default. Options are checked against their annotations (`check_fields`)."""
+    """A task: `TaskCore`, and what has a default. Options are checked against their annotations
+    (`check_fields`).
+    """
 
     def __post_init__(self) -> None:
         check_fields(self, self.name)
@@ -117,14 +132,18 @@ class Task(TaskCore):
 
     @property
     def end(self) -> str | None:
-        """The token that ends an answer (part of the answer), or None where every answer is `answer_length` long."""
+        """The token that ends an answer (part of the answer), or None where every answer is
+        `answer_length` long.
+        """
         return None
 
     # ---- what is not generated, what is not known
 
     @property
     def has_oracle(self) -> bool:
-        """Whether `answer` knows every right answer; a task that was saved without its function does not."""
+        """Whether `answer` knows every right answer; a task that was saved without its function
+        does not.
+        """
         return True
 
     def expected(self, problem: Problem) -> Sequence[str] | None:
@@ -144,9 +163,11 @@ class Task(TaskCore):
         return None
 
     def forced(self, problem: Problem) -> tuple[Sequence[str], int]:
-        """The tokens that show the model's choice of every answer token, and the position that chooses the first.
+        """The tokens that show the model's choice of every answer token, and the position that
+        chooses the first.
 
-        The prompt and the right answer but its last token, from the prompt's end on; of a tagger the prompt.
+        The prompt and the right answer but its last token, from the prompt's end on; of a tagger
+        the prompt.
         """
         prompt, read = self.prompt(problem), self.read_at(problem)
         if read is not None:
@@ -156,30 +177,38 @@ class Task(TaskCore):
     # ---- for the verifier
 
     def edges(self) -> list[Problem]:
-        """The fixed problems that a public checker of this task asks besides random ones, if there is one."""
+        """The fixed problems that a public checker of this task asks besides random ones, if there
+        is one.
+        """
         return []
 
     def simpler(self, problem: Problem) -> list[Problem]:
-        """Problems that a person would rather look at than `problem`, simplest first: what a counterexample shrinks to.
+        """Problems that a person would rather look at than `problem`, simplest first: what a
+        counterexample shrinks to.
 
         Each is strictly simpler in one fixed order of the task, so that shrinking ends.
         """
         return []
 
     def remainder(self, problem: Problem, position: int) -> Fraction | None:
-        """How much of the answer is left to write before answer token `position`, in units of that token's place.
+        """How much of the answer is left to write before answer token `position`, in units of that
+        token's place.
 
-        Known where an answer is a number written from its most significant digit on: the right digit is the floor.
+        Known where an answer is a number written from its most significant digit on: the right
+        digit is the floor.
         """
         return None
 
     def domain(self, **limits: int) -> Domain | None:
         """Every problem within the limits, or None where nobody wrote down how to count them off.
 
-        What limits a task takes is its own affair (`Addition.domain(digits=3)`); it raises `TinyadderError` for others.
+        What limits a task takes is its own affair (`Addition.domain(digits=3)`); it raises
+        `TinyadderError` for others.
         """
         if limits:
-            raise TinyadderError(f"the domain of task '{self.name}' takes no limit '{next(iter(limits))}'")
+            raise TinyadderError(
+                f"the domain of task '{self.name}' takes no limit '{next(iter(limits))}'"
+            )
         return None
 
     # ---- for training
@@ -189,15 +218,21 @@ class Task(TaskCore):
         return ""
 
     def balanced(self, random: Random, count: int) -> list[Problem]:
-        """`count` problems, each size (digits, degree) equally often; the uniform ones where a task has one size."""
+        """`count` problems, each size (digits, degree) equally often; the uniform ones where a task
+        has one size.
+        """
         return self.uniform(random, count)
 
     def focused(self, random: Random, count: int) -> list[Problem]:
-        """`count` problems to learn from, rare situations often; the structured ones where a task says nothing else."""
+        """`count` problems to learn from, rare situations often; the structured ones where a task
+        says nothing else.
+        """
         return self.structured(random, count)
 
     def split_key(self, problem: Problem) -> Hashable:
-        """Problems with equal keys are one for a split into training and test: the same operands in another order."""
+        """Problems with equal keys are one for a split into training and test: the same operands in
+        another order.
+        """
         return problem
 
     def traits(self, problem: Problem) -> Mapping[str, int]:
@@ -207,35 +242,48 @@ class Task(TaskCore):
     def error(self, problem: Problem, answer: Sequence[str]) -> float | None:
         """|emitted - exact| / |exact| of an emitted number, infinite where it is none.
 
-        Known where answers are rounded numbers, so that a near miss is worth something; None elsewhere.
+        Known where answers are rounded numbers, so that a near miss is worth something; None
+        elsewhere.
         """
         return None
 
     @property
     def outside(self) -> str:
-        """What problems are set apart as out of distribution, in words; empty where the task sets none apart."""
+        """What problems are set apart as out of distribution, in words; empty where the task sets
+        none apart.
+        """
         return ""
 
     def is_outside(self, problem: Problem) -> bool:
-        """Whether `problem` is of the kind `outside`: made of parts that all occur elsewhere, never together so."""
+        """Whether `problem` is of the kind `outside`: made of parts that all occur elsewhere, never
+        together so.
+        """
         return False
 
     # ---- token ids and JSON
 
     def encode(self, texts: Sequence[Sequence[str]]) -> Int64[np.ndarray, "b t"]:
-        """Token ids of texts of one length. Raises `TinyadderError` for unequal lengths or unknown tokens."""
+        """Token ids of texts of one length. Raises `TinyadderError` for unequal lengths or unknown
+        tokens.
+        """
         ids = {token: i for i, token in enumerate(self.vocabulary)}
         try:
             rows = [[ids[token] for token in text] for text in texts]
         except KeyError as error:
             known = " ".join(self.vocabulary)
-            raise TinyadderError(f"token {error} is not in the vocabulary of task '{self.name}': {known}") from None
+            raise TinyadderError(
+                f"token {error} is not in the vocabulary of task '{self.name}': {known}"
+            ) from None
         if len({len(row) for row in rows}) > 1:
-            raise TinyadderError("texts of different lengths cannot share a batch; group them by length")
+            raise TinyadderError(
+                "texts of different lengths cannot share a batch; group them by length"
+            )
         return np.array(rows, dtype=np.int64).reshape(len(rows), -1)
 
     def decode(self, row: Sequence[int]) -> tuple[str, ...] | str:
-        """The tokens of `row` up to and including the end token; a string where every token is one character."""
+        """The tokens of `row` up to and including the end token; a string where every token is one
+        character.
+        """
         tokens = tuple(self.vocabulary[i] for i in row)
         if self.end in tokens:
             tokens = tokens[: tokens.index(self.end) + 1]

@@ -1,9 +1,12 @@
-"""A task from a few lines: words over an alphabet, a prompt format, and a function that gives the right answer.
+"""A task from a few lines: words over an alphabet, a prompt format, and a function that gives the
+right answer.
 
-    custom_task(alphabet="abcde", lengths=range(1, 9), answer=lambda word: str(sum(c in "ae" for c in word)))
+    custom_task(alphabet="abcde", lengths=range(1, 9), answer=lambda word: str(sum(c in "ae" for c
+    in word)))
 
-As data a custom task is its options and what is known of its answers: all of them (a table) where the words are few,
-else examples. Loaded from data without a table it has no oracle: it can be run and looked at, not judged.
+As data a custom task is its options and what is known of its answers: all of them (a table) where
+the words are few, else examples. Loaded from data without a table it has no oracle: it can be run
+and looked at, not judged.
 """
 
 from __future__ import annotations
@@ -30,12 +33,16 @@ LONGEST, LARGEST = 10_000, 1_000
 """Bounds of a word and of an alphabet."""
 
 Oracle = Callable[[str], Any]
-"""The right answer to a word: a string (or a number), with `positions` one token for each letter."""
+"""The right answer to a word: a string (or a number), with `positions` one token for each
+letter.
+"""
 
 
 @dataclass(frozen=True)
 class Custom(Words):
-    """Words over `alphabet` of `shortest` .. `longest` letters; answers of at most `width` of the tokens `outputs`."""
+    """Words over `alphabet` of `shortest` .. `longest` letters; answers of at most `width` of the
+    tokens `outputs`.
+    """
 
     alphabet: str = "ab"
     shortest: int = 1
@@ -64,22 +71,41 @@ class Custom(Words):
             object.__setattr__(self, name, value)
         for name in ("alphabet", "outputs"):
             tokens = getattr(self, name)
-            if not isinstance(tokens, str) or not 0 < len(tokens) <= LARGEST or len(set(tokens)) < len(tokens):
+            if (
+                not isinstance(tokens, str)
+                or not 0 < len(tokens) <= LARGEST
+                or len(set(tokens)) < len(tokens)
+            ):
                 raise TinyadderError(
-                    f"a task: {name}={tokens!r:.40}, expected a string of different characters, e.g. 'abc'"
+                    f"a task: {name}={tokens!r:.40}, expected a string of different characters,"
+                    " e.g. 'abc'"
                 )
             if bad := [c for c in tokens if c.isspace() or not c.isprintable()]:
-                raise TinyadderError(f"a task: {name} holds {bad[0]!r}; every token is one visible character")
+                raise TinyadderError(
+                    f"a task: {name} holds {bad[0]!r}; every token is one visible character"
+                )
         if not isinstance(self.form, str) or self.form.count("{}") != 1 or len(self.form) > LARGEST:
-            raise TinyadderError(f"a task: prompt={self.form!r:.40}, expected the place of the word once: '^{{}}='")
+            raise TinyadderError(
+                f"a task: prompt={self.form!r:.40}, expected the place of the word once: '^{{}}='"
+            )
         if not isinstance(self.positions, bool):
-            raise TinyadderError(f"a task: positions={self.positions!r:.40}, expected True or False")
-        if not isinstance(self.stop, str) or len(self.stop) > 1 or (self.stop and self.stop in self.outputs):
-            raise TinyadderError(f"a task: end={self.stop!r:.40}, expected one character that is in no answer")
+            raise TinyadderError(
+                f"a task: positions={self.positions!r:.40}, expected True or False"
+            )
+        if (
+            not isinstance(self.stop, str)
+            or len(self.stop) > 1
+            or (self.stop and self.stop in self.outputs)
+        ):
+            raise TinyadderError(
+                f"a task: end={self.stop!r:.40}, expected one character that is in no answer"
+            )
         if self.table is not None and len(self.table) != self.domain().size:
-            raise TinyadderError(f"a task: a table of {len(self.table)} answers for {self.domain().size} words")
+            raise TinyadderError(
+                f"a task: a table of {len(self.table)} answers for {self.domain().size} words"
+            )
 
-    # ---- what a model is given and gives ----------------------------------------------------------
+    # ---- what a model is given and gives ---------------------------------------------------------
 
     @property
     def letters(self) -> str:
@@ -116,10 +142,16 @@ class Custom(Words):
     def parse(self, text: str) -> str:
         before, after = self.form.split("{}")
         word = text.strip()
-        whole = word.startswith(before) and word.endswith(after) and len(word) - len(before + after) in self.lengths
-        return super().parse(word[len(before) : len(word) - len(after)] if whole and before + after else word)
+        whole = (
+            word.startswith(before)
+            and word.endswith(after)
+            and len(word) - len(before + after) in self.lengths
+        )
+        return super().parse(
+            word[len(before) : len(word) - len(after)] if whole and before + after else word
+        )
 
-    # ---- right answers ----------------------------------------------------------------------------
+    # ---- right answers ---------------------------------------------------------------------------
 
     @property
     def has_oracle(self) -> bool:
@@ -133,8 +165,9 @@ class Custom(Words):
         if problem in self._known:
             return self._known[problem]
         raise TinyadderError(
-            f"the right answer to '{problem:.40}' is not known here: the model's folder holds {len(self.examples)} "
-            "answers of its task and not the function; give the file that defines it: --task ./FILE.py"
+            f"the right answer to '{problem:.40}' is not known here: the model's folder holds"
+            f" {len(self.examples)} answers of its task and not the function; give the file that"
+            " defines it: --task ./FILE.py"
         )
 
     @cached_property
@@ -145,18 +178,20 @@ class Custom(Words):
         tokens = _tokens(problem, oracle)
         if self.positions and len(tokens) != len(problem):
             raise TinyadderError(
-                f"the answer to '{problem:.40}' has {len(tokens)} tokens; with positions=True it has one for each of "
-                f"the {len(problem)} letters"
+                f"the answer to '{problem:.40}' has {len(tokens)} tokens; with positions=True it"
+                f" has one for each of the {len(problem)} letters"
             )
         if unknown := [token for token in tokens if token not in self.outputs]:
             raise TinyadderError(
-                f"the answer to '{problem:.40}' holds {unknown[0]!r}; this task answers with {' '.join(self.outputs)}: "
-                "name all of them, outputs='...'"
+                f"the answer to '{problem:.40}' holds {unknown[0]!r}; this task answers with"
+                f" {' '.join(self.outputs)}: name all of them, outputs='...'"
             )
-        if not self.positions and (len(tokens) > self.width or (len(tokens) < self.width and not self.stop)):
+        if not self.positions and (
+            len(tokens) > self.width or (len(tokens) < self.width and not self.stop)
+        ):
             raise TinyadderError(
-                f"the answer to '{problem:.40}' has {len(tokens)} tokens, others {self.width}; give answer_length= "
-                "(the most), and end='$' where answers are of different lengths"
+                f"the answer to '{problem:.40}' has {len(tokens)} tokens, others {self.width}; give"
+                " answer_length= (the most), and end='$' where answers are of different lengths"
             )
         return tokens + self.stop
 
@@ -169,9 +204,13 @@ class Custom(Words):
         return value + sum(base**n for n in range(self.shortest, len(word)))
 
     def hard(self) -> list[str]:
-        return [word for word, _ in self.examples] if not self.has_oracle and self.examples else super().hard()
+        return (
+            [word for word, _ in self.examples]
+            if not self.has_oracle and self.examples
+            else super().hard()
+        )
 
-    # ---- as data ----------------------------------------------------------------------------------
+    # ---- as data ---------------------------------------------------------------------------------
 
     def to_json(self) -> dict[str, Any]:
         kept = ("oracle", "table", "examples", "digest")
@@ -194,16 +233,28 @@ class Custom(Words):
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Custom:
-        """The task that `to_json` described. Raises `TinyadderError` for options and answers that do not fit."""
-        options, table, examples = data.get("options", {}), data.get("table"), data.get("examples", [])
+        """The task that `to_json` described. Raises `TinyadderError` for options and answers that
+        do not fit.
+        """
+        options, table, examples = (
+            data.get("options", {}),
+            data.get("table"),
+            data.get("examples", []),
+        )
         known = {f.name for f in fields(cls)} - {"oracle", "table", "examples", "digest"}
         if not isinstance(options, dict) or set(options) - known:
-            raise TinyadderError(f"task 'custom' takes the options {', '.join(sorted(known))}; got {options!r:.60}")
+            raise TinyadderError(
+                f"task 'custom' takes the options {', '.join(sorted(known))}; got {options!r:.60}"
+            )
         if not isinstance(table, str | None) or not all(
-            isinstance(pair, list) and len(pair) == 2 and all(isinstance(text, str) for text in pair)
+            isinstance(pair, list)
+            and len(pair) == 2
+            and all(isinstance(text, str) for text in pair)
             for pair in (examples if isinstance(examples, list) else [None])
         ):
-            raise TinyadderError("task 'custom': its table is one string, its examples are pairs of strings")
+            raise TinyadderError(
+                "task 'custom': its table is one string, its examples are pairs of strings"
+            )
         task = cls(
             **options,
             table=None if table is None else tuple(table.split(" ")),
@@ -211,29 +262,44 @@ class Custom(Words):
             digest=str(data.get("digest", ""))[:64],
         )
         answers = [*(task.table or ()), *(answer for _, answer in task.examples)]
-        if odd := [a for a in answers if len(a) > task.answer_length or not set(a) <= {*task.outputs, task.stop}]:
-            raise TinyadderError(f"task 'custom': {odd[0]!r:.40} is no answer of {' '.join(task.outputs)}")
+        if odd := [
+            a
+            for a in answers
+            if len(a) > task.answer_length or not set(a) <= {*task.outputs, task.stop}
+        ]:
+            raise TinyadderError(
+                f"task 'custom': {odd[0]!r:.40} is no answer of {' '.join(task.outputs)}"
+            )
         return task
 
 
 def _tokens(problem: str, oracle: Oracle) -> str:
-    """The oracle's answer as a string of tokens. Raises `TinyadderError` where it fails or gives something else."""
+    """The oracle's answer as a string of tokens. Raises `TinyadderError` where it fails or gives
+    something else.
+    """
     try:
         given = oracle(problem)
     except Exception as error:
-        raise TinyadderError(f"the answer to '{problem:.40}' fails: {type(error).__name__}: {error}") from error
+        raise TinyadderError(
+            f"the answer to '{problem:.40}' fails: {type(error).__name__}: {error}"
+        ) from error
     parts = given if isinstance(given, list | tuple) else str(given)
     tokens = [str(part) for part in parts]
     if not tokens or any(len(token) != 1 for token in tokens):
         raise TinyadderError(
-            f"the answer to '{problem:.40}' is {given!r:.60}; expected a string, or a list of single characters"
+            f"the answer to '{problem:.40}' is {given!r:.60}; expected a string, or a list of"
+            " single characters"
         )
     return "".join(tokens)
 
 
 def _code(oracle: Oracle | None) -> str:
     code = getattr(oracle, "__code__", None)
-    return "" if code is None else f"{code.co_code.hex()} {[c for c in code.co_consts if not hasattr(c, 'co_code')]}"
+    return (
+        ""
+        if code is None
+        else f"{code.co_code.hex()} {[c for c in code.co_consts if not hasattr(c, 'co_code')]}"
+    )
 
 
 def custom_task(
@@ -247,28 +313,38 @@ def custom_task(
     answer_length: int | None = None,
     end: str | None = None,
 ) -> Custom:
-    """A task over words: every word of `alphabet` whose length is in `lengths`, `answer(word)` the right answer.
+    """A task over words: every word of `alphabet` whose length is in `lengths`, `answer(word)` the
+    right answer.
 
-    `positions=True`: `answer` gives one token for each letter, and the model's logits at each letter are judged (a
-    tagger). `prompt` says where the word stands, '^{}=' unless given ('^{}' for a tagger). The tokens of answers
-    (`outputs`), their length and the token that ends them (`end`: none, or '$' where lengths differ) are read off the
-    answers to all words if those are at most 20,000, else to the hard list and 1,000 samples: give them where that is
-    not enough.
+    `positions=True`: `answer` gives one token for each letter, and the model's logits at each
+    letter are judged (a tagger). `prompt` says where the word stands, '^{}=' unless given ('^{}'
+    for a tagger). The tokens of answers (`outputs`), their length and the token that ends them
+    (`end`: none, or '$' where lengths differ) are read off the answers to all words if those are at
+    most 20,000, else to the hard list and 1,000 samples: give them where that is not enough.
 
-    Raises `TinyadderError` for an alphabet, lengths or a prompt that make no task, and for an answer that is not a
-    string of known tokens.
+    Raises `TinyadderError` for an alphabet, lengths or a prompt that make no task, and for an
+    answer that is not a string of known tokens.
 
-    >>> vowels = custom_task(alphabet="abcde", lengths=range(1, 9), answer=lambda word: sum(c in "ae" for c in word))
+    >>> count = lambda word: sum(c in "ae" for c in word)
+    >>> vowels = custom_task(alphabet="abcde", lengths=range(1, 9), answer=count)
     >>> vowels.prompt("bead"), vowels.answer("bead"), "".join(vowels.vocabulary)
     ('^bead=', '2', '0123456789abcde=^')
     """
-    reach = range(lengths, lengths + 1) if isinstance(lengths, int) and not isinstance(lengths, bool) else lengths
+    reach = (
+        range(lengths, lengths + 1)
+        if isinstance(lengths, int) and not isinstance(lengths, bool)
+        else lengths
+    )
     if not isinstance(reach, range) or reach.step != 1 or not reach:
-        raise TinyadderError(f"a task: lengths={lengths!r}, expected a number or a range, e.g. range(1, 9)")
+        raise TinyadderError(
+            f"a task: lengths={lengths!r}, expected a number or a range, e.g. range(1, 9)"
+        )
     if not callable(answer):
         raise TinyadderError(f"a task: answer={answer!r:.40}, expected a function of a word")
     form = prompt if prompt is not None else "^{}" if positions else "^{}="
-    shape = Custom(alphabet=alphabet, shortest=reach[0], longest=reach[-1], positions=positions, form=form)
+    shape = Custom(
+        alphabet=alphabet, shortest=reach[0], longest=reach[-1], positions=positions, form=form
+    )
     found = [_tokens(word, answer) for word in _probe(shape)]
     width = max(map(len, found))
     if outputs is None:
@@ -296,20 +372,31 @@ def _probe(task: Custom) -> Iterable[str]:
 
 
 def as_data(task: Task) -> Task:
-    """A task that can be saved: `task`, or a custom task with the same prompts where its class is in a user's file.
+    """A task that can be saved: `task`, or a custom task with the same prompts where its class is
+    in a user's file.
 
-    Its problems are then whole prompts, and only some answers are known. Raises `TinyadderError` for tokens of several
-    characters, or a task that reads its answer from a part of the prompt.
+    Its problems are then whole prompts, and only some answers are known. Raises `TinyadderError`
+    for tokens of several characters, or a task that reads its answer from a part of the prompt.
     """
     if type(task).__module__.startswith("tinyadder.tasks."):
         return task
     if any(len(token) != 1 for token in task.vocabulary):
-        raise TinyadderError(f"task '{task.name}' has tokens of several characters; a task in a file has single ones")
-    problems: list[Problem] = list(dict.fromkeys([*task.hard(), *task.structured(Random(0), EXAMPLES)]))[: 2 * EXAMPLES]
+        raise TinyadderError(
+            f"task '{task.name}' has tokens of several characters; a task in a file has single ones"
+        )
+    problems: list[Problem] = list(
+        dict.fromkeys([*task.hard(), *task.structured(Random(0), EXAMPLES)])
+    )[: 2 * EXAMPLES]
     prompts = ["".join(task.prompt(problem)) for problem in problems]
     answers = ["".join(task.answer(problem)) for problem in problems]
-    if any(task.read_at(problem) not in (None, range(len(p))) for problem, p in zip(problems, prompts, strict=True)):
-        raise TinyadderError(f"task '{task.name}' reads its answers from a part of the prompt; use tinyadder.task(...)")
+    if any(
+        task.read_at(problem) not in (None, range(len(p)))
+        for problem, p in zip(problems, prompts, strict=True)
+    ):
+        raise TinyadderError(
+            f"task '{task.name}' reads its answers from a part of the prompt; use"
+            " tinyadder.task(...)"
+        )
     end = task.end or ""
     return Custom(
         alphabet="".join(task.vocabulary),

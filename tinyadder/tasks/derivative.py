@@ -2,9 +2,10 @@
 
     :-3x^3+4x^2-4=  ->  -9x^2+8x$
 
-A coefficient 1 and an exponent 1 are not written, zero terms are left out, the zero polynomial is `0`, no leading `+`.
-Terms stand in falling exponents. With order="printed" they stand as computer algebra prints them: the same, except that
-a positive constant stands before a single negative term (`4-x`, and `-x^2+4x` -> `4-2x`).
+A coefficient 1 and an exponent 1 are not written, zero terms are left out, the zero polynomial is
+`0`, no leading `+`. Terms stand in falling exponents. With order="printed" they stand as computer
+algebra prints them: the same, except that a positive constant stands before a single negative term
+(`4-x`, and `-x^2+4x` -> `4-2x`).
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
 Polynomial = tuple[int, ...]
 """Entry n is the coefficient of x^n."""
 
-TERM = re.compile(r"(?P<sign>[+-]?)(?P<digits>[0-9]*)(?:(?P<x>x)(?:(?P<power>\^)(?P<exponent>[0-9]*))?)?")
+TERM = re.compile(
+    r"(?P<sign>[+-]?)(?P<digits>[0-9]*)(?:(?P<x>x)(?:(?P<power>\^)(?P<exponent>[0-9]*))?)?"
+)
 
 HINTS = {
     " ": "terms are written without spaces",
@@ -62,18 +65,25 @@ def write(polynomial: Polynomial, *, printed: bool = False) -> str:
     >>> write((4, -1)), write((4, -1), printed=True), write((0, 0))
     ('-x+4', '4-x', '0')
     """
-    text = "".join(("-" if c < 0 else "+") + _monomial(n, abs(c)) for n, c in terms_of(polynomial, printed=printed))
+    text = "".join(
+        ("-" if c < 0 else "+") + _monomial(n, abs(c))
+        for n, c in terms_of(polynomial, printed=printed)
+    )
     return text.removeprefix("+") or "0"
 
 
 def terms_of(polynomial: Polynomial, *, printed: bool = False) -> list[tuple[int, int]]:
-    """The (exponent, coefficient) pairs in the order in which `write` writes them; the zero polynomial has none."""
+    """The (exponent, coefficient) pairs in the order in which `write` writes them; the zero
+    polynomial has none.
+    """
     terms = [(n, c) for n, c in enumerate(polynomial) if c][::-1]
     return terms[::-1] if printed and is_swapped(terms) else terms
 
 
 def is_swapped(terms: Sequence[tuple[int, int]]) -> bool:
-    """Whether computer algebra prints these (exponent, coefficient) pairs, given falling, the other way round."""
+    """Whether computer algebra prints these (exponent, coefficient) pairs, given falling, the other
+    way round.
+    """
     return len(terms) == 2 and terms[0][0] > terms[1][0] == 0 and terms[1][1] > 0 > terms[0][1]
 
 
@@ -84,13 +94,17 @@ def _monomial(exponent: int, size: int) -> str:
 
 
 def _exceeds(digits: str, limit: int) -> bool:
-    """Whether a number without leading zeros is above `limit`; length first, since int() refuses very long ones."""
+    """Whether a number without leading zeros is above `limit`; length first, since int() refuses
+    very long ones.
+    """
     return len(digits) > len(str(limit)) or int(digits or 0) > limit
 
 
 @dataclass(frozen=True)
 class Derivative(Task):
-    """The derivative of a polynomial; a problem is the tuple of its coefficients, that of x^n at index n."""
+    """The derivative of a polynomial; a problem is the tuple of its coefficients, that of x^n at
+    index n.
+    """
 
     coefficients: Annotated[int, Between(1, 10**6)] = 5
     """The largest coefficient, of either sign."""
@@ -120,7 +134,9 @@ class Derivative(Task):
         return write(problem, printed=self.order == "printed")
 
     def term(self, problem: Polynomial, signs: int) -> tuple[int, int]:
-        """(exponent, coefficient) of the term behind `signs` signs of the written problem; (0, 0) where none is."""
+        """(exponent, coefficient) of the term behind `signs` signs of the written problem; (0, 0)
+        where none is.
+        """
         terms = terms_of(problem, printed=self.order == "printed")
         if terms and terms[0][1] < 0:
             terms = [(0, 0), *terms]  # nothing stands before a leading minus
@@ -134,7 +150,9 @@ class Derivative(Task):
         if isinstance(problem, tuple | list) and len(problem) <= self.exponents:
             problem = (*problem, *(0,) * (self.exponents + 1 - len(problem)))
         return whole_numbers(
-            problem, [(-self.coefficients, self.coefficients)] * (self.exponents + 1), self._accepted()
+            problem,
+            [(-self.coefficients, self.coefficients)] * (self.exponents + 1),
+            self._accepted(),
         )
 
     # ---- reading what a person wrote ----------------------------------------------------------
@@ -157,7 +175,9 @@ class Derivative(Task):
     def _hint(self, text: str, at: int) -> str:
         if text[at] == "*":
             return (
-                "a power is written x^2" if "**" in text[at : at + 2] else "a product is written without '*', e.g. 3x"
+                "a power is written x^2"
+                if "**" in text[at : at + 2]
+                else "a product is written without '*', e.g. 3x"
             )
         if text[at].isalpha() and text[at] != "X":
             return "the variable is 'x'"
@@ -185,10 +205,18 @@ class Derivative(Task):
             (not match["sign"] and text[at] == "^", at, "an exponent belongs to an 'x'"),
             (at > 0 and not match["sign"], at, "between two terms stands '+' or '-'"),
             (not digits and not x, match.end(), "after a sign comes a number or 'x'"),
-            (digits[:1] == "0", number, "zero terms are left out and numbers have no leading zero; '0' stands alone"),
+            (
+                digits[:1] == "0",
+                number,
+                "zero terms are left out and numbers have no leading zero; '0' stands alone",
+            ),
             (bool(x) and digits == "1", number, "a coefficient 1 is not written, e.g. x^2"),
             (_exceeds(digits, self.coefficients), number, largest),
-            (bool(match["power"]) and not exponent, power, "after '^' comes the exponent, digits only"),
+            (
+                bool(match["power"]) and not exponent,
+                power,
+                "after '^' comes the exponent, digits only",
+            ),
             (exponent[:1] == "0", power, "x^0 is not written: a constant stands alone"),
             (exponent == "1", power, "an exponent 1 is not written: x"),
             (_exceeds(exponent, self.exponents), power, f"exponents go up to {self.exponents}"),
@@ -202,7 +230,9 @@ class Derivative(Task):
             if is_swapped([term[1:] for term in terms[::-1]]):
                 return
             if is_swapped([term[1:] for term in terms]):
-                raise self._refused(text, 0, "a positive constant stands before a single negative term, e.g. 4-x")
+                raise self._refused(
+                    text, 0, "a positive constant stands before a single negative term, e.g. 4-x"
+                )
         for (_, before, _), (at, exponent, _) in pairwise(terms):
             if exponent == before:
                 raise self._refused(text, at, "each exponent occurs once")
@@ -216,8 +246,14 @@ class Derivative(Task):
     def _accepted(self) -> str:
         top = min(3, self.exponents)
         example = [0] * (self.exponents + 1)
-        example[0], example[top - 1], example[top] = -1, min(4, self.coefficients), -min(3, self.coefficients)
-        printed = ", a positive constant before a single negative term" if self.order == "printed" else ""
+        example[0], example[top - 1], example[top] = (
+            -1,
+            min(4, self.coefficients),
+            -min(3, self.coefficients),
+        )
+        printed = (
+            ", a positive constant before a single negative term" if self.order == "printed" else ""
+        )
         return (
             f"accepted: terms in falling exponents {self.exponents} .. 0{printed}, coefficients "
             f"-{self.coefficients} .. {self.coefficients}, e.g. '{self.show(tuple(example))}'"
@@ -226,7 +262,9 @@ class Derivative(Task):
     # ---- samples ------------------------------------------------------------------------------
 
     def _edges(self) -> list[int]:
-        """Coefficients where something changes: 1, the largest, and where n*c or c gets another digit."""
+        """Coefficients where something changes: 1, the largest, and where n*c or c gets another
+        digit.
+        """
         found = {1, 2, self.coefficients}
         for top in (10, 100, 1000):
             for n in range(1, self.exponents + 1):
@@ -235,10 +273,15 @@ class Derivative(Task):
 
     def uniform(self, random: Random, count: int) -> list[Polynomial]:
         limit = self.coefficients
-        return [tuple(random.randint(-limit, limit) for _ in range(self.exponents + 1)) for _ in range(count)]
+        return [
+            tuple(random.randint(-limit, limit) for _ in range(self.exponents + 1))
+            for _ in range(count)
+        ]
 
     def balanced(self, random: Random, count: int) -> list[Polynomial]:
-        """Degree uniform in 1 .. exponents, then every coefficient uniform, the leading one not 0."""
+        """Degree uniform in 1 .. exponents, then every coefficient uniform, the leading one not
+        0.
+        """
         limit, found = self.coefficients, list[Polynomial]()
         for _ in range(count):
             degree = random.randint(1, self.exponents)
@@ -250,20 +293,28 @@ class Derivative(Task):
     def focused(self, random: Random, count: int) -> list[Polynomial]:
         """Half of them balanced, a sixth structured, a third where the printed order may change.
 
-        The last are one higher term and a constant (the order of the problem), or one higher term, a linear one and any
-        constant (the order of the answer); half of them have the signs for which it does change.
+        The last are one higher term and a constant (the order of the problem), or one higher term,
+        a linear one and any constant (the order of the answer); half of them have the signs for
+        which it does change.
         """
 
         def turned() -> Polynomial:
             found, limit = [0] * (self.exponents + 1), self.coefficients
             lower = random.choice((0, 1, 1, 1))
             found[0] = random.randint(-limit, limit)
-            signs = (1, -1) if random.random() < 0.5 else (random.choice((-1, 1)), random.choice((-1, 1)))
+            signs = (
+                (1, -1)
+                if random.random() < 0.5
+                else (random.choice((-1, 1)), random.choice((-1, 1)))
+            )
             for n, sign in zip((lower, random.randint(1, self.exponents)), signs, strict=True):
                 found[n] = sign * random.randint(1, limit)
             return tuple(found)
 
-        balanced, structured = self.balanced(random, count // 2), self.structured(random, count // 6)
+        balanced, structured = (
+            self.balanced(random, count // 2),
+            self.structured(random, count // 6),
+        )
         return [*balanced, *structured, *(turned() for _ in range(count - count // 2 - count // 6))]
 
     def traits(self, problem: Polynomial) -> Mapping[str, int]:
@@ -284,10 +335,16 @@ class Derivative(Task):
         def one() -> Polynomial:
             filled, at_edge = random.random(), random.random()
             sizes = [
-                random.choice(edges) if random.random() < at_edge else random.randint(1, self.coefficients)
+                (
+                    random.choice(edges)
+                    if random.random() < at_edge
+                    else random.randint(1, self.coefficients)
+                )
                 for _ in range(self.exponents + 1)
             ]
-            return tuple(random.choice((-1, 1)) * size if random.random() < filled else 0 for size in sizes)
+            return tuple(
+                random.choice((-1, 1)) * size if random.random() < filled else 0 for size in sizes
+            )
 
         return [one() for _ in range(count)]
 
@@ -295,12 +352,22 @@ class Derivative(Task):
         width, edges = self.exponents + 1, self._edges()
         found: list[Polynomial] = [(0,) * width]
         for n in range(width):
-            others: list[dict[int, int]] = [{}, *({m: s} for m in {0, 1, n - 1, n + 1} for s in (-1, 1, 2))]
+            others: list[dict[int, int]] = [
+                {},
+                *({m: s} for m in {0, 1, n - 1, n + 1} for s in (-1, 1, 2)),
+            ]
             for size in edges:
                 for other in others:
-                    found += [tuple({**other, n: c}.get(m, 0) for m in range(width)) for c in (size, -size)]
+                    found += [
+                        tuple({**other, n: c}.get(m, 0) for m in range(width))
+                        for c in (size, -size)
+                    ]
         for size in edges:
-            found += [(size,) * width, (-size,) * width, tuple(size * (-1) ** m for m in range(width))]
+            found += [
+                (size,) * width,
+                (-size,) * width,
+                tuple(size * (-1) ** m for m in range(width)),
+            ]
         return list(dict.fromkeys(found))
 
     def strategy(self) -> SearchStrategy[Polynomial]:
@@ -308,7 +375,9 @@ class Derivative(Task):
         from hypothesis import strategies as st
 
         edges = [c for size in self._edges() for c in (size, -size)]
-        entry = st.one_of(st.just(0), st.sampled_from(edges), st.integers(-self.coefficients, self.coefficients))
+        entry = st.one_of(
+            st.just(0), st.sampled_from(edges), st.integers(-self.coefficients, self.coefficients)
+        )
         return st.tuples(*[entry] * (self.exponents + 1))
 
     def simpler(self, problem: Polynomial) -> list[Polynomial]:
@@ -318,10 +387,16 @@ class Derivative(Task):
             found = [(*problem[:n], to(c), *problem[n + 1 :]) for n, c in enumerate(problem)]
             return [polynomial for polynomial in found if polynomial != problem]
 
-        return [*changed(lambda c: 0), *changed(abs), *changed(lambda c: min(c, 1)), *changed(lambda c: c - (c > 0))]
+        return [
+            *changed(lambda c: 0),
+            *changed(abs),
+            *changed(lambda c: min(c, 1)),
+            *changed(lambda c: c - (c > 0)),
+        ]
 
     def domain(self, **limits: int) -> Domain:
-        """Every polynomial within these `exponents` and `coefficients` (default: the task's), the constant fastest.
+        """Every polynomial within these `exponents` and `coefficients` (default: the task's), the
+        constant fastest.
 
         With `terms` only those of at most so many non-zero terms, fewest first.
         """
@@ -330,14 +405,21 @@ class Derivative(Task):
         terms = limits.pop("terms", exponents + 1)
         most = self.exponents + 1
         if limits or not (
-            0 <= exponents < most and 1 <= coefficients <= self.coefficients and 0 <= terms <= exponents + 1
+            0 <= exponents < most
+            and 1 <= coefficients <= self.coefficients
+            and 0 <= terms <= exponents + 1
         ):
-            given = next(iter(limits), f"exponents={exponents}, coefficients={coefficients}, terms={terms}")
+            given = next(
+                iter(limits), f"exponents={exponents}, coefficients={coefficients}, terms={terms}"
+            )
             raise TinyadderError(
                 f"the domain of this task takes exponents=0 .. {self.exponents}, coefficients=1 .. "
                 f"{self.coefficients} and terms=0 .. exponents + 1; {given} was given"
             )
-        name = f"the polynomials of exponents 0 .. {exponents} and coefficients -{coefficients} .. {coefficients}"
+        name = (
+            f"the polynomials of exponents 0 .. {exponents} and coefficients -{coefficients} .."
+            f" {coefficients}"
+        )
         if terms <= exponents:
             return self._sparse(name, exponents, coefficients, terms)
         base = 2 * coefficients + 1
@@ -352,8 +434,12 @@ class Derivative(Task):
         return Domain(name, base ** (exponents + 1), problem)
 
     def _sparse(self, name: str, exponents: int, coefficients: int, terms: int) -> Domain:
-        """Index by index: the exponents that occur, fewest first, and for each choice all non-zero coefficients."""
-        chosen = [places for k in range(terms + 1) for places in combinations(range(exponents + 1), k)]
+        """Index by index: the exponents that occur, fewest first, and for each choice all non-zero
+        coefficients.
+        """
+        chosen = [
+            places for k in range(terms + 1) for places in combinations(range(exponents + 1), k)
+        ]
         ends = list(accumulate((2 * coefficients) ** len(places) for places in chosen))
 
         def problem(index: int) -> Polynomial:

@@ -2,7 +2,8 @@
 
     :+0+0-3+4+0-4=  ->  +00+00-09+08+00        (-3x^3 + 4x^2 - 4  ->  -9x^2 + 8x)
 
-The answer has a sign, a tens and a ones digit for each n * c_n, n = exponents .. 1; zero is written `+`.
+The answer has a sign, a tens and a ones digit for each n * c_n, n = exponents .. 1; zero is written
+`+`.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ def _sign(number: int) -> str:
 
 @dataclass(frozen=True)
 class DerivativeCoefficients(Task):
-    """n * c_n for coefficients -9 .. 9; a problem is the tuple of coefficients, that of x^n at index n."""
+    """n * c_n for coefficients -9 .. 9; a problem is the tuple of coefficients, that of x^n at
+    index n.
+    """
 
     exponents: Annotated[int, Between(1, 9)] = 5
 
@@ -60,7 +63,9 @@ class DerivativeCoefficients(Task):
     def show_answer(self, answer: Sequence[str]) -> str:
         text = "".join(answer)
         slots = [text[at : at + 3] for at in range(0, len(text), 3)]
-        if len(text) != self.answer_length or not all(s[0] in "+-" and s[1:].isdecimal() for s in slots):
+        if len(text) != self.answer_length or not all(
+            s[0] in "+-" and s[1:].isdecimal() for s in slots
+        ):
             return text
         return write(tuple(int(slot) for slot in slots[::-1]))
 

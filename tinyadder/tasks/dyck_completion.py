@@ -1,4 +1,5 @@
-"""Completing brackets of `kinds` kinds: all closers that a beginning of at most `length` brackets still needs.
+"""Completing brackets of `kinds` kinds: all closers that a beginning of at most `length` brackets
+still needs.
 
 ^ ( [ ] [  ->  ] ) $
 """
@@ -23,7 +24,9 @@ OPENERS, CLOSERS = "([{<", ")]}>"
 
 @dataclass(frozen=True)
 class DyckCompletion(Words):
-    """The closers of the open brackets, innermost first, then '$'. The beginning must have no wrong closer."""
+    """The closers of the open brackets, innermost first, then '$'. The beginning must have no wrong
+    closer.
+    """
 
     kinds: Annotated[int, Between(1, len(OPENERS))] = 2
     length: Annotated[int, Between(1, 1000)] = 10
@@ -65,13 +68,17 @@ class DyckCompletion(Words):
         return self.depth + 1
 
     def _open(self, word: str) -> list[str]:
-        """The closers still needed, outermost first. Raises `TinyadderError` with the position of a wrong bracket."""
+        """The closers still needed, outermost first. Raises `TinyadderError` with the position of a
+        wrong bracket.
+        """
         needed: list[str] = []
         for position, letter in enumerate(word, 1):
             if letter in self.openers:
                 needed.append(self.closers[self.openers.index(letter)])
                 if len(needed) > self.depth:
-                    raise TinyadderError(f"{word!r}, position {position}: more than {self.depth} brackets are open")
+                    raise TinyadderError(
+                        f"{word!r}, position {position}: more than {self.depth} brackets are open"
+                    )
             elif not needed or needed.pop() != letter:
                 raise TinyadderError(
                     f"{word!r}, position {position}: {letter!r} closes nothing; "
@@ -98,7 +105,9 @@ class DyckCompletion(Words):
         return len(word) in self.lengths
 
     def _walk(self, random: Random, length: int, up: float) -> str:
-        """A beginning of `length` brackets that opens with probability `up` where it may do both."""
+        """A beginning of `length` brackets that opens with probability `up` where it may do
+        both.
+        """
         word, needed = "", list[str]()
         for _ in range(length):
             if not needed or (len(needed) < self.depth and random.random() < up):
@@ -114,20 +123,36 @@ class DyckCompletion(Words):
 
     def structured(self, random: Random, count: int) -> list[str]:
         """Walks that hover at the top, in the middle and at the ground, most of them long."""
-        lengths = [self.length if random.random() < 0.5 else random.choice(self.lengths) for _ in range(count)]
+        lengths = [
+            self.length if random.random() < 0.5 else random.choice(self.lengths)
+            for _ in range(count)
+        ]
         return [self._walk(random, n, random.choice((0.2, 0.5, 0.8, 0.95))) for n in lengths]
 
     def hard(self) -> list[str]:
-        """Deepest nests and what is left of them, many pairs of one kind before or inside another, equal neighbours."""
+        """Deepest nests and what is left of them, many pairs of one kind before or inside another,
+        equal neighbours.
+        """
         found = []
         for a, z in zip(self.openers, self.closers, strict=True):
             for b, y in zip(self.openers, self.closers, strict=True):
                 rest = max(0, self.length - 2) // 2
                 nest = (a + b) * (self.depth // 2)
-                found += [a, a + z, a + b + y, (a + z) * rest + b, b + (a + z) * rest, nest, nest + (b + y) * rest]
+                found += [
+                    a,
+                    a + z,
+                    a + b + y,
+                    (a + z) * rest + b,
+                    b + (a + z) * rest,
+                    nest,
+                    nest + (b + y) * rest,
+                ]
                 down = a * self.depth + z * self.depth
                 found += [down[:n] for n in range(1, len(down) + 1)]
-                found += [b + (a * (self.depth - 1) + z * (self.depth - 1)), a * (self.depth - 1) + b]
+                found += [
+                    b + (a * (self.depth - 1) + z * (self.depth - 1)),
+                    a * (self.depth - 1) + b,
+                ]
         return list(dict.fromkeys(word for word in found if self._fits(word)))
 
     def strategy(self) -> SearchStrategy[str]:
@@ -137,7 +162,9 @@ class DyckCompletion(Words):
         return moves.map(self._played)
 
     def _played(self, moves: Sequence[int]) -> str:
-        """The beginning that opens kind m, or closes for -1; a move that cannot be made is the other one."""
+        """The beginning that opens kind m, or closes for -1; a move that cannot be made is the
+        other one.
+        """
         word, needed = "", list[str]()
         for move in moves:
             if needed and (move < 0 or len(needed) == self.depth):
@@ -148,25 +175,41 @@ class DyckCompletion(Words):
         return word
 
     def simpler(self, problem: str) -> list[str]:
-        shorter = {problem[:i] + problem[j:] for i in range(len(problem)) for j in range(i + 1, i + 3)}
+        shorter = {
+            problem[:i] + problem[j:] for i in range(len(problem)) for j in range(i + 1, i + 3)
+        }
         return sorted(filter(self._fits, shorter), key=lambda word: (len(word), word))
 
     def domain(self, **limits: int) -> Domain:
-        """Every beginning of at most `length` brackets (default: all of them), shorter ones first."""
+        """Every beginning of at most `length` brackets (default: all of them), shorter ones
+        first.
+        """
         length = limits.pop("length", self.length)
         if limits or length not in self.lengths:
             given = f"length={length}" if not limits else f"'{next(iter(limits))}'"
-            raise TinyadderError(f"the domain of this task takes length=1 .. {self.length}; {given} was given")
+            raise TinyadderError(
+                f"the domain of this task takes length=1 .. {self.length}; {given} was given"
+            )
         ways = self._ways(length)
-        said = f"beginnings of at most {length} brackets of {self.kinds} kinds, at most {self.depth} open"
-        return Domain(said, sum(row[0] for row in ways[1:]), lambda index: self._unrank(ways, index))
+        said = (
+            f"beginnings of at most {length} brackets of {self.kinds} kinds, at most {self.depth}"
+            " open"
+        )
+        return Domain(
+            said, sum(row[0] for row in ways[1:]), lambda index: self._unrank(ways, index)
+        )
 
     def _ways(self, length: int) -> list[list[int]]:
         """[n][d]: how many words of n more brackets go on from d open ones."""
         ways = [[1] * (self.depth + 1)]
         for _ in range(length):
             last = [*ways[-1], 0]
-            ways.append([self.kinds * last[d + 1] + (last[d - 1] if d else 0) for d in range(self.depth + 1)])
+            ways.append(
+                [
+                    self.kinds * last[d + 1] + (last[d - 1] if d else 0)
+                    for d in range(self.depth + 1)
+                ]
+            )
         return ways
 
     def _unrank(self, ways: list[list[int]], index: int) -> str:

@@ -15,7 +15,9 @@ from tinyadder.tasks.words import Words
 
 
 def balanced(random: Random, pairs: int) -> str:
-    """A balanced word of `pairs` pairs of parentheses; the depth goes up as often as it can with probability 1/2."""
+    """A balanced word of `pairs` pairs of parentheses; the depth goes up as often as it can with
+    probability 1/2.
+    """
     word, depth, left = "", 0, pairs
     while depth or left:
         up = left > 0 and (depth == 0 or random.random() < 0.5)
@@ -27,7 +29,9 @@ def balanced(random: Random, pairs: int) -> str:
 
 @dataclass(frozen=True)
 class DyckValidity(Words):
-    """'y' for a balanced word (never more ')' than '(' so far, equally many in the end), else 'n'."""
+    """'y' for a balanced word (never more ')' than '(' so far, equally many in the end), else
+    'n'.
+    """
 
     length: Annotated[int, Between(1, 1000)] = 15
 
@@ -59,7 +63,9 @@ class DyckValidity(Words):
         return "n" if depth else "y"
 
     def structured(self, random: Random, count: int) -> list[str]:
-        """Balanced words, balanced words with two letters swapped or one dropped, and those of `Words`, in turn."""
+        """Balanced words, balanced words with two letters swapped or one dropped, and those of
+        `Words`, in turn.
+        """
         found = super().structured(random, count)
         for i in range(count):
             word = balanced(random, random.randint(1, max(1, self.length // 2)))[: self.length]

@@ -1,8 +1,10 @@
-"""The greatest common divisor of two integers, written in base `base` with one token a digit, as Int2Int does.
+"""The greatest common divisor of two integers, written in base `base` with one token a digit, as
+Int2Int does.
 
     ^ + 1 4 , + 2 1 =  ->  + 7 $        (base 10)
 
-Always answering 1 is right for 6/pi^2 = 60.8 % of uniform pairs; knowing the divisors of the base alone for many more.
+Always answering 1 is right for 6/pi^2 = 60.8 % of uniform pairs; knowing the divisors of the base
+alone for many more.
 """
 
 from __future__ import annotations
@@ -86,14 +88,18 @@ class Gcd(Task):
         return {"gcd": divisor} if divisor <= SHOWN else {}
 
     def uniform(self, random: Random, count: int) -> list[tuple[int, int]]:
-        return [(random.randint(1, self.largest), random.randint(1, self.largest)) for _ in range(count)]
+        return [
+            (random.randint(1, self.largest), random.randint(1, self.largest)) for _ in range(count)
+        ]
 
     def balanced(self, random: Random, count: int) -> list[tuple[int, int]]:
         """Multiples of a number drawn with probability about 1/n: every size of divisor occurs."""
 
         def one() -> tuple[int, int]:
             n = int(self.largest ** random.random())
-            return n * random.randint(1, self.largest // n), n * random.randint(1, self.largest // n)
+            return n * random.randint(1, self.largest // n), n * random.randint(
+                1, self.largest // n
+            )
 
         return [one() for _ in range(count)]
 
@@ -101,9 +107,15 @@ class Gcd(Task):
         return self.balanced(random, count)
 
     def hard(self) -> list[tuple[int, int]]:
-        """Equal numbers, neighbours, powers of the base, of two and of three, each with its multiples."""
+        """Equal numbers, neighbours, powers of the base, of two and of three, each with its
+        multiples.
+        """
         top = self.largest
-        powers = {p**k for p in (2, 3, 5, 7, self.base) for k in range(60)} | {top, top - 1, top // 2}
+        powers = {p**k for p in (2, 3, 5, 7, self.base) for k in range(60)} | {
+            top,
+            top - 1,
+            top // 2,
+        }
         kept = sorted(n for n in powers if 1 <= n <= top)
         found = [(a, b) for a in kept for b in kept]
         found += [(n, n + 1) for n in kept if n < top] + [(n, 1) for n in kept]

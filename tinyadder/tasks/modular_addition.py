@@ -52,7 +52,9 @@ class ModularAddition(Task):
     def parse(self, text: str) -> Residues:
         refuse_pasted(text, self._takes())
         words = re.split(r"[\s+]+", text.strip())
-        numbers = [read_number(word, 10, self._takes(), largest=self.modulus - 1) for word in words if word]
+        numbers = [
+            read_number(word, 10, self._takes(), largest=self.modulus - 1) for word in words if word
+        ]
         if len(words) != 2 or len(numbers) != 2:
             raise TinyadderError(f"'{short_text(text.strip())}' is not a pair; {self._takes()}")
         return numbers[0], numbers[1]
@@ -64,7 +66,9 @@ class ModularAddition(Task):
         return " ".join(answer)
 
     def uniform(self, random: Random, count: int) -> list[Residues]:
-        return [(random.randrange(self.modulus), random.randrange(self.modulus)) for _ in range(count)]
+        return [
+            (random.randrange(self.modulus), random.randrange(self.modulus)) for _ in range(count)
+        ]
 
     def structured(self, random: Random, count: int) -> list[Residues]:
         """In turn: sums beside the modulus, any pair."""
@@ -75,21 +79,31 @@ class ModularAddition(Task):
         return found
 
     def hard(self) -> list[Residues]:
-        """Every a with the b that brings the sum to 0, modulus - 1, modulus, modulus + 1 and 2 modulus - 2."""
+        """Every a with the b that brings the sum to 0, modulus - 1, modulus, modulus + 1 and 2
+        modulus - 2.
+        """
         p = self.modulus
-        return list(dict.fromkeys((a, b % p) for a in range(p) for b in (0, p - 1 - a, p - a, p + 1 - a, p - 1)))
+        return list(
+            dict.fromkeys(
+                (a, b % p) for a in range(p) for b in (0, p - 1 - a, p - a, p + 1 - a, p - 1)
+            )
+        )
 
     def strategy(self) -> SearchStrategy[Residues]:
         from hypothesis import strategies as st
 
         residue = st.integers(0, self.modulus - 1)
-        near = st.builds(lambda a, e: (a, (e - a) % self.modulus), residue, st.sampled_from((0, -1, 1)))
+        near = st.builds(
+            lambda a, e: (a, (e - a) % self.modulus), residue, st.sampled_from((0, -1, 1))
+        )
         return st.one_of(near, st.tuples(residue, residue))
 
     def simpler(self, problem: Residues) -> list[Residues]:
         a, b = problem
         smaller = {(a - 1, b), (a, b - 1), (a // 2, b), (a, b // 2), (0, b), (a, 0)} - {problem}
-        return sorted((pair for pair in smaller if min(pair) >= 0), key=lambda pair: (sum(pair), pair))
+        return sorted(
+            (pair for pair in smaller if min(pair) >= 0), key=lambda pair: (sum(pair), pair)
+        )
 
     def domain(self, **limits: int) -> Domain:
         """Every pair of residues."""

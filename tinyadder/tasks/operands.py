@@ -1,8 +1,10 @@
-"""Operands that find needles: sums first, carry chains, repdigits; as seeded samplers and as hypothesis strategies.
+"""Operands that find needles: sums first, carry chains, repdigits; as seeded samplers and as
+hypothesis strategies.
 
-Uniform operands are nearly worthless: the published 95-parameter adder is wrong on about 7e-7 of them, and on more than
-3 % of the different pairs that `sample` draws (measured in tests/test_operands.py).
-Digits are lists, most significant first; a problem is a tuple of integers below base ** digits.
+Uniform operands are nearly worthless: the published 95-parameter adder is wrong on about 7e-7 of
+them, and on more than 3 % of the different pairs that `sample` draws (measured in
+tests/test_operands.py). Digits are lists, most significant first; a problem is a tuple of integers
+below base ** digits.
 """
 
 from __future__ import annotations
@@ -43,7 +45,9 @@ def digits_of(number: int, width: int, base: int) -> list[int]:
 
 
 def split(total: int, cut: int, digits: int, base: int, count: int) -> Operands:
-    """Operands below base ** digits whose sum is `total` as nearly as they can: `cut` first, the rest greedily."""
+    """Operands below base ** digits whose sum is `total` as nearly as they can: `cut` first, the
+    rest greedily.
+    """
     top = base**digits - 1
     parts = [min(cut, total, top)]
     rest = total - parts[0]
@@ -53,7 +57,7 @@ def split(total: int, cut: int, digits: int, base: int, count: int) -> Operands:
     return tuple(parts)
 
 
-# ---- seeded samplers ------------------------------------------------------------------------------
+# ---- seeded samplers -----------------------------------------------------------------------------
 
 
 def plain(random: Random, digits: int, base: int, count: int) -> Operands:
@@ -62,18 +66,24 @@ def plain(random: Random, digits: int, base: int, count: int) -> Operands:
 
 
 def sum_first(random: Random, digits: int, base: int, count: int) -> Operands:
-    """A sum q * base^j + delta with |delta| <= 3, split at a random place: sums beside a boundary of a digit."""
+    """A sum q * base^j + delta with |delta| <= 3, split at a random place: sums beside a boundary
+    of a digit.
+    """
     top = count * (base**digits - 1)
     j = random.randint(0, digits)
     total = random.randrange(top // base**j + 1) * base**j + random.randint(-3, 3)
     total = min(max(total, 0), top)
     least = max(0, total - (count - 1) * (base**digits - 1))
-    cut = random.choice((least, min(total, base**digits - 1), random.randint(least, min(total, base**digits - 1))))
+    cut = random.choice(
+        (least, min(total, base**digits - 1), random.randint(least, min(total, base**digits - 1)))
+    )
     return split(total, cut, digits, base, count)
 
 
 def carry_chain(random: Random, digits: int, base: int, count: int) -> Operands:
-    """Columns in runs: each run generates a carry, hands one on (column sum base - 1), or kills it."""
+    """Columns in runs: each run generates a carry, hands one on (column sum base - 1), or kills
+    it.
+    """
     columns: list[list[int]] = []
     while len(columns) < digits:
         kind = random.choice(("generate", "propagate", "propagate", "kill", "any"))
@@ -103,7 +113,9 @@ def repdigit(random: Random, digits: int, base: int, count: int) -> Operands:
 
     def one() -> int:
         length = random.randint(0, digits)
-        found = value([random.randrange(base)] * length, base) * base ** random.randint(0, digits - length)
+        found = value([random.randrange(base)] * length, base) * base ** random.randint(
+            0, digits - length
+        )
         if random.random() < 0.3:
             found += random.choice((-1, 1)) * base ** random.randrange(digits)
         return min(max(found, 0), base**digits - 1)
@@ -112,31 +124,44 @@ def repdigit(random: Random, digits: int, base: int, count: int) -> Operands:
 
 
 TURNS: tuple[Callable[[Random, int, int, int], Operands], ...] = (
-    sum_first, carry_chain, sum_first, repdigit, sum_first, plain,
-)  # fmt: skip
+    sum_first,
+    carry_chain,
+    sum_first,
+    repdigit,
+    sum_first,
+    plain,
+)
 
 
 def sample(random: Random, digits: int, base: int, count: int, size: int) -> list[Operands]:
-    """`size` operand tuples, the samplers in turn: every other one sum first, then chains, repdigits, plain."""
+    """`size` operand tuples, the samplers in turn: every other one sum first, then chains,
+    repdigits, plain.
+    """
     return [TURNS[i % len(TURNS)](random, digits, base, count) for i in range(size)]
 
 
-# ---- hypothesis strategies ------------------------------------------------------------------------
+# ---- hypothesis strategies -----------------------------------------------------------------------
 
 
 def strategy(digits: int, base: int, count: int) -> SearchStrategy[Operands]:
-    """Structured operands; shrinks to few non-zero digits, then small digits, then zero operands at the end."""
+    """Structured operands; shrinks to few non-zero digits, then small digits, then zero operands at
+    the end.
+    """
     from hypothesis import strategies as st
 
     top = base**digits - 1
-    columns = st.lists(st.tuples(*[st.integers(0, base - 1)] * count), min_size=digits, max_size=digits)
+    columns = st.lists(
+        st.tuples(*[st.integers(0, base - 1)] * count), min_size=digits, max_size=digits
+    )
     free = columns.map(lambda cs: tuple(value([c[i] for c in cs], base) for i in range(count)))
 
     @st.composite
     def by_sum(draw: Callable) -> Operands:
         lead = draw(st.lists(st.integers(0, base - 1), min_size=digits, max_size=digits))
         j = draw(st.integers(0, digits))
-        total = value(lead, base) // base**j * base**j + draw(st.sampled_from((0, -1, 1, -2, 2, -3, 3)))
+        total = value(lead, base) // base**j * base**j + draw(
+            st.sampled_from((0, -1, 1, -2, 2, -3, 3))
+        )
         total += draw(st.integers(0, count - 1)) * base**digits
         total = min(max(total, 0), count * top)
         least = max(0, total - (count - 1) * top)
@@ -163,13 +188,21 @@ def strategy(digits: int, base: int, count: int) -> SearchStrategy[Operands]:
 
 
 def hard(digits: int, base: int, count: int) -> list[Operands]:
-    """Edges, every d * base^k - j, runs of the highest digit; each alone, doubled, and as its own complement."""
+    """Edges, every d * base^k - j, runs of the highest digit; each alone, doubled, and as its own
+    complement.
+    """
     top = base**digits - 1
     numbers = {0, 1, top, top - 1, top // 2, top // 2 + 1}
-    numbers |= {d * base**k - j for d in range(1, base) for k in range(digits + 1) for j in range(4)}
-    numbers |= {(base**run - 1) * base**at for run in range(1, digits + 1) for at in range(digits - run + 1)}
+    numbers |= {
+        d * base**k - j for d in range(1, base) for k in range(digits + 1) for j in range(4)
+    }
+    numbers |= {
+        (base**run - 1) * base**at for run in range(1, digits + 1) for at in range(digits - run + 1)
+    }
     kept = sorted(n for n in numbers if 0 <= n <= top)
-    pairs: list[Operands] = [p for n in kept for p in ((n, 0), (0, n), (n, n), (n, top - n), (n, top), (n, 1), (1, n))]
+    pairs: list[Operands] = [
+        p for n in kept for p in ((n, 0), (0, n), (n, n), (n, top - n), (n, top), (n, 1), (1, n))
+    ]
     pairs += [(n, top + 1 - n) for n in kept if n > 0]
     pairs += [split(n, n // 2, digits, base, 2) for n in kept]
     found = [(*p[:count], *([0] * (count - 2))) for p in pairs]
@@ -179,7 +212,9 @@ def hard(digits: int, base: int, count: int) -> list[Operands]:
 
 
 def edges(digits: int, base: int, count: int) -> list[Operands]:
-    """The ten fixed pairs of the public AdderBoard checker (one of them twice, as there), for any size and base."""
+    """The ten fixed pairs of the public AdderBoard checker (one of them twice, as there), for any
+    size and base.
+    """
     top, half = base**digits - 1, base // 2 * base ** (digits - 1)
     ones = value([1] * digits, base)
     rising = value([(i + 1) % base for i in range(digits)], base)
@@ -189,11 +224,12 @@ def edges(digits: int, base: int, count: int) -> list[Operands]:
     return [(*pair, *([0] * (count - 2))) for pair in pairs]
 
 
-# ---- shrinking ------------------------------------------------------------------------------------
+# ---- shrinking -----------------------------------------------------------------------------------
 
 
 def complexity(operands: Operands, base: int) -> tuple[int, int, int, Operands]:
-    """The order of shrinking: few non-zero digits, then small digits, then a small sum, then zeros at the end.
+    """The order of shrinking: few non-zero digits, then small digits, then a small sum, then zeros
+    at the end.
 
     >>> sorted([(10, 1), (9, 2), (0, 11), (11, 0)], key=lambda pair: complexity(pair, 10))
     [(11, 0), (10, 1), (0, 11), (9, 2)]
@@ -208,10 +244,11 @@ def complexity(operands: Operands, base: int) -> tuple[int, int, int, Operands]:
 
 
 def simpler(operands: Operands, digits: int, base: int) -> list[Operands]:
-    """Strictly simpler operands of the same kind, simplest first: candidates for a smaller counterexample.
+    """Strictly simpler operands of the same kind, simplest first: candidates for a smaller
+    counterexample.
 
-    The sum gathered in the first operand, sums beside a boundary, operands shifted or cut, runs of digits cleared, and
-    every digit lowered.
+    The sum gathered in the first operand, sums beside a boundary, operands shifted or cut, runs of
+    digits cleared, and every digit lowered.
     """
     count, top, total = len(operands), base**digits - 1, sum(operands)
     found: set[Operands] = set()
@@ -224,7 +261,9 @@ def simpler(operands: Operands, digits: int, base: int) -> list[Operands]:
         found.add(tuple(n // unit for n in operands))
         found.add(tuple(n % unit for n in operands))
     for i, number in enumerate(operands):
-        found |= {(*operands[:i], n, *operands[i + 1 :]) for n in _simpler_number(number, digits, base)}
+        found |= {
+            (*operands[:i], n, *operands[i + 1 :]) for n in _simpler_number(number, digits, base)
+        }
     least = complexity(operands, base)
     ranked = sorted((complexity(candidate, base), candidate) for candidate in found)
     return [candidate for rank, candidate in ranked if rank < least]

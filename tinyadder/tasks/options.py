@@ -1,4 +1,6 @@
-"""Checks of the options that a task or a construction is made with: one rule for each kind of annotation."""
+"""Checks of the options that a task or a construction is made with: one rule for each kind of
+annotation.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ class Between:
 
 
 def check_option(owner: str, name: str, given: object, low: int, high: int) -> int:
-    """The integer that was given as option `name`. Raises `TinyadderError` unless it is one of low .. high."""
+    """The integer that was given as option `name`. Raises `TinyadderError` unless it is one of low
+    .. high.
+    """
     number = as_int(given)
     if number is None or not low <= number <= high:
         raise TinyadderError(f"{owner}: {name}={short(given)}, expected an integer {low} .. {high}")
@@ -34,16 +38,19 @@ def check_choice(owner: str, name: str, given: object, choices: tuple[object, ..
 
 
 def check_fields(made: Any, owner: str) -> None:
-    """Check every field of a frozen dataclass against its annotation; an integer of another library becomes an int.
+    """Check every field of a frozen dataclass against its annotation; an integer of another library
+    becomes an int.
 
-    `Annotated[int, Between(low, high)]`, `bool` and `Literal[...]` have a rule, other annotations none. Raises
-    `TinyadderError` for the first field that does not fit.
+    `Annotated[int, Between(low, high)]`, `bool` and `Literal[...]` have a rule, other annotations
+    none. Raises `TinyadderError` for the first field that does not fit.
     """
     for name, low, high, choices in _rules(type(made)):
         if choices:
             check_choice(owner, name, getattr(made, name), choices)
         else:
-            object.__setattr__(made, name, check_option(owner, name, getattr(made, name), low, high))
+            object.__setattr__(
+                made, name, check_option(owner, name, getattr(made, name), low, high)
+            )
 
 
 @cache

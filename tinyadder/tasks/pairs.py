@@ -1,4 +1,6 @@
-"""Tasks whose problem is a pair of whole numbers of `digits` digits, zero-padded: all but what is asked of the two."""
+"""Tasks whose problem is a pair of whole numbers of `digits` digits, zero-padded: all but what is
+asked of the two.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ Pair = tuple[int, int]
 
 @dataclass(frozen=True)
 class Pairs(Task):
-    """A task over pairs of numbers 0 .. 10^digits - 1. Subclasses say the vocabulary, prompt and answer."""
+    """A task over pairs of numbers 0 .. 10^digits - 1. Subclasses say the vocabulary, prompt and
+    answer.
+    """
 
     digits: Annotated[int, Between(1, 100)] = 10
 
@@ -41,10 +45,16 @@ class Pairs(Task):
     def parse(self, text: str) -> Pair:
         refuse_pasted(text, self._takes())
         words = re.split(r"[\s,]+", text.strip())
-        numbers = [read_number(word, 10, self._takes(), largest=self.largest) for word in words if word]
+        numbers = [
+            read_number(word, 10, self._takes(), largest=self.largest) for word in words if word
+        ]
         if len(words) != 2 or len(numbers) != 2:
-            hint = ": write numbers without separators" if re.search(r"[0-9],[0-9]{3}", text) else ""
-            raise TinyadderError(f"'{short_text(text.strip())}' is not a pair{hint}; {self._takes()}")
+            hint = (
+                ": write numbers without separators" if re.search(r"[0-9],[0-9]{3}", text) else ""
+            )
+            raise TinyadderError(
+                f"'{short_text(text.strip())}' is not a pair{hint}; {self._takes()}"
+            )
         return numbers[0], numbers[1]
 
     def show(self, problem: Pair) -> str:
@@ -54,33 +64,55 @@ class Pairs(Task):
         return "".join(answer)
 
     def uniform(self, random: Random, count: int) -> list[Pair]:
-        return [(random.randrange(self.largest + 1), random.randrange(self.largest + 1)) for _ in range(count)]
+        return [
+            (random.randrange(self.largest + 1), random.randrange(self.largest + 1))
+            for _ in range(count)
+        ]
 
     def structured(self, random: Random, count: int) -> list[Pair]:
-        """In turn: neighbours (one unit of one place apart), equal beginnings, equal numbers, any pair."""
+        """In turn: neighbours (one unit of one place apart), equal beginnings, equal numbers, any
+        pair.
+        """
         found = []
         for i in range(count):
             a = random.choice((ops.repdigit, ops.plain))(random, self.digits, 10, 1)[0]
             place = 10 ** random.randrange(self.digits)
-            b = [a + random.choice((-1, 1)) * place, a - a % place + random.randrange(place), a, None][i % 4]
+            b = [
+                a + random.choice((-1, 1)) * place,
+                a - a % place + random.randrange(place),
+                a,
+                None,
+            ][i % 4]
             b = random.randrange(self.largest + 1) if b is None else min(max(b, 0), self.largest)
             found.append((a, b) if random.random() < 0.5 else (b, a))
         return found
 
     def hard(self) -> list[Pair]:
-        """Every d 10^k + (-1, 0, 1) and run of nines with itself, its neighbours, its first digits and the edges."""
+        """Every d 10^k + (-1, 0, 1) and run of nines with itself, its neighbours, its first digits
+        and the edges.
+        """
         top = self.largest
-        numbers = {d * 10**k + e for d in range(1, 10) for k in range(self.digits) for e in (-1, 0, 1)} | {0, top}
+        numbers = {
+            d * 10**k + e for d in range(1, 10) for k in range(self.digits) for e in (-1, 0, 1)
+        } | {0, top}
         numbers |= {top - top // 10**k for k in range(self.digits + 1)}
-        pairs = [(a, b) for a in sorted(numbers) for b in (a, a + 1, a - 1, 0, top, top - a, a // 10 * 10)]
-        kept = [pair for a, b in pairs for pair in ((a, b), (b, a)) if 0 <= a <= top and 0 <= b <= top]
+        pairs = [
+            (a, b)
+            for a in sorted(numbers)
+            for b in (a, a + 1, a - 1, 0, top, top - a, a // 10 * 10)
+        ]
+        kept = [
+            pair for a, b in pairs for pair in ((a, b), (b, a)) if 0 <= a <= top and 0 <= b <= top
+        ]
         return list(dict.fromkeys(kept))
 
     def strategy(self) -> SearchStrategy[Pair]:
         from hypothesis import strategies as st
 
         number = ops.strategy(self.digits, 10, 1).map(lambda operands: operands[0])
-        shift = st.builds(lambda k, e: e * 10**k, st.integers(0, self.digits - 1), st.sampled_from((0, 1, -1)))
+        shift = st.builds(
+            lambda k, e: e * 10**k, st.integers(0, self.digits - 1), st.sampled_from((0, 1, -1))
+        )
         near = st.builds(lambda a, e: (a, min(max(a + e, 0), self.largest)), number, shift)
         return st.one_of(near, st.tuples(number, number))
 
@@ -88,9 +120,15 @@ class Pairs(Task):
         return [(a, b) for a, b in ops.simpler(problem, self.digits, 10)]
 
     def domain(self, **limits: int) -> Domain:
-        """Every pair of numbers of at most `digits` digits (default: as many as the task has), the second fastest."""
+        """Every pair of numbers of at most `digits` digits (default: as many as the task has), the
+        second fastest.
+        """
         digits = limits.pop("digits", self.digits)
         if limits or not 1 <= digits <= self.digits:
             given = f"digits={digits}" if not limits else f"'{next(iter(limits))}'"
-            raise TinyadderError(f"the domain of this task takes digits=1 .. {self.digits}; {given} was given")
-        return Domain(f"pairs of {digits}-digit numbers", 100**digits, lambda index: divmod(index, 10**digits))
+            raise TinyadderError(
+                f"the domain of this task takes digits=1 .. {self.digits}; {given} was given"
+            )
+        return Domain(
+            f"pairs of {digits}-digit numbers", 100**digits, lambda index: divmod(index, 10**digits)
+        )

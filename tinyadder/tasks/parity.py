@@ -1,7 +1,7 @@
 """The parity of a word of `length` bits: in one token, or bit by bit.
 
 ^ 1011 =  ->  1          (steps=False)
-^ 1011 =  ->  1101       (steps=True: the parity of the first 1, 2, 3, .. bits; the last one is the answer)
+^ 1011 =  ->  1101       (steps=True: parity of the first 1, 2, 3, .. bits, the answer last)
 """
 
 from __future__ import annotations

@@ -18,7 +18,9 @@ from tinyadder.tasks.words import Words
 
 @dataclass(frozen=True)
 class PolynomialValue(Words):
-    """A problem is a word of degree + 2 digits: x, then the coefficients. The answer is padded with zeros."""
+    """A problem is a word of degree + 2 digits: x, then the coefficients. The answer is padded with
+    zeros.
+    """
 
     degree: Annotated[int, Between(1, 100)] = 2
 
@@ -55,8 +57,8 @@ class PolynomialValue(Words):
         if not colon or len(x) != 1 or len(coefficients) != self.degree + 1:
             example = "3:" + "2" * (self.degree + 1)
             raise TinyadderError(
-                f"'{short_text(text.strip())}' is not x:coefficients; this task takes a digit, ':' and "
-                f"{self.degree + 1} digits, the highest power first, e.g. '{example}'"
+                f"'{short_text(text.strip())}' is not x:coefficients; this task takes a digit, ':'"
+                f" and {self.degree + 1} digits, the highest power first, e.g. '{example}'"
             )
         return super().parse(x + coefficients)
 
@@ -72,11 +74,19 @@ class PolynomialValue(Words):
         return Fraction(self._value(problem) % (place * 10), place)
 
     def hard(self) -> list[str]:
-        """Every x with one coefficient alone, with all equal, and around values that end in zeros."""
+        """Every x with one coefficient alone, with all equal, and around values that end in
+        zeros.
+        """
         n = self.degree + 1
-        words = ["0" * i + c + "0" * (n - i - 1) for i in range(n) for c in "159"] + [c * n for c in "0123456789"]
-        words += ["9" * i + "0" * (n - i) for i in range(n)] + ["0" * i + "9" * (n - i) for i in range(n)]
-        return list(dict.fromkeys([*super().hard(), *(x + word for x in self.letters for word in words)]))
+        words = ["0" * i + c + "0" * (n - i - 1) for i in range(n) for c in "159"] + [
+            c * n for c in "0123456789"
+        ]
+        words += ["9" * i + "0" * (n - i) for i in range(n)] + [
+            "0" * i + "9" * (n - i) for i in range(n)
+        ]
+        return list(
+            dict.fromkeys([*super().hard(), *(x + word for x in self.letters for word in words)])
+        )
 
 
 TASK = PolynomialValue

@@ -18,7 +18,8 @@ INT2INT = re.compile(r"V[0-9]+(\s+[+-](\s+[0-9]+)+)+")
 def whole_numbers(problem: Any, limits: Sequence[tuple[int, int]], takes: str) -> tuple[int, ...]:
     """`problem` as a tuple of integers, one within each of `limits`.
 
-    Raises `TinyadderError`, which ends in `takes`, for anything else: another length, a number outside, a string.
+    Raises `TinyadderError`, which ends in `takes`, for anything else: another length, a number
+    outside, a string.
     """
     if type(problem) is tuple and len(problem) == len(limits):
         for number, (low, high) in zip(problem, limits, strict=True):
@@ -26,17 +27,27 @@ def whole_numbers(problem: Any, limits: Sequence[tuple[int, int]], takes: str) -
                 break
         else:
             return problem
-    if isinstance(problem, str | bytes) or not hasattr(problem, "__len__") or not hasattr(problem, "__iter__"):
-        raise TinyadderError(f"{short(problem)} is not a tuple of {len(limits)} whole number(s); {takes}")
+    if (
+        isinstance(problem, str | bytes)
+        or not hasattr(problem, "__len__")
+        or not hasattr(problem, "__iter__")
+    ):
+        raise TinyadderError(
+            f"{short(problem)} is not a tuple of {len(limits)} whole number(s); {takes}"
+        )
     if len(problem) != len(limits):
-        raise TinyadderError(f"{short(problem)} has {len(problem)} number(s), expected {len(limits)}; {takes}")
+        raise TinyadderError(
+            f"{short(problem)} has {len(problem)} number(s), expected {len(limits)}; {takes}"
+        )
     found = []
     for given, (low, high) in zip(problem, limits, strict=True):
         number = as_int(given)
         if number is None:
             raise TinyadderError(f"{short(problem)}: {short(given)} is not a whole number; {takes}")
         if not low <= number <= high:
-            raise TinyadderError(f"{short(problem)}: {short(number)} is outside {low} .. {high}; {takes}")
+            raise TinyadderError(
+                f"{short(problem)}: {short(number)} is outside {low} .. {high}; {takes}"
+            )
         found.append(number)
     return tuple(found)
 
@@ -44,12 +55,15 @@ def whole_numbers(problem: Any, limits: Sequence[tuple[int, int]], takes: str) -
 def read_number(word: str, base: int, takes: str, *, largest: int) -> int:
     """The number that `word` writes in `base`; leading zeros are free.
 
-    Raises `TinyadderError`, which ends in `takes`, for what is no number in this base, or one above `largest`.
+    Raises `TinyadderError`, which ends in `takes`, for what is no number in this base, or one above
+    `largest`.
     """
     if word.startswith("-") and len(word) > 1:
         raise TinyadderError(f"'{short_text(word)}' is negative; {takes}")
     if not word or any(c not in DIGITS[:base] for c in word.lower()):
-        raise TinyadderError(f"'{short_text(word)}' is not a whole number in base {base}{_hint(word)}; {takes}")
+        raise TinyadderError(
+            f"'{short_text(word)}' is not a whole number in base {base}{_hint(word)}; {takes}"
+        )
     significant = word.lstrip("0")
     # Length first: int() refuses more than 4,300 digits.
     if base ** (len(significant) - 1) > largest if len(significant) <= 4000 else True:
@@ -71,12 +85,18 @@ def _hint(word: str) -> str:
 
 
 def refuse_pasted(text: str, takes: str) -> None:
-    """Raises `TinyadderError` for lines of other programs that no task takes as they are, with how to write them."""
+    """Raises `TinyadderError` for lines of other programs that no task takes as they are, with how
+    to write them.
+    """
     line = text.strip()
     if INT2INT.fullmatch(line):
         numbers = [part.split() for part in re.findall(r"[+-](?:\s+[0-9]+)+", line)]
         if all(len(tokens) == 2 for tokens in numbers):
-            written = "'" + " ".join(tokens[1] if tokens[0] == "+" else "-" + tokens[1] for tokens in numbers) + "'"
+            written = (
+                "'"
+                + " ".join(tokens[1] if tokens[0] == "+" else "-" + tokens[1] for tokens in numbers)
+                + "'"
+            )
         else:
             written = "the numbers themselves"
         raise TinyadderError(f"'{short_text(line)}' is a line of Int2Int; write {written}; {takes}")

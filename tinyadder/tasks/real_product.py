@@ -1,8 +1,10 @@
-"""The product of two real numbers of `digits` significant digits, rounded to as many, as sign, mantissa, exponent.
+"""The product of two real numbers of `digits` significant digits, rounded to as many, as sign,
+mantissa, exponent.
 
     ^ + 314 E-2 * - 271 E0 =  ->  - 851 E0 $        3.14 * -271 = -850.94
 
-Answers are rounded half to even from the exact product. A near miss is worth something here: `error` measures it.
+Answers are rounded half to even from the exact product. A near miss is worth something here:
+`error` measures it.
 """
 
 from __future__ import annotations
@@ -73,10 +75,14 @@ class RealProduct(Task):
         return (*self.encoding.encode(value(problem[0]) * value(problem[1])), self.end)
 
     def error(self, problem: tuple[Number, Number], answer: Sequence[str]) -> float:
-        """|emitted - right| / |right|, the right answer being the rounded one; infinite where no number was emitted."""
+        """|emitted - right| / |right|, the right answer being the rounded one; infinite where no
+        number was emitted.
+        """
         right = self.encoding.decode(self.answer(problem)[:-1])
         try:
-            return abs(self.encoding.decode([token for token in answer if token != self.end]) - right) / abs(right)
+            return abs(
+                self.encoding.decode([token for token in answer if token != self.end]) - right
+            ) / abs(right)
         except TinyadderError:
             return float("inf")
 
@@ -91,31 +97,41 @@ class RealProduct(Task):
         limits = [(-high, high), (-self.exponents, self.exponents)]
         (x, e), (y, f) = (whole_numbers(number, limits, takes) for number in problem)
         if min(abs(x), abs(y)) < low:
-            raise TinyadderError(f"{short(problem)} has a mantissa of less than {self.digits} digits; {takes}")
+            raise TinyadderError(
+                f"{short(problem)} has a mantissa of less than {self.digits} digits; {takes}"
+            )
         return (x, e), (y, f)
 
     def parse(self, text: str) -> tuple[Number, Number]:
         words = [word for word in re.split(r"[\s*]+", text.strip()) if word]
         if len(words) != 2:
             raise TinyadderError(
-                f"'{short_text(text.strip())}' has {len(words)} number(s); give two, e.g. '{self._example()}'"
+                f"'{short_text(text.strip())}' has {len(words)} number(s); give two, e.g."
+                f" '{self._example()}'"
             )
         return self._number(words[0]), self._number(words[1])
 
     def _number(self, word: str) -> Number:
         if not WRITTEN.fullmatch(word) or not Decimal(word):
-            raise TinyadderError(f"'{short_text(word)}' is not a real number other than 0, e.g. '{self._example()}'")
+            raise TinyadderError(
+                f"'{short_text(word)}' is not a real number other than 0, e.g. '{self._example()}'"
+            )
         sign, digits, exponent = Decimal(word).normalize().as_tuple()
         missing = self.digits - len(digits)
         assert isinstance(exponent, int), "the number is finite"
         if missing < 0:
             raise TinyadderError(
-                f"'{short_text(word)}' has {len(digits)} significant digits; this model takes {self.digits}"
+                f"'{short_text(word)}' has {len(digits)} significant digits; this model takes"
+                f" {self.digits}"
             )
         if abs(exponent - missing) > self.exponents:
-            low, high = value((10 ** (self.digits - 1), -self.exponents)), value((10**self.digits - 1, self.exponents))
+            low, high = (
+                value((10 ** (self.digits - 1), -self.exponents)),
+                value((10**self.digits - 1, self.exponents)),
+            )
             raise TinyadderError(
-                f"'{short_text(word)}' is too small or too large; this model takes {low} .. {high} of either sign"
+                f"'{short_text(word)}' is too small or too large; this model takes {low} .. {high}"
+                " of either sign"
             )
         mantissa = int("".join(map(str, digits))) * 10**missing
         return (-mantissa if sign else mantissa), exponent - missing
@@ -129,13 +145,17 @@ class RealProduct(Task):
 
     def show_answer(self, answer: Sequence[str]) -> str:
         try:
-            sign, *groups, exponent = self.encoding.encode(self.encoding.decode([t for t in answer if t != self.end]))
+            sign, *groups, exponent = self.encoding.encode(
+                self.encoding.decode([t for t in answer if t != self.end])
+            )
         except TinyadderError:
             return " ".join(answer)
         return str(value((int(sign + "".join(groups)), int(exponent[1:]))))
 
     def split_key(self, problem: tuple[Number, Number]) -> tuple[int, int]:
-        """The two mantissas: neither another order, nor other signs or exponents, make a problem new."""
+        """The two mantissas: neither another order, nor other signs or exponents, make a problem
+        new.
+        """
         x, y = sorted(abs(mantissa) for mantissa, _ in problem)
         return x, y
 
@@ -150,12 +170,16 @@ class RealProduct(Task):
         mantissas = self._mantissas()
 
         def one() -> Number:
-            return random.choice((-1, 1)) * random.choice(mantissas), random.randint(-self.exponents, self.exponents)
+            return random.choice((-1, 1)) * random.choice(mantissas), random.randint(
+                -self.exponents, self.exponents
+            )
 
         return [(one(), one()) for _ in range(count)]
 
     def _edges(self) -> list[int]:
-        """Smallest and largest mantissas, round ones, and those beside sqrt(10), whose squares get another digit."""
+        """Smallest and largest mantissas, round ones, and those beside sqrt(10), whose squares get
+        another digit.
+        """
         low, high = self._mantissas()[0], self._mantissas()[-1]
         root = int((low * 10**self.digits) ** 0.5)
         found = {low, low + 1, high, high - 1, root, root + 1, *(n * low for n in range(1, 10))}
@@ -175,7 +199,11 @@ class RealProduct(Task):
     def hard(self) -> list[tuple[Number, Number]]:
         top, edges = self.exponents, self._edges()
         found: list[tuple[Number, Number]] = [((x, 0), (y, 0)) for x, y in product(edges, edges)]
-        found += [((s * edges[0], e), (edges[-1], f)) for s in (1, -1) for e, f in product((-top, top), repeat=2)]
+        found += [
+            ((s * edges[0], e), (edges[-1], f))
+            for s in (1, -1)
+            for e, f in product((-top, top), repeat=2)
+        ]
         return list(dict.fromkeys(found))
 
     def strategy(self) -> SearchStrategy[tuple[Number, Number]]:

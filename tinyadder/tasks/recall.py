@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Recall(Words):
-    """The letter behind the first occurrence of the last letter; the task that induction heads solve."""
+    """The letter behind the first occurrence of the last letter; the task that induction heads
+    solve.
+    """
 
     alphabet: Annotated[int, Between(2, 26)] = 6
 
@@ -48,13 +50,16 @@ class Recall(Words):
         return problem[problem.index(problem[-1]) + 1]
 
     def _fits(self, word: str) -> bool:
-        return len(word) in self.lengths and len(set(word)) == len(word) - 1 and word[-1] in word[:-1]
+        return (
+            len(word) in self.lengths and len(set(word)) == len(word) - 1 and word[-1] in word[:-1]
+        )
 
     def check(self, problem: Any) -> str:
         word = super().check(problem)
         if not self._fits(word):
             raise TinyadderError(
-                f"{word!r} is not a word of different letters and then one of them again, e.g. 'dbcab'"
+                f"{word!r} is not a word of different letters and then one of them again, e.g."
+                " 'dbcab'"
             )
         return word
 
@@ -69,7 +74,9 @@ class Recall(Words):
         return found
 
     def structured(self, random: Random, count: int) -> list[str]:
-        """The whole alphabet, or fewer letters that are neighbours in it: those are easiest to confuse."""
+        """The whole alphabet, or fewer letters that are neighbours in it: those are easiest to
+        confuse.
+        """
         found = []
         for i in range(count):
             size = self.alphabet if i % 2 else random.randint(1, self.alphabet)
@@ -79,7 +86,9 @@ class Recall(Words):
         return found
 
     def hard(self) -> list[str]:
-        """The alphabet forwards and backwards with each letter again, every pair of letters, every doubled letter."""
+        """The alphabet forwards and backwards with each letter again, every pair of letters, every
+        doubled letter.
+        """
         found = [a + a for a in self.letters]
         found += [a + b + c for a in self.letters for b in self.letters if a != b for c in (a, b)]
         found += [word + a for word in (self.letters, self.letters[::-1]) for a in word]
@@ -101,7 +110,9 @@ class Recall(Words):
         length = limits.pop("length", self.lengths[-1])
         if limits or length not in self.lengths:
             given = f"length={length}" if not limits else f"'{next(iter(limits))}'"
-            raise TinyadderError(f"the domain of this task takes length=2 .. {self.lengths[-1]}; {given} was given")
+            raise TinyadderError(
+                f"the domain of this task takes length=2 .. {self.lengths[-1]}; {given} was given"
+            )
         counts = {size: perm(self.alphabet, size) * size for size in range(1, length)}
 
         def problem(index: int) -> str:
@@ -116,7 +127,11 @@ class Recall(Words):
                 word += left.pop(at)
             return word + word[again]
 
-        return Domain(f"words of at most {length - 1} different letters and one again", sum(counts.values()), problem)
+        return Domain(
+            f"words of at most {length - 1} different letters and one again",
+            sum(counts.values()),
+            problem,
+        )
 
 
 TASK = Recall

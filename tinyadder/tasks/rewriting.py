@@ -42,16 +42,23 @@ class Rewriting(Words):
         return f"^{problem}="
 
     def answer(self, problem: str) -> str:
-        return {"copy": problem, "reverse": problem[::-1], "sort": "".join(sorted(problem))}[self.how]
+        return {"copy": problem, "reverse": problem[::-1], "sort": "".join(sorted(problem))}[
+            self.how
+        ]
 
     def remainder(self, problem: str, position: int) -> Fraction:
         left = self.answer(problem)[position:]
         return Fraction(int(left), 10 ** (len(left) - 1))
 
     def hard(self) -> list[str]:
-        """Words with one or two other digits at every place, ascending, descending and with a dominant neighbour."""
+        """Words with one or two other digits at every place, ascending, descending and with a
+        dominant neighbour.
+        """
         n = self.length
-        found = [(word * n)[:n] for word in ("0123456789", "9876543210", "90", "09", "89", "98", "10", "01", "19")]
+        found = [
+            (word * n)[:n]
+            for word in ("0123456789", "9876543210", "90", "09", "89", "98", "10", "01", "19")
+        ]
         for a in "059":
             for b in "0189":
                 found += [a * i + b + a * (n - i - 1) for i in range(n)]

@@ -1,4 +1,6 @@
-"""Tasks whose problem is a word: a string of `letters`, of a length in `lengths`; all but what is asked about it."""
+"""Tasks whose problem is a word: a string of `letters`, of a length in `lengths`; all but what is
+asked about it.
+"""
 
 from __future__ import annotations
 
@@ -32,15 +34,22 @@ class Words(Task):
         """The lengths a problem may have."""
 
     def check(self, problem: Any) -> str:
-        takes = f"this task takes {self._lengths()} of {' '.join(self.letters)}, e.g. '{self._example()}'"
+        takes = (
+            f"this task takes {self._lengths()} of {' '.join(self.letters)}, e.g."
+            f" '{self._example()}'"
+        )
         if not isinstance(problem, str):
             raise TinyadderError(f"{short(problem)} is not a string; {takes}")
         word, letters = str(problem), self.letters
         for position, letter in enumerate(word, 1):
             if letter not in letters:
-                raise TinyadderError(f"{short(word)}, position {position}: {letter!r} is not allowed; {takes}")
+                raise TinyadderError(
+                    f"{short(word)}, position {position}: {letter!r} is not allowed; {takes}"
+                )
         if len(word) not in self.lengths:
-            raise TinyadderError(f"{short(word)} has {len(word)} letter{'s' * (len(word) != 1)}; {takes}")
+            raise TinyadderError(
+                f"{short(word)} has {len(word)} letter{'s' * (len(word) != 1)}; {takes}"
+            )
         return word
 
     def parse(self, text: str) -> str:
@@ -67,12 +76,16 @@ class Words(Task):
         return "".join(random.choice(self.letters) for _ in range(length))
 
     def structured(self, random: Random, count: int) -> list[str]:
-        """In turn: runs of equal letters, a short word repeated, a constant word with one other letter, any word."""
+        """In turn: runs of equal letters, a short word repeated, a constant word with one other
+        letter, any word.
+        """
         found = []
         for i in range(count):
             length = random.choice(self.lengths) if random.random() < 0.7 else self.lengths[-1]
             if i % 4 == 0:
-                word = "".join(random.choice(self.letters) * random.randint(1, length) for _ in range(length))
+                word = "".join(
+                    random.choice(self.letters) * random.randint(1, length) for _ in range(length)
+                )
             elif i % 4 == 1:
                 word = self._random(random, random.randint(1, min(4, length))) * length
             elif i % 4 == 2:
@@ -85,9 +98,15 @@ class Words(Task):
         return found
 
     def hard(self) -> list[str]:
-        """Shortest words, constant words of every letter, and those with their first or last letter changed."""
+        """Shortest words, constant words of every letter, and those with their first or last letter
+        changed.
+        """
         low, high = self.lengths[0], self.lengths[-1]
-        found = ["".join(w) for n in range(low, min(high, max(low, 2)) + 1) for w in _some(self.letters, n)]
+        found = [
+            "".join(w)
+            for n in range(low, min(high, max(low, 2)) + 1)
+            for w in _some(self.letters, n)
+        ]
         for length in {low, high, (low + high) // 2}:
             for a in self.letters:
                 found += [a * length, *(b + a * (length - 1) for b in self.letters)]
@@ -108,9 +127,15 @@ class Words(Task):
     def simpler(self, problem: str) -> list[str]:
         """One letter less, or one letter nearer to the first of the alphabet."""
         rank = {letter: i for i, letter in enumerate(self.letters)}
-        found = {problem[:i] + problem[i + 1 :] for i in range(len(problem)) if len(problem) - 1 in self.lengths}
+        found = {
+            problem[:i] + problem[i + 1 :]
+            for i in range(len(problem))
+            if len(problem) - 1 in self.lengths
+        }
         for i, letter in enumerate(problem):
-            found |= {problem[:i] + other + problem[i + 1 :] for other in self.letters[: rank[letter]]}
+            found |= {
+                problem[:i] + other + problem[i + 1 :] for other in self.letters[: rank[letter]]
+            }
         return sorted(found, key=lambda word: (len(word), [rank[letter] for letter in word]))
 
     def domain(self, **limits: int) -> Domain:
@@ -119,19 +144,25 @@ class Words(Task):
         if limits or length not in self.lengths:
             given = f"length={length}" if not limits else f"'{next(iter(limits))}'"
             low, high = self.lengths[0], self.lengths[-1]
-            raise TinyadderError(f"the domain of this task takes length={low} .. {high}; {given} was given")
+            raise TinyadderError(
+                f"the domain of this task takes length={low} .. {high}; {given} was given"
+            )
         base = len(self.letters)
         counts = [base**n for n in range(self.lengths[0], length + 1)]
 
         def problem(index: int) -> str:
             for n, count in enumerate(counts, self.lengths[0]):
                 if index < count:
-                    return "".join(self.letters[index // base**i % base] for i in reversed(range(n)))
+                    return "".join(
+                        self.letters[index // base**i % base] for i in reversed(range(n))
+                    )
                 index -= count
             raise IndexError(index)
 
         exactly = len(self.lengths) == 1
-        said = f"words of {'' if exactly else 'at most '}{length} letters of {' '.join(self.letters)}"
+        said = (
+            f"words of {'' if exactly else 'at most '}{length} letters of {' '.join(self.letters)}"
+        )
         return Domain(said, sum(counts), problem)
 
 

@@ -1,6 +1,7 @@
 """Checkpoints: one safetensors file each, written beside and renamed, the last two kept, data only.
 
-A file carries the SHA-256 of its tensors, so one that is cut short or altered is noticed and the one before is used.
+A file carries the SHA-256 of its tensors, so one that is cut short or altered is noticed and the
+one before is used.
 """
 
 from __future__ import annotations
@@ -43,10 +44,13 @@ def _digest(tensors: Mapping[str, Tensor]) -> str:
     return found.hexdigest()
 
 
-def write_checkpoint(folder: Path, step: int, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> Path:
+def write_checkpoint(
+    folder: Path, step: int, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]
+) -> Path:
     """Write `checkpoint-<step>.safetensors` in `folder` and drop all but the last two.
 
-    Raises `TinyadderError` when the disk is full or the folder cannot be written; the earlier files stay.
+    Raises `TinyadderError` when the disk is full or the folder cannot be written; the earlier files
+    stay.
     """
     stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     described = json.dumps({"step": step, "sha256": _digest(stored), **facts})

@@ -1,7 +1,8 @@
 """Problems for training: drawn from a seed alone, split strictly, encoded once, dealt in batches.
 
-A problem belongs to a split by the hash of its key, and the key is the same for the same operands in another order. No
-list of problems is needed to tell training problems from held-out ones, however many there are.
+A problem belongs to a split by the hash of its key, and the key is the same for the same operands
+in another order. No list of problems is needed to tell training problems from held-out ones,
+however many there are.
 """
 
 from __future__ import annotations
@@ -23,14 +24,20 @@ from tinyadder.train.recipe import Recipe
 
 Split = Literal["train", "validation", "test"]
 Kind = Literal["any", "inside", "outside"]
-"""All problems, or those that the task does not, or does, set apart as out of distribution (`Task.is_outside`)."""
+"""All problems, or those that the task does not, or does, set apart as out of distribution
+(`Task.is_outside`).
+"""
 CHUNK = 1000
 """Problems drawn from one random stream: the unit that workers share out."""
 
 
 def split_of(task: Task, problem: Problem, held_out: float) -> Split:
-    """The split of `problem` by the hash of its key: `held_out` of all keys, three quarters of these for the test."""
-    digest = blake2b(repr(task.split_key(problem)).encode(), digest_size=8, person=b"split").digest()
+    """The split of `problem` by the hash of its key: `held_out` of all keys, three quarters of
+    these for the test.
+    """
+    digest = blake2b(
+        repr(task.split_key(problem)).encode(), digest_size=8, person=b"split"
+    ).digest()
     u = int.from_bytes(digest) / 2**64
     return "test" if u < 0.75 * held_out else "validation" if u < held_out else "train"
 
@@ -50,7 +57,9 @@ class Source:
     kind: Kind = "any"
 
     def chunk(self, number: int) -> list[Problem]:
-        """The problems of chunk `number`: the same whoever draws it. May be empty where the split is rare."""
+        """The problems of chunk `number`: the same whoever draws it. May be empty where the split
+        is rare.
+        """
         random = Random(f"{self.seed} {self.split} {self.distribution} {number}")
         found = self._draw(random, number)
         return [p for p in found if self._fits(p)]
@@ -65,23 +74,31 @@ class Source:
         if self.distribution == "mixed":
             return (task.uniform, task.balanced, task.structured)[number % 3](random, CHUNK)
         samplers = {
-            "uniform": task.uniform, "balanced": task.balanced, "structured": task.structured, "focused": task.focused
-        }  # fmt: skip
+            "uniform": task.uniform,
+            "balanced": task.balanced,
+            "structured": task.structured,
+            "focused": task.focused,
+        }
         return samplers[self.distribution](random, CHUNK)
 
     def take(self, count: int, *, first: int = 0, workers: int = 0) -> list[Problem]:
-        """`count` problems from chunk `first` on. Raises `TinyadderError` where this split holds none."""
+        """`count` problems from chunk `first` on. Raises `TinyadderError` where this split holds
+        none.
+        """
         found = list(islice((p for chunk in self._chunks(first, workers) for p in chunk), count))
         if len(found) < count:
             limit = f" of at most {self.digits} digits" if self.digits else ""
             raise TinyadderError(
-                f"no {self.split} problems{limit} of task '{self.task.name}' ({self.distribution}) were found in "
-                f"{EMPTY} chunks: the data set is empty; hold out another part than {self.held_out}"
+                f"no {self.split} problems{limit} of task '{self.task.name}' ({self.distribution})"
+                f" were found in {EMPTY} chunks: the data set is empty; hold out another part than"
+                f" {self.held_out}"
             )
         return found
 
     def distinct(self, count: int) -> list[Problem]:
-        """At most `count` problems, no key twice: a set to be judged by; fewer where the split has fewer."""
+        """At most `count` problems, no key twice: a set to be judged by; fewer where the split has
+        fewer.
+        """
         found: dict[object, Problem] = {}
         for number in range(max(EMPTY, 100 * count // CHUNK)):
             before = len(found)
@@ -91,7 +108,8 @@ class Source:
                 break
         if not found:
             raise TinyadderError(
-                f"no {self.split} problems of task '{self.task.name}': the data set is empty; hold out more"
+                f"no {self.split} problems of task '{self.task.name}': the data set is empty; hold"
+                " out more"
             )
         return list(found.values())[:count]
 
@@ -124,7 +142,9 @@ class _Here:
 def training_source(recipe: Recipe, seed: int, digits: int = 0) -> Source:
     """What the run of this seed draws its training problems from."""
     d = recipe.data
-    return Source(recipe.task, d.distribution, "train", d.held_out, 1000 * d.seed + seed, digits, d.kind)
+    return Source(
+        recipe.task, d.distribution, "train", d.held_out, 1000 * d.seed + seed, digits, d.kind
+    )
 
 
 def training_problems(recipe: Recipe, seed: int, pool: int = 0, digits: int = 0) -> list[Problem]:
@@ -135,17 +155,22 @@ def training_problems(recipe: Recipe, seed: int, pool: int = 0, digits: int = 0)
     d = recipe.data
     if not d.file:
         first = pool * 1_000_000 * (d.examples // CHUNK + 1)
-        return training_source(recipe, seed, digits).take(d.examples, first=first, workers=d.workers)
+        return training_source(recipe, seed, digits).take(
+            d.examples, first=first, workers=d.workers
+        )
     problems = read_jsonl(recipe.task, d.file)
     if len(problems) < d.examples:
         raise TinyadderError(
-            f"{d.file} holds {len(problems):,} problems, [data] examples asks for {d.examples:,}; lower it, or add some"
+            f"{d.file} holds {len(problems):,} problems, [data] examples asks for {d.examples:,};"
+            " lower it, or add some"
         )
     return problems[: d.examples]
 
 
 def check_leaks(task: Task, splits: dict[str, Sequence[Problem]]) -> None:
-    """Raise `TinyadderError` if a prompt, or the same operands in another order, is in two splits."""
+    """Raise `TinyadderError` if a prompt, or the same operands in another order, is in two
+    splits.
+    """
     owner: dict[object, tuple[str, Problem]] = {}
     leaks: dict[tuple[str, str], list[tuple[Problem, Problem]]] = {}
     for name, problems in splits.items():
@@ -158,7 +183,8 @@ def check_leaks(task: Task, splits: dict[str, Sequence[Problem]]) -> None:
         first, again = (task.show(problem) for problem in pairs[0])
         share = 100 * len(pairs) / len(splits[other])
         raise TinyadderError(
-            f"leaking data: {count} problems of '{other}' ({share:.1f} % of it) are in '{one}' too, e.g. '{again}'"
+            f"leaking data: {count} problems of '{other}' ({share:.1f} % of it) are in '{one}' too,"
+            f" e.g. '{again}'"
             + (f" (there '{first}')" if again != first else "")
             + "; split by Task.split_key"
         )
@@ -183,7 +209,9 @@ class Examples:
         return Examples(self.tokens[index, : length.max()], self.prompt[index], length)
 
     def answer_mask(self) -> Bool[np.ndarray, "n t-1"]:
-        """True where the token after this position belongs to the answer: the positions that are trained."""
+        """True where the token after this position belongs to the answer: the positions that are
+        trained.
+        """
         at = np.arange(self.tokens.shape[1] - 1)
         return (at >= self.prompt[:, None] - 1) & (at < self.length[:, None] - 1)
 
@@ -194,7 +222,10 @@ def encode(task: Task, problems: Sequence[Problem]) -> Examples:
         raise TinyadderError(f"an empty data set of task '{task.name}'; draw at least one problem")
     ids = {token: i for i, token in enumerate(task.vocabulary)}
     prompts = [[ids[token] for token in task.prompt(problem)] for problem in problems]
-    texts = [[*p, *(ids[token] for token in task.answer(q))] for p, q in zip(prompts, problems, strict=True)]
+    texts = [
+        [*p, *(ids[token] for token in task.answer(q))]
+        for p, q in zip(prompts, problems, strict=True)
+    ]
     length = np.array([len(text) for text in texts])
     tokens = np.zeros((len(texts), length.max()), dtype=np.int64)
     for row, text in zip(tokens, texts, strict=True):
@@ -203,21 +234,27 @@ def encode(task: Task, problems: Sequence[Problem]) -> Examples:
 
 
 def order(examples: Examples, batch: int, seed: int, epoch: int) -> Int64[np.ndarray, "batches b"]:
-    """The batches of one epoch: shuffled, with rows of like length together (in stretches of 32 batches)."""
+    """The batches of one epoch: shuffled, with rows of like length together (in stretches of 32
+    batches).
+    """
     random = np.random.default_rng([seed, epoch])
     count = max(1, len(examples) // batch)
     index = random.permutation(max(len(examples), batch))[: count * batch] % len(examples)
     if int(examples.length.min()) != int(examples.length.max()):
         stretch = 32 * batch
         parts = [index[at : at + stretch] for at in range(0, len(index), stretch)]
-        index = np.concatenate([part[np.argsort(examples.length[part], kind="stable")] for part in parts])
+        index = np.concatenate(
+            [part[np.argsort(examples.length[part], kind="stable")] for part in parts]
+        )
     return random.permutation(index.reshape(count, batch))
 
 
 def read_jsonl(task: Task, path: str) -> list[Problem]:
-    """Problems from a file, one JSON object a line with the problem as a person writes it under "problem".
+    """Problems from a file, one JSON object a line with the problem as a person writes it under
+    "problem".
 
-    Raises `TinyadderError` for a file that cannot be read or holds no problem, and for a line that is none.
+    Raises `TinyadderError` for a file that cannot be read or holds no problem, and for a line that
+    is none.
     """
     import json
     from pathlib import Path
@@ -226,7 +263,9 @@ def read_jsonl(task: Task, path: str) -> list[Problem]:
     try:
         lines = Path(path).read_text().splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise TinyadderError(f"cannot read {path}: {error}; give a JSONL file of problems") from error
+        raise TinyadderError(
+            f"cannot read {path}: {error}; give a JSONL file of problems"
+        ) from error
     if not lines:
         raise TinyadderError(f"{path} is empty: the data set has no problems")
     for number, line in enumerate(lines, 1):
@@ -245,7 +284,13 @@ def write_jsonl(task: Task, problems: Sequence[Problem], path: str) -> None:
     from tinyadder.io.files import atomic_write
 
     lines = [
-        json.dumps({"problem": task.show(p), "prompt": list(task.prompt(p)), "answer": list(task.answer(p))})
+        json.dumps(
+            {
+                "problem": task.show(p),
+                "prompt": list(task.prompt(p)),
+                "answer": list(task.answer(p)),
+            }
+        )
         for p in problems
     ]
     with atomic_write(Path(path), way_out="choose another file") as part:

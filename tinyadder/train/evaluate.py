@@ -1,4 +1,5 @@
-"""How good a model is: exact match by true decoding beside teacher-forced token accuracy, by trait, with chance level.
+"""How good a model is: exact match by true decoding beside teacher-forced token accuracy, by trait,
+with chance level.
 
 Token accuracy alone hides failure: 0.9995 of the tokens can go with 0.4 of the answers.
 """
@@ -47,11 +48,15 @@ class Score:
     chance: float
     """Exact match of the one answer that is right most often."""
     ceiling: float
-    """Exact match of the best function of the prompt: below 1 only where a prompt has several answers."""
+    """Exact match of the best function of the prompt: below 1 only where a prompt has several
+    answers.
+    """
     by: Mapping[str, Mapping[str, Mapping[str, float]]]
     """Per trait and value: problems, exact match and chance."""
     within: Mapping[str, float]
-    """Answers within a relative error of 0.5 %, 1 %, 5 % of the exact result, where answers are rounded numbers."""
+    """Answers within a relative error of 0.5 %, 1 %, 5 % of the exact result, where answers are
+    rounded numbers.
+    """
     wrong: Sequence[Mapping[str, str]]
     """Up to ten wrong answers."""
     seconds: float
@@ -74,15 +79,28 @@ def ceiling_of(task: Task, problems: Sequence[Problem]) -> float:
     return sum(found.most_common(1)[0][1] for found in by_prompt.values()) / len(problems)
 
 
-def within_of(task: Task, problems: Sequence[Problem], emitted: Sequence[Sequence[str]]) -> dict[str, float]:
-    """Part of the answers within each of `TOLERANCES`; empty for a task whose answers are not rounded numbers."""
+def within_of(
+    task: Task, problems: Sequence[Problem], emitted: Sequence[Sequence[str]]
+) -> dict[str, float]:
+    """Part of the answers within each of `TOLERANCES`; empty for a task whose answers are not
+    rounded numbers.
+    """
     errors = [task.error(p, a) for p, a in zip(problems, emitted, strict=True)]
     known = [error for error in errors if error is not None]
-    return {f"{t:.1%}": sum(error <= t for error in known) / len(known) for t in TOLERANCES} if known else {}
+    return (
+        {f"{t:.1%}": sum(error <= t for error in known) / len(known) for t in TOLERANCES}
+        if known
+        else {}
+    )
 
 
 def evaluate(
-    model: Transformer, task: Task, problems: Sequence[Problem], *, right: Right = exactly, beam: int = 1
+    model: Transformer,
+    task: Task,
+    problems: Sequence[Problem],
+    *,
+    right: Right = exactly,
+    beam: int = 1,
 ) -> Score:
     """Decode (greedily, or by a beam search of width `beam`) and judge `problems`.
 
@@ -96,7 +114,11 @@ def evaluate(
     seconds = time.monotonic() - began
     judged = [right(task, p, a) for p, a in zip(problems, emitted, strict=True)]
     forced = forced_answers(model, task, problems)
-    pairs = [(a, b) for p, f in zip(problems, forced, strict=True) for a, b in zip(task.answer(p), f, strict=True)]
+    pairs = [
+        (a, b)
+        for p, f in zip(problems, forced, strict=True)
+        for a, b in zip(task.answer(p), f, strict=True)
+    ]
     groups: dict[str, dict[int, list[int]]] = {}
     for i, problem in enumerate(problems):
         for trait, value in task.traits(problem).items():
@@ -131,7 +153,9 @@ def evaluate(
 
 
 def recipe_of(options: Mapping[str, Any], where: str) -> Recipe | None:
-    """The recipe a trained model was made with, from the options of its folder; None for a built model."""
+    """The recipe a trained model was made with, from the options of its folder; None for a built
+    model.
+    """
     stored = options.get("recipe")
     if not isinstance(stored, Mapping):
         return None
@@ -139,18 +163,24 @@ def recipe_of(options: Mapping[str, Any], where: str) -> Recipe | None:
 
 
 def test_problems(task: Task, recipe: Recipe | None, *, count: int, seed: int) -> list[Problem]:
-    """Problems never shown in training (the recipe's test split), or uniform ones for a model without a recipe."""
+    """Problems never shown in training (the recipe's test split), or uniform ones for a model
+    without a recipe.
+    """
     if recipe is None:
         return Source(task, "balanced", "test", 1.0, seed).distinct(count)
     d = recipe.data
-    return Source(task, d.judged or d.distribution, "test", d.held_out, d.seed, kind=d.kind).distinct(count)
+    return Source(
+        task, d.judged or d.distribution, "test", d.held_out, d.seed, kind=d.kind
+    ).distinct(count)
 
 
 def lines_as_published(recipe: Recipe, seed: int, count: int) -> tuple[list[Problem], float]:
-    """Problems drawn as those of training are, without a split, and the part of them that training showed.
+    """Problems drawn as those of training are, without a split, and the part of them that training
+    showed.
 
-    This is the split of published baselines, whose validation lines come from the list of the training lines,
-    duplicates and all. Of a recipe that draws fresh problems only the first pool counts as shown.
+    This is the split of published baselines, whose validation lines come from the list of the
+    training lines, duplicates and all. Of a recipe that draws fresh problems only the first pool
+    counts as shown.
     """
     shown = {recipe.task.split_key(p) for p in training_problems(recipe, seed)}
     lines = replace(training_source(recipe, seed), split=None, seed=recipe.data.seed).take(count)
@@ -158,15 +188,22 @@ def lines_as_published(recipe: Recipe, seed: int, count: int) -> tuple[list[Prob
 
 
 def problems_outside(recipe: Recipe, count: int) -> list[Problem]:
-    """Problems of the kind that the task sets apart as out of distribution, never shown in training.
+    """Problems of the kind that the task sets apart as out of distribution, never shown in
+    training.
 
     Raises `TinyadderError` for a task that sets none apart.
     """
     d, task = recipe.data, recipe.task
     if not task.outside:
-        raise TinyadderError(f"task '{task.name}' sets no problems apart as out of distribution; leave out --splits")
-    split: Split | None = None if d.kind == "inside" else "test"  # left out altogether, no split shows one
-    return Source(task, d.judged or d.distribution, split, d.held_out, d.seed, kind="outside").distinct(count)
+        raise TinyadderError(
+            f"task '{task.name}' sets no problems apart as out of distribution; leave out --splits"
+        )
+    split: Split | None = (
+        None if d.kind == "inside" else "test"
+    )  # left out altogether, no split shows one
+    return Source(
+        task, d.judged or d.distribution, split, d.held_out, d.seed, kind="outside"
+    ).distinct(count)
 
 
 def circumstances() -> dict[str, str]:

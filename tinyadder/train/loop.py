@@ -1,7 +1,8 @@
 """Training: deal batches, follow the gradient, log, checkpoint; resumable bit for bit on the CPU.
 
-Nothing random is carried from step to step: batches come from (seed, epoch), dropout and Gumbel noise from
-(seed, step). So a run that goes on from a checkpoint is the run that was never interrupted.
+Nothing random is carried from step to step: batches come from (seed, epoch), dropout and Gumbel
+noise from (seed, step). So a run that goes on from a checkpoint is the run that was never
+interrupted.
 """
 
 from __future__ import annotations
@@ -28,7 +29,15 @@ from tinyadder.machine.answers import answers
 from tinyadder.machine.transformer import Transformer
 from tinyadder.tasks.base import Problem, Task
 from tinyadder.train.checkpoint import GO_ON, Checkpoint, latest_checkpoint, write_checkpoint
-from tinyadder.train.data import Examples, Source, Split, check_leaks, encode, order, training_problems
+from tinyadder.train.data import (
+    Examples,
+    Source,
+    Split,
+    check_leaks,
+    encode,
+    order,
+    training_problems,
+)
 from tinyadder.train.models import config_of, make_model, parameters_of
 from tinyadder.train.muon import Muon
 from tinyadder.train.recipe import Recipe, TrainRecipe, recipe_from_json
@@ -40,25 +49,31 @@ Report = Callable[[dict[str, Any]], None]
 def rate_at(train: TrainRecipe, step: int) -> float:
     """The learning rate of step 1, 2, ...: linear warm-up, then the schedule.
 
-    cosine: rate * (f + (1-f) (1 + cos(pi u))/2), u from 0 to 1 and f = final_rate;
-    inverse-sqrt: rate * sqrt(warmup / step) (Vaswani et al. 2017), at the end in a straight line down to f * rate.
-    Each round is scheduled alike.
+    cosine: rate * (f + (1-f) (1 + cos(pi u))/2), u from 0 to 1 and f = final_rate; inverse-sqrt:
+    rate * sqrt(warmup / step) (Vaswani et al. 2017), at the end in a straight line down to f *
+    rate. Each round is scheduled alike.
     """
     step = (step - 1) % train.steps + 1
     if step <= train.warmup:
         return train.rate * step / train.warmup
     if train.schedule == "inverse-sqrt":
-        rate, last = train.rate * math.sqrt(max(1, train.warmup) / step), train.rate * train.final_rate
+        rate, last = (
+            train.rate * math.sqrt(max(1, train.warmup) / step),
+            train.rate * train.final_rate,
+        )
         left = (train.steps - step) / train.cooldown if train.cooldown else 1.0
         return rate if left >= 1 else last + (rate - last) * left
     if train.schedule == "constant":
         return train.rate
     u = (step - train.warmup) / max(1, train.steps - train.warmup)
-    return train.rate * (train.final_rate + (1 - train.final_rate) * (1 + math.cos(math.pi * min(1.0, u))) / 2)
+    return train.rate * (
+        train.final_rate + (1 - train.final_rate) * (1 + math.cos(math.pi * min(1.0, u))) / 2
+    )
 
 
 def optimizer_of(model: nn.Module, train: TrainRecipe) -> Muon:
-    """AdamW; where the recipe has a `matrix_rate`, all matrices but the tables of tokens and positions follow Muon.
+    """AdamW; where the recipe has a `matrix_rate`, all matrices but the tables of tokens and
+    positions follow Muon.
 
     Vectors do not decay.
     """
@@ -67,7 +82,12 @@ def optimizer_of(model: nn.Module, train: TrainRecipe) -> Muon:
         table = name in ("embedding", "positions", "unembedding") or not train.matrix_rate
         (vectors if p.ndim == 1 else outer if table else inner).append(p)
     groups: list[dict[str, Any]] = [
-        {"params": inner, "muon": True, "scale": train.matrix_rate / train.rate, "weight_decay": train.weight_decay},
+        {
+            "params": inner,
+            "muon": True,
+            "scale": train.matrix_rate / train.rate,
+            "weight_decay": train.weight_decay,
+        },
         {"params": outer, "weight_decay": train.weight_decay},
         {"params": vectors, "weight_decay": 0.0},
     ]
@@ -76,7 +96,9 @@ def optimizer_of(model: nn.Module, train: TrainRecipe) -> Muon:
 
 @dataclass(frozen=True)
 class Batch:
-    """Tensors of one batch: texts, lengths of prompts, and which positions are trained on which output."""
+    """Tensors of one batch: texts, lengths of prompts, and which positions are trained on which
+    output.
+    """
 
     tokens: Tensor
     prompt: Tensor
@@ -93,7 +115,9 @@ class Batch:
         targets = torch.where(mask, index[tokens[:, 1:]], 0)
         if bool((targets < 0).any()):
             missing = model.config.vocabulary[int(tokens[:, 1:][targets < 0][0])]
-            raise TinyadderError(f"the answers contain '{missing}', which is not among [model] outputs; add it there")
+            raise TinyadderError(
+                f"the answers contain '{missing}', which is not among [model] outputs; add it there"
+            )
         return Batch(tokens, torch.from_numpy(examples.prompt).to(device), mask, targets)
 
     def part(self, rows: slice) -> Batch:
@@ -108,10 +132,12 @@ def answer_loss(logits: Float[Tensor, "b t o"], batch: Batch) -> Float[Tensor, "
 
 
 def self_fed_logits(model: nn.Module, batch: Batch, temperature: float) -> Float[Tensor, "b t o"]:
-    """Logits when the answer's tokens are the model's own soft choices (Gumbel-softmax), fed back one by one.
+    """Logits when the answer's tokens are the model's own soft choices (Gumbel-softmax), fed back
+    one by one.
 
-    Token n of the answer enters as sum_o p_o embedding_o with p = softmax((logits + Gumbel noise) / temperature),
-    so the gradient flows through every choice (Jang et al. 2017). One forward pass per answer token.
+    Token n of the answer enters as sum_o p_o embedding_o with p = softmax((logits + Gumbel noise) /
+    temperature), so the gradient flows through every choice (Jang et al. 2017). One forward pass
+    per answer token.
     """
     core: Any = getattr(model, "module", model)
     rows = torch.arange(len(batch.tokens), device=batch.tokens.device)
@@ -173,7 +199,11 @@ class Run:
         self.recipe, self.seed, self.folder = recipe, seed, folder
         self.device, self.processes = torch.device(device), processes or Processes()
         self.start = start
-        first = make_model(recipe.model, recipe.task, seed) if start is None else model_from(start, recipe)
+        first = (
+            make_model(recipe.model, recipe.task, seed)
+            if start is None
+            else model_from(start, recipe)
+        )
         self.model = first.to(self.device)
         self.wrapped: nn.Module = self.model
         if self.processes.world > 1:
@@ -191,13 +221,15 @@ class Run:
 
     def _held_out(self, split: Split, count: int) -> list[Problem]:
         d = self.recipe.data
-        return Source(self.recipe.task, d.judged or d.distribution, split, d.held_out, d.seed, kind=d.kind).distinct(
-            count
-        )
+        return Source(
+            self.recipe.task, d.judged or d.distribution, split, d.held_out, d.seed, kind=d.kind
+        ).distinct(count)
 
     def _limit(self) -> int:
         """Most digits of an operand at this step, 0 for no limit."""
-        return next((digits for until, digits in self.recipe.data.curriculum if self.step < until), 0)
+        return next(
+            (digits for until, digits in self.recipe.data.curriculum if self.step < until), 0
+        )
 
     def _examples(self, pool: int) -> Examples:
         """The encoded problems of pool `pool`, checked against the held-out ones."""
@@ -205,7 +237,10 @@ class Run:
         if self._pool is None or self._pool[0] != key:
             d, task = self.recipe.data, self.recipe.task
             problems = training_problems(self.recipe, self.seed, pool, self._limit())
-            check_leaks(task, {"train": problems, "validation": self.validation, "test": self.test_problems()})
+            check_leaks(
+                task,
+                {"train": problems, "validation": self.validation, "test": self.test_problems()},
+            )
             narrow = replace(task, digits=self._limit()) if d.narrow and self._limit() else task  # type: ignore[call-arg]
             self._pool = (key, encode(narrow, problems))
         return self._pool[1]
@@ -234,8 +269,10 @@ class Run:
         batch = Batch.of(self._batch(), self.model, self.device)
         torch.manual_seed(1_000_003 * self.seed + self.step)
         mine = torch.arange(len(batch.tokens))[self.processes.rank :: self.processes.world]
-        parts = [Batch(*(t[rows] for t in (batch.tokens, batch.prompt, batch.mask, batch.targets)))
-                 for rows in mine.chunk(train.accumulate)]  # fmt: skip
+        parts = [
+            Batch(*(t[rows] for t in (batch.tokens, batch.prompt, batch.mask, batch.targets)))
+            for rows in mine.chunk(train.accumulate)
+        ]
         count = batch.mask.sum()
         self.step += 1
         for group in self.optimizer.param_groups:
@@ -256,7 +293,8 @@ class Run:
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), train.clip or math.inf)
         if not bool(norm.isfinite()):
             raise TinyadderError(
-                f"the gradient became {float(norm)} at step {self.step}; lower [train] rate ({train.rate}) or clip"
+                f"the gradient became {float(norm)} at step {self.step}; lower [train] rate"
+                f" ({train.rate}) or clip"
             )
         self.optimizer.step()
         return float(total), float(norm)
@@ -286,23 +324,33 @@ class Run:
         rate = exact_match(self.model, self.recipe.task, self.validation)
         if rate >= self.best[0]:
             self.best = (rate, self.step)
-            self.best_tensors = {name: p.detach().clone() for name, p in self.model.named_parameters()}
+            self.best_tensors = {
+                name: p.detach().clone() for name, p in self.model.named_parameters()
+            }
         self.good_checks = self.good_checks + 1 if rate >= self.recipe.train.stop_at else 0
         return rate
 
     @property
     def done(self) -> bool:
-        """All steps of all rounds made, a round ended without an error, or `patience` good checks in a row."""
+        """All steps of all rounds made, a round ended without an error, or `patience` good checks
+        in a row.
+        """
         train = self.recipe.train
         sound = self.best == (1.0, self.step) and self.step % train.steps == 0
-        return sound or self.step >= train.rounds * train.steps or 0 < train.patience <= self.good_checks
+        return (
+            sound
+            or self.step >= train.rounds * train.steps
+            or 0 < train.patience <= self.good_checks
+        )
 
     def _names(self) -> dict[int, str]:
         return {id(parameter): name for name, parameter in self.model.named_parameters()}
 
     def write(self) -> None:
         """A checkpoint of this moment."""
-        tensors: dict[str, Tensor] = {f"model.{name}": p for name, p in self.model.named_parameters()}
+        tensors: dict[str, Tensor] = {
+            f"model.{name}": p for name, p in self.model.named_parameters()
+        }
         tensors |= {f"buffer.{name}": b for name, b in self.model.named_buffers()}
         tensors |= {f"best.{name}": p for name, p in self.best_tensors.items()}
         tensors |= {f"slow.{name}": p for name, p in self.slow.items()}
@@ -334,21 +382,32 @@ class Run:
                 buffer.copy_(found.tensors[f"buffer.{name}"])
         for name, parameter in stored.items():
             prefix = f"adam.{name}."
-            state = {k.removeprefix(prefix): v for k, v in found.tensors.items() if k.startswith(prefix)}
+            state = {
+                k.removeprefix(prefix): v for k, v in found.tensors.items() if k.startswith(prefix)
+            }
             if state:
                 self.optimizer.state[parameter] = {
                     k: v.clone() if k == "step" else v.to(self.device) for k, v in state.items()
                 }
-        self.best_tensors = {k[5:]: v.to(self.device) for k, v in found.tensors.items() if k.startswith("best.")}
-        self.slow = {k[5:]: v.to(self.device) for k, v in found.tensors.items() if k.startswith("slow.")}
+        self.best_tensors = {
+            k[5:]: v.to(self.device) for k, v in found.tensors.items() if k.startswith("best.")
+        }
+        self.slow = {
+            k[5:]: v.to(self.device) for k, v in found.tensors.items() if k.startswith("slow.")
+        }
         self.step, self.best = found.step, (found.facts["best"][0], found.facts["best"][1])
-        self.good_checks, self.cpu, self.wall = (found.facts[k] for k in ("good_checks", "cpu", "wall"))
+        self.good_checks, self.cpu, self.wall = (
+            found.facts[k] for k in ("good_checks", "cpu", "wall")
+        )
         self._cut_log()
         return refused
 
     def _check_same(self, found: Checkpoint) -> None:
         where = self.folder / "checkpoints"
-        mine, theirs = self.recipe.to_json(), recipe_from_json(found.facts["recipe"], where=str(where)).to_json()
+        mine, theirs = (
+            self.recipe.to_json(),
+            recipe_from_json(found.facts["recipe"], where=str(where)).to_json(),
+        )
         for section in ("task", "model", "data", "train"):
             for key in mine[section]:
                 if mine[section][key] != theirs[section][key] and key != "seeds":
@@ -358,17 +417,26 @@ class Run:
                         "take the recipe it was made with, or another --out"
                     )
         if found.facts["seed"] != self.seed:
-            raise TinyadderError(f"the checkpoint in {where} has seed {found.facts['seed']}, this run has {self.seed}")
+            raise TinyadderError(
+                f"the checkpoint in {where} has seed {found.facts['seed']}, this run has"
+                f" {self.seed}"
+            )
         for name, parameter in self.model.named_parameters():
             other = found.tensors.get(f"model.{name}")
             if other is None or other.shape != parameter.shape:
-                raise TinyadderError(f"the checkpoint in {where} is of another architecture: '{name}' does not fit")
+                raise TinyadderError(
+                    f"the checkpoint in {where} is of another architecture: '{name}' does not fit"
+                )
 
     def _cut_log(self) -> None:
         """Drop the lines of steps after the checkpoint: they will be written again."""
         path = self.folder / "log.jsonl"
         if path.exists():
-            lines = [line for line in path.read_text().splitlines() if json.loads(line)["step"] <= self.step]
+            lines = [
+                line
+                for line in path.read_text().splitlines()
+                if json.loads(line)["step"] <= self.step
+            ]
             with atomic_write(path, way_out=GO_ON) as part:
                 part.write_text("".join(f"{line}\n" for line in lines))
 
@@ -383,23 +451,40 @@ class Run:
                 raise TinyadderError(f"cannot write {path}: {error.strerror}; {GO_ON}") from error
 
     def finish(self) -> Path:
-        """Save the model with the best validation accuracy as a model folder; drop the checkpoints."""
+        """Save the model with the best validation accuracy as a model folder; drop the
+        checkpoints.
+        """
         with torch.no_grad():
             for name, parameter in self.model.named_parameters():
                 parameter.copy_(self.best_tensors[name])
-        facts = {"recipe": self.recipe.to_json(), "seed": self.seed, "steps": self.step, "best step": self.best[1],
-                 "training cpu seconds": round(self.cpu, 1), "training wall seconds": round(self.wall, 1)}  # fmt: skip
+        facts = {
+            "recipe": self.recipe.to_json(),
+            "seed": self.seed,
+            "steps": self.step,
+            "best step": self.best[1],
+            "training cpu seconds": round(self.cpu, 1),
+            "training wall seconds": round(self.wall, 1),
+        }
         if self.start is not None:
             facts["started from"] = str(self.start)
         out = self.folder / "model"
-        save(self.model.eval(), self.recipe.task, out, name=self.recipe.name, options=facts, force=True)
+        save(
+            self.model.eval(),
+            self.recipe.task,
+            out,
+            name=self.recipe.name,
+            options=facts,
+            force=True,
+        )
         shutil.rmtree(self.folder / "checkpoints", ignore_errors=True)
         return out
 
     # ---- the loop -----------------------------------------------------------------------------
 
     def train(self, report: Report | None = None) -> Path:
-        """Train until done; the folder of the model. Ctrl-C writes a checkpoint and raises `Interrupted`."""
+        """Train until done; the folder of the model. Ctrl-C writes a checkpoint and raises
+        `Interrupted`.
+        """
         train = self.recipe.train
         head = {"step": self.step, "parameters": parameters_of(self.model), "seed": self.seed}
         losses: list[float] = []
@@ -413,8 +498,12 @@ class Run:
                 self.cpu, self.wall = time.process_time() - began[0], time.monotonic() - began[1]
                 check = self.step % train.check_every == 0 or self.step % train.steps == 0
                 if self.step % train.log_every == 0 or check:
-                    line: dict[str, Any] = {"step": self.step, "loss": round(sum(losses) / len(losses), 6),
-                                            "rate": rate_at(train, self.step), "gradient": round(norm, 4)}  # fmt: skip
+                    line: dict[str, Any] = {
+                        "step": self.step,
+                        "loss": round(sum(losses) / len(losses), 6),
+                        "rate": rate_at(train, self.step),
+                        "gradient": round(norm, 4),
+                    }
                     if check:
                         line["validation exact"] = round(self.check(), 6)
                     line |= {"cpu": round(self.cpu, 1), "wall": round(self.wall, 1)}
@@ -422,7 +511,11 @@ class Run:
                     self.log(line)
                     if report:
                         report(line)
-                if self.processes.rank == 0 and self.step % train.checkpoint_every == 0 and not self.done:
+                if (
+                    self.processes.rank == 0
+                    and self.step % train.checkpoint_every == 0
+                    and not self.done
+                ):
                     self.write()
         except KeyboardInterrupt:
             if self.processes.rank == 0 and self.step:
@@ -432,15 +525,18 @@ class Run:
 
 
 def model_from(folder: Path, recipe: Recipe) -> Transformer:
-    """The model in `folder`, to be trained on. Raises `TinyadderError` where it is not of the recipe's shape."""
+    """The model in `folder`, to be trained on. Raises `TinyadderError` where it is not of the
+    recipe's shape.
+    """
     model, _ = load(folder)
     expected = config_of(recipe.model, recipe.task)
     for field in fields(expected):
         given, wanted = getattr(model.config, field.name), getattr(expected, field.name)
         if given != wanted:
             raise TinyadderError(
-                f"the model in {folder} has another {field.name} than recipe '{recipe.name}' "
-                f"({given!r}, not {wanted!r}); start from a model of the recipe's [model] and [task]"
+                f"the model in {folder} has another {field.name} than recipe '{recipe.name}'"
+                f" ({given!r}, not {wanted!r}); start from a model of the recipe's [model] and"
+                " [task]"
             )
     return model
 

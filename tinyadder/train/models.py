@@ -1,4 +1,6 @@
-"""Models to be trained: the project's own `Transformer` with a recipe's sizes and options, and its first numbers."""
+"""Models to be trained: the project's own `Transformer` with a recipe's sizes and options, and its
+first numbers.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,11 @@ def config_of(recipe: ModelRecipe, task: Task) -> Config:
         hidden=recipe.hidden,
     )
     coder = recipe.kind == "encoder-decoder"
-    outputs = tuple(i for i, token in enumerate(task.vocabulary) if not recipe.outputs or token in recipe.outputs)
+    outputs = tuple(
+        i
+        for i, token in enumerate(task.vocabulary)
+        if not recipe.outputs or token in recipe.outputs
+    )
     return Config(
         vocabulary=task.vocabulary,
         width=recipe.width,
@@ -42,13 +48,15 @@ def config_of(recipe: ModelRecipe, task: Task) -> Config:
 
 
 def separator_of(task: Task) -> str:
-    """The token that ends every prompt, and occurs nowhere else in it. Raises `TinyadderError` where there is none."""
+    """The token that ends every prompt, and occurs nowhere else in it. Raises `TinyadderError`
+    where there is none.
+    """
     prompts = [list(task.prompt(problem)) for problem in task.uniform(Random(0), 20)]
     last = prompts[0][-1]
     if any(prompt.index(last) != len(prompt) - 1 if last in prompt else True for prompt in prompts):
         raise TinyadderError(
-            f"the prompts of task '{task.name}' do not end in a token of their own, which tells an encoder-decoder "
-            "where the answer begins; train a decoder"
+            f"the prompts of task '{task.name}' do not end in a token of their own, which tells an"
+            " encoder-decoder where the answer begins; train a decoder"
         )
     return last
 
@@ -64,10 +72,11 @@ def make_model(recipe: ModelRecipe, task: Task, seed: int) -> Transformer:
 
 
 def initialise(model: Transformer, random: torch.Generator) -> None:
-    """Matrices normal with deviation 1/sqrt(inputs), those that write to the stream less by sqrt(2 layers); biases 0.
+    """Matrices normal with deviation 1/sqrt(inputs), those that write to the stream less by sqrt(2
+    layers); biases 0.
 
-    Embeddings are normal with deviation 1 (divided by sqrt(width) where they are the readout too), norms 1, ALiBi
-    slopes 2^-1, 2^-2, ... one a head.
+    Embeddings are normal with deviation 1 (divided by sqrt(width) where they are the readout too),
+    norms 1, ALiBi slopes 2^-1, 2^-2, ... one a head.
     """
     options, layers = model.config.options, len(model.blocks) * model.config.options.repeat
     with torch.no_grad():
@@ -76,19 +85,33 @@ def initialise(model: Transformer, random: torch.Generator) -> None:
             if "norm" in name:
                 parameter.fill_(0.0 if leaf == "bias" else 1.0)
             elif leaf in ("embedding", "positions"):
-                nn.init.normal_(parameter, std=model.config.width**-0.5 if model.config.tied else 1.0, generator=random)
+                nn.init.normal_(
+                    parameter,
+                    std=model.config.width**-0.5 if model.config.tied else 1.0,
+                    generator=random,
+                )
             elif leaf.endswith("_bias"):
                 parameter.zero_()
             else:
-                inputs = parameter.shape[0] * parameter.shape[1] if leaf == "wiring" else parameter.shape[-1]
-                std = inputs**-0.5 / (2 * layers) ** 0.5 if leaf in ("wiring", "down") else inputs**-0.5
+                inputs = (
+                    parameter.shape[0] * parameter.shape[1]
+                    if leaf == "wiring"
+                    else parameter.shape[-1]
+                )
+                std = (
+                    inputs**-0.5 / (2 * layers) ** 0.5
+                    if leaf in ("wiring", "down")
+                    else inputs**-0.5
+                )
                 nn.init.normal_(parameter, std=std, generator=random)
         for attention in model.modules():
             if isinstance(attention, Attention) and options.positions == "alibi":
                 attention.slopes.copy_(2.0 ** -torch.arange(1, len(attention.slopes) + 1))
             if isinstance(attention, Attention) and not options.projected:
                 columns = torch.arange(attention.wiring[..., 0].numel()) % model.config.width
-                attention.wiring.copy_(nn.functional.one_hot(columns, model.config.width).view_as(attention.wiring))
+                attention.wiring.copy_(
+                    nn.functional.one_hot(columns, model.config.width).view_as(attention.wiring)
+                )
 
 
 def parameters_of(model: nn.Module) -> int:

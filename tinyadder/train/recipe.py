@@ -66,16 +66,22 @@ class ModelRecipe:
 
 @dataclass(frozen=True, kw_only=True)
 class DataRecipe:
-    """Where problems come from. `held_out` of all are never shown: a quarter for validation, the rest for the test."""
+    """Where problems come from. `held_out` of all are never shown: a quarter for validation, the
+    rest for the test.
+    """
 
     distribution: Literal["uniform", "balanced", "structured", "focused", "mixed"] = "uniform"
     """A sampler of the task; "mixed" takes uniform, balanced and structured problems in turn."""
     judged: Literal["", "uniform", "balanced", "structured", "focused", "mixed"] = ""
-    """The sampler of the validation and test problems, where it is another than that of the training problems."""
+    """The sampler of the validation and test problems, where it is another than that of the
+    training problems.
+    """
     examples: int = 100_000
     """Problems of one pool."""
     file: str = ""
-    """A JSONL file of training problems (`tinyadder train RECIPE --data FILE` writes one) instead of drawing them."""
+    """A JSONL file of training problems (`tinyadder train RECIPE --data FILE` writes one) instead
+    of drawing them.
+    """
     fresh: bool = False
     """Draw a new pool when one is used up, instead of the same again in another order."""
     held_out: float = 0.2
@@ -84,27 +90,36 @@ class DataRecipe:
     seed: int = 1
     """Of the held-out problems and what is drawn; the seed of a run adds to it."""
     kind: Literal["any", "inside"] = "any"
-    """"inside" never shows, nor judges by, problems that the task sets apart as out of distribution."""
+    """"inside" never shows, nor judges by, problems that the task sets apart as out of
+    distribution.
+    """
     curriculum: tuple[tuple[int, int], ...] = ()
     """Pairs (step, digits): until that step operands have at most so many digits."""
     narrow: bool = False
-    """In the curriculum, write problems in the format of a task of so few digits, not padded to the full width."""
+    """In the curriculum, write problems in the format of a task of so few digits, not padded to the
+    full width.
+    """
     workers: int = 0
     """Processes that draw problems; 0 draws here. The problems are the same."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainRecipe:
-    """AdamW (or Muon) with warm-up, decay and clipping; the loss is the mean cross-entropy of the answer's tokens."""
+    """AdamW (or Muon) with warm-up, decay and clipping; the loss is the mean cross-entropy of the
+    answer's tokens.
+    """
 
     steps: int = 10_000
     rounds: int = 1
-    """The schedule is run so many times at most, again only if validation problems are wrong at its end: warm restarts
-    (Loshchilov and Hutter 2017)."""
+    """The schedule is run so many times at most, again only if validation problems are wrong at its
+    end: warm restarts (Loshchilov and Hutter 2017).
+    """
     batch: int = 128
     rate: float = 3e-3
     matrix_rate: float = 0.0
-    """Above 0: the matrices of the blocks are moved by Muon (tinyadder/train/muon.py) at this rate, scheduled alike."""
+    """Above 0: the matrices of the blocks are moved by Muon (tinyadder/train/muon.py) at this rate,
+    scheduled alike.
+    """
     warmup: int = 200
     schedule: Literal["cosine", "inverse-sqrt", "constant"] = "cosine"
     final_rate: float = 0.01
@@ -122,7 +137,9 @@ class TrainRecipe:
     """Add this multiple of the gradient's moving average to it (Lee et al. 2024, Grokfast)."""
     slow_memory: float = 0.98
     self_fed: float = 0.0
-    """Part of the steps trained on the model's own soft answers (Gumbel-softmax) instead of the right prefix."""
+    """Part of the steps trained on the model's own soft answers (Gumbel-softmax) instead of the
+    right prefix.
+    """
     temperature: float = 1.0
     """Of the Gumbel-softmax."""
     seeds: tuple[int, ...] = (1,)
@@ -154,21 +171,31 @@ class Recipe:
 def recipe_names() -> list[str]:
     """The recipes that come with the package."""
     folder = files("tinyadder") / "recipes"
-    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+    return sorted(
+        entry.name.removesuffix(".toml")
+        for entry in folder.iterdir()
+        if entry.name.endswith(".toml")
+    )
 
 
 def read_recipe(name: str) -> Recipe:
-    """The recipe of that name, or in that TOML file. Raises `TinyadderError` for whatever does not fit."""
+    """The recipe of that name, or in that TOML file. Raises `TinyadderError` for whatever does not
+    fit.
+    """
     if name.endswith(".toml"):
         path, where = Path(name), name
         if not path.is_file():
-            raise TinyadderError(f"there is no file {name}; give the path of a recipe, or one of {_known()}")
+            raise TinyadderError(
+                f"there is no file {name}; give the path of a recipe, or one of {_known()}"
+            )
         content = path.read_bytes()
     elif name in recipe_names():
         where = f"{name}.toml"
         content = (files("tinyadder") / "recipes" / where).read_bytes()
     else:
-        raise TinyadderError(f"unknown recipe '{name}'{did_you_mean(name, recipe_names())} (recipes: {_known()})")
+        raise TinyadderError(
+            f"unknown recipe '{name}'{did_you_mean(name, recipe_names())} (recipes: {_known()})"
+        )
     try:
         data = tomllib.loads(content.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -210,7 +237,9 @@ def recipe_from_json(stored: Mapping[str, Any], *, where: str) -> Recipe:
     """The recipe that `Recipe.to_json` wrote; keys that are younger than it have their defaults."""
     task = {"name": stored["task"]["name"], **stored["task"]["options"]}
     sections = {name: stored[name] for name in ("model", "data", "train")}
-    return recipe_from({"task": task, "summary": stored["summary"], **sections}, name=stored["name"], where=where)
+    return recipe_from(
+        {"task": task, "summary": stored["summary"], **sections}, name=stored["name"], where=where
+    )
 
 
 def _section(data: Any, kind: type, where: str) -> Any:
@@ -221,23 +250,30 @@ def _section(data: Any, kind: type, where: str) -> Any:
     found = {}
     for key, value in data.items():
         if key not in known:
-            raise TinyadderError(f"{where} has no key '{key}'{did_you_mean(key, known)} (keys: {', '.join(known)})")
+            raise TinyadderError(
+                f"{where} has no key '{key}'{did_you_mean(key, known)} (keys: {', '.join(known)})"
+            )
         found[key] = _typed(value, hints[key], f"{where} {key} = {value!r}")
     return kind(**found)
 
 
 def _typed(value: Any, hint: Any, where: str) -> Any:
-    """`value` as the annotation wants it: TOML's lists become tuples, whole numbers may stand for floats."""
+    """`value` as the annotation wants it: TOML's lists become tuples, whole numbers may stand for
+    floats.
+    """
     if get_origin(hint) is Literal:
         if value not in get_args(hint):
             shown = ", ".join(repr(choice) for choice in get_args(hint))
             raise TinyadderError(
-                f"{where}; expected one of {shown}{did_you_mean(str(value), map(str, get_args(hint)))}"
+                f"{where}; expected one of"
+                f" {shown}{did_you_mean(str(value), map(str, get_args(hint)))}"
             )
         return value
     if get_origin(hint) is tuple:
         parts = get_args(hint)
-        if not isinstance(value, list | tuple) or (parts[-1] is not ... and len(value) != len(parts)):
+        if not isinstance(value, list | tuple) or (
+            parts[-1] is not ... and len(value) != len(parts)
+        ):
             raise TinyadderError(f"{where}; expected a list")
         kinds = [parts[0]] * len(value) if parts[-1] is ... else parts
         return tuple(_typed(item, kind, where) for item, kind in zip(value, kinds, strict=True))
@@ -255,7 +291,12 @@ def _fit(model: ModelRecipe) -> bool:
 
 
 def _article(kind: type) -> str:
-    names = {int: "a whole number", float: "a number", str: "a text in quotes", bool: "true or false"}
+    names = {
+        int: "a whole number",
+        float: "a number",
+        str: "a text in quotes",
+        bool: "true or false",
+    }
     return names.get(kind, kind.__name__)
 
 
@@ -271,21 +312,60 @@ def _check(recipe: Recipe, where: str) -> None:
         ("[model] hidden", m.hidden >= 0, m.hidden, "at least 0"),
         ("[model] repeat", m.repeat >= 1, m.repeat, "at least 1"),
         ("[model] dropout", 0 <= m.dropout < 1, m.dropout, "in 0 .. 1, 1 excluded"),
-        ("[model] slopes", _fit(m), m.slopes, f"{m.layers} lists of {m.heads} slopes, with positions = 'alibi'"),
-        ("[model] context", m.context >= 1 or m.positions != "learned", m.context, "the longest text"),
-        ("[model] outputs", set(m.outputs) <= set(known), m.outputs, f"tokens of the task: {' '.join(known)}"),
-        ("[data] examples", d.examples >= 1, d.examples, "at least 1; an empty data set teaches nothing"),
+        (
+            "[model] slopes",
+            _fit(m),
+            m.slopes,
+            f"{m.layers} lists of {m.heads} slopes, with positions = 'alibi'",
+        ),
+        (
+            "[model] context",
+            m.context >= 1 or m.positions != "learned",
+            m.context,
+            "the longest text",
+        ),
+        (
+            "[model] outputs",
+            set(m.outputs) <= set(known),
+            m.outputs,
+            f"tokens of the task: {' '.join(known)}",
+        ),
+        (
+            "[data] examples",
+            d.examples >= 1,
+            d.examples,
+            "at least 1; an empty data set teaches nothing",
+        ),
         ("[data] held_out", 0 < d.held_out < 1, d.held_out, "between 0 and 1"),
-        ("[data] file", not d.file or not (d.fresh or d.curriculum), d.file, "no file: fresh and curriculum draw"),
-        ("[data] kind", d.kind == "any" or bool(recipe.task.outside), d.kind, "'any': the task sets nothing apart"),
+        (
+            "[data] file",
+            not d.file or not (d.fresh or d.curriculum),
+            d.file,
+            "no file: fresh and curriculum draw",
+        ),
+        (
+            "[data] kind",
+            d.kind == "any" or bool(recipe.task.outside),
+            d.kind,
+            "'any': the task sets nothing apart",
+        ),
         ("[data] validation", d.validation >= 1, d.validation, "at least 1"),
         ("[data] test", d.test >= 1, d.test, "at least 1"),
         ("[train] steps", t.steps >= 1, t.steps, "at least 1"),
         ("[train] rounds", t.rounds >= 1, t.rounds, "at least 1"),
         ("[train] batch", t.batch >= 1, t.batch, "at least 1"),
-        ("[train] accumulate", t.accumulate >= 1 and t.batch % t.accumulate == 0, t.accumulate, "a divisor of batch"),
-        ("[train] cooldown", t.cooldown == 0 or (t.schedule == "inverse-sqrt" and 0 < t.cooldown < t.steps), t.cooldown,
-         "less than steps, with schedule = 'inverse-sqrt'"),
+        (
+            "[train] accumulate",
+            t.accumulate >= 1 and t.batch % t.accumulate == 0,
+            t.accumulate,
+            "a divisor of batch",
+        ),
+        (
+            "[train] cooldown",
+            t.cooldown == 0 or (t.schedule == "inverse-sqrt" and 0 < t.cooldown < t.steps),
+            t.cooldown,
+            "less than steps, with schedule = 'inverse-sqrt'",
+        ),
         ("[train] rate", t.rate > 0, t.rate, "above 0"),
         ("[train] matrix_rate", t.matrix_rate >= 0, t.matrix_rate, "at least 0; 0 for AdamW alone"),
         ("[train] temperature", t.temperature > 0, t.temperature, "above 0"),
@@ -294,7 +374,7 @@ def _check(recipe: Recipe, where: str) -> None:
         ("[train] log_every", t.log_every >= 1, t.log_every, "at least 1"),
         ("[train] check_every", t.check_every >= 1, t.check_every, "at least 1"),
         ("[train] checkpoint_every", t.checkpoint_every >= 1, t.checkpoint_every, "at least 1"),
-    ]  # fmt: skip
+    ]
     for key, fits, given, expected in checks:
         if not fits:
             raise TinyadderError(f"{where}: {key} = {given!r}; expected {expected}")

@@ -1,1 +1,3 @@
-"""Proof over every input: a prover (python-flint, torch) and an independent checker (`check`, standard library)."""
+"""Proof over every input: a prover (python-flint, torch) and an independent checker (`check`,
+standard library).
+"""

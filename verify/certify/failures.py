@@ -1,24 +1,28 @@
-"""How many problems of its task a refuted model answers wrongly: an interval, for the floating-point program itself.
+"""How many problems of its task a refuted model answers wrongly: an interval, for the
+floating-point program itself.
 
-The family: models whose decision at an answer position is a function of *one* number S that depends on the text (the
-output of one head at the query, the remainder of the sum), of the token at the query, and of constants. All else of a
-model is refused, never guessed.
+The family: models whose decision at an answer position is a function of *one* number S that depends
+on the text (the output of one head at the query, the remainder of the sum), of the token at the
+query, and of constants. All else of a model is refused, never guessed.
 
-What is proved. Let E(k, d) be the set of problems with right answer token d at answer position k where the model, given
-the right answer before k, does not choose d. Greedy decoding is wrong on exactly the union of all E(k, d): up to its
-first wrong token it has read the right answer.
+What is proved. Let E(k, d) be the set of problems with right answer token d at answer position k
+where the model, given the right answer before k, does not choose d. Greedy decoding is wrong on
+exactly the union of all E(k, d): up to its first wrong token it has read the right answer.
 
-1. `View` (the prover's rules, rounding included) gives each logit difference "right - other" as a form in S. The values
-   of S are cut into ranges where all differences are positive (right), one is negative (wrong), or neither is known
-   (unsure: a few rounding errors wide, equal logits included). Where more is open, each token at the query by itself.
-2. S is a sum of one table per position, each entry an interval that holds the rounding. The runs of the specification
-   automaton are counted by the value of S, from the last stage to the first. Runs of equal state and value are one
-   node with a multiplicity (a Python integer), settled as soon as all its completions lie in one range. Where there
-   are too many nodes, those of nearly the same value become their hull: that widens the result, and never falsifies
-   it. Runs surely in "wrong" are the lower end of |E|; runs possibly outside "right" are the upper end.
-3. Sets E(k, d) of one k are disjoint. For two positions the same count with both answer tokens fixed bounds |E n F|
-   from above (0 where S then stays in "right": the sets are proved disjoint). The union is at most the sum of all |E|,
-   at least that sum minus the sum of all |E n F| (Bonferroni), and at least what one position has.
+1. `View` (the prover's rules, rounding included) gives each logit difference "right - other" as a
+  form in S. The values of S are cut into ranges where all differences are positive (right), one is
+  negative (wrong), or neither is known (unsure: a few rounding errors wide, equal logits included).
+  Where more is open, each token at the query by itself.
+2. S is a sum of one table per position, each entry an interval that holds the rounding. The runs of
+  the specification automaton are counted by the value of S, from the last stage to the first. Runs
+  of equal state and value are one node with a multiplicity (a Python integer), settled as soon as
+  all its completions lie in one range. Where there are too many nodes, those of nearly the same
+  value become their hull: that widens the result, and never falsifies it. Runs surely in "wrong"
+  are the lower end of |E|; runs possibly outside "right" are the upper end.
+3. Sets E(k, d) of one k are disjoint. For two positions the same count with both answer tokens
+  fixed bounds |E n F| from above (0 where S then stays in "right": the sets are proved disjoint).
+  The union is at most the sum of all |E|, at least that sum minus the sum of all |E n F|
+  (Bonferroni), and at least what one position has.
 """
 
 from __future__ import annotations
@@ -42,7 +46,9 @@ from tinyadder.verify.certify.spec import Specification, specifications
 
 RIGHT, WRONG, UNSURE = "right", "wrong", "unsure"
 NODES = 1 << 15
-"""More nodes than this are merged. Four times as many make the widest set of add10_gist 11 % narrower."""
+"""More nodes than this are merged. Four times as many make the widest set of add10_gist 11 %
+narrower.
+"""
 PAIRS = 4000
 """Bonferroni's bound is skipped where more pairs of sets than this might overlap."""
 SPLITS = 40
@@ -55,7 +61,8 @@ Piece = tuple[Ball, Ball, str]
 
 @dataclass(frozen=True)
 class Wrong:
-    """E(k, d): between `low` and `high` problems have the right token `token` at `position` and get another.
+    """E(k, d): between `low` and `high` problems have the right token `token` at `position` and get
+    another.
 
     Positions are those of the answer, from 0.
     """
@@ -74,7 +81,9 @@ class Failures:
     high: int
     problems: int
     overlap: int
-    """Upper bound of the problems counted in two of `sets`; 0: the sets are disjoint, the sums are the interval."""
+    """Upper bound of the problems counted in two of `sets`; 0: the sets are disjoint, the sums are
+    the interval.
+    """
     sets: tuple[Wrong, ...]
     seconds: float
 
@@ -84,7 +93,10 @@ class Sums:
 
     def __init__(self, paths: Paths, form: Form, bits: int = BITS) -> None:
         assert not form.symbols
-        size = sum((max(abs(b).upper() for b in table.values()) for table in form.tables.values()), abs(form.c).upper())
+        size = sum(
+            (max(abs(b).upper() for b in table.values()) for table in form.tables.values()),
+            abs(form.c).upper(),
+        )
         self.exponent = int(np.frexp(float(size))[1]) - bits
         self.paths, self.form = paths, form
         kind = np.int64 if bits == BITS else object
@@ -93,7 +105,9 @@ class Sums:
         for stage in paths.spec.stages:
             tokens, table = paths.spec.tokens[stage.position], form.tables.get(stage.position)
             # a token that a known one at the query excludes has no entry
-            entries = [Ball(0) if table is None or token not in table else table[token] for token in tokens]
+            entries = [
+                Ball(0) if table is None or token not in table else table[token] for token in tokens
+            ]
             self.low.append(np.array([self.floor(entry) for entry in entries], dtype=kind))
             self.high.append(np.array([self.ceil(entry) for entry in entries], dtype=kind))
 
@@ -126,7 +140,9 @@ class Sums:
 
 
 class Prefixes:
-    """For every stage and state, over the allowed ways from the start: least and largest sum, and how many ways."""
+    """For every stage and state, over the allowed ways from the start: least and largest sum, and
+    how many ways.
+    """
 
     def __init__(self, sums: Sums, restriction: Restriction) -> None:
         paths = sums.paths
@@ -144,7 +160,9 @@ class Prefixes:
 
 @dataclass(frozen=True)
 class Segments:
-    """The integers cut at `cuts`: segment s holds cuts[s-1] <= x < cuts[s] and is labelled `labels[s]`."""
+    """The integers cut at `cuts`: segment s holds cuts[s-1] <= x < cuts[s] and is labelled
+    `labels[s]`.
+    """
 
     cuts: np.ndarray
     labels: np.ndarray
@@ -164,7 +182,8 @@ class Segments:
             else:
                 cuts += [below, above + 1]
                 labels += [UNSURE, after]
-        # a piece without an integer in it leaves cuts out of order: what lies between them is unsure
+        # a piece without an integer in it leaves cuts out of order: what lies between them is
+        # unsure
         return cls(np.maximum.accumulate(np.array(cuts, dtype=np.int64)), np.array(labels))
 
     @property
@@ -212,18 +231,22 @@ def _back(sums: Sums, t: int, allowed: np.ndarray | None, nodes: Nodes) -> Nodes
         here = paths.dst[t] == after if allowed is None else (paths.dst[t] == after) & allowed
         these, tokens = state == after, paths.tok[t][here]
         shape = int(these.sum()), len(tokens)
-        parts.append((
-            np.broadcast_to(paths.src[t][here], shape).ravel(),
-            (low[these][:, None] + sums.low[t][tokens]).ravel(),
-            (high[these][:, None] + sums.high[t][tokens]).ravel(),
-            np.repeat(many[these], len(tokens)),
-        ))  # fmt: skip
+        parts.append(
+            (
+                np.broadcast_to(paths.src[t][here], shape).ravel(),
+                (low[these][:, None] + sums.low[t][tokens]).ravel(),
+                (high[these][:, None] + sums.high[t][tokens]).ravel(),
+                np.repeat(many[these], len(tokens)),
+            )
+        )
     state, low, high, many = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     return state, low, high, many
 
 
 def _merged(state: np.ndarray, low: np.ndarray, high: np.ndarray, many: np.ndarray) -> Nodes:
-    """Nodes of one state and value as one; where that leaves too many, nodes of nearly the same value as their hull."""
+    """Nodes of one state and value as one; where that leaves too many, nodes of nearly the same
+    value as their hull.
+    """
     order = np.lexsort((high, low, state))
     state, low, high, many = state[order], low[order], high[order], many[order]
     new = np.ones(len(state), dtype=bool)
@@ -241,7 +264,12 @@ class Decision:
     """What the model decides at one position, as a function of the one number S."""
 
     def __init__(
-        self, network: Network, spec: Specification, base: View, position: int, own: str | None = None
+        self,
+        network: Network,
+        spec: Specification,
+        base: View,
+        position: int,
+        own: str | None = None,
     ) -> None:
         self.network, self.position = network, position
         self.view = View(network, spec, position, base)
@@ -257,8 +285,9 @@ class Decision:
         heads = [key for key in view.definitions if key[0] == "mixed"]
         if len(heads) != 1:
             raise Unsupported(
-                f"position {self.position}: {len(heads)} numbers that depend on the text before it decide the next "
-                "token; failures are counted where exactly one does (the remainder of most-significant-first adders)"
+                f"position {self.position}: {len(heads)} numbers that depend on the text before it"
+                " decide the next token; failures are counted where exactly one does (the"
+                " remainder of most-significant-first adders)"
             )
         return heads[0]
 
@@ -273,9 +302,13 @@ class Decision:
             return [(low, high, WRONG)]
         return list(self._pieces(self.view, right, low, high, SPLITS))
 
-    def _pieces(self, view: View, right: str, low: Ball, high: Ball, splits: int) -> Iterator[Piece]:
+    def _pieces(
+        self, view: View, right: str, low: Ball, high: Ball, splits: int
+    ) -> Iterator[Piece]:
         part = view.branch()
-        part.memo = part.lasting()  # all that follows from S is computed anew, and rounds less in a smaller range
+        part.memo = (
+            part.lasting()
+        )  # all that follows from S is computed anew, and rounds less in a smaller range
         part.lows[self.symbol], part.highs[self.symbol] = low, high
         try:
             label, form = self.label(part, right)
@@ -297,7 +330,9 @@ class Decision:
         alpha = form.symbols.get(self.symbol)
         if alpha is None or alpha.contains(0):
             return None
-        rest = Form(form.c, form.tables, {s: a for s, a in form.symbols.items() if s != self.symbol})
+        rest = Form(
+            form.c, form.tables, {s: a for s, a in form.symbols.items() if s != self.symbol}
+        )
         zero = -view.low(rest).union(view.high(rest)) / alpha
         width = high - low
         # a little more than the zone, so that beside it the sign is decided
@@ -306,7 +341,9 @@ class Decision:
         return (start, end) if start < end and 2 * (end - start) < width else None
 
     def label(self, view: View, right: str) -> tuple[str, Form]:
-        """The decision where S has the range that `view` says, and a logit difference whose sign is open."""
+        """The decision where S has the range that `view` says, and a logit difference whose sign is
+        open.
+        """
         found = RIGHT, Form()
         for other in self.network.outputs:
             if other == right:
@@ -346,7 +383,9 @@ class Part:
     restriction: Restriction
 
     @classmethod
-    def of(cls, decision: Decision, sums: Sums, right: str, restriction: Restriction) -> Part | None:
+    def of(
+        cls, decision: Decision, sums: Sums, right: str, restriction: Restriction
+    ) -> Part | None:
         """None where no text meets the restriction, or none can be wrong."""
         ends = sums.range(restriction)
         if ends is None or _right(pieces := decision.pieces(right, *ends)):
@@ -397,7 +436,11 @@ def _counted(network: Network, spec: Specification) -> Iterator[Counted]:
                 parts = []
                 for own in spec.tokens[i]:
                     known = Decision(network, spec, base, i, own)
-                    parts.append(Part.of(known, Sums(paths, known.form), token, Restriction({i: own, **right})))
+                    parts.append(
+                        Part.of(
+                            known, Sums(paths, known.form), token, Restriction({i: own, **right})
+                        )
+                    )
             there = tuple(part for part in parts if part)
             counts = [part.count({}) for part in there]
             surely, possibly = sum(low for low, _ in counts), sum(high for _, high in counts)
@@ -408,8 +451,9 @@ def _counted(network: Network, spec: Specification) -> Iterator[Counted]:
 def count_failures(model: Transformer, task: Task) -> Failures:
     """How many problems of `task` the model, decoding greedily, answers wrongly, as an interval.
 
-    Holds for every execution that the numerics of `tinyadder.verify.certify.prove` allow. Raises `Unsupported` for a
-    model outside the family and `NoSpecification` for a task without an automaton.
+    Holds for every execution that the numerics of `tinyadder.verify.certify.prove` allow. Raises
+    `Unsupported` for a model outside the family and `NoSpecification` for a task without an
+    automaton.
     """
     began = time.perf_counter()
     network = read_network(model)

@@ -1,11 +1,12 @@
-"""Separable forms: what is known of one number of the forward pass, for every text of a specification at once.
+"""Separable forms: what is known of one number of the forward pass, for every text of a
+specification at once.
 
     value = c + sum_j f_j(token at position j) + sum_k alpha_k sigma_k
 
-c, every table entry f_j(token) and every alpha_k is a ball (python-flint `arb`: midpoint and radius, rounded outward),
-so rounding errors of the model live in the radii. sigma_k stands for a number that the model stores, e.g. the output of
-a head; what several readers share of it cancels. The checker has
-arithmetic of its own.
+c, every table entry f_j(token) and every alpha_k is a ball (python-flint `arb`: midpoint and
+radius, rounded outward), so rounding errors of the model live in the radii. sigma_k stands for a
+number that the model stores, e.g. the output of a head; what several readers share of it cancels.
+The checker has arithmetic of its own.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ Symbol = tuple[Any, ...]
 
 
 def gamma(n: int) -> Ball:
-    """n u / (1 - n u): the relative error of n roundings in a row, upper bound. Higham 2002, lemma 3.1."""
+    """n u / (1 - n u): the relative error of n roundings in a row, upper bound. Higham 2002, lemma
+    3.1.
+    """
     return (n * UNIT / (1 - n * UNIT)).upper() if n else ZERO
 
 
@@ -62,7 +65,9 @@ def double(ball: Ball) -> float | None:
 
 
 def nearest(ball: Ball) -> Ball:
-    """What rounding to nearest makes of `ball`: exact where the ball is exact and its double is normal."""
+    """What rounding to nearest makes of `ball`: exact where the ball is exact and its double is
+    normal.
+    """
     if ball.is_zero():
         return ball
     if ball.is_exact():
@@ -121,7 +126,9 @@ class Form:
 
     def wider(self, radius: Ball) -> Form:
         """The same with [-radius, radius] added."""
-        return self if radius.is_zero() else Form(self.c + within(radius), self.tables, self.symbols)
+        return (
+            self if radius.is_zero() else Form(self.c + within(radius), self.tables, self.symbols)
+        )
 
     def at(self, position: int, token: str) -> Form:
         """The form given the token at `position`."""
@@ -145,7 +152,9 @@ def total(forms: Iterable[Form]) -> Form:
 
 
 def tabulated(position: int, table: Table) -> Form:
-    """The form with these values by token; a constant where all are one exact number, or one and the same ball."""
+    """The form with these values by token; a constant where all are one exact number, or one and
+    the same ball.
+    """
     values = list(table.values())
     first = values[0]
     if all(v is first or (v.is_exact() and first.is_exact() and v == first) for v in values):
@@ -154,7 +163,9 @@ def tabulated(position: int, table: Table) -> Form:
 
 
 def merged(position: int, cases: dict[str, Form]) -> Form:
-    """One form that holds for every case of the token at `position`: own parts go into a table, the rest into hulls."""
+    """One form that holds for every case of the token at `position`: own parts go into a table, the
+    rest into hulls.
+    """
     forms = list(cases.values())
     if len(forms) == 1 or all(form is forms[0] for form in forms):
         return forms[0]
@@ -162,6 +173,11 @@ def merged(position: int, cases: dict[str, Form]) -> Form:
     tables: dict[int, Table] = {}
     for p in dict.fromkeys(p for form in forms for p in form.tables):
         tokens = next(form.tables[p] for form in forms if p in form.tables)
-        tables[p] = {t: hull(form.tables[p][t] if p in form.tables else ZERO for form in forms) for t in tokens}
-    symbols = {s: hull(form.symbols.get(s, ZERO) for form in forms) for form in forms for s in form.symbols}
+        tables[p] = {
+            t: hull(form.tables[p][t] if p in form.tables else ZERO for form in forms)
+            for t in tokens
+        }
+    symbols = {
+        s: hull(form.symbols.get(s, ZERO) for form in forms) for form in forms for s in form.symbols
+    }
     return Form(own.c, {**tables, **own.tables}, symbols)

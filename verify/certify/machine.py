@@ -1,4 +1,5 @@
-"""The rules: what every number of the forward pass can be, over all texts of a specification, rounding included.
+"""The rules: what every number of the forward pass can be, over all texts of a specification,
+rounding included.
 
 Each rule is a sound statement about one step of `tinyadder/machine/transformer.py` in binary64;
 `check.RULES` states them, and docs/proofs.md has them in full. `View` evaluates on demand: a number
@@ -38,7 +39,9 @@ SMALL = -1000
 
 
 class NeedPhase(Exception):
-    """The sign of a gate at the query position is not known; a claim about it or a split would decide."""
+    """The sign of a gate at the query position is not known; a claim about it or a split would
+    decide.
+    """
 
     def __init__(self, layer: int, unit: int, gate: Form) -> None:
         self.layer, self.unit, self.gate = layer, unit, gate
@@ -49,7 +52,9 @@ def is_power_of_two(weight: float) -> bool:
 
 
 def rounded_sum(terms: Sequence[Ball], scaled: bool) -> Ball:
-    """fl of a sum of products given as balls; `scaled`: every factor was a power of two, so products do not round."""
+    """fl of a sum of products given as balls; `scaled`: every factor was a power of two, so
+    products do not round.
+    """
     terms = [term for term in terms if not term.is_zero()]
     if not terms:
         return ZERO
@@ -60,7 +65,8 @@ def rounded_sum(terms: Sequence[Ball], scaled: bool) -> Ball:
         grid = min(int(e) for _, e in pairs)
         if (
             grid > SMALL
-            and sum(abs(int(m)) << (int(e) - grid) for m, e in pairs if int(e) - grid < 64) < 1 << 53
+            and sum(abs(int(m)) << (int(e) - grid) for m, e in pairs if int(e) - grid < 64)
+            < 1 << 53
             and all(int(e) - grid < 64 for _, e in pairs)
         ):
             return sum(terms, ZERO)
@@ -74,9 +80,17 @@ def rounded_sum(terms: Sequence[Ball], scaled: bool) -> Ball:
 
 
 class View:
-    """The numbers at one query position (and, through `base`, at all others) under what is known of a branch."""
+    """The numbers at one query position (and, through `base`, at all others) under what is known of
+    a branch.
+    """
 
-    def __init__(self, network: Network, spec: Specification, position: int | None = None, base: View | None = None):
+    def __init__(
+        self,
+        network: Network,
+        spec: Specification,
+        position: int | None = None,
+        base: View | None = None,
+    ):
         self.network, self.spec, self.position = network, spec, position
         self.base = self if base is None else base
         self.own: str | None = None
@@ -95,16 +109,24 @@ class View:
         return found
 
     def lasting(self) -> dict[tuple, Form]:
-        """What is kept when the ranges got sharper: attention; the stream and the units are computed again."""
-        return {key: form for key, form in self.memo.items() if key[0] in ("query", "key", "value", "weights", "mixed")}
+        """What is kept when the ranges got sharper: attention; the stream and the units are
+        computed again.
+        """
+        return {
+            key: form
+            for key, form in self.memo.items()
+            if key[0] in ("query", "key", "value", "weights", "mixed")
+        }
 
-    # ---- forms ------------------------------------------------------------------------------------
+    # ---- forms -----------------------------------------------------------------------------------
 
     def tokens(self, i: int) -> Sequence[str]:
         return [self.own] if self.own is not None and i == self.position else self.spec.tokens[i]
 
     def low(self, form: Form) -> Ball:
-        """An exact lower bound of `form` from the ranges of its symbols and tables, each by itself."""
+        """An exact lower bound of `form` from the ranges of its symbols and tables, each by
+        itself.
+        """
         found = form.c.lower()
         for table in form.tables.values():
             found += min(ball.lower() for ball in table.values())
@@ -131,7 +153,9 @@ class View:
         return found
 
     def named(self, symbol: Symbol, form: Form) -> Form:
-        """At the query, give a stored number a name where it is more than a multiple of one symbol or a table."""
+        """At the query, give a stored number a name where it is more than a multiple of one symbol
+        or a table.
+        """
         if self.position is None or len(form.symbols) + len(form.tables) < 2:
             return form
         return self.symbol(symbol, form)
@@ -159,22 +183,28 @@ class View:
         if all(form.only(i) for _, form in terms):
             tokens = self.tokens(i)
             tables = [(w, form.entries(i, tokens)) for w, form in terms]
-            return tabulated(i, {t: rounded_sum([table[t] * w for w, table in tables], scaled) for t in tokens})
+            return tabulated(
+                i, {t: rounded_sum([table[t] * w for w, table in tables], scaled) for t in tokens}
+            )
         found = total(form.times(Ball(w)) for w, form in terms)
         size = sum((self.size(form) * abs(w) for w, form in terms), ZERO)
         return found.wider(gamma(len(terms) - 1 + (not scaled)) * size + TINY * len(terms))
 
-    # ---- the forward pass -------------------------------------------------------------------------
+    # ---- the forward pass ------------------------------------------------------------------------
 
     def before(self, layer: int, i: int, column: int) -> Form:
-        """The residual stream before `layer` (after the last: what the readout sees). Rule EMBED for layer 0."""
+        """The residual stream before `layer` (after the last: what the readout sees). Rule EMBED
+        for layer 0.
+        """
         if i != self.position and self.position is not None:
             return self.base.before(layer, i, column)
         key = ("before", layer, i, column)
         if key not in self.memo:
             if layer == 0:
                 ids = {t: self.network.vocabulary.index(t) for t in self.tokens(i)}
-                found = tabulated(i, {t: Ball(float(self.network.embedding[n, column])) for t, n in ids.items()})
+                found = tabulated(
+                    i, {t: Ball(float(self.network.embedding[n, column])) for t, n in ids.items()}
+                )
             else:
                 found = self._after_mlp(layer - 1, i, column)
             self.memo[key] = found
@@ -197,13 +227,18 @@ class View:
             found, block = self.before(layer, i, column), self.network.layers[layer]
             if block.heads:
                 wires = zip(*block.wiring[:, :, column].nonzero(), strict=True)
-                mixed = [(block.wiring[h, row, column], self.mixed(layer, i, int(h), int(row))) for h, row in wires]
+                mixed = [
+                    (block.wiring[h, row, column], self.mixed(layer, i, int(h), int(row)))
+                    for h, row in wires
+                ]
                 found = self.affine(i, [(1.0, found), *mixed])
             self.memo[key] = self.named(("middle", layer, column), found)
         return self.memo[key]
 
     def row(self, layer: int, i: int, kind: str, index: tuple[int, ...]) -> Form:
-        """One row of a projection: `kind` query, key, value (read before the layer), gate or up (in its middle)."""
+        """One row of a projection: `kind` query, key, value (read before the layer), gate or up (in
+        its middle).
+        """
         key = (kind, layer, i, *index)
         if key not in self.memo:
             block = self.network.layers[layer]
@@ -211,7 +246,7 @@ class View:
             stream = self.before if kind in ("query", "key", "value") else self.middle
             self.memo[key] = self.affine(
                 i, ((weights[c], stream(layer, i, int(c))) for c in weights.nonzero()[0]), bias
-            )  # fmt: skip
+            )
         return self.memo[key]
 
     def _at(self, i: int) -> View:
@@ -221,7 +256,9 @@ class View:
         return form.c if form.constant else self.low(form).union(self.high(form))
 
     def _keys(self, layer: int, j: int, head: int) -> list[Ball | Table]:
-        """The key rows at j: balls, or tables over the token at j (whatever else a key depends on goes into a hull)."""
+        """The key rows at j: balls, or tables over the token at j (whatever else a key depends on
+        goes into a hull).
+        """
         view = self._at(j)
         found: list[Ball | Table] = []
         for row in range(self.network.layers[layer].key.shape[1]):
@@ -240,7 +277,10 @@ class View:
         rows = self.network.layers[layer].query.shape[1]
         queries = [self.row(layer, i, "query", (head, r)) for r in range(rows)]
         if any(i in query.tables for query in queries):
-            cases = {t: self._attend(layer, i, head, row, t, [q.at(i, t) for q in queries]) for t in self.tokens(i)}
+            cases = {
+                t: self._attend(layer, i, head, row, t, [q.at(i, t) for q in queries])
+                for t in self.tokens(i)
+            }
             found = merged(i, cases)
         else:
             found = self._attend(layer, i, head, row, None, queries)
@@ -251,12 +291,15 @@ class View:
 
     def _weights(
         self, layer: int, i: int, head: int, own: str | None, queries: list[Form]
-    ) -> list[Ball | Table]:  # fmt: skip
+    ) -> list[Ball | Table]:
         """The attention weights p_ij as balls or tables over the token at j."""
         key = ("weights", layer, i, head, own)
         if key in self.memo:
             return self.memo[key]  # type: ignore[return-value]
-        slope, q = float(self.network.layers[layer].slopes[head]), [self._ball(form) for form in queries]
+        slope, q = (
+            float(self.network.layers[layer].slopes[head]),
+            [self._ball(form) for form in queries],
+        )
         scores: list[Ball | Table] = []
         for j in range(i + 1):
             keys, place = self._keys(layer, j, head), rounded_sum([Ball(slope) * (j - i)], False)
@@ -273,10 +316,17 @@ class View:
         bottom = max(ZERO, *(min(ball.lower() for ball in row) for row in balls))
 
         def weight(score: Ball) -> Ball:
-            shift = ZERO if top.is_zero() else UNIT * max(abs(score.lower() - top), abs(score.upper() - bottom)).upper()
+            shift = (
+                ZERO
+                if top.is_zero()
+                else UNIT * max(abs(score.lower() - top), abs(score.upper() - bottom)).upper()
+            )
             return (score - top + within(shift)).exp() * Ball(1, EXP) + within(TINY)
 
-        made = [{t: weight(b) for t, b in s.items()} if isinstance(s, dict) else weight(s) for s in scores]
+        made = [
+            {t: weight(b) for t, b in s.items()} if isinstance(s, dict) else weight(s)
+            for s in scores
+        ]
         spread = [hull(w.values()) if isinstance(w, dict) else w for w in made]
         # exact ends: the hull of each summand, then the sum
         low = sum((w.lower() for w in spread), (-top).exp() * Ball(1, EXP) - TINY).lower()
@@ -285,20 +335,25 @@ class View:
         below = low * (1 - error)
         if not below > 0:
             raise Unsupported(
-                f"layer {layer}, head {head}, position {i}: over the texts its scores range from "
-                f"{min(float(b.lower()) for row in balls for b in row):.4g} to {float(top):.4g}; weights are enclosed "
-                "where they lie within 700 of each other, and no rule splits the texts by a score"
+                f"layer {layer}, head {head}, position {i}: over the texts its scores range from"
+                f" {min(float(b.lower()) for row in balls for b in row):.4g} to {float(top):.4g};"
+                " weights are enclosed where they lie within 700 of each other, and no rule splits"
+                " the texts by a score"
             )
         divisor = below.lower().union((high * (1 + error)).upper())
 
         def share(ball: Ball) -> Ball:
             return ball / divisor * Ball(1, UNIT) + within(TINY)
 
-        found = [{t: share(b) for t, b in w.items()} if isinstance(w, dict) else share(w) for w in made]
+        found = [
+            {t: share(b) for t, b in w.items()} if isinstance(w, dict) else share(w) for w in made
+        ]
         self.memo[key] = found  # type: ignore[assignment]
         return found
 
-    def _attend(self, layer: int, i: int, head: int, row: int, own: str | None, queries: list[Form]) -> Form:
+    def _attend(
+        self, layer: int, i: int, head: int, row: int, own: str | None, queries: list[Form]
+    ) -> Form:
         values = [self._at(j).row(layer, j, "value", (head, row)) for j in range(i + 1)]
         if own is not None:
             values[i] = values[i].at(i, own)
@@ -313,19 +368,23 @@ class View:
             lost += TINY * (1 + self.size(value))
             if isinstance(weight, dict) and value.only(j):
                 entries = value.entries(j, weight)
-                found = found.plus(tabulated(j, {t: b * weight[t] * rounding for t, b in entries.items()}))
+                found = found.plus(
+                    tabulated(j, {t: b * weight[t] * rounding for t, b in entries.items()})
+                )
             else:
                 share = hull(weight.values()) if isinstance(weight, dict) else weight
                 found = found.plus(self._times_uncertain(value, share * rounding))
         return found.wider(lost)
 
     def _times_uncertain(self, value: Form, factor: Ball) -> Form:
-        """value * factor for a factor that is the same unknown number for every text: |radius| * |value| once."""
+        """value * factor for a factor that is the same unknown number for every text: |radius| *
+        |value| once.
+        """
         if value.symbols:
             return value.times(factor.mid()).wider(factor.rad() * self.size(value))
         return value.times(factor)
 
-    # ---- hidden units -----------------------------------------------------------------------------
+    # ---- hidden units ----------------------------------------------------------------------------
 
     def unit(self, layer: int, i: int, n: int) -> Form:
         """Rules RELU and MUL: relu(gate) * up."""
@@ -338,9 +397,13 @@ class View:
                 found = self._product(i, Form(gate.c.nonnegative_part()), up)
             else:
                 entries = gate.entries(i, self.tokens(i))
-                found = merged(i, {
-                    t: self._product(i, Form(ball.nonnegative_part()), up.at(i, t)) for t, ball in entries.items()
-                })  # fmt: skip
+                found = merged(
+                    i,
+                    {
+                        t: self._product(i, Form(ball.nonnegative_part()), up.at(i, t))
+                        for t, ball in entries.items()
+                    },
+                )
         else:
             found = self._product(i, self._relu(layer, i, n, gate), up)
         self.memo[key] = found
@@ -372,36 +435,50 @@ class View:
                 a, b = (form.entries(i, self.tokens(i)) for form in (left, right))
                 return tabulated(i, {t: rounded_sum([a[t] * b[t]], False) for t in a})
             if left.only(i) or right.only(i):
-                return merged(i, {t: self._product(i, left.at(i, t), right.at(i, t)) for t in self.tokens(i)})
+                return merged(
+                    i, {t: self._product(i, left.at(i, t), right.at(i, t)) for t in self.tokens(i)}
+                )
             known, other = self._ball(left), self._ball(right)
-            if 1000 * other.rad() * self.size(left) < known.rad() * self.size(right):  # far better known
+            if 1000 * other.rad() * self.size(left) < known.rad() * self.size(
+                right
+            ):  # far better known
                 known, right = other, left
             left = Form(known)
         if right.constant:
             return Form(rounded_sum([left.c * right.c], False))
         if right.only(i):
             return tabulated(
-                i, {t: rounded_sum([left.c * b], False) for t, b in right.entries(i, self.tokens(i)).items()}
+                i,
+                {
+                    t: rounded_sum([left.c * b], False)
+                    for t, b in right.entries(i, self.tokens(i)).items()
+                },
             )
         found = self._times_uncertain(right, left.c)
         return found.wider(UNIT * abs(left.c).upper() * self.size(right) + TINY)
 
-    # ---- the readout ------------------------------------------------------------------------------
+    # ---- the readout -----------------------------------------------------------------------------
 
     def margin(self, right: str, other: str) -> Form:
-        """Rule READ: logit of `right` minus logit of `other` at the query, both rounded as the model rounds them."""
+        """Rule READ: logit of `right` minus logit of `other` at the query, both rounded as the
+        model rounds them.
+        """
         assert self.position is not None
         net, i, depth = self.network, self.position, len(self.network.layers)
         d, c = net.outputs.index(right), net.outputs.index(other)
         sign = -1 if net.argmin else 1
-        columns = sorted({int(k) for k in (*net.readout[d].nonzero()[0], *net.readout[c].nonzero()[0])})
+        columns = sorted(
+            {int(k) for k in (*net.readout[d].nonzero()[0], *net.readout[c].nonzero()[0])}
+        )
         stream = {k: self.before(depth, i, k) for k in columns}
         found = Form((Ball(float(net.readout_bias[d])) - Ball(float(net.readout_bias[c]))) * sign)
         for k, form in stream.items():
             weight = Ball(float(net.readout[d, k])) - Ball(float(net.readout[c, k]))
             found = found.plus(form.times(weight * sign))
         for o in (d, c):
-            terms = [(float(net.readout[o, k]), stream[k]) for k in columns if net.readout[o, k] != 0]
+            terms = [
+                (float(net.readout[o, k]), stream[k]) for k in columns if net.readout[o, k] != 0
+            ]
             bias = abs(float(net.readout_bias[o]))
             count = len(terms) + (bias != 0)
             roundings = count - all(is_power_of_two(w) for w, _ in terms) if count else 0
@@ -412,7 +489,9 @@ class View:
 
 
 def chord(gate: Form, low: Ball, high: Ball) -> Form:
-    """relu over [low, high] around 0 as lam * gate + [0, max(-lam low, (1-lam) high)], lam a multiple of 1/256."""
+    """relu over [low, high] around 0 as lam * gate + [0, max(-lam low, (1-lam) high)], lam a
+    multiple of 1/256.
+    """
     lam = round(256 * float((high / (high - low)).mid())) / 256
     most = max(-low * lam, high * (1 - lam)).upper()
     return gate.times(Ball(lam)).plus(Form(most / 2 + within(most / 2)))

@@ -1,4 +1,6 @@
-"""The numbers of a `Transformer`, read from the compiled module, and what the proof does not cover refused by name."""
+"""The numbers of a `Transformer`, read from the compiled module, and what the proof does not cover
+refused by name.
+"""
 
 from __future__ import annotations
 
@@ -20,16 +22,28 @@ class Unsupported(Exception):
 
 
 KNOWN = {
-    "vocabulary", "width", "blocks", "outputs", "lanes", "unembedding", "unembedding_bias", "tied", "readout_wiring",
-    "argmin", "shared", "ties",
-}  # fmt: skip
+    "vocabulary",
+    "width",
+    "blocks",
+    "outputs",
+    "lanes",
+    "unembedding",
+    "unembedding_bias",
+    "tied",
+    "readout_wiring",
+    "argmin",
+    "shared",
+    "ties",
+}
 """The fields of `Config` that the rules read; any other must have its default value."""
 KNOWN_BLOCK = {"heads", "d_head", "d_value", "hidden"}
 
 
 @dataclass(frozen=True)
 class Layer:
-    """Dense float64 arrays of one block, by the names of `Attention` and `MLP`; no heads or no units: empty arrays."""
+    """Dense float64 arrays of one block, by the names of `Attention` and `MLP`; no heads or no
+    units: empty arrays.
+    """
 
     arrays: Mapping[str, np.ndarray]
     heads: int
@@ -43,7 +57,9 @@ class Layer:
 
 @dataclass(frozen=True)
 class Network:
-    """Everything the rules read. `readout` [o, d] and `readout_bias` [o] give the logits of `outputs`."""
+    """Everything the rules read. `readout` [o, d] and `readout_bias` [o] give the logits of
+    `outputs`.
+    """
 
     vocabulary: tuple[str, ...]
     width: int
@@ -58,7 +74,9 @@ class Network:
 
     @property
     def digest(self) -> str:
-        """SHA-256 over name, shape and little-endian bytes of every stored tensor, in the order of names."""
+        """SHA-256 over name, shape and little-endian bytes of every stored tensor, in the order of
+        names.
+        """
         found = hashlib.sha256()
         for name in sorted(self.tensors):
             array = self.tensors[name]
@@ -74,15 +92,21 @@ def _refuse_options(found: Any, default: Any, known: set[str], where: str) -> No
             continue
         if is_dataclass(value) and is_dataclass(usual):
             _refuse_options(value, usual, set(), f"{where}.{item.name}")
-        raise Unsupported(f"{where}.{item.name} = {value!r}: the proof has no rule for it, only for {usual!r}")
+        raise Unsupported(
+            f"{where}.{item.name} = {value!r}: the proof has no rule for it, only for {usual!r}"
+        )
 
 
 def read_network(model: torch.nn.Module) -> Network:
-    """The numbers of `model`. Raises `Unsupported` for another class, dtype, option, module or a number not finite."""
+    """The numbers of `model`. Raises `Unsupported` for another class, dtype, option, module or a
+    number not finite.
+    """
     # parametrize.register_parametrization gives the module it is called on a class of its own
     kind = type(model).__bases__[0] if parametrize.is_parametrized(model) else type(model)
     if kind is not Transformer:
-        raise Unsupported(f"its class is {type(model).__name__}: the proof reads the class Transformer only")
+        raise Unsupported(
+            f"its class is {type(model).__name__}: the proof reads the class Transformer only"
+        )
     assert isinstance(model, Transformer)
     for part in model.modules():
         if isinstance(part, parametrize.ParametrizationList) and [type(p) for p in part] != [Tie]:
@@ -98,13 +122,18 @@ def read_network(model: torch.nn.Module) -> Network:
         raise Unsupported(f"tensor '{min(surplus)}' is not part of the machine the rules describe")
     for name, tensor in tensors.items():
         if tensor.dtype != torch.float64 or tensor.shape != expected[name].shape:
-            raise Unsupported(f"tensor '{name}' is {tensor.dtype} {tuple(tensor.shape)}; the proof covers float64 only")
+            raise Unsupported(
+                f"tensor '{name}' is {tensor.dtype} {tuple(tensor.shape)}; the proof covers float64"
+                " only"
+            )
         if not bool(tensor.isfinite().all()):
             raise Unsupported(f"tensor '{name}' holds NaN or infinity")
         size = tensor.abs()
         if bool((strange := (size > 0) & ((size <= 2.0**-1000) | (size >= 2.0**1000))).any()):
             found = float(tensor[strange][0])
-            raise Unsupported(f"tensor '{name}' holds {found}; the rules take sizes between 2^-1000 and 2^1000")
+            raise Unsupported(
+                f"tensor '{name}' holds {found}; the rules take sizes between 2^-1000 and 2^1000"
+            )
 
     def array(tensor: torch.Tensor) -> np.ndarray:
         return tensor.detach().cpu().numpy()
@@ -119,11 +148,16 @@ def read_network(model: torch.nn.Module) -> Network:
                     if sublayer is not None and hasattr(sublayer, leaf):
                         arrays[leaf] = array(getattr(sublayer, leaf))
         if module.attention is not None:
-            arrays |= {"slopes": array(module.attention.slopes), "wiring": array(module.attention.wiring)}
+            arrays |= {
+                "slopes": array(module.attention.slopes),
+                "wiring": array(module.attention.wiring),
+            }
         if module.mlp is not None:
             arrays["down"] = array(module.mlp.down)
         layers.append(Layer(arrays, sizes.heads, sizes.hidden))
-    bias = array(model.unembedding_bias) if config.unembedding_bias else np.zeros(len(config.outputs))
+    bias = (
+        array(model.unembedding_bias) if config.unembedding_bias else np.zeros(len(config.outputs))
+    )
     return Network(
         vocabulary=config.vocabulary,
         width=config.width,
@@ -141,9 +175,11 @@ SLACK = 1 + 2.0**-20
 
 
 def overflow(network: Network, length: int) -> str | None:
-    """Where a number of the forward pass might reach 2^1023, by magnitudes alone; None where nothing can.
+    """Where a number of the forward pass might reach 2^1023, by magnitudes alone; None where
+    nothing can.
 
-    The bound of a column holds at every position and for every text: every intermediate is at most a sum of magnitudes.
+    The bound of a column holds at every position and for every text: every intermediate is at most
+    a sum of magnitudes.
     """
     largest = 2.0**1023
     column = np.abs(network.embedding).max(0)
@@ -151,17 +187,25 @@ def overflow(network: Network, length: int) -> str | None:
         for depth, layer in enumerate(network.layers):
             if layer.heads:
                 rows = {
-                    name: (np.abs(layer.arrays[name]) @ column + np.abs(layer.arrays[f"{name}_bias"])) * SLACK
+                    name: (
+                        (np.abs(layer.arrays[name]) @ column + np.abs(layer.arrays[f"{name}_bias"]))
+                        * SLACK
+                    )
                     for name in ("query", "key", "value")
                 }
-                scores = ((rows["query"] * rows["key"]).sum(-1) + np.abs(layer.slopes) * length) * SLACK
+                scores = (
+                    (rows["query"] * rows["key"]).sum(-1) + np.abs(layer.slopes) * length
+                ) * SLACK
                 added = np.einsum("hv,hvd->d", rows["value"], np.abs(layer.wiring)) * SLACK
                 column = (column + added) * SLACK
-                if not (np.concatenate([*(r.ravel() for r in rows.values()), scores, column]) < largest).all():
+                if not (
+                    np.concatenate([*(r.ravel() for r in rows.values()), scores, column]) < largest
+                ).all():
                     return f"the attention of layer {depth}"
             if layer.hidden:
                 gate, up = (
-                    (np.abs(layer.arrays[name]) @ column + np.abs(layer.arrays[f"{name}_bias"])) * SLACK
+                    (np.abs(layer.arrays[name]) @ column + np.abs(layer.arrays[f"{name}_bias"]))
+                    * SLACK
                     for name in ("gate", "up")
                 )
                 units = gate * up * SLACK

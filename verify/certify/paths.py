@@ -1,8 +1,9 @@
-"""Shortest paths over a specification: the exact minimum of a separable function, and a text that attains it.
+"""Shortest paths over a specification: the exact minimum of a separable function, and a text that
+attains it.
 
-Costs are integers (multiples of a power of two), so sums are exact: in int64, or in Python's integers where finer
-multiples are needed. The least cost of each state after a stage comes from those before it, for the moves that the
-restriction allows.
+Costs are integers (multiples of a power of two), so sums are exact: in int64, or in Python's
+integers where finer multiples are needed. The least cost of each state after a stage comes from
+those before it, for the moves that the restriction allows.
 """
 
 from __future__ import annotations
@@ -88,8 +89,12 @@ class Paths:
             found.insert(0, nxt)
         return found
 
-    def best(self, costs: list[np.ndarray], restriction: Restriction, forward: list[np.ndarray]) -> tuple[str, ...]:
-        """A text of smallest cost; `forward` is what the method of that name returned and must reach the end."""
+    def best(
+        self, costs: list[np.ndarray], restriction: Restriction, forward: list[np.ndarray]
+    ) -> tuple[str, ...]:
+        """A text of smallest cost; `forward` is what the method of that name returned and must
+        reach the end.
+        """
         state, text = int(forward[-1].argmin()), [""] * self.spec.length
         for t in reversed(range(len(costs))):
             reach = forward[t][self.src[t]] + costs[t][self.tok[t]]

@@ -1,9 +1,11 @@
-"""The prover: searches for a proof that a model answers every problem of its task rightly, and writes it down.
+"""The prover: searches for a proof that a model answers every problem of its task rightly, and
+writes it down.
 
-For every answer position i: given the right answer so far (induction), the next token has the largest logit, strictly,
-for every text of the specification. The texts are split by the next token, and further only where a margin or the sign
-of a gate is not decided: by states of the automaton, phases of a gate, the token at the query. What a leaf needs is a
-list of claims, each a lower bound of a separable form. The checker (package `check`) decides; the prover may be wrong.
+For every answer position i: given the right answer so far (induction), the next token has the
+largest logit, strictly, for every text of the specification. The texts are split by the next token,
+and further only where a margin or the sign of a gate is not decided: by states of the automaton,
+phases of a gate, the token at the query. What a leaf needs is a list of claims, each a lower bound
+of a separable form. The checker (package `check`) decides; the prover may be wrong.
 """
 
 from __future__ import annotations
@@ -67,10 +69,14 @@ class Branch:
     sharpened: bool = False
 
     def child(self, restriction: Restriction | None = None) -> Branch:
-        """A part of the branch; the stream and the units are computed anew with what is claimed there."""
+        """A part of the branch; the stream and the units are computed anew with what is claimed
+        there.
+        """
         view = self.view.branch()
         view.memo = view.lasting()
-        return Branch(view, restriction or self.restriction, [], self.made, sharpened=self.sharpened)
+        return Branch(
+            view, restriction or self.restriction, [], self.made, sharpened=self.sharpened
+        )
 
 
 @dataclass(frozen=True)
@@ -98,15 +104,22 @@ class Prover:
         self.early = False
         """Whether the first choice of the automaton was the better split of a leaf so far."""
 
-    # ---- bounds -----------------------------------------------------------------------------------
+    # ---- bounds ----------------------------------------------------------------------------------
 
     def integers(self, form: Form, bits: int) -> tuple[list[np.ndarray], int, int]:
-        """(costs per stage, start, exponent): the expanded form is at least (start + sum of costs) * 2^exponent.
+        """(costs per stage, start, exponent): the expanded form is at least (start + sum of costs)
+        * 2^exponent.
 
-        A unit is 2^-bits of the largest value of the form (2^-24 of a margin at 10 digits for 56 bits). Every entry is
-        a unit and 2^-10 of its uncertainty below what it could be, so that slightly wider enclosures satisfy the claim.
+        A unit is 2^-bits of the largest value of the form (2^-24 of a margin at 10 digits for 56
+        bits). Every entry is a unit and 2^-10 of its uncertainty below what it could be, so that
+        slightly wider enclosures satisfy the claim.
         """
-        size = float(sum((max(abs(b).upper() for b in t.values()) for t in form.tables.values()), abs(form.c).upper()))
+        size = float(
+            sum(
+                (max(abs(b).upper() for b in t.values()) for t in form.tables.values()),
+                abs(form.c).upper(),
+            )
+        )
         exponent = int(np.frexp(size)[1]) - bits if size else 0
         scale = Ball(2) ** -exponent
 
@@ -120,10 +133,11 @@ class Prover:
         for stage in self.spec.stages:
             tokens, table = self.spec.tokens[stage.position], form.tables.get(stage.position)
             costs.append(
-                np.zeros(len(tokens), dtype=kind) if table is None
+                np.zeros(len(tokens), dtype=kind)
+                if table is None
                 # a token the branch excludes at the query has no entry
                 else np.array([floor(table[t]) if t in table else 0 for t in tokens], dtype=kind)
-            )  # fmt: skip
+            )
         return costs, floor(form.c), exponent
 
     def bound(self, branch: Branch, key: Symbol, form: Form, sign: int) -> Bound:
@@ -140,7 +154,9 @@ class Prover:
         return Bound(Ball("inf" if low is None else low), text, claim)
 
     def claim(self, branch: Branch, key: Symbol, form: Form, sign: int) -> Bound:
-        """Bound a symbol (`("mixed", ...)`, `("middle", ...)`) or a gate from one side, and remember it."""
+        """Bound a symbol (`("mixed", ...)`, `("middle", ...)`) or a gate from one side, and
+        remember it.
+        """
         found = self.bound(branch, key, form, sign)
         view = branch.view
         branch.claims.append(found.claim)
@@ -155,7 +171,7 @@ class Prover:
             view.highs[key] = min(view.highs.get(key, -found.low), -found.low)
         return found
 
-    # ---- the tree ---------------------------------------------------------------------------------
+    # ---- the tree --------------------------------------------------------------------------------
 
     def position(self, i: int) -> dict[str, Any]:
         """The proof that the token after position i is right. Raises `Failed`."""
@@ -165,7 +181,9 @@ class Prover:
         for token in self.spec.tokens[i + 1]:
             if token not in self.network.outputs:
                 raise Failed(
-                    f"the right answer can have '{token}' after position {i}, and the model has no logit for it", []
+                    f"the right answer can have '{token}' after position {i}, and the model has no"
+                    " logit for it",
+                    [],
                 )
             branch = Branch(root.branch(), Restriction({i + 1: token}))
             children[token] = self.settle(branch, token, DEPTH)
@@ -195,12 +213,16 @@ class Prover:
                     continue
                 return self.split_gate(branch, right, need, depth)
             if failed is None:
-                stated = branch.margin * (1 - SLACK**2)  # the checker's enclosures are slightly wider
+                stated = branch.margin * (
+                    1 - SLACK**2
+                )  # the checker's enclosures are slightly wider
                 return {"claims": branch.claims, "margin": below(stated).hex()}
             return self.sharpen(branch, right, failed, depth)
 
     def sharpen(self, branch: Branch, right: str, failed: Failed, depth: int) -> dict[str, Any]:
-        """Claim the ranges of all head outputs: what is computed from them rounds less. Then claim finely."""
+        """Claim the ranges of all head outputs: what is computed from them rounds less. Then claim
+        finely.
+        """
         view = branch.view
         heads = [key for key in view.definitions if isinstance(key, tuple) and key[0] == "mixed"]
         if branch.sharpened or not heads:
@@ -217,7 +239,11 @@ class Prover:
                     self.claim(branch, key, view.definitions[key], sign)
         child = branch.child()
         child.made, child.sharpened = frozenset(), True
-        return {"claims": branch.claims, "split": ["again"], "children": {"again": self.settle(child, right, depth)}}
+        return {
+            "claims": branch.claims,
+            "split": ["again"],
+            "children": {"again": self.settle(child, right, depth)},
+        }
 
     def weakest(self, branch: Branch, right: str) -> Failed | None:
         """Make every margin of the branch positive with claims; what failed otherwise."""
@@ -255,9 +281,10 @@ class Prover:
         unrounded = float(form.c.mid()) + sum(float(entry.mid()) for entry in entries)
         needed = f"an uncertainty below {unrounded:.3g}" if unrounded > 0 else "a right answer"
         reason = (
-            f"answer token {i + 2 - self.spec.start} (position {i + 1}), right '{right}' against '{other}': the margin "
-            f"is bounded below by {float(found.low):.6g} only (uncertainty +-{doubt:.3g} from rounding and relaxation, "
-            f"worst on {''.join(found.text)}); {needed} would be needed there"
+            f"answer token {i + 2 - self.spec.start} (position {i + 1}), right '{right}' against"
+            f" '{other}': the margin is bounded below by {float(found.low):.6g} only (uncertainty"
+            f" +-{doubt:.3g} from rounding and relaxation, worst on {''.join(found.text)});"
+            f" {needed} would be needed there"
         )
         return Failed(reason, [found.text])
 
@@ -275,9 +302,13 @@ class Prover:
         return bool(sides)
 
     def split_gate(self, branch: Branch, right: str, need: NeedPhase, depth: int) -> dict[str, Any]:
-        """By phase, else by states of the automaton; what worked last in the layer is tried first."""
+        """By phase, else by states of the automaton; what worked last in the layer is tried
+        first.
+        """
         if depth == 0:
-            raise Failed(f"layer {need.layer}, unit {need.unit}: its sign is open after {DEPTH} splits", [])
+            raise Failed(
+                f"layer {need.layer}, unit {need.unit}: its sign is open after {DEPTH} splits", []
+            )
         if need.layer not in self.met:
             self.met.add(need.layer)
             left, states, _ = self.deciding_stage(branch, need.gate)
@@ -304,13 +335,23 @@ class Prover:
             child = branch.child()
             child.view.phases[need.layer, need.unit] = phase
             children["on" if phase else "off"] = self.settle(child, right, depth - 1)
-        return {"claims": branch.claims, "split": ["phase", need.layer, need.unit], "children": children}
+        return {
+            "claims": branch.claims,
+            "split": ["phase", need.layer, need.unit],
+            "children": children,
+        }
 
     def by_state(self, branch: Branch, right: str, need: NeedPhase, depth: int) -> dict[str, Any]:
-        """The states of the automaton after the stage where fewest of them decide the sign of the gate."""
+        """The states of the automaton after the stage where fewest of them decide the sign of the
+        gate.
+        """
         _, _, stage = self.deciding_stage(branch, need.gate)
         if stage is None:
-            raise Failed(f"layer {need.layer}, unit {need.unit}: no state of the specification decides its sign", [])
+            raise Failed(
+                f"layer {need.layer}, unit {need.unit}: no state of the specification decides its"
+                " sign",
+                [],
+            )
         children = {}
         for state in range(self.paths.sizes[stage + 1]):
             child = branch.child(branch.restriction.with_state(stage, state))
@@ -319,7 +360,9 @@ class Prover:
         return {"claims": branch.claims, "split": ["state", stage], "children": children}
 
     def deciding_stage(self, branch: Branch, gate: Form) -> tuple[int, int, int | None]:
-        """(states that leave the sign of `gate` open, possible states, the stage after which these are fewest)."""
+        """(states that leave the sign of `gate` open, possible states, the stage after which these
+        are fewest).
+        """
         ends = []
         for sign in (1, -1):
             costs, start, _ = self.integers(branch.view.expand(gate).times(Ball(sign)), BITS)
@@ -329,7 +372,9 @@ class Prover:
                 strict=True,
             )
             limit = far(costs)
-            ends.append([np.where(np.maximum(f, b) < limit // 2, f + b + start, limit) for f, b in ways])
+            ends.append(
+                [np.where(np.maximum(f, b) < limit // 2, f + b + start, limit) for f, b in ways]
+            )
         found: list[tuple[int, int, int | None]] = []
         for stage, (low, high) in enumerate(zip(ends[0][1:], ends[1][1:], strict=True)):
             feasible = low < limit // 2
@@ -339,7 +384,9 @@ class Prover:
         return min(found, default=(1, 0, None))
 
     def split_early(self, branch: Branch, right: str, failed: Failed, depth: int) -> dict[str, Any]:
-        """By the first choice of the automaton, for products of two sums: it may settle one of them."""
+        """By the first choice of the automaton, for products of two sums: it may settle one of
+        them.
+        """
         stage = next(t for t, size in enumerate(self.paths.sizes[1:]) if size > 1)
         if depth == 0 or stage in branch.restriction.states or self.paths.sizes[stage + 1] > EARLY:
             raise failed
@@ -359,7 +406,9 @@ class Prover:
             raise failed
         children = {}
         for token in tokens:
-            child = Branch(View(self.network, self.spec, i, self.base), branch.restriction.with_token(i, token))
+            child = Branch(
+                View(self.network, self.spec, i, self.base), branch.restriction.with_token(i, token)
+            )
             child.view.own = token
             children[token] = self.settle(child, right, depth - 1)
         return {"claims": branch.claims, "split": ["own"], "children": children}
@@ -367,7 +416,9 @@ class Prover:
 
 @dataclass(frozen=True)
 class Found:
-    """What the prover hands on: a certificate for the checker to judge, or a verdict that needs none."""
+    """What the prover hands on: a certificate for the checker to judge, or a verdict that needs
+    none.
+    """
 
     certificate: dict[str, Any] | None
     verdict: Refuted | Unknown | None
@@ -386,14 +437,18 @@ def replay(model: Transformer, task: Task, problems: Sequence[Problem]) -> Refut
 
 
 def prove(model: Transformer, task: Task) -> Found:
-    """Look for a proof. The certificate in the result proves nothing before the checker accepted it.
+    """Look for a proof. The certificate in the result proves nothing before the checker accepted
+    it.
 
-    Refuted only with a problem that the model, run as it is, answers wrongly; Unknown says what is missing.
+    Refuted only with a problem that the model, run as it is, answers wrongly; Unknown says what is
+    missing.
     """
     began = time.perf_counter()
 
     def done(
-        verdict: Refuted | Unknown | None, certificate: dict[str, Any] | None = None, margin: float | None = None
+        verdict: Refuted | Unknown | None,
+        certificate: dict[str, Any] | None = None,
+        margin: float | None = None,
     ) -> Found:
         return Found(certificate, verdict, time.perf_counter() - began, margin)
 
@@ -411,7 +466,11 @@ def prove(model: Transformer, task: Task) -> Found:
             parts.append({"specification": stated, "positions": trees})
     except Failed as failed:
         problems = list(dict.fromkeys(spec.problem(text) for text in failed.texts))
-        return done(replay(model, task, problems) or replay(model, task, task.hard()) or Unknown(failed.reason))
+        return done(
+            replay(model, task, problems)
+            or replay(model, task, task.hard())
+            or Unknown(failed.reason)
+        )
     except (Unsupported, NoSpecification) as reason:
         return done(Unknown(str(reason)))
     margin = min(leaf_margins(tree) for part in parts for tree in part["positions"])
@@ -456,7 +515,9 @@ def _hex(network: Network) -> dict[str, Any]:
     return {
         name: {
             "shape": list(array.shape),
-            "entries": {str(i): float(v).hex() for i, v in enumerate(array.ravel().tolist()) if v != 0},
+            "entries": {
+                str(i): float(v).hex() for i, v in enumerate(array.ravel().tolist()) if v != 0
+            },
         }
         for name, array in sorted(network.tensors.items())
     }
@@ -474,9 +535,11 @@ class Judged:
 
 
 def certify(model: Transformer, task: Task, folder: Path) -> Judged:
-    """Prove, write `certificate.json` into the folder that holds the saved model, and let the checker judge it.
+    """Prove, write `certificate.json` into the folder that holds the saved model, and let the
+    checker judge it.
 
-    Proved is the checker's verdict on the files of the folder. A certificate of an earlier model is removed.
+    Proved is the checker's verdict on the files of the folder. A certificate of an earlier model is
+    removed.
     """
     file = folder / "certificate.json"
     file.unlink(missing_ok=True)
@@ -500,4 +563,7 @@ def certify(model: Transformer, task: Task, folder: Path) -> Judged:
 def write_certificate(certificate: dict[str, Any], path: Path) -> None:
     """Write compact JSON."""
     with atomic_write(path) as part:
-        part.write_text(json.dumps(certificate, separators=(",", ":"), ensure_ascii=False) + "\n", encoding="utf-8")
+        part.write_text(
+            json.dumps(certificate, separators=(",", ":"), ensure_ascii=False) + "\n",
+            encoding="utf-8",
+        )

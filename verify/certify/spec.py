@@ -1,9 +1,10 @@
-"""Specifications: an automaton whose accepted paths are exactly the texts (prompt, right answer) of a task.
+"""Specifications: an automaton whose accepted paths are exactly the texts (prompt, right answer) of
+a task.
 
-A specification visits every position of the text once, in an order of its own (addition: column by column from the
-least significant); stage t reads the token at one position and moves from state to state. It is deterministic, every
-state lies on an accepted path, and it is plain data. A separable function of the text, a sum of one table per
-position, is then minimised exactly by a shortest path.
+A specification visits every position of the text once, in an order of its own (addition: column by
+column from the least significant); stage t reads the token at one position and moves from state to
+state. It is deterministic, every state lies on an accepted path, and it is plain data. A separable
+function of the text, a sum of one table per position, is then minimised exactly by a shortest path.
 
     >>> from tinyadder.tasks.addition import Addition
     >>> [spec] = specifications(Addition(digits=2))
@@ -12,8 +13,8 @@ position, is then minimised exactly by a shortest path.
     >>> "".join(spec.sample(Random(0)))[:7].count("+")
     1
 
-A new specification is one function that returns `relation(...)`: the order of positions, and for each the moves that
-a state allows.
+A new specification is one function that returns `relation(...)`: the order of positions, and for
+each the moves that a state allows.
 """
 
 from __future__ import annotations
@@ -33,16 +34,22 @@ State = Hashable
 Step = Callable[[Any], Iterable[tuple[str, State]]]
 """The moves out of a state: (token, next state)."""
 LARGEST = 5000
-"""The most states of a specification whose states number more than the text is long; shortest paths visit them all."""
+"""The most states of a specification whose states number more than the text is long; shortest paths
+visit them all.
+"""
 
 
 class NoSpecification(Exception):
-    """The task has no specification automaton, or the format does not fit one; the text says why."""
+    """The task has no specification automaton, or the format does not fit one; the text says
+    why.
+    """
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One position of the text and the moves (from state, to state, token) that read it; states are numbers."""
+    """One position of the text and the moves (from state, to state, token) that read it; states are
+    numbers.
+    """
 
     position: int
     edges: tuple[tuple[int, int, str], ...]
@@ -50,7 +57,9 @@ class Stage:
 
 @dataclass(frozen=True)
 class Specification:
-    """Texts of `length` tokens of which the first `start` are the prompt. Stage 0 begins in state 0."""
+    """Texts of `length` tokens of which the first `start` are the prompt. Stage 0 begins in state
+    0.
+    """
 
     start: int
     length: int
@@ -60,7 +69,9 @@ class Specification:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data: what `digest` is the hash of."""
-        stages = [{"position": s.position, "edges": [list(edge) for edge in s.edges]} for s in self.stages]
+        stages = [
+            {"position": s.position, "edges": [list(edge) for edge in s.edges]} for s in self.stages
+        ]
         return {"start": self.start, "length": self.length, "stages": stages}
 
     @cached_property
@@ -120,7 +131,9 @@ def relation(
     accept: Callable[[Any], bool],
     problem: Callable[[Sequence[str]], Problem],
 ) -> Specification:
-    """The specification with these stages: dead states removed, states numbered in the order of their first use."""
+    """The specification with these stages: dead states removed, states numbered in the order of
+    their first use.
+    """
     layers: list[list[tuple[State, State, str]]] = []
     reached: set[State] = {first}
     for _, step in stages:
@@ -141,7 +154,9 @@ def relation(
         for src, dst, token in sorted(edges, key=lambda edge: (numbers[edge[0]], edge[2])):
             rows.append((numbers[src], after.setdefault(dst, len(after)), token))
         if len({(src, token) for src, _, token in rows}) < len(rows):
-            raise NoSpecification(f"two moves of one state read the same token at position {position}")
+            raise NoSpecification(
+                f"two moves of one state read the same token at position {position}"
+            )
         done.append(Stage(position, tuple(rows)))
         numbers = after
     length = len(stages)
@@ -156,7 +171,9 @@ def read(token: str) -> Step:
 
 
 def _addition(task: Any) -> Specification:
-    """Columns from the least significant; the state is the sum of the column so far, then its carry."""
+    """Columns from the least significant; the state is the sum of the column so far, then its
+    carry.
+    """
     from tinyadder.tasks.addition import DIGITS
 
     base, digits, width = task.base, task.digits, task.digits + task.padding
@@ -164,7 +181,9 @@ def _addition(task: Any) -> Specification:
     start = 1 + task.operands * (width + 1)
 
     def place(first: int, size: int, column: int) -> int:
-        """The position of the digit of weight base^column in a number of `size` tokens from `first` on."""
+        """The position of the digit of weight base^column in a number of `size` tokens from `first`
+        on.
+        """
         return first + (size - 1 - column if task.order == "most" else column)
 
     def operand(column: int, total: int) -> Iterable[tuple[str, State]]:
@@ -175,7 +194,8 @@ def _addition(task: Any) -> Specification:
 
     marks = [0, *(1 + k * (width + 1) + width for k in range(task.operands))]
     stages: list[tuple[int, Step]] = [
-        (position, read("^" if position == 0 else "=" if position == start - 1 else "+")) for position in marks
+        (position, read("^" if position == 0 else "=" if position == start - 1 else "+"))
+        for position in marks
     ]
     for column in range(max(width, answer)):
         if column < width:
@@ -192,14 +212,27 @@ def _addition(task: Any) -> Specification:
 
 
 def _comparison(task: Any) -> Specification:
-    """From the most significant digit; the state is the digit of a that waits, and which number is larger so far."""
+    """From the most significant digit; the state is the digit of a that waits, and which number is
+    larger so far.
+    """
     n = task.digits
     stages: list[tuple[int, Step]] = [(0, read("^")), (n + 1, read("?")), (2 * n + 2, read(":"))]
     for p in range(n):
-        stages.append((1 + p, lambda so: [(str(d), (so, d if so == "=" else 0)) for d in range(10)]))
-        stages.append((n + 2 + p, lambda at: [(str(d), at[0] if at[0] != "=" else _sign(at[1], d)) for d in range(10)]))
+        stages.append(
+            (1 + p, lambda so: [(str(d), (so, d if so == "=" else 0)) for d in range(10)])
+        )
+        stages.append(
+            (
+                n + 2 + p,
+                lambda at: [
+                    (str(d), at[0] if at[0] != "=" else _sign(at[1], d)) for d in range(10)
+                ],
+            )
+        )
     stages.append((2 * n + 3, lambda so: [(so, so)]))
-    return relation(2 * n + 3, stages, "=", lambda so: True, lambda text: _pair(text[1 : 2 * n + 2], "?"))
+    return relation(
+        2 * n + 3, stages, "=", lambda so: True, lambda text: _pair(text[1 : 2 * n + 2], "?")
+    )
 
 
 def _sign(a: int, b: int) -> str:
@@ -212,7 +245,9 @@ def _pair(text: Sequence[str], between: str) -> tuple[int, int]:
 
 
 def _maximum(task: Any) -> Specification:
-    """From the most significant digit; the state is which number is larger so far, and the digits of the column."""
+    """From the most significant digit; the state is which number is larger so far, and the digits
+    of the column.
+    """
     n = task.digits
     stages: list[tuple[int, Step]] = [(0, read("^")), (n + 1, read(",")), (2 * n + 2, read(":"))]
 
@@ -225,21 +260,36 @@ def _maximum(task: Any) -> Specification:
         stages.append((1 + p, lambda so: [(str(d), (so, d)) for d in range(10)]))
         stages.append((n + 2 + p, second))
         stages.append((2 * n + 3 + p, lambda at: [(str(at[1]), at[0])]))
-    return relation(2 * n + 3, stages, "=", lambda so: True, lambda text: _pair(text[1 : 2 * n + 2], ","))
+    return relation(
+        2 * n + 3, stages, "=", lambda so: True, lambda text: _pair(text[1 : 2 * n + 2], ",")
+    )
 
 
 def _modular_addition(task: Any) -> Specification:
     """The state is the sum so far, modulo the modulus."""
     p = task.modulus
     number: Step = lambda s: [(str(d), (s + d) % p) for d in range(p)]  # noqa: E731
-    stages = [(0, read("^")), (1, number), (2, read("+")), (3, number), (4, read("=")), (5, lambda s: [(str(s), 0)])]
+    stages = [
+        (0, read("^")),
+        (1, number),
+        (2, read("+")),
+        (3, number),
+        (4, read("=")),
+        (5, lambda s: [(str(s), 0)]),
+    ]
     return relation(5, stages, 0, lambda s: True, lambda text: (int(text[1]), int(text[3])))
 
 
-def _words(task: Any, stages: Sequence[tuple[int, Step]], n: int, first: State = 0) -> Specification:
-    """`^ word = answer` for words of n letters, given the stages of the letters and the answer from `first` on."""
+def _words(
+    task: Any, stages: Sequence[tuple[int, Step]], n: int, first: State = 0
+) -> Specification:
+    """`^ word = answer` for words of n letters, given the stages of the letters and the answer from
+    `first` on.
+    """
     marks = [(0, read("^")), (n + 1, read("="))]
-    return relation(n + 2, [*marks, *stages], first, lambda s: True, lambda text: "".join(text[1 : n + 1]))
+    return relation(
+        n + 2, [*marks, *stages], first, lambda s: True, lambda text: "".join(text[1 : n + 1])
+    )
 
 
 def _counting(task: Any, n: int) -> Specification:
@@ -249,7 +299,9 @@ def _counting(task: Any, n: int) -> Specification:
 
 
 def _parity(task: Any, n: int) -> Specification:
-    """The state is the parity of the bits so far, written after every bit; without steps it is their number."""
+    """The state is the parity of the bits so far, written after every bit; without steps it is
+    their number.
+    """
     bit: Step = lambda s: [(str(b), s + b) for b in (0, 1)]  # noqa: E731
     said: Step = lambda s: [(str(s % 2), s % 2)]  # noqa: E731
     if not task.steps:
@@ -264,18 +316,23 @@ def _rewriting(task: Any, n: int) -> Specification:
     letter: Step = lambda s: [(x, x) for x in task.letters]  # noqa: E731
     said: Step = lambda s: [(s, 0)]  # noqa: E731
     answer = range(n + 2, 2 * n + 2) if task.how == "copy" else range(2 * n + 1, n + 1, -1)
-    return _words(task, [stage for p, at in enumerate(answer) for stage in ((1 + p, letter), (at, said))], n)
+    return _words(
+        task, [stage for p, at in enumerate(answer) for stage in ((1 + p, letter), (at, said))], n
+    )
 
 
 def _sorting(task: Any, n: int) -> Specification:
     """The state is the multiset of letters that are read and not yet written."""
     if (states := comb(n + len(task.letters) - 1, n)) > LARGEST:
         raise NoSpecification(
-            f"sorting {n} digits needs {states:,} states, one for every multiset; at most {LARGEST:,}"
+            f"sorting {n} digits needs {states:,} states, one for every multiset; at most"
+            f" {LARGEST:,}"
         )
     letter: Step = lambda s: [(x, tuple(sorted((*s, x)))) for x in task.letters]  # noqa: E731
     least: Step = lambda s: [(s[0], s[1:])]  # noqa: E731
-    return _words(task, [*((1 + p, letter) for p in range(n)), *((n + 2 + p, least) for p in range(n))], n, ())
+    return _words(
+        task, [*((1 + p, letter) for p in range(n)), *((n + 2 + p, least) for p in range(n))], n, ()
+    )
 
 
 def _signed(n: int, sign: str) -> Iterable[tuple[str, State]]:
@@ -283,14 +340,18 @@ def _signed(n: int, sign: str) -> Iterable[tuple[str, State]]:
 
 
 def _derivative_coefficients(task: Any) -> Specification:
-    """Slot by slot: sign and digit of c_n, then sign, tens and ones of n c_n; the state is what is left of it."""
+    """Slot by slot: sign and digit of c_n, then sign, tens and ones of n c_n; the state is what is
+    left of it.
+    """
     top = task.exponents
     start = 2 + 2 * (top + 1)
     stages: list[tuple[int, Step]] = [(0, read(":")), (start - 1, read("="))]
     for slot, n in enumerate(range(top, -1, -1)):
         stages.append((1 + 2 * slot, lambda _: [("+", "+"), ("-", "-")]))
         if not n:
-            stages.append((2 + 2 * slot, lambda sign: [(str(c), 0) for c in range(sign == "-", 10)]))
+            stages.append(
+                (2 + 2 * slot, lambda sign: [(str(c), 0) for c in range(sign == "-", 10)])
+            )
             continue
         stages.append((2 + 2 * slot, partial(_signed, n)))
         at = start + 3 * slot
@@ -305,9 +366,11 @@ def _derivative_coefficients(task: Any) -> Specification:
 
 
 def _reckoning(task: Any, multiple: Callable[[int, int], int]) -> Specification:
-    """`^ a . b = s` or `^ a = s`, by columns from the least significant: digits of a and b, then of s.
+    """`^ a . b = s` or `^ a = s`, by columns from the least significant: digits of a and b, then of
+    s.
 
-    The state is what carries, and b where b is one digit that multiplies. `multiple(b, d)` is what digit d of a adds.
+    The state is what carries, and b where b is one digit that multiplies. `multiple(b, d)` is what
+    digit d of a adds.
     """
     width, answer = task.widths[0], task.answer_length
     two, single = len(task.widths) == 2, task.sign == "*"
@@ -351,16 +414,21 @@ def _scaling(task: Any) -> Specification:
 
 def _multiplication(task: Any) -> Specification:
     if task.widths[1] != 1:
-        raise NoSpecification("columns of a product of two long numbers overlap; only n x 1 digit has a specification")
+        raise NoSpecification(
+            "columns of a product of two long numbers overlap; only n x 1 digit has a specification"
+        )
     return _reckoning(task, lambda b, digit: b * digit)
 
 
 def _conversion(task: Any) -> Specification:
-    """Digits of both numbers by the size of their weights, largest first; the state is value read - value written."""
+    """Digits of both numbers by the size of their weights, largest first; the state is value read -
+    value written.
+    """
     n, answer = task.digits, task.answer_length
     if task.greatest > LARGEST**2:
         raise NoSpecification(
-            f"conversion of numbers up to {task.greatest:,}: at most {LARGEST**2:,} has a few thousand states"
+            f"conversion of numbers up to {task.greatest:,}: at most {LARGEST**2:,} has a few"
+            " thousand states"
         )
     weights = [(task.radix ** (n - 1 - p), 1 + p, task.radix) for p in range(n)]
     weights += [(-(10 ** (answer - 1 - q)), n + 2 + q, 10) for q in range(answer)]
@@ -371,7 +439,11 @@ def _conversion(task: Any) -> Specification:
         least, most = -sum(w for w in rest if w > 0), -sum(w for w in rest if w < 0)
 
         def digit(
-            total: int, weight: int = weight, digits: int = digits, least: int = least, most: int = most
+            total: int,
+            weight: int = weight,
+            digits: int = digits,
+            least: int = least,
+            most: int = most,
         ) -> Iterable[tuple[str, State]]:
             after = ((str(d), total + weight * d) for d in range(digits))
             return [(token, total) for token, total in after if least <= total <= most]
@@ -403,7 +475,9 @@ _WORDS: dict[str, Callable[[Any, int], Specification]] = {
 
 
 def specifications(task: Task) -> list[Specification]:
-    """The specifications of `task`, one for each length of its texts. Raises `NoSpecification` where there is none."""
+    """The specifications of `task`, one for each length of its texts. Raises `NoSpecification`
+    where there is none.
+    """
     if task.name in _ONE:
         return [_ONE[task.name](task)]
     if task.name in _WORDS:

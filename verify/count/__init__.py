@@ -1,9 +1,10 @@
 """The counting ladder: a model has no number of parameters, it has one for each convention.
 
-Each rung is one function with its definition as docstring; `RUNGS` is the ladder in order, for any `nn.Module`.
-`numbers(model)` lists where every counted number sits, by lane, and how it is tied. Counts are read from the module's
-tensors, not from a program. Of our own models it is known which tensors are positions and which are wiring; of others
-they are recognised by name (positions) and by holding only 0 and 1 (wiring).
+Each rung is one function with its definition as docstring; `RUNGS` is the ladder in order, for any
+`nn.Module`. `numbers(model)` lists where every counted number sits, by lane, and how it is tied.
+Counts are read from the module's tensors, not from a program. Of our own models it is known which
+tensors are positions and which are wiring; of others they are recognised by name (positions) and by
+holding only 0 and 1 (wiring).
 """
 
 from __future__ import annotations
@@ -24,14 +25,17 @@ from tinyadder.machine.transformer import Transformer
 from tinyadder.verify.count.literals import Literal, borrowed, literals
 
 POSITIONAL = re.compile(
-    r"slope|alibi|pos(?!t)|rope|rotary|inv_freq|freqs|theta|(^|[._])(pe|sin|cos)($|[._])", re.IGNORECASE
+    r"slope|alibi|pos(?!t)|rope|rotary|inv_freq|freqs|theta|(^|[._])(pe|sin|cos)($|[._])",
+    re.IGNORECASE,
 )
 """Names under which foreign models keep what they know of positions."""
 GLOBALS = "_globals_of_the_file"
 
 
 def _placeholders(module: nn.Module) -> dict[str, list[int]]:
-    """Entries of parameters that are never read because a shared number stands there: name -> flat indices."""
+    """Entries of parameters that are never read because a shared number stands there: name -> flat
+    indices.
+    """
     found: dict[str, list[int]] = {}
     for name, index, _ in module.config.ties if isinstance(module, Transformer) else ():
         found.setdefault(_tied(name), []).append(index)
@@ -44,14 +48,22 @@ def _tied(name: str) -> str:
     return f"{path}{'.' * bool(path)}parametrizations.{leaf}.original"
 
 
-def _unique(tensors: Iterator[tuple[str, Tensor]], dead: dict[str, list[int]]) -> Iterator[tuple[str, Tensor, Tensor]]:
-    """(name, flat indices, their values), every scalar of memory once however many tensors show it."""
+def _unique(
+    tensors: Iterator[tuple[str, Tensor]], dead: dict[str, list[int]]
+) -> Iterator[tuple[str, Tensor, Tensor]]:
+    """(name, flat indices, their values), every scalar of memory once however many tensors show
+    it.
+    """
     seen: dict[int, Tensor] = {}
     for name, tensor in tensors:
         storage = tensor.untyped_storage()
         size = storage.nbytes() // tensor.element_size()
         taken = seen.setdefault(storage.data_ptr(), torch.zeros(size, dtype=torch.bool))
-        places = torch.arange(size).as_strided(tensor.shape, tensor.stride(), tensor.storage_offset()).reshape(-1)
+        places = (
+            torch.arange(size)
+            .as_strided(tensor.shape, tensor.stride(), tensor.storage_offset())
+            .reshape(-1)
+        )
         fresh = ~taken[places]
         fresh[dead.get(name, [])] = False
         index = fresh.nonzero()[:, 0]
@@ -70,7 +82,7 @@ def _values(module: nn.Module) -> Tensor:
     return torch.cat(values) if values else torch.zeros(0)
 
 
-# ---- the rungs ------------------------------------------------------------------------------------
+# ---- the rungs -----------------------------------------------------------------------------------
 
 
 def numel(module: nn.Module) -> int:
@@ -108,20 +120,26 @@ def nonzero_positional(module: nn.Module) -> int:
     """Nonzero, and the positions: non-zero ALiBi slopes, or the base of rotary or sinusoidal ones.
 
     >>> from tinyadder.machine.transformer import BlockConfig, Config
-    >>> model = Transformer(Config(vocabulary=("0", "1"), width=1, blocks=(BlockConfig(heads=2),), outputs=(0, 1)))
+    >>> blocks = (BlockConfig(heads=2),)
+    >>> model = Transformer(Config(vocabulary=("0", "1"), width=1, blocks=blocks, outputs=(0, 1)))
     >>> _ = model.blocks[0].attention.slopes.fill_(2.3)
     >>> nonzero(model), nonzero_positional(model)
     (0, 2)
     """
-    based = isinstance(module, Transformer) and module.config.options.positions in ("rotary", "sinusoidal")
+    based = isinstance(module, Transformer) and module.config.options.positions in (
+        "rotary",
+        "sinusoidal",
+    )
     return nonzero(module) + _entries(module, "positional") + len(_float_attributes(module)) + based
 
 
 def with_wiring(module: nn.Module) -> int:
-    """Nonzero + positional, and the ones of the 0/1 matrices that route heads into lanes and lanes into logits.
+    """Nonzero + positional, and the ones of the 0/1 matrices that route heads into lanes and lanes
+    into logits.
 
     >>> from tinyadder.machine.transformer import BlockConfig, Config
-    >>> model = Transformer(Config(vocabulary=("0", "1"), width=1, blocks=(BlockConfig(heads=1),), outputs=(0, 1)))
+    >>> blocks = (BlockConfig(heads=1),)
+    >>> model = Transformer(Config(vocabulary=("0", "1"), width=1, blocks=blocks, outputs=(0, 1)))
     >>> _ = model.blocks[0].attention.wiring.fill_(1)
     >>> nonzero_positional(model), with_wiring(model)
     (0, 1)
@@ -140,10 +158,15 @@ def ties_written_out(module: nn.Module) -> int:
     again = 0
     if isinstance(module, Transformer):
         values = module.shared.detach() if module.config.shared else torch.zeros(0)
-        again = sum(int(values[source] != 0) for _, _, source in module.config.ties) - int(values.count_nonzero())
+        again = sum(int(values[source] != 0) for _, _, source in module.config.ties) - int(
+            values.count_nonzero()
+        )
         again += int(module.embedding[module.outputs].count_nonzero()) if module.config.tied else 0
     else:
-        every = sum(int(p.detach().count_nonzero()) for _, p in module.named_parameters(remove_duplicate=False))
+        every = sum(
+            int(p.detach().count_nonzero())
+            for _, p in module.named_parameters(remove_duplicate=False)
+        )
         again = every - sum(int(p.detach().count_nonzero()) for p in module.parameters())
     return nonzero_positional(module) + again
 
@@ -171,7 +194,8 @@ def distinct_absolute(module: nn.Module) -> int:
 
 
 def stored_buffers(module: nn.Module) -> int:
-    """Stored, and the scalars of floating-point buffers and of tensors kept beside: slopes, wiring, masks, tables.
+    """Stored, and the scalars of floating-point buffers and of tensors kept beside: slopes, wiring,
+    masks, tables.
 
     >>> layer = nn.BatchNorm1d(4)
     >>> layer.table = torch.zeros(3)
@@ -183,16 +207,18 @@ def stored_buffers(module: nn.Module) -> int:
 
 
 def strict(module: nn.Module, code: Sequence[Literal]) -> int:
-    """Stored + buffers, and the literals in `forward` and in what derives the weights; 0, 1, -1 and shapes are free.
+    """Stored + buffers, and the literals in `forward` and in what derives the weights; 0, 1, -1 and
+    shapes are free.
 
     >>> from tinyadder.verify.count.literals import literals
-    >>> strict(nn.Linear(3, 2), literals("def build_model(): return 0.5 * torch.ones(3)", ["build_model"]))
+    >>> source = "def build_model(): return 0.5 * torch.ones(3)"
+    >>> strict(nn.Linear(3, 2), literals(source, ["build_model"]))
     9
     """
     return stored_buffers(module) + len(code)
 
 
-# ---- tensors that are no parameters -----------------------------------------------------------------
+# ---- tensors that are no parameters --------------------------------------------------------------
 
 
 def hang_on(module: nn.Module, names: Mapping[str, Any]) -> None:
@@ -211,7 +237,9 @@ def _tensors_in(name: str, value: Any) -> Iterator[tuple[str, Tensor]]:
 
 
 def other_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Floating-point tensors that are no parameters: buffers, and tensors that hang on a module unregistered."""
+    """Floating-point tensors that are no parameters: buffers, and tensors that hang on a module
+    unregistered.
+    """
     for name, buffer in module.named_buffers():
         if buffer.is_floating_point():
             yield name, buffer
@@ -222,7 +250,9 @@ def other_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 
 def _float_attributes(module: nn.Module) -> list[tuple[str, float]]:
-    """Plain floats with the name of a position (`self.rope_theta = 3.0`) on the modules of a foreign model."""
+    """Plain floats with the name of a position (`self.rope_theta = 3.0`) on the modules of a
+    foreign model.
+    """
     if isinstance(module, Transformer):
         return []
     return [
@@ -236,7 +266,13 @@ def _float_attributes(module: nn.Module) -> list[tuple[str, float]]:
 def _kind(module: nn.Module, name: str, tensor: Tensor) -> str:
     """What a tensor that is no parameter is for: "positional", "wiring" or "buffer"."""
     if isinstance(module, Transformer):
-        return "positional" if name.endswith("slopes") else "wiring" if name.endswith("wiring") else "buffer"
+        return (
+            "positional"
+            if name.endswith("slopes")
+            else "wiring"
+            if name.endswith("wiring")
+            else "buffer"
+        )
     if POSITIONAL.search(name):
         return "positional"
     routes = bool(((tensor == 0) | (tensor == 1)).all()) and not _is_causal_mask(tensor)
@@ -247,11 +283,17 @@ def _is_causal_mask(tensor: Tensor) -> bool:
     if tensor.ndim < 2:
         return False
     ones = torch.ones_like(tensor)
-    return torch.equal(tensor, ones.tril()) or torch.equal(tensor, ones.triu()) or torch.equal(tensor, ones.triu(1))
+    return (
+        torch.equal(tensor, ones.tril())
+        or torch.equal(tensor, ones.triu())
+        or torch.equal(tensor, ones.triu(1))
+    )
 
 
 def kept_beside(module: nn.Module) -> Iterator[tuple[str, str, Tensor, Tensor]]:
-    """(kind, name, flat indices, values) of the tensors that are no parameters, each place of memory once."""
+    """(kind, name, flat indices, values) of the tensors that are no parameters, each place of
+    memory once.
+    """
     tensors = dict(other_tensors(module))
     names = {name for name, _ in module.named_parameters()}
     for name, index, values in _unique(chain(module.named_parameters(), tensors.items()), {}):
@@ -260,7 +302,9 @@ def kept_beside(module: nn.Module) -> Iterator[tuple[str, str, Tensor, Tensor]]:
 
 
 def _entries(module: nn.Module, kind: str) -> int:
-    return sum(int(values.count_nonzero()) for found, _, _, values in kept_beside(module) if found == kind)
+    return sum(
+        int(values.count_nonzero()) for found, _, _, values in kept_beside(module) if found == kind
+    )
 
 
 RUNGS: dict[str, Callable[[nn.Module], int]] = {
@@ -281,7 +325,9 @@ CLAIMED = "What its author says; shown, not counted."
 
 
 def ladder(module: nn.Module, code: Sequence[Literal] | None = None) -> dict[str, int]:
-    """Every rung of the ladder, by name; `strict` only where the code is known that the model's values come from."""
+    """Every rung of the ladder, by name; `strict` only where the code is known that the model's
+    values come from.
+    """
     counts = {name: rung(module) for name, rung in RUNGS.items()}
     return counts if code is None else {**counts, "strict": strict(module, code)}
 
@@ -299,7 +345,8 @@ def machine_code() -> list[Literal]:
 
 
 def construction_code(name: str, file: Path | None = None) -> list[Literal]:
-    """The literals behind a construction: of its equations, of the gadgets in them, and of the forward pass.
+    """The literals behind a construction: of its equations, of the gadgets in them, and of the
+    forward pass.
 
     `file` is the Python file of a construction that is not one of this toolkit.
     """
@@ -308,7 +355,9 @@ def construction_code(name: str, file: Path | None = None) -> list[Literal]:
 
 
 def _equations_code(source: str, roots: Sequence[str]) -> list[Literal]:
-    """The literals of `roots`, followed into gadgets and other constructions; claims are no weights."""
+    """The literals of `roots`, followed into gadgets and other constructions; claims are no
+    weights.
+    """
     unread = {"Construction": 2}  # Construction(program, task, claims)
     found = literals(source, roots, unread=unread)
     for other, names in borrowed(source, roots, unread=unread).items():
@@ -323,12 +372,14 @@ def _source(module: str) -> str:
     return Path(spec.origin).read_text()
 
 
-# ---- where every number sits ----------------------------------------------------------------------
+# ---- where every number sits ---------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Placed:
-    """One non-zero number: the first rung that counts it, its tensor and index, its place in words, its tie."""
+    """One non-zero number: the first rung that counts it, its tensor and index, its place in words,
+    its tie.
+    """
 
     rung: str
     tensor: str
@@ -339,9 +390,11 @@ class Placed:
 
 
 def numbers(module: nn.Module) -> list[Placed]:
-    """Every non-zero number of parameters, buffers and tensors kept beside, in the order of the tensors.
+    """Every non-zero number of parameters, buffers and tensors kept beside, in the order of the
+    tensors.
 
-    The bases of rotary and sinusoidal positions of our own models are options and have no tensor to be listed in.
+    The bases of rotary and sinusoidal positions of our own models are options and have no tensor to
+    be listed in.
     """
     ties = _readers(module) if isinstance(module, Transformer) else {}
     found = []
@@ -351,8 +404,14 @@ def numbers(module: nn.Module) -> list[Placed]:
             if value != 0:
                 at = _unravel(flat, shape)
                 tie = ties.get(flat, "") if name == "shared" else ""
-                found.append(Placed("nonzero", _dense(name), at, value, place(module, _dense(name), at), tie))
-    rungs = {"positional": "nonzero + positional", "wiring": "with wiring", "buffer": "stored + buffers"}
+                found.append(
+                    Placed("nonzero", _dense(name), at, value, place(module, _dense(name), at), tie)
+                )
+    rungs = {
+        "positional": "nonzero + positional",
+        "wiring": "with wiring",
+        "buffer": "stored + buffers",
+    }
     tensors = dict(other_tensors(module))
     for kind, name, index, values in kept_beside(module):
         for flat, value in zip(index.tolist(), values.tolist(), strict=True):
@@ -360,7 +419,9 @@ def numbers(module: nn.Module) -> list[Placed]:
                 at = _unravel(flat, tensors[name].shape)
                 found.append(Placed(rungs[kind], name, at, value, place(module, name, at)))
     attributes = ((name, value) for name, value in _float_attributes(module))
-    return found + [Placed("nonzero + positional", name, (), value, name) for name, value in attributes]
+    return found + [
+        Placed("nonzero + positional", name, (), value, name) for name, value in attributes
+    ]
 
 
 def _dense(name: str) -> str:
@@ -380,7 +441,9 @@ def _readers(model: Transformer) -> dict[int, str]:
     for name, flat, source in model.config.ties:
         at = _unravel(flat, model.get_parameter(_tied(name)).shape)
         places.setdefault(source, []).append(place(model, name, at))
-    return {source: f"read at {len(read)} places: {'; '.join(read)}" for source, read in places.items()}
+    return {
+        source: f"read at {len(read)} places: {'; '.join(read)}" for source, read in places.items()
+    }
 
 
 def place(module: nn.Module, tensor: str, index: tuple[int, ...]) -> str:
@@ -388,7 +451,9 @@ def place(module: nn.Module, tensor: str, index: tuple[int, ...]) -> str:
     if not isinstance(module, Transformer):
         return f"{tensor}{list(index)}"
     vocabulary, config = module.config.vocabulary, module.config
-    columns = [name if width == 1 else f"{name}[{i}]" for name, width in config.lanes for i in range(width)]
+    columns = [
+        name if width == 1 else f"{name}[{i}]" for name, width in config.lanes for i in range(width)
+    ]
     lanes = columns or [f"column {i}" for i in range(config.width)]
     if tensor == "embedding":
         return f"embedding of '{vocabulary[index[0]]}': {lanes[index[1]]}"
@@ -409,21 +474,34 @@ def place(module: nn.Module, tensor: str, index: tuple[int, ...]) -> str:
     return f"layer {layer}, unit {index[0]}: {_row(leaf, '', index[1:], lanes)}"
 
 
-def _head(model: Transformer, layer: int, leaf: str, index: tuple[int, ...], lanes: list[str]) -> str:
+def _head(
+    model: Transformer, layer: int, leaf: str, index: tuple[int, ...], lanes: list[str]
+) -> str:
     wiring = model.get_submodule(f"blocks.{layer}.attention").wiring
     assert isinstance(wiring, Tensor)
     targets = [lanes[i] for i in wiring[index[0]].any(0).nonzero()[:, 0].tolist()]
-    head = f"head {index[0]} (-> {', '.join(targets)})" if 0 < len(targets) <= 3 else f"head {index[0]}"
+    head = (
+        f"head {index[0]} (-> {', '.join(targets)})"
+        if 0 < len(targets) <= 3
+        else f"head {index[0]}"
+    )
     if leaf == "slopes":
         return f"{head}: ALiBi slope"
     if leaf == "wiring":
-        return f"head {index[0]}: value{_number(model, layer, 'value', index[1])} wired to {lanes[index[2]]}"
+        return (
+            f"head {index[0]}: value{_number(model, layer, 'value', index[1])} wired to"
+            f" {lanes[index[2]]}"
+        )
     return f"{head}: {_row(leaf, _number(model, layer, leaf, index[1]), index[2:], lanes)}"
 
 
 def _number(model: Transformer, layer: int, leaf: str, row: int) -> str:
     """`[row]` where the queries, keys or values have several rows, nothing where they have one."""
-    return f"[{row}]" if getattr(model.get_submodule(f"blocks.{layer}.attention"), leaf).shape[1] > 1 else ""
+    return (
+        f"[{row}]"
+        if getattr(model.get_submodule(f"blocks.{layer}.attention"), leaf).shape[1] > 1
+        else ""
+    )
 
 
 def _row(leaf: str, row: str, rest: tuple[int, ...], lanes: list[str]) -> str:

@@ -1,9 +1,11 @@
-"""Numbers that stand in the code instead of in the weights: the literals that a model's values depend on.
+"""Numbers that stand in the code instead of in the weights: the literals that a model's values
+depend on.
 
-Read from the syntax tree, nothing is run. From the given roots every function, class and constant that their code
-names is followed. Of the numbers found there these are free: 0, 1 and -1; integers that only ever become a shape, a
-dimension, an index, a length or a loop bound; and what is printed, asserted, raised or reported as metadata.
-`math.pi` and its like count as literals, and so does the text in `float("2.5")`.
+Read from the syntax tree, nothing is run. From the given roots every function, class and constant
+that their code names is followed. Of the numbers found there these are free: 0, 1 and -1; integers
+that only ever become a shape, a dimension, an index, a length or a loop bound; and what is printed,
+asserted, raised or reported as metadata. `math.pi` and its like count as literals, and so does the
+text in `float("2.5")`.
 
 >>> source = '''
 ... WIDTH = 4
@@ -26,32 +28,129 @@ from typing import Any
 
 from tinyadder.errors import TinyadderError
 
-SHAPED = frozenset((
-    "arange", "empty", "enumerate", "expand", "eye", "len", "new_empty", "new_ones", "new_zeros", "ones",
-    "range", "rand", "randint", "randn", "size", "to", "view", "zeros", "dim", "triu_indices", "tril_indices",
-    "Linear", "Embedding", "LayerNorm", "RMSNorm", "Conv1d", "MultiheadAttention", "Stream",
-))  # fmt: skip
-"""Called with integers that are shapes, dimensions, counts or indices; a `Stream` is called with widths of lanes."""
+SHAPED = frozenset(
+    (
+        "arange",
+        "empty",
+        "enumerate",
+        "expand",
+        "eye",
+        "len",
+        "new_empty",
+        "new_ones",
+        "new_zeros",
+        "ones",
+        "range",
+        "rand",
+        "randint",
+        "randn",
+        "size",
+        "to",
+        "view",
+        "zeros",
+        "dim",
+        "triu_indices",
+        "tril_indices",
+        "Linear",
+        "Embedding",
+        "LayerNorm",
+        "RMSNorm",
+        "Conv1d",
+        "MultiheadAttention",
+        "Stream",
+    )
+)
+"""Called with integers that are shapes, dimensions, counts or indices; a `Stream` is called with
+widths of lanes.
+"""
 
-SHAPED_AFTER = frozenset((
-    "broadcast_to", "chunk", "cat", "concat", "flatten", "flip", "gather", "index_select", "movedim", "narrow",
-    "one_hot", "permute", "repeat", "repeat_interleave", "reshape", "roll", "rot90", "select", "softmax",
-    "log_softmax", "split", "squeeze", "stack", "swapaxes", "topk", "transpose", "tril", "triu", "unbind",
-    "unflatten", "unfold", "unsqueeze", "argmax", "argmin", "sum", "mean", "amax", "amin", "cumsum", "cumprod",
-    "prod", "norm",
-))  # fmt: skip
-"""The same, but as functions (`torch.stack([10 * x, y], 2)`, not `x.sum(2)`) their first argument is a value."""
+SHAPED_AFTER = frozenset(
+    (
+        "broadcast_to",
+        "chunk",
+        "cat",
+        "concat",
+        "flatten",
+        "flip",
+        "gather",
+        "index_select",
+        "movedim",
+        "narrow",
+        "one_hot",
+        "permute",
+        "repeat",
+        "repeat_interleave",
+        "reshape",
+        "roll",
+        "rot90",
+        "select",
+        "softmax",
+        "log_softmax",
+        "split",
+        "squeeze",
+        "stack",
+        "swapaxes",
+        "topk",
+        "transpose",
+        "tril",
+        "triu",
+        "unbind",
+        "unflatten",
+        "unfold",
+        "unsqueeze",
+        "argmax",
+        "argmin",
+        "sum",
+        "mean",
+        "amax",
+        "amin",
+        "cumsum",
+        "cumprod",
+        "prod",
+        "norm",
+    )
+)
+"""The same, but as functions (`torch.stack([10 * x, y], 2)`, not `x.sum(2)`) their first argument
+is a value.
+"""
 
 SHAPED_AT = {"full": 0, "new_full": 0, "linspace": 2}
 """Of these only one argument is a shape or a count, the others are values."""
 
-SHAPED_WORDS = frozenset((
-    "dim", "dims", "axis", "size", "shape", "keepdim", "num_embeddings", "embedding_dim", "in_features",
-    "out_features", "embed_dim", "num_heads", "normalized_shape", "diagonal", "steps", "start_dim", "end_dim",
-    "chunks", "repeats", "num_classes", "kernel_size", "padding_idx", "dim0", "dim1", "device", "dtype",
-    "requires_grad",
-))  # fmt: skip
-"""Keywords of library functions whose integers are shapes; those of functions of the file itself are followed."""
+SHAPED_WORDS = frozenset(
+    (
+        "dim",
+        "dims",
+        "axis",
+        "size",
+        "shape",
+        "keepdim",
+        "num_embeddings",
+        "embedding_dim",
+        "in_features",
+        "out_features",
+        "embed_dim",
+        "num_heads",
+        "normalized_shape",
+        "diagonal",
+        "steps",
+        "start_dim",
+        "end_dim",
+        "chunks",
+        "repeats",
+        "num_classes",
+        "kernel_size",
+        "padding_idx",
+        "dim0",
+        "dim1",
+        "device",
+        "dtype",
+        "requires_grad",
+    )
+)
+"""Keywords of library functions whose integers are shapes; those of functions of the file itself
+are followed.
+"""
 
 SILENT = frozenset(("print", "isinstance", "TinyadderError"))
 CONSTANTS = frozenset(("pi", "e", "tau"))
@@ -73,8 +172,11 @@ class Literal:
     """The line of source."""
 
 
-def literals(source: str, roots: Iterable[str], *, unread: Mapping[str, int] | None = None) -> list[Literal]:
-    """The numbers that the definitions named in `roots`, and whatever they use, put into a model's values.
+def literals(
+    source: str, roots: Iterable[str], *, unread: Mapping[str, int] | None = None
+) -> list[Literal]:
+    """The numbers that the definitions named in `roots`, and whatever they use, put into a model's
+    values.
 
     `unread` says which arguments of a call are no part of the values: those from this position on.
     Raises `TinyadderError` for source that is no Python, or a root that it does not define.
@@ -86,36 +188,64 @@ def literals(source: str, roots: Iterable[str], *, unread: Mapping[str, int] | N
     lines = source.splitlines()
     found = []
     for number in reader.numbers:
-        if number.top in reached and number.value not in (0, 1, -1) and not reader.is_shape(number.use):
+        if (
+            number.top in reached
+            and number.value not in (0, 1, -1)
+            and not reader.is_shape(number.use)
+        ):
             found.append(
-                Literal(number.value, number.line, number.column, number.where, lines[number.line - 1].strip())
+                Literal(
+                    number.value,
+                    number.line,
+                    number.column,
+                    number.where,
+                    lines[number.line - 1].strip(),
+                )
             )
     return sorted(found, key=lambda literal: (literal.line, literal.column))
 
 
-def borrowed(source: str, roots: Iterable[str], *, unread: Mapping[str, int] | None = None) -> dict[str, list[str]]:
-    """What the definitions named in `roots`, and whatever they use, take from other modules: module -> names.
+def borrowed(
+    source: str, roots: Iterable[str], *, unread: Mapping[str, int] | None = None
+) -> dict[str, list[str]]:
+    """What the definitions named in `roots`, and whatever they use, take from other modules: module
+    -> names.
 
     >>> borrowed("from math import exp, log; construct = lambda: exp(2)", ["construct"])
     {'math': ['exp']}
     """
     tree, file = _read(source, roots, unread)
-    named = {node.id for part in file.reach(roots) for node in ast.walk(part) if isinstance(node, ast.Name)}
+    named = {
+        node.id
+        for part in file.reach(roots)
+        for node in ast.walk(part)
+        if isinstance(node, ast.Name)
+    }
     found: dict[str, list[str]] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module:
-            found.setdefault(node.module, []).extend(a.name for a in node.names if (a.asname or a.name) in named)
+            found.setdefault(node.module, []).extend(
+                a.name for a in node.names if (a.asname or a.name) in named
+            )
     return {module: names for module, names in found.items() if names}
 
 
-def _read(source: str, roots: Iterable[str], unread: Mapping[str, int] | None) -> tuple[ast.Module, _File]:
-    """The syntax tree, without what is unread, and its top-level names; checks that the roots are among them."""
+def _read(
+    source: str, roots: Iterable[str], unread: Mapping[str, int] | None
+) -> tuple[ast.Module, _File]:
+    """The syntax tree, without what is unread, and its top-level names; checks that the roots are
+    among them.
+    """
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError) as error:
         raise TinyadderError(f"the source is not Python: {error}") from error
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in (unread or {}):
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Name)
+            and node.func.id in (unread or {})
+        ):
             del node.args[(unread or {})[node.func.id] :]
     file = _File(tree)
     for root in roots:
@@ -163,7 +293,9 @@ def _names(statement: ast.stmt) -> Iterator[str]:
             yield node.id
         elif isinstance(node, Definition):
             yield node.name
-        elif isinstance(statement, ast.Expr | ast.AugAssign | ast.Assign) and isinstance(node, ast.Name):
+        elif isinstance(statement, ast.Expr | ast.AugAssign | ast.Assign) and isinstance(
+            node, ast.Name
+        ):
             yield node.id  # `TABLE[3] = 0.5` and `TABLE.fill_(2)` belong to TABLE
 
 
@@ -172,7 +304,11 @@ def _parameters(node: Definition) -> list[str]:
         for inner in node.body:
             if isinstance(inner, ast.FunctionDef) and inner.name == "__init__":
                 return _parameters(inner)
-        return [f.target.id for f in node.body if isinstance(f, ast.AnnAssign) and isinstance(f.target, ast.Name)]
+        return [
+            f.target.id
+            for f in node.body
+            if isinstance(f, ast.AnnAssign) and isinstance(f.target, ast.Name)
+        ]
     given = [a.arg for a in (*node.args.posonlyargs, *node.args.args)]
     return given[1:] if given[:1] == ["self"] else given
 
@@ -191,9 +327,11 @@ VALUE, SHAPE = "value", "shape"
 
 
 class _Reader:
-    """Goes through a file and notes each number and each name with its use: a value, a shape, or a flow into a name.
+    """Goes through a file and notes each number and each name with its use: a value, a shape, or a
+    flow into a name.
 
-    Names are simple names; attributes and keywords are names too: `config.width`, `Config(width=4)`.
+    Names are simple names; attributes and keywords are names too: `config.width`,
+    `Config(width=4)`.
     """
 
     def __init__(self, file: _File) -> None:
@@ -205,10 +343,17 @@ class _Reader:
         self.where: list[str] = []
 
     def is_shape(self, use: str) -> bool:
-        """Whether this use ends in shapes only, whatever names it flows through; a name nobody reads ends nowhere."""
+        """Whether this use ends in shapes only, whatever names it flows through; a name nobody
+        reads ends nowhere.
+        """
         if self.values is None:  # names that reach a value through any chain of flows
             self.values = {name for name, uses in self.uses.items() if VALUE in uses}
-            while more := {n for n, uses in self.uses.items() if uses & {f"->{v}" for v in self.values}} - self.values:
+            while (
+                more := {
+                    n for n, uses in self.uses.items() if uses & {f"->{v}" for v in self.values}
+                }
+                - self.values
+            ):
                 self.values |= more
         return use == SHAPE or (use.startswith("->") and use[2:] not in self.values)
 
@@ -240,7 +385,11 @@ class _Reader:
 
     def _UnaryOp(self, node: ast.UnaryOp, use: str) -> None:
         inner = node.operand
-        if isinstance(node.op, ast.USub) and isinstance(inner, ast.Constant) and isinstance(inner.value, int | float):
+        if (
+            isinstance(node.op, ast.USub)
+            and isinstance(inner, ast.Constant)
+            and isinstance(inner.value, int | float)
+        ):
             self.note(-float(inner.value), node, _floating(inner.value, use))
         else:
             self.visit(inner, use)
@@ -250,8 +399,18 @@ class _Reader:
             self.uses.setdefault(node.id, set()).add(use)
 
     def _Attribute(self, node: ast.Attribute, use: str) -> None:
-        if isinstance(node.value, ast.Name) and node.value.id in LIBRARIES and node.attr in CONSTANTS:
-            self.note({"pi": 3.141592653589793, "e": 2.718281828459045, "tau": 6.283185307179586}[node.attr], node, use)
+        if (
+            isinstance(node.value, ast.Name)
+            and node.value.id in LIBRARIES
+            and node.attr in CONSTANTS
+        ):
+            self.note(
+                {"pi": 3.141592653589793, "e": 2.718281828459045, "tau": 6.283185307179586}[
+                    node.attr
+                ],
+                node,
+                use,
+            )
         elif isinstance(node.ctx, ast.Load):
             self.uses.setdefault(node.attr, set()).add(use)
         self.visit(node.value, use if isinstance(node.value, ast.Call | ast.BinOp) else SHAPE)
@@ -268,7 +427,9 @@ class _Reader:
         self.children(node, SHAPE if sized else VALUE)
 
     def _Call(self, node: ast.Call, use: str) -> None:
-        name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        name = (
+            node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        )
         if isinstance(node.func, ast.Attribute):
             self.visit(node.func.value, use if name in SHAPED | SHAPED_AFTER else VALUE)
         elif isinstance(node.func, ast.Name):
@@ -288,11 +449,18 @@ class _Reader:
                 self.visit(keyword.value, f"->{keyword.arg}")
             else:
                 self.visit(
-                    keyword.value, SHAPE if keyword.arg in SHAPED_WORDS or name in SHAPED | SHAPED_AFTER else VALUE
+                    keyword.value,
+                    SHAPE
+                    if keyword.arg in SHAPED_WORDS or name in SHAPED | SHAPED_AFTER
+                    else VALUE,
                 )
 
-    def _argument(self, func: ast.expr, name: str, known: list[str] | None, position: int, use: str) -> str:
-        """The use of an argument: a flow into a parameter of the file's own function, else by the function's name."""
+    def _argument(
+        self, func: ast.expr, name: str, known: list[str] | None, position: int, use: str
+    ) -> str:
+        """The use of an argument: a flow into a parameter of the file's own function, else by the
+        function's name.
+        """
         if known is not None:
             return f"->{known[position]}" if position < len(known) else VALUE
         if name in ("int", "max", "min", "abs", "tuple", "list", "Size"):
@@ -331,7 +499,9 @@ class _Reader:
 
     def _keyword_defaults(self, arguments: ast.arguments) -> None:
         given = (*arguments.posonlyargs, *arguments.args)
-        for parameter, default in zip(given[len(given) - len(arguments.defaults) :], arguments.defaults, strict=True):
+        for parameter, default in zip(
+            given[len(given) - len(arguments.defaults) :], arguments.defaults, strict=True
+        ):
             self.visit(default, f"->{parameter.arg}")
         for parameter, value in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
             if value is not None:
@@ -396,13 +566,17 @@ def _flow(target: Any) -> str:
 
 
 def _metadata(node: ast.FunctionDef) -> set[ast.expr]:
-    """The dict that `build_model` returns beside the model, where it is assigned to a name first."""
+    """The dict that `build_model` returns beside the model, where it is assigned to a name
+    first.
+    """
     returned = {
         ret.value.elts[1].id
         for ret in ast.walk(node)
-        if isinstance(ret, ast.Return) and isinstance(ret.value, ast.Tuple) and len(ret.value.elts) > 1
+        if isinstance(ret, ast.Return)
+        and isinstance(ret.value, ast.Tuple)
+        and len(ret.value.elts) > 1
         and isinstance(ret.value.elts[1], ast.Name)
-    }  # fmt: skip
+    }
     return {
         statement.value
         for statement in node.body

@@ -1,7 +1,9 @@
-"""Watch a stranger's model while its own `add` runs; used inside its process (`tinyadder.verify.external.worker`) only.
+"""Watch a stranger's model while its own `add` runs; used inside its process
+(`tinyadder.verify.external.worker`) only.
 
-Nothing is assumed but that some module of the model takes integer tokens and returns a tensor of logits: the outermost
-such module is watched. What cannot be seen this way is reported as None, never guessed.
+Nothing is assumed but that some module of the model takes integer tokens and returns a tensor of
+logits: the outermost such module is watched. What cannot be seen this way is reported as None,
+never guessed.
 """
 
 from __future__ import annotations
@@ -27,7 +29,11 @@ Change = Callable[[list[int], Tensor], Tensor]
 
 def _logits(output: Any) -> Tensor | None:
     """The tensor of logits in what a module returned."""
-    for found in (output, getattr(output, "logits", None), output[0] if isinstance(output, tuple) and output else None):
+    for found in (
+        output,
+        getattr(output, "logits", None),
+        output[0] if isinstance(output, tuple) and output else None,
+    ):
         if isinstance(found, Tensor) and found.is_floating_point() and found.ndim >= 1:
             return found
     return None
@@ -44,7 +50,9 @@ def _with_logits(output: Any, logits: Tensor) -> Any:
 
 @contextmanager
 def watched(model: nn.Module, change: Change) -> Iterator[None]:
-    """Let `change` see (and replace) the logits of every outermost pass over integer tokens of one text."""
+    """Let `change` see (and replace) the logits of every outermost pass over integer tokens of one
+    text.
+    """
     inside = 0
 
     def wrap(part: nn.Module) -> Callable[..., Any]:
@@ -54,7 +62,10 @@ def watched(model: nn.Module, change: Change) -> Iterator[None]:
             nonlocal inside
             tokens = next((g for g in (*given, *named.values()) if isinstance(g, Tensor)), None)
             outermost = (
-                inside == 0 and tokens is not None and not tokens.is_floating_point() and tokens.dtype != torch.bool
+                inside == 0
+                and tokens is not None
+                and not tokens.is_floating_point()
+                and tokens.dtype != torch.bool
             )
             inside += outermost
             try:
@@ -81,11 +92,19 @@ def watched(model: nn.Module, change: Change) -> Iterator[None]:
 
 @contextmanager
 def attention(change: Callable[[Tensor], Tensor]) -> Iterator[list[int]]:
-    """Replace what every softmax gives by `change` of it; yields a list that grows with each call seen."""
+    """Replace what every softmax gives by `change` of it; yields a list that grows with each call
+    seen.
+    """
     seen: list[int] = []
-    kept = {(place, name): getattr(place, name) for place, name in (
-        (torch, "softmax"), (F, "softmax"), (Tensor, "softmax"), (F, "scaled_dot_product_attention"),
-    )}  # fmt: skip
+    kept = {
+        (place, name): getattr(place, name)
+        for place, name in (
+            (torch, "softmax"),
+            (F, "softmax"),
+            (Tensor, "softmax"),
+            (F, "scaled_dot_product_attention"),
+        )
+    }
 
     def replaced(original: Callable[..., Tensor]) -> Callable[..., Tensor]:
         def called(scores: Tensor, *given: Any, **named: Any) -> Tensor:
@@ -96,7 +115,9 @@ def attention(change: Callable[[Tensor], Tensor]) -> Iterator[list[int]]:
 
     def product(query: Tensor, key: Tensor, value: Tensor, *given: Any, **named: Any) -> Tensor:
         seen.append(1)
-        unit = torch.eye(key.shape[-2], dtype=value.dtype, device=value.device).expand(*value.shape[:-1], -1)
+        unit = torch.eye(key.shape[-2], dtype=value.dtype, device=value.device).expand(
+            *value.shape[:-1], -1
+        )
         pattern = kept[F, "scaled_dot_product_attention"](query, key, unit, *given, **named)
         return change(pattern) @ value
 
@@ -166,25 +187,35 @@ def _run(model: nn.Module, add: Add, pair: tuple[int, int]) -> Run:
 
 
 def _grows(run: Run) -> bool:
-    """Every pass has the text of the one before and one token more, or that one token alone (with a cache)."""
+    """Every pass has the text of the one before and one token more, or that one token alone (with a
+    cache).
+    """
     steps = pairwise(run)
     return all(
-        (len(after) == len(before) + 1 and after[:-1] == before) or len(after) == 1 for (before, _), (after, _) in steps
+        (len(after) == len(before) + 1 and after[:-1] == before) or len(after) == 1
+        for (before, _), (after, _) in steps
     )
 
 
 def _rule(runs: list[Run]) -> str | None:
-    """Whether the token fed back is always the largest logit ("max") or the smallest ("min") of the pass before."""
+    """Whether the token fed back is always the largest logit ("max") or the smallest ("min") of the
+    pass before.
+    """
     for rule in ("max", "min"):
-        pairs = [(getattr(_last(before), f"arg{rule}")(), after[-1]) for run in runs
-                 for (_, before), (after, _) in pairwise(run)]  # fmt: skip
+        pairs = [
+            (getattr(_last(before), f"arg{rule}")(), after[-1])
+            for run in runs
+            for (_, before), (after, _) in pairwise(run)
+        ]
         if pairs and all(int(chosen) == token for chosen, token in pairs):
             return rule
     return None
 
 
 def _prefix(runs: list[Run]) -> float | None:
-    """The largest change of a prefix's logits when tokens follow, in units of the largest; None if not one a token."""
+    """The largest change of a prefix's logits when tokens follow, in units of the largest; None if
+    not one a token.
+    """
     worst = 0.0
     for run in runs[:4]:
         tokens, logits = run[-1]
@@ -200,18 +231,26 @@ def _prefix(runs: list[Run]) -> float | None:
     return worst if math.isfinite(worst) else None
 
 
-def _feedback(model: nn.Module, add: Add, pairs: Pairs, runs: list[Run], rule: str | None, seed: int) -> float | None:
-    """The share of steps whose own choice stays as it was although every token before was replaced by a random one."""
+def _feedback(
+    model: nn.Module, add: Add, pairs: Pairs, runs: list[Run], rule: str | None, seed: int
+) -> float | None:
+    """The share of steps whose own choice stays as it was although every token before was replaced
+    by a random one.
+    """
     if rule is None:
         return None
     random = Random(seed)
-    spoken = sorted({int(getattr(_last(logits), f"arg{rule}")()) for run in runs for _, logits in run})
+    spoken = sorted(
+        {int(getattr(_last(logits), f"arg{rule}")()) for run in runs for _, logits in run}
+    )
     same = count = 0
     for pair, run in zip(pairs, runs, strict=True):
         plain = [int(getattr(_last(logits), f"arg{rule}")()) for _, logits in run]
         said: list[int] = []
 
-        def mislead(_: list[int], logits: Tensor, said: list[int] = said, plain: list[int] = plain) -> Tensor:
+        def mislead(
+            _: list[int], logits: Tensor, said: list[int] = said, plain: list[int] = plain
+        ) -> Tensor:
             row = _last(logits)
             chosen = int(getattr(row, f"arg{rule}")())
             right = plain[len(said)] if len(said) < len(plain) else chosen

@@ -1,9 +1,10 @@
-"""Somebody's submission file: `build_model()` and `add(model, a, b)` in one Python file, run at arm's length.
+"""Somebody's submission file: `build_model()` and `add(model, a, b)` in one Python file, run at
+arm's length.
 
-The file is code. It runs in a process of its own, with a limit on time and memory, in an empty folder, its output
-thrown away; what it gives is read from one JSON file. That keeps accidents away, not malice: the process may read and
-write what its user may. Community contract: `build_model` returns the model, or the model and a dict of metadata
-(whose `params` is what its author claims).
+The file is code. It runs in a process of its own, with a limit on time and memory, in an empty
+folder, its output thrown away; what it gives is read from one JSON file. That keeps accidents away,
+not malice: the process may read and write what its user may. Community contract: `build_model`
+returns the model, or the model and a dict of metadata (whose `params` is what its author claims).
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ class Submission:
     def __post_init__(self) -> None:
         if not self.path.is_file():
             raise TinyadderError(
-                f"{self.path} is not a file; a submission is one Python file with build_model() and add()"
+                f"{self.path} is not a file; a submission is one Python file with build_model() and"
+                " add()"
             )
 
     @property
@@ -51,11 +53,11 @@ class Submission:
             raise TinyadderError(f"cannot read {self.path}: {error}") from error
 
     def ask(self, do: str, **job: Any) -> dict[str, Any]:
-        """Run the job `do` of `tinyadder.verify.external.worker` on this file in a process of its own and return what
-        it found.
+        """Run the job `do` of `tinyadder.verify.external.worker` on this file in a process of its
+        own and return what it found.
 
-        Raises `TinyadderError`, one line, for a file that crashes, hangs, takes too much memory, breaks the contract
-        or leaves garbage.
+        Raises `TinyadderError`, one line, for a file that crashes, hangs, takes too much memory,
+        breaks the contract or leaves garbage.
         """
         limits = {"seconds": self.seconds, "bytes": int(self.gibibytes * 2**30)}
         given = json.dumps({"do": do, "path": str(self.path.resolve()), **limits, **job})
@@ -67,9 +69,15 @@ class Submission:
             except FileNotFoundError:
                 raise TinyadderError(f"{self.path} {_ended(code, errors)}") from None
             except (ValueError, RecursionError):
-                raise TinyadderError(f"{self.path}: what its process left behind is no JSON") from None
+                raise TinyadderError(
+                    f"{self.path}: what its process left behind is no JSON"
+                ) from None
         if not isinstance(data, dict) or "error" in data:
-            said = data.get("error", "") if isinstance(data, dict) else "its process left something else than a result"
+            said = (
+                data.get("error", "")
+                if isinstance(data, dict)
+                else "its process left something else than a result"
+            )
             raise TinyadderError(f"{self.path}: {said}")
         return data
 
@@ -92,16 +100,22 @@ class Submission:
             try:
                 process.communicate(given.encode(), timeout=self.seconds)
             except subprocess.TimeoutExpired:
-                raise TinyadderError(f"{self.path} did not finish within {self.seconds:g} s and was stopped") from None
+                raise TinyadderError(
+                    f"{self.path} did not finish within {self.seconds:g} s and was stopped"
+                ) from None
             finally:
                 _stop(process)
         return process.returncode
 
     def add(self, pairs: Sequence[tuple[int, int]]) -> list[int | str]:
-        """What `add(model, a, b)` returns for each pair: an integer, or the repr of what is none."""
+        """What `add(model, a, b)` returns for each pair: an integer, or the repr of what is
+        none.
+        """
         found = self.ask("add", pairs=[list(pair) for pair in pairs])["answers"]
         if not isinstance(found, list) or len(found) != len(pairs):
-            raise TinyadderError(f"{self.path}: its process left something else than {len(pairs)} answers")
+            raise TinyadderError(
+                f"{self.path}: its process left something else than {len(pairs)} answers"
+            )
         return found
 
 

@@ -1,7 +1,8 @@
-"""Runs inside the process of a submission file: `python -m tinyadder.verify.external.worker RESULT`, the job as JSON
-on standard input.
+"""Runs inside the process of a submission file: `python -m tinyadder.verify.external.worker
+RESULT`, the job as JSON on standard input.
 
-Started by `tinyadder.verify.external.submission` only. The limits are set before a line of the file is run.
+Started by `tinyadder.verify.external.submission` only. The limits are set before a line of the file
+is run.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ def _load(path: str) -> ModuleType:
     for name in ("build_model", "add"):
         if not callable(getattr(module, name, None)):
             raise BrokenContract(
-                f"it defines no function {name}(); a submission has build_model() and add(model, a, b)"
+                f"it defines no function {name}(); a submission has build_model() and add(model,"
+                " a, b)"
             )
     return module
 
@@ -56,20 +58,30 @@ def _build(module: ModuleType) -> tuple[Any, dict[str, Any]]:
     torch = sys.modules.get("torch")  # a file that never imported it has no module to give
     if torch is None or not isinstance(model, torch.nn.Module):
         kind = type(model).__name__
-        raise BrokenContract(f"build_model() returned a {kind}; expected a torch.nn.Module, or one and its metadata")
+        raise BrokenContract(
+            f"build_model() returned a {kind}; expected a torch.nn.Module, or one and its metadata"
+        )
     return model, metadata if isinstance(metadata, dict) else {}
 
 
-# ---- jobs -----------------------------------------------------------------------------------------
+# ---- jobs ----------------------------------------------------------------------------------------
 
 
 def count(path: str, why: bool) -> dict[str, Any]:
-    """The ladder of the model, every rung that needs the model itself; tensors of the file's own are counted, too."""
+    """The ladder of the model, every rung that needs the model itself; tensors of the file's own
+    are counted, too.
+    """
     module = _load(path)
     model, metadata = _build(module)
-    from tinyadder.verify.count import hang_on, ladder, numbers  # imports torch, which a broken file need not wait for
+    from tinyadder.verify.count import (
+        hang_on,
+        ladder,
+        numbers,
+    )  # imports torch, which a broken file need not wait for
 
-    hang_on(model, {name: value for name, value in vars(module).items() if not name.startswith("__")})
+    hang_on(
+        model, {name: value for name, value in vars(module).items() if not name.startswith("__")}
+    )
     listed = [vars(number) for number in numbers(model)] if why else []
     claimed = metadata.get("params")
     return {
@@ -87,7 +99,9 @@ def add(path: str, pairs: list[list[int]]) -> dict[str, Any]:
 
 
 def plain(answer: Any) -> int | str:
-    """An integer as it is (a 0-dimensional integer tensor, too), anything else as the beginning of its repr."""
+    """An integer as it is (a 0-dimensional integer tensor, too), anything else as the beginning of
+    its repr.
+    """
     try:
         return repr(answer) if isinstance(answer, bool) else int(answer.__index__())
     except Exception:
@@ -95,7 +109,9 @@ def plain(answer: Any) -> int | str:
 
 
 def observe(path: str, pairs: list[list[int]], seed: int) -> dict[str, Any]:
-    """What can be seen of the model while the file's `add` runs: see `tinyadder.verify.external.observe`."""
+    """What can be seen of the model while the file's `add` runs: see
+    `tinyadder.verify.external.observe`.
+    """
     module = _load(path)
     model, _ = _build(module)
     from tinyadder.verify.external.observe import observed
@@ -112,13 +128,21 @@ def _said(error: BaseException, path: str) -> str:
         return str(error)
     if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
         return "it asked for more memory than it may use"
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
+    lines = [
+        frame.lineno
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename == path
+    ]
     first = str(error).strip().partition("\n")[0][:160]
-    return f"{type(error).__name__}{f': {first}' if first else ''}" + (f" (line {lines[-1]})" if lines else "")
+    return f"{type(error).__name__}{f': {first}' if first else ''}" + (
+        f" (line {lines[-1]})" if lines else ""
+    )
 
 
 def main() -> None:
-    """Do the job on standard input and write what was found to the file named on the command line."""
+    """Do the job on standard input and write what was found to the file named on the command
+    line.
+    """
     job = json.load(sys.stdin)
     _limit(job.pop("seconds"), job.pop("bytes"))
     do, path = job.pop("do"), job["path"]

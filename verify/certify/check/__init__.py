@@ -1,12 +1,15 @@
-"""The checker: a program of its own that decides whether a certificate proves a model right on every problem.
+"""The checker: a program of its own that decides whether a certificate proves a model right on
+every problem.
 
-    python -m tinyadder.verify.certify.check FOLDER [CERTIFICATE]      exit code 0 proved, 1 rejected, 2 usage
+    python -m tinyadder.verify.certify.check FOLDER [CERTIFICATE]
 
-Standard library only, integers only, nothing shared with the prover. It reads `model.safetensors` and `model.json`
-itself, builds the specification itself, recomputes every bound from the weights, and takes from the certificate only
-where to split and what to bound. To be read in this order:
+with exit code 0 proved, 1 rejected, 2 usage.
 
-    intervals.py       arithmetic: intervals of integers, rounded outward; the numerics assumed of the model
+Standard library only, integers only, nothing shared with the prover. It reads `model.safetensors`
+and `model.json` itself, builds the specification itself, recomputes every bound from the weights,
+and takes from the certificate only where to split and what to bound. To be read in this order:
+
+    intervals.py       intervals of integers, rounded outward; the numerics assumed of the model
     forms.py           separable forms: tables over the tokens of a text
     forward.py         the forward pass on forms, one rule for each kind of step
     proof.py           branches, claims, shortest paths: what makes a proof

@@ -11,7 +11,9 @@ from tinyadder.verify.certify.check import NUMERICS, Rejected, check
 def main(arguments: list[str]) -> int:
     """Print the verdict; exit code 0 proved, 1 rejected, 2 usage."""
     if len(arguments) not in (1, 2) or arguments[0].startswith("-"):
-        print("usage: python -m tinyadder.verify.certify.check FOLDER [CERTIFICATE]", file=sys.stderr)
+        print(
+            "usage: python -m tinyadder.verify.certify.check FOLDER [CERTIFICATE]", file=sys.stderr
+        )
         return 2
     try:
         found = check(*(Path(a) for a in arguments))

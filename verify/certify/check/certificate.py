@@ -1,4 +1,6 @@
-"""The judgement: do the files of this folder and this certificate belong together, and is every part proved?"""
+"""The judgement: do the files of this folder and this certificate belong together, and is every
+part proved?
+"""
 
 from __future__ import annotations
 
@@ -16,15 +18,21 @@ from tinyadder.verify.certify.check.specifications import TASKS, count
 
 RULES = {
     "EMBED": "the residual stream starts as the embedding row of a token, exactly",
-    "LINEAR": "fl(sum of n products) lies within gamma(n) times the sum of their sizes, gamma(n - 1)"
-    " if all weights are powers of two; exact if all are known and fit a grid of 2^53 steps; one"
-    " product, or two known doubles: the nearest double. The residual stream is one such sum:"
-    " itself and all that a sublayer adds",
+    "LINEAR": (
+        "fl(sum of n products) lies within gamma(n) times the sum of their sizes, gamma(n - 1) if"
+        " all weights are powers of two; exact if all are known and fit a grid of 2^53 steps; one"
+        " product, or two known doubles: the nearest double. The residual stream is one such sum:"
+        " itself and all that a sublayer adds"
+    ),
     "ALIBI": "slope * (j - i) is one product, and one more term of the score",
-    "ATTN": "exponentials of scores less the largest, each a table over its token; their sum with"
-    " e^-largest; quotients; products with the values, and their sum",
-    "MUL": "token by token if one factor depends on the token at its position only; else the factor"
-    " known better is replaced by its range",
+    "ATTN": (
+        "exponentials of scores less the largest, each a table over its token; their sum with"
+        " e^-largest; quotients; products with the values, and their sum"
+    ),
+    "MUL": (
+        "token by token if one factor depends on the token at its position only; else the factor"
+        " known better is replaced by its range"
+    ),
     "RELU": "by the sign of the gate; where that is open: at the query by cases, elsewhere a chord",
     "READ": "differences of two logits, in which symbols cancel, less the rounding of each",
     "PATH": "the least value of a form over the texts of a branch is that of a shortest path",
@@ -38,10 +46,22 @@ def canonical(data: Any) -> bytes:
 
 
 def check(folder: Path, certificate: Path | None = None) -> dict[str, Any]:
-    """What is proved: task, number of problems, smallest margin. Raises `Rejected` for all that does not prove it."""
+    """What is proved: task, number of problems, smallest margin. Raises `Rejected` for all that
+    does not prove it.
+    """
     try:
-        return judge(Model(folder), json.loads((certificate or folder / "certificate.json").read_bytes()))
-    except (OSError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        return judge(
+            Model(folder), json.loads((certificate or folder / "certificate.json").read_bytes())
+        )
+    except (
+        OSError,
+        ArithmeticError,
+        LookupError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        RecursionError,
+    ) as error:
         raise Rejected(f"{type(error).__name__}: {error}") from error
     except struct.error as error:
         raise Rejected(f"the file of weights is damaged: {error}") from error
@@ -50,31 +70,64 @@ def check(folder: Path, certificate: Path | None = None) -> dict[str, Any]:
 def judge(model: Model, certificate: dict[str, Any]) -> dict[str, Any]:
     """`check` of what the files hold."""
     seal, weights, task = certificate.pop("sha256"), model.to_json(), model.task
-    need(hashlib.sha256(canonical(certificate)).hexdigest() == seal, "the certificate was edited or truncated")
+    need(
+        hashlib.sha256(canonical(certificate)).hexdigest() == seal,
+        "the certificate was edited or truncated",
+    )
     made_for, found = certificate["weights"]["sha256"], weights["sha256"]
-    of = f"it is for weights {made_for[:8]}.., this model is {found[:8]}..: it proves nothing about it"
+    of = (
+        f"it is for weights {made_for[:8]}.., this model is {found[:8]}..: it proves nothing"
+        " about it"
+    )
     need(made_for == found, of)
     need(task["name"] in TASKS, f"this checker has no specification of task '{task['name']}'")
-    expected = {"format": "tinyadder certificate", "version": 2, "task": task, "numerics": NUMERICS, "weights": weights}
+    expected = {
+        "format": "tinyadder certificate",
+        "version": 2,
+        "task": task,
+        "numerics": NUMERICS,
+        "weights": weights,
+    }
     for name, value in expected.items():
         need(certificate.pop(name) == value, f"the certificate is of another {name}")
     parts, stated = certificate.pop("parts"), certificate.pop("margin")
     need(certificate.pop("rules") == list(RULES), "the certificate is of other rules")
-    need(set(certificate) == {"versions"}, "the certificate has a part too many, or none of the versions")
+    need(
+        set(certificate) == {"versions"},
+        "the certificate has a part too many, or none of the versions",
+    )
     problems, claims, margin = 0, 0, inf
     for part, (start, stages) in zip(parts, TASKS[task["name"]](**task["options"]), strict=True):
         checker = Checker(model, stages)
         problems += part_of(checker, part, start)
-        margin = min([margin, *(checker.position(tree, i) for i, tree in enumerate(part["positions"], start - 1))])
+        margin = min(
+            [
+                margin,
+                *(checker.position(tree, i) for i, tree in enumerate(part["positions"], start - 1)),
+            ]
+        )
         claims += checker.claims
-    need(exact(float.fromhex(stated))[0] == margin, "the margin is not the smallest of all branches")
-    return {"task": task, "problems": problems, "margin": margin / ONE, "claims": claims, "sha256": found}
+    need(
+        exact(float.fromhex(stated))[0] == margin, "the margin is not the smallest of all branches"
+    )
+    return {
+        "task": task,
+        "problems": problems,
+        "margin": margin / ONE,
+        "claims": claims,
+        "sha256": found,
+    }
 
 
 def part_of(checker: Checker, part: dict[str, Any], start: int) -> int:
-    """The number of texts of a part of the certificate, if it is of the checker's own specification."""
+    """The number of texts of a part of the certificate, if it is of the checker's own
+    specification.
+    """
     stages, length = checker.stages, len(checker.stages)
-    need(sorted(p for p, _ in stages) == list(range(length)), "the specification does not visit every position once")
+    need(
+        sorted(p for p, _ in stages) == list(range(length)),
+        "the specification does not visit every position once",
+    )
     rows = [{"position": p, "edges": [list(m) for m in moves]} for p, moves in stages]
     spec = {"start": start, "length": length, "stages": rows}
     texts = count(stages)

@@ -2,8 +2,8 @@
 
     value = c + sum_j table_j(token at position j) + sum_k alpha_k symbol_k
 
-c, table entries and alpha are intervals. A symbol stands for a number that the model stores; what several readers share
-of it cancels.
+c, table entries and alpha are intervals. A symbol stands for a number that the model stores; what
+several readers share of it cancels.
 """
 
 from __future__ import annotations
@@ -38,18 +38,30 @@ class Form:
     def plus(self, other: Form) -> Form:
         tables, symbols = dict(self.tables), dict(self.symbols)
         for p, table in other.tables.items():
-            tables[p] = {t: add(tables[p][t], b) for t, b in table.items()} if p in tables else table
+            tables[p] = (
+                {t: add(tables[p][t], b) for t, b in table.items()} if p in tables else table
+            )
         for s, alpha in other.symbols.items():
             symbols[s] = add(symbols.get(s, ZERO), alpha)
-        return Form(add(self.c, other.c), tables, {s: alpha for s, alpha in symbols.items() if alpha != ZERO})
+        return Form(
+            add(self.c, other.c),
+            tables,
+            {s: alpha for s, alpha in symbols.items() if alpha != ZERO},
+        )
 
     def times(self, factor: Interval) -> Form:
         if factor == ZERO:
             return Form()
         if factor == (ONE, ONE):
             return self
-        tables = {p: {t: mul(b, factor) for t, b in table.items()} for p, table in self.tables.items()}
-        return Form(mul(self.c, factor), tables, {s: mul(alpha, factor) for s, alpha in self.symbols.items()})
+        tables = {
+            p: {t: mul(b, factor) for t, b in table.items()} for p, table in self.tables.items()
+        }
+        return Form(
+            mul(self.c, factor),
+            tables,
+            {s: mul(alpha, factor) for s, alpha in self.symbols.items()},
+        )
 
     def wider(self, radius: int) -> Form:
         return Form(wider(self.c, radius), self.tables, self.symbols)
@@ -76,14 +88,18 @@ def tabulated(i: int, table: dict[str, Interval]) -> Form:
 
 
 def merged(i: int, cases: dict[str, Form]) -> Form:
-    """One form for all cases of the token at position i: constants become a table, tables and symbols hulls."""
+    """One form for all cases of the token at position i: constants become a table, tables and
+    symbols hulls.
+    """
     forms = list(cases.values())
     if len(forms) == 1:
         return forms[0]
     found = tabulated(i, {t: form.c for t, form in cases.items()})
     for p in {p: None for form in forms for p in form.tables}:
         tokens = next(form.tables[p] for form in forms if p in form.tables)
-        found.tables[p] = {t: join(f.tables[p][t] if p in f.tables else ZERO for f in forms) for t in tokens}
+        found.tables[p] = {
+            t: join(f.tables[p][t] if p in f.tables else ZERO for f in forms) for t in tokens
+        }
     for s in {s: None for form in forms for s in form.symbols}:
         found.symbols[s] = join(form.symbols.get(s, ZERO) for form in forms)
     return found

@@ -1,9 +1,11 @@
-"""The forward pass on forms: what each number of the model can be, rounding included. One method a number, one a rule.
+"""The forward pass on forms: what each number of the model can be, rounding included. One method a
+number, one a rule.
 
-    x = embedding[token]; x += wiring(softmax1(q . k + slope (j - i)) v); x += down(relu(gate x) * up x); logits = U x
+    x = embedding[token]; x += wiring(softmax1(q . k + slope (j - i)) v); x += down(relu(gate x) *
+    up x); logits = U x
 
-Axes: layer, i query position, j <= i, column of the residual stream. This is `tinyadder/machine/transformer.py` in
-binary64.
+Axes: layer, i query position, j <= i, column of the residual stream. This is
+`tinyadder/machine/transformer.py` in binary64.
 """
 
 from __future__ import annotations
@@ -28,7 +30,9 @@ class OpenSign(iv.Rejected):
 
 
 def cached(number: Callable) -> Callable:
-    """Compute a number once: in the view of its position, which is the base for all positions but the query."""
+    """Compute a number once: in the view of its position, which is the base for all positions but
+    the query.
+    """
 
     @wraps(number)
     def found(self, layer, i, *rest):
@@ -42,22 +46,37 @@ def cached(number: Callable) -> Callable:
 
 
 class View:
-    """The numbers at one query position for the texts of a branch; the base has those at all positions for all texts.
+    """The numbers at one query position for the texts of a branch; the base has those at all
+    positions for all texts.
 
-    A branch fixes tokens, states of the automaton and phases (signs) of gates, and has proved ranges of symbols.
+    A branch fixes tokens, states of the automaton and phases (signs) of gates, and has proved
+    ranges of symbols.
     """
 
-    def __init__(self, model: Model, texts: Sequence[Sequence[str]], position: int = -1, base: View | None = None):
+    def __init__(
+        self,
+        model: Model,
+        texts: Sequence[Sequence[str]],
+        position: int = -1,
+        base: View | None = None,
+    ):
         self.model, self.texts, self.position, self.base = model, texts, position, base or self
         self.fixed: dict[str, dict] = {"tokens": {}, "states": {}, "phases": {}}
         self.ranges: dict[tuple, Any] = {}
         self.definitions: dict[tuple, Form] = {}
         self.memo: dict[tuple, Any] = {}
 
-    def part(self, kind: str = "", key: Any = None, value: Any = None, keep: Container[str] = ATTENTION) -> View:
-        """A part of the branch, with one more of its `tokens`, `states` or `phases`. What is kept stays true of it."""
+    def part(
+        self, kind: str = "", key: Any = None, value: Any = None, keep: Container[str] = ATTENTION
+    ) -> View:
+        """A part of the branch, with one more of its `tokens`, `states` or `phases`. What is kept
+        stays true of it.
+        """
         found = View(self.model, self.texts, self.position, self.base)
-        found.fixed = {name: {**known, key: value} if name == kind else known for name, known in self.fixed.items()}
+        found.fixed = {
+            name: {**known, key: value} if name == kind else known
+            for name, known in self.fixed.items()
+        }
         found.ranges, found.definitions = dict(self.ranges), dict(self.definitions)
         found.memo = {key: value for key, value in self.memo.items() if key[0] in keep}
         return found
@@ -92,12 +111,14 @@ class View:
         return Form(symbols={symbol: (ONE, ONE)})
 
     def cases(self, i: int, forms: Sequence[Form], rule: Callable[[Sequence[Form]], Form]) -> Form:
-        """`rule` of the forms, for each token at position i by itself if one of them depends on it."""
+        """`rule` of the forms, for each token at position i by itself if one of them depends on
+        it.
+        """
         if any(i in form.tables for form in forms):
             return merged(i, {t: rule([form.at(i, t) for form in forms]) for t in self.tokens(i)})
         return rule(forms)
 
-    # ---- the rules ---------------------------------------------------------------------------------
+    # ---- the rules -------------------------------------------------------------------------------
 
     def error(self, terms: Terms) -> int:
         """Rounding error of sum w_k x_k: by `intervals.rounding`."""
@@ -105,7 +126,9 @@ class View:
         return iv.rounding(len(terms), all(power_of_two(w) for w, _ in terms), magnitude)
 
     def linear(self, i: int, terms: Iterable[tuple[float, Form]], bias: float = 0.0) -> Form:
-        """LINEAR: fl(sum w_k x_k + bias) is the same sum of forms, within the rounding error; zeros add nothing."""
+        """LINEAR: fl(sum w_k x_k + bias) is the same sum of forms, within the rounding error; zeros
+        add nothing.
+        """
         terms = [(w, form) for w, form in terms if not form.zero()]
         terms += [(1.0, Form(exact(bias)))] if bias else []
         if len(terms) == 1 and terms[0][0] == 1:
@@ -121,7 +144,9 @@ class View:
         return found.wider(self.error(terms))
 
     def product(self, i: int, left: Form, right: Form) -> Form:
-        """MUL: fl(left * right), token by token at i if one depends on that only; else one factor is its interval."""
+        """MUL: fl(left * right), token by token at i if one depends on that only; else one factor
+        is its interval.
+        """
         left, right = (left, right) if left.constant else (right, left)
         if left.zero() or right.zero():
             return Form()
@@ -138,7 +163,9 @@ class View:
         return self.product(i, Form(a), right)
 
     def scaled(self, form: Form, factor: Interval) -> Form:
-        """form * factor for one unknown factor. With symbols: the middle, and the radius times |form|."""
+        """form * factor for one unknown factor. With symbols: the middle, and the radius times
+        |form|.
+        """
         if not form.symbols:
             return form.times(factor)
         middle = (factor[0] + factor[1]) >> 1
@@ -146,7 +173,9 @@ class View:
         return form.times((middle, middle)).wider(-(-radius * iv.size(self.interval(form)) >> F))
 
     def relu(self, layer: int, i: int, n: int, gate: Form) -> Form:
-        """RELU: by the sign of the gate; at the query the branch must know it, elsewhere a chord lies around both."""
+        """RELU: by the sign of the gate; at the query the branch must know it, elsewhere a chord
+        lies around both.
+        """
         low, high = self.interval(gate)
         if gate.constant:
             return Form((max(0, low), max(0, high)))
@@ -156,37 +185,55 @@ class View:
             return gate if low >= 0 else Form()
         if i == self.position:
             if (layer, n) not in self.fixed["phases"]:
-                raise OpenSign(f"layer {layer}, unit {n}, position {i}: the sign of its gate is open")
+                raise OpenSign(
+                    f"layer {layer}, unit {n}, position {i}: the sign of its gate is open"
+                )
             return gate if self.fixed["phases"][layer, n] else Form()
-        slope = round(256 * (high / (high - low)))  # relu(g) - slope / 256 g is largest at an end, and not negative
+        slope = round(
+            256 * (high / (high - low))
+        )  # relu(g) - slope / 256 g is largest at an end, and not negative
         most = max(-(low * slope >> 8), -(-high * (256 - slope) >> 8))
         return gate.times((slope << (F - 8), slope << (F - 8))).plus(Form((0, most)))
 
-    # ---- the numbers -------------------------------------------------------------------------------
+    # ---- the numbers -----------------------------------------------------------------------------
 
     @cached
     def before(self, layer: int, i: int, column: int) -> Form:
-        """The residual stream before `layer`. EMBED: at first it is the embedding of one of the tokens."""
+        """The residual stream before `layer`. EMBED: at first it is the embedding of one of the
+        tokens.
+        """
         if layer == 0:
             rows = {t: self.model.embedding[self.model.vocabulary.index(t)] for t in self.tokens(i)}
             return merged(i, {t: Form(exact(row[column])) for t, row in rows.items()})
         found, down = self.middle(layer - 1, i, column), self.model.layers[layer - 1].down
-        units = [(w, self.unit(layer - 1, i, n)) for n, w in enumerate(down[column] if down else []) if w]
+        units = [
+            (w, self.unit(layer - 1, i, n)) for n, w in enumerate(down[column] if down else []) if w
+        ]
         return self.linear(i, [(1.0, found), *units])
 
     @cached
     def middle(self, layer: int, i: int, column: int) -> Form:
         """The residual stream between attention and MLP."""
         wiring = enumerate(self.model.layers[layer].wiring)
-        heads = [(w[column], self.mixed(layer, i, h, r)) for h, rows in wiring for r, w in enumerate(rows) if w[column]]
+        heads = [
+            (w[column], self.mixed(layer, i, h, r))
+            for h, rows in wiring
+            for r, w in enumerate(rows)
+            if w[column]
+        ]
         found = self.linear(i, [(1.0, self.before(layer, i, column)), *heads])
         short = len(found.symbols) + len(found.tables) < 2
         return found if short or self is self.base else self.named(("middle", layer, column), found)
 
     @cached
     def row(self, layer: int, i: int, kind: str, *index: int) -> Form:
-        """One row of a projection: query, key and value read the stream before the layer, gate and up its middle."""
-        weights, bias = getattr(self.model.layers[layer], kind), getattr(self.model.layers[layer], f"{kind}_bias")
+        """One row of a projection: query, key and value read the stream before the layer, gate and
+        up its middle.
+        """
+        weights, bias = (
+            getattr(self.model.layers[layer], kind),
+            getattr(self.model.layers[layer], f"{kind}_bias"),
+        )
         for n in index:
             weights, bias = weights[n], bias[n]
         stream = self.middle if kind in ("gate", "up") else self.before
@@ -194,7 +241,10 @@ class View:
 
     def rows(self, layer: int, i: int, kind: str, head: int, own: str | None = None) -> list[Form]:
         """All rows of a head, given the token at i if `own` names it."""
-        found = [self.row(layer, i, kind, head, r) for r in range(len(getattr(self.model.layers[layer], kind)[head]))]
+        found = [
+            self.row(layer, i, kind, head, r)
+            for r in range(len(getattr(self.model.layers[layer], kind)[head]))
+        ]
         return found if own is None else [form.at(i, own) for form in found]
 
     @cached
@@ -204,15 +254,25 @@ class View:
             found = merged(i, {t: self.attend(layer, i, head, r, t) for t in self.tokens(i)})
         else:
             found = self.attend(layer, i, head, r, None)
-        return found if found.only(i) or self is self.base else self.named(("mixed", layer, head, r), found)
+        return (
+            found
+            if found.only(i) or self is self.base
+            else self.named(("mixed", layer, head, r), found)
+        )
 
     def attend(self, layer: int, i: int, head: int, r: int, own: str | None) -> Form:
-        """fl(sum_j p_ij v_j) = sum_j fl(p_ij v_j) (1 + t_j), |t_j| <= gamma(n - 1) for n products that are not zero."""
-        values = [self.rows(layer, j, "value", head, own if j == i else None)[r] for j in range(i + 1)]
+        """fl(sum_j p_ij v_j) = sum_j fl(p_ij v_j) (1 + t_j), |t_j| <= gamma(n - 1) for n products
+        that are not zero.
+        """
+        values = [
+            self.rows(layer, j, "value", head, own if j == i else None)[r] for j in range(i + 1)
+        ]
         count, found = sum(not value.zero() for value in values), Form()
         for j, value in enumerate(values):
             if not value.zero():
-                share = self.weights(layer, i, head, own)[j].map(lambda p: iv.spread(p, iv.gamma(count - 1)))
+                share = self.weights(layer, i, head, own)[j].map(
+                    lambda p: iv.spread(p, iv.gamma(count - 1))
+                )
                 found = found.plus(self.product(j, share, value))
         return found.wider(count)
 
@@ -220,18 +280,30 @@ class View:
     def weights(self, layer: int, i: int, head: int, own: str | None) -> list[Form]:
         """p_ij for every j, by the token at j if its key depends on that.
 
-        With m = max(0, max_j s_j) as the model has it and any top >= m, p_ij = e^(s_j - top) / (e^-top + sum). What the
-        model rounds in s_j - m is at most u |s_j - m|; it stays below 0. ALIBI: slope * (j - i) is added to s_j.
+        With m = max(0, max_j s_j) as the model has it and any top >= m, p_ij = e^(s_j - top) /
+        (e^-top + sum). What the model rounds in s_j - m is at most u |s_j - m|; it stays below 0.
+        ALIBI: slope * (j - i) is added to s_j.
         """
-        queries, scores = [self.interval(query) for query in self.rows(layer, i, "query", head, own)], []
+        queries, scores = (
+            [self.interval(query) for query in self.rows(layer, i, "query", head, own)],
+            [],
+        )
         for j in range(i + 1):
-            place = iv.nearest(mul(exact(self.model.layers[layer].slopes[head]), (j - i << F, j - i << F)))
+            place = iv.nearest(
+                mul(exact(self.model.layers[layer].slopes[head]), (j - i << F, j - i << F))
+            )
 
             def score(keys: Sequence[Form], place: Interval = place) -> Form:
                 at = [self.interval(key) for key in keys]
-                return Form(iv.rounded_sum([*(mul(a, b) for a, b in zip(queries, at, strict=True)), place], False))
+                return Form(
+                    iv.rounded_sum(
+                        [*(mul(a, b) for a, b in zip(queries, at, strict=True)), place], False
+                    )
+                )
 
-            scores.append(self.cases(j, self.rows(layer, j, "key", head, own if j == i else None), score))
+            scores.append(
+                self.cases(j, self.rows(layer, j, "key", head, own if j == i else None), score)
+            )
         ends = [self.interval(s) for s in scores]
         bottom, top = max(0, *(low for low, _ in ends)), max(0, *(high for _, high in ends))
 
@@ -254,11 +326,15 @@ class View:
         """relu(gate) * up."""
         gate, up = self.gate(layer, i, n), self.row(layer, i, "up", n)
         if gate.only(i):
-            return self.cases(i, [gate, up], lambda at: self.product(i, self.relu(layer, i, n, at[0]), at[1]))
+            return self.cases(
+                i, [gate, up], lambda at: self.product(i, self.relu(layer, i, n, at[0]), at[1])
+            )
         return self.product(i, self.relu(layer, i, n, gate), up)
 
     def margin(self, right: str, other: str) -> Form:
-        """READ: logit of `right` minus logit of `other`: one form, in which symbols cancel, and the error of each."""
+        """READ: logit of `right` minus logit of `other`: one form, in which symbols cancel, and the
+        error of each.
+        """
         model, depth = self.model, len(self.model.layers)
         stream = [self.before(depth, self.position, k) for k in range(model.width)]
         rows, biases = zip(*(model.logit(token) for token in (right, other)), strict=True)

@@ -1,4 +1,5 @@
-"""Arithmetic the checker trusts: intervals (low, high) of integers in units of 2^-F; every operation rounds outward.
+"""Arithmetic the checker trusts: intervals (low, high) of integers in units of 2^-F; every
+operation rounds outward.
 
 What is said of the model's own arithmetic is IEEE binary64 under `NUMERICS`; u = 2^-53.
 """
@@ -15,19 +16,30 @@ Range = tuple[float, float]
 """What is claimed of a number: ends are integers, or infinite."""
 EVERYTHING: Range = (-inf, inf)
 F = 900
-"""Below 1000: a non-zero point is a normal float64, and no operation loses a whole unit to underflow."""
+"""Below 1000: a non-zero point is a normal float64, and no operation loses a whole unit to
+underflow.
+"""
 ONE = 1 << F
 ZERO = (0, 0)
 NUMERICS = {
     "arithmetic": "IEEE binary64, round to nearest; products, sums, quotients correctly rounded",
-    "sums": "in any order and tree, with or without fused multiply-add: inner products with bias,"
-    " and the residual stream with all head values or all hidden units added to it",
-    "readout": "unembedding, then tied embedding rows, then wiring are added up first, in this order",
+    "sums": (
+        "in any order and tree, with or without fused multiply-add: inner products with bias,"
+        " and the residual stream with all head values or all hidden units added to it"
+    ),
+    "readout": (
+        "unembedding, then tied embedding rows, then wiring are added up first, in this order"
+    ),
     "exp": "|fl(exp x) - exp x| <= 2^-51 exp x; exp(-inf) = 0",
     "underflow": "gradual or flushed to zero",
     "overflow": "none, checked by magnitudes",
-    "programs": "torch eager (whole texts, cached, batched), torch.compile, ONNX, explorer page, submission, hub class",
-    "outside": "float32, TF32, float64 products emulated from narrower ones, Strassen-like products",
+    "programs": (
+        "torch eager (whole texts, cached, batched), torch.compile, ONNX, explorer page,"
+        " submission, hub class"
+    ),
+    "outside": (
+        "float32, TF32, float64 products emulated from narrower ones, Strassen-like products"
+    ),
 }
 
 
@@ -96,7 +108,7 @@ def meet(a: Range, b: Range) -> Any:
     return max(a[0], b[0]), min(a[1], b[1])
 
 
-# ---- what binary64 makes of an exact result -------------------------------------------------------
+# ---- what binary64 makes of an exact result ------------------------------------------------------
 
 UNIT, EXP = ONE >> 53, ONE >> 51
 """Relative errors of one correctly rounded operation, and of one exp."""
@@ -108,7 +120,9 @@ def spread(a: Interval, relative: int) -> Interval:
 
 
 def gamma(n: int) -> int:
-    """n u / (1 - n u), rounded up: the relative error of n roundings in a row (Higham 2002, lemma 3.1)."""
+    """n u / (1 - n u), rounded up: the relative error of n roundings in a row (Higham 2002, lemma
+    3.1).
+    """
     return -(-(n << F) // ((1 << 53) - n)) if n else 0
 
 
@@ -123,16 +137,18 @@ def nearest(a: Interval) -> Interval:
 
 
 def rounding(terms: int, unrounded: bool, magnitude: int) -> int:
-    """Error of a sum of products whose absolute values sum up to `magnitude`; `unrounded`: products with powers of two.
+    """Error of a sum of products whose absolute values sum up to `magnitude`; `unrounded`: products
+    with powers of two.
 
-    Each term passes at most terms - 1 additions and its product (Higham 2002, section 3.1), in any order, FMA or not.
+    Each term passes at most terms - 1 additions and its product (Higham 2002, section 3.1), in any
+    order, FMA or not.
     """
     return -(-gamma(terms - unrounded) * magnitude >> F) + terms if terms else 0
 
 
 def rounded_sum(products: Sequence[Interval], unrounded: bool) -> Interval:
-    """fl of a sum of products. Where all are known it is exact if they lie on one grid and need less than 2^53 steps;
-    a single product, or the sum of two float64, is the nearest.
+    """fl of a sum of products. Where all are known it is exact if they lie on one grid and need
+    less than 2^53 steps; a single product, or the sum of two float64, is the nearest.
     """
     products = [p for p in products if p != ZERO]
     total = sum(low for low, _ in products), sum(high for _, high in products)
@@ -147,10 +163,11 @@ def rounded_sum(products: Sequence[Interval], unrounded: bool) -> Interval:
 
 
 def exp_of(x: int) -> Interval:
-    """exp of x <= 0 units, to within two of them: the series at x / 2^m, |x / 2^m| < 2^-16, squared m times.
+    """exp of x <= 0 units, to within two of them: the series at x / 2^m, |x / 2^m| < 2^-16, squared
+    m times.
 
-    In units of 2^-(F + 64) the < 100 operations of the series lose a unit each, and each squaring (m < 32) doubles what
-    was lost and loses one: below 2^40 altogether.
+    In units of 2^-(F + 64) the < 100 operations of the series lose a unit each, and each squaring
+    (m < 32) doubles what was lost and loses one: below 2^40 altogether.
     """
     need(x <= 0, "an exponent is positive")
     if x < -F << F:

@@ -1,7 +1,8 @@
-"""What makes a proof: branches that cover all texts, claims about each, a positive margin at every leaf.
+"""What makes a proof: branches that cover all texts, claims about each, a positive margin at every
+leaf.
 
-For every answer position: given the right answer so far, the right next token has the largest logit, strictly, for
-every text. Greedy decoding is then right, by induction over positions.
+For every answer position: given the right answer so far, the right next token has the largest
+logit, strictly, for every text. Greedy decoding is then right, by induction over positions.
 """
 
 from __future__ import annotations
@@ -29,10 +30,18 @@ class Checker:
 
     def position(self, tree: dict, i: int) -> float:
         """The smallest margin of the token after position i, a tree of branches by that token."""
-        need(set(tree) == {"position", "children"} and tree["position"] == i, f"position {i} is missing")
-        need(set(self.texts[i + 1]) <= set(self.model.outputs), f"position {i + 1}: an answer has no logit")
+        need(
+            set(tree) == {"position", "children"} and tree["position"] == i,
+            f"position {i} is missing",
+        )
+        need(
+            set(self.texts[i + 1]) <= set(self.model.outputs),
+            f"position {i + 1}: an answer has no logit",
+        )
         root = View(self.model, self.texts, i, self.base)
-        for token in self.model.outputs[1:]:  # what all branches share is computed once, as far as it goes
+        for token in self.model.outputs[
+            1:
+        ]:  # what all branches share is computed once, as far as it goes
             with suppress(OpenSign):
                 root.margin(token, self.model.outputs[0])
         parts = {token: root.part("tokens", i + 1, token, keep=ALL) for token in self.texts[i + 1]}
@@ -44,8 +53,13 @@ class Checker:
         return min(self.branch(part, children[name]) for name, part in parts.items())
 
     def branch(self, view: View, node: dict) -> float:
-        """The smallest margin: stated by a leaf and proved by its claims, or of the branches of a split."""
-        need(set(node) in ({"claims", "margin"}, {"claims", "split", "children"}), "a node with other parts")
+        """The smallest margin: stated by a leaf and proved by its claims, or of the branches of a
+        split.
+        """
+        need(
+            set(node) in ({"claims", "margin"}, {"claims", "split", "children"}),
+            "a node with other parts",
+        )
         for claim in node["claims"]:
             if not self.claim(view, **claim):
                 need(node.get("margin", 0) is None, "a branch without texts has a margin")
@@ -58,11 +72,16 @@ class Checker:
                 claimed, _ = view.ranges.get(("margin", right, other), EVERYTHING)
                 margins.append(max(claimed, view.interval(view.margin(right, other))[0]))
         stated, _ = exact(float.fromhex(node["margin"]))
-        need(0 < stated <= min(margins), f"position {view.position + 1}, '{right}': a margin is not proved")
+        need(
+            0 < stated <= min(margins),
+            f"position {view.position + 1}, '{right}': a margin is not proved",
+        )
         return stated
 
     def claim(self, view: View, of: list, sign: int, low: str | None) -> bool:
-        """sign * number >= low for every text of the branch; False: there is none, which is claimed by `low` null."""
+        """sign * number >= low for every text of the branch; False: there is none, which is claimed
+        by `low` null.
+        """
         need(sign in (1, -1), "a sign is not a sign")
         self.claims += 1
         found = self.least(view, view.claimed(*of).times((sign * ONE, sign * ONE)))
@@ -78,10 +97,16 @@ class Checker:
         """The parts of a branch. Whatever the text, it is in one of them."""
         if kind == "phase":  # is the gate of a unit positive?
             layer, unit = key
-            return {name: view.part("phases", (layer, unit), on) for name, on in (("on", True), ("off", False))}
+            return {
+                name: view.part("phases", (layer, unit), on)
+                for name, on in (("on", True), ("off", False))
+            }
         if kind == "state":  # of the automaton after a stage
             (stage,) = key
-            return {str(s): view.part("states", stage, s) for s in {to for _, to, _ in self.stages[stage][1]}}
+            return {
+                str(s): view.part("states", stage, s)
+                for s in {to for _, to, _ in self.stages[stage][1]}
+            }
         need(kind in ("own", "again") and not key, "a split of no kind")
         if kind == "own":  # by the token at the query
             i = view.position
@@ -91,7 +116,8 @@ class Checker:
     def least(self, view: View, form: Form) -> int | None:
         """PATH: a lower bound of the form over the texts of the branch; None where there are none.
 
-        By induction over the stages: what is kept for a state is a least cost of the paths that lead there.
+        By induction over the stages: what is kept for a state is a least cost of the paths that
+        lead there.
         """
         reached, tokens, states = {0: form.c[0]}, view.fixed["tokens"], view.fixed["states"]
         for stage, (position, moves) in enumerate(self.stages):

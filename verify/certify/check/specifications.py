@@ -1,7 +1,9 @@
-"""The tasks as automata: every text (prompt and right answer) of a task is one path, every path is one text.
+"""The tasks as automata: every text (prompt and right answer) of a task is one path, every path is
+one text.
 
-These tables are to be read against the grammar of each task. A specification is (length of the prompt, stages); a stage
-is (position in the text, step), and a step gives for a state the tokens that may stand there, each with the next state.
+These tables are to be read against the grammar of each task. A specification is (length of the
+prompt, stages); a stage is (position in the text, step), and a step gives for a state the tokens
+that may stand there, each with the next state.
 """
 
 from __future__ import annotations
@@ -20,8 +22,12 @@ DIGITS = "0123456789"
 SYMBOLS = DIGITS + ascii_lowercase
 
 
-def automaton(start: int, stages: Sequence[tuple[int, Step]], first: Any, accept: Callable = lambda _: True):
-    """(start, [(position, [(from, to, token)])]): moves on accepted paths, states numbered by first use, from 0."""
+def automaton(
+    start: int, stages: Sequence[tuple[int, Step]], first: Any, accept: Callable = lambda _: True
+):
+    """(start, [(position, [(from, to, token)])]): moves on accepted paths, states numbered by first
+    use, from 0.
+    """
     layers, reached = [], {first}
     for _, step in stages:
         layers.append({(state, token): after for state in reached for token, after in step(state)})
@@ -34,7 +40,9 @@ def automaton(start: int, stages: Sequence[tuple[int, Step]], first: Any, accept
     for (position, _), moves in zip(stages, layers, strict=True):
         after: dict[Any, int] = {}
         ordered = sorted((numbers[state], token, to) for (state, token), to in moves.items())
-        found.append((position, [(s, after.setdefault(to, len(after)), token) for s, token, to in ordered]))
+        found.append(
+            (position, [(s, after.setdefault(to, len(after)), token) for s, token, to in ordered])
+        )
         numbers = after
     return start, found
 
@@ -50,8 +58,12 @@ def count(stages: list[tuple[int, Moves]]) -> int:
     return sum(ways.values())
 
 
-def step(tokens: Callable[[Any], Iterable[str]] | str, after: Callable[[Any, str], Any] = lambda s, _: s) -> Step:
-    """`tokens` may stand here, in some state or in all; `after` gives the next state, the same if not given."""
+def step(
+    tokens: Callable[[Any], Iterable[str]] | str, after: Callable[[Any, str], Any] = lambda s, _: s
+) -> Step:
+    """`tokens` may stand here, in some state or in all; `after` gives the next state, the same if
+    not given.
+    """
     return lambda s: [(t, after(s, t)) for t in (tokens if isinstance(tokens, str) else tokens(s))]
 
 
@@ -60,13 +72,17 @@ def marks(text: str, *positions: int) -> list[tuple[int, Step]]:
     return [(p, step(mark)) for p, mark in zip(positions, text, strict=True)]
 
 
-# ---- linear equations between numbers -------------------------------------------------------------
+# ---- linear equations between numbers ------------------------------------------------------------
 
 
-def linear(start: int, fixed: list[tuple[int, Step]], weights: Sequence[tuple[int, int, int]]) -> Specification:
-    """Texts with sum of weight * digit = 0; `weights` lists (position, weight, number of digits). The state is the sum.
+def linear(
+    start: int, fixed: list[tuple[int, Step]], weights: Sequence[tuple[int, int, int]]
+) -> Specification:
+    """Texts with sum of weight * digit = 0; `weights` lists (position, weight, number of digits).
+    The state is the sum.
 
-    It is kept if the digits to come can make it zero: it is a multiple of their common divisor and within reach.
+    It is kept if the digits to come can make it zero: it is a multiple of their common divisor and
+    within reach.
     """
     stages = list(fixed)
     for n, (position, weight, choices) in enumerate(weights):
@@ -76,14 +92,22 @@ def linear(start: int, fixed: list[tuple[int, Step]], weights: Sequence[tuple[in
 
         def digit(s, weight=weight, choices=choices, grid=grid, least=least, most=most):
             sums = ((SYMBOLS[d], s + weight * d) for d in range(choices))
-            return [(t, s) for t, s in sums if (s % grid == 0 if grid else s == 0) and least <= -s <= most]
+            return [
+                (t, s)
+                for t, s in sums
+                if (s % grid == 0 if grid else s == 0) and least <= -s <= most
+            ]
 
         stages.append((position, digit))
     return automaton(start, stages, 0, lambda s: s == 0)
 
 
-def addition(digits: int, base: int, order: str, operands: int, padding: int) -> list[Specification]:
-    """^ a + b = s: the operands minus the answer is zero, padding zeros before (or after) the digits."""
+def addition(
+    digits: int, base: int, order: str, operands: int, padding: int
+) -> list[Specification]:
+    """^ a + b = s: the operands minus the answer is zero, padding zeros before (or after) the
+    digits.
+    """
     width, answer = digits + padding, 1
     while base**answer <= operands * (base**digits - 1):
         answer += 1
@@ -102,7 +126,9 @@ def addition(digits: int, base: int, order: str, operands: int, padding: int) ->
 def subtraction(digits: int) -> list[Specification]:
     """^ a - b = s: a - b - s = 0, so a >= b."""
     lasts = ((digits, 1), (2 * digits + 1, -1), (3 * digits + 2, -1))
-    weights = [(last - column, sign * 10**column, 10) for column in range(digits) for last, sign in lasts]
+    weights = [
+        (last - column, sign * 10**column, 10) for column in range(digits) for last, sign in lasts
+    ]
     return [linear(2 * digits + 3, marks("^=-", 0, 2 * digits + 2, digits + 1), weights)]
 
 
@@ -116,7 +142,9 @@ def scaling(digits: int, factor: int) -> list[Specification]:
 
 
 def conversion(digits: int, radix: int) -> list[Specification]:
-    """^ a = s, a in base `radix`: a - s = 0, large weights first, so that few sums are within reach."""
+    """^ a = s, a in base `radix`: a - s = 0, large weights first, so that few sums are within
+    reach.
+    """
     answer = len(str(radix**digits - 1))
     weights = [(1 + p, radix ** (digits - 1 - p), radix) for p in range(digits)]
     weights += [(digits + 1 + answer - column, -(10**column), 10) for column in range(answer)]
@@ -124,18 +152,25 @@ def conversion(digits: int, radix: int) -> list[Specification]:
     return [linear(digits + 2, marks("^=", 0, digits + 1), weights)]
 
 
-# ---- states of their own --------------------------------------------------------------------------
+# ---- states of their own -------------------------------------------------------------------------
 
 
 def multiplication(digits: int, second: int) -> list[Specification]:
     """^ a * b = s with one digit b: the state is b, and the carry into the column."""
-    need((second or digits) == 1, "this checker has no specification of products of two long numbers")
+    need(
+        (second or digits) == 1, "this checker has no specification of products of two long numbers"
+    )
     stages = marks("^=*", 0, digits + 3, digits + 1)
     stages.append((digits + 2, step(DIGITS, lambda _, t: (int(t), 0))))
     for column in range(digits + 1):
         digit = step(DIGITS, lambda s, t: (s[0], s[1] + s[0] * int(t)))
         stages += [(digits - column, digit)] if column < digits else []
-        stages.append((2 * digits + 4 - column, step(lambda s: str(s[1] % 10), lambda s, _: (s[0], s[1] // 10))))
+        stages.append(
+            (
+                2 * digits + 4 - column,
+                step(lambda s: str(s[1] % 10), lambda s, _: (s[0], s[1] // 10)),
+            )
+        )
     return [automaton(digits + 4, stages, (0, 0), lambda s: s[1] == 0)]
 
 
@@ -145,7 +180,9 @@ def larger(so_far: str, a: str, b: str) -> str:
 
 
 def comparison(digits: int) -> list[Specification]:
-    """^ a ? b : sign, from the most significant digit; the state is the sign so far, and a digit of a if it matters."""
+    """^ a ? b : sign, from the most significant digit; the state is the sign so far, and a digit of
+    a if it matters.
+    """
     stages = marks("^?:", 0, digits + 1, 2 * digits + 2)
     for p in range(digits):
         stages.append((1 + p, step(DIGITS, lambda s, a: (s[0], a if s[0] == "=" else ""))))
@@ -155,12 +192,17 @@ def comparison(digits: int) -> list[Specification]:
 
 
 def maximum(digits: int) -> list[Specification]:
-    """^ a , b : the larger; the state is the sign so far, and the digit of a, then of the larger."""
+    """^ a , b : the larger; the state is the sign so far, and the digit of a, then of the
+    larger.
+    """
     stages = marks("^,:", 0, digits + 1, 2 * digits + 2)
     for p in range(digits):
         stages.append((1 + p, step(DIGITS, lambda s, a: (s[0], a))))
         stages.append(
-            (digits + 2 + p, step(DIGITS, lambda s, b: (c := larger(s[0], s[1], b), b if c == "<" else s[1])))
+            (
+                digits + 2 + p,
+                step(DIGITS, lambda s, b: (c := larger(s[0], s[1], b), b if c == "<" else s[1])),
+            )
         )
         stages.append((2 * digits + 3 + p, step(lambda s: s[1], lambda s, _: (s[0], ""))))
     return [automaton(2 * digits + 3, stages, ("=", ""))]
@@ -170,7 +212,13 @@ def modular_addition(modulus: int) -> list[Specification]:
     """^ a + b = s, each one token; the state is the sum."""
     number = step(lambda _: [str(r) for r in range(modulus)], lambda s, t: (s + int(t)) % modulus)
     said = step(lambda s: [str(s)], lambda s, t: 0)
-    return [automaton(5, [*marks("^", 0), (1, number), *marks("+", 2), (3, number), *marks("=", 4), (5, said)], 0)]
+    return [
+        automaton(
+            5,
+            [*marks("^", 0), (1, number), *marks("+", 2), (3, number), *marks("=", 4), (5, said)],
+            0,
+        )
+    ]
 
 
 def word(length: int, stages: list[tuple[int, Step]], first: Any) -> Specification:
@@ -182,26 +230,45 @@ def counting(length: int, letters_used: int) -> list[Specification]:
     """The number of 'a' in words of at most `length` letters: one token."""
     letter = step(ascii_lowercase[:letters_used], lambda s, t: s + (t == "a"))
     said = step(lambda s: [str(s)], lambda s, t: 0)
-    return [word(n, [*((p, letter) for p in range(1, n + 1)), (n + 2, said)], 0) for n in range(1, length + 1)]
+    return [
+        word(n, [*((p, letter) for p in range(1, n + 1)), (n + 2, said)], 0)
+        for n in range(1, length + 1)
+    ]
 
 
 def parity(length: int, steps: bool) -> list[Specification]:
     """Bits, then their parity; with steps that of every beginning."""
     bit, said = step("01", lambda s, t: s + int(t)), step(lambda s: str(s % 2), lambda s, _: s % 2)
     if steps:
-        return [word(length, [x for p in range(1, length + 1) for x in ((p, bit), (length + 1 + p, said))], 0)]
+        return [
+            word(
+                length,
+                [x for p in range(1, length + 1) for x in ((p, bit), (length + 1 + p, said))],
+                0,
+            )
+        ]
     return [word(length, [*((p, bit) for p in range(1, length + 1)), (length + 2, said)], 0)]
 
 
 def rewriting(length: int, how: str) -> list[Specification]:
-    """Copy or reverse: every digit and its copy one after the other; the state is what is read and not yet written.
+    """Copy or reverse: every digit and its copy one after the other; the state is what is read and
+    not yet written.
 
     Sorted: all digits first, then the least of them again and again.
     """
     if how == "sort":
-        insert, least = step(DIGITS, lambda s, t: "".join(sorted(s + t))), step(lambda s: s[0], lambda s, t: s[1:])
+        insert, least = (
+            step(DIGITS, lambda s, t: "".join(sorted(s + t))),
+            step(lambda s: s[0], lambda s, t: s[1:]),
+        )
         positions = range(1, length + 1)
-        return [word(length, [*((p, insert) for p in positions), *((length + 1 + p, least) for p in positions)], "")]
+        return [
+            word(
+                length,
+                [*((p, insert) for p in positions), *((length + 1 + p, least) for p in positions)],
+                "",
+            )
+        ]
     need(how in ("copy", "reverse"), "a rewriting that this checker does not know")
     digit, copy, stages = step(DIGITS, lambda s, t: t), step(lambda s: s, lambda s, t: ""), []
     for p in range(1, length + 1):
@@ -210,7 +277,9 @@ def rewriting(length: int, how: str) -> list[Specification]:
 
 
 def derivative_coefficients(exponents: int) -> list[Specification]:
-    """: s c s c .. = then s t o for every n c_n, n = exponents .. 1; the state is what is left to write."""
+    """: s c s c .. = then s t o for every n c_n, n = exponents .. 1; the state is what is left to
+    write.
+    """
     start = 2 * exponents + 4
     stages = marks(":=", 0, start - 1)
     for slot in range(exponents + 1):
@@ -223,7 +292,9 @@ def derivative_coefficients(exponents: int) -> list[Specification]:
         stages.append((1 + 2 * slot, step("+-", lambda _, t: t)))
         stages.append((2 + 2 * slot, step(lambda s: DIGITS[s == "-" :], said)))
         if n:
-            stages += [(start + 3 * slot + k, step(lambda s: s[0], lambda s, t: s[1:])) for k in range(3)]
+            stages += [
+                (start + 3 * slot + k, step(lambda s: s[0], lambda s, t: s[1:])) for k in range(3)
+            ]
     return [automaton(start, stages, "")]
 
 
