@@ -30,7 +30,7 @@ SWITCHES: dict[str, tuple[str, dict[str, Any]]] = {
     "none": ("train", {}),
     "self-fed, temperature 1": ("train", {"self_fed": 0.5, "temperature": 1.0}),
     "self-fed, temperature 0.3": ("train", {"self_fed": 0.5, "temperature": 0.3}),
-    "slow gradient": ("train", {"slow_gradient": 2.0, "slow_memory": 0.98}),
+    "slow gradient": ("train", {"grokfast": 2.0, "grokfast_memory": 0.98}),
     "bf16": ("train", {"precision": "bf16"}),
     "dropout": ("model", {"dropout": 0.1}),
     "weight decay": ("train", {"weight_decay": 0.1}),

@@ -16,7 +16,7 @@ from math import exp, log
 
 import numpy as np
 
-from tinyadder.construction import DIGIT_VALUES, Claim, Construction, token_claim
+from tinyadder.construction import DIGIT_VALUES, Construction, LaneClaim, token_claim
 from tinyadder.dsl import MLP, Attention, Embed, Head, Program, Stream, Unembed, relu
 from tinyadder.errors import TinyadderError
 from tinyadder.tasks.addition import Addition
@@ -57,7 +57,7 @@ def construct(*, digits: int = 10) -> Construction:
     return Construction(program, Addition(digits=digits), _claims(digits))
 
 
-def _claims(digits: int) -> dict[str, Claim]:
+def _claims(digits: int) -> dict[str, LaneClaim]:
     """What the lanes mean, as rationals; what they hold besides (the shadow of '^' in b, 10^-g of
     it) is left out.
     """

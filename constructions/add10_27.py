@@ -28,7 +28,7 @@ from operator import add
 
 import numpy as np
 
-from tinyadder.construction import DIGIT_VALUES, Claim, Construction, token_claim
+from tinyadder.construction import DIGIT_VALUES, Construction, LaneClaim, token_claim
 from tinyadder.dsl import (
     MLP,
     Attention,
@@ -152,7 +152,7 @@ def construct(*, digits: int = 10, wired: bool = False) -> Construction:
 
 def _claims(
     digits: int, flags: dict[str, float], last: float, gain: float, wired: bool
-) -> dict[str, Claim]:
+) -> dict[str, LaneClaim]:
     """Place weights everywhere, and what is left of a + b at the queries; what a token carries
     itself is left out.
     """

@@ -17,7 +17,7 @@ from math import log
 
 import numpy as np
 
-from tinyadder.construction import Claim, Construction, token_claim
+from tinyadder.construction import Construction, LaneClaim, token_claim
 from tinyadder.dsl import MLP, Attention, Embed, Head, Program, Stream, Unembed, relu
 from tinyadder.errors import TinyadderError
 from tinyadder.tasks.addition import Addition
@@ -88,7 +88,7 @@ def _claims(
     answer: Fraction,
     gain: Fraction,
     nudge: Fraction,
-) -> dict[str, Claim]:
+) -> dict[str, LaneClaim]:
     """Place weights everywhere, and what is left of a + b at the queries; what a token carries
     itself is left out.
     """

@@ -11,7 +11,7 @@ from math import exp, log
 
 import numpy as np
 
-from tinyadder.construction import DIGIT_VALUES, Claim, Construction, token_claim
+from tinyadder.construction import DIGIT_VALUES, Construction, LaneClaim, token_claim
 from tinyadder.dsl import MLP, Attention, Embed, Head, Program, Stream, Unembed, relu, shared
 from tinyadder.errors import TinyadderError
 from tinyadder.tasks.addition import Addition
@@ -67,7 +67,7 @@ def construct(*, digits: int = 10) -> Construction:
     return Construction(program, Addition(digits=digits), _claims(digits))
 
 
-def _claims(digits: int) -> dict[str, Claim]:
+def _claims(digits: int) -> dict[str, LaneClaim]:
     """What the lanes mean, as rationals; the flags that `place` still hears from further back are
     left out.
     """

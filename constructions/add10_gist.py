@@ -15,7 +15,7 @@ from math import log
 
 import numpy as np
 
-from tinyadder.construction import DIGIT_VALUES, Claim, Construction, token_claim
+from tinyadder.construction import DIGIT_VALUES, Construction, LaneClaim, token_claim
 from tinyadder.dsl import (
     MLP,
     Attention,
@@ -86,7 +86,7 @@ def construct() -> Construction:
     return Construction(program, Addition(), _claims())
 
 
-def _claims() -> dict[str, Claim]:
+def _claims() -> dict[str, LaneClaim]:
     """What the lanes hold at the queries, mistake included: each has the mean of the terms, most a
     cost besides.
     """
@@ -104,7 +104,9 @@ def _claims() -> dict[str, Claim]:
         unit = 10**12 * (candidate + Fraction(1, 2)) * place(problem, i)
         return mean(problem, i) + unit / (i + 2)
 
-    def claim(*own: Callable[[tuple[int, int], int], Fraction], costs: Sequence[int] = ()) -> Claim:
+    def claim(
+        *own: Callable[[tuple[int, int], int], Fraction], costs: Sequence[int] = ()
+    ) -> LaneClaim:
         """The sum of `own` or the misses they give, with the costs of these candidates, from '='
         on.
         """

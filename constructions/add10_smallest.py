@@ -24,7 +24,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from tinyadder.construction import Claim, Construction
+from tinyadder.construction import Construction, LaneClaim
 from tinyadder.dsl import MLP, Attention, Embed, Head, Program, Stream, Unembed, concat, relu
 from tinyadder.errors import TinyadderError
 from tinyadder.tasks.addition import DIGITS, Addition
@@ -90,7 +90,7 @@ def construct(*, digits: int = 10, base: int = 10) -> Construction:
     return Construction(program, task, _claims(task, gain))
 
 
-def _claims(task: Addition, gain: float) -> dict[str, Claim]:
+def _claims(task: Addition, gain: float) -> dict[str, LaneClaim]:
     """What the lanes hold after '=': the remainder in `digit`, its place in `parabola`, the step in
     `group`.
     """

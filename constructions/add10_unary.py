@@ -24,12 +24,12 @@ from math import exp, log
 from operator import add
 from typing import Any
 
-from tinyadder.construction import DIGIT_VALUES, Claim, Construction, token_at, token_claim
+from tinyadder.construction import DIGIT_VALUES, Construction, LaneClaim, token_at, token_claim
 from tinyadder.dsl import (
     MLP,
+    AffineForm,
     Attention,
     Embed,
-    Form,
     Head,
     Program,
     Stream,
@@ -64,7 +64,7 @@ def construct(*, digits: int = 10, stored: bool = True) -> Construction:
         level=("lane c - 1: 10 rest + c weight, times e^-80", 9),
     )
 
-    def ones(form: Form) -> Form:
+    def ones(form: AffineForm) -> AffineForm:
         """The rows of a form added up, each with the stored weight 1."""
         return reduce(add, (row * one for row in form))
 
@@ -95,7 +95,7 @@ def construct(*, digits: int = 10, stored: bool = True) -> Construction:
     return Construction(program, Addition(digits=digits), _claims(digits))
 
 
-def _claims(digits: int) -> dict[str, Claim]:
+def _claims(digits: int) -> dict[str, LaneClaim]:
     """The lanes of `add10` times e^-40; what flags weigh besides, 10^-g of it, is left out."""
     task, g, faint = Addition(digits=digits), digits + 1, Fraction(exp(-40))
     value = token_claim(task, DIGIT_VALUES)

@@ -24,7 +24,7 @@ from math import exp
 
 import numpy as np
 
-from tinyadder.construction import DIGIT_VALUES, Claim, Construction, token_claim
+from tinyadder.construction import DIGIT_VALUES, Construction, LaneClaim, token_claim
 from tinyadder.dsl import MLP, Attention, Embed, Head, Program, Stream, Unembed, relu
 from tinyadder.errors import TinyadderError
 from tinyadder.tasks.addition import Addition
@@ -77,7 +77,7 @@ def construct(*, digits: int = 10) -> Construction:
     return Construction(program, task, _claims(task, flags))
 
 
-def _claims(task: Addition, flags: dict[str, float]) -> dict[str, Claim]:
+def _claims(task: Addition, flags: dict[str, float]) -> dict[str, LaneClaim]:
     """The logarithmic places of every token, and at the queries the column as the two hinges leave
     it.
     """

@@ -13,7 +13,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from tinyadder.construction import Claim, Construction, token_claim
+from tinyadder.construction import Construction, LaneClaim, token_claim
 from tinyadder.dsl import MLP, Attention, Embed, Program, Stream, Unembed, relu
 from tinyadder.errors import TinyadderError
 from tinyadder.lang.gadgets import place_value_head, sum_head
@@ -80,7 +80,7 @@ def construct(
 
 def _claims(
     task: Addition, flags: dict[str, float], lift: Fraction, tied: bool
-) -> dict[str, Claim]:
+) -> dict[str, LaneClaim]:
     """What the lanes mean; beside the loud place and remainder of the tied form a token's own row
     is left out.
     """

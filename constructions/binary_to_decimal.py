@@ -10,7 +10,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from tinyadder.construction import DIGIT_VALUES, Claim, Construction, token_claim
+from tinyadder.construction import DIGIT_VALUES, Construction, LaneClaim, token_claim
 from tinyadder.dsl import MLP, Attention, Embed, Program, Stream, Unembed, relu
 from tinyadder.errors import TinyadderError
 from tinyadder.lang.gadgets import place_value_head, sum_head
@@ -72,7 +72,7 @@ def construct(*, digits: int = 20, radix: int = 2) -> Construction:
 
 def _claims(
     task: Conversion, asked: dict[str, float], answered: dict[str, float], heavy: float
-) -> dict[str, Claim]:
+) -> dict[str, LaneClaim]:
     """Place weights everywhere, and what is left from '=' on; the number counts a little more than
     its value.
     """

@@ -14,7 +14,7 @@ Z1, up to 10^-14. What layer 0 lets fall by 10^-7 a token, layer 1 raises by 10^
 from fractions import Fraction
 from math import log
 
-from tinyadder.construction import DIGIT_VALUES, Claim, Construction, token_claim
+from tinyadder.construction import DIGIT_VALUES, Construction, LaneClaim, token_claim
 from tinyadder.dsl import MLP, Attention, Embed, Head, Program, Stream, Unembed, concat, relu
 from tinyadder.tasks.comparison import Comparison
 from tinyadder.tasks.options import check_option
@@ -58,7 +58,7 @@ def construct(*, digits: int = 10) -> Construction:
     return Construction(program, Comparison(digits=digits), _claims(digits, marks, r0, r1))
 
 
-def _claims(digits: int, marks: dict[str, float], r0: float, r1: float) -> dict[str, Claim]:
+def _claims(digits: int, marks: dict[str, float], r0: float, r1: float) -> dict[str, LaneClaim]:
     """What the lanes mean; the answer is read at ':', nothing is claimed of the sums before it."""
     task, last, g = Comparison(digits=digits), 2 * digits + 2, digits + 1
     digit = token_claim(task, DIGIT_VALUES)

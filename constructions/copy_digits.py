@@ -15,7 +15,7 @@ from math import log
 
 import numpy as np
 
-from tinyadder.construction import Claim, Construction, token_claim
+from tinyadder.construction import Construction, LaneClaim, token_claim
 from tinyadder.dsl import MLP, Attention, Embed, Head, Program, Stream, Unembed, relu
 from tinyadder.tasks.options import check_option
 from tinyadder.tasks.rewriting import Rewriting
@@ -64,7 +64,7 @@ def construct(*, length: int = 5) -> Construction:
 
 def _claims(
     task: Rewriting, loud: float, copy: float, r0: float, z1: float, above: float
-) -> dict[str, Claim]:
+) -> dict[str, LaneClaim]:
     """Place weight and remainder at the queries, what the token carries itself left out."""
     first, z0 = task.length + 1, 1 + 1 / (1 - Fraction(r0))
 

@@ -34,7 +34,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from math import exp
 
-from tinyadder.construction import Claim, Construction, token_at, token_claim
+from tinyadder.construction import Construction, LaneClaim, token_at, token_claim
 from tinyadder.dsl import MLP, Attention, Embed, Head, Program, Stream, Unembed, concat, relu
 from tinyadder.tasks.derivative import Derivative, Polynomial
 
@@ -130,7 +130,9 @@ def construct() -> Construction:
     return Construction(program, Derivative(), term_claims(Derivative(), X))
 
 
-def answering(task: Derivative, meaning: Callable[[Polynomial, int, str], Fraction | int]) -> Claim:
+def answering(
+    task: Derivative, meaning: Callable[[Polynomial, int, str], Fraction | int]
+) -> LaneClaim:
     """A claim from '=' on: `meaning` of the problem, the signs since '=', and the answer so far,
     '=' first.
     """
@@ -150,7 +152,7 @@ def is_exponent(task: Derivative, problem: Polynomial, position: int) -> bool:
     return position > 0 and token_at(task, problem, position - 1) == "^"
 
 
-def term_claims(task: Derivative, x: int) -> dict[str, Claim]:
+def term_claims(task: Derivative, x: int) -> dict[str, LaneClaim]:
     """What the lanes mean, where `digit` is `x` on 'x' in the embedding; `deriv_printed` shares
     them all.
     """
@@ -196,7 +198,7 @@ def term_claims(task: Derivative, x: int) -> dict[str, Claim]:
             return whole - 10 * int(last) + Fraction(1, 2)
         return 0
 
-    def claim(meaning: Callable[[Polynomial, int, str], Fraction | int]) -> Claim:
+    def claim(meaning: Callable[[Polynomial, int, str], Fraction | int]) -> LaneClaim:
         return answering(task, meaning)
 
     return {

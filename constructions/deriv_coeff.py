@@ -25,7 +25,7 @@ read it, and it keeps the ones digit silent.
 from fractions import Fraction
 from math import exp
 
-from tinyadder.construction import DIGIT_VALUES, Claim, Construction, token_at, token_claim
+from tinyadder.construction import DIGIT_VALUES, Construction, LaneClaim, token_at, token_claim
 from tinyadder.dsl import MLP, Attention, Embed, Head, Program, Stream, Unembed, concat, relu
 from tinyadder.errors import TinyadderError
 from tinyadder.tasks.derivative import Polynomial
@@ -101,7 +101,7 @@ def construct(*, exponents: int = 5) -> Construction:
     return Construction(program, task, _claims(task))
 
 
-def _claims(task: DerivativeCoefficients) -> dict[str, Claim]:
+def _claims(task: DerivativeCoefficients) -> dict[str, LaneClaim]:
     """What the lanes mean: those of layer 0 everywhere, the others from '=' on."""
     equals = 2 * task.exponents + 3
     slots = task.exponents + 1

@@ -22,7 +22,7 @@ from fractions import Fraction
 from math import exp
 from typing import Any
 
-from tinyadder.construction import Claim, Construction, token_at
+from tinyadder.construction import Construction, LaneClaim, token_at
 from tinyadder.constructions.deriv import answering, term_claims
 from tinyadder.dsl import MLP, Attention, Embed, Head, Program, Stream, Unembed, concat, relu
 from tinyadder.tasks.derivative import Derivative, Polynomial, derivative, is_swapped, terms_of
@@ -137,7 +137,7 @@ def construct() -> Construction:
     return Construction(program, Derivative(order="printed"), _claims())
 
 
-def _claims() -> dict[str, Claim]:
+def _claims() -> dict[str, LaneClaim]:
     """What the lanes mean: those of `deriv`, and what tells that the answer is swapped."""
     task = Derivative(order="printed")
     shared: dict[str, Any] = dict(term_claims(task, X))

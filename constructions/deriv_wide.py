@@ -40,7 +40,7 @@ times as large before a token changed), not proved: the verdict over the whole d
 from fractions import Fraction
 from math import exp, log
 
-from tinyadder.construction import DIGIT_VALUES, Claim, Construction, token_at, token_claim
+from tinyadder.construction import DIGIT_VALUES, Construction, LaneClaim, token_at, token_claim
 from tinyadder.constructions.deriv import answering, is_exponent
 from tinyadder.dsl import MLP, Attention, Embed, Head, Program, Stream, Unembed, concat, relu
 from tinyadder.tasks.derivative import Derivative, Polynomial
@@ -160,7 +160,7 @@ def construct() -> Construction:
     return Construction(program, task, _claims(task))
 
 
-def _claims(task: Derivative) -> dict[str, Claim]:
+def _claims(task: Derivative) -> dict[str, LaneClaim]:
     """What the lanes mean: those that layers 0 and 1 write everywhere, the others from '=' on."""
     read = token_claim(task, DIGIT_VALUES)
     variable = token_claim(task, {"x": 1})

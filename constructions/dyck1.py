@@ -9,7 +9,7 @@ key, no slope, no unembedding: both answers are wired to lanes.
 
 from fractions import Fraction
 
-from tinyadder.construction import Claim, Construction
+from tinyadder.construction import Construction, LaneClaim
 from tinyadder.dsl import MLP, Attention, Embed, Program, Stream, Unembed, relu
 from tinyadder.lang.gadgets import mean_head
 from tinyadder.tasks.dyck_validity import DyckValidity
@@ -36,7 +36,7 @@ def construct(*, length: int = 15) -> Construction:
     return Construction(program, task, _claims(task))
 
 
-def _claims(task: DyckValidity) -> dict[str, Claim]:
+def _claims(task: DyckValidity) -> dict[str, LaneClaim]:
     def mean(problem: str, i: int) -> Fraction:
         read = task.prompt(problem)[: i + 1]
         return Fraction(read.count("(") - read.count(")"), i + 2)

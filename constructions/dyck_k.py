@@ -13,7 +13,7 @@ from math import log, sqrt
 
 import numpy as np
 
-from tinyadder.construction import Claim, Construction
+from tinyadder.construction import Construction, LaneClaim
 from tinyadder.dsl import Attention, Embed, Head, Program, Stream, Unembed, concat
 from tinyadder.errors import TinyadderError
 from tinyadder.lang.gadgets import sum_head
@@ -60,7 +60,7 @@ def construct(*, kinds: int = 2, length: int = 10, depth: int = 6) -> Constructi
     return Construction(program, task, _claims(task, 0.5 * lone / tokens))
 
 
-def _claims(task: DyckCompletion, faint: float) -> dict[str, Claim]:
+def _claims(task: DyckCompletion, faint: float) -> dict[str, LaneClaim]:
     root = Fraction(sqrt(3))
 
     def kind(problem: str, i: int) -> list[int]:

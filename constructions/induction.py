@@ -9,7 +9,7 @@ softmax1's own 1 counts like a key at 0, which no letter is. The readout is the 
 a y - (a^2 - 1) / 2, the a nearest to what was copied.
 """
 
-from tinyadder.construction import Claim, Construction
+from tinyadder.construction import Construction, LaneClaim
 from tinyadder.dsl import MLP, Attention, Embed, Program, Stream, Unembed, concat
 from tinyadder.lang.gadgets import match_head, previous_token_head, square
 from tinyadder.tasks.recall import Recall
@@ -44,7 +44,7 @@ def construct(*, alphabet: int = 6) -> Construction:
     return Construction(program, task, _claims(task, int(loud)))
 
 
-def _claims(task: Recall, loud: int) -> dict[str, Claim]:
+def _claims(task: Recall, loud: int) -> dict[str, LaneClaim]:
     """The token before, everywhere; what is copied to the query, whose own letter is left out."""
 
     def before(problem: str, i: int) -> int:

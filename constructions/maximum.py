@@ -18,7 +18,7 @@ from math import log
 
 import numpy as np
 
-from tinyadder.construction import DIGIT_VALUES, Claim, Construction, token_claim
+from tinyadder.construction import DIGIT_VALUES, Construction, LaneClaim, token_claim
 from tinyadder.dsl import MLP, Attention, Embed, Head, Program, Stream, Unembed, concat, relu
 from tinyadder.tasks.maximum import Maximum
 from tinyadder.tasks.options import check_option
@@ -84,7 +84,7 @@ def construct(*, digits: int = 6) -> Construction:
 
 def _claims(
     task: Maximum, loud: float, answer: float, r0: float, z1: float, above: float
-) -> dict[str, Claim]:
+) -> dict[str, LaneClaim]:
     """Place weight and remainder at the queries, what the token carries itself and what '^' weighs
     in b left out.
     """
@@ -114,7 +114,7 @@ def _claims(
 
 def _side_claims(
     task: Maximum, marks: dict[str, float], r0: float, r1: float, gain: float
-) -> dict[str, Claim]:
+) -> dict[str, LaneClaim]:
     """The second weight and its sum at the queries; digits of the answer count in it as if they
     stood behind b.
     """

@@ -15,7 +15,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from tinyadder.construction import DIGIT_VALUES, Claim, Construction, token_claim
+from tinyadder.construction import DIGIT_VALUES, Construction, LaneClaim, token_claim
 from tinyadder.dsl import MLP, Attention, Embed, Program, Stream, Unembed, concat, relu
 from tinyadder.errors import TinyadderError
 from tinyadder.lang.gadgets import place_value_head, sum_head
@@ -88,7 +88,7 @@ def construct(*, digits: int = 4, second: int = 0) -> Construction:
     return Construction(program, task, {**flagged, **_claims(task, Fraction(heavy))})
 
 
-def _claims(task: Multiplication, heavy: Fraction) -> dict[str, Claim]:
+def _claims(task: Multiplication, heavy: Fraction) -> dict[str, LaneClaim]:
     """Place values and what they make of the digits everywhere; the gathered numbers from '='
     on.
     """
@@ -110,10 +110,10 @@ def _claims(task: Multiplication, heavy: Fraction) -> dict[str, Claim]:
 
     places = [place(0, heavy), place(1, 1), place(2, -1)]
 
-    def term(group: int) -> Claim:
+    def term(group: int) -> LaneClaim:
         return lambda problem, i: digit(problem, i) * places[group](problem, i)
 
-    def gathered(value: Callable[[tuple[int, ...]], Fraction]) -> Claim:
+    def gathered(value: Callable[[tuple[int, ...]], Fraction]) -> LaneClaim:
         return lambda problem, i: value(problem) if i >= starts[2] else None
 
     def rest(problem: tuple[int, ...], i: int) -> Fraction | None:

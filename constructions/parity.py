@@ -15,7 +15,7 @@ softmax1 by more.
 from fractions import Fraction
 from math import exp
 
-from tinyadder.construction import Claim, Construction, token_claim
+from tinyadder.construction import Construction, LaneClaim, token_claim
 from tinyadder.dsl import MLP, Attention, Embed, Head, Program, Stream, Unembed, relu
 from tinyadder.lang.gadgets import match_head, square
 from tinyadder.tasks.options import check_option
@@ -54,7 +54,7 @@ def construct(*, length: int = 16) -> Construction:
     return Construction(program, task, _claims(task, starts))
 
 
-def _claims(task: Parity, starts: dict[str, float]) -> dict[str, Claim]:
+def _claims(task: Parity, starts: dict[str, float]) -> dict[str, LaneClaim]:
     """Places everywhere, bits from '=' on."""
     g = task.length + 1
 

@@ -18,7 +18,7 @@ from math import exp, log
 
 import numpy as np
 
-from tinyadder.construction import Claim, Construction, token_claim
+from tinyadder.construction import Construction, LaneClaim, token_claim
 from tinyadder.dsl import MLP, Attention, Embed, Head, Program, Stream, Unembed, relu
 from tinyadder.lang.gadgets import hinge, sum_head
 from tinyadder.tasks.options import check_option
@@ -88,7 +88,7 @@ def construct(*, degree: int = 2) -> Construction:
 
 def _claims(
     task: PolynomialValue, loud: float, answer: float, r0: float, above: float
-) -> dict[str, Claim]:
+) -> dict[str, LaneClaim]:
     """Counts and powers everywhere; weight and remainder at the queries, what the token carries
     itself left out.
     """

@@ -17,7 +17,7 @@ from math import log
 
 import numpy as np
 
-from tinyadder.construction import DIGIT_VALUES, Claim, Construction, token_claim
+from tinyadder.construction import DIGIT_VALUES, Construction, LaneClaim, token_claim
 from tinyadder.dsl import MLP, Attention, Embed, Head, Program, Stream, Unembed, relu
 from tinyadder.tasks.options import check_option
 from tinyadder.tasks.rewriting import Rewriting
@@ -62,7 +62,9 @@ def construct(*, length: int = 5) -> Construction:
     )
 
 
-def _claims(task: Rewriting, loud: float, one: float, z1: float, above: float) -> dict[str, Claim]:
+def _claims(
+    task: Rewriting, loud: float, one: float, z1: float, above: float
+) -> dict[str, LaneClaim]:
     """Weight and remainder at the queries, what the token carries itself left out."""
     first = task.length + 1
 

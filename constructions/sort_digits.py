@@ -15,7 +15,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from tinyadder.construction import Claim, Construction
+from tinyadder.construction import Construction, LaneClaim
 from tinyadder.dsl import MLP, Attention, Embed, Program, Stream, Unembed, concat, relu
 from tinyadder.lang.gadgets import mean_head, sum_head
 from tinyadder.tasks.options import check_option
@@ -57,7 +57,7 @@ def construct(*, length: int = 5) -> Construction:
     return Construction(program, task, _claims(task, loud))
 
 
-def _claims(task: Rewriting, loud: float) -> dict[str, Claim]:
+def _claims(task: Rewriting, loud: float) -> dict[str, LaneClaim]:
     """Marks everywhere; the weight that is left at the queries, what the token carries itself left
     out.
     """

@@ -11,7 +11,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from tinyadder.construction import DIGIT_VALUES, Claim, Construction, token_claim
+from tinyadder.construction import DIGIT_VALUES, Construction, LaneClaim, token_claim
 from tinyadder.dsl import MLP, Attention, Embed, Program, Stream, Unembed, relu
 from tinyadder.errors import TinyadderError
 from tinyadder.lang.gadgets import place_value_head, sum_head
@@ -61,7 +61,7 @@ def construct(*, digits: int = 10) -> Construction:
     return Construction(program, task, _claims(task, flags, heavy))
 
 
-def _claims(task: Subtraction, flags: dict[str, float], heavy: float) -> dict[str, Claim]:
+def _claims(task: Subtraction, flags: dict[str, float], heavy: float) -> dict[str, LaneClaim]:
     """Place weights: plus in a, minus in b and in the answer; a counts a little more than its
     value.
     """
@@ -81,7 +81,7 @@ def remainder_claims(
     task: Subtraction | Scaling,
     flags: dict[str, float],
     weight: Callable[[tuple[int, ...], int], Fraction],
-) -> dict[str, Claim]:
+) -> dict[str, LaneClaim]:
     """What is left from '=' on, and a / 2 in units of 10^-digits for the first number a: what
     `heavy` adds to it.
     """

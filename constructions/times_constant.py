@@ -9,7 +9,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from tinyadder.construction import Claim, Construction
+from tinyadder.construction import Construction, LaneClaim
 from tinyadder.constructions.subtract import remainder_claims
 from tinyadder.dsl import MLP, Attention, Embed, Program, Stream, Unembed, relu
 from tinyadder.errors import TinyadderError
@@ -60,7 +60,9 @@ def construct(*, digits: int = 10, factor: int = 7) -> Construction:
     return Construction(program, task, _claims(task, flags, heavy, lead))
 
 
-def _claims(task: Scaling, flags: dict[str, float], heavy: float, lead: float) -> dict[str, Claim]:
+def _claims(
+    task: Scaling, flags: dict[str, float], heavy: float, lead: float
+) -> dict[str, LaneClaim]:
     """Place weights: plus in a, minus in the answer; a counts a little more than its value."""
     g = task.digits + 1
 

@@ -181,11 +181,11 @@ MISUSES = {
         lambda: Head(query=1, key=[X.digit, 1], value=X.digit),
     ),
     "shared scaled": (
-        "would be a new number, not the shared one",
+        "would be a new weight, not the shared one",
         lambda: (shared(3) * X.digit) * 2,
     ),
     "shared added": (
-        "would be a new number, not the shared one",
+        "would be a new weight, not the shared one",
         lambda: shared(3) * X.digit + X.digit,
     ),
     "shared slope": (

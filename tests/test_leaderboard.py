@@ -12,7 +12,7 @@ from tinyadder.errors import TinyadderError
 from tinyadder.machine.compile import build
 from tinyadder.report import leaderboard
 from tinyadder.report import tables as leaderboard_tables
-from tinyadder.report.leaderboard import Model, Row, own_models, public_field, row
+from tinyadder.report.leaderboard import Entry, LeaderboardRow, own_models, public_field, row
 from tinyadder.report.results import read_results, result, write_result
 from tinyadder.report.tables import (
     between_marks,
@@ -32,7 +32,7 @@ ROOT = Path(__file__).parents[1]
 @pytest.fixture(scope="module")
 def adder():
     made = construct("add10")
-    return Model("add10", build(made.program), made.task, False, None)
+    return Entry("add10", build(made.program), made.task, False, None)
 
 
 def sampled(model, count=7, options=None):
@@ -95,7 +95,7 @@ def test_a_fresh_measurement_has_every_part(adder, tmp_path, monkeypatch):
     monkeypatch.setattr(leaderboard, "LEGAL", 10)
     monkeypatch.setattr(leaderboard, "DECODED", 20)
     made = construct("add10", digits=1)
-    small = Model(
+    small = Entry(
         "add10", build(made.program), made.task, True, Path("a folder")
     )  # trained: no proof is looked for
     leaderboard.measure(small, tmp_path)
@@ -205,7 +205,7 @@ def seeds(adder, verdicts, exact):
     """Trained rows of one recipe with these verdicts and held-out accuracies."""
     counts = dict.fromkeys(leaderboard_tables.SHOWN, 100)
     return [
-        Row(
+        LeaderboardRow(
             f"small/seed-{i}",
             True,
             "addition",

@@ -22,7 +22,7 @@ from tinyadder.dsl import (
     shared,
 )
 from tinyadder.errors import TinyadderError
-from tinyadder.lang.forms import Form, value_of
+from tinyadder.lang.forms import AffineForm, value_of
 from tinyadder.machine.answers import answers, forced_answers
 from tinyadder.machine.compile import build
 from tinyadder.machine.decode import choose, forced_logits, generate, score
@@ -35,7 +35,7 @@ ADDERS = ["add10", "add10_95", "add10_gist"]
 # ---- a second machine, written from the formulas: equations in, logits out -----------------------
 
 
-def evaluate(form: Form, lanes: dict[str, np.ndarray]) -> np.ndarray:
+def evaluate(form: AffineForm, lanes: dict[str, np.ndarray]) -> np.ndarray:
     """The value of a form at every position, [t, rows]."""
     length = len(next(iter(lanes.values())))
     values = np.zeros((length, form.width))
@@ -63,7 +63,7 @@ def reference_logits(program: Program, tokens: str) -> np.ndarray:
                         added[lane][:, i] += reference_head(thing, lanes)[:, extra]
                     else:
                         gate, up = (
-                            evaluate(Form(None, [row]), lanes)[:, 0]
+                            evaluate(AffineForm(None, [row]), lanes)[:, 0]
                             for row in (thing.gate, thing.up)
                         )
                         added[lane][:, i] += value_of(extra) * np.maximum(gate, 0) * up
@@ -215,9 +215,7 @@ def test_prepared_inference_equals_the_forward_pass_for_any_program_of_the_langu
     lanes = [x.a, x.b, x.w[0], x.w[2]]
 
     def form():
-        return sum(
-            (data.draw(number) * lane for lane in lanes), start=Form(None, []) if False else 0 * x.a
-        ) + data.draw(number)
+        return sum((data.draw(number) * lane for lane in lanes), start=0 * x.a) + data.draw(number)
 
     def head(rows):
         constant = data.draw(st.booleans())

@@ -18,7 +18,7 @@ from tinyadder.machine.transformer import Transformer
 from tinyadder.tasks.addition import FOUND, Addition
 from tinyadder.verify.counterexample import explain, plain_answers
 from tinyadder.verify.exact import ExactTransformer
-from tinyadder.verify.properties import Judge, Part, samples, verify
+from tinyadder.verify.properties import CheckResult, Judge, samples, verify
 from tinyadder.verify.verdict import Exhaustive, Refuted, Sampled
 
 RIGHT = ["add10", "add10_95"]
@@ -78,7 +78,7 @@ def test_a_right_adder_is_sampled_and_its_parts_add_up(name):
 
 def test_the_published_adder_is_refuted_although_it_passes_the_public_suite():
     found = quick(*model_of("add10_gist"))
-    assert found.parts[0] == Part("public suite", 10_010, 0)
+    assert found.parts[0] == CheckResult("public suite", 10_010, 0)
     assert found.parts[-1].wrong > 0
     assert isinstance(found.verdict, Refuted)
     a, b = found.verdict.counterexample.problem

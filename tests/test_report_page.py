@@ -17,7 +17,7 @@ from tinyadder.construction import construct
 from tinyadder.machine.compile import build
 from tinyadder.report import leaderboard
 from tinyadder.report import tables as leaderboard_tables
-from tinyadder.report.leaderboard import Model, Row, own_models, public_field, row
+from tinyadder.report.leaderboard import Entry, LeaderboardRow, own_models, public_field, row
 from tinyadder.report.page import report_html
 from tinyadder.report.results import read_results, result
 from tinyadder.verify.count import definition
@@ -28,17 +28,17 @@ CHROMIUM = (
 )
 
 
-def models() -> list[Model]:
+def models() -> list[Entry]:
     made = {name: construct(name) for name in ("add10", "add10_gist", "parity")}
     trained = own_models(ROOT / "baselines", ["addition3-reversed/seed-1"])
     return [
-        *(Model(name, build(m.program), m.task, False, None) for name, m in made.items()),
+        *(Entry(name, build(m.program), m.task, False, None) for name, m in made.items()),
         *trained,
     ]
 
 
 @pytest.fixture(scope="module")
-def rows() -> list[tuple[Model, Row]]:
+def rows() -> list[tuple[Entry, LeaderboardRow]]:
     results = read_results(ROOT / "results")
     return [(model, row(model, results)) for model in models()]
 
@@ -106,7 +106,7 @@ def test_what_a_model_is_called_or_answers_is_escaped(rows):
     )
     text = report_html(
         [model],
-        [Row("add10", False, "<i>task</i>", found.counts, found.sha256, (evil,))],
+        [LeaderboardRow("add10", False, "<i>task</i>", found.counts, found.sha256, (evil,))],
         pictures=False,
     )
     assert "<script>bad" not in text and "<u>1</u>" not in text and "<i>task" not in text

@@ -44,7 +44,7 @@ from tinyadder.train.loop import (
     Run,
     answer_loss,
     exact_match,
-    rate_at,
+    learning_rate_at,
     self_fed_logits,
 )
 from tinyadder.train.models import config_of, make_model
@@ -437,25 +437,29 @@ def test_reasoning_adds_the_columns_from_the_right():
 
 
 def test_the_rate_warms_up_and_decays():
-    train = tiny(train={"warmup": 10, "steps": 110, "rate": 1.0}).train
-    assert rate_at(train, 5) == 0.5 and rate_at(train, 10) == 1.0
-    assert rate_at(train, 60) == pytest.approx(0.505) and rate_at(train, 110) == pytest.approx(0.01)
-    assert rate_at(train, 115) == 0.5 and rate_at(train, 220) == rate_at(train, 110)
-    assert rate_at(replace(train, schedule="inverse-sqrt"), 40) == pytest.approx(0.5)
-    assert rate_at(replace(train, schedule="constant"), 99) == 1.0
-    cooled = replace(train, schedule="inverse-sqrt", cooldown=50)
-    assert rate_at(cooled, 60) == rate_at(replace(cooled, cooldown=0), 60)
-    assert rate_at(cooled, 85) == pytest.approx(
-        0.5 * (rate_at(replace(cooled, cooldown=0), 85) + train.final_rate)
+    train = tiny(train={"warmup": 10, "steps": 110, "learning_rate": 1.0}).train
+    assert learning_rate_at(train, 5) == 0.5 and learning_rate_at(train, 10) == 1.0
+    assert learning_rate_at(train, 60) == pytest.approx(0.505) and learning_rate_at(
+        train, 110
+    ) == pytest.approx(0.01)
+    assert learning_rate_at(train, 115) == 0.5 and learning_rate_at(train, 220) == learning_rate_at(
+        train, 110
     )
-    assert rate_at(cooled, 110) == pytest.approx(train.final_rate)
+    assert learning_rate_at(replace(train, schedule="inverse-sqrt"), 40) == pytest.approx(0.5)
+    assert learning_rate_at(replace(train, schedule="constant"), 99) == 1.0
+    cooled = replace(train, schedule="inverse-sqrt", cooldown=50)
+    assert learning_rate_at(cooled, 60) == learning_rate_at(replace(cooled, cooldown=0), 60)
+    assert learning_rate_at(cooled, 85) == pytest.approx(
+        0.5 * (learning_rate_at(replace(cooled, cooldown=0), 85) + train.final_fraction)
+    )
+    assert learning_rate_at(cooled, 110) == pytest.approx(train.final_fraction)
 
 
 def test_a_decoder_learns_a_small_task_and_loads_as_a_model_folder(tmp_path):
     recipe = tiny(
         model={"width": 16, "hidden": 32, "heads": 2},
         data={"held_out": 0.1, "examples": 2000, "validation": 2, "test": 5},
-        train={"steps": 450, "batch": 64, "rate": 0.01, "check_every": 150, "patience": 0},
+        train={"steps": 450, "batch": 64, "learning_rate": 0.01, "check_every": 150, "patience": 0},
     )
     run = Run(recipe, 1, tmp_path)
     folder = run.train()
@@ -467,14 +471,14 @@ def test_a_decoder_learns_a_small_task_and_loads_as_a_model_folder(tmp_path):
     assert lines[-1]["loss"] < 0.3 * lines[0]["loss"] and {
         "cpu",
         "wall",
-        "rate",
+        "learning_rate",
         "gradient",
     } <= set(lines[-1])
 
 
 @pytest.mark.parametrize(
     "extra",
-    [{}, {"slow_gradient": 2.0, "accumulate": 2}, {"self_fed": 0.5}, {"matrix_rate": 0.02}],
+    [{}, {"grokfast": 2.0, "accumulate": 2}, {"self_fed": 0.5}, {"muon_learning_rate": 0.02}],
     ids=str,
 )
 def test_a_run_that_goes_on_from_a_checkpoint_is_the_run_that_was_never_interrupted(
@@ -512,7 +516,7 @@ def test_a_run_that_goes_on_from_a_checkpoint_is_the_run_that_was_never_interrup
 def test_the_schedule_is_run_again_only_while_validation_problems_are_wrong_at_its_end(
     tmp_path, monkeypatch, rates
 ):
-    recipe = tiny(train={"steps": 10, "check_every": 5, "rounds": 3, "patience": 0})
+    recipe = tiny(train={"steps": 10, "check_every": 5, "restarts": 2, "patience": 0})
     given = iter(rates)
     monkeypatch.setattr("tinyadder.train.loop.exact_match", lambda *_: next(given))
     run = Run(recipe, 1, tmp_path)
@@ -603,7 +607,7 @@ def test_a_gradient_that_is_not_finite_stops_the_run_with_advice(tmp_path):
     run = Run(tiny(), 1, tmp_path)
     with torch.no_grad():
         run.model.embedding.fill_(torch.nan)
-    with pytest.raises(TinyadderError, match="lower \\[train\\] rate"):
+    with pytest.raises(TinyadderError, match="lower \\[train\\] learning_rate"):
         run.advance()
 
 

@@ -42,7 +42,7 @@ def trained(train: TrainRecipe, optimizer: type | None = None) -> tuple[dict, di
     made = (
         optimizer_of(model, train)
         if optimizer is None
-        else optimizer(model.parameters(), lr=train.rate)
+        else optimizer(model.parameters(), lr=train.learning_rate)
     )
     random = torch.Generator().manual_seed(2)
     for _ in range(3):
@@ -63,7 +63,7 @@ def test_without_a_matrix_rate_it_is_adamw():
 
 def test_tables_and_vectors_stay_with_adamw_and_every_other_matrix_follows_muon():
     _, adamw = trained(TrainRecipe())
-    before, muon = trained(TrainRecipe(matrix_rate=0.02))
+    before, muon = trained(TrainRecipe(muon_learning_rate=0.02))
     for name, p in muon.items():
         assert not torch.equal(p, before[name]), name
         table = name in ("embedding", "unembedding")

@@ -26,7 +26,7 @@ from tinyadder.dsl import Program
 from tinyadder.errors import TinyadderError, did_you_mean
 from tinyadder.tasks.base import Problem, Task
 
-Claim = Callable[[Problem, int], Fraction | int | Sequence[Fraction | int] | None]
+LaneClaim = Callable[[Problem, int], Fraction | int | Sequence[Fraction | int] | None]
 """The exact value a lane should hold after the last layer at a position of prompt + right answer: a
 rational (one a column of a wide lane), or None where nothing is claimed. No parameter:
 `tinyadder.verify.claims` compares it with the model."""
@@ -66,7 +66,7 @@ class Construction:
 
     program: Program
     task: Task
-    claims: Mapping[str, Claim] | None = None
+    claims: Mapping[str, LaneClaim] | None = None
     """Per lane, what it means in exact numbers."""
 
 

@@ -2,7 +2,7 @@
 programs.
 """
 
-from tinyadder.lang.forms import Form, Shared, Stream, concat, shared
+from tinyadder.lang.forms import AffineForm, Shared, Stream, concat, shared
 from tinyadder.lang.program import (
     MLP,
     Attention,
@@ -13,16 +13,16 @@ from tinyadder.lang.program import (
     Program,
     Unembed,
     Units,
+    format_units,
     relu,
-    show_units,
     stack,
 )
 
 __all__ = [
     "MLP",
+    "AffineForm",
     "Attention",
     "Embed",
-    "Form",
     "Head",
     "Hidden",
     "Outputs",
@@ -32,8 +32,8 @@ __all__ = [
     "Unembed",
     "Units",
     "concat",
+    "format_units",
     "relu",
     "shared",
-    "show_units",
     "stack",
 ]

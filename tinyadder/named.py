@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tinyadder.construction import (
-    Claim,
+    LaneClaim,
     construct,
     construction_names,
     construction_summary,
@@ -36,7 +36,7 @@ class Named(NamedTuple):
     options: dict[str, Any]
     folder: Path | None
     """Where the model was read from; None for a construction."""
-    claims: Mapping[str, Claim] | None = None
+    claims: Mapping[str, LaneClaim] | None = None
     file: Path | None = None
     """The Python file that defines the construction, where that is the user's own."""
 
@@ -50,7 +50,7 @@ class Loaded(NamedTuple):
     name: str
     options: dict[str, Any]
     folder: Path | None
-    claims: Mapping[str, Claim] | None = None
+    claims: Mapping[str, LaneClaim] | None = None
     file: Path | None = None
 
 

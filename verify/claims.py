@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tinyadder.construction import Claim
+from tinyadder.construction import LaneClaim
 from tinyadder.errors import TinyadderError, did_you_mean
 from tinyadder.machine.transformer import Transformer
 from tinyadder.tasks.base import Problem, Task
@@ -43,7 +43,10 @@ class LaneErrors:
 
 
 def check_claims(
-    model: Transformer, task: Task, claims: Mapping[str, Claim] | None, problems: Sequence[Problem]
+    model: Transformer,
+    task: Task,
+    claims: Mapping[str, LaneClaim] | None,
+    problems: Sequence[Problem],
 ) -> list[LaneErrors]:
     """The largest absolute and relative error of every claimed lane over all positions of these
     problems.
@@ -98,7 +101,7 @@ class Readout:
 
 
 def check_readout(
-    model: Transformer, task: Task, claims: Mapping[str, Claim], problems: Sequence[Problem]
+    model: Transformer, task: Task, claims: Mapping[str, LaneClaim], problems: Sequence[Problem]
 ) -> Readout | None:
     """Whether the claims decide every answer token; None where a lane that the readout reads is not
     claimed there.

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from tinyadder.errors import TinyadderError
 from tinyadder.machine.layers import Options
-from tinyadder.machine.transformer import MLP, Attention, Block, Transformer
+from tinyadder.machine.transformer import Block, FeedForward, MultiHeadAttention, Transformer
 
 BITS = 256
 MOST_BITS = 4096
@@ -25,7 +25,7 @@ Column = list[Ball]
 """One residual vector, or one row of results."""
 
 
-class Rows:
+class ExactMap:
     """Affine rows over a residual vector; zero weights are left out, other numbers are held
     exactly.
     """
@@ -58,7 +58,7 @@ class ExactTransformer:
         self.argmin = model.config.argmin
         self.embedding = [[arb(w) for w in row] for row in model.embedding.tolist()]
         self.blocks = [_layer(block) for block in model.blocks]
-        self.readout = Rows(
+        self.readout = ExactMap(
             model.unembed_matrix(),
             model.unembedding_bias if model.config.unembedding_bias else None,
         )
@@ -114,14 +114,16 @@ def _layer(block: nn.Module) -> tuple[_Heads | None, _Units | None]:
 
 
 class _Heads:
-    def __init__(self, attention: Attention) -> None:
+    def __init__(self, attention: MultiHeadAttention) -> None:
         self.heads = []
         for h, slope in enumerate(attention.slopes.tolist()):
             query, key, value = (
-                Rows(getattr(attention, rows)[h], getattr(attention, f"{rows}_bias")[h])
+                ExactMap(getattr(attention, rows)[h], getattr(attention, f"{rows}_bias")[h])
                 for rows in ("query", "key", "value")
             )
-            self.heads.append((query, key, value, arb(slope), Rows(attention.wiring[h].T, None)))
+            self.heads.append(
+                (query, key, value, arb(slope), ExactMap(attention.wiring[h].T, None))
+            )
 
     def __call__(self, stream: list[Column]) -> list[Column]:
         added = [[arb(0)] * len(x) for x in stream]
@@ -144,11 +146,11 @@ def _dot(left: Sequence[Ball], right: Sequence[Ball]) -> Ball:
 
 
 class _Units:
-    def __init__(self, mlp: MLP) -> None:
+    def __init__(self, mlp: FeedForward) -> None:
         self.gate, self.up = (
-            Rows(getattr(mlp, rows), getattr(mlp, f"{rows}_bias")) for rows in ("gate", "up")
+            ExactMap(getattr(mlp, rows), getattr(mlp, f"{rows}_bias")) for rows in ("gate", "up")
         )
-        self.down = Rows(mlp.down, None)
+        self.down = ExactMap(mlp.down, None)
 
     def __call__(self, x: Column) -> Column:
         return self.down(

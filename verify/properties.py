@@ -35,7 +35,7 @@ Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
-class Part:
+class CheckResult:
     """What one part of the verification asked, and how many answers were wrong; it ends after the
     first bad chunk.
     """
@@ -55,7 +55,7 @@ class Verification:
     """
 
     verdict: Verdict
-    parts: tuple[Part, ...]
+    parts: tuple[CheckResult, ...]
     report: Report | None = None
 
 
@@ -148,7 +148,7 @@ class Judge:
         self.model, self.task = model, task
         self.progress = progress or (lambda name, done, total: None)
         self.asked: set[Problem] = set()
-        self.parts: list[Part] = []
+        self.parts: list[CheckResult] = []
 
     def wrong(self, problems: Sequence[Problem]) -> list[Problem]:
         """Those of `problems` that greedy decoding from the prompt alone answers wrongly."""
@@ -198,7 +198,7 @@ class Judge:
             self.progress(name, asked, total)
             if wrong:
                 break
-        self.parts.append(Part(name, asked, len(wrong)))
+        self.parts.append(CheckResult(name, asked, len(wrong)))
         return wrong
 
     def search(self, examples: int, seed: int) -> list[Problem]:
@@ -222,7 +222,7 @@ class Judge:
         )
         with suppress(NoSuchExample):
             found = [find(self.task.strategy(), wrong, settings=limits, random=Random(seed))]
-        self.parts.append(Part("search", tried, len(found)))
+        self.parts.append(CheckResult("search", tried, len(found)))
         return found
 
     def shrink(self, problem: Problem) -> Problem:

@@ -101,12 +101,12 @@ def command(
 
 def _verdicts(loaded: Loaded) -> list[str]:
     """What ./results says of exactly these weights, strongest first."""
-    from tinyadder.report.leaderboard import Model, row
+    from tinyadder.report.leaderboard import Entry, row
     from tinyadder.report.results import FOLDER, read_results
     from tinyadder.report.tables import format_verdict
 
     name = short_name(str(loaded.folder)) if loaded.folder else loaded.name
-    model = Model(name, loaded.model, loaded.task, loaded.folder is not None, loaded.folder)
+    model = Entry(name, loaded.model, loaded.task, loaded.folder is not None, loaded.folder)
     return [
         format_verdict(verdict)
         for verdict in row(model, read_results(FOLDER)).verdicts()

@@ -22,7 +22,7 @@ from. This skeleton adds up all digits it has seen and takes 10 away from 10 on.
 addition: `tinyadder verify NAME` shows you a pair of numbers for which it is wrong.
 """
 
-from tinyadder.construction import DIGIT_VALUES, Claim, Construction, token_claim
+from tinyadder.construction import DIGIT_VALUES, LaneClaim, Construction, token_claim
 from tinyadder.dsl import MLP, Attention, Embed, Program, Stream, Unembed
 from tinyadder.lang.gadgets import parabola_readout, step, sum_head
 from tinyadder.tasks.addition import Addition
@@ -58,7 +58,7 @@ def construct(*, digits: int = 2) -> Construction:
     return Construction(program, task, _claims(task))
 
 
-def _claims(task: Addition) -> dict[str, Claim]:
+def _claims(task: Addition) -> dict[str, LaneClaim]:
     """What the lanes mean, exactly, at a position of prompt + right answer; `tinyadder claims NAME`
     compares.
     """

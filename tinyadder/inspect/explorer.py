@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from tinyadder.errors import TinyadderError
-from tinyadder.machine.transformer import MLP, Attention, Block, Transformer
+from tinyadder.machine.transformer import Block, FeedForward, MultiHeadAttention, Transformer
 from tinyadder.tasks.addition import DIGITS, Addition
 from tinyadder.tasks.base import Problem, Task
 
@@ -102,7 +102,7 @@ def _norm(module: torch.nn.Module | None) -> dict[str, Any] | None:
 
 def _block(block: Block) -> dict[str, Any]:
     found: dict[str, Any] = {"attention": None, "mlp": None}
-    if isinstance(block.attention, Attention):
+    if isinstance(block.attention, MultiHeadAttention):
         attention, heads = block.attention, []
         for h in range(len(attention.slopes)):
             bias = {name: getattr(attention, f"{name}_bias") for name in ("query", "key", "value")}
@@ -117,7 +117,7 @@ def _block(block: Block) -> dict[str, Any]:
                 }
             )
         found["attention"] = {"heads": heads, "norm": _norm(block.attention_norm)}
-    if isinstance(block.mlp, MLP):
+    if isinstance(block.mlp, FeedForward):
         mlp = block.mlp
         rows = {
             name: _rows(getattr(mlp, name), getattr(mlp, f"{name}_bias"))

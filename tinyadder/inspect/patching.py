@@ -29,7 +29,7 @@ Lane = str | int | tuple[str | int, str]
 """A lane everywhere in the residual stream, or (lane, name of one place of it:
 "blocks.0.hook_resid_post").
 """
-Part = tuple[int, int | str]
+Component = tuple[int, int | str]
 """(layer, index), or (layer, lane that it writes)."""
 Change = Callable[[str, Tensor, int], Tensor]
 """Called with the name of an activation, its value and the position of its first token; what it
@@ -69,8 +69,8 @@ def ablate(
     model: Transformer,
     *,
     lanes: Collection[Lane] = (),
-    heads: Collection[Part] = (),
-    units: Collection[Part] = (),
+    heads: Collection[Component] = (),
+    units: Collection[Component] = (),
     positions: Collection[int] | None = None,
 ) -> Any:
     """`patch` with 0: these lanes hold nothing, these heads and hidden units add nothing."""
@@ -83,8 +83,8 @@ def patch(
     source: float | Mapping[str, Tensor],
     *,
     lanes: Collection[Lane] = (),
-    heads: Collection[Part] = (),
-    units: Collection[Part] = (),
+    heads: Collection[Component] = (),
+    units: Collection[Component] = (),
     positions: Collection[int] | None = None,
 ) -> Iterator[Transformer]:
     """While the block runs, these parts of `model` have the values of `source`: a number, or the
@@ -139,7 +139,10 @@ def _positions_first(name: str, value: Tensor) -> Tensor:
 
 
 def _targets(
-    model: Transformer, lanes: Collection[Lane], heads: Collection[Part], units: Collection[Part]
+    model: Transformer,
+    lanes: Collection[Lane],
+    heads: Collection[Component],
+    units: Collection[Component],
 ) -> dict[str, list[int]]:
     """Name of an activation -> the columns, heads or units of it that are meant."""
     if model.config.encoder:
@@ -164,7 +167,7 @@ def _targets(
     return found
 
 
-def _indices(model: Transformer, kind: str, part: Part) -> list[int]:
+def _indices(model: Transformer, kind: str, part: Component) -> list[int]:
     """The heads or hidden units that (layer, index) or (layer, lane) means."""
     layer, which = part
     blocks = [*model.blocks] * model.config.options.repeat

@@ -25,7 +25,7 @@ from tinyadder.errors import TinyadderError
 from tinyadder.inspect.trace import run_with_cache, trace
 from tinyadder.machine.answers import answers
 from tinyadder.machine.decode import forced_logits
-from tinyadder.machine.transformer import MLP, Attention, Block, Transformer
+from tinyadder.machine.transformer import Block, FeedForward, MultiHeadAttention, Transformer
 from tinyadder.tasks.base import Problem, Task
 
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#999999"
@@ -260,7 +260,7 @@ def weights(model: Transformer) -> Figure:
     ):
         rows.append((f"embed {token}", row))
     for layer, block in enumerate(b for b in model.blocks if isinstance(b, Block)):
-        if isinstance(block.attention, Attention):
+        if isinstance(block.attention, MultiHeadAttention):
             for h in range(len(block.attention.slopes)):
                 for part in ("query", "key", "value", "wiring"):
                     for i, row in enumerate(
@@ -268,7 +268,7 @@ def weights(model: Transformer) -> Figure:
                     ):
                         label = "writes" if part == "wiring" else part
                         rows.append((f"{layer} head {h} {label}{f'[{i}]' if i else ''}", row))
-        if isinstance(block.mlp, MLP):
+        if isinstance(block.mlp, FeedForward):
             parts = {part: getattr(block.mlp, part, None) for part in ("gate", "up")}
             parts["down"] = block.mlp.down.T
             for n in range(block.mlp.down.shape[1]):

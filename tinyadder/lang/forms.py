@@ -23,7 +23,7 @@ class Shared:
         finite(self.value, "a shared number")
 
     def __repr__(self) -> str:
-        return f"shared({show_number(self.value)})"
+        return f"shared({format_weight(self.value)})"
 
 
 def shared(value: float) -> Shared:
@@ -31,7 +31,7 @@ def shared(value: float) -> Shared:
     return Shared(float(value))
 
 
-Number = float | Shared
+Weight = float | Shared
 Column = tuple[str, int]
 
 
@@ -41,72 +41,74 @@ def finite(value: float, where: str) -> float:
     return float(value)
 
 
-def value_of(number: Number) -> float:
+def value_of(number: Weight) -> float:
     """The float64 that `number` stores."""
     return number.value if isinstance(number, Shared) else number
 
 
-def add_numbers(left: Number, right: Number, where: str) -> Number:
+def add_weights(left: Weight, right: Weight, where: str) -> Weight:
     if isinstance(right, float) and right == 0:
         return left
     if isinstance(left, float) and left == 0:
         return right
     if isinstance(left, Shared) or isinstance(right, Shared):
         raise TinyadderError(
-            f"{where}: {show_number(left)} + {show_number(right)} would be a new number, not the"
-            " shared one; let the shared number stand alone or write the sum as a plain float"
+            f"{where}: {format_weight(left)} + {format_weight(right)} would be a new weight,"
+            " not the shared one; let the shared weight stand alone or write the sum as a plain"
+            " float"
         )
     return finite(left + right, where)
 
 
-def scale_number(number: Number, factor: Number, where: str) -> Number:
+def scale_weight(number: Weight, factor: Weight, where: str) -> Weight:
     if isinstance(number, float) and number in (0.0, 1.0):
         return factor if number else 0.0
     if isinstance(factor, float) and factor in (0.0, 1.0):
         return number if factor else 0.0
     if isinstance(number, Shared) or isinstance(factor, Shared):
         raise TinyadderError(
-            f"{where}: {show_number(factor)} * {show_number(number)} would be a new number, not the"
-            " shared one; a shared number is read as it is, so put the factor elsewhere"
+            f"{where}: {format_weight(factor)} * {format_weight(number)} would be a new"
+            " weight, not the shared one; a shared weight is read as it is, so put the factor"
+            " elsewhere"
         )
     return finite(number * factor, where)
 
 
 @dataclass(frozen=True)
-class Row:
+class AffineRow:
     """One affine row: sum of weight * column, plus a bias."""
 
-    weights: tuple[tuple[Column, Number], ...] = ()
-    bias: Number = 0.0
+    weights: tuple[tuple[Column, Weight], ...] = ()
+    bias: Weight = 0.0
 
     @property
-    def numbers(self) -> list[Number]:
+    def numbers(self) -> list[Weight]:
         """The non-zero numbers of this row, weights first: its parameters."""
         return [n for n in (*(w for _, w in self.weights), self.bias) if n != 0]
 
-    def plus(self, other: Row) -> Row:
+    def plus(self, other: AffineRow) -> AffineRow:
         weights = dict(self.weights)
         for column, weight in other.weights:
-            weights[column] = add_numbers(
+            weights[column] = add_weights(
                 weights.get(column, 0.0), weight, f"the weight on lane '{column[0]}'"
             )
         kept = tuple((c, w) for c, w in weights.items() if w != 0)
-        return Row(kept, add_numbers(self.bias, other.bias, "the bias"))
+        return AffineRow(kept, add_weights(self.bias, other.bias, "the bias"))
 
-    def times(self, factor: Number) -> Row:
+    def times(self, factor: Weight) -> AffineRow:
         scaled = (
-            (c, scale_number(w, factor, f"the weight on lane '{c[0]}'")) for c, w in self.weights
+            (c, scale_weight(w, factor, f"the weight on lane '{c[0]}'")) for c, w in self.weights
         )
-        return Row(
-            tuple((c, w) for c, w in scaled if w != 0), scale_number(self.bias, factor, "the bias")
+        return AffineRow(
+            tuple((c, w) for c, w in scaled if w != 0), scale_weight(self.bias, factor, "the bias")
         )
 
 
-def numbers_in(value: Any) -> list[Number] | None:
+def weights_in(value: Any) -> list[Weight] | None:
     """A number, a shared number or a vector of them as a list; None for anything else."""
     if isinstance(value, Shared):
         return [value]
-    if isinstance(value, Form | Added | str | Mapping):
+    if isinstance(value, AffineForm | Added | str | Mapping):
         return None
     items = np.asarray(value, dtype=object)
     if items.ndim > 1:
@@ -136,12 +138,12 @@ class Added:
     __array_ufunc__ = None
 
 
-class Form:
+class AffineForm:
     """An affine form over the lanes of one stream, `width` rows high. Immutable."""
 
     __array_ufunc__ = None  # numpy arrays leave `array * form` to the form
 
-    def __init__(self, stream: Stream | None, rows: Sequence[Row]) -> None:
+    def __init__(self, stream: Stream | None, rows: Sequence[AffineRow]) -> None:
         self.stream, self.rows = stream, tuple(rows)
 
     @property
@@ -149,14 +151,14 @@ class Form:
         """Number of rows."""
         return len(self.rows)
 
-    def __add__(self, other: Any) -> Form:
+    def __add__(self, other: Any) -> AffineForm:
         other = as_form(other)
         width = fit_widths(self.width, other.width, f"({self}) + ({other})")
         pairs = zip(spread(self.rows, width), spread(other.rows, width), strict=True)
-        return Form(common_stream(self, other), [a.plus(b) for a, b in pairs])
+        return AffineForm(common_stream(self, other), [a.plus(b) for a, b in pairs])
 
-    def __mul__(self, other: Any) -> Form:
-        factors = numbers_in(other)
+    def __mul__(self, other: Any) -> AffineForm:
+        factors = weights_in(other)
         if factors is None:
             raise TinyadderError(
                 f"({self}) * ({other}): a product of two lanes is not affine; write relu(a) * b in"
@@ -164,42 +166,42 @@ class Form:
             )
         width = fit_widths(self.width, len(factors), f"({self}) * a vector")
         pairs = zip(spread(self.rows, width), spread(factors, width), strict=True)
-        return Form(self.stream, [row.times(factor) for row, factor in pairs])
+        return AffineForm(self.stream, [row.times(factor) for row, factor in pairs])
 
-    def __getitem__(self, key: int | slice) -> Form:
+    def __getitem__(self, key: int | slice) -> AffineForm:
         rows = self.rows[key]
-        return Form(self.stream, [rows] if isinstance(rows, Row) else rows)
+        return AffineForm(self.stream, [rows] if isinstance(rows, AffineRow) else rows)
 
-    def __iter__(self) -> Iterator[Form]:
-        return (Form(self.stream, [row]) for row in self.rows)
+    def __iter__(self) -> Iterator[AffineForm]:
+        return (AffineForm(self.stream, [row]) for row in self.rows)
 
-    def __neg__(self) -> Form:
+    def __neg__(self) -> AffineForm:
         return self * -1.0
 
-    def __sub__(self, other: Any) -> Form:
+    def __sub__(self, other: Any) -> AffineForm:
         return self + (-as_form(other))
 
-    def __rsub__(self, other: Any) -> Form:
+    def __rsub__(self, other: Any) -> AffineForm:
         return -self + other
 
-    def __truediv__(self, other: float) -> Form:
+    def __truediv__(self, other: float) -> AffineForm:
         return self * (1.0 / np.asarray(other, dtype=float))
 
     __radd__, __rmul__ = __add__, __mul__
 
     def __repr__(self) -> str:
-        return show_rows(self.rows)
+        return format_rows(self.rows)
 
 
-class Lane(Form):
+class Lane(AffineForm):
     """A named subspace of the residual stream; as a form it reads itself."""
 
     def __init__(self, stream: Stream, name: str, width: int, meaning: str) -> None:
-        super().__init__(stream, [Row((((name, i), 1.0),)) for i in range(width)])
+        super().__init__(stream, [AffineRow((((name, i), 1.0),)) for i in range(width)])
         self.name, self.meaning = name, meaning
 
 
-def common_stream(*forms: Form) -> Stream | None:
+def common_stream(*forms: AffineForm) -> Stream | None:
     streams = {id(f.stream): f.stream for f in forms if f.stream is not None}
     if len(streams) > 1:
         raise TinyadderError(
@@ -208,22 +210,22 @@ def common_stream(*forms: Form) -> Stream | None:
     return next(iter(streams.values()), None)
 
 
-def as_form(value: Any) -> Form:
+def as_form(value: Any) -> AffineForm:
     """A form from a form, a number, a shared number or a vector of numbers."""
-    if isinstance(value, Form):
+    if isinstance(value, AffineForm):
         return value
-    numbers = numbers_in(value)
+    numbers = weights_in(value)
     if numbers is None:
         raise TinyadderError(
             f"({value}) cannot be part of an affine form; hidden units and heads are added to lanes"
         )
-    return Form(None, [Row((), n) for n in numbers])
+    return AffineForm(None, [AffineRow((), n) for n in numbers])
 
 
-def concat(*forms: Any) -> Form:
+def concat(*forms: Any) -> AffineForm:
     """Stack forms: the rows of the first, then of the second, and so on."""
     parts = [as_form(f) for f in forms]
-    return Form(common_stream(*parts), [row for form in parts for row in form.rows])
+    return AffineForm(common_stream(*parts), [row for form in parts for row in form.rows])
 
 
 class Stream:
@@ -275,20 +277,20 @@ class Stream:
 # ---- printing forms ------------------------------------------------------------------------------
 
 
-def show_number(number: Number) -> str:
+def format_weight(number: Weight) -> str:
     if isinstance(number, Shared):
         return repr(number)
     short = f"{number:.6g}"
     return short if float(short) == number else f"{number:.9g}"
 
 
-def _join(terms: Sequence[tuple[str, Number]]) -> str:
+def _join(terms: Sequence[tuple[str, Weight]]) -> str:
     """Terms `(name, weight)` (an empty name is the bias) as a sum: `960*mark - 1000`."""
     text = ""
     for name, weight in terms:
         negative = isinstance(weight, float) and weight < 0
         size = -weight if isinstance(weight, float) and negative else weight
-        body = name if name and size == 1 else show_number(size) + (f"*{name}" if name else "")
+        body = name if name and size == 1 else format_weight(size) + (f"*{name}" if name else "")
         text += (" - " if negative else " + ") + body if text else ("-" if negative else "") + body
     return text or "0"
 
@@ -297,7 +299,7 @@ def _column(column: Column, wide: bool) -> str:
     return f"{column[0]}[{column[1]}]" if wide else column[0]
 
 
-def show_rows(rows: Sequence[Row], wide: frozenset[str] = frozenset()) -> str:
+def format_rows(rows: Sequence[AffineRow], wide: frozenset[str] = frozenset()) -> str:
     """The text of a form: one row as a sum, several equal in shape as vectors times lanes."""
     if not rows:
         return "[]"
@@ -310,15 +312,18 @@ def show_rows(rows: Sequence[Row], wide: frozenset[str] = frozenset()) -> str:
     if all(vector is not None for vector in vectors):
         biases = [row.bias for row in rows]
         text = " + ".join(
-            show_vector(weights, lane) for vector in vectors if vector for weights, lane in [vector]
+            format_vector(weights, lane)
+            for vector in vectors
+            if vector
+            for weights, lane in [vector]
         )
         if any(bias != 0 for bias in biases):
-            text += (" + " if text else "") + show_vector(biases, "")
+            text += (" + " if text else "") + format_vector(biases, "")
         return text.replace("+ -", "- ") or "0"
-    return "[" + "; ".join(show_rows([row], wide) for row in rows) + "]"
+    return "[" + "; ".join(format_rows([row], wide) for row in rows) + "]"
 
 
-def _aligned(rows: Sequence[Row], lane: str) -> tuple[list[Number], str] | None:
+def _aligned(rows: Sequence[AffineRow], lane: str) -> tuple[list[Weight], str] | None:
     """The weights of `lane`, one a row, if every row reads the same column of it, or row i its
     column i.
     """
@@ -326,15 +331,15 @@ def _aligned(rows: Sequence[Row], lane: str) -> tuple[list[Number], str] | None:
     if any(len(read) > 1 for read in reads):
         return None
     pairs = [(i, index) for read in reads for i, index, _ in read]
-    weights: list[Number] = [read[0][2] if read else 0.0 for read in reads]
+    weights: list[Weight] = [read[0][2] if read else 0.0 for read in reads]
     if len({index for _, index in pairs}) == 1:
         index = pairs[0][1]
         return weights, lane if index == 0 else f"{lane}[{index}]"
     return (weights, lane) if all(i == index for i, index in pairs) else None
 
 
-def show_vector(weights: Sequence[Number], name: str) -> str:
+def format_vector(weights: Sequence[Weight], name: str) -> str:
     if len(set(weights)) == 1:
         return _join([(name, weights[0])])
-    body = "[" + ", ".join(show_number(w) for w in weights) + "]"
+    body = "[" + ", ".join(format_weight(w) for w in weights) + "]"
     return f"{body}*{name}" if name else body

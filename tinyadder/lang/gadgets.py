@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from tinyadder.errors import TinyadderError
-from tinyadder.lang.forms import Form, as_form
+from tinyadder.lang.forms import AffineForm, as_form
 from tinyadder.lang.program import Head, Outputs, Units, relu
 
 ROOM = 40.0
@@ -187,7 +187,7 @@ def table_lookup(form: Any, values: Sequence[float], *, start: int = 0) -> Units
 # ---- readout -------------------------------------------------------------------------------------
 
 
-def parabola_readout(form: Any, values: Sequence[float]) -> Form:
+def parabola_readout(form: Any, values: Sequence[float]) -> AffineForm:
     """One row for each of `values`, 2 d y - d^2 = y^2 - (y - d)^2: the argmax is the value nearest
     to y = form.
 

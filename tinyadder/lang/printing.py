@@ -6,7 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from tinyadder.errors import TinyadderError
-from tinyadder.lang.forms import Form, Number, Row, Shared, Stream, show_number, show_rows
+from tinyadder.lang.forms import (
+    AffineForm,
+    AffineRow,
+    Shared,
+    Stream,
+    Weight,
+    format_rows,
+    format_weight,
+)
 from tinyadder.lang.program import (
     MLP,
     Attention,
@@ -17,12 +25,12 @@ from tinyadder.lang.program import (
     Program,
     Unembed,
     Units,
-    show_units,
+    format_units,
 )
 
 PROGRAM_VERSION = 1
 
-Line = tuple[str, str, list[Number]]
+Line = tuple[str, str, list[Weight]]
 
 
 class _Bill:
@@ -36,7 +44,7 @@ class _Bill:
         self.seen.add(id(thing))
         return new
 
-    def numbers(self, numbers: Sequence[Number]) -> list[Number]:
+    def numbers(self, numbers: Sequence[Weight]) -> list[Weight]:
         return [n for n in numbers if n != 0 and (not isinstance(n, Shared) or self.first(n))]
 
 
@@ -58,13 +66,13 @@ def program_lines(program: Program) -> list[Line]:
     return lines + [("logits", text, spent) for text, spent in _unembed_lines(program, bill)]
 
 
-def _show_table(table: dict[str, list[Number]]) -> str:
+def _show_table(table: dict[str, list[Weight]]) -> str:
     groups: dict[str, list[str]] = {}
     for token, numbers in table.items():
         text = (
-            show_number(numbers[0])
+            format_weight(numbers[0])
             if len(numbers) == 1
-            else show_rows([Row((), n) for n in numbers])
+            else format_rows([AffineRow((), n) for n in numbers])
         )
         groups.setdefault(text, []).append(token)
     return ", ".join(
@@ -72,8 +80,8 @@ def _show_table(table: dict[str, list[Number]]) -> str:
     )
 
 
-def _attention_lines(attention: Attention, bill: _Bill) -> list[tuple[str, list[Number]]]:
-    lines: list[tuple[str, list[Number]]] = []
+def _attention_lines(attention: Attention, bill: _Bill) -> list[tuple[str, list[Weight]]]:
+    lines: list[tuple[str, list[Weight]]] = []
     for index, head in enumerate(attention.heads):
         rows = [r for form in (head.query, head.key, head.value) for r in form.rows]
         spent = bill.numbers([n for row in rows for n in row.numbers])
@@ -100,10 +108,10 @@ def _destinations(attention: Attention, head: Head) -> list[tuple[str, int]]:
     return found
 
 
-def _mlp_lines(mlp: MLP, bill: _Bill) -> list[tuple[str, list[Number]]]:
+def _mlp_lines(mlp: MLP, bill: _Bill) -> list[tuple[str, list[Weight]]]:
     lines = []
     for lane, units in mlp.lanes.items():
-        numbers: list[Number] = []
+        numbers: list[Weight] = []
         again = False
         for part in units.parts:
             for hidden, down in part:
@@ -111,12 +119,12 @@ def _mlp_lines(mlp: MLP, bill: _Bill) -> list[tuple[str, list[Number]]]:
                 again |= not new
                 numbers += [*hidden.gate.numbers, *hidden.up.numbers, down] if new else [down]
         note = "   (same units as above)" if again else ""
-        lines.append((f"{lane} += {show_units(units.parts)}{note}", bill.numbers(numbers)))
+        lines.append((f"{lane} += {format_units(units.parts)}{note}", bill.numbers(numbers)))
     return lines
 
 
-def _unembed_lines(program: Program, bill: _Bill) -> list[tuple[str, list[Number]]]:
-    unembed, lines = program.unembed, list[tuple[str, list[Number]]]()
+def _unembed_lines(program: Program, bill: _Bill) -> list[tuple[str, list[Weight]]]:
+    unembed, lines = program.unembed, list[tuple[str, list[Weight]]]()
     name = "cost" if unembed.argmin else "logit"
     if unembed.tied:
         lines.append((f"{name} of {' '.join(unembed.tied)} = their embeddings . stream (tied)", []))
@@ -124,7 +132,7 @@ def _unembed_lines(program: Program, bill: _Bill) -> list[tuple[str, list[Number
         lines.append((f"{name} of {' '.join(program.output_tokens)} = {unembed.form} (wired)", []))
     elif unembed.tokens is not None:
         for token, row in zip(unembed.tokens, unembed.form.rows, strict=True):
-            lines.append((f"'{token}' = {show_rows([row])}", bill.numbers(row.numbers)))
+            lines.append((f"'{token}' = {format_rows([row])}", bill.numbers(row.numbers)))
     elif unembed.form.width:
         sign = "+=" if unembed.tied else "="
         numbers = bill.numbers([n for row in unembed.form.rows for n in row.numbers])
@@ -134,7 +142,7 @@ def _unembed_lines(program: Program, bill: _Bill) -> list[tuple[str, list[Number
     return lines
 
 
-def show_program(program: Program) -> str:
+def format_program(program: Program) -> str:
     """The equations, grouped by section, the price of each line (its parameters) before it and the
     sum below.
     """
@@ -165,20 +173,20 @@ class _Writer:
     def __init__(self) -> None:
         self.shared: list[Shared] = []
 
-    def number(self, number: Number) -> Any:
+    def number(self, number: Weight) -> Any:
         if not isinstance(number, Shared):
             return number
         if number not in self.shared:
             self.shared.append(number)
         return {"shared": self.shared.index(number)}
 
-    def row(self, row: Row) -> dict[str, Any]:
+    def row(self, row: AffineRow) -> dict[str, Any]:
         return {
             "weights": [[*column, self.number(w)] for column, w in row.weights],
             "bias": self.number(row.bias),
         }
 
-    def form(self, form: Form) -> list[Any]:
+    def form(self, form: AffineForm) -> list[Any]:
         return [self.row(row) for row in form.rows]
 
 
@@ -249,17 +257,17 @@ class _Reader:
             **{name: (str(said), int(width)) for name, (said, width) in data["stream"].items()}
         )
 
-    def number(self, data: Any) -> Number:
+    def number(self, data: Any) -> Weight:
         return self.shared[data["shared"]] if isinstance(data, dict) else float(data)
 
-    def row(self, data: dict[str, Any]) -> Row:
+    def row(self, data: dict[str, Any]) -> AffineRow:
         weights = tuple(
             ((self.stream[lane].name, int(i)), self.number(w)) for lane, i, w in data["weights"]
         )
-        return Row(weights, self.number(data["bias"]))
+        return AffineRow(weights, self.number(data["bias"]))
 
-    def form(self, data: list[Any]) -> Form:
-        return Form(self.stream, [self.row(row) for row in data])
+    def form(self, data: list[Any]) -> AffineForm:
+        return AffineForm(self.stream, [self.row(row) for row in data])
 
     def sublayer(self, data: dict[str, Any]) -> Attention | MLP:
         if "heads" in data:

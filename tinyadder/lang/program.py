@@ -1,6 +1,6 @@
 """Write a transformer as residual equations: lanes, affine forms, heads, hidden units, one Program.
 
-Reading a lane of a `Stream` gives an affine `Form`; forms add, subtract and scale. The keywords of
+Reading a lane of a `Stream` gives an `AffineForm`; forms add, subtract and scale. The keywords of
 a sublayer are the lanes it adds to. Every number in a form is a parameter, and so is the down
 weight of a hidden unit; which lane a head or a unit writes to is wiring. Needs numpy only.
 
@@ -34,31 +34,31 @@ from typing import Any, TypeVar
 from tinyadder.errors import TinyadderError, did_you_mean
 from tinyadder.lang.forms import (
     Added,
-    Form,
+    AffineForm,
+    AffineRow,
     Lane,
-    Number,
-    Row,
     Shared,
     Stream,
+    Weight,
     as_form,
     common_stream,
     concat,
     finite,
     fit_widths,
-    numbers_in,
-    scale_number,
+    format_rows,
+    format_vector,
+    format_weight,
+    scale_weight,
     shared,
-    show_number,
-    show_rows,
-    show_vector,
     spread,
+    weights_in,
 )
 
 __all__ = [
     "MLP",
+    "AffineForm",
     "Attention",
     "Embed",
-    "Form",
     "Head",
     "Program",
     "Shared",
@@ -75,15 +75,15 @@ __all__ = [
 class Hidden:
     """One hidden unit: relu(gate) * up. The same unit written to several lanes is one unit."""
 
-    gate: Row
-    up: Row
+    gate: AffineRow
+    up: AffineRow
 
 
 class Units(Added):
     """Hidden units with their down weights, one list of (unit, down) per component of a lane."""
 
     def __init__(
-        self, stream: Stream | None, parts: Sequence[Sequence[tuple[Hidden, Number]]]
+        self, stream: Stream | None, parts: Sequence[Sequence[tuple[Hidden, Weight]]]
     ) -> None:
         self.stream = stream
         self.parts = tuple(tuple(part) for part in parts)
@@ -100,11 +100,11 @@ class Units(Added):
             )
         width = fit_widths(self.width, other.width, "a sum of hidden units")
         pairs = zip(spread(self.parts, width), spread(other.parts, width), strict=True)
-        common_stream(Form(self.stream, []), Form(other.stream, []))
+        common_stream(AffineForm(self.stream, []), AffineForm(other.stream, []))
         return Units(self.stream or other.stream, [a + b for a, b in pairs])
 
     def __rmul__(self, factor: Any) -> Units:
-        factors = numbers_in(factor)
+        factors = weights_in(factor)
         if factors is None:
             raise TinyadderError(
                 f"({factor}) * relu(..): write relu(a) * b, the up projection on the right"
@@ -113,11 +113,11 @@ class Units(Added):
         pairs = zip(spread(self.parts, width), spread(factors, width), strict=True)
         return Units(
             self.stream,
-            [[(h, scale_number(d, f, "a down weight")) for h, d in part] for part, f in pairs],
+            [[(h, scale_weight(d, f, "a down weight")) for h, d in part] for part, f in pairs],
         )
 
     def __mul__(self, factor: Any) -> Units:
-        if numbers_in(factor) is None:
+        if weights_in(factor) is None:
             raise TinyadderError(
                 f"({self}) * ({factor}): a hidden unit is a product of two, relu(a) * b, no more"
             )
@@ -133,7 +133,7 @@ class Units(Added):
         return self + (-other)
 
     def __repr__(self) -> str:
-        return show_units(self.parts)
+        return format_units(self.parts)
 
 
 class Relu(Units):
@@ -141,10 +141,10 @@ class Relu(Units):
     the bias 1.
     """
 
-    def __init__(self, gate: Form, alone: Units | None = None) -> None:
+    def __init__(self, gate: AffineForm, alone: Units | None = None) -> None:
         self.gate = gate
         units = (
-            [[(Hidden(row, Row((), 1.0)), 1.0)] for row in gate.rows]
+            [[(Hidden(row, AffineRow((), 1.0)), 1.0)] for row in gate.rows]
             if alone is None
             else alone.parts
         )
@@ -222,7 +222,7 @@ class Head(Outputs):
 
     def __repr__(self) -> str:
         said = f"query {self.query}, key {self.key}, value {self.value}"
-        return said + (f", slope {show_number(self.slope)}" if self.slope else "")
+        return said + (f", slope {format_weight(self.slope)}" if self.slope else "")
 
 
 Sums = TypeVar("Sums", Outputs, Units)
@@ -250,7 +250,7 @@ def stack(*rows: Sums | None) -> Sums:
     stacked: Any = (
         Outputs(parts)
         if heads
-        else Units(common_stream(*(Form(u.stream, []) for u in given)), parts)
+        else Units(common_stream(*(AffineForm(u.stream, []) for u in given)), parts)
     )
     return stacked
 
@@ -274,7 +274,7 @@ class Embed:
     def __init__(
         self, lanes: Mapping[str, Any] | None = None, /, **keywords: Mapping[str, Any]
     ) -> None:
-        self.lanes: dict[str, dict[str, list[Number]]] = {}
+        self.lanes: dict[str, dict[str, list[Weight]]] = {}
         for lane, table in _written("Embed", lanes, keywords).items():
             if not isinstance(table, Mapping):
                 raise TinyadderError(
@@ -284,8 +284,8 @@ class Embed:
             self.lanes[lane] = {token: _embedded(lane, value) for token, value in table.items()}
 
 
-def _embedded(lane: str, value: Any) -> list[Number]:
-    numbers = numbers_in(value)
+def _embedded(lane: str, value: Any) -> list[Weight]:
+    numbers = weights_in(value)
     if numbers is None:
         raise TinyadderError(
             f"Embed: lane '{lane}' is given ({value}); an embedding holds numbers, not forms"
@@ -363,7 +363,7 @@ class Unembed:
         elif said is not None:
             self.form = concat(*lanes) if isinstance(lanes, tuple) else as_form(said)
         else:
-            self.form = Form(None, [])
+            self.form = AffineForm(None, [])
         if self.tokens is not None and self.form.width != len(self.tokens):
             raise TinyadderError(
                 f"the readout has {self.form.width} rows for {len(self.tokens)} tokens; one row a"
@@ -490,7 +490,7 @@ class Program:
             )
 
     def _readable(
-        self, where: str, stream: Stream | None, rows: Sequence[Row], known: set[str]
+        self, where: str, stream: Stream | None, rows: Sequence[AffineRow], known: set[str]
     ) -> None:
         if stream is not None and stream is not self.stream:
             raise TinyadderError(
@@ -506,7 +506,7 @@ class Program:
 
     # ---- the bill -----------------------------------------------------------------------------
 
-    def lines(self) -> list[tuple[str, str, list[Number]]]:
+    def lines(self) -> list[tuple[str, str, list[Weight]]]:
         """The equations: (section, text, the non-zero numbers the line introduces); shared numbers
         come once.
         """
@@ -529,12 +529,12 @@ class Program:
         )
 
     def __str__(self) -> str:
-        from tinyadder.lang.printing import show_program
+        from tinyadder.lang.printing import format_program
 
-        return show_program(self)
+        return format_program(self)
 
 
-def _reads(sublayer: Sublayer) -> Iterator[tuple[Stream | None, Sequence[Row]]]:
+def _reads(sublayer: Sublayer) -> Iterator[tuple[Stream | None, Sequence[AffineRow]]]:
     if isinstance(sublayer, Attention):
         for head in sublayer.heads:
             for form in (head.query, head.key, head.value):
@@ -546,15 +546,15 @@ def _reads(sublayer: Sublayer) -> Iterator[tuple[Stream | None, Sequence[Row]]]:
                     yield units.stream, (hidden.gate, hidden.up)
 
 
-def show_units(parts: Sequence[Sequence[tuple[Hidden, Number]]]) -> str:
+def format_units(parts: Sequence[Sequence[tuple[Hidden, Weight]]]) -> str:
     """The text of the units added to a lane."""
     if len({len(part) for part in parts}) != 1:
-        return "[" + "; ".join(show_units([part]) if part else "0" for part in parts) + "]"
+        return "[" + "; ".join(format_units([part]) if part else "0" for part in parts) + "]"
     texts = []
     for units in zip(*parts, strict=True):
-        gate = f"relu({show_rows([h.gate for h, _ in units])})"
+        gate = f"relu({format_rows([h.gate for h, _ in units])})"
         ups = [h.up for h, _ in units]
-        up = "" if set(ups) == {Row((), 1.0)} else show_rows(ups)
+        up = "" if set(ups) == {AffineRow((), 1.0)} else format_rows(ups)
         up = f"({up})" if " + " in up or " - " in up else up
         downs = [d for _, d in units]
         down = (
@@ -562,7 +562,7 @@ def show_units(parts: Sequence[Sequence[tuple[Hidden, Number]]]) -> str:
             if set(downs) == {1.0}
             else "-"
             if set(downs) == {-1.0}
-            else show_vector(downs, "") + " * "
+            else format_vector(downs, "") + " * "
         )
         texts.append(f"{down}{gate}" + (f" * {up}" if up else ""))
     return " + ".join(texts).replace("+ -", "- ")

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from tinyadder.dsl import MLP, Attention, Program
-from tinyadder.lang.forms import Number, Row, Shared
+from tinyadder.lang.forms import AffineRow, Shared, Weight
 from tinyadder.machine.transformer import BlockConfig, Config, Transformer
 
 
@@ -28,7 +28,7 @@ class _Tensors:
     def new(self, name: str, *shape: int) -> None:
         self.arrays[name] = np.zeros(shape)
 
-    def put(self, name: str, index: tuple[int, ...], number: Number) -> None:
+    def put(self, name: str, index: tuple[int, ...], number: Weight) -> None:
         if isinstance(number, Shared):
             if number not in self.shared:
                 self.shared.append(number)
@@ -38,7 +38,7 @@ class _Tensors:
             self.arrays[name][index] = number
 
     def put_row(
-        self, name: str, index: tuple[int, ...], row: Row, columns: dict[tuple[str, int], int]
+        self, name: str, index: tuple[int, ...], row: AffineRow, columns: dict[tuple[str, int], int]
     ) -> None:
         for column, weight in row.weights:
             self.put(name, (*index, columns[column]), weight)
@@ -79,7 +79,7 @@ def build(program: Program, *, device: str | torch.device = "cpu") -> Transforme
     return model.to(device).eval()
 
 
-def _fill(numbers: Sequence[Number], width: int) -> list[Number]:
+def _fill(numbers: Sequence[Weight], width: int) -> list[Weight]:
     return list(numbers) * width if len(numbers) == 1 else list(numbers)
 
 

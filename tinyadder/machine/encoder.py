@@ -18,18 +18,18 @@ from torch import Tensor, nn
 from tinyadder.errors import TinyadderError
 from tinyadder.machine.layers import Options, norm, rotate
 from tinyadder.machine.transformer import (
-    MLP,
-    Attention,
     Block,
     BlockConfig,
     Config,
+    FeedForward,
     Hook,
     KVCache,
+    MultiHeadAttention,
     Transformer,
 )
 
 
-class OpenAttention(Attention):
+class OpenAttention(MultiHeadAttention):
     """Attention without a causal mask: every query sees all keys that `mask` allows, of its own
     text or another's.
     """
@@ -60,7 +60,7 @@ class EncoderBlock(Block):
     """A layer that sees the whole text: the decoder's layer with open attention."""
 
     attention: OpenAttention
-    mlp: MLP
+    mlp: FeedForward
 
     def __init__(
         self, width: int, config: BlockConfig, dtype: torch.dtype, options: Options
@@ -76,7 +76,7 @@ class EncoderBlock(Block):
         return self.add(x, self.mlp(self.before(self.mlp_norm, x)), self.mlp_norm)
 
 
-class Cross(nn.Module):
+class CrossAttention(nn.Module):
     """Attention from the answer to the encoded prompt, with its norm."""
 
     def __init__(
@@ -120,7 +120,9 @@ class EncoderDecoder(Transformer):
             EncoderBlock(width, block, dtype, options) for block in config.encoder
         )
         plain = replace(options, positions="none")
-        self.cross = nn.ModuleList(Cross(width, block, dtype, plain) for block in config.blocks)
+        self.cross = nn.ModuleList(
+            CrossAttention(width, block, dtype, plain) for block in config.blocks
+        )
         self.encoder_norm = norm(options, width, dtype) if options.norm_place == "pre" else None
 
     def embed(self, tokens: Int[Tensor, "b t"], first: int) -> Float[Tensor, "b t d"]:
@@ -188,7 +190,7 @@ class EncoderDecoder(Transformer):
     ) -> Float[Tensor, "b t d"]:
         x = self.embed(tokens, past[0].length if past else 0)
         for layer, (block, cross) in enumerate(zip(self.blocks, self.cross, strict=True)):
-            assert isinstance(block, Block) and isinstance(cross, Cross)
+            assert isinstance(block, Block) and isinstance(cross, CrossAttention)
             assert block.attention is not None and block.mlp is not None
             name = f"blocks.{layer}."
             seen = block.before(block.attention_norm, x)

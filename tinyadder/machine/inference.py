@@ -24,10 +24,17 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from tinyadder.machine.transformer import MLP, Attention, Block, Options, Transformer, softmax1
+from tinyadder.machine.transformer import (
+    Block,
+    FeedForward,
+    MultiHeadAttention,
+    Options,
+    Transformer,
+    softmax1,
+)
 
 
-class Rows:
+class AffineMap:
     """Affine rows over the columns in `known`; evaluates to [r, t, b], or to [r, 1, 1] where no row
     reads a column.
     """
@@ -81,7 +88,7 @@ class Writes:
 
     def __init__(self, matrix: Float[Tensor, "d r"], known: set[int]) -> None:
         self.columns = [c for c in range(len(matrix)) if bool((matrix[c] != 0).any())]
-        self.rows = Rows(matrix[self.columns], None, set(range(matrix.shape[1])))
+        self.rows = AffineMap(matrix[self.columns], None, set(range(matrix.shape[1])))
         self.fresh = not known & set(self.columns)
         self.old = sorted(known & set(self.columns))
 
@@ -100,12 +107,12 @@ class Writes:
 class Heads:
     """One attention with what it remembers of the texts so far."""
 
-    def __init__(self, attention: Attention, known: set[int]) -> None:
+    def __init__(self, attention: MultiHeadAttention, known: set[int]) -> None:
         self.attention = attention
-        self.heads: list[tuple[Rows, Rows, Rows]] = []
+        self.heads: list[tuple[AffineMap, AffineMap, AffineMap]] = []
         for h in range(len(attention.slopes)):
             query, key, value = (
-                Rows(getattr(attention, name)[h], getattr(attention, f"{name}_bias")[h], known)
+                AffineMap(getattr(attention, name)[h], getattr(attention, f"{name}_bias")[h], known)
                 for name in ("query", "key", "value")
             )
             self.heads.append((query, key, value))
@@ -178,26 +185,26 @@ def attend(
 
 
 @dataclass
-class Layer:
+class PreparedBlock:
     """One block with its structure."""
 
     heads: Heads | None
-    gate: Rows | None
-    up: Rows | None
+    gate: AffineMap | None
+    up: AffineMap | None
     down: Writes | None
 
     @classmethod
-    def of(cls, block: Block, known: set[int]) -> Layer:
+    def of(cls, block: Block, known: set[int]) -> PreparedBlock:
         """The structure of `block` when the columns in `known` are written; adds those it
         writes.
         """
         heads, gate, up, down = None, None, None, None
-        if isinstance(block.attention, Attention):
+        if isinstance(block.attention, MultiHeadAttention):
             heads = Heads(block.attention, known)
             known |= set(heads.writes.columns)
-        if isinstance(block.mlp, MLP):
+        if isinstance(block.mlp, FeedForward):
             gate, up = (
-                Rows(getattr(block.mlp, name), getattr(block.mlp, f"{name}_bias"), known)
+                AffineMap(getattr(block.mlp, name), getattr(block.mlp, f"{name}_bias"), known)
                 for name in ("gate", "up")
             )
             down = Writes(block.mlp.down, known)
@@ -231,10 +238,12 @@ class Inference:
         written = (embedding != 0).any(0).tolist()
         known = {column for column, nonzero in enumerate(written) if nonzero} or {0}
         self.embedded = [(column, embedding[:, column].contiguous()) for column in sorted(known)]
-        self.layers = [Layer.of(block, known) for block in model.blocks if isinstance(block, Block)]
+        self.layers = [
+            PreparedBlock.of(block, known) for block in model.blocks if isinstance(block, Block)
+        ]
         bias = model.unembedding_bias if model.config.unembedding_bias else None
         sign = -1 if model.config.argmin else 1
-        self.readout = Rows(
+        self.readout = AffineMap(
             sign * model.unembed_matrix(), None if bias is None else sign * bias, known
         )
 

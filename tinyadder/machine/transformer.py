@@ -130,7 +130,7 @@ class KVCache:
         return 0 if self.keys is None else self.keys.shape[2]
 
 
-class Attention(nn.Module):
+class MultiHeadAttention(nn.Module):
     """Causal softmax1 attention with one ALiBi slope per head; value rows are routed into columns
     by `wiring`.
     """
@@ -208,7 +208,7 @@ class Attention(nn.Module):
         return alibi.masked_fill(j > i, -torch.inf)
 
 
-class MLP(nn.Module):
+class FeedForward(nn.Module):
     """Gated-ReLU units: down( relu(gate x + gate_bias) * (up x + up_bias) )."""
 
     def __init__(self, width: int, hidden: int, dtype: torch.dtype, options: Options) -> None:
@@ -246,8 +246,8 @@ class Block(nn.Module):
         self, width: int, config: BlockConfig, dtype: torch.dtype, options: Options
     ) -> None:
         super().__init__()
-        self.attention = Attention(width, config, dtype, options) if config.heads else None
-        self.mlp = MLP(width, config.hidden, dtype, options) if config.hidden else None
+        self.attention = MultiHeadAttention(width, config, dtype, options) if config.heads else None
+        self.mlp = FeedForward(width, config.hidden, dtype, options) if config.hidden else None
         self.attention_norm = norm(options, width, dtype) if config.heads else None
         self.mlp_norm = norm(options, width, dtype) if config.hidden else None
         self.post = options.norm_place == "post"

@@ -44,7 +44,7 @@ PROOF_SECONDS = 120.0
 
 
 @dataclass(frozen=True)
-class Row:
+class LeaderboardRow:
     """One model of ours: what was counted now, and the results that hold for exactly these
     weights.
     """
@@ -140,7 +140,7 @@ def _share(found: Result) -> dict[str, Any] | None:
 
 
 @dataclass(frozen=True)
-class Model:
+class Entry:
     """What the leaderboard measures: a construction, or a trained model in a folder."""
 
     name: str
@@ -155,7 +155,7 @@ class Model:
         return str(self.folder) if self.folder else self.name
 
 
-def own_models(baselines: Path, names: Sequence[str] = ()) -> list[Model]:
+def own_models(baselines: Path, names: Sequence[str] = ()) -> list[Entry]:
     """Every construction with its default options and every model folder below `baselines`, or
     those named.
     """
@@ -171,12 +171,12 @@ def own_models(baselines: Path, names: Sequence[str] = ()) -> list[Model]:
     for name in construction_names():
         if not names or name in names:
             made = construct(name)
-            found.append(Model(name, build(made.program), made.task, False, None))
+            found.append(Entry(name, build(made.program), made.task, False, None))
     for name, folder in folders.items():
         if not names or name in names:
             model, described = load(folder)
             if isinstance(model, Transformer):
-                found.append(Model(name, model, described.task, True, folder))
+                found.append(Entry(name, model, described.task, True, folder))
     return found
 
 
@@ -184,7 +184,7 @@ def _folders(baselines: Path) -> list[Path]:
     return sorted(baselines.rglob("model.json")) if baselines.is_dir() else []
 
 
-def row(model: Model, results: Sequence[Result]) -> Row:
+def row(model: Entry, results: Sequence[Result]) -> LeaderboardRow:
     """Count `model` and take the results found for these very weights, or for its weights at other
     options.
     """
@@ -196,12 +196,12 @@ def row(model: Model, results: Sequence[Result]) -> Row:
         if r.model == model.name and r.sha256 == _digest(model, digest, r)
     )
     counts = ladder(model.model, code)
-    return Row(
+    return LeaderboardRow(
         model.name, model.trained, said_task(model.task), counts, digest, kept, _evaluation(model)
     )
 
 
-def _whole(model: Model, found: Result) -> Result:
+def _whole(model: Entry, found: Result) -> Result:
     """`found`, where it is exhaustive about fewer problems than the task has with "of": how many
     there are.
     """
@@ -214,7 +214,7 @@ def _whole(model: Model, found: Result) -> Result:
     return replace(found, data={**found.data, "verdict": {**verdict, "of": domain.size}})
 
 
-def _evaluation(model: Model) -> dict[str, Any] | None:
+def _evaluation(model: Entry) -> dict[str, Any] | None:
     """Accuracies from the `evaluation.json` beside a trained model, where there is one."""
     path = model.folder.parent / "evaluation.json" if model.folder else None
     if path is None or not path.is_file():
@@ -228,7 +228,7 @@ def _evaluation(model: Model) -> dict[str, Any] | None:
     }
 
 
-def _digest(model: Model, default: str, found: Result) -> str | None:
+def _digest(model: Entry, default: str, found: Result) -> str | None:
     """The weights that `found` must be about: those of the model, or of its construction with the
     result's options.
     """
@@ -263,7 +263,7 @@ def said_task(task: Task) -> str:
 # ---- fresh results -------------------------------------------------------------------------------
 
 
-def measure(model: Model, folder: Path, *, seed: int = 0) -> list[Path]:
+def measure(model: Entry, folder: Path, *, seed: int = 0) -> list[Path]:
     """Make the results of one model anew: verified, proved, legality, times; returns the files
     written.
     """
@@ -297,7 +297,7 @@ def measure(model: Model, folder: Path, *, seed: int = 0) -> list[Path]:
     return written
 
 
-def _proof(model: Model) -> dict[str, Any]:
+def _proof(model: Entry) -> dict[str, Any]:
     """The checker's verdict, from a process of its own that is stopped where it takes too long."""
     command = [sys.executable, "-m", "tinyadder", "prove", model.given, "--json"]
     try:
@@ -324,7 +324,7 @@ def _proof(model: Model) -> dict[str, Any]:
     return {"verdict": data, **fields}
 
 
-def _times(model: Model, seed: int) -> dict[str, Any]:
+def _times(model: Entry, seed: int) -> dict[str, Any]:
     began = time.perf_counter()
     if not model.trained:
         build(construct(model.name).program)
@@ -351,7 +351,7 @@ def public_field() -> list[dict[str, str]]:
 # ---- as data -------------------------------------------------------------------------------------
 
 
-def report_json(rows: Sequence[Row]) -> dict[str, Any]:
+def report_json(rows: Sequence[LeaderboardRow]) -> dict[str, Any]:
     """The leaderboard as plain data: ours as measured, the public field as claimed."""
     return {
         "conventions": {rung: definition(rung) for rung in rows[0].counts} if rows else {},

@@ -24,7 +24,7 @@ from tinyadder.construction import construct, construction_summary
 from tinyadder.errors import TinyadderError
 from tinyadder.machine.compile import build
 from tinyadder.machine.transformer import Transformer
-from tinyadder.report.leaderboard import FIELD_DATE, STRONGEST, Model, Row, public_field
+from tinyadder.report.leaderboard import FIELD_DATE, STRONGEST, Entry, LeaderboardRow, public_field
 from tinyadder.report.tables import (
     SHOWN,
     Group,
@@ -49,7 +49,9 @@ picture.
 """
 
 
-def report_html(models: Sequence[Model], rows: Sequence[Row], *, pictures: bool = True) -> str:
+def report_html(
+    models: Sequence[Entry], rows: Sequence[LeaderboardRow], *, pictures: bool = True
+) -> str:
     """The page for these models and their rows (in the same order), as the text of one HTML file.
 
     Seeds of one recipe are one entry: mean and worst counts, the verdict of the worst; the first
@@ -92,7 +94,7 @@ def report_html(models: Sequence[Model], rows: Sequence[Row], *, pictures: bool 
     )
 
 
-def _model(group: Group, models: dict[str, Model], pictures: bool) -> dict[str, Any]:
+def _model(group: Group, models: dict[str, Entry], pictures: bool) -> dict[str, Any]:
     """What the page shows of one model, or of the seeds of one recipe."""
     row, model = group.rows[0], models[group.rows[0].name]
     several = len(group.rows) > 1
@@ -150,7 +152,7 @@ def _exact(group: Group) -> list[str]:
     ]
 
 
-def _chart(rows: Sequence[Row]) -> str:
+def _chart(rows: Sequence[LeaderboardRow]) -> str:
     """Every model's counts as dumbbells, as a PNG in a data URI."""
     from tinyadder.inspect import plot
 
@@ -172,7 +174,7 @@ def _sizes(model: Transformer) -> str:
     return "\n".join(lines)
 
 
-def _picture(model: Model) -> dict[str, str] | None:
+def _picture(model: Entry) -> dict[str, str] | None:
     """Attention of all heads on one problem as a PNG in a data URI, and the command that draws
     it.
     """
@@ -189,7 +191,7 @@ def _picture(model: Model) -> dict[str, str] | None:
     return {"uri": _png(figure), "command": said, "said": shown}
 
 
-def _small(model: Model) -> tuple[Transformer, Task, list[str]]:
+def _small(model: Entry) -> tuple[Transformer, Task, list[str]]:
     """The model to draw and the options that make it: fewer digits where the construction takes
     them.
     """

@@ -11,7 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tinyadder.report.leaderboard import FIELD_DATE, STRONGEST, Row, public_field, recipe_of
+from tinyadder.report.leaderboard import (
+    FIELD_DATE,
+    STRONGEST,
+    LeaderboardRow,
+    public_field,
+    recipe_of,
+)
 from tinyadder.verify.count import definition
 
 SHOWN = (
@@ -28,7 +34,7 @@ SHOWN = (
 README_COUNTS = ("nonzero", "nonzero + positional")
 
 
-def report_markdown(rows: Sequence[Row]) -> str:
+def report_markdown(rows: Sequence[LeaderboardRow]) -> str:
     """`LEADERBOARD.md`: conventions, counts, verdicts, the public field."""
     built, trained = [r for r in rows if not r.trained], [r for r in rows if r.trained]
     parts = [
@@ -75,7 +81,7 @@ def report_markdown(rows: Sequence[Row]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def counts_table(rows: Sequence[Row]) -> str:
+def counts_table(rows: Sequence[LeaderboardRow]) -> str:
     """One line a model, one column a convention, by task and then by `nonzero + positional`; seeds
     on one line.
     """
@@ -107,7 +113,7 @@ class Group:
     """What stands on one line: one model, or the seeds of one recipe."""
 
     name: str
-    rows: tuple[Row, ...]
+    rows: tuple[LeaderboardRow, ...]
 
     @property
     def seeds(self) -> list[str]:
@@ -150,11 +156,11 @@ class Group:
         ]
 
 
-def groups(rows: Sequence[Row]) -> list[Group]:
+def groups(rows: Sequence[LeaderboardRow]) -> list[Group]:
     """The rows with the seeds of each recipe together, by task and then by `nonzero +
     positional`.
     """
-    found: dict[str, list[Row]] = {}
+    found: dict[str, list[LeaderboardRow]] = {}
     for row in rows:
         found.setdefault(recipe_of(row.name), []).append(row)
     ordered = [Group(name, tuple(members)) for name, members in found.items()]
@@ -205,7 +211,7 @@ def mean_counts(
     }
 
 
-def trained_table(rows: Sequence[Row]) -> str:
+def trained_table(rows: Sequence[LeaderboardRow]) -> str:
     """One line a recipe: verdicts of its seeds, mean and worst accuracies, legality, cost,
     speed.
     """
@@ -246,7 +252,7 @@ def _trained_cells(group: Group) -> tuple[str, ...]:
     )
 
 
-def verdict_table(rows: Sequence[Row]) -> str:
+def verdict_table(rows: Sequence[LeaderboardRow]) -> str:
     """One line a model: the verdicts with their types, the proved margin, legality, times."""
     ordered = sorted(rows, key=lambda r: (r.task, r.counts["nonzero + positional"], r.name))
     heads = (
@@ -262,7 +268,7 @@ def verdict_table(rows: Sequence[Row]) -> str:
     return _table(heads, [_verdict_cells(r) for r in ordered])
 
 
-def _verdict_cells(row: Row) -> tuple[str, ...]:
+def _verdict_cells(row: LeaderboardRow) -> tuple[str, ...]:
     verdicts = row.verdicts()
     margin = next(
         (f"{v['margin']:.3g}" for v in verdicts if v["verdict"] == "proved" and not v["options"]),
@@ -338,7 +344,7 @@ def format_verdict(verdict: Mapping[str, Any]) -> str:
     return f"{head} whether provable: {reason}"
 
 
-def _legal(row: Row) -> str:
+def _legal(row: LeaderboardRow) -> str:
     legal = row.of("legality")
     if legal is None:
         return "not checked"
@@ -361,13 +367,13 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-def readme(text: str, rows: Sequence[Row]) -> str:
+def readme(text: str, rows: Sequence[LeaderboardRow]) -> str:
     """The README with its two tables made anew, where it has the marks for them."""
     text = between_marks(text, "ten-digit addition", adders_table(rows))
     return between_marks(text, "leaderboard", readme_table(rows))
 
 
-def adders_table(rows: Sequence[Row]) -> str:
+def adders_table(rows: Sequence[LeaderboardRow]) -> str:
     """Who adds two ten-digit numbers, written or trained: two conventions and what is known."""
     ten = re.compile(r"addition \(digits 10, base 10, order \w+, operands 2\b")
     adders = sorted(
@@ -395,7 +401,7 @@ def adders_table(rows: Sequence[Row]) -> str:
     )
 
 
-def readme_table(rows: Sequence[Row]) -> str:
+def readme_table(rows: Sequence[LeaderboardRow]) -> str:
     """Every written model: two conventions, the strongest verdict."""
     ordered = sorted(
         (r for r in rows if not r.trained),

@@ -46,52 +46,55 @@ Report = Callable[[dict[str, Any]], None]
 """Called with every line of the log."""
 
 
-def rate_at(train: TrainRecipe, step: int) -> float:
+def learning_rate_at(train: TrainRecipe, step: int) -> float:
     """The learning rate of step 1, 2, ...: linear warm-up, then the schedule.
 
-    cosine: rate * (f + (1-f) (1 + cos(pi u))/2), u from 0 to 1 and f = final_rate; inverse-sqrt:
-    rate * sqrt(warmup / step) (Vaswani et al. 2017), at the end in a straight line down to f *
-    rate. Each round is scheduled alike.
+    cosine: rate * (f + (1-f) (1 + cos(pi u))/2), u from 0 to 1 and f = final_fraction;
+    inverse-sqrt: rate * sqrt(warmup / step) (Vaswani et al. 2017), at the end in a straight line
+    down to f * rate. Each restart is scheduled alike.
     """
     step = (step - 1) % train.steps + 1
     if step <= train.warmup:
-        return train.rate * step / train.warmup
+        return train.learning_rate * step / train.warmup
     if train.schedule == "inverse-sqrt":
         rate, last = (
-            train.rate * math.sqrt(max(1, train.warmup) / step),
-            train.rate * train.final_rate,
+            train.learning_rate * math.sqrt(max(1, train.warmup) / step),
+            train.learning_rate * train.final_fraction,
         )
         left = (train.steps - step) / train.cooldown if train.cooldown else 1.0
         return rate if left >= 1 else last + (rate - last) * left
     if train.schedule == "constant":
-        return train.rate
+        return train.learning_rate
     u = (step - train.warmup) / max(1, train.steps - train.warmup)
-    return train.rate * (
-        train.final_rate + (1 - train.final_rate) * (1 + math.cos(math.pi * min(1.0, u))) / 2
+    return train.learning_rate * (
+        train.final_fraction
+        + (1 - train.final_fraction) * (1 + math.cos(math.pi * min(1.0, u))) / 2
     )
 
 
 def optimizer_of(model: nn.Module, train: TrainRecipe) -> Muon:
-    """AdamW; where the recipe has a `matrix_rate`, all matrices but the tables of tokens and
+    """AdamW; where the recipe has a `muon_learning_rate`, all matrices but the tables of tokens and
     positions follow Muon.
 
     Vectors do not decay.
     """
     inner, outer, vectors = list[nn.Parameter](), list[nn.Parameter](), list[nn.Parameter]()
     for name, p in model.named_parameters():
-        table = name in ("embedding", "positions", "unembedding") or not train.matrix_rate
+        table = name in ("embedding", "positions", "unembedding") or not train.muon_learning_rate
         (vectors if p.ndim == 1 else outer if table else inner).append(p)
     groups: list[dict[str, Any]] = [
         {
             "params": inner,
             "muon": True,
-            "scale": train.matrix_rate / train.rate,
+            "scale": train.muon_learning_rate / train.learning_rate,
             "weight_decay": train.weight_decay,
         },
         {"params": outer, "weight_decay": train.weight_decay},
         {"params": vectors, "weight_decay": 0.0},
     ]
-    return Muon([group for group in groups if group["params"]], lr=train.rate, betas=train.betas)
+    return Muon(
+        [group for group in groups if group["params"]], lr=train.learning_rate, betas=train.betas
+    )
 
 
 @dataclass(frozen=True)
@@ -276,7 +279,7 @@ class Run:
         count = batch.mask.sum()
         self.step += 1
         for group in self.optimizer.param_groups:
-            group["lr"] = group["scale"] * rate_at(train, self.step)
+            group["lr"] = group["scale"] * learning_rate_at(train, self.step)
         self.optimizer.zero_grad(set_to_none=True)
         self.model.train()
         self_fed = train.self_fed > 0 and torch.rand(()).item() < train.self_fed
@@ -293,8 +296,8 @@ class Run:
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), train.clip or math.inf)
         if not bool(norm.isfinite()):
             raise TinyadderError(
-                f"the gradient became {float(norm)} at step {self.step}; lower [train] rate"
-                f" ({train.rate}) or clip"
+                f"the gradient became {float(norm)} at step {self.step}; lower [train]"
+                f" learning_rate ({train.learning_rate}) or clip"
             )
         self.optimizer.step()
         return float(total), float(norm)
@@ -309,13 +312,15 @@ class Run:
 
     def _filter_gradient(self) -> None:
         train = self.recipe.train
-        if not train.slow_gradient:
+        if not train.grokfast:
             return
         for name, parameter in self.model.named_parameters():
             if parameter.grad is not None:
                 slow = self.slow.setdefault(name, torch.zeros_like(parameter))
-                slow.mul_(train.slow_memory).add_(parameter.grad, alpha=1 - train.slow_memory)
-                parameter.grad.add_(slow, alpha=train.slow_gradient)
+                slow.mul_(train.grokfast_memory).add_(
+                    parameter.grad, alpha=1 - train.grokfast_memory
+                )
+                parameter.grad.add_(slow, alpha=train.grokfast)
 
     # ---- checks and files ---------------------------------------------------------------------
 
@@ -332,14 +337,14 @@ class Run:
 
     @property
     def done(self) -> bool:
-        """All steps of all rounds made, a round ended without an error, or `patience` good checks
-        in a row.
+        """All steps made (those of the restarts too), a schedule ended without an error, or
+        `patience` good checks in a row.
         """
         train = self.recipe.train
         sound = self.best == (1.0, self.step) and self.step % train.steps == 0
         return (
             sound
-            or self.step >= train.rounds * train.steps
+            or self.step >= (1 + train.restarts) * train.steps
             or 0 < train.patience <= self.good_checks
         )
 
@@ -501,7 +506,7 @@ class Run:
                     line: dict[str, Any] = {
                         "step": self.step,
                         "loss": round(sum(losses) / len(losses), 6),
-                        "rate": rate_at(train, self.step),
+                        "learning_rate": learning_rate_at(train, self.step),
                         "gradient": round(norm, 4),
                     }
                     if check:

@@ -13,7 +13,7 @@ from torch import nn
 from tinyadder.errors import TinyadderError
 from tinyadder.machine.encoder import empty_model
 from tinyadder.machine.layers import Options
-from tinyadder.machine.transformer import Attention, BlockConfig, Config, Transformer
+from tinyadder.machine.transformer import BlockConfig, Config, MultiHeadAttention, Transformer
 from tinyadder.tasks.base import Task
 from tinyadder.train.recipe import ModelRecipe
 
@@ -65,7 +65,7 @@ def make_model(recipe: ModelRecipe, task: Task, seed: int) -> Transformer:
     """A model with random first numbers, the same for the same seed."""
     model = empty_model(config_of(recipe, task), getattr(torch, recipe.dtype))
     initialise(model, torch.Generator().manual_seed(seed))
-    attentions = [module for module in model.modules() if isinstance(module, Attention)]
+    attentions = [module for module in model.modules() if isinstance(module, MultiHeadAttention)]
     for attention, slopes in zip(attentions, recipe.slopes, strict=False):
         attention.slopes.copy_(torch.tensor(slopes))
     return model
@@ -105,9 +105,9 @@ def initialise(model: Transformer, random: torch.Generator) -> None:
                 )
                 nn.init.normal_(parameter, std=std, generator=random)
         for attention in model.modules():
-            if isinstance(attention, Attention) and options.positions == "alibi":
+            if isinstance(attention, MultiHeadAttention) and options.positions == "alibi":
                 attention.slopes.copy_(2.0 ** -torch.arange(1, len(attention.slopes) + 1))
-            if isinstance(attention, Attention) and not options.projected:
+            if isinstance(attention, MultiHeadAttention) and not options.projected:
                 columns = torch.arange(attention.wiring[..., 0].numel()) % model.config.width
                 attention.wiring.copy_(
                     nn.functional.one_hot(columns, model.config.width).view_as(attention.wiring)

@@ -110,20 +110,20 @@ class TrainRecipe:
     """
 
     steps: int = 10_000
-    rounds: int = 1
-    """The schedule is run so many times at most, again only if validation problems are wrong at its
-    end: warm restarts (Loshchilov and Hutter 2017).
+    restarts: int = 0
+    """The schedule is run again so many times at most, and only if validation problems are wrong at
+    its end: warm restarts (Loshchilov and Hutter 2017).
     """
     batch: int = 128
-    rate: float = 3e-3
-    matrix_rate: float = 0.0
+    learning_rate: float = 3e-3
+    muon_learning_rate: float = 0.0
     """Above 0: the matrices of the blocks are moved by Muon (tinyadder/train/muon.py) at this rate,
     scheduled alike.
     """
     warmup: int = 200
     schedule: Literal["cosine", "inverse-sqrt", "constant"] = "cosine"
-    final_rate: float = 0.01
-    """The cosine ends at this part of `rate`, and so does the cooldown."""
+    final_fraction: float = 0.01
+    """The cosine ends at this part of `learning_rate`, and so does the cooldown."""
     cooldown: int = 0
     """inverse-sqrt: in so many last steps the rate falls in a straight line."""
     weight_decay: float = 0.0
@@ -133,9 +133,9 @@ class TrainRecipe:
     """Batches are split into so many parts, whose gradients are added up."""
     precision: Literal["full", "bf16"] = "full"
     """bf16: matrix products in bfloat16 (autocast), numbers and optimizer in full precision."""
-    slow_gradient: float = 0.0
+    grokfast: float = 0.0
     """Add this multiple of the gradient's moving average to it (Lee et al. 2024, Grokfast)."""
-    slow_memory: float = 0.98
+    grokfast_memory: float = 0.98
     self_fed: float = 0.0
     """Part of the steps trained on the model's own soft answers (Gumbel-softmax) instead of the
     right prefix.
@@ -352,7 +352,7 @@ def _check(recipe: Recipe, where: str) -> None:
         ("[data] validation", d.validation >= 1, d.validation, "at least 1"),
         ("[data] test", d.test >= 1, d.test, "at least 1"),
         ("[train] steps", t.steps >= 1, t.steps, "at least 1"),
-        ("[train] rounds", t.rounds >= 1, t.rounds, "at least 1"),
+        ("[train] restarts", t.restarts >= 0, t.restarts, "at least 0"),
         ("[train] batch", t.batch >= 1, t.batch, "at least 1"),
         (
             "[train] accumulate",
@@ -366,8 +366,13 @@ def _check(recipe: Recipe, where: str) -> None:
             t.cooldown,
             "less than steps, with schedule = 'inverse-sqrt'",
         ),
-        ("[train] rate", t.rate > 0, t.rate, "above 0"),
-        ("[train] matrix_rate", t.matrix_rate >= 0, t.matrix_rate, "at least 0; 0 for AdamW alone"),
+        ("[train] learning_rate", t.learning_rate > 0, t.learning_rate, "above 0"),
+        (
+            "[train] muon_learning_rate",
+            t.muon_learning_rate >= 0,
+            t.muon_learning_rate,
+            "at least 0; 0 for AdamW alone",
+        ),
         ("[train] temperature", t.temperature > 0, t.temperature, "above 0"),
         ("[train] self_fed", 0 <= t.self_fed <= 1, t.self_fed, "in 0 .. 1"),
         ("[train] seeds", len(t.seeds) > 0, t.seeds, "at least one seed"),

@@ -375,7 +375,7 @@ def _right(pieces: list[Piece]) -> bool:
 
 
 @dataclass(frozen=True)
-class Part:
+class FailureRegion:
     """The texts of a restriction, the values of S on them, and what is decided there."""
 
     sums: Sums
@@ -385,7 +385,7 @@ class Part:
     @classmethod
     def of(
         cls, decision: Decision, sums: Sums, right: str, restriction: Restriction
-    ) -> Part | None:
+    ) -> FailureRegion | None:
         """None where no text meets the restriction, or none can be wrong."""
         ends = sums.range(restriction)
         if ends is None or _right(pieces := decision.pieces(right, *ends)):
@@ -410,7 +410,7 @@ class Counted:
 
     found: Wrong
     right: dict[int, str]
-    parts: tuple[Part, ...]
+    parts: tuple[FailureRegion, ...]
 
     def most(self, tokens: dict[int, str]) -> int:
         """An upper bound of its problems with these tokens."""
@@ -430,14 +430,14 @@ def _counted(network: Network, spec: Specification) -> Iterator[Counted]:
         sums = Sums(paths, decision.form)
         for token in spec.tokens[i + 1]:
             right = {i + 1: token}
-            parts = [Part.of(decision, sums, token, Restriction(right))]
+            parts = [FailureRegion.of(decision, sums, token, Restriction(right))]
             if parts[0] and parts[0].segments.unsure > sums.width and len(spec.tokens[i]) > 1:
                 # more is open than rounding leaves: the decision depends on the token at the query
                 parts = []
                 for own in spec.tokens[i]:
                     known = Decision(network, spec, base, i, own)
                     parts.append(
-                        Part.of(
+                        FailureRegion.of(
                             known, Sums(paths, known.form), token, Restriction({i: own, **right})
                         )
                     )
