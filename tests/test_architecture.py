@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[1]
 
 GROUPS = {
     "errors": r"tinyadder\.(errors|plain)",
+    "fields": r"tinyadder\.fields",
     "language": r"tinyadder\.(dsl|lang|lang\.(forms|program|printing))",
     "gadgets": r"tinyadder\.lang\.gadgets",
     "encodings": r"tinyadder\.encodings",
@@ -37,22 +38,33 @@ GROUPS = {
 }
 """The first pattern that fits a module names its group; `library` is the rest of tinyadder."""
 
-CORE = {"errors", "language", "construction", "tasks", "machine", "compile", "decode", "answers"}
+CORE = {
+    "errors",
+    "fields",
+    "language",
+    "construction",
+    "tasks",
+    "machine",
+    "compile",
+    "decode",
+    "answers",
+}
 
 ALLOWED = {
     "errors": set(),
+    "fields": {"errors", "msgspec"},
     "language": {"errors", "numpy"},
     "gadgets": {"errors", "language", "numpy"},
-    "construction": {"errors", "language", "tasks"},
+    "construction": {"errors", "fields", "language", "tasks"},
     "encodings": {"errors"},
-    "tasks": {"errors", "encodings", "numpy", "jaxtyping", "hypothesis"},
-    "machine": {"errors", "numpy", "torch", "jaxtyping"},
+    "tasks": {"errors", "fields", "encodings", "numpy", "jaxtyping", "hypothesis"},
+    "machine": {"errors", "fields", "numpy", "torch", "jaxtyping"},
     "compile": {"errors", "language", "machine", "numpy", "torch"},
     "decode": {"errors", "machine", "torch", "jaxtyping"},
     "answers": {"errors", "tasks", "machine", "decode", "torch"},
     "library": {*CORE, "gadgets", "encodings", "ANY PACKAGE"},
     "train": {*CORE, "library", "ANY PACKAGE"},
-    "constructions": {"errors", "language", "gadgets", "construction", "tasks", "numpy"},
+    "constructions": {"errors", "fields", "language", "gadgets", "construction", "tasks", "numpy"},
     "verify": {*CORE, "library", "checker", "ANY PACKAGE"},
     "report": {*CORE, "library", "verify", "train", "ANY PACKAGE"},
     "checker": set(),

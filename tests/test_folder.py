@@ -320,7 +320,11 @@ DESCRIPTIONS = {
         lambda d: d["config"]["ties"][0].__setitem__(0, "blocks.9.no"),
         "is damaged: config",
     ),
-    "huge": (lambda d: d["config"].update(width=10**12), "has shape"),
+    "huge": (
+        lambda d: d["config"].update(width=10**12),
+        "width=1000000000000, expected an integer 1 .. 8192",
+    ),
+    "large": (lambda d: d["config"].update(width=8192), "has shape"),
     "task": (lambda d: d["task"].update(name="chess"), "unknown task 'chess'"),
     "task options": (lambda d: d["task"]["options"].update(digits=0), "digits=0, expected"),
     "another task": (

@@ -17,13 +17,14 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
 from importlib import import_module
-from inspect import signature
+from inspect import Parameter, signature
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from tinyadder.dsl import Program
 from tinyadder.errors import TinyadderError, did_you_mean
+from tinyadder.fields import checked
 from tinyadder.tasks.base import Problem, Task
 
 LaneClaim = Callable[[Problem, int], Fraction | int | Sequence[Fraction | int] | None]
@@ -159,18 +160,32 @@ def construct(name: str, **options: Any) -> Construction:
             f"unknown construction '{name}'{did_you_mean(name, names)} (tinyadder list)"
         )
     function = import_module(f"tinyadder.constructions.{name}").construct
-    _check_options(name, function, options)
-    return function(**options)
+    return function(**_options(name, function, options))
 
 
-def _check_options(name: str, function: Callable[..., Any], options: Mapping[str, Any]) -> None:
-    known = signature(function).parameters
+def _options(name: str, function: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options as the annotations of `function` want them; a plain `int` is one of -10^6 ..
+    10^6.
+    """
+    try:
+        known = signature(function, eval_str=True).parameters
+    except (NameError, TypeError, ValueError, SyntaxError) as error:  # of an annotation
+        raise TinyadderError(
+            f"{name}: an annotation of construct(...) means nothing: {error}"
+        ) from error
     for option in options:
         if option not in known:
             takes = ", ".join(known) or "none"
             raise TinyadderError(
                 f"{name} has no option '{option}'{did_you_mean(option, known)} (options: {takes})"
             )
+    hints = {option: known[option].annotation for option in options}
+    return {
+        option: value
+        if hints[option] is Parameter.empty
+        else checked(value, hints[option], f"{name}: {option}")
+        for option, value in options.items()
+    }
 
 
 def _construct_file(path: Path, options: Mapping[str, Any]) -> Construction:
@@ -190,9 +205,9 @@ def _construct_file(path: Path, options: Mapping[str, Any]) -> Construction:
         raise TinyadderError(
             f"{path}: construct is a {type(function).__name__}; expected a function"
         )
-    _check_options(str(path), function, options)
+    given = _options(str(path), function, options)
     with _one_line(path):
-        made = function(**options)
+        made = function(**given)
     if not isinstance(made, Construction):
         raise TinyadderError(
             f"{path}: construct() gives a {type(made).__name__}; expected a Construction(program,"

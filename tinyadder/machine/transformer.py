@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from jaxtyping import Float, Int
@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from tinyadder.errors import TinyadderError
+from tinyadder.fields import Between, check_fields, from_json
 from tinyadder.machine.layers import ACTIVATIONS, Options, norm, rotate, sinusoids, softmax
 
 Hook = Callable[[str, Tensor], Tensor]
@@ -41,14 +42,21 @@ def softmax1(scores: Float[Tensor, "*lead s"]) -> Float[Tensor, "*lead s"]:
     return weights / (torch.exp(-highest) + weights.sum(-1, keepdim=True))
 
 
+Id = Annotated[int, Between(0, 65_535)]
+"""Of a token."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class BlockConfig:
     """Sizes of one layer; `heads=0` leaves out the attention, `hidden=0` the MLP."""
 
-    heads: int = 0
-    d_head: int = 1
-    d_value: int = 1
-    hidden: int = 0
+    heads: Annotated[int, Between(0, 4096)] = 0
+    d_head: Annotated[int, Between(1, 4096)] = 1
+    d_value: Annotated[int, Between(1, 4096)] = 1
+    hidden: Annotated[int, Between(0, 65_536)] = 0
+
+    def __post_init__(self) -> None:
+        check_fields(self, "block")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,11 +66,11 @@ class Config:
     """
 
     vocabulary: tuple[str, ...]
-    width: int
+    width: Annotated[int, Between(1, 8192)]
     blocks: tuple[BlockConfig, ...]
-    outputs: tuple[int, ...]
+    outputs: tuple[Id, ...]
     """Ids of the tokens that have a logit, in the order of the logits."""
-    lanes: tuple[tuple[str, int], ...] = ()
+    lanes: tuple[tuple[str, Annotated[int, Between(1, 8192)]], ...] = ()
     """Names and widths of the lanes in column order; empty where nobody named them."""
     unembedding: bool = True
     unembedding_bias: bool = False
@@ -72,43 +80,31 @@ class Config:
     """Read each logit from one column: a 0/1 matrix that is not a parameter."""
     argmin: bool = False
     """The smallest readout wins: logits are the negated readout."""
-    shared: int = 0
-    ties: tuple[tuple[str, int, int], ...] = ()
+    shared: Annotated[int, Between(0, 1_000_000)] = 0
+    ties: tuple[
+        tuple[str, Annotated[int, Between(0, 10**9)], Annotated[int, Between(0, 10**6)]], ...
+    ] = ()
     """(parameter name, flat index, index of the shared number read there)."""
     options: Options = field(default_factory=Options)
     encoder: tuple[BlockConfig, ...] = ()
     """Layers of the encoder of an `EncoderDecoder` (tinyadder/machine/encoder.py); a decoder has
     none.
     """
-    separator: int = 0
+    separator: Id = 0
     """Id of the token that ends what the encoder reads."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, "config")
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Config:
-        listed = ("vocabulary", "outputs")
-        nested = ("lanes", "ties")
-        fields: dict[str, Any] = {
-            name: (
-                tuple(BlockConfig(**block) for block in value)
-                if name in ("blocks", "encoder")
-                else (
-                    tuple(value)
-                    if name in listed
-                    else (
-                        tuple(tuple(item) for item in value)
-                        if name in nested
-                        else Options(**value)
-                        if name == "options"
-                        else value
-                    )
-                )
-            )
-            for name, value in data.items()
-        }
-        return cls(**fields)
+    def from_json(cls, data: Any) -> Config:
+        """The config that `to_json` wrote. Raises `TinyadderError` for a field that is unknown or
+        does not fit.
+        """
+        return from_json(cls, data, "config")
 
 
 @dataclass

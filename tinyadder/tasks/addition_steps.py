@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import TYPE_CHECKING, Annotated, Any
 
+from tinyadder.fields import Between
 from tinyadder.tasks.addition import Addition
 from tinyadder.tasks.base import Domain, Task
-from tinyadder.tasks.options import Between
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy

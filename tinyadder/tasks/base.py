@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinyadder.errors import TinyadderError
-from tinyadder.tasks.options import check_fields
+from tinyadder.fields import check_fields
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from tinyadder.tasks.options import Between
+from tinyadder.fields import Between
 from tinyadder.tasks.words import Words
 
 

@@ -16,9 +16,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from random import Random
-from typing import Any
+from typing import Annotated, Any
 
 from tinyadder.errors import TinyadderError
+from tinyadder.fields import Between
 from tinyadder.tasks.base import Problem, Task
 from tinyadder.tasks.options import check_option
 from tinyadder.tasks.words import Words
@@ -45,10 +46,10 @@ class Custom(Words):
     """
 
     alphabet: str = "ab"
-    shortest: int = 1
-    longest: int = 4
+    shortest: Annotated[int, Between(1, LONGEST)] = 1
+    longest: Annotated[int, Between(1, LONGEST)] = 4
     outputs: str = "0123456789"
-    width: int = 1
+    width: Annotated[int, Between(1, LONGEST)] = 1
     stop: str = ""
     """The token that ends an answer; empty where all answers have `width` tokens."""
     form: str = "^{}="
@@ -64,11 +65,8 @@ class Custom(Words):
     """Tells two oracles apart where the answers themselves are not saved."""
 
     def __post_init__(self) -> None:
-        longest = check_option("custom", "longest", self.longest, 1, LONGEST)
-        shortest = check_option("custom", "shortest", self.shortest, 1, longest)
-        width = check_option("custom", "width", self.width, 1, LONGEST)
-        for name, value in (("longest", longest), ("shortest", shortest), ("width", width)):
-            object.__setattr__(self, name, value)
+        super().__post_init__()
+        check_option("custom", "shortest", self.shortest, 1, self.longest)
         for name in ("alphabet", "outputs"):
             tokens = getattr(self, name)
             if (

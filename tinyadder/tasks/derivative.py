@@ -19,8 +19,8 @@ from random import Random
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tinyadder.errors import TinyadderError
+from tinyadder.fields import Between
 from tinyadder.tasks.base import Domain, Task
-from tinyadder.tasks.options import Between
 from tinyadder.tasks.problems import short_text, whole_numbers
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Annotated, Any
 
+from tinyadder.fields import Between
 from tinyadder.tasks.base import Domain, Task
 from tinyadder.tasks.derivative import Derivative, Polynomial, derivative, write
-from tinyadder.tasks.options import Between
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy

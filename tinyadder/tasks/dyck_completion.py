@@ -12,8 +12,9 @@ from random import Random
 from typing import TYPE_CHECKING, Annotated, Any
 
 from tinyadder.errors import TinyadderError
+from tinyadder.fields import Between
 from tinyadder.tasks.base import Domain
-from tinyadder.tasks.options import Between, check_option
+from tinyadder.tasks.options import check_option
 from tinyadder.tasks.words import Words
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Annotated
 
-from tinyadder.tasks.options import Between
+from tinyadder.fields import Between
 from tinyadder.tasks.words import Words
 
 

@@ -12,8 +12,8 @@ from random import Random
 from typing import TYPE_CHECKING, Annotated, Any
 
 from tinyadder.errors import TinyadderError
+from tinyadder.fields import Between
 from tinyadder.tasks.base import Domain, Task
-from tinyadder.tasks.options import Between
 from tinyadder.tasks.problems import read_number, refuse_pasted, short_text, whole_numbers
 
 if TYPE_CHECKING:

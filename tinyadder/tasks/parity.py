@@ -12,7 +12,7 @@ from itertools import accumulate
 from operator import xor
 from typing import Annotated
 
-from tinyadder.tasks.options import Between
+from tinyadder.fields import Between
 from tinyadder.tasks.words import Words
 
 

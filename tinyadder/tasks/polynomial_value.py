@@ -11,7 +11,7 @@ from fractions import Fraction
 from typing import Annotated
 
 from tinyadder.errors import TinyadderError
-from tinyadder.tasks.options import Between
+from tinyadder.fields import Between
 from tinyadder.tasks.problems import short_text
 from tinyadder.tasks.words import Words
 

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tinyadder.encodings import Reals
 from tinyadder.errors import TinyadderError
+from tinyadder.fields import Between
 from tinyadder.plain import short
 from tinyadder.tasks.base import Task
-from tinyadder.tasks.options import Between
 from tinyadder.tasks.problems import short_text, whole_numbers
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from random import Random
 from typing import TYPE_CHECKING, Annotated, Any
 
 from tinyadder.errors import TinyadderError
+from tinyadder.fields import Between
 from tinyadder.tasks.base import Domain
-from tinyadder.tasks.options import Between
 from tinyadder.tasks.words import Words
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Annotated, Literal
 
-from tinyadder.tasks.options import Between
+from tinyadder.fields import Between
 from tinyadder.tasks.words import Words
 
 How = Literal["copy", "reverse", "sort"]

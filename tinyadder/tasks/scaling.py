@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
+from tinyadder.fields import Between
 from tinyadder.tasks.arithmetic import Arithmetic, Numbers
-from tinyadder.tasks.options import Between
 
 
 @dataclass(frozen=True)

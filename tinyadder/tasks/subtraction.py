@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from math import isqrt
 from typing import Annotated
 
+from tinyadder.fields import Between
 from tinyadder.tasks.arithmetic import Arithmetic, Numbers
 from tinyadder.tasks.base import Domain
-from tinyadder.tasks.options import Between
 
 
 @dataclass(frozen=True)

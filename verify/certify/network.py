@@ -112,7 +112,7 @@ def read_network(model: torch.nn.Module) -> Network:
         if isinstance(part, parametrize.ParametrizationList) and [type(p) for p in part] != [Tie]:
             raise Unsupported("a parametrization other than shared numbers")
     config = model.config
-    usual = Config(vocabulary=(), width=0, blocks=(), outputs=())
+    usual = Config(vocabulary=(), width=1, blocks=(), outputs=())
     _refuse_options(config, usual, KNOWN, "config")
     for layer, block in enumerate(config.blocks):
         _refuse_options(block, BlockConfig(), KNOWN_BLOCK, f"config.blocks[{layer}]")
