@@ -26,6 +26,7 @@ GROUPS = {
     "tasks": r"tinyadder\.tasks(\..*)?",
     "machine": r"tinyadder\.machine(\.(transformer|layers|inference|encoder))?",
     "compile": r"tinyadder\.machine\.compile",
+    "single": r"tinyadder\.machine\.(reference|single)",
     "decode": r"tinyadder\.machine\.decode",
     "answers": r"tinyadder\.machine\.answers",
     "train": r"tinyadder\.train(\..*)?",
@@ -46,6 +47,7 @@ CORE = {
     "tasks",
     "machine",
     "compile",
+    "single",
     "decode",
     "answers",
 }
@@ -60,6 +62,7 @@ ALLOWED = {
     "tasks": {"errors", "fields", "encodings", "numpy", "jaxtyping", "hypothesis"},
     "machine": {"errors", "fields", "numpy", "torch", "jaxtyping"},
     "compile": {"errors", "language", "machine", "numpy", "torch"},
+    "single": {"errors", "language", "numpy", "jaxtyping"},
     "decode": {"errors", "machine", "torch", "jaxtyping"},
     "answers": {"errors", "tasks", "machine", "decode", "torch"},
     "library": {*CORE, "gadgets", "encodings", "ANY PACKAGE"},

@@ -22,64 +22,17 @@ from tinyadder.dsl import (
     shared,
 )
 from tinyadder.errors import TinyadderError
-from tinyadder.lang.forms import AffineForm, value_of
 from tinyadder.machine.answers import answers, forced_answers
 from tinyadder.machine.compile import build
 from tinyadder.machine.decode import choose, forced_logits, generate, score
 from tinyadder.machine.inference import prepare
+from tinyadder.machine.reference import reference_logits
 from tinyadder.machine.transformer import softmax1
 
 ADDERS = ["add10", "add10_95", "add10_gist"]
 
 
 # ---- a second machine, written from the formulas: equations in, logits out -----------------------
-
-
-def evaluate(form: AffineForm, lanes: dict[str, np.ndarray]) -> np.ndarray:
-    """The value of a form at every position, [t, rows]."""
-    length = len(next(iter(lanes.values())))
-    values = np.zeros((length, form.width))
-    for i, row in enumerate(form.rows):
-        values[:, i] = value_of(row.bias)
-        for (lane, index), weight in row.weights:
-            values[:, i] += value_of(weight) * lanes[lane][:, index]
-    return values
-
-
-def reference_logits(program: Program, tokens: str) -> np.ndarray:
-    """Logits after every token, straight from the equations, without softmax1's stable form."""
-    lanes = {
-        name: np.zeros((len(tokens), lane.width)) for name, lane in program.stream.lanes.items()
-    }
-    for lane, table in program.embed.lanes.items():
-        for i, token in enumerate(tokens):
-            lanes[lane][i] += [value_of(n) for n in table.get(token, [0.0])]
-    for sublayer in program.sublayers:
-        added = {lane: np.zeros_like(lanes[lane]) for lane in sublayer.lanes}
-        for lane, output in sublayer.lanes.items():
-            for i in range(lanes[lane].shape[1]):
-                for thing, extra in output.parts[i if output.width > 1 else 0]:
-                    if isinstance(sublayer, Attention):
-                        added[lane][:, i] += reference_head(thing, lanes)[:, extra]
-                    else:
-                        gate, up = (
-                            evaluate(AffineForm(None, [row]), lanes)[:, 0]
-                            for row in (thing.gate, thing.up)
-                        )
-                        added[lane][:, i] += value_of(extra) * np.maximum(gate, 0) * up
-        lanes = {name: value + added.get(name, 0) for name, value in lanes.items()}
-    readout = evaluate(program.unembed.form, lanes)
-    return -readout if program.unembed.argmin else readout
-
-
-def reference_head(head: Head, lanes: dict[str, np.ndarray]) -> np.ndarray:
-    """sum_j exp(s_ij) v_j / (1 + sum_j exp(s_ij)) over j <= i."""
-    query, key, value = (evaluate(form, lanes) for form in (head.query, head.key, head.value))
-    found = np.zeros_like(value)
-    for i in range(len(value)):
-        weights = [np.exp(query[i] @ key[j] + head.slope * (j - i)) for j in range(i + 1)]
-        found[i] = sum(w * value[j] for j, w in enumerate(weights)) / (1 + sum(weights))
-    return found
 
 
 def texts(task, problems):

@@ -1,0 +1,272 @@
+"""One text at a time, without torch: a program written out as a page of scalar Python.
+
+`SingleDecoder(program)` writes the arithmetic of the program out, position by position, with the
+keys and values of earlier positions kept, and compiles it. Only numbers and positions in lists get
+into that source, never a name from the program. Everything that does not depend on the text is
+worked out once: of a head whose queries and keys read no lane, the whole attention pattern; of an
+output, the lanes it reads.
+
+It is the function of `Transformer.forward` with sums in another order: logits agree to rounding,
+decisions are equal wherever the margin is above that (tests/test_single.py compares decisions on
+every construction). Where a logit is not finite or two are equal, it gives no answer (None) and
+torch decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import exp, isfinite
+from operator import mul
+from typing import Any
+
+from tinyadder.dsl import MLP, Attention, Head, Program
+from tinyadder.errors import TinyadderError
+from tinyadder.lang.forms import AffineRow, value_of
+
+LARGEST = 20_000
+"""Terms of a program that is written out; a larger one is better run as matrices."""
+
+Start = Callable[[], tuple[Callable[[int], None], Callable[[int], list[float]]]]
+
+
+class SingleDecoder:
+    """Greedy decoding of one text of a program, thousands of short ones a second.
+
+    Raises `TinyadderError` for a program of more than 20,000 numbers.
+    """
+
+    def __init__(self, program: Program) -> None:
+        if (
+            program.nonzero * max(1, len(program.output_tokens)) > 50 * LARGEST
+            or program.nonzero > LARGEST
+        ):
+            raise TinyadderError(
+                f"a program of {program.nonzero:,} numbers is not written out; run it with torch"
+            )
+        ids = {token: i for i, token in enumerate(program.vocabulary)}
+        self.outputs = [ids[token] for token in program.output_tokens]
+        writer = _Writer(program)
+        self.source = writer.source()
+        names: dict[str, Any] = {
+            "exp": exp,
+            "mul": mul,
+            "patterns": writer.patterns,
+            "softmax1": _softmax1,
+        }
+        exec(compile(self.source, "<a program as scalar Python>", "exec"), names)
+        self.start: Callable[[], tuple[Callable[[int], None], Callable[[int], list[float]]]] = (
+            names["start"]
+        )
+
+    def decode(self, prompt: Sequence[int], steps: int, end: int | None = None) -> list[int] | None:
+        """At most `steps` token ids after `prompt`, `end` included; None where logits tie."""
+        feed, logits = self.start()
+        for token in prompt[:-1]:
+            feed(token)
+        token, emitted = prompt[-1], []
+        for _ in range(steps):
+            values = logits(token)
+            best = max(values)
+            if not isfinite(sum(values)) or values.count(best) > 1:
+                return None
+            token = self.outputs[values.index(best)]
+            emitted.append(token)
+            if token == end:
+                break
+        return emitted
+
+
+def _softmax1(scores: list[float]) -> list[float]:
+    """exp(s_j) / (1 + sum_k exp(s_k)), shifted by max(0, max_k s_k)."""
+    highest = max(0.0, max(scores))
+    weights = [exp(score - highest) for score in scores]
+    total = exp(-highest) + sum(weights)
+    return [weight / total for weight in weights]
+
+
+class _Patterns:
+    """The attention pattern of a head that depends on positions alone, made row by row."""
+
+    def __init__(self, score: float, slope: float) -> None:
+        self.score, self.slope, self.rows = score, slope, list[list[float]]()
+
+    def __getitem__(self, t: int) -> list[float]:
+        while len(self.rows) <= t:
+            n = len(self.rows)
+            self.rows.append(_softmax1([self.score + self.slope * (j - n) for j in range(n + 1)]))
+        return self.rows[t]
+
+
+class _Writer:
+    """Writes the source of `start()`: the functions feed(token) and logits(token) of a new text."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.columns = program.stream.columns()
+        self.patterns: list[_Patterns] = []
+        self.lists: list[str] = []
+        self.body: list[str] = []
+        self.known: set[int] = set()
+
+    def source(self) -> str:
+        self.embedding()
+        last = max(
+            (n for n, s in enumerate(self.program.sublayers) if isinstance(s, Attention)),
+            default=-1,
+        )
+        feed = ["pass"] if last < 0 else []
+        for n, sublayer in enumerate(self.program.sublayers):
+            if isinstance(sublayer, Attention):
+                kept = self.attention(sublayer)
+                if n == last:
+                    feed = [*self.body[:kept]]
+            else:
+                self.mlp(sublayer)
+        self.readout()
+        lists = [f"{name} = []" for name in self.lists] or ["pass"]
+        # t is the position of the token; a list that every layer has counts them
+        count = ["t = len(seen)", "seen.append(token)"]
+        return "\n".join([
+            "def start():",
+            *("    " + line for line in ["seen = []", *lists]),
+            "    def feed(token):",
+            *("        " + line for line in [*count, *feed]),
+            "    def logits(token):",
+            *("        " + line for line in [*count, *self.body]),
+            "    return feed, logits",
+        ])  # fmt: skip
+
+    # ---- parts -----------------------------------------------------------------------------------
+
+    def embedding(self) -> None:
+        for lane, table in self.program.embed.lanes.items():
+            width = self.program.stream.lanes[lane].width
+            for i in range(width):
+                column = self.columns[lane, i]
+                values = []
+                for token in self.program.vocabulary:
+                    numbers = table.get(token, (0.0,))
+                    values.append(value_of(numbers[i if len(numbers) > 1 else 0]))
+                self.body.append(f"x{column} = ({', '.join(map(_number, values))},)[token]")
+                self.known.add(column)
+
+    def attention(self, attention: Attention) -> int:
+        """Writes the attention; after how many lines of the body its keys and values are kept."""
+        heads = attention.heads
+        names = []
+        for head in heads:
+            number = len(self.lists)
+            constant = not any(row.weights for form in (head.query, head.key) for row in form.rows)
+            keys = [] if constant else [f"k{number}_{i}" for i in range(head.key.width)]
+            values = [f"v{number}_{i}" for i in range(head.value.width)]
+            for name, row in [
+                *zip(keys, head.key.rows, strict=False),
+                *zip(values, head.value.rows, strict=True),
+            ]:
+                self.lists.append(name)
+                self.body.append(f"{name}.append({self.row(row)})")
+            names.append((head, keys, values))
+        kept = len(self.body)
+        for number, (head, keys, values) in enumerate(names):
+            self.body.append(f"w{number} = {self.weights(head, keys)}")
+            self.body += [
+                f"m{number}_{i} = sum(map(mul, w{number}, {name}))" for i, name in enumerate(values)
+            ]
+        written = [
+            (self.columns[lane, i], [f"m{heads.index(head)}_{row}" for head, row in part])
+            for lane, output in attention.lanes.items()
+            for i, part in self.parts(lane, output.parts)
+        ]
+        self.add(written)
+        return kept
+
+    def weights(self, head: Head, keys: list[str]) -> str:
+        if not keys:
+            score = sum(
+                value_of(q.bias) * value_of(k.bias)
+                for q, k in zip(head.query.rows, head.key.rows, strict=True)
+            )
+            self.patterns.append(_Patterns(score, head.slope))
+            return f"patterns[{len(self.patterns) - 1}][t]"
+        for i, row in enumerate(head.query.rows):
+            self.body.append(f"q{i} = {self.row(row)}")
+        score = " + ".join(f"q{i} * a{i}" for i in range(len(keys)))
+        row = "a0" if len(keys) == 1 else f"({', '.join(f'a{i}' for i in range(len(keys)))})"
+        rows = keys[0] if len(keys) == 1 else f"zip({', '.join(keys)})"
+        if head.slope:
+            score += f" + {_number(head.slope)} * (j - t)"
+            row, rows = f"j, {row}", f"enumerate({rows})"
+        return f"softmax1([{score} for {row} in {rows}])"
+
+    def mlp(self, mlp: MLP) -> None:
+        units = mlp.units
+        position = {id(unit): n for n, unit in enumerate(units)}
+        for n, unit in enumerate(units):
+            self.body.append(f"g{n} = {self.row(unit.gate)}")
+            self.body.append(
+                f"u{n} = g{n} * ({self.row(unit.up)}) if g{n} > 0 else 0.0 * g{n}"
+            )  # NaN stays NaN
+        written = [
+            (
+                self.columns[lane, i],
+                [_times(value_of(down), f"u{position[id(unit)]}") for unit, down in part],
+            )
+            for lane, output in mlp.lanes.items()
+            for i, part in self.parts(lane, output.parts)
+        ]
+        self.add(written)
+
+    def parts(self, lane: str, parts: Sequence[Any]) -> list[tuple[int, Any]]:
+        return [
+            (i, parts[i if len(parts) > 1 else 0])
+            for i in range(self.program.stream.lanes[lane].width)
+        ]
+
+    def add(self, written: list[tuple[int, list[str]]]) -> None:
+        """All columns of a sublayer are written after all of it was read."""
+        for column, terms in written:
+            if terms:
+                before = [f"x{column}"] if column in self.known else []
+                self.body.append(f"x{column} = {' + '.join([*before, *terms])}")
+                self.known.add(column)
+
+    def readout(self) -> None:
+        unembed, tokens = self.program.unembed, self.program.output_tokens
+        rows: list[list[str]] = [[] for _ in tokens]
+        if unembed.form.rows:
+            one = unembed.form.width == 1
+            for n in range(len(tokens)):
+                rows[n].append(self.row(unembed.form.rows[0 if one else n]))
+        if unembed.tied:
+            for lane, table in self.program.embed.lanes.items():
+                for n, token in enumerate(tokens):
+                    numbers = table.get(token, (0.0,))
+                    for i in range(self.program.stream.lanes[lane].width):
+                        value = value_of(numbers[i if len(numbers) > 1 else 0])
+                        if value:
+                            rows[n].append(_times(value, f"x{self.columns[lane, i]}"))
+        sign = "-" if unembed.argmin else ""
+        values = [f"{sign}({' + '.join(row) or '0.0'})" for row in rows]
+        self.body.append(f"return [{', '.join(values)}]")
+
+    def row(self, row: AffineRow) -> str:
+        """An affine row as an expression; columns that nothing has written yet are left out."""
+        terms = [
+            _times(value_of(weight), f"x{self.columns[column]}")
+            for column, weight in row.weights
+            if self.columns[column] in self.known
+        ]
+        if row.bias != 0 or not terms:
+            terms.append(_number(value_of(row.bias)))
+        return " + ".join(terms)
+
+
+def _times(factor: float, name: str) -> str:
+    return name if factor == 1 else f"{_number(factor)} * {name}"
+
+
+def _number(value: float) -> str:
+    """A finite float as source that reads back bit for bit."""
+    if not isfinite(value):
+        raise TinyadderError(f"a program holds {value}; every number must be finite")
+    return f"({float(value)!r})" if value < 0 else repr(float(value))
