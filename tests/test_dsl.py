@@ -220,7 +220,7 @@ MISUSES = {
     ),
     "matrix": (r"a matrix of shape \(2, 2\)", lambda: np.eye(2) * X.digit),
     "lane name": ("cannot name a lane", lambda: Stream(lanes="x")),
-    "lane width": ("a width is a positive integer", lambda: Stream(a=("x", 0))),
+    "lane width": (r"a width is an integer 1 \.\. 8192", lambda: Stream(a=("x", 0))),
     "no lanes": ("needs at least one lane", lambda: Stream()),
 }
 

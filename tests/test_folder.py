@@ -307,8 +307,8 @@ DESCRIPTIONS = {
     "format": (lambda d: d.update(format="cake"), "is not the description of a tinyadder model"),
     "version": (lambda d: d.update(version=99), "has version 99, this tinyadder reads version 1"),
     "no version": (lambda d: d.pop("version"), "has version None"),
-    "no config": (lambda d: d.pop("config"), "is damaged: KeyError 'config'"),
-    "config of a list": (lambda d: d.update(config=[]), "is damaged: TypeError dict expected"),
+    "no config": (lambda d: d.pop("config"), "model.json lacks one of config"),
+    "config of a list": (lambda d: d.update(config=[]), "model.json: config=\\[\\], expected"),
     "unknown config": (lambda d: d["config"].update(magic=1), "is damaged: config: .*magic"),
     "width of text": (lambda d: d["config"].update(width="wide"), "is damaged: config"),
     "output outside": (
@@ -333,7 +333,7 @@ DESCRIPTIONS = {
     ),
     "dtype": (
         lambda d: d.update(dtype="float8"),
-        "has dtype 'float8'; expected float64 or float32",
+        "model.json: dtype='float8', expected 'float64', 'float32' or 'bfloat16'",
     ),
     "program version": (
         lambda d: d["program"].update(version=7),
@@ -341,7 +341,10 @@ DESCRIPTIONS = {
     ),
     "program": (lambda d: d["program"].pop("embed"), "the program data is damaged"),
     "program number": (lambda d: d["program"]["shared"].__setitem__(0, float("nan")), "finite"),
-    "hash": (lambda d: d.update(weights=3), "is damaged: TypeError"),
+    "hash": (
+        lambda d: d.update(weights=3),
+        "model.json: weights is 3, expected an object with file, sha256",
+    ),
 }
 
 
@@ -359,6 +362,45 @@ def test_a_description_that_is_no_json_object_is_refused(content, folder):
     (folder / "model.json").write_bytes(content)
     with pytest.raises(TinyadderError, match=r"model\.json is (damaged|not the description)"):
         describe(folder)
+
+
+@pytest.mark.parametrize("name", ["model.json", "model.safetensors"])
+def test_only_regular_files_of_the_folder_itself_are_read(name, folder, tmp_path):
+    """A pipe would wait for ever, /dev/zero never ends, a link may lead to what is private."""
+    file = folder / name
+    content = file.read_bytes()
+    file.unlink()
+    os.mkfifo(file)
+    with pytest.raises(TinyadderError, match=r"it is a pipe|has no model\.json"):
+        load(folder)
+    file.unlink()
+    file.symlink_to("/dev/zero")
+    with pytest.raises(TinyadderError, match=r"out of its folder|has no model\.json"):
+        load(folder)
+    file.unlink()
+    file.mkdir()
+    with pytest.raises(TinyadderError, match=r"it is a folder|has no model\.json"):
+        load(folder)
+    file.rmdir()
+    (tmp_path / "elsewhere").write_bytes(content)
+    file.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(TinyadderError, match="is a link out of its folder"):
+        load(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "limit"), [("model.json", "MOST_DESCRIPTION"), ("model.safetensors", "MOST_WEIGHTS")]
+)
+def test_longer_files_than_any_model_has_are_not_read(name, limit, folder, monkeypatch):
+    monkeypatch.setattr(f"tinyadder.io.folder.{limit}", (folder / name).stat().st_size - 1)
+    with pytest.raises(TinyadderError, match=rf"{name} is longer than .* bytes"):
+        load(folder)
+
+
+def test_short_equations_of_a_large_machine_are_refused(folder, monkeypatch):
+    monkeypatch.setattr("tinyadder.machine.compile.MOST", 100)
+    with pytest.raises(TinyadderError, match="a program of more than 100 dense weights"):
+        load(folder)
 
 
 def test_a_folder_that_is_none_is_refused(tmp_path):

@@ -13,12 +13,22 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tinyadder.dsl import Program
 from tinyadder.errors import TinyadderError
-from tinyadder.io.files import SCRATCH, check_name, recover, write_together
+from tinyadder.fields import Meta, from_json
+from tinyadder.io.files import (
+    OTHER_OUT,
+    SCRATCH,
+    cannot_write,
+    check_name,
+    read_bytes,
+    recover,
+    write_together,
+)
 from tinyadder.lang.printing import program_from_json, program_to_json
+from tinyadder.plain import short
 from tinyadder.tasks import task_from_json
 from tinyadder.tasks.base import Task
 from tinyadder.tasks.custom import as_data
@@ -31,7 +41,8 @@ if TYPE_CHECKING:
 FORMAT = "tinyadder model"
 VERSION = 1
 WEIGHTS, DESCRIPTION, CERTIFICATE = "model.safetensors", "model.json", "certificate.json"
-DTYPES = ("float64", "float32", "bfloat16")
+MOST_DESCRIPTION, MOST_WEIGHTS = 2**25, 2**31
+"""The longest files that are read, in bytes."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +118,7 @@ def model_files(
     """
     from safetensors.torch import save as to_bytes
 
+    check_name(name)
     tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors_of(model).items()}
     _finite(tensors, f"the model '{name}'")
     # One metadata key: safetensors writes several in random order, and equal models must give equal
@@ -115,7 +127,7 @@ def model_files(
     data = {
         "format": FORMAT,
         "version": VERSION,
-        "name": check_name(name),
+        "name": name,
         "options": dict(options),
         "task": as_data(task).to_json(),
         "dtype": str(model.embedding.dtype).removeprefix("torch."),
@@ -139,17 +151,11 @@ def check_writable(folder: str | Path, *, force: bool = False) -> None:
     path = Path(folder)
     try:
         recover(path)
-        present = (
-            {item.name for item in path.iterdir() if not item.name.startswith(SCRATCH)}
-            if path.exists()
-            else set()
-        )
+        present = {item.name for item in path.iterdir()} if path.exists() else set()
     except NotADirectoryError:
         raise TinyadderError(f"{path} is a file, not a folder; choose another --out") from None
     except OSError as error:
-        raise TinyadderError(
-            f"cannot write {path}: {error.strerror}; choose another --out"
-        ) from error
+        raise cannot_write(path, error, OTHER_OUT) from error
     if any(not name.startswith(SCRATCH) for name in present):
         if DESCRIPTION not in present:
             raise TinyadderError(
@@ -162,6 +168,18 @@ def check_writable(folder: str | Path, *, force: bool = False) -> None:
             )
 
 
+def holds(folder: Path, files: Mapping[str, bytes]) -> bool:
+    """Whether `folder` has these files with just these contents."""
+    try:
+        recover(folder)
+        return all(
+            read_bytes(folder / name, most=len(content), folder=folder) == content
+            for name, content in files.items()
+        )
+    except TinyadderError:
+        return False
+
+
 # ---- reading -------------------------------------------------------------------------------------
 
 
@@ -171,10 +189,29 @@ def is_model_folder(path: str | Path) -> bool:
     return (Path(path) / DESCRIPTION).is_file()
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Weights:
+    file: Literal["model.safetensors"]
+    sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Stored:
+    """The fields of `model.json`."""
+
+    format: str
+    version: int
+    name: str
+    options: dict[str, Any]
+    task: Any
+    dtype: Literal["float64", "float32", "bfloat16"]
+    weights: _Weights
+    config: dict[str, Any]
+    program: dict[str, Any] | None
+
+
 def describe(folder: str | Path) -> Description:
-    """Read and check `model.json`. Raises `TinyadderError` for whatever is not a sound
-    description.
-    """
+    """Read and check `model.json`. Raises `TinyadderError` for whatever is no sound description."""
     path = Path(folder)
     if not path.is_dir():
         raise TinyadderError(
@@ -185,52 +222,41 @@ def describe(folder: str | Path) -> Description:
             f"{path} is not a model folder: it has no {DESCRIPTION} (tinyadder build writes one)"
         )
     file = path / DESCRIPTION
+    content = read_bytes(file, most=MOST_DESCRIPTION, folder=path)
     try:
-        data = json.loads(file.read_bytes())
+        data = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise TinyadderError(f"{file} is damaged: {error}; build the model again") from error
-    except OSError as error:
-        raise TinyadderError(f"cannot read {file}: {error.strerror}") from error
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         raise TinyadderError(
             f"{file} is not the description of a tinyadder model; build the model again"
         )
     if data.get("version") != VERSION:
         raise TinyadderError(
-            f"{file} has version {data.get('version')!r}, this tinyadder reads version {VERSION}"
+            f"{file} has version {short(data.get('version'))}, this tinyadder reads version"
+            f" {VERSION}"
         )
+    stored = from_json(_Stored, data, str(file))
     try:
         described = Description(
-            name=_typed(data["name"], str),
-            options=_typed(data["options"], dict),
-            task=task_from_json(data["task"]),
-            program=None if data["program"] is None else program_from_json(data["program"]),
-            config=_typed(data["config"], dict),
-            dtype=_typed(data["dtype"], str),
-            sha256=_typed(data["weights"]["sha256"], str),
+            name=check_name(stored.name),
+            options=stored.options,
+            task=task_from_json(stored.task),
+            program=None if stored.program is None else program_from_json(stored.program),
+            config=stored.config,
+            dtype=stored.dtype,
+            sha256=stored.weights.sha256,
         )
         vocabulary = tuple(described.config["vocabulary"])
     except TinyadderError as error:
         raise TinyadderError(f"{file}: {error}") from error
     except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
-        raise TinyadderError(
-            f"{file} is damaged: {type(error).__name__} {error}; build the model again"
-        ) from error
-    if described.dtype not in DTYPES:
-        raise TinyadderError(
-            f"{file} has dtype '{described.dtype}'; expected {' or '.join(DTYPES)}"
-        )
+        raise TinyadderError(f"{file} is damaged: {error!r}; build the model again") from error
     if vocabulary != described.task.vocabulary:
         raise TinyadderError(
             f"{file}: the model's vocabulary is not that of its task '{described.task.name}'"
         )
     return described
-
-
-def _typed(value: Any, kind: type) -> Any:
-    if not isinstance(value, kind):
-        raise TypeError(f"{kind.__name__} expected, got {value!r:.40}")
-    return value
 
 
 def load(folder: str | Path, *, device: str = "cpu") -> tuple[Transformer, Description]:
@@ -269,12 +295,7 @@ def _read_weights(file: Path, described: Description) -> dict[str, Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load as from_bytes
 
-    try:
-        content = file.read_bytes()
-    except OSError as error:
-        raise TinyadderError(
-            f"cannot read {file}: {error.strerror}; build the model again"
-        ) from error
+    content = read_bytes(file, most=MOST_WEIGHTS, folder=file.parent)
     try:
         tensors = from_bytes(content)
     except (SafetensorError, ValueError, KeyError) as error:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tinyadder.errors import TinyadderError, did_you_mean
+from tinyadder.plain import short
 
 
 @dataclass(frozen=True, eq=False)
@@ -228,6 +229,10 @@ def concat(*forms: Any) -> AffineForm:
     return AffineForm(common_stream(*parts), [row for form in parts for row in form.rows])
 
 
+WIDEST = 8192
+"""The most columns of a residual stream."""
+
+
 class Stream:
     """The lanes of the residual stream, in column order: the glossary of a program.
 
@@ -245,10 +250,12 @@ class Stream:
                 raise TinyadderError(
                     f"'{name}' cannot name a lane; choose a name that does not start with '_'"
                 )
-            if not isinstance(width, int) or width < 1:
+            if not isinstance(width, int) or not 1 <= width <= WIDEST:
                 raise TinyadderError(
-                    f"lane '{name}' has width {width!r}; a width is a positive integer"
+                    f"lane '{name}' has width {short(width)}; a width is an integer 1 .. {WIDEST}"
                 )
+            if self.width + width > WIDEST:
+                raise TinyadderError(f"a Stream of more than {WIDEST} columns; take fewer lanes")
             self.lanes[name] = Lane(self, name, width, meaning)
 
     def __getattr__(self, name: str) -> Lane:

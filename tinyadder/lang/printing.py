@@ -254,7 +254,7 @@ class _Reader:
     def __init__(self, data: dict[str, Any]) -> None:
         self.shared = [Shared(float(value)) for value in data["shared"]]
         self.stream = Stream(
-            **{name: (str(said), int(width)) for name, (said, width) in data["stream"].items()}
+            **{name: (str(said), width) for name, (said, width) in data["stream"].items()}
         )
 
     def number(self, data: Any) -> Weight:

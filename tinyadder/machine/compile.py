@@ -6,13 +6,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from math import prod
 
 import numpy as np
 import torch
 
 from tinyadder.dsl import MLP, Attention, Program
+from tinyadder.errors import TinyadderError
 from tinyadder.lang.forms import AffineRow, Shared, Weight
 from tinyadder.machine.transformer import BlockConfig, Config, Transformer
+
+MOST = 10**8
+"""Dense entries of all tensors of a program: its equations may be short and its heads many."""
 
 
 class _Tensors:
@@ -24,8 +29,12 @@ class _Tensors:
         self.arrays: dict[str, np.ndarray] = {}
         self.shared: list[Shared] = []
         self.ties: list[tuple[str, int, int]] = []
+        self.entries = 0
 
     def new(self, name: str, *shape: int) -> None:
+        self.entries += prod(shape)
+        if self.entries > MOST:
+            raise TinyadderError(f"a program of more than {MOST:,} dense weights; make it smaller")
         self.arrays[name] = np.zeros(shape)
 
     def put(self, name: str, index: tuple[int, ...], number: Weight) -> None:
