@@ -120,15 +120,15 @@ def parse_file(path: Path) -> ast.Module:
 
 def defined(path: Path) -> set[str]:
     """The functions and variables that a Python file defines, read without running it."""
-    found = set[str]()
+    result = set[str]()
     for node in parse_file(path).body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
-            found.add(node.name)
+            result.add(node.name)
         elif isinstance(node, ast.Assign):
-            found |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+            result |= {target.id for target in node.targets if isinstance(target, ast.Name)}
         elif isinstance(node, ast.Import | ast.ImportFrom):
-            found |= {alias.asname or alias.name for alias in node.names}
-    return found
+            result |= {alias.asname or alias.name for alias in node.names}
+    return result
 
 
 def is_submission(name: str) -> bool:
@@ -254,7 +254,7 @@ def _one_line(path: Path) -> Iterator[None]:
             if frame.filename == str(path)
         ]
         where = f"{path}, line {lines[-1]}" if lines else f"{path}"
-        said = " ".join(str(error).split())
+        text = " ".join(str(error).split())
         if not isinstance(error, TinyadderError):
-            said = f"{type(error).__name__}: {said}" if said else type(error).__name__
-        raise TinyadderError(f"{where}: {said}") from error
+            text = f"{type(error).__name__}: {text}" if text else type(error).__name__
+        raise TinyadderError(f"{where}: {text}") from error

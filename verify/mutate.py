@@ -235,10 +235,10 @@ def try_twice(
             because = f"smallest margin {verdict.margin:.6g}"
             violation = wrong and f"proved, but a test fails: {wrong}"
         elif isinstance(verdict, Refuted):
-            found = verdict.counterexample
-            because = found.shown
-            if answers(changed, task, [found.problem], batch=1) == [task.answer(found.problem)]:
-                violation = f"refuted by {found.shown}, which comes out right when asked alone"
+            result = verdict.counterexample
+            because = result.shown
+            if answers(changed, task, [result.problem], batch=1) == [task.answer(result.problem)]:
+                violation = f"refuted by {result.shown}, which comes out right when asked alone"
         else:
             because = verdict.reason
     seconds = time.process_time() - began
@@ -261,8 +261,8 @@ def run_suite(
     `progress` is called with the mutants done and all there are.
     """
     problems, every = problems_for(task, seed), list(mutants(model))
-    said = [weights_digest(model), task.to_json(), [repr(problem) for problem in problems], *KINDS]
-    key = hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
+    text = [weights_digest(model), task.to_json(), [repr(problem) for problem in problems], *KINDS]
+    key = hashlib.sha256(json.dumps(text, sort_keys=True).encode()).hexdigest()[:16]
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{key}.jsonl"
     trials = _kept(path, every)
@@ -287,7 +287,7 @@ def _line(trial: Trial) -> str:
 
 def _kept(path: Path, every: Sequence[Mutant]) -> list[Trial]:
     """The trials of an earlier run, as far as they are those of the first mutants of `every`."""
-    found: list[Trial] = []
+    result: list[Trial] = []
     for line, mutant in zip(
         path.read_text().splitlines() if path.exists() else (), every, strict=False
     ):
@@ -301,8 +301,8 @@ def _kept(path: Path, every: Sequence[Mutant]) -> list[Trial]:
             mutant.kind,
         ):
             break
-        found.append(trial)
-    return found
+        result.append(trial)
+    return result
 
 
 def summary(trials: Sequence[Trial]) -> dict[str, Any]:

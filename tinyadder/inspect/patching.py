@@ -151,20 +151,20 @@ def _targets(
         )
     if isinstance(lanes, str):
         raise TinyadderError(f"lanes='{lanes}' is one name; give a list: lanes=['{lanes}']")
-    found: dict[str, list[int]] = {}
+    result: dict[str, list[int]] = {}
     for lane in lanes:
         named, place = lane if isinstance(lane, tuple) else (lane, None)
         for name in stream_names(model.config, place):
-            found.setdefault(name, []).extend(lane_columns(model.config, named))
+            result.setdefault(name, []).extend(lane_columns(model.config, named))
     for kind, parts, activation in (
         ("head", heads, "attn.hook_z"),
         ("unit", units, "mlp.hook_post"),
     ):
         for part in parts:
-            found.setdefault(f"blocks.{part[0]}.{activation}", []).extend(
+            result.setdefault(f"blocks.{part[0]}.{activation}", []).extend(
                 _indices(model, kind, part)
             )
-    return found
+    return result
 
 
 def _indices(model: Transformer, kind: str, part: Component) -> list[int]:
@@ -186,8 +186,8 @@ def _indices(model: Transformer, kind: str, part: Component) -> list[int]:
                 f"no {kind} {which} in layer {layer}; it has {kind}s 0 .. {len(writes) - 1}"
             )
         return [which]
-    found = writes[:, lane_columns(model.config, which)].any(1).nonzero()[:, 0].tolist()
-    if not found:
+    result = writes[:, lane_columns(model.config, which)].any(1).nonzero()[:, 0].tolist()
+    if not result:
         written = [
             name
             for name, _ in model.config.lanes
@@ -197,4 +197,4 @@ def _indices(model: Transformer, kind: str, part: Component) -> list[int]:
             f"no {kind} of layer {layer} writes lane '{which}' (written: {', '.join(written)})"
             + did_you_mean(which, written)
         )
-    return [int(index) for index in found]
+    return [int(index) for index in result]

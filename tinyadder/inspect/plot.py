@@ -272,10 +272,10 @@ def weights(model: Transformer) -> Figure:
             parts = {part: getattr(block.mlp, part, None) for part in ("gate", "up")}
             parts["down"] = block.mlp.down.T
             for n in range(block.mlp.down.shape[1]):
-                found = {part: matrix[n] for part, matrix in parts.items() if matrix is not None}
+                result = {part: matrix[n] for part, matrix in parts.items() if matrix is not None}
                 rows += [
                     (f"{layer} unit {n} {part}", row.detach().cpu().numpy())
-                    for part, row in found.items()
+                    for part, row in result.items()
                 ]
     for i, token in enumerate(model.outputs.tolist()):
         rows.append(
@@ -316,10 +316,10 @@ def logits(model: Transformer, task: Task, problem: Problem, index: int) -> Figu
     axes.set_yscale("log")
     axes.invert_yaxis()
     axes.set_ylabel("logit below the best (logarithmic)")
-    said = f"'{step.chosen}' wins by {step.margin:.3g}" + (
+    text = f"'{step.chosen}' wins by {step.margin:.3g}" + (
         f", '{right}' is right" if right != step.chosen else ""
     )
-    axes.set_title(f"{task.show(problem)}, answer token {index}: {said}", fontsize=10)
+    axes.set_title(f"{task.show(problem)}, answer token {index}: {text}", fontsize=10)
     return figure
 
 
@@ -332,7 +332,7 @@ def margins(model: Transformer, task: Task, *, count: int = 4000, seed: int = 0)
     wrong decisions are negative.
     """
     problems = [*task.hard(), *task.structured(Random(seed), count)]
-    found = []
+    result = []
     for group in _by_length(task, problems):
         answer = torch.from_numpy(task.encode([task.answer(p) for p in group])).to(
             model.outputs.device
@@ -345,10 +345,10 @@ def margins(model: Transformer, task: Task, *, count: int = 4000, seed: int = 0)
         right = (model.outputs[None, None] == answer[:, :, None]).to(values.dtype)
         best_other = values.masked_fill(right > 0, -torch.inf).amax(-1)
         spread = values.amax(-1) - values.amin(-1)
-        found.append(
+        result.append(
             (((values * right).nan_to_num(0).sum(-1) - best_other) / spread).flatten().cpu()
         )
-    every = torch.cat(found).numpy()
+    every = torch.cat(result).numpy()
     wrong = int((every <= 0).sum())
     figure = Figure(figsize=(6.4, 3.4), layout="constrained")
     axes = figure.subplots()

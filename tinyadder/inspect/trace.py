@@ -251,10 +251,10 @@ class _Look:
         self.columns = [(lane, i, width) for lane, width in named for i in range(width)]
 
     def lanes(self, name: str) -> Lanes:
-        found: Lanes = {}
+        result: Lanes = {}
         for (lane, _, _), value in zip(self.columns, self.cache[name][-1].tolist(), strict=True):
-            found.setdefault(lane, []).append(value)
-        return found
+            result.setdefault(lane, []).append(value)
+        return result
 
     def column(self, index: int) -> str:
         lane, i, width = self.columns[index]

@@ -244,8 +244,8 @@ class Stream:
         if not lanes:
             raise TinyadderError("a Stream needs at least one lane, e.g. Stream(digit='the digit')")
         self.lanes: dict[str, Lane] = {}
-        for name, said in lanes.items():
-            meaning, width = (said, 1) if isinstance(said, str) else said
+        for name, text in lanes.items():
+            meaning, width = (text, 1) if isinstance(text, str) else text
             if name == "lanes" or name.startswith("_"):
                 raise TinyadderError(
                     f"'{name}' cannot name a lane; choose a name that does not start with '_'"

@@ -98,14 +98,14 @@ def _destinations(attention: Attention, head: Head) -> list[tuple[str, int]]:
     """(lane or lane[i], value row) for every place where `head` is added; a whole lane fed by one
     row comes once.
     """
-    found = []
+    result = []
     for lane, output in attention.lanes.items():
         rows = [[row for h, row in part if h is head] for part in output.parts]
         if len({tuple(r) for r in rows}) == 1:
-            found += [(lane, row) for row in rows[0]]
+            result += [(lane, row) for row in rows[0]]
         else:
-            found += [(f"{lane}[{i}]", row) for i, part in enumerate(rows) for row in part]
-    return found
+            result += [(f"{lane}[{i}]", row) for i, part in enumerate(rows) for row in part]
+    return result
 
 
 def _mlp_lines(mlp: MLP, bill: _Bill) -> list[tuple[str, list[Weight]]]:
@@ -254,7 +254,7 @@ class _Reader:
     def __init__(self, data: dict[str, Any]) -> None:
         self.shared = [Shared(float(value)) for value in data["shared"]]
         self.stream = Stream(
-            **{name: (str(said), width) for name, (said, width) in data["stream"].items()}
+            **{name: (str(text), width) for name, (text, width) in data["stream"].items()}
         )
 
     def number(self, data: Any) -> Weight:
@@ -314,9 +314,9 @@ class _Reader:
 def program_from_json(data: dict[str, Any]) -> Program:
     """The program that `program_to_json` wrote. Raises `TinyadderError` for anything else."""
     if not isinstance(data, dict) or data.get("version") != PROGRAM_VERSION:
-        found = data.get("version") if isinstance(data, dict) else type(data).__name__
+        result = data.get("version") if isinstance(data, dict) else type(data).__name__
         raise TinyadderError(
-            f"a program of version {PROGRAM_VERSION} is expected, this is version {found}"
+            f"a program of version {PROGRAM_VERSION} is expected, this is version {result}"
         )
     try:
         read = _Reader(data)

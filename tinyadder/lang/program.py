@@ -221,8 +221,8 @@ class Head(Outputs):
         super().__init__([[(self, i)] for i in range(self.value.width)])
 
     def __repr__(self) -> str:
-        said = f"query {self.query}, key {self.key}, value {self.value}"
-        return said + (f", slope {format_weight(self.slope)}" if self.slope else "")
+        text = f"query {self.query}, key {self.key}, value {self.value}"
+        return text + (f", slope {format_weight(self.slope)}" if self.slope else "")
 
 
 Sums = TypeVar("Sums", Outputs, Units)
@@ -241,9 +241,9 @@ def stack(*rows: Sums | None) -> Sums:
         bool(given) and all(isinstance(row, kind) for row in given) for kind in (Outputs, Units)
     )
     if not heads and not units:
-        said = ", ".join(f"({row})" for row in rows)
+        text = ", ".join(f"({row})" for row in rows)
         raise TinyadderError(
-            f"stack({said}): give sums of heads, or sums of relu(a) * b; None for a row that gets"
+            f"stack({text}): give sums of heads, or sums of relu(a) * b; None for a row that gets"
             " nothing"
         )
     parts: list[Any] = [part for row in rows for part in ([()] if row is None else row.parts)]
@@ -347,21 +347,21 @@ class Unembed:
         if argmax is not None and argmin is not None:
             raise TinyadderError("Unembed takes argmax or argmin, not both")
         self.argmin, self.tied = argmin is not None, tuple(tied)
-        said = argmin if self.argmin else argmax
-        if said is None and not self.tied:
+        text = argmin if self.argmin else argmax
+        if text is None and not self.tied:
             raise TinyadderError("Unembed needs argmax=form, argmin=form or tied=tokens")
-        lanes = (said,) if isinstance(said, Lane) else said
+        lanes = (text,) if isinstance(text, Lane) else text
         self.wired = isinstance(lanes, tuple) and all(isinstance(lane, Lane) for lane in lanes)
         if self.wired and self.tied:
             raise TinyadderError(
                 "a readout wired to lanes cannot also be tied; write the lanes as a form: 1 * lane"
             )
         self.tokens: tuple[str, ...] | None = None
-        if isinstance(said, Mapping):
-            self.tokens = tuple(said)
-            self.form = concat(*said.values())
-        elif said is not None:
-            self.form = concat(*lanes) if isinstance(lanes, tuple) else as_form(said)
+        if isinstance(text, Mapping):
+            self.tokens = tuple(text)
+            self.form = concat(*text.values())
+        elif text is not None:
+            self.form = concat(*lanes) if isinstance(lanes, tuple) else as_form(text)
         else:
             self.form = AffineForm(None, [])
         if self.tokens is not None and self.form.width != len(self.tokens):
@@ -418,15 +418,15 @@ class Program:
     @property
     def blocks(self) -> list[tuple[Attention | None, MLP | None]]:
         """The layers: an attention opens one, an MLP closes it; either may be absent."""
-        found: list[tuple[Attention | None, MLP | None]] = []
+        result: list[tuple[Attention | None, MLP | None]] = []
         for sublayer in self.sublayers:
             if isinstance(sublayer, Attention):
-                found.append((sublayer, None))
-            elif found and found[-1][1] is None:
-                found[-1] = (found[-1][0], sublayer)
+                result.append((sublayer, None))
+            elif result and result[-1][1] is None:
+                result[-1] = (result[-1][0], sublayer)
             else:
-                found.append((None, sublayer))
-        return found
+                result.append((None, sublayer))
+        return result
 
     @property
     def output_tokens(self) -> tuple[str, ...]:

@@ -153,13 +153,13 @@ def generate(
         return text[:, length:]
 
     threads = 1 if temperature else torch.get_num_threads()  # samples come in the order of the rows
-    found = _in_chunks(
+    result = _in_chunks(
         prepare(model) if cache else None, prompts, length + steps, decode, threads=threads
     )
-    longest = max(part.shape[1] for part in found)
+    longest = max(part.shape[1] for part in result)
     fill = 0 if end is None else end
     return torch.cat(
-        [torch.nn.functional.pad(part, (0, longest - part.shape[1]), value=fill) for part in found]
+        [torch.nn.functional.pad(part, (0, longest - part.shape[1]), value=fill) for part in result]
     )
 
 

@@ -37,11 +37,11 @@ class Checkpoint:
 
 
 def _digest(tensors: Mapping[str, Tensor]) -> str:
-    found = hashlib.sha256()
+    result = hashlib.sha256()
     for name in sorted(tensors):
-        found.update(name.encode())
-        found.update(tensors[name].contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return found.hexdigest()
+        result.update(name.encode())
+        result.update(tensors[name].contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return result.hexdigest()
 
 
 def write_checkpoint(
@@ -88,5 +88,5 @@ def latest_checkpoint(folder: Path) -> tuple[Checkpoint, list[str]]:
             return read_checkpoint(path), refused
         except TinyadderError as error:
             refused.append(str(error))
-    said = f" ({'; '.join(refused)})" if refused else ""
-    raise TinyadderError(f"{folder} holds no sound checkpoint{said}; start without --resume")
+    text = f" ({'; '.join(refused)})" if refused else ""
+    raise TinyadderError(f"{folder} holds no sound checkpoint{text}; start without --resume")

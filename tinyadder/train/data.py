@@ -61,8 +61,8 @@ class Source:
         is rare.
         """
         random = Random(f"{self.seed} {self.split} {self.distribution} {number}")
-        found = self._draw(random, number)
-        return [p for p in found if self._fits(p)]
+        result = self._draw(random, number)
+        return [p for p in result if self._fits(p)]
 
     def _fits(self, problem: Problem) -> bool:
         if self.kind != "any" and self.task.is_outside(problem) != (self.kind == "outside"):
@@ -85,33 +85,33 @@ class Source:
         """`count` problems from chunk `first` on. Raises `TinyadderError` where this split holds
         none.
         """
-        found = list(islice((p for chunk in self._chunks(first, workers) for p in chunk), count))
-        if len(found) < count:
+        result = list(islice((p for chunk in self._chunks(first, workers) for p in chunk), count))
+        if len(result) < count:
             limit = f" of at most {self.digits} digits" if self.digits else ""
             raise TinyadderError(
                 f"no {self.split} problems{limit} of task '{self.task.name}' ({self.distribution})"
                 f" were found in {EMPTY} chunks: the data set is empty; hold out another part than"
                 f" {self.held_out}"
             )
-        return found
+        return result
 
     def distinct(self, count: int) -> list[Problem]:
         """At most `count` problems, no key twice: a set to be judged by; fewer where the split has
         fewer.
         """
-        found: dict[object, Problem] = {}
+        result: dict[object, Problem] = {}
         for number in range(max(EMPTY, 100 * count // CHUNK)):
-            before = len(found)
+            before = len(result)
             for problem in self.chunk(number):
-                found.setdefault(self.task.split_key(problem), problem)
-            if len(found) >= count or (number > EMPTY and len(found) == before):
+                result.setdefault(self.task.split_key(problem), problem)
+            if len(result) >= count or (number > EMPTY and len(result) == before):
                 break
-        if not found:
+        if not result:
             raise TinyadderError(
                 f"no {self.split} problems of task '{self.task.name}': the data set is empty; hold"
                 " out more"
             )
-        return list(found.values())[:count]
+        return list(result.values())[:count]
 
     def _chunks(self, first: int, workers: int) -> Iterator[list[Problem]]:
         """Chunk after chunk; ends when `EMPTY` of them in a row held nothing."""
@@ -259,7 +259,7 @@ def read_jsonl(task: Task, path: str) -> list[Problem]:
     import json
     from pathlib import Path
 
-    found = []
+    result = []
     try:
         lines = Path(path).read_text().splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -270,10 +270,10 @@ def read_jsonl(task: Task, path: str) -> list[Problem]:
         raise TinyadderError(f"{path} is empty: the data set has no problems")
     for number, line in enumerate(lines, 1):
         try:
-            found.append(task.parse(json.loads(line)["problem"]))
+            result.append(task.parse(json.loads(line)["problem"]))
         except (ValueError, KeyError, TypeError) as error:
             raise TinyadderError(f"{path}, line {number}: {error}") from error
-    return found
+    return result
 
 
 def write_jsonl(task: Task, problems: Sequence[Problem], path: str) -> None:

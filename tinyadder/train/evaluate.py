@@ -76,7 +76,7 @@ def ceiling_of(task: Task, problems: Sequence[Problem]) -> float:
     by_prompt: dict[tuple[str, ...], Counter[tuple[str, ...]]] = {}
     for p in problems:
         by_prompt.setdefault(tuple(task.prompt(p)), Counter())[tuple(task.answer(p))] += 1
-    return sum(found.most_common(1)[0][1] for found in by_prompt.values()) / len(problems)
+    return sum(result.most_common(1)[0][1] for result in by_prompt.values()) / len(problems)
 
 
 def within_of(

@@ -377,41 +377,41 @@ class Run:
 
         Raises `TinyadderError` for a checkpoint of another recipe, seed or architecture.
         """
-        found, refused = latest_checkpoint(self.folder / "checkpoints")
-        self._check_same(found)
+        result, refused = latest_checkpoint(self.folder / "checkpoints")
+        self._check_same(result)
         stored = dict(self.model.named_parameters())
         with torch.no_grad():
             for name, parameter in stored.items():
-                parameter.copy_(found.tensors[f"model.{name}"])
+                parameter.copy_(result.tensors[f"model.{name}"])
             for name, buffer in self.model.named_buffers():
-                buffer.copy_(found.tensors[f"buffer.{name}"])
+                buffer.copy_(result.tensors[f"buffer.{name}"])
         for name, parameter in stored.items():
             prefix = f"adam.{name}."
             state = {
-                k.removeprefix(prefix): v for k, v in found.tensors.items() if k.startswith(prefix)
+                k.removeprefix(prefix): v for k, v in result.tensors.items() if k.startswith(prefix)
             }
             if state:
                 self.optimizer.state[parameter] = {
                     k: v.clone() if k == "step" else v.to(self.device) for k, v in state.items()
                 }
         self.best_tensors = {
-            k[5:]: v.to(self.device) for k, v in found.tensors.items() if k.startswith("best.")
+            k[5:]: v.to(self.device) for k, v in result.tensors.items() if k.startswith("best.")
         }
         self.slow = {
-            k[5:]: v.to(self.device) for k, v in found.tensors.items() if k.startswith("slow.")
+            k[5:]: v.to(self.device) for k, v in result.tensors.items() if k.startswith("slow.")
         }
-        self.step, self.best = found.step, (found.facts["best"][0], found.facts["best"][1])
+        self.step, self.best = result.step, (result.facts["best"][0], result.facts["best"][1])
         self.good_checks, self.cpu, self.wall = (
-            found.facts[k] for k in ("good_checks", "cpu", "wall")
+            result.facts[k] for k in ("good_checks", "cpu", "wall")
         )
         self._cut_log()
         return refused
 
-    def _check_same(self, found: Checkpoint) -> None:
+    def _check_same(self, result: Checkpoint) -> None:
         where = self.folder / "checkpoints"
         mine, theirs = (
             self.recipe.to_json(),
-            recipe_from_json(found.facts["recipe"], where=str(where)).to_json(),
+            recipe_from_json(result.facts["recipe"], where=str(where)).to_json(),
         )
         for section in ("task", "model", "data", "train"):
             for key in mine[section]:
@@ -421,13 +421,13 @@ class Run:
                         f"{theirs[section][key]!r} there and {mine[section][key]!r} in the recipe; "
                         "take the recipe it was made with, or another --out"
                     )
-        if found.facts["seed"] != self.seed:
+        if result.facts["seed"] != self.seed:
             raise TinyadderError(
-                f"the checkpoint in {where} has seed {found.facts['seed']}, this run has"
+                f"the checkpoint in {where} has seed {result.facts['seed']}, this run has"
                 f" {self.seed}"
             )
         for name, parameter in self.model.named_parameters():
-            other = found.tensors.get(f"model.{name}")
+            other = result.tensors.get(f"model.{name}")
             if other is None or other.shape != parameter.shape:
                 raise TinyadderError(
                     f"the checkpoint in {where} is of another architecture: '{name}' does not fit"

@@ -69,9 +69,9 @@ class Muon(torch.optim.AdamW):
                 (p, direction, wide)
             )
             p.grad = None
-        for (rows, columns), found in by_shape.items():
+        for (rows, columns), result in by_shape.items():
             for (p, _, wide), added in zip(
-                found, orthogonal(torch.stack([d for _, d, _ in found])), strict=True
+                result, orthogonal(torch.stack([d for _, d, _ in result])), strict=True
             ):
                 length = 1.0 if wide else (rows / columns) ** 0.5
                 p.mul_(1 - rate * decay).add_(

@@ -247,14 +247,14 @@ def _section(data: Any, kind: type, where: str) -> Any:
         raise TinyadderError(f"{where} is {data!r}; expected a table of keys")
     hints = get_type_hints(kind)
     known = [field.name for field in fields(kind)]
-    found = {}
+    result = {}
     for key, value in data.items():
         if key not in known:
             raise TinyadderError(
                 f"{where} has no key '{key}'{did_you_mean(key, known)} (keys: {', '.join(known)})"
             )
-        found[key] = _typed(value, hints[key], f"{where} {key} = {value!r}")
-    return kind(**found)
+        result[key] = _typed(value, hints[key], f"{where} {key} = {value!r}")
+    return kind(**result)
 
 
 def _typed(value: Any, hint: Any, where: str) -> Any:

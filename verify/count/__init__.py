@@ -36,10 +36,10 @@ def _placeholders(module: nn.Module) -> dict[str, list[int]]:
     """Entries of parameters that are never read because a shared number stands there: name -> flat
     indices.
     """
-    found: dict[str, list[int]] = {}
+    result: dict[str, list[int]] = {}
     for name, index, _ in module.config.ties if isinstance(module, Transformer) else ():
-        found.setdefault(_tied(name), []).append(index)
-    return found
+        result.setdefault(_tied(name), []).append(index)
+    return result
 
 
 def _tied(name: str) -> str:
@@ -303,7 +303,9 @@ def kept_beside(module: nn.Module) -> Iterator[tuple[str, str, Tensor, Tensor]]:
 
 def _entries(module: nn.Module, kind: str) -> int:
     return sum(
-        int(values.count_nonzero()) for found, _, _, values in kept_beside(module) if found == kind
+        int(values.count_nonzero())
+        for result, _, _, values in kept_beside(module)
+        if result == kind
     )
 
 
@@ -359,11 +361,11 @@ def _equations_code(source: str, roots: Sequence[str]) -> list[Literal]:
     weights.
     """
     unread = {"Construction": 2}  # Construction(program, task, claims)
-    found = literals(source, roots, unread=unread)
+    result = literals(source, roots, unread=unread)
     for other, names in borrowed(source, roots, unread=unread).items():
         if other == "tinyadder.lang.gadgets" or other.startswith("tinyadder.constructions."):
-            found += _equations_code(_source(other), names)
-    return found
+            result += _equations_code(_source(other), names)
+    return result
 
 
 def _source(module: str) -> str:
@@ -397,14 +399,14 @@ def numbers(module: nn.Module) -> list[Placed]:
     be listed in.
     """
     ties = _readers(module) if isinstance(module, Transformer) else {}
-    found = []
+    result = []
     for name, index, values in _parameters(module):
         shape = module.get_parameter(name).shape
         for flat, value in zip(index.tolist(), values.tolist(), strict=True):
             if value != 0:
                 at = _unravel(flat, shape)
                 tie = ties.get(flat, "") if name == "shared" else ""
-                found.append(
+                result.append(
                     Placed("nonzero", _dense(name), at, value, place(module, _dense(name), at), tie)
                 )
     rungs = {
@@ -417,9 +419,9 @@ def numbers(module: nn.Module) -> list[Placed]:
         for flat, value in zip(index.tolist(), values.tolist(), strict=True):
             if value != 0:
                 at = _unravel(flat, tensors[name].shape)
-                found.append(Placed(rungs[kind], name, at, value, place(module, name, at)))
+                result.append(Placed(rungs[kind], name, at, value, place(module, name, at)))
     attributes = ((name, value) for name, value in _float_attributes(module))
-    return found + [
+    return result + [
         Placed("nonzero + positional", name, (), value, name) for name, value in attributes
     ]
 
@@ -429,11 +431,11 @@ def _dense(name: str) -> str:
 
 
 def _unravel(flat: int, shape: torch.Size) -> tuple[int, ...]:
-    found = []
+    result = []
     for size in reversed(shape):
         flat, at = divmod(flat, size)
-        found.append(at)
-    return tuple(reversed(found))
+        result.append(at)
+    return tuple(reversed(result))
 
 
 def _readers(model: Transformer) -> dict[int, str]:
@@ -460,9 +462,9 @@ def place(module: nn.Module, tensor: str, index: tuple[int, ...]) -> str:
     if tensor == "shared":
         return f"shared number {index[0]}"
     if tensor in ("unembedding", "unembedding_bias", "readout_wiring"):
-        said = "cost" if config.argmin else "logit"
+        text = "cost" if config.argmin else "logit"
         what = "bias" if len(index) == 1 else f"reads {lanes[index[1]]}"
-        return f"{said} of '{vocabulary[config.outputs[index[0]]]}': {what}"
+        return f"{text} of '{vocabulary[config.outputs[index[0]]]}': {what}"
     words = tensor.split(".")
     if words[0] != "blocks" or words[2] not in ("attention", "mlp"):
         return f"{tensor}{list(index)}"

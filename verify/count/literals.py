@@ -186,14 +186,14 @@ def literals(
     reader = _Reader(file)
     reader.visit_all(tree)
     lines = source.splitlines()
-    found = []
+    result = []
     for number in reader.numbers:
         if (
             number.top in reached
             and number.value not in (0, 1, -1)
             and not reader.is_shape(number.use)
         ):
-            found.append(
+            result.append(
                 Literal(
                     number.value,
                     number.line,
@@ -202,7 +202,7 @@ def literals(
                     lines[number.line - 1].strip(),
                 )
             )
-    return sorted(found, key=lambda literal: (literal.line, literal.column))
+    return sorted(result, key=lambda literal: (literal.line, literal.column))
 
 
 def borrowed(
@@ -221,13 +221,13 @@ def borrowed(
         for node in ast.walk(part)
         if isinstance(node, ast.Name)
     }
-    found: dict[str, list[str]] = {}
+    result: dict[str, list[str]] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module:
-            found.setdefault(node.module, []).extend(
+            result.setdefault(node.module, []).extend(
                 a.name for a in node.names if (a.asname or a.name) in named
             )
-    return {module: names for module, names in found.items() if names}
+    return {module: names for module, names in result.items() if names}
 
 
 def _read(
@@ -422,8 +422,8 @@ class _Reader:
         self.visit(node.slice, SHAPE)
 
     def _Compare(self, node: ast.Compare, use: str) -> None:
-        said = ast.unparse(node)
-        sized = any(word in said for word in ("len(", ".shape", ".size(", ".ndim", ".dim("))
+        text = ast.unparse(node)
+        sized = any(word in text for word in ("len(", ".shape", ".size(", ".ndim", ".dim("))
         self.children(node, SHAPE if sized else VALUE)
 
     def _Call(self, node: ast.Call, use: str) -> None:
