@@ -68,7 +68,7 @@ def program_digest(made: Any) -> str:
     """A digest of the equations and the task: shards and results with another one belong to another
     program.
     """
-    from tinyadder.lang.printing import program_to_json
+    from tinyadder.lang.serialization import program_to_json
 
     said = json.dumps([program_to_json(made.program), made.task.to_json()], sort_keys=True)
     return hashlib.sha256(said.encode()).hexdigest()[:16]

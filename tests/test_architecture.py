@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 GROUPS = {
     "errors": r"tinyadder\.(errors|plain)",
     "fields": r"tinyadder\.fields",
-    "language": r"tinyadder\.(dsl|lang|lang\.(forms|program|printing))",
+    "language": r"tinyadder\.(dsl|lang|lang\.(forms|sublayers|program|printing|serialization))",
     "gadgets": r"tinyadder\.lang\.gadgets",
     "encodings": r"tinyadder\.encodings",
     "construction": r"tinyadder\.construction",

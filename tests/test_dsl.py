@@ -25,7 +25,7 @@ from tinyadder.dsl import (
     stack,
 )
 from tinyadder.errors import TinyadderError
-from tinyadder.lang.printing import program_from_json, program_to_json
+from tinyadder.lang.serialization import program_from_json, program_to_json
 
 X = Stream(digit="the digit", flag="1 on '+'", wide=("three candidates", 3))
 EMBED = Embed(digit={"1": 1}, flag={"+": 1})

@@ -3,14 +3,14 @@ programs.
 """
 
 from tinyadder.lang.forms import AffineForm, Shared, Stream, concat, shared
-from tinyadder.lang.program import (
+from tinyadder.lang.program import Program
+from tinyadder.lang.sublayers import (
     MLP,
     Attention,
     Embed,
     Head,
     Hidden,
     Outputs,
-    Program,
     Unembed,
     Units,
     format_units,

@@ -17,7 +17,7 @@ from tinyadder.commands._common import (
 )
 from tinyadder.errors import TinyadderError
 from tinyadder.lang.forms import value_of
-from tinyadder.lang.printing import program_to_json
+from tinyadder.lang.serialization import program_to_json
 
 
 @click.command("show", short_help=__doc__)

@@ -27,7 +27,7 @@ from tinyadder.io.files import (
     recover,
     write_together,
 )
-from tinyadder.lang.printing import program_from_json, program_to_json
+from tinyadder.lang.serialization import program_from_json, program_to_json
 from tinyadder.plain import short
 from tinyadder.tasks import task_from_json
 from tinyadder.tasks.base import Task

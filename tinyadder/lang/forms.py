@@ -1,4 +1,4 @@
-"""Lanes of the residual stream and affine forms over them; every number in a form is a
+"""Lanes of the residual stream and affine forms over them; every weight in a form is a
 parameter.
 """
 
@@ -16,12 +16,12 @@ from tinyadder.plain import short
 
 @dataclass(frozen=True, eq=False)
 class Shared:
-    """One stored number with many readers; it stays one parameter in the built module."""
+    """One stored weight with many readers; it stays one parameter in the built module."""
 
     value: float
 
     def __post_init__(self) -> None:
-        finite(self.value, "a shared number")
+        finite(self.value, "a shared weight")
 
     def __repr__(self) -> str:
         return f"shared({format_weight(self.value)})"
@@ -42,9 +42,9 @@ def finite(value: float, where: str) -> float:
     return float(value)
 
 
-def value_of(number: Weight) -> float:
-    """The float64 that `number` stores."""
-    return number.value if isinstance(number, Shared) else number
+def value_of(weight: Weight) -> float:
+    """The float64 that `weight` stores."""
+    return weight.value if isinstance(weight, Shared) else weight
 
 
 def add_weights(left: Weight, right: Weight, where: str) -> Weight:
@@ -61,18 +61,18 @@ def add_weights(left: Weight, right: Weight, where: str) -> Weight:
     return finite(left + right, where)
 
 
-def scale_weight(number: Weight, factor: Weight, where: str) -> Weight:
-    if isinstance(number, float) and number in (0.0, 1.0):
-        return factor if number else 0.0
+def scale_weight(weight: Weight, factor: Weight, where: str) -> Weight:
+    if isinstance(weight, float) and weight in (0.0, 1.0):
+        return factor if weight else 0.0
     if isinstance(factor, float) and factor in (0.0, 1.0):
-        return number if factor else 0.0
-    if isinstance(number, Shared) or isinstance(factor, Shared):
+        return weight if factor else 0.0
+    if isinstance(weight, Shared) or isinstance(factor, Shared):
         raise TinyadderError(
-            f"{where}: {format_weight(factor)} * {format_weight(number)} would be a new"
+            f"{where}: {format_weight(factor)} * {format_weight(weight)} would be a new"
             " weight, not the shared one; a shared weight is read as it is, so put the factor"
             " elsewhere"
         )
-    return finite(number * factor, where)
+    return finite(weight * factor, where)
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,8 @@ class AffineRow:
     bias: Weight = 0.0
 
     @property
-    def numbers(self) -> list[Weight]:
-        """The non-zero numbers of this row, weights first: its parameters."""
+    def parameters(self) -> list[Weight]:
+        """The non-zero weights of this row, weights first: its parameters."""
         return [n for n in (*(w for _, w in self.weights), self.bias) if n != 0]
 
     def plus(self, other: AffineRow) -> AffineRow:
@@ -106,7 +106,7 @@ class AffineRow:
 
 
 def weights_in(value: Any) -> list[Weight] | None:
-    """A number, a shared number or a vector of them as a list; None for anything else."""
+    """A number, a shared weight or a vector of them as a list; None for anything else."""
     if isinstance(value, Shared):
         return [value]
     if isinstance(value, AffineForm | Added | str | Mapping):
@@ -212,15 +212,15 @@ def common_stream(*forms: AffineForm) -> Stream | None:
 
 
 def as_form(value: Any) -> AffineForm:
-    """A form from a form, a number, a shared number or a vector of numbers."""
+    """A form from a form, a number, a shared weight or a vector of numbers."""
     if isinstance(value, AffineForm):
         return value
-    numbers = weights_in(value)
-    if numbers is None:
+    weights = weights_in(value)
+    if weights is None:
         raise TinyadderError(
             f"({value}) cannot be part of an affine form; hidden units and heads are added to lanes"
         )
-    return AffineForm(None, [AffineRow((), n) for n in numbers])
+    return AffineForm(None, [AffineRow((), n) for n in weights])
 
 
 def concat(*forms: Any) -> AffineForm:
@@ -284,11 +284,11 @@ class Stream:
 # ---- printing forms ------------------------------------------------------------------------------
 
 
-def format_weight(number: Weight) -> str:
-    if isinstance(number, Shared):
-        return repr(number)
-    short = f"{number:.6g}"
-    return short if float(short) == number else f"{number:.9g}"
+def format_weight(weight: Weight) -> str:
+    if isinstance(weight, Shared):
+        return repr(weight)
+    short = f"{weight:.6g}"
+    return short if float(short) == weight else f"{weight:.9g}"
 
 
 def _join(terms: Sequence[tuple[str, Weight]]) -> str:

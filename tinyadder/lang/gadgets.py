@@ -18,7 +18,7 @@ import numpy as np
 
 from tinyadder.errors import TinyadderError
 from tinyadder.lang.forms import AffineForm, as_form
-from tinyadder.lang.program import Head, Outputs, Units, relu
+from tinyadder.lang.sublayers import Head, Outputs, Units, relu
 
 ROOM = 40.0
 """How far scores lie below 0 where softmax1 is to be linear: its denominator is then 1 + n e^-40 =

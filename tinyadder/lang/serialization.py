@@ -1,0 +1,190 @@
+"""A program as JSON data and back; floats survive bit for bit, shared weights stay shared."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tinyadder.errors import TinyadderError
+from tinyadder.lang.forms import AffineForm, AffineRow, Shared, Stream, Weight
+from tinyadder.lang.program import Program
+from tinyadder.lang.sublayers import (
+    MLP,
+    Attention,
+    Embed,
+    Head,
+    Hidden,
+    Outputs,
+    Unembed,
+    Units,
+)
+
+PROGRAM_VERSION = 1
+
+
+class _Writer:
+    def __init__(self) -> None:
+        self.shared: list[Shared] = []
+
+    def weight(self, weight: Weight) -> Any:
+        if not isinstance(weight, Shared):
+            return weight
+        if weight not in self.shared:
+            self.shared.append(weight)
+        return {"shared": self.shared.index(weight)}
+
+    def row(self, row: AffineRow) -> dict[str, Any]:
+        return {
+            "weights": [[*column, self.weight(w)] for column, w in row.weights],
+            "bias": self.weight(row.bias),
+        }
+
+    def form(self, form: AffineForm) -> list[Any]:
+        return [self.row(row) for row in form.rows]
+
+
+def program_to_json(program: Program) -> dict[str, Any]:
+    """The program as JSON data; floats survive bit for bit, shared weights stay shared."""
+    write = _Writer()
+    sublayers: list[dict[str, Any]] = []
+    for sublayer in program.sublayers:
+        if isinstance(sublayer, Attention):
+            heads = sublayer.heads
+            sublayers.append(
+                {
+                    "heads": [
+                        {
+                            **{
+                                rows: write.form(getattr(h, rows))
+                                for rows in ("query", "key", "value")
+                            },
+                            "slope": h.slope,
+                        }
+                        for h in heads
+                    ],
+                    "lanes": {
+                        lane: [[[heads.index(h), row] for h, row in part] for part in output.parts]
+                        for lane, output in sublayer.lanes.items()
+                    },
+                }
+            )
+        else:
+            units = sublayer.units
+            sublayers.append(
+                {
+                    "units": [{"gate": write.row(u.gate), "up": write.row(u.up)} for u in units],
+                    "lanes": {
+                        lane: [
+                            [[units.index(h), write.weight(d)] for h, d in part]
+                            for part in written.parts
+                        ]
+                        for lane, written in sublayer.lanes.items()
+                    },
+                }
+            )
+    unembed = program.unembed
+    data = {
+        "version": PROGRAM_VERSION,
+        "vocabulary": list(program.vocabulary),
+        "stream": {lane.name: [lane.meaning, lane.width] for lane in program.stream.lanes.values()},
+        "embed": {
+            lane: {token: [write.weight(n) for n in weights] for token, weights in table.items()}
+            for lane, table in program.embed.lanes.items()
+        },
+        "sublayers": sublayers,
+        "unembed": {
+            "argmin": unembed.argmin,
+            "wired": unembed.wired,
+            "tied": list(unembed.tied),
+            "tokens": None if unembed.tokens is None else list(unembed.tokens),
+            "form": write.form(unembed.form),
+        },
+    }
+    return {**data, "shared": [weight.value for weight in write.shared]}
+
+
+class _Reader:
+    def __init__(self, data: dict[str, Any]) -> None:
+        self.shared = [Shared(float(value)) for value in data["shared"]]
+        self.stream = Stream(
+            **{name: (str(text), width) for name, (text, width) in data["stream"].items()}
+        )
+
+    def weight(self, data: Any) -> Weight:
+        return self.shared[data["shared"]] if isinstance(data, dict) else float(data)
+
+    def row(self, data: dict[str, Any]) -> AffineRow:
+        weights = tuple(
+            ((self.stream[lane].name, int(i)), self.weight(w)) for lane, i, w in data["weights"]
+        )
+        return AffineRow(weights, self.weight(data["bias"]))
+
+    def form(self, data: list[Any]) -> AffineForm:
+        return AffineForm(self.stream, [self.row(row) for row in data])
+
+    def sublayer(self, data: dict[str, Any]) -> Attention | MLP:
+        if "heads" in data:
+            heads = [
+                Head(
+                    query=self.form(h["query"]),
+                    key=self.form(h["key"]),
+                    value=self.form(h["value"]),
+                    slope=h["slope"],
+                )
+                for h in data["heads"]
+            ]
+            lanes = data["lanes"].items()
+            return Attention(
+                {
+                    lane: Outputs([[(heads[h], row) for h, row in p] for p in parts])
+                    for lane, parts in lanes
+                }
+            )
+        units = [Hidden(self.row(u["gate"]), self.row(u["up"])) for u in data["units"]]
+        lanes = data["lanes"].items()
+        return MLP(
+            {
+                lane: Units(
+                    self.stream, [[(units[h], self.weight(d)) for h, d in part] for part in parts]
+                )
+                for lane, parts in lanes
+            }
+        )
+
+    def unembed(self, data: dict[str, Any]) -> Unembed:
+        form: Any = self.form(data["form"])
+        if data["wired"]:
+            form = tuple(
+                self.stream[row.weights[0][0][0]] for row in form.rows if row.weights[0][0][1] == 0
+            )
+        elif data["tokens"] is not None:
+            form = dict(zip(data["tokens"], form, strict=True))
+        elif not form.rows:
+            form = None
+        return Unembed(**{"argmin" if data["argmin"] else "argmax": form}, tied=data["tied"])
+
+
+def program_from_json(data: dict[str, Any]) -> Program:
+    """The program that `program_to_json` wrote. Raises `TinyadderError` for anything else."""
+    if not isinstance(data, dict) or data.get("version") != PROGRAM_VERSION:
+        result = data.get("version") if isinstance(data, dict) else type(data).__name__
+        raise TinyadderError(
+            f"a program of version {PROGRAM_VERSION} is expected, this is version {result}"
+        )
+    try:
+        read = _Reader(data)
+        embed = Embed(
+            {
+                lane: {token: [read.weight(n) for n in weights] for token, weights in table.items()}
+                for lane, table in data["embed"].items()
+            }
+        )
+        sublayers = [read.sublayer(s) for s in data["sublayers"]]
+        return Program(
+            data["vocabulary"], read.stream, embed, *sublayers, read.unembed(data["unembed"])
+        )
+    except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
+        if isinstance(error, TinyadderError):
+            raise
+        raise TinyadderError(
+            f"the program data is damaged: {type(error).__name__} {error}; build it again"
+        ) from error
