@@ -14,6 +14,7 @@ from pathlib import Path
 
 import click
 
+from tinyadder import __version__
 from tinyadder.errors import TinyadderError, did_you_mean
 
 COMMANDS = Path(__file__).parent / "commands"
@@ -51,7 +52,7 @@ def _summary(path: Path) -> str:
 
 
 @click.group(cls=Verbs)
-@click.version_option(package_name="tinyadder")
+@click.version_option(__version__, prog_name="tinyadder")
 def cli() -> None:
     """Write exact algorithms as the weights of small transformers; build, look inside, count,
     verify.

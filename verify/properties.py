@@ -17,6 +17,7 @@ from tinyadder.errors import TinyadderError
 from tinyadder.machine.answers import answers
 from tinyadder.machine.transformer import Transformer
 from tinyadder.tasks.base import Problem, Task
+from tinyadder.text import Shown
 from tinyadder.verify.counterexample import Report, explain, plain_answers
 from tinyadder.verify.verdict import Exhaustive, Refuted, Sampled, Verdict
 
@@ -48,15 +49,21 @@ class CheckResult:
         return f"{self.name:16} {self.asked:>9,} asked, {self.wrong:,} wrong"
 
 
-@dataclass(frozen=True)
-class Verification:
-    """The verdict, the parts it rests on, and for a refuted model the report on its
-    counterexample.
-    """
+@dataclass(frozen=True, repr=False)
+class Verification(Shown):
+    """The verdict, the parts it rests on, and for a refuted model the report on its counterexample."""
 
     verdict: Verdict
     parts: tuple[CheckResult, ...]
     report: Report | None = None
+
+    def lines(self, replay: str | None = None) -> list[str]:
+        """The parts, the verdict and the report; `replay` is the command that shows the counterexample again."""
+        told = self.report.lines(replay) if self.report else []
+        return [f"           {part}" for part in self.parts] + [str(self.verdict), *(f"           {s}" for s in told)]
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
 
 
 def verify(
@@ -97,7 +104,7 @@ def verify(
     else:
         suite = [*task.edges(), *task.uniform(Random(UNIFORM_SEED), UNIFORM)]
         wrong = (
-            judge.ask("public suite", suite)
+            judge.ask("public suite" if task.edges() else "uniform", suite)
             or judge.ask("hard cases", task.hard())
             or judge.ask_plainly("plain forward", task.hard())
             or judge.ask("structured", samples(task, seed, count, judge.asked), count)

@@ -9,13 +9,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from tinyadder.tasks.base import Problem
+from tinyadder.text import Shown
 
 
-@dataclass(frozen=True)
-class Sampled:
-    """`count` problems were decoded (prompt alone, greedy) and none was wrong; says nothing of the
-    others.
-    """
+@dataclass(frozen=True, repr=False)
+class Sampled(Shown):
+    """`count` problems were decoded (prompt alone, greedy) and none was wrong; says nothing of the others."""
 
     count: int
     seed: int
@@ -24,8 +23,8 @@ class Sampled:
         return f"SAMPLED    {self.count:,} problems, seed {self.seed}: 0 wrong"
 
 
-@dataclass(frozen=True)
-class Exhaustive:
+@dataclass(frozen=True, repr=False)
+class Exhaustive(Shown):
     """Every problem of `domain` was decoded and none was wrong."""
 
     domain: str
@@ -35,11 +34,9 @@ class Exhaustive:
         return f"EXHAUSTIVE all {self.count:,} of {self.domain}: 0 wrong"
 
 
-@dataclass(frozen=True)
-class Proved:
-    """An independent checker accepted the certificate in `certificate`: right on every problem of
-    `domain`.
-    """
+@dataclass(frozen=True, repr=False)
+class Proved(Shown):
+    """An independent checker accepted the certificate in `certificate`: right on every problem of `domain`."""
 
     domain: str
     certificate: str
@@ -67,8 +64,8 @@ class Counterexample:
         return f"{self.shown}   expected {''.join(self.expected)}, model {''.join(self.got)}"
 
 
-@dataclass(frozen=True)
-class Refuted:
+@dataclass(frozen=True, repr=False)
+class Refuted(Shown):
     """The model is wrong: here is a problem that shows it."""
 
     counterexample: Counterexample
@@ -77,11 +74,9 @@ class Refuted:
         return f"REFUTED    {self.counterexample}"
 
 
-@dataclass(frozen=True)
-class Unknown:
-    """Neither proved nor refuted; `reason` says which position and digit, what width, what would be
-    needed.
-    """
+@dataclass(frozen=True, repr=False)
+class Unknown(Shown):
+    """Neither proved nor refuted; `reason` says which position and digit, what width, what would be needed."""
 
     reason: str
 

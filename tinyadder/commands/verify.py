@@ -81,11 +81,7 @@ def command(
             }
         )
     else:
-        for part in found.parts:
-            click.echo(f"           {part}")
-        click.echo(str(found.verdict))
-        for line in found.report.lines(replay(loaded, found)) if found.report else []:
-            click.echo(f"           {line}")
+        click.echo("\n".join(found.lines(replay(loaded, found))))
     return 1 if found.report else 0
 
 
@@ -93,7 +89,7 @@ def replay(loaded: Loaded, found: Verification) -> str | None:
     """The command line that asks the counterexample again."""
     if found.report is None:
         return None
-    name = str(loaded.folder) if loaded.folder is not None else loaded.name
+    name = str(loaded.folder or loaded.file or loaded.name)
     options = [word for key, value in loaded.options.items() for word in ("-o", f"{key}={value}")]
     given = [] if loaded.folder is not None else options
     return join(["tinyadder", "run", name, *given, found.report.counterexample.shown])

@@ -21,6 +21,7 @@ from tinyadder.errors import TinyadderError, did_you_mean
 from tinyadder.machine.answers import answers
 from tinyadder.machine.transformer import Config, Transformer
 from tinyadder.tasks.base import Problem, Task
+from tinyadder.text import Shown, format_table
 
 Lanes = dict[str, list[float]]
 """The residual stream at one position: lane name -> its components."""
@@ -70,14 +71,61 @@ def stream_names(config: Config, place: str | None = None) -> list[str]:
     return [place]
 
 
-class Cache(dict[str, Tensor]):
-    """Every activation of a forward pass by its TransformerLens name, and the residual stream by
-    lane name.
+def activation_names(config: Config) -> list[str]:
+    """TransformerLens names of every activation of a decoder, in the order of the forward pass.
+
+    >>> from tinyadder.machine.transformer import BlockConfig
+    >>> small = Config(vocabulary=("0",), width=1, blocks=(BlockConfig(hidden=1),), outputs=(0,))
+    >>> activation_names(small)[1:4]
+    ['blocks.0.hook_resid_pre', 'blocks.0.hook_resid_mid', 'blocks.0.mlp.hook_pre']
+    """
+    names = ["hook_embed"]
+    for layer, block in enumerate([*config.blocks] * config.options.repeat):
+        attention = [*(f"attn.hook_{part}" for part in ("q", "k", "v", "attn_scores", "pattern", "z")), "hook_attn_out"]
+        mlp = ["mlp.hook_pre", "mlp.hook_post", "hook_mlp_out"]
+        parts = ["hook_resid_pre", *(attention if block.heads else ()), "hook_resid_mid"]
+        parts += [*(mlp if block.hidden else ()), "hook_resid_post"]
+        names += [f"blocks.{layer}.{part}" for part in parts]
+    return names
+
+
+SUBLAYERS = {
+    **dict.fromkeys(("q", "k", "v", "attn_scores", "pattern", "z"), "attn.hook_"),
+    **dict.fromkeys(("pre", "post"), "mlp.hook_"),
+}
+"""Where the activations with these short names stand; others stand in the block itself."""
+
+
+class ActivationCache(Shown, dict[str, Tensor]):
+    """Every activation of a forward pass by its TransformerLens name, and the residual stream by lane name.
+
+    `cache["pattern", 0]` is short for `cache["blocks.0.attn.hook_pattern"]`; layers count from the end if negative.
+    Its `print` is a table of names and shapes. Raises `TinyadderError` for a name that the model does not have.
     """
 
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
+
+    def __missing__(self, key: Any) -> Tensor:
+        if isinstance(key, tuple) and len(key) == 2 and isinstance(key[0], str) and isinstance(key[1], int):
+            short, layer = key
+            layers = len(self.config.blocks) * self.config.options.repeat
+            name = f"blocks.{layer + layers if layer < 0 else layer}.{SUBLAYERS.get(short, 'hook_')}{short}"
+            if name in self:
+                return self[name]
+            shorts = {known.rpartition("hook_")[2] for known in self}
+            layer_names = f"layers 0 .. {layers - 1}, names {', '.join(sorted(shorts))}"
+            raise TinyadderError(
+                f"no activation '{short}' in layer {layer} ({layer_names}){did_you_mean(short, shorts)}"
+            )
+        raise TinyadderError(
+            f"no activation {key!r:.80}{did_you_mean(str(key), self)} (e.g. {list(self)[-1:]}, or ('pattern', 0))"
+        )
+
+    def __str__(self) -> str:
+        rows = [(name, " ".join(map(str, tensor.shape))) for name, tensor in self.items()]
+        return format_table("", {"activation": "left", "shape": "left"}, rows)
 
     def lane(self, lane: str | int, place: str | None = None) -> Float[Tensor, "b t w"]:
         """A lane at every position, after the last layer or at `place` ("blocks.0.hook_resid_mid").
@@ -93,13 +141,9 @@ class Cache(dict[str, Tensor]):
 
 
 @torch.inference_mode()
-def run_with_cache(
-    model: Transformer, tokens: Int[Tensor, "b t"]
-) -> tuple[Float[Tensor, "b t o"], Cache]:
-    """Logits of a forward pass and every activation by its TransformerLens name
-    (`blocks.0.attn.hook_pattern`).
-    """
-    cache = Cache(model.config)
+def run_with_cache(model: Transformer, tokens: Int[Tensor, "b t"]) -> tuple[Float[Tensor, "b t o"], ActivationCache]:
+    """Logits of a forward pass and every activation by its TransformerLens name (`blocks.0.attn.hook_pattern`)."""
+    cache = ActivationCache(model.config)
 
     def keep(name: str, value: Tensor) -> Tensor:
         cache[name] = value

@@ -1,0 +1,359 @@
+"""`Model`: one face for everything that can be done with a model, built or trained.
+
+    m = load("add10"); m.generate("123+456"); m.count(); m.verify(); m.trace("123+456"); m.plot("lanes", "123+456")
+
+Names of activations and the shapes of hooks are TransformerLens's (Nanda and Bloom 2022), so that code written for it
+is read the same way here. Text goes in and comes out; token ids (a tensor [batch, length]) are taken wherever text is.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import tempfile
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from tinyadder.construction import Claim
+from tinyadder.dsl import Program
+from tinyadder.errors import TinyadderError, did_you_mean
+from tinyadder.inspect import patching, trace
+from tinyadder.inspect.trace import ActivationCache, Step, activation_names
+from tinyadder.io.folder import Description, save
+from tinyadder.machine.answers import answers
+from tinyadder.machine.decode import check_tokens, generate
+from tinyadder.machine.transformer import Transformer
+from tinyadder.named import Loaded, load_model
+from tinyadder.tasks.base import Problem, Task
+from tinyadder.text import Shown, format_table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from tinyadder.verify.properties import Verification
+    from tinyadder.verify.verdict import Proved, Refuted, Unknown
+
+Input = str | Problem | Sequence[str | Problem] | Tensor
+"""A problem as the task writes it ("123+456") or as data ((123, 456)), a raw prompt, a list of those, or token ids."""
+HookFunction = Callable[[Tensor, "HookPoint"], Tensor | None]
+"""Gets an activation and its place; what it returns is used instead, None leaves the activation as it is."""
+
+PICTURES = ("attention", "contributions", "lanes", "logits", "margins", "weights")
+
+
+def load(name: str | Path, *, device: str = "cpu", task: str | None = None, **options: Any) -> Model:
+    """The model NAME: a construction ("add10"), a Python file that defines `construct` ("./mine.py"), a model folder.
+
+    `options` go to the construction (digits=4); `task` is a Python file by whose task the model is judged. A file is
+    code and is run; a folder is data and runs nothing. Raises `TinyadderError` for whatever is none of the three.
+
+    >>> load("add10", digits=3).generate("12+34")
+    '46'
+    """
+    return Model(load_model(str(name), options, device, task))
+
+
+class Answer(str):
+    """An answer as a person reads it; `raw` is what the model emitted, token by token."""
+
+    raw: str
+
+    def __new__(cls, text: str, raw: str) -> Answer:
+        answer = super().__new__(cls, text)
+        answer.raw = raw
+        return answer
+
+    def __repr__(self) -> str:
+        """The raw tokens stand beside an answer that is not part of them: a number written from its last digit on."""
+        return super().__repr__() if self in self.raw else f"{super().__repr__()} (raw {self.raw!r})"
+
+
+class Counts(Shown, dict[str, int]):
+    """Parameters by convention: a dictionary whose print is a table."""
+
+    def __str__(self) -> str:
+        rows = [(rung, f"{count:,}") for rung, count in self.items()]
+        return format_table("", {"convention": "left", "parameters": "right"}, rows)
+
+
+class Trace(Shown, list[Step]):
+    """The steps of an answer, one a token; its print is a table, `trace[k]` is the step that emits token k."""
+
+    def __init__(self, steps: Sequence[Step], title: str) -> None:
+        super().__init__(steps)
+        self.title = title
+
+    def __str__(self) -> str:
+        columns = {"": "right", "read": "left", "emits": "left", "runner-up": "left", "margin": "right"}
+        rows = [(str(s.index), "".join(s.text), s.chosen, s.runner_up, f"{s.margin:.6g}") for s in self]
+        return format_table(self.title, columns, rows)
+
+
+@dataclass(frozen=True, repr=False)
+class Picture(Shown):
+    """A picture that shows itself in a notebook; `figure` is the matplotlib figure, `save` writes a file."""
+
+    figure: Figure
+    title: str
+
+    def __str__(self) -> str:
+        return f"picture of {self.title}; .save('FILE.png') writes it"
+
+    def save(self, path: str | Path) -> None:
+        """Write a .png, .svg or .pdf, by the end of the name."""
+        self.figure.savefig(path, dpi=160)
+
+    def _repr_png_(self) -> bytes:
+        written = io.BytesIO()
+        self.figure.savefig(written, format="png", dpi=100)
+        return written.getvalue()
+
+    def _repr_html_(self) -> str:
+        data = base64.b64encode(self._repr_png_()).decode()
+        return f'<img alt="{escape(self.title)}" src="data:image/png;base64,{data}">'
+
+
+@dataclass(frozen=True)
+class HookPoint:
+    """The place of an activation, as hook functions of TransformerLens get it."""
+
+    name: str
+
+    def layer(self) -> int:
+        """The layer in "blocks.LAYER.". Raises `TinyadderError` for a place outside the layers."""
+        if not self.name.startswith("blocks."):
+            raise TinyadderError(f"{self.name} is in no layer")
+        return int(self.name.split(".")[1])
+
+
+class Model(Shown):
+    """A model with its task: `module` (the weights), `task`, `program` and `claims` (of a construction), `name`."""
+
+    def __init__(self, loaded: Loaded) -> None:
+        self.module: Transformer = loaded.model
+        self.task: Task = loaded.task
+        self.program: Program | None = loaded.program
+        """The equations; None for a trained model."""
+        self.claims: Mapping[str, Claim] | None = loaded.claims
+        """What the lanes mean in exact numbers, where the construction says it."""
+        self.name: str = loaded.name
+        self.options: dict[str, Any] = loaded.options
+        self.source: Path | None = loaded.folder or loaded.file
+        """The folder or file it was read from; None for a construction of the toolkit."""
+
+    def __str__(self) -> str:
+        config = self.module.config
+        size = f"{len(config.blocks) * config.options.repeat} layers, width {config.width}"
+        made = "trained" if self.program is None else "built"
+        return f"Model({str(self.source or self.name)!r}: {self.task.name}, {made}, {size})"
+
+    # ---- text and tokens --------------------------------------------------------------------------
+
+    def to_tokens(self, text: Input) -> Tensor:
+        """Token ids [batch, length]: of a problem its prompt, of a raw prompt itself.
+
+        Raises `TinyadderError` for what is neither, texts of different lengths, and ids outside the vocabulary.
+        """
+        if isinstance(text, Tensor):
+            tokens = text[None] if text.ndim == 1 else text
+        else:
+            prompts = [self._prompt(item) for item in (text if isinstance(text, list) else [text])]
+            tokens = torch.from_numpy(self.task.encode(prompts)).to(self.module.outputs.device)
+        check_tokens(self.module, tokens)
+        return tokens
+
+    def to_str_tokens(self, text: Input) -> list[str]:
+        """The tokens of one text, as strings: the labels of its positions."""
+        (row,) = self.to_tokens(text).tolist()
+        return [self.task.vocabulary[token] for token in row]
+
+    def problem(self, text: str | Problem) -> Problem:
+        """The problem that `text` writes, or `text` as data. Raises `TinyadderError` with what the task accepts."""
+        return self.task.parse(text) if isinstance(text, str) else self.task.check(text)
+
+    def _is_raw(self, text: Any) -> bool:
+        """Whether a string is a raw prompt: it is no problem of the task, and begins with the token of all prompts."""
+        if not isinstance(text, str) or text[:1] not in self._first or set(text) - set(self.task.vocabulary):
+            return False
+        try:
+            self.task.parse(text)
+        except TinyadderError:
+            return True
+        return False
+
+    @cached_property
+    def _first(self) -> set[str]:
+        """The token that every prompt begins with; empty where they begin with different ones."""
+        found = {self.task.prompt(problem)[0] for problem in self.task.hard()[:100]}
+        return found if len(found) == 1 else set()
+
+    def _prompt(self, text: str | Problem) -> Sequence[str]:
+        return text if self._is_raw(text) else self.task.prompt(self.problem(text))
+
+    # ---- running ----------------------------------------------------------------------------------
+
+    def __call__(self, text: Input) -> Tensor:
+        """Logits [batch, position, output token]; the columns are `module.config.outputs`."""
+        with torch.inference_mode():
+            return self.module(self.to_tokens(text))
+
+    def generate(self, text: Input) -> Any:
+        """What the model answers, greedily, from the prompt alone: an `Answer` (a string) for one problem.
+
+        A list gives a list, decoded as one batch; a raw prompt gives the raw tokens; token ids give token ids. Raises
+        `TinyadderError` for a problem outside the task (operands too large, negative) and for unknown tokens.
+        """
+        if isinstance(text, Tensor):
+            return self._continue(self.to_tokens(text))
+        items = text if isinstance(text, list) else [text]
+        found: list[Answer] = [Answer("", "")] * len(items)
+        raw = [i for i, item in enumerate(items) if self._is_raw(item)]
+        asked = [i for i in range(len(items)) if i not in raw]
+        problems = [self.problem(items[i]) for i in asked]
+        for i, emitted in zip(asked, answers(self.module, self.task, problems), strict=True):
+            found[i] = Answer(self.task.show_answer(emitted), "".join(emitted))
+        for i in raw:
+            emitted = self.task.decode(self._continue(self.to_tokens(items[i]))[0].tolist())
+            found[i] = Answer("".join(emitted), "".join(emitted))
+        return found if isinstance(text, list) else found[0]
+
+    def _continue(self, tokens: Tensor) -> Tensor:
+        """The answer tokens to raw prompts: generated after them, of a tagger the choice at every position."""
+        if self._tags():
+            return self.module.outputs[self(tokens).max(-1).indices]
+        end = None if self.task.end is None else self.task.vocabulary.index(self.task.end)
+        return generate(self.module, tokens, steps=self.task.answer_length, end=end)
+
+    def _tags(self) -> bool:
+        return self.task.read_at(self.task.hard()[0]) is not None
+
+    def run_with_cache(self, text: Input) -> tuple[Tensor, ActivationCache]:
+        """Logits and every activation of a forward pass over the prompt (or raw text): `cache["pattern", 0]`."""
+        return trace.run_with_cache(self.module, self.to_tokens(text))
+
+    def run_with_hooks(
+        self, text: Input, *, fwd_hooks: Sequence[tuple[str | Callable[[str], bool], HookFunction]] = ()
+    ) -> Tensor:
+        """Logits of a forward pass in which activations go through functions: (name or test of a name, function).
+
+        Raises `TinyadderError` for a name that the model does not have.
+        """
+        with self.hooks(fwd_hooks):
+            return self(text)
+
+    @contextmanager
+    def hooks(self, fwd_hooks: Sequence[tuple[str | Callable[[str], bool], HookFunction]] = ()) -> Iterator[Model]:
+        """The same for everything that runs the model inside the block, decoding included."""
+        names = activation_names(self.module.config)
+        for where, _ in fwd_hooks:
+            if isinstance(where, str) and where not in names:
+                raise TinyadderError(f"no activation '{where}'{did_you_mean(where, names)}")
+
+        def change(name: str, value: Tensor, first: int) -> Tensor:
+            for where, function in fwd_hooks:
+                if where == name if isinstance(where, str) else where(name):
+                    changed = function(value, HookPoint(name))
+                    value = value if changed is None else changed
+            return value
+
+        with patching.hooked(self.module, change):
+            yield self
+
+    @contextmanager
+    def ablate(
+        self,
+        *,
+        lanes: Collection[patching.Lane] = (),
+        heads: Collection[patching.Part] = (),
+        units: Collection[patching.Part] = (),
+        positions: Collection[int] | None = None,
+    ) -> Iterator[Model]:
+        """While the block runs, these lanes hold 0, these heads and hidden units add 0: (layer, index or lane)."""
+        with patching.ablate(self.module, lanes=lanes, heads=heads, units=units, positions=positions):
+            yield self
+
+    @contextmanager
+    def patch(
+        self,
+        source: float | Mapping[str, Tensor],
+        *,
+        lanes: Collection[patching.Lane] = (),
+        heads: Collection[patching.Part] = (),
+        units: Collection[patching.Part] = (),
+        positions: Collection[int] | None = None,
+    ) -> Iterator[Model]:
+        """While the block runs, these parts have the values of `source`: a number, or the cache of another run."""
+        with patching.patch(self.module, source, lanes=lanes, heads=heads, units=units, positions=positions):
+            yield self
+
+    # ---- looking ----------------------------------------------------------------------------------
+
+    def trace(self, problem: str | Problem) -> Trace:
+        """Every step of the answer: what was read, what was emitted, by what margin; `[k]` has heads, units, lanes."""
+        asked = self.problem(problem)
+        return Trace(trace.trace_all(self.module, self.task, asked), f"{self.name}   {self.task.show(asked)}")
+
+    def plot(self, kind: str, problem: str | Problem | None = None, *, digit: int = 0) -> Picture:
+        """A picture: attention, lanes, contributions or logits of one run, margins or weights of the model.
+
+        `digit` is the answer token of contributions and logits, from 0. Raises `TinyadderError` for another kind.
+        """
+        from tinyadder.inspect import plot
+
+        if kind not in PICTURES:
+            raise TinyadderError(f"no picture '{kind}'{did_you_mean(kind, PICTURES)} (pictures: {', '.join(PICTURES)})")
+        title = f"{kind} of {self.name}"
+        if kind == "weights":
+            return Picture(plot.weights(self.module), title)
+        if kind == "margins":
+            return Picture(plot.margins(self.module, self.task), title)
+        asked = self.task.hard()[0] if problem is None else self.problem(problem)
+        extra = (digit,) if kind in ("contributions", "logits") else ()
+        return Picture(getattr(plot, kind)(self.module, self.task, asked, *extra), f"{title}, {self.task.show(asked)}")
+
+    def count(self) -> Counts:
+        """The number of parameters by every convention; a model has no single one."""
+        from tinyadder.verify.count import ladder
+
+        return Counts(ladder(self.module))
+
+    # ---- judging and keeping ----------------------------------------------------------------------
+
+    def verify(self, *, count: int = 200_000, examples: int = 500, seed: int = 0) -> Verification:
+        """Ask hard problems, look for a wrong answer, and say what is known: exhaustive, sampled or refuted."""
+        from tinyadder.verify.properties import verify
+
+        return verify(self.module, self.task, count=count, examples=examples, seed=seed)
+
+    def prove(self, folder: str | Path | None = None) -> Proved | Refuted | Unknown:
+        """Prove the model right on every problem of its task, or refute it; Unknown says what is missing.
+
+        Model and certificate are kept in `folder` where one is given (it must be new); `python -m
+        tinyadder.verify.certify.check FOLDER` checks them again. Raises `TinyadderError` where it cannot be written.
+        """
+        from tinyadder.verify.certify.prove import certify
+        from tinyadder.verify.verdict import Proved
+
+        with tempfile.TemporaryDirectory() as scratch:
+            place = Path(scratch) / "model" if folder is None else Path(folder)
+            self.save(place)
+            verdict = certify(self.module, self.task, place).verdict
+        kept = folder is not None or not isinstance(verdict, Proved)
+        return verdict if kept else replace(verdict, certificate="not kept; prove(FOLDER) keeps it")
+
+    def save(self, folder: str | Path, *, force: bool = False) -> Description:
+        """Write the model folder that `load` reads: weights and description, data only.
+
+        Raises `TinyadderError` where something is there already and `force` is not given.
+        """
+        return save(
+            self.module, self.task, folder, name=self.name, options=self.options, program=self.program, force=force
+        )
