@@ -6,8 +6,8 @@
 '579'
 
 `load` gives a `Model`; `Stream`, `Embed`, `Attention`, `Head`, `MLP`, `relu`, `Unembed` and `Program` write an
-algorithm as equations; `task` says what a model must compute; `Construction` puts the two together. Everything here is imported
-when it is first used, torch with the first model.
+algorithm as equations; `task` says what a model must compute; `Construction` puts the two together. Everything here is
+imported when it is first used, torch with the first model.
 """
 
 from importlib import import_module

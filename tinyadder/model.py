@@ -27,7 +27,7 @@ from tinyadder.dsl import Program
 from tinyadder.errors import TinyadderError, did_you_mean
 from tinyadder.inspect import patching, trace
 from tinyadder.inspect.trace import ActivationCache, Step, activation_names
-from tinyadder.io.folder import Description, save
+from tinyadder.io.folder import save
 from tinyadder.machine.answers import answers
 from tinyadder.machine.decode import check_tokens, generate
 from tinyadder.machine.transformer import Transformer
@@ -346,14 +346,15 @@ class Model(Shown):
             place = Path(scratch) / "model" if folder is None else Path(folder)
             self.save(place)
             verdict = certify(self.module, self.task, place).verdict
-        kept = folder is not None or not isinstance(verdict, Proved)
-        return verdict if kept else replace(verdict, certificate="not kept; prove(FOLDER) keeps it")
+        if folder is None and isinstance(verdict, Proved):
+            return replace(verdict, certificate="not kept; prove(FOLDER) keeps it")
+        return verdict
 
-    def save(self, folder: str | Path, *, force: bool = False) -> Description:
+    def save(self, folder: str | Path, *, force: bool = False) -> None:
         """Write the model folder that `load` reads: weights and description, data only.
 
         Raises `TinyadderError` where something is there already and `force` is not given.
         """
-        return save(
+        save(
             self.module, self.task, folder, name=self.name, options=self.options, program=self.program, force=force
         )

@@ -54,7 +54,7 @@ def command(
         *loaded.task.structured(random, count - count // 2),
     ]
     found = check_claims(loaded.model, loaded.task, loaded.claims, problems)
-    read = check_readout(loaded.model, loaded.task, loaded.claims, problems)
+    read = check_readout(loaded.model, loaded.task, loaded.claims or {}, problems)
     if as_json:
         lanes = [{**vars(errors)} for errors in found]
         echo_json(
