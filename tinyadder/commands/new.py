@@ -7,65 +7,65 @@ from __future__ import annotations
 import keyword
 import os
 import re
+import shlex
 from pathlib import Path
 
 import click
 
 from tinyadder.commands._common import echo_json, json_option
-from tinyadder.construction import construction_folder, construction_names
+from tinyadder.construction import construction_names
 from tinyadder.errors import TinyadderError
 
 SKELETON = '''"""NAME: say in one line what it does; `tinyadder list` shows this line.
 
-Say here why it works: what each lane holds, what each head attends to, where every constant comes
-from. This skeleton adds up all digits it has seen and takes 10 away from 10 on. That is not
-addition: `tinyadder verify NAME` shows you a pair of numbers for which it is wrong.
+Say here why it works: what each lane holds, what each head attends to, where every constant comes from. This skeleton
+adds up all digits it has seen and takes 10 away from 10 on. That is not addition: `tinyadder verify ./NAME.py` shows
+you a pair of numbers for which it is wrong.
 """
 
-from tinyadder.construction import DIGIT_VALUES, LaneClaim, Construction, token_claim
-from tinyadder.dsl import MLP, Attention, Embed, Program, Stream, Unembed
+import tinyadder as ta
 from tinyadder.lang.gadgets import parabola_readout, step, sum_head
 from tinyadder.tasks.addition import Addition
 
 
-def construct(*, digits: int = 2) -> Construction:
-    """Say on which options it is exact, and raise TinyadderError for the others."""
-    # The task: prompt and right answer. '^12+34=' is continued with '046', one token a step, each
-    # fed back.
+def construct(*, digits: int = 2) -> ta.Construction:
+    """Say for which options it is exact, and raise ta.TinyadderError for the others."""
+    # The task: prompt and right answer. '^12+34=' is continued with '046', one token a step, each fed back.
+    # A task of your own: ta.task(alphabet="ab", lengths=range(1, 9), answer=lambda word: str(word.count("a"))).
     task = Addition(digits=digits)
 
     # The residual stream: named lanes with their meaning. Every token carries one number in each.
-    x = Stream(
+    x = ta.Stream(
         digit="the digit, 0 on other tokens",
         total="sum of the digits so far, less 10 from 10 on",
     )
 
-    program = Program(
+    program = ta.Program(
         task.vocabulary,
         x,
         # What each token writes into the stream; what is not named is 0.
-        Embed(digit={str(d): d for d in range(1, 10)}),
+        ta.Embed(digit={str(d): d for d in range(1, 10)}),
         # Heads add to lanes: a weighted sum over this token and those before it. sum_head(v) is
         # Head(query=1, key=-40, value=exp(40) * v); give a Head a slope to make the past fade.
-        Attention(total=sum_head(x.digit)),
+        ta.Attention(total=sum_head(x.digit)),
         # Hidden units add to lanes: sums of relu(a) * b, token by token. step(..) is two of them.
-        MLP(total=-10 * step(x.total, at=9.5, width=1)),
+        ta.MLP(total=-10 * step(x.total, at=9.5, width=1)),
         # One row for each of the first tokens of the vocabulary; the largest is the next token.
-        Unembed(argmax=parabola_readout(x.total, range(10))),
+        ta.Unembed(argmax=parabola_readout(x.total, range(10))),
     )
-    # More attention and MLP sublayers may stand between. `tinyadder show NAME` prints equations and
-    # prices.
-    return Construction(program, task, _claims(task))
+    # More attention and MLP sublayers may stand between. `tinyadder show ./NAME.py` prints equations and prices.
+    return ta.Construction(program, task, claims(task))
 
 
-def _claims(task: Addition) -> dict[str, LaneClaim]:
-    """What the lanes mean, exactly, at a position of prompt + right answer; `tinyadder claims NAME`
-    compares.
-    """
-    digit = token_claim(task, DIGIT_VALUES)
+def claims(task):
+    """What the lanes mean, exactly, at a position of prompt + right answer; `tinyadder claims ./NAME.py` compares."""
 
-    def total(problem: tuple[int, ...], position: int) -> int:
-        found = sum(int(digit(problem, i)) for i in range(position + 1))
+    def digit(problem, position):
+        text = task.prompt(problem) + task.answer(problem)
+        return int(text[position]) if text[position].isdigit() else 0
+
+    def total(problem, position):
+        found = sum(digit(problem, i) for i in range(position + 1))
         return found - 10 * (found >= 10)
 
     return {"digit": digit, "total": total}
@@ -78,32 +78,27 @@ def _claims(task: Addition) -> dict[str, LaneClaim]:
     "--dir",
     "folder",
     type=click.Path(path_type=Path),
-    help="Where to write it; unless given, beside the constructions, where every verb finds it.",
+    default=Path("."),
+    help="The folder to write it into [default: this one].",
 )
 @json_option
-def command(name: str, folder: Path | None, as_json: bool) -> None:
-    """Write NAME.py: a small construction to change step by step. It builds, runs, and verify
-    refutes it.
+def command(name: str, folder: Path, as_json: bool) -> None:
+    """Write NAME.py: a small construction to change step by step. It builds, runs, and verify refutes it.
 
-    A file that exists is never overwritten.
+    Every verb takes such a file, wherever it is: tinyadder build ./NAME.py. A file that exists is never overwritten.
     """
-    path = (folder or construction_folder()) / f"{name}.py"
     _check(name)
-    if folder is None and name in construction_names():
-        raise TinyadderError(
-            f"there is a construction '{name}' already ({path}); choose another name"
-        )
+    if name in construction_names():
+        raise TinyadderError(f"there is a construction '{name}' already; choose another name")
+    path = folder / f"{name}.py"
     _write(path, SKELETON.replace("NAME", name))
-    steps = [f"tinyadder show {name}", f"tinyadder run {name} 12 34", f"tinyadder verify {name}"]
+    shown = shlex.quote(str(path) if path.is_absolute() or folder != Path(".") else f"./{path}")
+    steps = [f"tinyadder show {shown}", f"tinyadder run {shown} 12 34", f"tinyadder verify {shown}"]
     if as_json:
         echo_json({"wrote": str(path), "next": steps})
         return
     click.echo(path)
-    found = folder is None or folder.resolve() == construction_folder().resolve()
-    said = (
-        "   ·   ".join(steps) if found else f"move it to {construction_folder()}, then: {steps[0]}"
-    )
-    click.echo(f"next      {said}", err=True)
+    click.echo("next      " + "   ·   ".join(steps), err=True)
 
 
 def _check(name: str) -> None:
