@@ -1,13 +1,14 @@
-"""Write exact algorithms as the weights of small transformers; build, look inside, count, verify, prove them.
+"""Write exact algorithms as the weights of small transformers; look inside, count, verify, prove.
 
 >>> import tinyadder as ta
 >>> m = ta.load("add10")
 >>> m.generate("123+456")
 '579'
 
-`load` gives a `Model`; `Stream`, `Embed`, `Attention`, `Head`, `MLP`, `relu`, `Unembed` and `Program` write an
-algorithm as equations; `task` says what a model must compute; `Construction` puts the two together. Everything here is
-imported when it is first used, torch with the first model.
+`load` gives a `Model`; `Stream`, `Embed`, `Attention`, `Head`, `MLP`, `relu`, `Unembed` and
+`Program` write an algorithm as equations; `task` says what a model must compute; `Construction`
+puts the two together. Everything here is imported when it is first used, torch with the first
+model.
 """
 
 from importlib import import_module
@@ -43,7 +44,9 @@ _HOME = {
     "TinyadderError": "tinyadder.errors",
     "MissingExtra": "tinyadder.errors",
 }
-"""Public name -> its module, `module:name` where it has another name there, `module:` for the module itself."""
+"""Public name -> its module, `module:name` where it has another name there, `module:` for the
+module itself.
+"""
 
 __all__ = [*_HOME]
 
@@ -80,7 +83,9 @@ def __getattr__(name: str) -> Any:
     if name not in _HOME:
         from tinyadder.errors import did_you_mean
 
-        raise AttributeError(f"module 'tinyadder' has no attribute '{name}'{did_you_mean(name, _HOME)}")
+        raise AttributeError(
+            f"module 'tinyadder' has no attribute '{name}'{did_you_mean(name, _HOME)}"
+        )
     home, colon, inner = _HOME[name].partition(":")
     module = import_module(home)
     value = module if colon and not inner else getattr(module, inner or name)

@@ -210,7 +210,8 @@ def _construct_file(path: Path, options: Mapping[str, Any]) -> Construction:
         made = function(**given)
     if not isinstance(made, Construction):
         raise TinyadderError(
-            f"{path}: construct() returned {type(made).__name__}; expected a Construction(program, task)"
+            f"{path}: construct() returned {type(made).__name__}; expected "
+            "a Construction(program, task)"
         )
     if made.program.vocabulary != made.task.vocabulary:
         raise TinyadderError(

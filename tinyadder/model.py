@@ -1,9 +1,11 @@
 """`Model`: one face for everything that can be done with a model, built or trained.
 
-    m = load("add10"); m.generate("123+456"); m.count(); m.verify(); m.trace("123+456"); m.plot("lanes", "123+456")
+    m = load("add10"); m.generate("123+456"); m.count(); m.verify(); m.trace("123+456");
+    m.plot("lanes", "123+456")
 
-Names of activations and the shapes of hooks are TransformerLens's (Nanda and Bloom 2022), so that code written for it
-is read the same way here. Text goes in and comes out; token ids (a tensor [batch, length]) are taken wherever text is.
+Names of activations and the shapes of hooks are TransformerLens's (Nanda and Bloom 2022), so that
+code written for it is read the same way here. Text goes in and comes out; token ids (a tensor
+[batch, length]) are taken wherever text is.
 """
 
 from __future__ import annotations
@@ -42,18 +44,26 @@ if TYPE_CHECKING:
     from tinyadder.verify.verdict import Proved, Refuted, Unknown
 
 Input = str | Problem | Sequence[str | Problem] | Tensor
-"""A problem as the task writes it ("123+456") or as data ((123, 456)), a raw prompt, a list of those, or token ids."""
+"""A problem as the task writes it ("123+456") or as data ((123, 456)), a raw prompt, a list of
+those, or token ids.
+"""
 HookFunction = Callable[[Tensor, "HookPoint"], Tensor | None]
-"""Gets an activation and its place; what it returns is used instead, None leaves the activation as it is."""
+"""Gets an activation and its place; what it returns is used instead, None leaves the activation as
+it is.
+"""
 
 PICTURES = ("attention", "contributions", "lanes", "logits", "margins", "weights")
 
 
-def load(name: str | Path, *, device: str = "cpu", task: str | None = None, **options: Any) -> Model:
-    """The model NAME: a construction ("add10"), a Python file that defines `construct` ("./mine.py"), a model folder.
+def load(
+    name: str | Path, *, device: str = "cpu", task: str | None = None, **options: Any
+) -> Model:
+    """The model NAME: a construction ("add10"), a Python file that defines `construct`
+    ("./mine.py"), a model folder.
 
-    `options` go to the construction (digits=4); `task` is a Python file by whose task the model is judged. A file is
-    code and is run; a folder is data and runs nothing. Raises `TinyadderError` for whatever is none of the three.
+    `options` go to the construction (digits=4); `task` is a Python file by whose task the model is
+    judged. A file is code and is run; a folder is data and runs nothing. Raises `TinyadderError`
+    for whatever is none of the three.
 
     >>> load("add10", digits=3).generate("12+34")
     '46'
@@ -72,8 +82,12 @@ class Answer(str):
         return answer
 
     def __repr__(self) -> str:
-        """The raw tokens stand beside an answer that is not part of them: a number written from its last digit on."""
-        return super().__repr__() if self in self.raw else f"{super().__repr__()} (raw {self.raw!r})"
+        """The raw tokens stand beside an answer that is not part of them: a number written from its
+        last digit on.
+        """
+        return (
+            super().__repr__() if self in self.raw else f"{super().__repr__()} (raw {self.raw!r})"
+        )
 
 
 class Counts(Shown, dict[str, int]):
@@ -85,21 +99,33 @@ class Counts(Shown, dict[str, int]):
 
 
 class Trace(Shown, list[Step]):
-    """The steps of an answer, one a token; its print is a table, `trace[k]` is the step that emits token k."""
+    """The steps of an answer, one a token; its print is a table, `trace[k]` is the step that emits
+    token k.
+    """
 
     def __init__(self, steps: Sequence[Step], title: str) -> None:
         super().__init__(steps)
         self.title = title
 
     def __str__(self) -> str:
-        columns = {"": "right", "read": "left", "emits": "left", "runner-up": "left", "margin": "right"}
-        rows = [(str(s.index), "".join(s.text), s.chosen, s.runner_up, f"{s.margin:.6g}") for s in self]
+        columns = {
+            "": "right",
+            "read": "left",
+            "emits": "left",
+            "runner-up": "left",
+            "margin": "right",
+        }
+        rows = [
+            (str(s.index), "".join(s.text), s.chosen, s.runner_up, f"{s.margin:.6g}") for s in self
+        ]
         return format_table(self.title, columns, rows)
 
 
 @dataclass(frozen=True, repr=False)
 class Picture(Shown):
-    """A picture that shows itself in a notebook; `figure` is the matplotlib figure, `save` writes a file."""
+    """A picture that shows itself in a notebook; `figure` is the matplotlib figure, `save` writes a
+    file.
+    """
 
     figure: Figure
     title: str
@@ -135,7 +161,9 @@ class HookPoint:
 
 
 class Model(Shown):
-    """A model with its task: `module` (the weights), `task`, `program` and `claims` (of a construction), `name`."""
+    """A model with its task: `module` (the weights), `task`, `program` and `claims` (of a
+    construction), `name`.
+    """
 
     def __init__(self, loaded: Loaded) -> None:
         self.module: Transformer = loaded.model
@@ -155,12 +183,14 @@ class Model(Shown):
         made = "trained" if self.program is None else "built"
         return f"Model({str(self.source or self.name)!r}: {self.task.name}, {made}, {size})"
 
-    # ---- text and tokens --------------------------------------------------------------------------
+    # ---- text and tokens
+    # --------------------------------------------------------------------------
 
     def to_tokens(self, text: Input) -> Tensor:
         """Token ids [batch, length]: of a problem its prompt, of a raw prompt itself.
 
-        Raises `TinyadderError` for what is neither, texts of different lengths, and ids outside the vocabulary.
+        Raises `TinyadderError` for what is neither, texts of different lengths, and ids outside the
+        vocabulary.
         """
         if isinstance(text, Tensor):
             tokens = text[None] if text.ndim == 1 else text
@@ -176,12 +206,20 @@ class Model(Shown):
         return [self.task.vocabulary[token] for token in row]
 
     def problem(self, text: str | Problem) -> Problem:
-        """The problem that `text` writes, or `text` as data. Raises `TinyadderError` with what the task accepts."""
+        """The problem that `text` writes, or `text` as data. Raises `TinyadderError` with what the
+        task accepts.
+        """
         return self.task.parse(text) if isinstance(text, str) else self.task.check(text)
 
     def _is_raw(self, text: Any) -> bool:
-        """Whether a string is a raw prompt: it is no problem of the task, and begins with the token of all prompts."""
-        if not isinstance(text, str) or text[:1] not in self._first or set(text) - set(self.task.vocabulary):
+        """Whether a string is a raw prompt: it is no problem of the task, and begins with the token
+        of all prompts.
+        """
+        if (
+            not isinstance(text, str)
+            or text[:1] not in self._first
+            or set(text) - set(self.task.vocabulary)
+        ):
             return False
         try:
             self.task.parse(text)
@@ -198,7 +236,8 @@ class Model(Shown):
     def _prompt(self, text: str | Problem) -> Sequence[str]:
         return text if self._is_raw(text) else self.task.prompt(self.problem(text))
 
-    # ---- running ----------------------------------------------------------------------------------
+    # ---- running
+    # ----------------------------------------------------------------------------------
 
     def __call__(self, text: Input) -> Tensor:
         """Logits [batch, position, output token]; the columns are `module.config.outputs`."""
@@ -206,10 +245,12 @@ class Model(Shown):
             return self.module(self.to_tokens(text))
 
     def generate(self, text: Input) -> Any:
-        """What the model answers, greedily, from the prompt alone: an `Answer` (a string) for one problem.
+        """What the model answers, greedily, from the prompt alone: an `Answer` (a string) for one
+        problem.
 
-        A list gives a list, decoded as one batch; a raw prompt gives the raw tokens; token ids give token ids. Raises
-        `TinyadderError` for a problem outside the task (operands too large, negative) and for unknown tokens.
+        A list gives a list, decoded as one batch; a raw prompt gives the raw tokens; token ids give
+        token ids. Raises `TinyadderError` for a problem outside the task (operands too large,
+        negative) and for unknown tokens.
         """
         if isinstance(text, Tensor):
             return self._continue(self.to_tokens(text))
@@ -226,7 +267,9 @@ class Model(Shown):
         return found if isinstance(text, list) else found[0]
 
     def _continue(self, tokens: Tensor) -> Tensor:
-        """The answer tokens to raw prompts: generated after them, of a tagger the choice at every position."""
+        """The answer tokens to raw prompts: generated after them, of a tagger the choice at every
+        position.
+        """
         if self._tags():
             return self.module.outputs[self(tokens).max(-1).indices]
         end = None if self.task.end is None else self.task.vocabulary.index(self.task.end)
@@ -236,13 +279,19 @@ class Model(Shown):
         return self.task.read_at(self.task.hard()[0]) is not None
 
     def run_with_cache(self, text: Input) -> tuple[Tensor, ActivationCache]:
-        """Logits and every activation of a forward pass over the prompt (or raw text): `cache["pattern", 0]`."""
+        """Logits and every activation of a forward pass over the prompt (or raw text):
+        `cache["pattern", 0]`.
+        """
         return trace.run_with_cache(self.module, self.to_tokens(text))
 
     def run_with_hooks(
-        self, text: Input, *, fwd_hooks: Sequence[tuple[str | Callable[[str], bool], HookFunction]] = ()
+        self,
+        text: Input,
+        *,
+        fwd_hooks: Sequence[tuple[str | Callable[[str], bool], HookFunction]] = (),
     ) -> Tensor:
-        """Logits of a forward pass in which activations go through functions: (name or test of a name, function).
+        """Logits of a forward pass in which activations go through functions: (name or test of a
+        name, function).
 
         Raises `TinyadderError` for a name that the model does not have.
         """
@@ -250,7 +299,9 @@ class Model(Shown):
             return self(text)
 
     @contextmanager
-    def hooks(self, fwd_hooks: Sequence[tuple[str | Callable[[str], bool], HookFunction]] = ()) -> Iterator[Model]:
+    def hooks(
+        self, fwd_hooks: Sequence[tuple[str | Callable[[str], bool], HookFunction]] = ()
+    ) -> Iterator[Model]:
         """The same for everything that runs the model inside the block, decoding included."""
         names = activation_names(self.module.config)
         for where, _ in fwd_hooks:
@@ -276,8 +327,12 @@ class Model(Shown):
         units: Collection[patching.Part] = (),
         positions: Collection[int] | None = None,
     ) -> Iterator[Model]:
-        """While the block runs, these lanes hold 0, these heads and hidden units add 0: (layer, index or lane)."""
-        with patching.ablate(self.module, lanes=lanes, heads=heads, units=units, positions=positions):
+        """While the block runs, these lanes hold 0, these heads and hidden units add 0: (layer,
+        index or lane).
+        """
+        with patching.ablate(
+            self.module, lanes=lanes, heads=heads, units=units, positions=positions
+        ):
             yield self
 
     @contextmanager
@@ -290,26 +345,40 @@ class Model(Shown):
         units: Collection[patching.Part] = (),
         positions: Collection[int] | None = None,
     ) -> Iterator[Model]:
-        """While the block runs, these parts have the values of `source`: a number, or the cache of another run."""
-        with patching.patch(self.module, source, lanes=lanes, heads=heads, units=units, positions=positions):
+        """While the block runs, these parts have the values of `source`: a number, or the cache of
+        another run.
+        """
+        with patching.patch(
+            self.module, source, lanes=lanes, heads=heads, units=units, positions=positions
+        ):
             yield self
 
-    # ---- looking ----------------------------------------------------------------------------------
+    # ---- looking
+    # ----------------------------------------------------------------------------------
 
     def trace(self, problem: str | Problem) -> Trace:
-        """Every step of the answer: what was read, what was emitted, by what margin; `[k]` has heads, units, lanes."""
+        """Every step of the answer: what was read, what was emitted, by what margin; `[k]` has
+        heads, units, lanes.
+        """
         asked = self.problem(problem)
-        return Trace(trace.trace_all(self.module, self.task, asked), f"{self.name}   {self.task.show(asked)}")
+        return Trace(
+            trace.trace_all(self.module, self.task, asked), f"{self.name}   {self.task.show(asked)}"
+        )
 
     def plot(self, kind: str, problem: str | Problem | None = None, *, digit: int = 0) -> Picture:
-        """A picture: attention, lanes, contributions or logits of one run, margins or weights of the model.
+        """A picture: attention, lanes, contributions or logits of one run, margins or weights of
+        the model.
 
-        `digit` is the answer token of contributions and logits, from 0. Raises `TinyadderError` for another kind.
+        `digit` is the answer token of contributions and logits, from 0. Raises `TinyadderError` for
+        another kind.
         """
         from tinyadder.inspect import plot
 
         if kind not in PICTURES:
-            raise TinyadderError(f"no picture '{kind}'{did_you_mean(kind, PICTURES)} (pictures: {', '.join(PICTURES)})")
+            raise TinyadderError(
+                f"no picture '{kind}'{did_you_mean(kind, PICTURES)} "
+                f"(pictures: {', '.join(PICTURES)})"
+            )
         title = f"{kind} of {self.name}"
         if kind == "weights":
             return Picture(plot.weights(self.module), title)
@@ -317,7 +386,10 @@ class Model(Shown):
             return Picture(plot.margins(self.module, self.task), title)
         asked = self.task.hard()[0] if problem is None else self.problem(problem)
         extra = (digit,) if kind in ("contributions", "logits") else ()
-        return Picture(getattr(plot, kind)(self.module, self.task, asked, *extra), f"{title}, {self.task.show(asked)}")
+        return Picture(
+            getattr(plot, kind)(self.module, self.task, asked, *extra),
+            f"{title}, {self.task.show(asked)}",
+        )
 
     def count(self) -> Counts:
         """The number of parameters by every convention; a model has no single one."""
@@ -325,19 +397,24 @@ class Model(Shown):
 
         return Counts(ladder(self.module))
 
-    # ---- judging and keeping ----------------------------------------------------------------------
+    # ---- judging and keeping
+    # ----------------------------------------------------------------------
 
     def verify(self, *, count: int = 200_000, examples: int = 500, seed: int = 0) -> Verification:
-        """Ask hard problems, look for a wrong answer, and say what is known: exhaustive, sampled or refuted."""
+        """Ask hard problems, look for a wrong answer, and say what is known: exhaustive, sampled or
+        refuted.
+        """
         from tinyadder.verify.properties import verify
 
         return verify(self.module, self.task, count=count, examples=examples, seed=seed)
 
     def prove(self, folder: str | Path | None = None) -> Proved | Refuted | Unknown:
-        """Prove the model right on every problem of its task, or refute it; Unknown says what is missing.
+        """Prove the model right on every problem of its task, or refute it; Unknown says what is
+        missing.
 
         Model and certificate are kept in `folder` where one is given (it must be new); `python -m
-        tinyadder.verify.certify.check FOLDER` checks them again. Raises `TinyadderError` where it cannot be written.
+        tinyadder.verify.certify.check FOLDER` checks them again. Raises `TinyadderError` where it
+        cannot be written.
         """
         from tinyadder.verify.certify.prove import certify
         from tinyadder.verify.verdict import Proved
@@ -356,5 +433,11 @@ class Model(Shown):
         Raises `TinyadderError` where something is there already and `force` is not given.
         """
         save(
-            self.module, self.task, folder, name=self.name, options=self.options, program=self.program, force=force
+            self.module,
+            self.task,
+            folder,
+            name=self.name,
+            options=self.options,
+            program=self.program,
+            force=force,
         )

@@ -51,16 +51,21 @@ class CheckResult:
 
 @dataclass(frozen=True, repr=False)
 class Verification(Shown):
-    """The verdict, the parts it rests on, and for a refuted model the report on its counterexample."""
+    """The verdict, the parts it rests on, and the report on the counterexample of a refuted model."""
 
     verdict: Verdict
     parts: tuple[CheckResult, ...]
     report: Report | None = None
 
     def lines(self, replay: str | None = None) -> list[str]:
-        """The parts, the verdict and the report; `replay` is the command that shows the counterexample again."""
+        """The parts, the verdict and the report; `replay` is the command that shows the
+        counterexample again.
+        """
         told = self.report.lines(replay) if self.report else []
-        return [f"           {part}" for part in self.parts] + [str(self.verdict), *(f"           {s}" for s in told)]
+        return [f"           {part}" for part in self.parts] + [
+            str(self.verdict),
+            *(f"           {s}" for s in told),
+        ]
 
     def __str__(self) -> str:
         return "\n".join(self.lines())

@@ -14,7 +14,9 @@ from tinyadder.text import Shown
 
 @dataclass(frozen=True, repr=False)
 class Sampled(Shown):
-    """`count` problems were decoded (prompt alone, greedy) and none was wrong; says nothing of the others."""
+    """`count` problems were decoded (prompt alone, greedy) and none was wrong; says nothing of the
+    others.
+    """
 
     count: int
     seed: int
@@ -36,7 +38,9 @@ class Exhaustive(Shown):
 
 @dataclass(frozen=True, repr=False)
 class Proved(Shown):
-    """An independent checker accepted the certificate in `certificate`: right on every problem of `domain`."""
+    """An independent checker accepted the certificate in `certificate`: right on every problem of
+    `domain`.
+    """
 
     domain: str
     certificate: str
@@ -76,7 +80,9 @@ class Refuted(Shown):
 
 @dataclass(frozen=True, repr=False)
 class Unknown(Shown):
-    """Neither proved nor refuted; `reason` says which position and digit, what width, what would be needed."""
+    """Neither proved nor refuted; `reason` says which position and digit, what width, what would be
+    needed.
+    """
 
     reason: str
 

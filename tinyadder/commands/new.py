@@ -18,9 +18,9 @@ from tinyadder.errors import TinyadderError
 
 SKELETON = '''"""NAME: say in one line what it does; `tinyadder list` shows this line.
 
-Say here why it works: what each lane holds, what each head attends to, where every constant comes from. This skeleton
-adds up all digits it has seen and takes 10 away from 10 on. That is not addition: `tinyadder verify ./NAME.py` shows
-you a pair of numbers for which it is wrong.
+Say here why it works: what each lane holds, what each head attends to, where every constant comes
+from. This skeleton adds up all digits it has seen and takes 10 away from 10 on. That is not
+addition: `tinyadder verify ./NAME.py` shows you a pair of numbers for which it is wrong.
 """
 
 import tinyadder as ta
@@ -30,8 +30,9 @@ from tinyadder.tasks.addition import Addition
 
 def construct(*, digits: int = 2) -> ta.Construction:
     """Say for which options it is exact, and raise ta.TinyadderError for the others."""
-    # The task: prompt and right answer. '^12+34=' is continued with '046', one token a step, each fed back.
-    # A task of your own: ta.task(alphabet="ab", lengths=range(1, 9), answer=lambda word: str(word.count("a"))).
+    # The task: prompt and right answer. '^12+34=' is continued with '046', one token a step, each
+    # fed back. A task of your own: ta.task(alphabet="ab", lengths=range(1, 9), answer=lambda word:
+    # str(word.count("a"))).
     task = Addition(digits=digits)
 
     # The residual stream: named lanes with their meaning. Every token carries one number in each.
@@ -53,12 +54,16 @@ def construct(*, digits: int = 2) -> ta.Construction:
         # One row for each of the first tokens of the vocabulary; the largest is the next token.
         ta.Unembed(argmax=parabola_readout(x.total, range(10))),
     )
-    # More attention and MLP sublayers may stand between. `tinyadder show ./NAME.py` prints equations and prices.
+    # More attention and MLP sublayers may stand between. `tinyadder show ./NAME.py` prints
+    # equations and prices.
     return ta.Construction(program, task, claims(task))
 
 
 def claims(task):
-    """What the lanes mean, exactly, at a position of prompt + right answer; `tinyadder claims ./NAME.py` compares."""
+    """What the lanes mean, exactly, at a position of prompt + right answer.
+
+    `tinyadder claims ./NAME.py` compares.
+    """
 
     def digit(problem, position):
         text = task.prompt(problem) + task.answer(problem)
@@ -83,9 +88,11 @@ def claims(task):
 )
 @json_option
 def command(name: str, folder: Path, as_json: bool) -> None:
-    """Write NAME.py: a small construction to change step by step. It builds, runs, and verify refutes it.
+    """Write NAME.py: a small construction to change step by step. It builds, runs, and verify
+    refutes it.
 
-    Every verb takes such a file, wherever it is: tinyadder build ./NAME.py. A file that exists is never overwritten.
+    Every verb takes such a file, wherever it is: tinyadder build ./NAME.py. A file that exists is
+    never overwritten.
     """
     _check(name)
     if name in construction_names():

@@ -81,7 +81,10 @@ def activation_names(config: Config) -> list[str]:
     """
     names = ["hook_embed"]
     for layer, block in enumerate([*config.blocks] * config.options.repeat):
-        attention = [*(f"attn.hook_{part}" for part in ("q", "k", "v", "attn_scores", "pattern", "z")), "hook_attn_out"]
+        attention = [
+            *(f"attn.hook_{part}" for part in ("q", "k", "v", "attn_scores", "pattern", "z")),
+            "hook_attn_out",
+        ]
         mlp = ["mlp.hook_pre", "mlp.hook_post", "hook_mlp_out"]
         parts = ["hook_resid_pre", *(attention if block.heads else ()), "hook_resid_mid"]
         parts += [*(mlp if block.hidden else ()), "hook_resid_post"]
@@ -97,10 +100,12 @@ SUBLAYERS = {
 
 
 class ActivationCache(Shown, dict[str, Tensor]):
-    """Every activation of a forward pass by its TransformerLens name, and the residual stream by lane name.
+    """Every activation of a forward pass by its TransformerLens name, and the residual stream by
+    lane name.
 
-    `cache["pattern", 0]` is short for `cache["blocks.0.attn.hook_pattern"]`; layers count from the end if negative.
-    Its `print` is a table of names and shapes. Raises `TinyadderError` for a name that the model does not have.
+    `cache["pattern", 0]` is short for `cache["blocks.0.attn.hook_pattern"]`; layers count from the
+    end if negative. Its `print` is a table of names and shapes. Raises `TinyadderError` for a name
+    that the model does not have.
     """
 
     def __init__(self, config: Config) -> None:
@@ -108,19 +113,27 @@ class ActivationCache(Shown, dict[str, Tensor]):
         self.config = config
 
     def __missing__(self, key: Any) -> Tensor:
-        if isinstance(key, tuple) and len(key) == 2 and isinstance(key[0], str) and isinstance(key[1], int):
+        if (
+            isinstance(key, tuple)
+            and len(key) == 2
+            and isinstance(key[0], str)
+            and isinstance(key[1], int)
+        ):
             short, layer = key
             layers = len(self.config.blocks) * self.config.options.repeat
-            name = f"blocks.{layer + layers if layer < 0 else layer}.{SUBLAYERS.get(short, 'hook_')}{short}"
+            place = f"blocks.{layer + layers if layer < 0 else layer}"
+            name = f"{place}.{SUBLAYERS.get(short, 'hook_')}{short}"
             if name in self:
                 return self[name]
             shorts = {known.rpartition("hook_")[2] for known in self}
             layer_names = f"layers 0 .. {layers - 1}, names {', '.join(sorted(shorts))}"
             raise TinyadderError(
-                f"no activation '{short}' in layer {layer} ({layer_names}){did_you_mean(short, shorts)}"
+                f"no activation '{short}' in layer {layer} ({layer_names})"
+                + did_you_mean(short, shorts)
             )
         raise TinyadderError(
-            f"no activation {key!r:.80}{did_you_mean(str(key), self)} (e.g. {list(self)[-1:]}, or ('pattern', 0))"
+            f"no activation {key!r:.80}{did_you_mean(str(key), self)} (names: print(cache.keys()); "
+            "short ones: ('pattern', 0))"
         )
 
     def __str__(self) -> str:
@@ -141,8 +154,12 @@ class ActivationCache(Shown, dict[str, Tensor]):
 
 
 @torch.inference_mode()
-def run_with_cache(model: Transformer, tokens: Int[Tensor, "b t"]) -> tuple[Float[Tensor, "b t o"], ActivationCache]:
-    """Logits of a forward pass and every activation by its TransformerLens name (`blocks.0.attn.hook_pattern`)."""
+def run_with_cache(
+    model: Transformer, tokens: Int[Tensor, "b t"]
+) -> tuple[Float[Tensor, "b t o"], ActivationCache]:
+    """Logits of a forward pass and every activation by its TransformerLens name
+    (`blocks.0.attn.hook_pattern`).
+    """
     cache = ActivationCache(model.config)
 
     def keep(name: str, value: Tensor) -> Tensor:
