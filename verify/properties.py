@@ -51,7 +51,7 @@ class CheckResult:
 
 @dataclass(frozen=True, repr=False)
 class Verification(Shown):
-    """The verdict, the parts it rests on, and the report on the counterexample of a refuted model."""
+    """The verdict, the parts it rests on, and the report on a counterexample, if there is one."""
 
     verdict: Verdict
     parts: tuple[CheckResult, ...]

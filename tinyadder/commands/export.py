@@ -101,6 +101,8 @@ def command(
 
 def _verdicts(loaded: Loaded) -> list[str]:
     """What ./results says of exactly these weights, strongest first."""
+    if loaded.file is not None:  # results are of constructions of the toolkit and of folders
+        return []
     from tinyadder.report.leaderboard import Entry, row
     from tinyadder.report.results import FOLDER, read_results
     from tinyadder.report.tables import format_verdict

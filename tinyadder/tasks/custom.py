@@ -61,7 +61,7 @@ class Custom(Words):
     """The answers to all words, in the order of the domain."""
     examples: tuple[tuple[str, str], ...] = field(default=(), compare=False, repr=False)
     """Some words with their answers, where neither the oracle nor all answers are known."""
-    digest: str = ""
+    digest: str = field(default="", compare=False, repr=False)
     """Tells two oracles apart where the answers themselves are not saved."""
 
     def __post_init__(self) -> None:
