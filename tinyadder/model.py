@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from tinyadder.construction import Claim
+from tinyadder.construction import LaneClaim
 from tinyadder.dsl import Program
 from tinyadder.errors import TinyadderError, did_you_mean
 from tinyadder.inspect import patching, trace
@@ -170,7 +170,7 @@ class Model(Shown):
         self.task: Task = loaded.task
         self.program: Program | None = loaded.program
         """The equations; None for a trained model."""
-        self.claims: Mapping[str, Claim] | None = loaded.claims
+        self.claims: Mapping[str, LaneClaim] | None = loaded.claims
         """What the lanes mean in exact numbers, where the construction says it."""
         self.name: str = loaded.name
         self.options: dict[str, Any] = loaded.options
@@ -323,8 +323,8 @@ class Model(Shown):
         self,
         *,
         lanes: Collection[patching.Lane] = (),
-        heads: Collection[patching.Part] = (),
-        units: Collection[patching.Part] = (),
+        heads: Collection[patching.Component] = (),
+        units: Collection[patching.Component] = (),
         positions: Collection[int] | None = None,
     ) -> Iterator[Model]:
         """While the block runs, these lanes hold 0, these heads and hidden units add 0: (layer,
@@ -341,8 +341,8 @@ class Model(Shown):
         source: float | Mapping[str, Tensor],
         *,
         lanes: Collection[patching.Lane] = (),
-        heads: Collection[patching.Part] = (),
-        units: Collection[patching.Part] = (),
+        heads: Collection[patching.Component] = (),
+        units: Collection[patching.Component] = (),
         positions: Collection[int] | None = None,
     ) -> Iterator[Model]:
         """While the block runs, these parts have the values of `source`: a number, or the cache of
