@@ -1,0 +1,99 @@
+"""Programs as data: the graph format of `program_cases.json` read into the language."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tinyadder.errors import TinyadderError
+from tinyadder.programs.language import (
+    EQUAL,
+    GREATER,
+    GREATER_EQUAL,
+    LESS,
+    LESS_EQUAL,
+    UNEQUAL,
+    Function,
+    Relation,
+    Selector,
+    Seq,
+    combine,
+    constant,
+    everywhere,
+    indices,
+    lift,
+    rational,
+    tokens,
+)
+
+PREDICATES = {"==": EQUAL, "!=": UNEQUAL, "<": LESS, "<=": LESS_EQUAL, ">": GREATER, ">=": GREATER_EQUAL}
+
+
+def from_graph(graph: Mapping[str, Any], vocabulary: Any) -> Seq:
+    """The program that a graph {"nodes": [...], "output": id} describes, over the tokens of `vocabulary`.
+
+    A table holds what can occur: a combination that it lacks is taken never to occur. Raises `TinyadderError` for an
+    unknown operation or an input that is not there.
+    """
+    made: dict[str, Any] = {}
+    for node in graph["nodes"]:
+        missing = [name for name in node["inputs"] if name not in made]
+        if missing:
+            raise TinyadderError(f"node {node['id']!r} reads {missing[0]!r}, which no earlier node gives")
+        made[node["id"]] = _node(node, [made[name] for name in node["inputs"]], vocabulary)
+    if not isinstance(made.get(graph["output"]), Seq):
+        raise TinyadderError(f"the output {graph['output']!r} is not a node that gives one value a position")
+    return made[graph["output"]]
+
+
+def _node(node: Mapping[str, Any], inputs: list[Any], vocabulary: Any) -> Seq | Selector:
+    op = node["op"]
+    if op == "tokens":
+        return tokens(vocabulary)
+    if op == "indices":
+        return indices()
+    if op == "full":
+        return constant(node["fill"])
+    if op in ("map", "sequence_map"):
+        return lift(table_function({tuple(map(rational, r[:-1])): rational(r[-1]) for r in node["table"]}), *inputs)
+    if op == "linear_sequence_map":
+        return combine(zip(map(rational, node["factors"]), inputs, strict=True))
+    if op == "select":
+        return _select(node, *inputs)
+    if op == "selector_width":
+        return inputs[0].count()
+    if op == "aggregate":
+        return inputs[0].mean(inputs[1], default=rational(node["default"]))
+    raise TinyadderError(f"node {node['id']!r} has the unknown operation {op!r}")
+
+
+def _select(node: Mapping[str, Any], keys: Seq, queries: Seq) -> Selector:
+    if "pairs" in node:
+        pairs = {(rational(there), rational(here)) for there, here in node["pairs"]}
+        return Relation(keys, queries, Function(lambda there, here: (there, here) in pairs, "pairs", lazy=True))
+    predicate = node["predicate"]
+    if predicate == "true":
+        return everywhere()
+    if predicate == "false":
+        return ~everywhere()
+    if predicate not in PREDICATES:
+        raise TinyadderError(f"node {node['id']!r} has the unknown predicate {predicate!r}")
+    return Relation(keys, queries, PREDICATES[predicate])
+
+
+class Unreachable(Exception):
+    """A table has no entry for this combination: it is taken never to occur."""
+
+
+def table_function(table: dict[tuple, Any]) -> Function:
+    """A function from a table of argument tuples; what is not in it cannot occur."""
+
+    def look_up(*values: Any) -> Any:
+        try:
+            return table[values]
+        except KeyError:
+            raise Unreachable(f"no entry for {values}") from None
+
+    found = Function(look_up, "table")
+    found.table = {**table}
+    return found

@@ -1,0 +1,560 @@
+"""Selectors -> scores, aggregates -> heads.
+
+Every relation becomes rows of query and key whose products add up to -violation: 0 where it holds, at most -1 where it
+does not, never positive. Equality is a parabola -(q - k)^2; a nested relation (an order) is -e^(c (r(k) - t(q))), one
+row for 14 classes; any other relation has a row for each class of queries or of keys.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from fractions import Fraction
+from math import ceil, exp, log, log2
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tinyadder.programs.language import (
+    EQUAL,
+    GREATER,
+    GREATER_EQUAL,
+    LESS,
+    LESS_EQUAL,
+    UNEQUAL,
+    Both,
+    Either,
+    Everywhere,
+    Except,
+    Function,
+    Relation,
+    Selector,
+    Seq,
+    combine,
+    constant,
+    everywhere,
+    indices,
+    lift,
+    relations,
+    show,
+    where,
+    TUPLE,
+)
+from tinyadder.programs.lines import Line, fit_affine, spacing
+from tinyadder.programs.values import Refused, Span
+
+if TYPE_CHECKING:
+    from tinyadder.programs.lower import Head, Lowering
+
+UNIT = 2.0**-53
+CLASSES = 14
+"""Classes of a nested relation that one row tells apart: e^(46 * 14) is still a float64."""
+SHARP = 46
+ONE = Line(bias=Fraction(1))
+
+
+class Row(NamedTuple):
+    """A product query * key that adds to minus the violation."""
+
+    query: Line
+    key: Line
+    nested: bool = False
+    """Of a nested relation: where it selects, the product is at most e^-46, however large its factors can be."""
+
+
+Rows = list[Row]
+
+
+# ---- aggregates -----------------------------------------------------------------------------------
+
+
+def aggregate(low: Lowering, node: Seq) -> Line:
+    """The line of a count, sum, mean, pick, latest or earliest."""
+    selector, default = node.data
+    clauses = low.values.clauses(selector)
+    sums = node.op in ("count", "sum")
+    if clauses is None:
+        return Line(bias=Fraction(0) if sums else low.code(default))
+    rewritten = _rewritten(low, node, clauses)
+    if rewritten is not None:
+        return low.form(rewritten)
+    back = low.values.looks_back(selector)
+    clauses = [r for r in clauses if not _is_prefix(r)] if back else clauses
+    nonempty = low.values.nonempty(selector)
+    rows, error = copy_rows(low, local=back), 0.0
+    for relation in clauses:
+        found = relation_rows(low, relation, square=sums or not nonempty)
+        rows = rows + found
+    error = score_error(low, rows)
+    value = ONE if node.op == "count" else low.form(node.args[0])
+    base_value = Fraction(0) if sums or nonempty else low.code(default)
+    value = value - base_value if node.op != "count" else value
+    ends = low.range(value)
+    reach = max(1.0, float(max(abs(end) for end in ends)))
+    slope = {"latest": 48, "earliest": -48}.get(node.op, 0)
+    head = make_head(low, rows, base=-64 if sums else 64, slope=slope, reach=reach, sums=sums, layer_of=(value,),
+                     safe=nonempty)  # fmt: skip
+    support = low.values.support(node)
+    if isinstance(support, Span):
+        bottom, top = support.lo, support.hi
+    else:
+        bottom, top = min(map(low.code, support)), max(map(low.code, support))
+    bottom, top = bottom - base_value, top - base_value
+    if low.copies:  # in a copy where the answer is not known yet anything of this kind may stand
+        bottom, top = min(bottom, Fraction(0), ends[0]), max(top, Fraction(0), ends[1])
+        if sums:
+            bottom, top = min(bottom, ends[0] * low.length), max(top, ends[1] * low.length)
+    penalty = head_penalty(low, reach, slope, sums, nonempty)
+    spread = low.error(value)
+    if sums:
+        found = low.length * (spread + reach * (2 * error * penalty + (low.total + 140) * 2 * UNIT))
+    else:
+        width = float(ends[1] - ends[0])
+        several = not low.values.single(selector) and node.op == "mean"
+        found = spread + (2 * error * penalty * width if several else 0.0) + (low.total + 140) * 2 * UNIT * reach
+    name = {"count": "count", "sum": "sum"}.get(node.op, node.op)
+    lane = low.lane(name, show(node), 2 * head.layer + 1, bottom, top, found,
+                    f"{'own' if back and low.copies else 'first' if low.copies == 1 else 'previous' if low.copies else 'this'}"
+                    f" copy, {len(head.rows)} row{'s' * (len(head.rows) != 1)}")  # fmt: skip
+    lane.head = (head, low.deliver(head, value, sums))
+    line = low.line(lane) + base_value
+    lane.defines = (node, line)
+    return line
+
+
+def head_penalty(low: Lowering, reach: float, slope: int, sums: bool, safe: bool) -> int:
+    """How far below the selected positions the unselected ones lie: a power of two, so that it does not round."""
+    needed = 40 + log(low.total + 1) + log(reach) + abs(slope) * low.total + (0 if sums or safe else 64)
+    return int(2 ** ceil(log2(needed)))
+
+
+def make_head(
+    low: Lowering, rows: Rows, *, base: int, slope: int, reach: float, sums: bool, layer_of: tuple[Line, ...],
+    safe: bool = True,
+) -> Head:  # fmt: skip
+    """The head with these violations: constant queries joined in one row, constant keys in another."""
+    penalty = head_penalty(low, reach, slope, sums, safe)
+    base += abs(slope) * low.total if slope > 0 else 0
+    key, query = Line(bias=Fraction(base)), Line()
+    others: dict[Line, Line] = {}
+    for q, k, _ in rows:
+        if not q.terms:
+            key = key + k * (q.bias * penalty)
+        elif not k.terms:
+            query = query + q * (k.bias * penalty)
+        else:
+            others[k] = others.get(k, Line()) + q * penalty
+    query_bias = query.bias
+    key, query = key + query_bias, query - query_bias
+    made = [(ONE, key)]
+    made += [(query, ONE)] if query.terms else []
+    made += [(q, k) for k, q in others.items() if q.terms or q.bias]
+    lines = [line for pair in made for line in pair] + list(layer_of)
+    time = low.time(*lines)
+    return low.head(tuple(made), slope, (time + 1) // 2)
+
+
+def score_error(low: Lowering, rows: Rows) -> float:
+    """How far a selected score can be off, for each unit of penalty: by lane errors and by rounding."""
+    found = 0.0
+    for q, k, nested in rows:
+        if nested:
+            found += 2 * exp(-SHARP)
+            continue
+        a, b = low.size(q), low.size(k)
+        found += low.error(q) * b + low.error(k) * a + 8 * UNIT * a * b
+    return found
+
+
+# ---- rewriting ------------------------------------------------------------------------------------
+
+
+def _is_prefix(relation: Relation) -> bool:
+    return relation.key is relation.query is indices() and relation.function is LESS_EQUAL
+
+
+def _rewritten(low: Lowering, node: Seq, clauses: list[Relation]) -> Seq | None:
+    """The same value by other nodes: or and not of counts by inclusion and exclusion, strict order of positions."""
+    selector, default = node.data
+    sums = node.op in ("count", "sum")
+    joint = any(r.key.op == "map" and r.key.data is TUPLE or r.query.op == "map" and r.query.data is TUPLE
+                for r in clauses)  # fmt: skip
+    large = any(r.function is UNEQUAL and _size(low, r) > 9 for r in clauses)
+    ahead = any(r.key is r.query is indices() and r.function is GREATER for r in clauses) and low.length > CLASSES
+    if sums and (joint or large or ahead):
+        polynomial = _indicator(selector)
+        if len(polynomial) <= 8 and len(polynomial) > 1:
+            return combine([(factor, _read(node, _all(parts))) for parts, factor in polynomial.items()])
+    strict = [r for r in clauses if r.key is r.query is indices() and r.function is LESS]
+    if strict and (sums or low.length > CLASSES):
+        rest = [r for r in clauses if r not in strict and not _is_prefix(r)]
+        reflexive = Relation(indices(), indices(), LESS_EQUAL)
+        if sums:
+            value = node.args[0] if node.args else constant(1)
+            own: Any = value
+            for r in rest:
+                own = where(lift(_own(r), r.key, r.query), own, 0)
+            return combine([(1, _read(node, _all([reflexive, *rest]))), (-1, own)])
+        shifted = [Relation(_before(r.key), r.query, _guarded(r)) for r in rest]
+        started = Relation(_before(constant(1), 0), constant(1), EQUAL)
+        return Seq(node.op, (_before(node.args[0]),), (_all([reflexive, started, *shifted]), default))
+    return None
+
+
+def _size(low: Lowering, relation: Relation) -> int:
+    found = [low.values.support(n) for n in (relation.key, relation.query)]
+    return min(10**6 if isinstance(s, Span) else len(s) for s in found)
+
+
+def _own(relation: Relation) -> Function:
+    if relation not in _owns:
+        _owns[relation] = Function(lambda there, here: int(relation.holds(there, here)), "own", lazy=True)
+    return _owns[relation]
+
+
+def _guarded(relation: Relation) -> Function:
+    return relation.function
+
+
+_owns: dict[Relation, Function] = {}
+
+
+def _before(value: Seq, default: Any = None) -> Seq:
+    """The value one position before."""
+    return (Relation(indices(), combine([(1, indices())], -1), EQUAL)).pick(value, default)
+
+
+def _read(node: Seq, selector: Selector) -> Seq:
+    return Seq(node.op, node.args, (selector, node.data[1]))
+
+
+def _all(parts: Any) -> Selector:
+    found: Selector | None = None
+    for part in parts:
+        found = part if found is None else found & part
+    return everywhere() if found is None else found
+
+
+def _indicator(selector: Selector) -> dict[tuple[Relation, ...], int]:
+    """The indicator of the selector as a polynomial: conjunction -> factor."""
+    if isinstance(selector, Everywhere):
+        return {(): 1}
+    if isinstance(selector, Relation):
+        if selector.function is UNEQUAL:
+            return {(): 1, (Relation(selector.key, selector.query, EQUAL),): -1}
+        if selector.key is selector.query is indices() and selector.function is GREATER:
+            return {(): 1, (Relation(selector.key, selector.query, LESS_EQUAL),): -1}
+        return {(selector,): 1}
+    if isinstance(selector, Except):
+        return _sum({(): 1}, _indicator(selector.inner), -1)
+    assert isinstance(selector, Both | Either)
+    left, right = _indicator(selector.left), _indicator(selector.right)
+    product: dict[tuple[Relation, ...], int] = {}
+    for a, x in left.items():
+        for b, y in right.items():
+            name = tuple(sorted({*a, *b}, key=id))
+            product[name] = product.get(name, 0) + x * y
+    product = {name: factor for name, factor in product.items() if factor}
+    return product if isinstance(selector, Both) else _sum(_sum(left, right, 1), product, -1)
+
+
+def _sum(a: dict, b: dict, sign: int) -> dict:
+    found = dict(a)
+    for name, factor in b.items():
+        found[name] = found.get(name, 0) + sign * factor
+    return {name: factor for name, factor in found.items() if factor}
+
+
+# ---- relations ------------------------------------------------------------------------------------
+
+
+def copy_rows(low: Lowering, *, local: bool) -> Rows:
+    """Which copy a head reads: its own (local), or the one before. A separator lies half a step from every copy."""
+    if not low.copies:
+        return []
+    copy = low.copy()
+    if low.copies == 1:
+        return [Row(copy * 2, copy - 1)] if local else [Row(ONE, copy * -2)]
+    square = low.copy_square()
+    here = copy if local else copy - 1
+    here_square = square if local else square - copy * 2 + 1
+    return [Row(here * 8, copy), Row(ONE, square * -4), Row(here_square * -4, ONE)]
+
+
+def relation_rows(low: Lowering, relation: Relation, *, square: bool) -> Rows:
+    """Rows whose products are 0 where the relation holds and at most -1 where it does not."""
+    keys, queries = low.values.support(relation.key), low.values.support(relation.query)
+    many = isinstance(keys, Span) or isinstance(queries, Span) or len(keys) * len(queries) > 40_000
+    if relation.function is EQUAL and not (isinstance(queries, tuple) and len(queries) == 1) and not (
+        isinstance(keys, tuple) and len(keys) == 1
+    ):
+        return _parabola(low, relation, square)
+    if many and relation.function in (LESS, LESS_EQUAL, GREATER, GREATER_EQUAL):
+        return _ordered(low, relation)
+    if many:
+        raise Refused(
+            f"{relation!r} relates {_many(keys)} with {_many(queries)} values one by one; compare by ==, <, <=, >, >=, "
+            "or give a smaller length"
+        )
+    return _table(low, relation)
+
+
+def _many(support: Any) -> str:
+    return f"{support}" if isinstance(support, Span) else f"{len(support):,}"
+
+
+def _parabola(low: Lowering, relation: Relation, square: bool) -> Rows:
+    """-(q - k)^2 / gap^2."""
+    q, k = low.form(relation.query), low.form(relation.key)
+    ends = [low.values.support(relation.key), low.values.support(relation.query)]
+    if any(isinstance(s, Span) and not s.grid for s in ends):
+        raise Refused(f"{relation!r} compares numbers that can lie anywhere in a range; round them first")
+    lists = [
+        [s.lo, s.hi] if isinstance(s, Span) else [low.code(v) for v in s] for s in ends
+    ]
+    if all(isinstance(s, tuple) for s in ends) and len(lists[0]) * len(lists[1]) <= 10_000:
+        apart = {abs(a - b) for a in lists[0] for b in lists[1]} - {0}
+        gap = min(apart) if apart else Fraction(1)
+    else:
+        gap = spacing([lists[0][0], *(x for s in lists for x in s),
+                       *(s.lo + s.grid for s in ends if isinstance(s, Span))])  # fmt: skip
+    error = low.error(q) + low.error(k)
+    if error >= float(gap) / 4:
+        raise Refused(
+            f"{relation!r}: the two sides are known to {error:.2g} only, and values lie {float(gap):.3g} apart; length "
+            f"{low.length} is not exact: give a smaller length"
+        )
+    return _apart(low, relation, q, k, gap, square)
+
+
+def _apart(low: Lowering, relation: Relation, q: Line, k: Line, gap: Fraction, square: bool) -> Rows:
+    """-(q - k)^2 / gap^2, of lines whose difference is 0 or at least the gap."""
+    shift = min(low.range(q)[0], low.range(k)[0])
+    q, k = q - shift, k - shift
+    scale = 1 / gap**2
+    rows = [Row(q * (2 * scale), k), Row(ONE, _square(low, relation.key, k) * -scale)]
+    return [*rows, Row(_square(low, relation.query, q) * -scale, ONE)] if square else rows
+
+
+def _square(low: Lowering, node: Seq, line: Line) -> Line:
+    """The square of an affine form of the node's code: affine for two values, embedding, else a gated unit."""
+    support = low.values.support(node)
+    if not isinstance(support, Span) and line.terms:
+        form = low.form(node)
+        factor = dict(line.terms)[form.terms[0][0]] / form.terms[0][1]
+        shift = (line - form * factor).bias
+        assert line == form * factor + shift
+        points = sorted({low.code(v) * factor + shift for v in support})
+        if len(points) == 2 and _kept_in(low, line, points):
+            a, b = points
+            return line * (a + b) - a * b
+        if all(base.op == "tokens" for base in low.values.bases[node]):
+            return low.form(_labelled(low, node, lambda v: (low.code(v) * factor + shift) ** 2,
+                                      f"square of {show(node)}", False))  # fmt: skip
+    text = f"square of {show(node)}"
+    if low.range(line)[0] >= 0:
+        return low.units(text, [(line, line, Fraction(1))], "one unit")
+    return low.units(text, [(line, line, Fraction(1)), (line * -1, line * -1, Fraction(1))], "two units")
+
+
+def _kept_in(low: Lowering, line: Line, points: list[Fraction]) -> bool:
+    """Whether the line stays between the points in every copy."""
+    bottom, top = low.range(line)
+    return not low.copies or (points[0] <= bottom and top <= points[-1])
+
+
+def _labelled(low: Lowering, node: Seq, value_of: Any, name: str, flat: bool = True) -> Seq:
+    """A node that gives a number for each value of `node`, level beyond its ends."""
+    table = {v: Fraction(value_of(v)) for v in low.values.listed(node)}
+    label = (node, tuple(table.items()), flat)
+    if label not in low.labels:
+        function = Function(table.__getitem__, name, lazy=True)
+        function.flat = flat
+        low.labels[label] = function
+    return Seq("map", (node,), low.labels[label])
+
+
+def _label(low: Lowering, node: Seq, table: dict[Any, Fraction], name: str) -> Line:
+    """The line with these numbers: affine where the node has two values, else a table."""
+    points = {low.code(v): y for v, y in table.items()}
+    xs = sorted(points)
+    if len(set(points.values())) == 1:
+        return Line(bias=points[xs[0]])
+    line = low.form(node)
+    if len(xs) == 2 and _kept_in(low, line, xs):
+        slope = (points[xs[1]] - points[xs[0]]) / (xs[1] - xs[0])
+        return line * slope + (points[xs[0]] - slope * xs[0])
+    return low.form(_labelled(low, node, table.__getitem__, name))
+
+
+def _table(low: Lowering, relation: Relation) -> Rows:
+    """Any relation between listed values, by the cheapest of: one side only, classes, a nested chain."""
+    keys, queries = low.values.listed(relation.key), low.values.listed(relation.query)
+    columns = {q: frozenset(k for k in keys if relation.holds(k, q)) for q in queries}
+    everything = frozenset(keys)
+    if all(column == everything for column in columns.values()):
+        return []
+    proper = {c for c in columns.values() if c}
+    rows: Rows = []
+    if any(not c for c in columns.values()):  # some queries select nothing
+        rows.append(Row(_label(low, relation.query, {q: Fraction(0 if c else -1) for q, c in columns.items()},
+                               f"{show(relation.query)} selects something"), ONE))  # fmt: skip
+    if not proper:
+        return [Row(ONE, Line(bias=Fraction(-1)))]
+    if len(proper) == 1:
+        (chosen,) = proper
+        if chosen == everything:
+            return rows
+        return [*rows, Row(ONE, _label(low, relation.key, {k: Fraction(0 if k in chosen else -1) for k in keys},
+                                       f"{show(relation.key)} is selected"))]  # fmt: skip
+    shifted = _shifted(low, relation, columns, keys)
+    if shifted is not None:
+        return shifted
+    active = [q for q in queries if columns[q]]
+    of_key = {k: frozenset(q for q in active if k in columns[q]) for k in keys}
+    key_classes = list(dict.fromkeys(of_key.values()))
+    query_classes = list(dict.fromkeys(columns[q] for q in active))
+    partner = _matching(key_classes, query_classes, columns, keys, active)
+    if partner is not None and len(query_classes) > 2:
+        return [*rows, *_matched(low, relation, of_key, columns, partner)]
+    nested = sorted(key_classes, key=len, reverse=True)
+    chain = all(b < a for a, b in zip(nested, nested[1:], strict=False))
+    if chain and len(nested) > 2:
+        rank = {c: r for r, c in enumerate(nested)}
+        thresholds = {q: sum(q in c for c in nested) for q in queries}
+        return [*rows, *_nested(low, relation, {k: rank[of_key[k]] for k in keys}, thresholds, len(nested))]
+    if len(query_classes) <= len(key_classes):
+        return [*rows, *_by_class(low, relation.query, relation.key,
+                                  {q: query_classes.index(columns[q]) for q in active},
+                                  [{k: Fraction(0 if k in c else -1) for k in keys} for c in query_classes], True,
+                                  queries)]  # fmt: skip
+    return [*rows, *_by_class(low, relation.key, relation.query, {k: key_classes.index(of_key[k]) for k in keys},
+                              [{q: Fraction(0 if q in c or not columns[q] else -1) for q in queries}
+                               for c in key_classes], False, keys)]  # fmt: skip
+
+
+def _shifted(low: Lowering, relation: Relation, columns: dict, keys: Any) -> Rows | None:
+    """Rows of a relation that is an equality in disguise: key code = a * query code + b, and only there."""
+    pairs = [(low.code(k), low.code(q)) for q, column in columns.items() for k in column]
+    if any(len(column) > 1 for column in columns.values()):
+        return None
+    fitted = fit_affine(((q,), k) for k, q in pairs)
+    if fitted is None or not fitted[0]:
+        return None
+    a, b = fitted
+    codes = {k: low.code(k) for k in keys}
+    misses = set()
+    for q, column in columns.items():
+        aim = a * low.code(q) + b
+        for k, code in codes.items():
+            if (code == aim) != (k in column):
+                return None
+            misses.add(abs(code - aim))
+    return _apart(low, relation, low.form(relation.query) * a + b, low.form(relation.key), min(misses - {0}), True)
+
+
+def _matching(key_classes: list, query_classes: list, columns: dict, keys: Any, active: list) -> dict | None:
+    """query class -> key class where each class of queries selects exactly one class of keys and no two the same."""
+    found = {}
+    for chosen in query_classes:
+        inside = [c for c in key_classes if c and any(k in chosen for k in keys if _of(k, c, columns, active))]
+        if len(inside) != 1:
+            return None
+        found[chosen] = inside[0]
+    return found if len(set(found.values())) == len(found) else None
+
+
+def _of(key: Any, cls: frozenset, columns: dict, active: list) -> bool:
+    return frozenset(q for q in active if key in columns[q]) == cls
+
+
+def _matched(low: Lowering, relation: Relation, of_key: dict, columns: dict, partner: dict) -> Rows:
+    """Equality of class numbers: a parabola between two labels. Keys that nobody selects get a number of their own."""
+    numbers = {c: n for n, c in enumerate(partner.values())}
+    key_label = {k: Fraction(numbers.get(c, len(numbers))) for k, c in of_key.items()}
+    query_label = {q: Fraction(numbers[partner[c]] if c else 0) for q, c in columns.items()}
+    k = low.form(_labelled(low, relation.key, key_label.__getitem__, f"class of {show(relation.key)}"))
+    q = low.form(_labelled(low, relation.query, query_label.__getitem__, f"class of {show(relation.query)}"))
+    key_square = low.form(_labelled(low, relation.key, lambda v: key_label[v] ** 2, "class squared"))
+    query_square = low.form(_labelled(low, relation.query, lambda v: query_label[v] ** 2, "class squared"))
+    return [Row(q * 2, k), Row(ONE, key_square * -1), Row(query_square * -1, ONE)]
+
+
+def _by_class(
+    low: Lowering, split: Seq, other: Seq, classes: dict, tables: list[dict], split_is_query: bool, values: Any
+) -> Rows:  # fmt: skip
+    """sum over classes of [v in class] * table(class): the split side has an indicator for each class."""
+    rows: Rows = []
+    for number, table in enumerate(tables):
+        if not any(table.values()):
+            continue
+        indicator = _label(low, split, {v: Fraction(classes.get(v) == number) for v in values},
+                           f"{show(split)} in class {number}")  # fmt: skip
+        label = _label(low, other, table, f"{show(other)} fits class {number}")
+        rows.append(Row(indicator, label) if split_is_query else Row(label, indicator))
+    return rows
+
+
+def _nested(low: Lowering, relation: Relation, ranks: dict, thresholds: dict, classes: int) -> Rows:
+    """-e^(c (r(k) - t(q))): at most e^-c in size where r < t (selected), at least 1 where r >= t. 14 classes a row."""
+    rows: Rows = []
+    for start in range(0, classes, CLASSES):
+        stop = min(start + CLASSES, classes)
+        middle = Fraction(stop - start, 2)
+
+        def height(at: int, sign: int, start: int = start, middle: Fraction = middle) -> Fraction:
+            return Fraction(exp(sign * SHARP * float(at - start - middle)))
+
+        key_side = {k: height(r, 1) if start <= r < stop else Fraction(0) for k, r in ranks.items()}
+        query_side = {
+            q: height(max(t, start), -1) if t < stop else Fraction(0) for q, t in thresholds.items()
+        }
+        k = _sharp(low, relation.key, key_side, "rank")
+        q = _sharp(low, relation.query, query_side, "threshold")
+        rows.append(Row(q * -1, k, nested=True))
+    return rows
+
+
+def _sharp(low: Lowering, node: Seq, table: dict, name: str) -> Line:
+    """A label over many orders of magnitude: level around every value, so that errors of the node do not enter.
+
+    It is made from numbers along which it rises or falls all the way, or else from its own order first: hinges that go
+    up and down again would cancel and leave only rounding.
+    """
+    bases = low.values.bases[node]
+    if all(base.op == "tokens" for base in bases):
+        return low.form(_labelled(low, node, table.__getitem__, f"{name} of {show(node)}"))
+    text = f"{name} of {show(node)}"
+    if len(set(table.values())) == 1:
+        return Line(bias=next(iter(table.values())))
+    if len(bases) == 1 and bases[0] is not node:
+        below = {low.code(row[0]): table[v] for row, v in low.values.table(node, bases)}
+        if _monotone(below):
+            return low.hinges(low.form(bases[0]), below, text, clear=True)
+    values = {low.code(v): y for v, y in table.items()}
+    if _monotone(values):
+        return low.hinges(low.form(node), values, text, clear=True)
+    order = {y: Fraction(n) for n, y in enumerate(sorted(set(table.values())))}
+    line = low.form(_labelled(low, node, lambda v: order[table[v]], f"order of {show(node)}"))
+    return low.hinges(line, {n: y for y, n in order.items()}, text, clear=True)
+
+
+def _monotone(values: dict[Fraction, Fraction]) -> bool:
+    heights = [values[x] for x in sorted(values)]
+    return heights == sorted(heights) or heights == sorted(heights, reverse=True)
+
+
+def _ordered(low: Lowering, relation: Relation) -> Rows:
+    """An order between many numbers: ranks by sorting."""
+    function = relation.function
+    if not (low.values.numeric(relation.key) and low.values.numeric(relation.query)):
+        raise Refused(f"{relation!r} orders values that are not all numbers")
+    keys, queries = low.values.listed(relation.key), low.values.listed(relation.query)
+    up = sorted(set(keys))  # type: ignore[type-var]
+    if function in (LESS, LESS_EQUAL):
+        cut = bisect_left if function is LESS else bisect_right
+        ranks = {k: r for r, k in enumerate(up)}
+        thresholds = {q: cut(up, q) for q in queries}  # type: ignore[type-var]
+    else:
+        cut = bisect_right if function is GREATER else bisect_left
+        ranks = {k: len(up) - 1 - r for r, k in enumerate(up)}
+        thresholds = {q: len(up) - cut(up, q) for q in queries}  # type: ignore[type-var]
+    return _nested(low, relation, ranks, thresholds, len(up))
+
