@@ -36,6 +36,7 @@ GROUPS = {
     "verify": r"tinyadder\.verify(\..*)?",
     "constructions": r"tinyadder\.constructions(\..*)?",
     "front": r"tinyadder(\.model)?",
+    "programs": r"tinyadder\.programs(\..*)?",
     "library": r"tinyadder(\..*)?",
 }
 """The first pattern that fits a module names its group; `library` is the rest of tinyadder."""
@@ -59,6 +60,7 @@ ALLOWED = {
     "language": {"errors", "numpy"},
     "gadgets": {"errors", "language", "numpy"},
     "construction": {"errors", "fields", "language", "tasks"},
+    "programs": {"errors", "language", "construction", "tasks", "numpy"},
     "encodings": {"errors"},
     "tasks": {"errors", "fields", "encodings", "numpy", "jaxtyping", "hypothesis"},
     "machine": {"errors", "fields", "numpy", "torch", "jaxtyping"},

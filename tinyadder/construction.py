@@ -190,17 +190,19 @@ def _options(name: str, function: Callable[..., Any], options: Mapping[str, Any]
 
 def _construct_file(path: Path, options: Mapping[str, Any]) -> Construction:
     names = defined(path)
-    if "construct" not in names:
+    if "construct" not in names and "model" not in names:
         if {"build_model", "add"} <= names:
             raise TinyadderError(
                 f"{path} defines build_model and add: a submission, which this verb does not take;"
                 " a construction defines construct (tinyadder new writes one)"
             )
         raise TinyadderError(
-            f"{path} defines no function construct; tinyadder new NAME writes a file that does"
+            f"{path} defines no function construct and no variable model; tinyadder new NAME writes"
+            " a file that does"
         )
     with _one_line(path):
-        function = _run_file(path)["construct"]
+        found = _run_file(path)
+        function = found.get("construct", lambda: found["model"])
     if not callable(function):
         raise TinyadderError(
             f"{path}: construct is a {type(function).__name__}; expected a function"

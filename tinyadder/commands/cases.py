@@ -1,7 +1,10 @@
-"""Compile every program of a file of cases, run every vector through the model, and print the table."""
+"""Compile every program of a file of cases, run every vector through the model, and print the
+table.
+"""
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from collections.abc import Mapping
@@ -23,15 +26,20 @@ REFUSALS: frozenset[str] = frozenset()
 @click.option("--only", metavar="NAME", multiple=True, help="Only cases whose name contains NAME.")
 @json_option
 def command(file: Path, only: tuple[str, ...], as_json: bool) -> int:
-    """Compile the programs in FILE (the graph format of program_cases.json) and run all their vectors.
+    """Compile the programs in FILE (the graph format of program_cases.json) and run all their
+    vectors.
 
-    A vector is right where every answer is: the line that holds it within a quarter of the gap to the next value, its
-    token that of the value, the value the expected one. Exit code 1 on a wrong vector or a refusal that is not known.
+    A vector is right where every answer is: the line that holds it within a quarter of the gap to
+    the next value, its
+    token that of the value, the value the expected one. Exit code 1 on a wrong vector or a refusal
+    that is not known.
     """
     try:
         cases = json.loads(file.read_text(encoding="utf-8"))["cases"]
     except (ValueError, KeyError, TypeError) as error:
-        raise TinyadderError(f"{file} is not a file of cases ({{'cases': [...]}}): {error!r}") from error
+        raise TinyadderError(
+            f"{file} is not a file of cases ({{'cases': [...]}}): {error!r}"
+        ) from error
     chosen = [case for case in cases if not only or any(name in case["name"] for name in only)]
     if not chosen:
         raise TinyadderError(f"no case of {file} has a name that contains {' or '.join(only)}")
@@ -48,22 +56,49 @@ def command(file: Path, only: tuple[str, ...], as_json: bool) -> int:
 
 
 def _show(file: Path, rows: list[dict[str, Any]], bad: list[dict[str, Any]]) -> None:
-    columns = ("case", "copies", "layers", "heads", "width", "nonzero", "seconds", "deviation", "vectors")
-    heading = {name: "left" if name == "case" else "right" for name in columns} | {"verdict": "left"}
+    columns = (
+        "case",
+        "copies",
+        "layers",
+        "heads",
+        "width",
+        "nonzero",
+        "seconds",
+        "deviation",
+        "vectors",
+    )
+    heading = {name: "left" if name == "case" else "right" for name in columns} | {
+        "verdict": "left"
+    }
     show_table(
         f"{file.name}: {len(rows)} programs",
         heading,
         [
-            [r["case"], *["" if r[c] is None else f"{r[c]:.2g}" if c in ("seconds", "deviation") else str(r[c])
-                          for c in columns[1:]],
-             f"REFUSED {r['refused']}" if r["refused"] else f"{r['wrong']} wrong, first {r['first']}" if r["wrong"]
-             else "right"]
+            [
+                r["case"],
+                *[
+                    ""
+                    if r[c] is None
+                    else f"{r[c]:.2g}"
+                    if c in ("seconds", "deviation")
+                    else str(r[c])
+                    for c in columns[1:]
+                ],
+                f"REFUSED {r['refused']}"
+                if r["refused"]
+                else f"{r['wrong']} wrong, first {r['first']}"
+                if r["wrong"]
+                else "right",
+            ]
             for r in rows
         ],
-    )  # fmt: skip
+    )
     vectors = sum(r["vectors"] for r in rows)
-    click.echo(f"{len(rows)} programs, {vectors:,} vectors: {sum(r['wrong'] for r in rows):,} vectors wrong, "
-               f"{sum(bool(r['refused']) for r in rows)} programs refused, {len(bad)} cases failed")  # fmt: skip
+    click.echo(
+        f"{len(rows)} programs, {vectors:,} vectors: {sum(r['wrong'] for r in rows):,} vectors "
+        "wrong, "
+        f"{sum(bool(r['refused']) for r in rows)} programs refused, {len(bad)} cases failed"
+    )
 
 
 def run_case(case: Mapping[str, Any]) -> dict[str, Any]:
@@ -71,23 +106,38 @@ def run_case(case: Mapping[str, Any]) -> dict[str, Any]:
     from tinyadder.machine.compile import build
     from tinyadder.programs import Refused, compile, from_graph
 
-    row: dict[str, Any] = dict.fromkeys(("copies", "layers", "heads", "width", "nonzero", "seconds", "deviation"))
-    row |= {"case": case["name"], "refused": None, "wrong": 0, "first": None, "vectors": len(case["vectors"])}
+    row: dict[str, Any] = dict.fromkeys(
+        ("copies", "layers", "heads", "width", "nonzero", "seconds", "deviation")
+    )
+    row |= {
+        "case": case["name"],
+        "refused": None,
+        "wrong": 0,
+        "first": None,
+        "vectors": len(case["vectors"]),
+    }
     start = time.perf_counter()
     try:
         program = from_graph(case["program"], case["vocab"])
         answers = "number" if case["encoding"] == "numerical" else "tokens"
         made = compile(
-            program, length=case["max_seq_len"], causal=case["attention"] == "causal", answers=answers,
+            program,
+            length=case["max_seq_len"],
+            causal=case["attention"] == "causal",
+            answers=answers,
             vocabulary=case["vocab"],
-        )  # fmt: skip
+        )
     except Refused as error:
         return row | {"refused": str(error), "seconds": time.perf_counter() - start}
     row |= {
-        "seconds": time.perf_counter() - start, "copies": made.copies, "layers": len(made.program.blocks),
-        "heads": sum(len(a.heads) for a, _ in made.program.blocks if a), "width": made.program.stream.width,
-        "nonzero": made.program.nonzero, "deviation": 0.0,
-    }  # fmt: skip
+        "seconds": time.perf_counter() - start,
+        "copies": made.copies,
+        "layers": len(made.program.blocks),
+        "heads": sum(len(a.heads) for a, _ in made.program.blocks if a),
+        "width": made.program.stream.width,
+        "nonzero": made.program.nonzero,
+        "deviation": 0.0,
+    }
     model = build(made.program)
     for vector in case["vectors"]:
         deviation, right = run_vector(made, model, case, vector)
@@ -98,8 +148,12 @@ def run_case(case: Mapping[str, Any]) -> dict[str, Any]:
     return row
 
 
-def run_vector(made: Any, model: Any, case: Mapping[str, Any], vector: Mapping[str, Any]) -> tuple[float, bool]:
-    """(largest distance of the raw answer from the code of the expected value, whether every answer is right)."""
+def run_vector(
+    made: Any, model: Any, case: Mapping[str, Any], vector: Mapping[str, Any]
+) -> tuple[float, bool]:
+    """(largest distance of the raw answer from the code of the expected value, whether every
+    answer is right).
+    """
     import torch
 
     from tinyadder.programs.language import is_number, rational
@@ -115,13 +169,15 @@ def run_vector(made: Any, model: Any, case: Mapping[str, Any], vector: Mapping[s
 
     with torch.inference_mode():
         logits = model(ids, hook=keep)[0, -len(text) :]
-    last = "hook_embed" if not len(model.blocks) else f"blocks.{len(model.blocks) - 1}.hook_resid_post"
+    last = (
+        "hook_embed" if not len(model.blocks) else f"blocks.{len(model.blocks) - 1}.hook_resid_post"
+    )
     stream = kept[last][0, -len(text) :]
     columns = {lane.name: n for n, lane in enumerate(made.program.stream.lanes.values())}
     answers = made.task.graph["outputs"]
     values = list(answers) if answers else None
     codes = sorted(low.code(v) for v in values) if values else []
-    gap = min((b - a for a, b in zip(codes, codes[1:], strict=False)), default=Fraction(1))
+    gap = min((b - a for a, b in itertools.pairwise(codes)), default=Fraction(1))
     worst, right = 0.0, len(vector["output"]) == len(text)
     for place, expected in enumerate(map(rational, vector["output"])):
         if expected is None:  # nothing is owed here
@@ -131,10 +187,18 @@ def run_vector(made: Any, model: Any, case: Mapping[str, Any], vector: Mapping[s
         )
         if values is None:
             away = abs(raw - float(expected))
-            right &= away <= _slack(case, expected) and abs(logits[place, 0].item() - raw) <= 1e-9 * max(1, abs(raw))
+            right &= away <= _slack(case, expected) and abs(
+                logits[place, 0].item() - raw
+            ) <= 1e-9 * max(1, abs(raw))
         else:
-            nearest = min(values, key=lambda v: (_distance(v, expected), str(v))) if is_number(expected) else expected
-            known = nearest in answers and (not is_number(expected) or _distance(nearest, expected) <= 1e-9)
+            nearest = (
+                min(values, key=lambda v: (_distance(v, expected), str(v)))
+                if is_number(expected)
+                else expected
+            )
+            known = nearest in answers and (
+                not is_number(expected) or _distance(nearest, expected) <= 1e-9
+            )
             if not known:
                 return worst, False
             away = abs(raw - float(low.code(nearest)))
@@ -149,6 +213,12 @@ def _distance(value: Any, expected: Any) -> float:
 
 
 def _slack(case: Mapping[str, Any], expected: Any) -> float:
-    """How far a number may be from the expected one: what the case allows at most, and never more than 1e-6."""
-    allowed = 1e-7 + 0.005 * abs(float(expected)) if case["compare"] == "allclose" else 1e-9 * abs(float(expected))
+    """How far a number may be from the expected one: what the case allows at most, and never more
+    than 1e-6.
+    """
+    allowed = (
+        1e-7 + 0.005 * abs(float(expected))
+        if case["compare"] == "allclose"
+        else 1e-9 * abs(float(expected))
+    )
     return min(allowed, 1e-6)

@@ -1,22 +1,33 @@
-"""compile(program, length=n): from a sequence program to a construction, with its price list and its horizon."""
+"""compile(program, length=n): from a sequence program to a construction, with its price list and
+its horizon.
+"""
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from math import floor
 from typing import Any
 
-from tinyadder.construction import Claim, Construction
+from tinyadder.construction import Construction, LaneClaim
 from tinyadder.errors import TinyadderError
 from tinyadder.programs.emit import emit
-from tinyadder.programs.language import AGGREGATES, Selector, Seq, Value, is_number, rational, sequence, show, walk
+from tinyadder.programs.export import to_graph, token_names
+from tinyadder.programs.language import (
+    Selector,
+    Seq,
+    Value,
+    is_number,
+    rational,
+    sequence,
+    show,
+    walk,
+)
 from tinyadder.programs.lines import Line
 from tinyadder.programs.lower import Lane, Lowering
 from tinyadder.programs.meaning import evaluate
-from tinyadder.programs.export import token_names, to_graph
 from tinyadder.programs.values import Refused, Span
 from tinyadder.tasks.sequences import SEPARATOR, Sequences, Word
 
@@ -40,11 +51,15 @@ class Compiled(Construction):
         return self.lowering.copies
 
     def explain(self) -> str:
-        """The price list: what every lane is for, where it is made, how exact it is and what it costs."""
+        """The price list: what every lane is for, where it is made, how exact it is and what it
+        costs.
+        """
         return explain(self)
 
     def horizon(self, limit: int = 1000) -> Horizon:
-        """The largest length for which `compile` vouches, tried up to `limit`, and what stops it there."""
+        """The largest length for which `compile` vouches, tried up to `limit`, and what stops it
+        there.
+        """
         return horizon(self.source, causal=self.causal, limit=limit)
 
     def prompt(self, text: Any) -> list[str]:
@@ -58,61 +73,88 @@ class Compiled(Construction):
 
 
 def compile(
-    program: Seq, *, length: int = 10, causal: bool = False, answers: str = "tokens", vocabulary: Any = None
+    program: Seq,
+    *,
+    length: int = 10,
+    causal: bool = False,
+    answers: str = "tokens",
+    vocabulary: Any = None,
 ) -> Compiled:
     """The construction that computes `program` on every text of 1 to `length` tokens.
 
-    `causal`: selectors see positions up to their own only. `answers`: "tokens" (one for each value), or "number" (the
-    logit of the only output is the value). `vocabulary`: the tokens of a text, where the program does not read them.
+    `causal`: selectors see positions up to their own only. `answers`: "tokens" (one for each
+    value), or "number" (the
+    logit of the only output is the value). `vocabulary`: the tokens of a text, where the program
+    does not read them.
     Raises `Refused`, a `TinyadderError`, where the program is not exact to this
     length: with the node, the number that is short and the way out.
     """
     if isinstance(program, Selector) or not isinstance(program, Seq):
         program = sequence(program)
     if not isinstance(length, int) or isinstance(length, bool) or length < 1:
-        raise TinyadderError(f"length={length!r}, expected a positive integer: the longest text the model must be right on")
+        raise TinyadderError(
+            f"length={length!r}, expected a positive integer: the longest text the model must be "
+            "right on"
+        )
     if answers not in ("tokens", "number"):
         raise TinyadderError(f"answers={answers!r}, expected 'tokens' or 'number'")
     low = Lowering(program, length, causal)
     support = low.values.support(program)
     if answers == "tokens" and isinstance(support, tuple) and len(support) > TOKENS:
-        raise Refused(f"{show(program)} has {len(support):,} values, more than {TOKENS:,} tokens; give answers='number'")
+        raise Refused(
+            f"{show(program)} has {len(support):,} values, more than {TOKENS:,} tokens; give "
+            "answers='number'"
+        )
     if answers == "tokens" and isinstance(support, Span):
-        raise Refused(f"{show(program)} can be any of {support}, too many for tokens; give answers='number'")
+        raise Refused(
+            f"{show(program)} can be any of {support}, too many for tokens; give answers='number'"
+        )
     if answers == "number" and not low.values.numeric(program):
-        raise Refused(f"{show(program)} is not always a number, so it cannot be read from a logit; give answers='tokens'")
+        raise Refused(
+            f"{show(program)} is not always a number, so it cannot be read from a logit; give "
+            "answers='tokens'"
+        )
     listed = sorted(support, key=low.code) if answers == "tokens" else []  # type: ignore[arg-type]
     letters = tuple(dict.fromkeys([*program.vocabulary, *(map(rational, vocabulary or ()))]))
     if not letters:
-        raise TinyadderError(f"{show(program)} reads no tokens, so give vocabulary=: what a text is made of")
+        raise TinyadderError(
+            f"{show(program)} reads no tokens, so give vocabulary=: what a text is made of"
+        )
     names = token_names(letters)
     outputs = token_names([*letters, *listed])
     check_answer(low, listed, program)
     words = [(value, outputs[value]) for value in listed]
     task = Sequences(
-        json.dumps(to_graph(program, low.values, names, words), separators=(",", ":")), length, low.copies
+        json.dumps(to_graph(program, low.values, names, words), separators=(",", ":")),
+        length,
+        low.copies,
     )
     made = emit(low, names, words)
     return Compiled(made, task, claims_of(low, task), program, length, causal, low)
 
 
 def check_answer(low: Lowering, listed: list[Value], program: Seq) -> None:
-    """Raises `Refused` where the answers lie too near to one another for the error of the line that holds them."""
+    """Raises `Refused` where the answers lie too near to one another for the error of the line
+    that holds them.
+    """
     codes = [low.code(value) for value in listed]
-    gap = min((b - a for a, b in zip(codes, codes[1:], strict=False)), default=Fraction(1))
+    gap = min((b - a for a, b in itertools.pairwise(codes)), default=Fraction(1))
     error = low.error(low.answer)
     if error >= float(gap) / 4:
         raise Refused(
-            f"{show(program)} is known to {error:.2g} only at length {low.length}, and its values lie {float(gap):.3g} "
+            f"{show(program)} is known to {error:.2g} only at length {low.length}, and its values "
+            f"lie {float(gap):.3g} "
             "apart; give a smaller length"
         )
 
 
-# ---- claims ---------------------------------------------------------------------------------------
+# ---- claims --------------------------------------------------------------------------------------
 
 
-def claims_of(low: Lowering, task: Sequences) -> dict[str, Claim]:
-    """Per lane its exact value at a position, from the meaning of the program; None where a copy does not know it."""
+def claims_of(low: Lowering, task: Sequences) -> dict[str, LaneClaim]:
+    """Per lane its exact value at a position, from the meaning of the program; None where a copy
+    does not know it.
+    """
     live = {name for name, _ in low.answer.terms}
     stack = list(live)
     while stack:
@@ -133,7 +175,7 @@ def lane_reads(lane: Lane) -> list[str]:
     return [name for line in lines for name, _ in line.terms]
 
 
-def _claim(low: Lowering, task: Sequences, name: str) -> Claim:
+def _claim(low: Lowering, task: Sequences, name: str) -> LaneClaim:
     def claim(problem: Word, position: int) -> Fraction | None:
         return _Exact(low, task, problem).lane(name, position)
 
@@ -173,7 +215,11 @@ class _Exact:
         if node not in self.columns:
             self.columns[node] = evaluate(node, self.text, causal=self.low.causal)
         rest = self.line(Line(tuple(t for t in line.terms if t[0] != name), line.bias), position)
-        return None if rest is None else (self.low.code(self.columns[node][at]) - rest) / dict(line.terms)[name]
+        return (
+            None
+            if rest is None
+            else (self.low.code(self.columns[node][at]) - rest) / dict(line.terms)[name]
+        )
 
     def line(self, line: Line, position: int) -> Fraction | None:
         total = line.bias
@@ -185,7 +231,7 @@ class _Exact:
         return total
 
 
-# ---- the price list -------------------------------------------------------------------------------
+# ---- the price list ------------------------------------------------------------------------------
 
 
 def show_support(support: Any) -> str:
@@ -194,16 +240,24 @@ def show_support(support: Any) -> str:
         return str(support)
     if all(is_number(v) for v in support):
         numbers = sorted(support)
-        if len(numbers) > 2 and numbers == list(range(floor(numbers[0]), floor(numbers[0]) + len(numbers))):
+        if len(numbers) > 2 and numbers == list(
+            range(floor(numbers[0]), floor(numbers[0]) + len(numbers))
+        ):
             return f"{numbers[0]} .. {numbers[-1]}"
         if len(numbers) > 4:
             return f"{len(numbers)} numbers {numbers[0]} .. {numbers[-1]}"
-    return " ".join(map(str, support[:6])) + (f" and {len(support) - 6} more" if len(support) > 6 else "")
+    return " ".join(map(str, support[:6])) + (
+        f" and {len(support) - 6} more" if len(support) > 6 else ""
+    )
 
 
 def lane_price(lane: Lane, seen: set[Any], low: Lowering) -> int:
-    """Non-zero numbers that the lane's writers add; heads and units that several lanes share are counted once."""
-    found = sum(number != 0 for number in lane.embed.values()) + (low.copies > 0 and lane.separator != 0)
+    """Non-zero numbers that the lane's writers add; heads and units that several lanes share are
+    counted once.
+    """
+    found = sum(number != 0 for number in lane.embed.values()) + (
+        low.copies > 0 and lane.separator != 0
+    )
     for gate, up, _ in lane.units:
         found += 1
         if (gate, up) not in seen:
@@ -228,19 +282,37 @@ def explain(made: Compiled) -> str:
     rows = [("lane", "made in", "holds", "values", "copy", "error", "numbers", "why")]
     for lane in sorted((low.lanes[name] for name in made.claims or {}), key=lambda lane: lane.time):
         node = lane.defines[0] if lane.defines else None
-        where = "embedding" if lane.time == 0 else f"layer {(lane.time - 1) // 2} " + ("MLP" if lane.time % 2 == 0 else
-                                                                                      "attention")  # fmt: skip
-        values = show_support(low.values.support(node)) if node is not None else f"{lane.low} .. {lane.high}"
+        where = (
+            "embedding"
+            if lane.time == 0
+            else f"layer {(lane.time - 1) // 2} " + ("MLP" if lane.time % 2 == 0 else "attention")
+        )
+        values = (
+            show_support(low.values.support(node))
+            if node is not None
+            else f"{lane.low} .. {lane.high}"
+        )
         level = str(low.level(node)) if node is not None else ""
-        rows.append((lane.name, where, lane.meaning, values if len(values) < 40 else values[:37] + "...", level,
-                     f"{lane.error:.1e}", str(lane_price(lane, seen, low)), lane.why))  # fmt: skip
+        rows.append(
+            (
+                lane.name,
+                where,
+                lane.meaning,
+                values if len(values) < 40 else values[:37] + "...",
+                level,
+                f"{lane.error:.1e}",
+                str(lane_price(lane, seen, low)),
+                lane.why,
+            )
+        )
     shape = made.program
     heads = sum(len(a.heads) for a, _ in shape.blocks if a)
     units = sum(len(m.units) for _, m in shape.blocks if m)
     copies = f"{made.copies + 1} copies of the text" if made.copies else "the text once"
     lines = [
         f"{show(made.source)}",
-        f"exact for 1 .. {made.length} tokens; reads {copies}; {len(shape.blocks)} layers, {heads} heads, {units} units, "
+        f"exact for 1 .. {made.length} tokens; reads {copies}; {len(shape.blocks)} layers, "
+        f"{heads} heads, {units} units, "
         f"width {shape.stream.width}, {shape.nonzero} nonzero numbers, {shape.slopes} slopes",
         "",
     ]
@@ -248,19 +320,29 @@ def explain(made: Compiled) -> str:
     widths[2] = min(widths[2], 60)
     for row in rows:
         cells = [cell if len(cell) <= 60 else cell[:57] + "..." for cell in row]
-        lines.append("  ".join([*(c.ljust(w) for c, w in zip(cells, widths, strict=False)), cells[-1]]).rstrip())
-    picks = [node for node in walk(made.source) if node.op == "pick" and not low.values.single(node.data[0])]
+        lines.append(
+            "  ".join(
+                [*(c.ljust(w) for c, w in zip(cells, widths, strict=False)), cells[-1]]
+            ).rstrip()
+        )
+    picks = [
+        node
+        for node in walk(made.source)
+        if node.op == "pick" and not low.values.single(node.data[0])
+    ]
     for node in picks:
         lines.append(f"to be kept by the text: {show(node)} must select at most one position")
     return "\n".join(lines)
 
 
-# ---- horizon --------------------------------------------------------------------------------------
+# ---- horizon -------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Horizon:
-    """The largest length that compiles, and why the next does not (empty where the search ended at its limit)."""
+    """The largest length that compiles, and why the next does not (empty where the search ended
+    at its limit).
+    """
 
     length: int
     reason: str
@@ -276,7 +358,9 @@ def horizon(program: Seq, *, causal: bool = False, limit: int = 1000) -> Horizon
         try:
             low = Lowering(program, length, causal)
             support = low.values.support(program)
-            check_answer(low, [] if isinstance(support, Span) else sorted(support, key=low.code), program)
+            check_answer(
+                low, [] if isinstance(support, Span) else sorted(support, key=low.code), program
+            )
         except Refused as error:
             return str(error)
         return ""
@@ -298,6 +382,3 @@ def horizon(program: Seq, *, causal: bool = False, limit: int = 1000) -> Horizon
         else:
             good = middle
     return Horizon(good, reason)
-
-
-_ = (AGGREGATES, Mapping)

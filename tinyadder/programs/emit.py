@@ -1,4 +1,6 @@
-"""Lanes -> a Program of the weight-building language: the last step, where exact numbers become float64."""
+"""Lanes -> a Program of the weight-building language: the last step, where exact numbers become
+float64.
+"""
 
 from __future__ import annotations
 
@@ -8,23 +10,44 @@ from math import exp
 
 import numpy as np
 
-from tinyadder.dsl import MLP, Attention, Embed, Form, Head, Hidden, Program, Stream, Unembed, Units, concat, relu
+from tinyadder.dsl import (
+    MLP,
+    AffineForm,
+    Attention,
+    Embed,
+    Head,
+    Hidden,
+    Program,
+    Stream,
+    Unembed,
+    Units,
+    concat,
+    relu,
+)
 from tinyadder.programs.language import Value
 from tinyadder.programs.lines import Line
-from tinyadder.programs.lower import BASE, SEPARATOR, Lowering
+from tinyadder.programs.lower import Lowering
+from tinyadder.programs.selecting import BASE
+from tinyadder.tasks.sequences import SEPARATOR
 
 VALUE = "<number>"
 """The one output of a program whose answer is a number and not a token: its logit is the number."""
 
 
 def emit(low: Lowering, names: dict[Value, str], answers: Sequence[tuple[Value, str]]) -> Program:
-    """The Program. `names` gives the token of each input value, `answers` the token of each answer (none: a number)."""
+    """The Program. `names` gives the token of each input value, `answers` the token of each
+    answer (none: a number).
+    """
     live = _live(low)
     lanes = [lane for lane in low.lanes.values() if lane.name in live]
-    x = Stream(**{lane.name: lane.meaning for lane in lanes}) if lanes else Stream(nothing="nothing is needed")
+    x = (
+        Stream(**{lane.name: lane.meaning for lane in lanes})
+        if lanes
+        else Stream(nothing="nothing is needed")
+    )
 
-    def form(line: Line) -> Form:
-        found: Form | float = 0.0
+    def form(line: Line) -> AffineForm:
+        found: AffineForm | float = 0.0
         for name, weight in line.terms:
             found = found + x[name] * float(weight)
         return concat(found + float(line.bias) if line.bias or not line.terms else found)
@@ -43,14 +66,20 @@ def emit(low: Lowering, names: dict[Value, str], answers: Sequence[tuple[Value, 
     for lane in lanes:
         if lane.head is not None:
             head, row = lane.head
-            used = [v for v in head.values if any(o.head == (head, head.values.index(v)) for o in lanes)]
+            used = [
+                v for v in head.values if any(o.head == (head, head.values.index(v)) for o in lanes)
+            ]
             if head not in heads:
                 values = [form(v) * (exp(BASE) if scaled else 1.0) for v, scaled in used]
                 heads[head] = Head(
-                    query=[form(q) for q, _ in head.rows], key=[form(k) for _, k in head.rows],
-                    value=concat(*values), slope=head.slope,
-                )  # fmt: skip
-            attention.setdefault(head.layer, {})[lane.name] = heads[head][used.index(head.values[row])]
+                    query=[form(q) for q, _ in head.rows],
+                    key=[form(k) for _, k in head.rows],
+                    value=concat(*values),
+                    slope=head.slope,
+                )
+            attention.setdefault(head.layer, {})[lane.name] = heads[head][
+                used.index(head.values[row])
+            ]
         if lane.units:
             parts = []
             for gate, up, down in lane.units:
@@ -70,10 +99,12 @@ def emit(low: Lowering, names: dict[Value, str], answers: Sequence[tuple[Value, 
     vocabulary += [name for _, name in answers if name not in vocabulary] if answers else [VALUE]
     if not lanes:
         embed["nothing"] = {}
-    return Program(vocabulary, x, Embed(embed), *sublayers, _readout(low, form(low.answer), answers))
+    return Program(
+        vocabulary, x, Embed(embed), *sublayers, _readout(low, form(low.answer), answers)
+    )
 
 
-def _readout(low: Lowering, answer: Form, answers: Sequence[tuple[Value, str]]) -> Unembed:
+def _readout(low: Lowering, answer: AffineForm, answers: Sequence[tuple[Value, str]]) -> Unembed:
     """The answer whose code is nearest: argmax of 2 c y - c^2, or the number itself."""
     if not answers:
         return Unembed(argmax={VALUE: answer})

@@ -1,4 +1,6 @@
-"""A program as a graph of nodes, for the task that carries it: tables are written out over what can occur."""
+"""A program as a graph of nodes, for the task that carries it: tables are written out over what
+can occur.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +63,9 @@ def to_graph(
             return add(given, {"op": "relation", "inputs": ends, **_relation(given, values)})
         if isinstance(given, Both | Either):
             ends = [selector(given.left), selector(given.right)]
-            return add(given, {"op": "both" if isinstance(given, Both) else "either", "inputs": ends})
+            return add(
+                given, {"op": "both" if isinstance(given, Both) else "either", "inputs": ends}
+            )
         if isinstance(given, Except):
             return add(given, {"op": "except", "inputs": [selector(given.inner)]})
         return add(given, {"op": "everywhere", "inputs": []})
@@ -74,18 +78,30 @@ def to_graph(
             add(node, {"op": "constant", "inputs": [], "value": value_to_json(node.data)})
         elif node.op == "affine":
             factors = [value_to_json(_short(f)) for f in node.data[0]]
-            add(node, {"op": "affine", "inputs": read, "factors": factors, "offset": value_to_json(_short(node.data[1]))})
+            add(
+                node,
+                {
+                    "op": "affine",
+                    "inputs": read,
+                    "factors": factors,
+                    "offset": value_to_json(_short(node.data[1])),
+                },
+            )
         elif node.op == "map":
             add(node, {"op": "map", "inputs": read, **_mapped(node, values)})
         else:
             first = selector(node.data[0])
-            default = {} if node.op in ("count", "sum") else {"default": value_to_json(node.data[1])}
+            default = (
+                {} if node.op in ("count", "sum") else {"default": value_to_json(node.data[1])}
+            )
             add(node, {"op": node.op, "inputs": [first, *read], **default})
     return {
-        "nodes": nodes, "output": places[id(program)], "causal": values.causal,
+        "nodes": nodes,
+        "output": places[id(program)],
+        "causal": values.causal,
         "inputs": [[value_to_json(v), name] for v, name in inputs.items()],
         "outputs": [[value_to_json(v), name] for v, name in outputs],
-    }  # fmt: skip
+    }
 
 
 def _short(number: Fraction | int) -> Fraction | int:
@@ -94,10 +110,20 @@ def _short(number: Fraction | int) -> Fraction | int:
 
 def _mapped(node: Seq, values: Values) -> dict[str, Any]:
     function: Function = node.data
-    if function is CHOICE or (function.form and function.name in NAMED) or function.name in ("minimum", "maximum"):
+    if (
+        function is CHOICE
+        or (function.form and function.name in NAMED)
+        or function.name in ("minimum", "maximum")
+    ):
         return {"function": function.name}
     pairs = dict(values.table(node, node.args))
-    return {"table": [[*map(value_to_json, row), value_to_json(out)] for row, out in pairs.items() if out is not GONE]}
+    return {
+        "table": [
+            [*map(value_to_json, row), value_to_json(out)]
+            for row, out in pairs.items()
+            if out is not GONE
+        ]
+    }
 
 
 def _relation(relation: Relation, values: Values) -> dict[str, Any]:

@@ -26,23 +26,36 @@ from tinyadder.programs.language import (
     tokens,
 )
 
-PREDICATES = {"==": EQUAL, "!=": UNEQUAL, "<": LESS, "<=": LESS_EQUAL, ">": GREATER, ">=": GREATER_EQUAL}
+PREDICATES = {
+    "==": EQUAL,
+    "!=": UNEQUAL,
+    "<": LESS,
+    "<=": LESS_EQUAL,
+    ">": GREATER,
+    ">=": GREATER_EQUAL,
+}
 
 
 def from_graph(graph: Mapping[str, Any], vocabulary: Any) -> Seq:
-    """The program that a graph {"nodes": [...], "output": id} describes, over the tokens of `vocabulary`.
+    """The program that a graph {"nodes": [...], "output": id} describes, over the tokens of
+    `vocabulary`.
 
-    A table holds what can occur: a combination that it lacks is taken never to occur. Raises `TinyadderError` for an
+    A table holds what can occur: a combination that it lacks is taken never to occur. Raises
+    `TinyadderError` for an
     unknown operation or an input that is not there.
     """
     made: dict[str, Any] = {}
     for node in graph["nodes"]:
         missing = [name for name in node["inputs"] if name not in made]
         if missing:
-            raise TinyadderError(f"node {node['id']!r} reads {missing[0]!r}, which no earlier node gives")
+            raise TinyadderError(
+                f"node {node['id']!r} reads {missing[0]!r}, which no earlier node gives"
+            )
         made[node["id"]] = _node(node, [made[name] for name in node["inputs"]], vocabulary)
     if not isinstance(made.get(graph["output"]), Seq):
-        raise TinyadderError(f"the output {graph['output']!r} is not a node that gives one value a position")
+        raise TinyadderError(
+            f"the output {graph['output']!r} is not a node that gives one value a position"
+        )
     return made[graph["output"]]
 
 
@@ -55,7 +68,10 @@ def _node(node: Mapping[str, Any], inputs: list[Any], vocabulary: Any) -> Seq | 
     if op == "full":
         return constant(node["fill"])
     if op in ("map", "sequence_map"):
-        return lift(table_function({tuple(map(rational, r[:-1])): rational(r[-1]) for r in node["table"]}), *inputs)
+        return lift(
+            table_function({tuple(map(rational, r[:-1])): rational(r[-1]) for r in node["table"]}),
+            *inputs,
+        )
     if op == "linear_sequence_map":
         return combine(zip(map(rational, node["factors"]), inputs, strict=True))
     if op == "select":
@@ -70,7 +86,9 @@ def _node(node: Mapping[str, Any], inputs: list[Any], vocabulary: Any) -> Seq | 
 def _select(node: Mapping[str, Any], keys: Seq, queries: Seq) -> Selector:
     if "pairs" in node:
         pairs = {(rational(there), rational(here)) for there, here in node["pairs"]}
-        return Relation(keys, queries, Function(lambda there, here: (there, here) in pairs, "pairs", lazy=True))
+        return Relation(
+            keys, queries, Function(lambda there, here: (there, here) in pairs, "pairs", lazy=True)
+        )
     predicate = node["predicate"]
     if predicate == "true":
         return everywhere()

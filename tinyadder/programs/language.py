@@ -1,7 +1,9 @@
 """Sequence programs as values: tokens, positions, maps, selectors and what is read through them.
 
-A program gives one value a position. Nothing here knows of lanes or weights: `program("hello")` evaluates it in plain
-Python (`meaning.py`), `compile` makes a transformer of it (`lower.py`), and the two are compared by the verifier.
+A program gives one value a position. Nothing here knows of lanes or weights: `program("hello")`
+evaluates it in plain
+Python (`meaning.py`), `compile` makes a transformer of it (`lower.py`), and the two are compared by
+the verifier.
 
 >>> x, i = tokens("abc"), indices()
 >>> hist = (key(x) == x).count()
@@ -14,30 +16,36 @@ count(key(x) == x)
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
 from typing import Any, NoReturn
 from weakref import WeakValueDictionary
 
 from tinyadder.errors import TinyadderError
 
-Value = Hashable
-"""What a position can hold: a number (int, bool, Fraction), a string, a tuple, or None where there is nothing."""
+Value = Any
+"""What a position can hold: a number (int, bool, Fraction), a string, a tuple, or None where
+there is nothing.
+"""
 
 AGGREGATES = ("count", "sum", "mean", "pick", "latest", "earliest")
 
 
 def rational(value: Any) -> Any:
-    """The exact value that is meant: floats become fractions, lists tuples; everything else stays as it is.
+    """The exact value that is meant: floats become fractions, lists tuples; everything else stays
+    as it is.
 
-    1/3 written as 0.333.. is the fraction 1/3: of the fractions with a denominator up to 10^6 the one within 1e-12.
+    1/3 written as 0.333.. is the fraction 1/3: of the fractions with a denominator up to 10^6 the
+    one within 1e-12.
     Raises `TinyadderError` for a float that is not finite.
     """
     if isinstance(value, float):
         if value != value or value in (float("inf"), float("-inf")):
             raise TinyadderError(f"{value} is not a value of a program; give finite numbers")
         near = Fraction(value).limit_denominator(10**6)
-        exact = near if abs(float(near) - value) <= 1e-12 * max(1.0, abs(value)) else Fraction(value)
+        exact = (
+            near if abs(float(near) - value) <= 1e-12 * max(1.0, abs(value)) else Fraction(value)
+        )
         return int(exact) if exact.denominator == 1 else exact
     if isinstance(value, Fraction) and value.denominator == 1:
         return int(value)
@@ -51,13 +59,15 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int | Fraction)
 
 
-# ---- functions of values --------------------------------------------------------------------------
+# ---- functions of values -------------------------------------------------------------------------
 
 
 class Function:
     """A Python function on values, with the name it prints as. Operators are kept once each."""
 
-    def __init__(self, call: Callable[..., Any], name: str, form: str = "", lazy: bool = False) -> None:
+    def __init__(
+        self, call: Callable[..., Any], name: str, form: str = "", lazy: bool = False
+    ) -> None:
         self.call, self.name, self.form, self.lazy = call, name, form, lazy
         self.table: dict[tuple, Value] | None = None
         """Every argument tuple that can occur, where the function is given as a table."""
@@ -90,13 +100,25 @@ LARGER = Function(max, "maximum")
 REMAINDER = _operator(operator.mod, "%")
 QUOTIENT = _operator(operator.floordiv, "//")
 TUPLE = Function(lambda *values: values, "together", lazy=True)
-MIRRORED = {EQUAL: EQUAL, UNEQUAL: UNEQUAL, LESS: GREATER, GREATER: LESS, LESS_EQUAL: GREATER_EQUAL,
-            GREATER_EQUAL: LESS_EQUAL}  # fmt: skip
-OPPOSITE = {EQUAL: UNEQUAL, UNEQUAL: EQUAL, LESS: GREATER_EQUAL, GREATER_EQUAL: LESS, GREATER: LESS_EQUAL,
-            LESS_EQUAL: GREATER}  # fmt: skip
+MIRRORED = {
+    EQUAL: EQUAL,
+    UNEQUAL: UNEQUAL,
+    LESS: GREATER,
+    GREATER: LESS,
+    LESS_EQUAL: GREATER_EQUAL,
+    GREATER_EQUAL: LESS_EQUAL,
+}
+OPPOSITE = {
+    EQUAL: UNEQUAL,
+    UNEQUAL: EQUAL,
+    LESS: GREATER_EQUAL,
+    GREATER_EQUAL: LESS,
+    GREATER: LESS_EQUAL,
+    LESS_EQUAL: GREATER,
+}
 
 
-# ---- sequences ------------------------------------------------------------------------------------
+# ---- sequences -----------------------------------------------------------------------------------
 
 _nodes: WeakValueDictionary[tuple, Seq] = WeakValueDictionary()
 
@@ -104,8 +126,10 @@ _nodes: WeakValueDictionary[tuple, Seq] = WeakValueDictionary()
 class Seq:
     """One value a position. Immutable; equal programs are the same object.
 
-    `op` is tokens, indices, constant, affine, map or one of AGGREGATES; `args` are the sequences it is made of,
-    `data` what else it needs: the vocabulary, the constant, (factors, offset), the function, (selector, default).
+    `op` is tokens, indices, constant, affine, map or one of AGGREGATES; `args` are the sequences it
+    is made of,
+    `data` what else it needs: the vocabulary, the constant, (factors, offset), the function,
+    (selector, default).
     """
 
     op: str
@@ -145,7 +169,9 @@ class Seq:
     def __truediv__(self, other: Any) -> Seq:
         if isinstance(other, int | float | Fraction) and other != 0:
             return combine([(1 / Fraction(rational(other)), self)])
-        raise TinyadderError(f"{self} / {other}: divide by a number that is not 0, or write lift(f, a, b)")
+        raise TinyadderError(
+            f"{self} / {other}: divide by a number that is not 0, or write lift(f, a, b)"
+        )
 
     def __mod__(self, other: Any) -> Seq:
         return lift(REMAINDER, self, other)
@@ -194,21 +220,27 @@ class Seq:
 
     def __bool__(self) -> NoReturn:
         raise TinyadderError(
-            f"{self} has one value a position, so it is neither true nor false: write & | ~ and where(c, a, b) "
+            f"{self} has one value a position, so it is neither true nor false: write & | ~ and "
+            "where(c, a, b) "
             "in the place of and, or, not, if; and a < b < c as (a < b) & (b < c)"
         )
 
     def __iter__(self) -> NoReturn:
-        raise TinyadderError(f"{self} has no fixed length to loop over; a selector reaches other positions")
+        raise TinyadderError(
+            f"{self} has no fixed length to loop over; a selector reaches other positions"
+        )
 
     def map(self, function: Callable[[Any], Any] | dict) -> Seq:
-        """`function` of the value at each position: any Python function, or a table (a value it lacks cannot occur)."""
+        """`function` of the value at each position: any Python function, or a table (a value it
+        lacks cannot occur).
+        """
         return lift(function, self)
 
     def __call__(self, text: Iterable[Any], *, causal: bool = False) -> list[Value]:
         """What the program means: its value at every position of `text`, in plain Python.
 
-        With `causal` every selector sees positions up to its own only. Raises `TinyadderError` for a token that is
+        With `causal` every selector sees positions up to its own only. Raises `TinyadderError` for
+        a token that is
         not in the vocabulary, or a single `pick` that selects several positions.
         """
         from tinyadder.programs.meaning import evaluate
@@ -226,10 +258,14 @@ class Seq:
 
 
 def tokens(vocabulary: Iterable[Any]) -> Seq:
-    """The token at each position. `vocabulary` lists all that can occur: a string of letters, a range, a list."""
+    """The token at each position. `vocabulary` lists all that can occur: a string of letters, a
+    range, a list.
+    """
     listed = tuple(rational(token) for token in vocabulary)
     if not listed or len(set(listed)) != len(listed) or None in listed:
-        raise TinyadderError(f"tokens({list(vocabulary)!r}): give at least one token, each once, none of them None")
+        raise TinyadderError(
+            f"tokens({list(vocabulary)!r}): give at least one token, each once, none of them None"
+        )
     return Seq("tokens", (), listed)
 
 
@@ -244,20 +280,31 @@ def constant(value: Any) -> Seq:
     try:
         hash(value)
     except TypeError:
-        raise TinyadderError(f"{value!r} cannot be a value of a program; values are numbers, strings, tuples") from None
+        raise TinyadderError(
+            f"{value!r} cannot be a value of a program; values are numbers, strings, tuples"
+        ) from None
     return Seq("constant", (), value)
 
 
 def sequence(value: Any) -> Seq:
-    """A sequence as it is, a plain value as a constant. Raises `TinyadderError` for selectors and half a comparison."""
+    """A sequence as it is, a plain value as a constant. Raises `TinyadderError` for selectors and
+    half a comparison.
+    """
     if isinstance(value, Seq):
         return value
     if isinstance(value, Key):
-        raise TinyadderError(f"{value} stands for the attended position; compare it: {value} == ..., and select by it")
+        raise TinyadderError(
+            f"{value} stands for the attended position; compare it: {value} == ..., and select by "
+            "it"
+        )
     if isinstance(value, Selector):
-        raise TinyadderError(f"{value} is a selector, not a sequence: .count(), .sum(v), .mean(v), .pick(v) read it")
+        raise TinyadderError(
+            f"{value} is a selector, not a sequence: .count(), .sum(v), .mean(v), .pick(v) read it"
+        )
     if callable(value):
-        raise TinyadderError(f"{value!r} is a function; write x.map(f), or lift(f, a, b) for several sequences")
+        raise TinyadderError(
+            f"{value!r} is a function; write x.map(f), or lift(f, a, b) for several sequences"
+        )
     return constant(value)
 
 
@@ -268,10 +315,17 @@ def combine(terms: Iterable[tuple[Any, Any]], offset: Any = 0) -> Seq:
     for factor, term in terms:
         node = sequence(term)
         factor = Fraction(factor)
-        parts = zip(node.args, node.data[0], strict=True) if node.op == "affine" else [(node, Fraction(1))]
+        parts = (
+            zip(node.args, node.data[0], strict=True)
+            if node.op == "affine"
+            else [(node, Fraction(1))]
+        )
         if node.op == "constant":
             if not is_number(node.data):
-                raise TinyadderError(f"{node.data!r} is not a number, so it cannot be added or scaled; use map or lift")
+                raise TinyadderError(
+                    f"{node.data!r} is not a number, so it cannot be added or scaled; use map or "
+                    "lift"
+                )
             total += factor * node.data
             continue
         for part, inner in parts:
@@ -287,7 +341,8 @@ def combine(terms: Iterable[tuple[Any, Any]], offset: Any = 0) -> Seq:
 
 
 def lift(function: Callable[..., Any] | dict | Function, *arguments: Any) -> Seq:
-    """`function` of the values of several sequences, position by position: tabulated over what can occur.
+    """`function` of the values of several sequences, position by position: tabulated over what can
+    occur.
 
     None in, None out: where one of the arguments has no value, the result has none.
     """
@@ -297,9 +352,13 @@ def lift(function: Callable[..., Any] | dict | Function, *arguments: Any) -> Seq
         function = table_function({(rational(k),): rational(v) for k, v in function.items()})
     if not isinstance(function, Function):
         if not callable(function):
-            raise TinyadderError(f"lift({function!r}, ...): the first argument is a function or a table (a dict)")
+            raise TinyadderError(
+                f"lift({function!r}, ...): the first argument is a function or a table (a dict)"
+            )
         name = getattr(function, "__name__", "f")
-        function = _functions.setdefault(function, Function(function, "f" if name == "<lambda>" else name))
+        function = _functions.setdefault(
+            function, Function(function, "f" if name == "<lambda>" else name)
+        )
     args = [sequence(a) for a in arguments]
     if args and all(a.op == "constant" for a in args):
         return constant(function(*(a.data for a in args)))
@@ -324,11 +383,13 @@ def maximum(a: Any, b: Any) -> Seq:
     return lift(LARGER, a, b)
 
 
-# ---- selectors ------------------------------------------------------------------------------------
+# ---- selectors -----------------------------------------------------------------------------------
 
 
 class Key:
-    """A sequence at the attended position, half of a comparison: `key(x) == y` selects where x there is y here."""
+    """A sequence at the attended position, half of a comparison: `key(x) == y` selects where x
+    there is y here.
+    """
 
     def __init__(self, inner: Seq) -> None:
         self.inner = inner
@@ -336,7 +397,8 @@ class Key:
     def _relate(self, other: Any, function: Function) -> Relation:
         if isinstance(other, Key):
             raise TinyadderError(
-                f"{self} {function.name} {other}: both sides are at the attended position; compare inside: "
+                f"{self} {function.name} {other}: both sides are at the attended position; "
+                "compare inside: "
                 f"key({self.inner} {function.name} {other.inner}) == True"
             )
         return Relation(self.inner, sequence(other), function)
@@ -361,7 +423,9 @@ class Key:
 
     def related(self, query: Any, function: Callable[[Any, Any], bool]) -> Relation:
         """Selects where `function(value there, value here)` is true: any relation."""
-        made = _functions.setdefault(function, Function(function, getattr(function, "__name__", "f"), lazy=True))
+        made = _functions.setdefault(
+            function, Function(function, getattr(function, "__name__", "f"), lazy=True)
+        )
         return Relation(self.inner, sequence(query), made)
 
     def __hash__(self) -> int:
@@ -380,7 +444,9 @@ def key(value: Any) -> Key:
 
 
 class Selector:
-    """For each position, a set of positions. Selectors join by & | ~; reading one gives a sequence."""
+    """For each position, a set of positions. Selectors join by & | ~; reading one gives a
+    sequence.
+    """
 
     def __and__(self, other: Any) -> Selector:
         return Both(self, _selector(other))
@@ -393,7 +459,8 @@ class Selector:
 
     def __bool__(self) -> NoReturn:
         raise TinyadderError(
-            f"{self} selects positions; join selectors by & | ~, not by and, or, not, and split a < b < c in two"
+            f"{self} selects positions; join selectors by & | ~, not by and, or, not, and split a "
+            "< b < c in two"
         )
 
     def count(self) -> Seq:
@@ -405,11 +472,15 @@ class Selector:
         return Seq("sum", (sequence(value),), (self, 0))
 
     def mean(self, value: Any, default: Any = 0) -> Seq:
-        """The mean of the selected values, `default` where none is selected. A single value is itself, of any kind."""
+        """The mean of the selected values, `default` where none is selected. A single value is
+        itself, of any kind.
+        """
         return Seq("mean", (sequence(value),), (self, rational(default)))
 
     def pick(self, value: Any, default: Any = None) -> Seq:
-        """The value at the one selected position, `default` where none is; to select several is an error."""
+        """The value at the one selected position, `default` where none is; to select several is
+        an error.
+        """
         return Seq("pick", (sequence(value),), (self, rational(default)))
 
     def latest(self, value: Any, default: Any = None) -> Seq:
@@ -425,8 +496,10 @@ def _selector(value: Any) -> Selector:
     if isinstance(value, Selector):
         return value
     raise TinyadderError(
-        f"{value!r} is not a selector; compare the attended position with this one, as in key(x) == x, or a condition "
-        "of this position only with everywhere: key(constant) ... is never needed, where(c, a, b) is"
+        f"{value!r} is not a selector; compare the attended position with this one, as in key(x) "
+        "== x, or a condition "
+        "of this position only with everywhere: key(constant) ... is never needed, where(c, a, b) "
+        "is"
     )
 
 
@@ -446,10 +519,14 @@ class Relation(Selector):
     def __repr__(self) -> str:
         if self.function in MIRRORED:
             return f"key({_bare(show(self.key))}) {self.function.name} {show(self.query)}"
-        return f"key({_bare(show(self.key))}).related({_bare(show(self.query))}, {self.function.name})"
+        return (
+            f"key({_bare(show(self.key))}).related({_bare(show(self.query))}, {self.function.name})"
+        )
 
     def holds(self, there: Value, here: Value) -> bool:
-        """Whether a position with the value `there` is selected from one with `here`; no order holds for None."""
+        """Whether a position with the value `there` is selected from one with `here`; no order
+        holds for None.
+        """
         if self.function in (EQUAL, UNEQUAL):
             return (there == here) == (self.function is EQUAL)
         return bool(self.function(there, here))
@@ -516,7 +593,7 @@ def prefix() -> Selector:
     return Relation(indices(), indices(), LESS_EQUAL)
 
 
-# ---- walking and printing -------------------------------------------------------------------------
+# ---- walking and printing ------------------------------------------------------------------------
 
 
 def relations(selector: Selector) -> list[Relation]:

@@ -1,4 +1,4 @@
-"""Exact affine forms over lanes, and functions of them as hinges: the arithmetic of the compiler."""
+"""Exact affine forms over lanes, and functions of them as hinges: the compiler's arithmetic."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import reduce
-from itertools import permutations, product
+from itertools import pairwise, permutations, product
 from math import gcd, lcm
 
 Points = Mapping[tuple[Fraction, ...], Fraction]
@@ -22,7 +22,9 @@ class Line:
 
     @classmethod
     def of(cls, weights: Mapping[str, Fraction], bias: Fraction | int = 0) -> Line:
-        return cls(tuple(sorted((lane, Fraction(w)) for lane, w in weights.items() if w)), Fraction(bias))
+        return cls(
+            tuple(sorted((lane, Fraction(w)) for lane, w in weights.items() if w)), Fraction(bias)
+        )
 
     def __add__(self, other: Line | Fraction | int) -> Line:
         if not isinstance(other, Line):
@@ -45,7 +47,9 @@ class Line:
 
 
 def solve(rows: Sequence[tuple[Sequence[Fraction], Fraction]], width: int) -> list[Fraction] | None:
-    """The x with row . x = value for every row, free unknowns 0; None where the rows contradict one another."""
+    """The x with row . x = value for every row, free unknowns 0; None where the rows contradict
+    one another.
+    """
     kept: list[tuple[int, list[Fraction]]] = []
     for coefficients, value in rows:
         row = [*map(Fraction, coefficients), Fraction(value)]
@@ -53,14 +57,17 @@ def solve(rows: Sequence[tuple[Sequence[Fraction], Fraction]], width: int) -> li
             if row[pivot]:
                 factor = row[pivot]
                 row = [a - factor * b for a, b in zip(row, other, strict=True)]
-        pivot = next((i for i in range(width) if row[i]), None)
-        if pivot is None:
+        first = next((i for i in range(width) if row[i]), None)
+        if first is None:
             if row[width]:
                 return None
             continue
-        row = [a / row[pivot] for a in row]
-        kept = [(p, [a - other[pivot] * b for a, b in zip(other, row, strict=True)]) for p, other in kept]
-        kept.append((pivot, row))
+        row = [a / row[first] for a in row]
+        kept = [
+            (p, [a - other[first] * b for a, b in zip(other, row, strict=True)])
+            for p, other in kept
+        ]
+        kept.append((first, row))
         if len(kept) == width:
             break
     found = [Fraction(0)] * width
@@ -68,19 +75,29 @@ def solve(rows: Sequence[tuple[Sequence[Fraction], Fraction]], width: int) -> li
         found[pivot] = row[width]
     if len(kept) == width:  # the rest is only checked
         for coefficients, value in rows:
-            if sum((c * f for c, f in zip(coefficients, found, strict=True) if c and f), Fraction(0)) != value:
+            if (
+                sum(
+                    (c * f for c, f in zip(coefficients, found, strict=True) if c and f),
+                    Fraction(0),
+                )
+                != value
+            ):
                 return None
     return found
 
 
 def fit_affine(pairs: Iterable[tuple[tuple[Fraction, ...], Fraction]]) -> list[Fraction] | None:
-    """Weights and bias (last) of the affine function through all (arguments, value), where there is one."""
+    """Weights and bias (last) of the affine function through all (arguments, value), where there
+    is one.
+    """
     rows = [((*x, Fraction(1)), y) for x, y in pairs]
     return solve(rows, len(rows[0][0]))
 
 
 def fit_product(points: Points) -> tuple[int, list[Fraction], list[Fraction]] | None:
-    """(which, A, B) with f = A(x) + x[which] * B(x without which), A and B affine with their bias last; or None."""
+    """(which, A, B) with f = A(x) + x[which] * B(x without which), A and B affine with their bias
+    last; or None.
+    """
     width = len(next(iter(points)))
     for which in range(width):
         rest = [i for i in range(width) if i != which]
@@ -113,27 +130,39 @@ class Hinges:
         return found
 
     def at(self, u: Fraction) -> Fraction:
-        return self.slope * u + self.offset + sum(d * max(Fraction(0), s * (u - k)) for s, k, d in self.hinges)
+        return (
+            self.slope * u
+            + self.offset
+            + sum(d * max(Fraction(0), s * (u - k)) for s, k, d in self.hinges)
+        )
 
 
-def interpolate(values: Mapping[Fraction, Fraction], *, flat: bool = False, snap: bool = False) -> Hinges:
-    """Straight lines between the points: one hinge wherever the slope changes, none where it does not.
+def interpolate(
+    values: Mapping[Fraction, Fraction], *, flat: bool = False, snap: bool = False
+) -> Hinges:
+    """Straight lines between the points: one hinge wherever the slope changes, none where it does
+    not.
 
-    `flat` continues both ends without slope, `snap` keeps the function level around every point (two hinges a step),
-    so that a small error of the argument does not reach the value. The form is anchored at a level piece if there is
+    `flat` continues both ends without slope, `snap` keeps the function level around every point
+    (two hinges a step),
+    so that a small error of the argument does not reach the value. The form is anchored at a level
+    piece if there is
     one, so that the linear part costs nothing; at the lowest, so that large heights do not cancel.
     """
     xs = sorted(values)
     knots = [(x, values[x]) for x in xs]
     if snap:
         level = []
-        for (a, ya), (b, yb) in zip(knots, knots[1:], strict=False):
+        for (a, ya), (b, yb) in pairwise(knots):
             if ya != yb:
                 level += [(a + (b - a) / 3, ya), (b - (b - a) / 3, yb)]
         knots = level or knots[:1]
-    knots = [k for n, k in enumerate(knots) if n in (0, len(knots) - 1) or k[1] != knots[n - 1][1]
-             or k[1] != knots[n + 1][1]]  # fmt: skip
-    slopes = [(yb - ya) / (b - a) for (a, ya), (b, yb) in zip(knots, knots[1:], strict=False)]
+    knots = [
+        k
+        for n, k in enumerate(knots)
+        if n in (0, len(knots) - 1) or k[1] != knots[n - 1][1] or k[1] != knots[n + 1][1]
+    ]
+    slopes = [(yb - ya) / (b - a) for (a, ya), (b, yb) in pairwise(knots)]
     if not slopes:
         return Hinges(Fraction(0), knots[0][1], ())
     if flat or snap:
@@ -141,12 +170,18 @@ def interpolate(values: Mapping[Fraction, Fraction], *, flat: bool = False, snap
         places = knots
     else:
         places = knots[1:-1]
-    # piece n lies left of places[n]; the pivot piece is a level one, the one nearest to 0 if there are several
-    height = {n: (places[n] if n < len(places) else places[-1] if places else knots[0]) for n in range(len(slopes))}
+    # piece n lies left of places[n]; the pivot piece is a level one, the one nearest to 0 if there
+    # are several
+    height = {
+        n: (places[n] if n < len(places) else places[-1] if places else knots[0])
+        for n in range(len(slopes))
+    }
     level_pieces = [n for n, s in enumerate(slopes) if s == 0]
     pivot = min(level_pieces, key=lambda n: (abs(height[n][1]), n)) if level_pieces else 0
     anchor = height[pivot]
-    hinges = [(1, places[n - 1][0], slopes[n] - slopes[n - 1]) for n in range(pivot + 1, len(slopes))]
+    hinges = [
+        (1, places[n - 1][0], slopes[n] - slopes[n - 1]) for n in range(pivot + 1, len(slopes))
+    ]
     hinges += [(-1, places[n][0], slopes[n + 1] - slopes[n]) for n in range(pivot)]
     kept = tuple((s, k, d) for s, k, d in hinges if d)
     return Hinges(slopes[pivot], anchor[1] - slopes[pivot] * anchor[0], kept)
@@ -154,7 +189,9 @@ def interpolate(values: Mapping[Fraction, Fraction], *, flat: bool = False, snap
 
 @dataclass(frozen=True)
 class Projection:
-    """f(x) = weights . x + g(direction . x): what is left after an affine part is a function of one number."""
+    """f(x) = weights . x + g(direction . x): what is left after an affine part is a function of
+    one number.
+    """
 
     weights: tuple[Fraction, ...]
     direction: tuple[Fraction, ...]
@@ -164,19 +201,25 @@ class Projection:
     @property
     def price(self) -> int:
         width = sum(d != 0 for d in self.direction)
-        return sum(w != 0 for w in self.weights) + sum(1 + width + (k != 0) for _, k, _ in self.hinges.hinges)
+        return sum(w != 0 for w in self.weights) + sum(
+            1 + width + (k != 0) for _, k, _ in self.hinges.hinges
+        )
 
 
 def project(points: Points) -> Projection | None:
-    """The cheapest way to write a function of several numbers as an affine part and a function of one direction.
+    """The cheapest way to write a function of several numbers as an affine part and a function of
+    one direction.
 
-    The search runs over integers: every argument in units of its grid from its least value, the values likewise.
+    The search runs over integers: every argument in units of its grid from its least value, the
+    values likewise.
     """
     rows = list(points)
     columns = [sorted(set(column)) for column in zip(*rows, strict=True)]
     steps = [spacing(column) or Fraction(1) for column in columns]
     scale = reduce(lcm, (Fraction(y).denominator for y in points.values()), 1)
-    xs = [tuple(int((v - c[0]) / s) for v, c, s in zip(x, columns, steps, strict=True)) for x in rows]
+    xs = [
+        tuple(int((v - c[0]) / s) for v, c, s in zip(x, columns, steps, strict=True)) for x in rows
+    ]
     ys = [int(points[x] * scale) for x in rows]
     spans = [int((c[-1] - c[0]) / s) for c, s in zip(columns, steps, strict=True)]
     choices = [_slopes(xs, ys, i) if len(rows) <= 400 else [0] for i in range(len(columns))]
@@ -186,31 +229,46 @@ def project(points: Points) -> Projection | None:
         for weights in product(*choices):
             rest = _rest(xs, ys, at, weights)
             if rest is not None:
-                price = sum(w != 0 for w in weights) + _bends(rest) * (2 + sum(d != 0 for d in direction))
+                price = sum(w != 0 for w in weights) + _bends(rest) * (
+                    2 + sum(d != 0 for d in direction)
+                )
                 if best is None or price < best[0]:
                     best = price, weights, direction, rest
     if best is None:
         return None
     _, weights, direction, rest = best
-    shift = sum((Fraction(d) * c[0] / s for d, c, s in zip(direction, columns, steps, strict=True)), Fraction(0))
-    moved = sum((Fraction(w) * c[0] / s for w, c, s in zip(weights, columns, steps, strict=True)), Fraction(0))
+    shift = sum(
+        (Fraction(d) * c[0] / s for d, c, s in zip(direction, columns, steps, strict=True)),
+        Fraction(0),
+    )
+    moved = sum(
+        (Fraction(w) * c[0] / s for w, c, s in zip(weights, columns, steps, strict=True)),
+        Fraction(0),
+    )
     values = {u + shift: Fraction(y - moved) / scale for u, y in rest.items()}
     return Projection(
         tuple(Fraction(w) / s / scale for w, s in zip(weights, steps, strict=True)),
         tuple(Fraction(d) / s for d, s in zip(direction, steps, strict=True)),
-        values, interpolate(values),
-    )  # fmt: skip
+        values,
+        interpolate(values),
+    )
 
 
 def _directions(spans: Sequence[int], small: bool) -> list[tuple[int, ...]]:
-    """Directions in which a table may be a function of one number: signed sums of grid steps, then mixed radix."""
+    """Directions in which a table may be a function of one number: signed sums of grid steps,
+    then mixed radix.
+    """
     width = len(spans)
     found: list[tuple[int, ...]] = []
     if width <= 4 and small:
         found += [(1, *signs) for signs in product((1, -1), repeat=width - 1)]
     if width == 2 and small:
         found += [(1, 2), (2, 1), (1, -2), (2, -1)]
-    orders = permutations(range(width)) if width <= 3 and small else [tuple(range(width)), tuple(range(width))[::-1]]
+    orders = (
+        permutations(range(width))
+        if width <= 3 and small
+        else [tuple(range(width)), tuple(range(width))[::-1]]
+    )
     for order in orders:
         scale, weights = 1, [0] * width
         for i in order:
@@ -231,7 +289,7 @@ def _bends(rest: Mapping[int, int]) -> int:
 
 def _rest(
     xs: Sequence[tuple[int, ...]], ys: Sequence[int], at: Sequence[int], weights: Sequence[int]
-) -> dict[int, int] | None:  # fmt: skip
+) -> dict[int, int] | None:
     found: dict[int, int] = {}
     plain = not any(weights)
     for x, y, u in zip(xs, ys, at, strict=True):
@@ -249,7 +307,7 @@ def _slopes(xs: Sequence[tuple[int, ...]], ys: Sequence[int], which: int) -> lis
     counts: dict[int, int] = {}
     for line in lines.values():
         line.sort()
-        for (a, ya), (b, yb) in zip(line, line[1:], strict=False):
+        for (a, ya), (b, yb) in pairwise(line):
             if (yb - ya) % (b - a) == 0:
                 slope = (yb - ya) // (b - a)
                 counts[slope] = counts.get(slope, 0) + 1
@@ -258,7 +316,9 @@ def _slopes(xs: Sequence[tuple[int, ...]], ys: Sequence[int], which: int) -> lis
 
 
 def relevant(points: Points) -> list[int]:
-    """The arguments on which the function depends, one after another dropped where it does not need them."""
+    """The arguments on which the function depends, one after another dropped where it does not
+    need them.
+    """
     kept = list(range(len(next(iter(points)))))
     for i in list(kept):
         trial = [k for k in kept if k != i]

@@ -1,17 +1,22 @@
-"""Programs -> residual equations: every node becomes an affine form over lanes that heads and hidden units write.
+"""Programs -> residual equations: every node becomes an affine form over lanes that heads and
+hidden units write.
 
-Scores are chosen so that softmax1 does exactly one thing: a selected position has the base score, an unselected one
-lies at least `penalty` below. At base -64 softmax1 is linear (sums, counts); at +64 it is a mean, and its own 1 is the
-empty case, so that a default costs nothing. `errors` follow every lane from its writers; they choose scales and refuse
+Scores are chosen so that softmax1 does exactly one thing: a selected position has the base score,
+an unselected one
+lies at least `penalty` below. At base -64 softmax1 is linear (sums, counts); at +64 it is a mean,
+and its own 1 is the
+empty case, so that a default costs nothing. `errors` follow every lane from its writers; they
+choose scales and refuse
 lengths that are not exact. They are not a proof: the verifier proves.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from math import ceil, exp, log, log2
+from math import ceil
 from typing import Any
 
 from tinyadder.programs import selecting
@@ -26,7 +31,6 @@ from tinyadder.programs.language import (
     LARGER,
     LESS,
     LESS_EQUAL,
-    NEITHER,
     SMALLER,
     TIMES,
     UNEQUAL,
@@ -36,8 +40,6 @@ from tinyadder.programs.language import (
     combine,
     indices,
     is_number,
-    lift,
-    rational,
     show,
     walk,
 )
@@ -53,12 +55,6 @@ from tinyadder.programs.lines import (
 )
 from tinyadder.programs.values import GONE, Refused, Span, Values, same
 
-BASE = 64
-"""Scores of selected positions: -BASE for sums, +BASE for means. e^-64 n < 2^-53 for every n < 10^11."""
-ROOM = 40
-"""Unselected positions lie this far below what matters, beside ln n: e^-40 = 4e-18."""
-STEP = 48
-"""ALiBi slope of latest and earliest: the next selected position weighs e^-48."""
 UNIT = 2.0**-53
 SEPARATOR = "|"
 
@@ -93,7 +89,7 @@ class Head:
     slope: int
     layer: int
     values: list[tuple[Line, bool]] = field(default_factory=list)
-    """(value, whether it is multiplied by e^BASE)."""
+    """(value, whether it is multiplied by e^64)."""
 
 
 class Lowering:
@@ -119,7 +115,9 @@ class Lowering:
     # ---- codes ----
 
     def _coding(self) -> None:
-        """Numbers stand for themselves, other values for 0, 1, ... (above the numbers where a node mixes both)."""
+        """Numbers stand for themselves, other values for 0, 1, ... (above the numbers where a
+        node mixes both).
+        """
         offset, low = 0, Fraction(0)
         for node in walk(self.program):
             found = self.values.support(node)
@@ -143,7 +141,9 @@ class Lowering:
     # ---- levels ----
 
     def level(self, node: Seq) -> int:
-        """In which copy of the text (0 is the first) the node is known: heads that look ahead read the copy before."""
+        """In which copy of the text (0 is the first) the node is known: heads that look ahead
+        read the copy before.
+        """
         if node not in self.levels:
             if node.op in AGGREGATES:
                 self.values.support(node)
@@ -159,7 +159,9 @@ class Lowering:
 
     # ---- lanes ----
 
-    def lane(self, name: str, meaning: str, time: int, low: Any, high: Any, error: float, why: str) -> Lane:
+    def lane(
+        self, name: str, meaning: str, time: int, low: Any, high: Any, error: float, why: str
+    ) -> Lane:
         base, number = name, 1
         while name in self.lanes:
             number += 1
@@ -223,9 +225,17 @@ class Lowering:
         return found
 
     def _embedded(self, node: Seq) -> Line:
-        """A function of the token alone: a column of the embedding, or an affine form of one that is there."""
+        """A function of the token alone: a column of the embedding, or an affine form of one that
+        is there.
+        """
         bases = self.values.bases[node]
-        column = dict(zip((row[0] for row in self.values.rows(bases)), self.values.column(node, bases), strict=True))
+        column = dict(
+            zip(
+                (row[0] for row in self.values.rows(bases)),
+                self.values.column(node, bases),
+                strict=True,
+            )
+        )
         table = {token: self.code(v) for token, v in column.items() if v is not GONE}
         for lane in self.lanes.values():
             if lane.embed and not lane.head and not lane.units and set(table) <= set(lane.embed):
@@ -234,7 +244,15 @@ class Lowering:
                     return Line.of({lane.name: fitted[0]}, fitted[1])
         name = "token" if node.op == "tokens" else "of_token"
         low, high = min(table.values()), max(table.values())
-        found = self.lane(name, show(node), 0, min(low, 0), max(high, 0), 0.0, "a function of the token: embedding")
+        found = self.lane(
+            name,
+            show(node),
+            0,
+            min(low, 0),
+            max(high, 0),
+            0.0,
+            "a function of the token: embedding",
+        )
         found.error = max((abs(float(Fraction(float(v)) - v)) for v in table.values()), default=0.0)
         found.embed = {token: table.get(token, Fraction(0)) for token in self.program_tokens()}
         line = self.line(found)
@@ -247,13 +265,24 @@ class Lowering:
     # ---- position and copy ----
 
     def copy(self) -> Line:
-        """The number of separators so far; half a step less at a separator, so that no head takes it for a token."""
+        """The number of separators so far; half a step less at a separator, so that no head takes
+        it for a token.
+        """
         if "copy" not in self.lanes:
-            found = self.lane("copy", "which copy of the text this is", 1, 0, self.copies, 1e-15 * self.copies,
-                              "counts separators")  # fmt: skip
+            found = self.lane(
+                "copy",
+                "which copy of the text this is",
+                1,
+                0,
+                self.copies,
+                1e-15 * self.copies,
+                "counts separators",
+            )
             mark = self.lane("mark", "1 at a separator", 0, 0, 1, 0.0, "embedding")
             mark.separator, found.separator = Fraction(1), Fraction(-1, 2)
-            head = self.head(((Line(bias=Fraction(1)), Line(bias=Fraction(-BASE))),), 0, 0)
+            head = self.head(
+                ((Line(bias=Fraction(1)), Line(bias=Fraction(-selecting.BASE))),), 0, 0
+            )
             found.head = (head, self.deliver(head, self.line(mark), True))
         return self.line(self.lanes["copy"])
 
@@ -263,17 +292,24 @@ class Lowering:
         if self.copies == 1:
             return line
         if "copy_square" not in self.lanes:
-            found = self.lane("copy_square", "copy squared", 2, 0, self.copies**2, 1e-14, "one unit")
+            found = self.lane(
+                "copy_square", "copy squared", 2, 0, self.copies**2, 1e-14, "one unit"
+            )
             found.units = [(line, line, Fraction(1))]
         return self.line(self.lanes["copy_square"])
 
     def _index(self) -> Line:
         """Positions of its own copy up to here, minus one."""
         rows = selecting.copy_rows(self, local=True)
-        found = self.lane("index", "the position in its copy", 0, 0, self.length, 0.0, "counts its copy")
-        head = selecting.make_head(self, rows, base=-BASE, slope=0, reach=1.0, sums=True, layer_of=())
-        found.time = 2 * head.layer + 1
-        found.error = (self.total + 8) * 2 * UNIT * self.length + self.length * selecting.score_error(self, rows)
+        one = Line(bias=Fraction(1))
+        penalty = selecting.head_penalty(self, 1.0, 0, True, True)
+        head = selecting.make_head(
+            self, rows, base=-selecting.BASE, slope=0, penalty=penalty, value=one
+        )
+        wobble = 2 * penalty * selecting.score_error(self, rows)
+        error = self.length * ((self.total + 140) * 2 * UNIT + wobble)
+        text = "the position in its copy, and 1"
+        found = self.lane("index", text, 2 * head.layer + 1, 0, self.length, error, "counts")
         found.head = (head, self.deliver(head, Line(bias=Fraction(1)), True))
         line = self.line(found) - 1
         found.defines = (indices(), line)
@@ -299,11 +335,26 @@ class Lowering:
         return self.plan(node).build(self) if direct is None else direct
 
     def _arithmetic(self, node: Seq) -> Line | None:
-        """Comparisons, and, or, not, choices, products, minimum and maximum of large sets, without a table."""
+        """Comparisons, and, or, not, choices, products, minimum and maximum of large sets,
+        without a table.
+        """
         function, args = node.data, node.args
         if node.op != "map" or not isinstance(function, Function):
             return None
-        known = (EQUAL, UNEQUAL, LESS, LESS_EQUAL, GREATER, GREATER_EQUAL, SMALLER, LARGER, TIMES, CHOICE, BOTH, EITHER)
+        known = (
+            EQUAL,
+            UNEQUAL,
+            LESS,
+            LESS_EQUAL,
+            GREATER,
+            GREATER_EQUAL,
+            SMALLER,
+            LARGER,
+            TIMES,
+            CHOICE,
+            BOTH,
+            EITHER,
+        )
         if function not in known:
             return None
         size = 1
@@ -314,7 +365,9 @@ class Lowering:
             return None
         if function in (SMALLER, LARGER):
             difference = combine([(1, args[0]), (-1, args[1])])
-            over = self.units(f"over {show(node)}", [(self.form(difference), None, Fraction(1))], show(difference))
+            over = self.units(
+                f"over {show(node)}", [(self.form(difference), None, Fraction(1))], show(difference)
+            )
             first = self.form(args[0] if function is SMALLER else args[1])
             return first + over * (-1 if function is SMALLER else 1)
         if function is TIMES:
@@ -332,14 +385,19 @@ class Lowering:
             difference = combine([(1, args[0]), (-1, args[1])])
             found = self.values.support(difference)
             if isinstance(found, Span) and not found.grid:
-                raise Refused(f"{show(node)} compares numbers that can lie anywhere in {found}; round them first")
+                raise Refused(
+                    f"{show(node)} compares numbers that can lie anywhere in {found}; round them "
+                    "first"
+                )
             step = found.grid if isinstance(found, Span) else spacing(found)  # type: ignore[arg-type]
             points = {step * k: Fraction(int(function(step * k, 0))) for k in (-1, 0, 1)}  # type: ignore[call-overload]
             return self.hinges(self.form(difference), points, show(node), flat=True)
         return None
 
     def plan(self, node: Seq) -> Plan:
-        """The cheapest way to make the node: from its arguments, or from the bases that they are functions of."""
+        """The cheapest way to make the node: from its arguments, or from the bases that they are
+        functions of.
+        """
         if node in self.plans:
             return self.plans[node]
         choices = [node.args]
@@ -368,13 +426,19 @@ class Lowering:
         return best
 
     def _unbuilt(self, node: Seq) -> int:
-        if node in self.forms or node.op in ("tokens", "indices", "constant", "affine") or node.op in AGGREGATES:
+        if (
+            node in self.forms
+            or node.op in ("tokens", "indices", "constant", "affine")
+            or node.op in AGGREGATES
+        ):
             return 0
         if all(base.op == "tokens" for base in self.values.bases[node]):
             return 0
         return self.plan(node).price
 
-    def _tabulated(self, node: Seq, inputs: Sequence[Seq], points: dict[tuple, Fraction], flat: bool) -> Plan:
+    def _tabulated(
+        self, node: Seq, inputs: Sequence[Seq], points: dict[tuple, Fraction], flat: bool
+    ) -> Plan:
         kept = relevant(points)
         inputs = [inputs[i] for i in kept]
         points = {tuple(x[i] for i in kept): y for x, y in points.items()}
@@ -384,11 +448,17 @@ class Lowering:
         if flat and len(inputs) == 1:
             values = {x[0]: y for x, y in points.items()}
             price = 4 * len(interpolate(values, flat=True).hinges)
-            return Plan(price, lambda self: self.hinges(self.form(inputs[0]), values, show(node), flat=True))
+            return Plan(
+                price, lambda self: self.hinges(self.form(inputs[0]), values, show(node), flat=True)
+            )
         return self._shape(node, inputs, points, depth=0)
 
-    def _shape(self, node: Seq, inputs: Sequence[Seq], points: dict[tuple, Fraction], depth: int) -> Plan:
-        """An affine form, hinges on one direction, a gated product, or a choice by an input of two values."""
+    def _shape(
+        self, node: Seq, inputs: Sequence[Seq], points: dict[tuple, Fraction], depth: int
+    ) -> Plan:
+        """An affine form, hinges on one direction, a gated product, or a choice by an input of
+        two values.
+        """
         text = show(node)
         fitted = fit_affine(points.items())
         if fitted is not None:
@@ -411,43 +481,63 @@ class Lowering:
             found.append(Plan(2 + len(inputs), multiplied))
         projected = project(points)
         if projected is not None:
+
             def hinged(self: Lowering) -> Line:
                 u = self.weighted(inputs, [*projected.direction, Fraction(0)])
-                return self.weighted(inputs, [*projected.weights, Fraction(0)]) + self.hinges(u, projected.rest, text)
+                return self.weighted(inputs, [*projected.weights, Fraction(0)]) + self.hinges(
+                    u, projected.rest, text
+                )
 
             found.append(Plan(projected.price, hinged))
         if depth < 3 and (not found or min(p.price for p in found) > 12):
             found += self._choices(node, inputs, points, depth)
         return min(found, key=lambda plan: plan.price)
 
-    def _choices(self, node: Seq, inputs: Sequence[Seq], points: dict[tuple, Fraction], depth: int) -> list[Plan]:
+    def _choices(
+        self, node: Seq, inputs: Sequence[Seq], points: dict[tuple, Fraction], depth: int
+    ) -> list[Plan]:
         found = []
         for which in range(len(inputs)):
             ends = sorted({x[which] for x in points})
             if len(ends) != 2:
                 continue
             rest = [arg for i, arg in enumerate(inputs) if i != which]
-            sides = [{(*x[:which], *x[which + 1 :]): y for x, y in points.items() if x[which] == end} for end in ends]
+            sides = [
+                {(*x[:which], *x[which + 1 :]): y for x, y in points.items() if x[which] == end}
+                for end in ends
+            ]
             low, high = ({**sides[1], **sides[0]}, {**sides[0], **sides[1]})
             step = {x: high[x] - low[x] for x in low}
             plans = [self._reduced(node, rest, part, depth + 1) for part in (low, step)]
             scale = 1 / (ends[1] - ends[0])
 
-            def chosen(self: Lowering, which: int = which, plans: list[Plan] = plans, scale: Fraction = scale,
-                       end: Fraction = ends[0]) -> Line:  # fmt: skip
+            def chosen(
+                self: Lowering,
+                which: int = which,
+                plans: list[Plan] = plans,
+                scale: Fraction = scale,
+                end: Fraction = ends[0],
+            ) -> Line:
                 first, second = (plan.build(self) for plan in plans)
-                return first + self.product((self.form(inputs[which]) - end) * scale, second, show(node))
+                return first + self.product(
+                    (self.form(inputs[which]) - end) * scale, second, show(node)
+                )
 
             found.append(Plan(5 + sum(p.price for p in plans), chosen))
         return found
 
-    def _reduced(self, node: Seq, inputs: Sequence[Seq], points: dict[tuple, Fraction], depth: int) -> Plan:
+    def _reduced(
+        self, node: Seq, inputs: Sequence[Seq], points: dict[tuple, Fraction], depth: int
+    ) -> Plan:
         kept = relevant(points)
         if not kept:
             value = next(iter(points.values()))
             return Plan(0, lambda self: Line(bias=value))
         return self._shape(
-            node, [inputs[i] for i in kept], {tuple(x[i] for i in kept): y for x, y in points.items()}, depth
+            node,
+            [inputs[i] for i in kept],
+            {tuple(x[i] for i in kept): y for x, y in points.items()},
+            depth,
         )
 
     def weighted(self, inputs: Sequence[Seq], weights: Sequence[Fraction]) -> Line:
@@ -473,7 +563,9 @@ class Lowering:
             units.append((gate * -1, up, Fraction(-1)))
         return self.units(f"product for {text}", units, text)
 
-    def units(self, meaning: str, units: list[tuple[Line, Line | None, Fraction]], text: str) -> Line:
+    def units(
+        self, meaning: str, units: list[tuple[Line, Line | None, Fraction]], text: str
+    ) -> Line:
         """A lane that these units write."""
         for lane in self.lanes.values():
             if lane.units == units and not lane.embed and not lane.head:
@@ -486,27 +578,42 @@ class Lowering:
             top = max(self.range(gate)[1], Fraction(0))
             ends = (Fraction(1), Fraction(1)) if up is None else self.range(up)
             a, b = sorted((down * top * ends[0], down * top * ends[1]))
-            low, high = low + min(a, 0), high + max(b, 0)
+            low, high = low + min(a, Fraction(0)), high + max(b, Fraction(0))
             tall = max(abs(float(end)) for end in ends)
-            error += float(abs(down)) * (self.error(gate) * tall + (0 if up is None else self.error(up) * float(top)))
+            error += float(abs(down)) * (
+                self.error(gate) * tall + (0 if up is None else self.error(up) * float(top))
+            )
             error += 4 * UNIT * float(abs(down) * top) * tall
         found = self.lane("unit", meaning, time, low, high, error, text)
         found.units = units
         return self.line(found)
 
     def hinges(
-        self, u: Line, values: Mapping[Fraction, Fraction], text: str, *, flat: bool = False, clear: bool = False
+        self,
+        u: Line,
+        values: Mapping[Fraction, Fraction],
+        text: str,
+        *,
+        flat: bool = False,
+        clear: bool = False,
     ) -> Line:
-        """The function with these values as hinges on u; level around every point where u's error would show."""
+        """The function with these values as hinges on u; level around every point where u's error
+        would show.
+        """
         xs = sorted(values)
-        error, gap = self.error(u), min((b - a for a, b in zip(xs, xs[1:], strict=False)), default=Fraction(1))
+        error, gap = (
+            self.error(u),
+            min((b - a for a, b in itertools.pairwise(xs)), default=Fraction(1)),
+        )
         if error >= float(gap) / 4:
             raise Refused(
-                f"{text}: its argument is known to {error:.2g} only, and values lie {float(gap):.3g} apart, so length "
-                f"{self.length} is not exact; give a smaller length, or snap the argument to fewer values"
+                f"{text}: its argument is known to {error:.2g} only, and values lie "
+                f"{float(gap):.3g} apart, so length "
+                f"{self.length} is not exact; give a smaller length, or snap the argument to "
+                "fewer values"
             )
         levels = sorted(set(values.values()))
-        fine = min((b - a for a, b in zip(levels, levels[1:], strict=False)), default=Fraction(1))
+        fine = min((b - a for a, b in itertools.pairwise(levels)), default=Fraction(1))
         made = interpolate(values, flat=flat)
         snap = clear or float(made.steepest) * error > 2.0**-20 * float(fine)
         if snap:
@@ -520,13 +627,22 @@ class Lowering:
         for lane in self.lanes.values():
             if lane.units == units and not lane.embed and not lane.head:
                 return self.line(lane) + rest
-        found = self.lane("map", text, 2 * (self.time(u) // 2) + 2, 0, 0, 0.0,
-                          f"{len(units)} hinges{', level around each value' if snap else ''}")  # fmt: skip
+        found = self.lane(
+            "map",
+            text,
+            2 * (self.time(u) // 2) + 2,
+            0,
+            0,
+            0.0,
+            f"{len(units)} hinges{', level around each value' if snap else ''}",
+        )
         found.units = units
         heights = [made.at(x) - made.slope * x - made.offset for x in xs]
         found.low, found.high = min(heights), max(heights)
         ends = self.range(u)
-        if self.copies and not flat and not snap:  # other copies can hold anything in the range of u
+        if (
+            self.copies and not flat and not snap
+        ):  # other copies can hold anything in the range of u
             more = [made.at(x) - made.slope * x - made.offset for x in ends]
             found.low, found.high = min(found.low, *more), max(found.high, *more)
         reach = max(abs(float(end)) for end in ends)
@@ -548,6 +664,3 @@ class Plan:
 
     price: int
     build: Any
-
-
-__all__ = ["BASE", "ROOM", "STEP", "Head", "Lane", "Lowering", "exp", "log", "log2", "rational", "lift"]

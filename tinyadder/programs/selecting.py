@@ -1,12 +1,15 @@
 """Selectors -> scores, aggregates -> heads.
 
-Every relation becomes rows of query and key whose products add up to -violation: 0 where it holds, at most -1 where it
-does not, never positive. Equality is a parabola -(q - k)^2; a nested relation (an order) is -e^(c (r(k) - t(q))), one
+Every relation becomes rows of query and key whose products add up to -violation: 0 where it holds,
+at most -1 where it
+does not, never positive. Equality is a parabola -(q - k)^2; a nested relation (an order) is -e^(c
+(r(k) - t(q))), one
 row for 14 classes; any other relation has a row for each class of queries or of keys.
 """
 
 from __future__ import annotations
 
+import itertools
 from bisect import bisect_left, bisect_right
 from fractions import Fraction
 from math import ceil, exp, log, log2
@@ -18,6 +21,7 @@ from tinyadder.programs.language import (
     GREATER_EQUAL,
     LESS,
     LESS_EQUAL,
+    TUPLE,
     UNEQUAL,
     Both,
     Either,
@@ -32,10 +36,8 @@ from tinyadder.programs.language import (
     everywhere,
     indices,
     lift,
-    relations,
     show,
     where,
-    TUPLE,
 )
 from tinyadder.programs.lines import Line, fit_affine, spacing
 from tinyadder.programs.values import Refused, Span
@@ -44,6 +46,14 @@ if TYPE_CHECKING:
     from tinyadder.programs.lower import Head, Lowering
 
 UNIT = 2.0**-53
+BASE = 64
+"""Scores of selected positions: -BASE for sums, where softmax1 is linear, +BASE for means, where
+its own 1 is the empty case. e^-64 n < 2^-53 for every n < 10^11.
+"""
+ROOM = 40
+"""Unselected positions lie this far below what matters, beside ln n: e^-40 = 4e-18."""
+STEP = 48
+"""ALiBi slope of latest and earliest: the next selected position weighs e^-48."""
 CLASSES = 14
 """Classes of a nested relation that one row tells apart: e^(46 * 14) is still a float64."""
 SHARP = 46
@@ -56,13 +66,15 @@ class Row(NamedTuple):
     query: Line
     key: Line
     nested: bool = False
-    """Of a nested relation: where it selects, the product is at most e^-46, however large its factors can be."""
+    """Of a nested relation: where it selects, the product is at most e^-46, however large its
+    factors can be.
+    """
 
 
 Rows = list[Row]
 
 
-# ---- aggregates -----------------------------------------------------------------------------------
+# ---- aggregates ----------------------------------------------------------------------------------
 
 
 def aggregate(low: Lowering, node: Seq) -> Line:
@@ -78,60 +90,77 @@ def aggregate(low: Lowering, node: Seq) -> Line:
     back = low.values.looks_back(selector)
     clauses = [r for r in clauses if not _is_prefix(r)] if back else clauses
     nonempty = low.values.nonempty(selector)
-    rows, error = copy_rows(low, local=back), 0.0
+    rows = copy_rows(low, local=back)
     for relation in clauses:
-        found = relation_rows(low, relation, square=sums or not nonempty)
-        rows = rows + found
-    error = score_error(low, rows)
+        rows = rows + relation_rows(low, relation, square=sums or not nonempty)
     value = ONE if node.op == "count" else low.form(node.args[0])
-    base_value = Fraction(0) if sums or nonempty else low.code(default)
-    value = value - base_value if node.op != "count" else value
+    shift = Fraction(0) if sums or nonempty else low.code(default)
+    if node.op != "count":
+        value = value - shift
     ends = low.range(value)
     reach = max(1.0, float(max(abs(end) for end in ends)))
-    slope = {"latest": 48, "earliest": -48}.get(node.op, 0)
-    head = make_head(low, rows, base=-64 if sums else 64, slope=slope, reach=reach, sums=sums, layer_of=(value,),
-                     safe=nonempty)  # fmt: skip
-    support = low.values.support(node)
-    if isinstance(support, Span):
-        bottom, top = support.lo, support.hi
-    else:
-        bottom, top = min(map(low.code, support)), max(map(low.code, support))
-    bottom, top = bottom - base_value, top - base_value
-    if low.copies:  # in a copy where the answer is not known yet anything of this kind may stand
-        bottom, top = min(bottom, Fraction(0), ends[0]), max(top, Fraction(0), ends[1])
-        if sums:
-            bottom, top = min(bottom, ends[0] * low.length), max(top, ends[1] * low.length)
+    slope = {"latest": STEP, "earliest": -STEP}.get(node.op, 0)
     penalty = head_penalty(low, reach, slope, sums, nonempty)
-    spread = low.error(value)
+    wobble = 2 * penalty * score_error(low, rows)
+    if wobble > 0.01:
+        raise Refused(
+            f"{show(node)}: selected positions should have one score, but scores are known to "
+            f"{wobble:.2g} only at length {low.length}; give a smaller length"
+        )
+    head = make_head(
+        low, rows, base=-BASE if sums else BASE, slope=slope, penalty=penalty, value=value
+    )
+    rounding = (low.total + 140) * 2 * UNIT * reach
     if sums:
-        found = low.length * (spread + reach * (2 * error * penalty + (low.total + 140) * 2 * UNIT))
+        error = low.length * (low.error(value) + reach * wobble + rounding)
     else:
-        width = float(ends[1] - ends[0])
-        several = not low.values.single(selector) and node.op == "mean"
-        found = spread + (2 * error * penalty * width if several else 0.0) + (low.total + 140) * 2 * UNIT * reach
-    name = {"count": "count", "sum": "sum"}.get(node.op, node.op)
-    lane = low.lane(name, show(node), 2 * head.layer + 1, bottom, top, found,
-                    f"{'own' if back and low.copies else 'first' if low.copies == 1 else 'previous' if low.copies else 'this'}"
-                    f" copy, {len(head.rows)} row{'s' * (len(head.rows) != 1)}")  # fmt: skip
+        several = node.op == "mean" and not low.values.single(selector)
+        error = low.error(value) + rounding + several * wobble * float(ends[1] - ends[0])
+    bottom, top = _held(low, node, shift, ends)
+    copy = "" if not low.copies else "own copy, " if back else "the copy before, "
+    why = f"{copy}{len(head.rows)} row{'s' * (len(head.rows) != 1)} of scores"
+    lane = low.lane(node.op, show(node), 2 * head.layer + 1, bottom, top, error, why)
     lane.head = (head, low.deliver(head, value, sums))
-    line = low.line(lane) + base_value
+    line = low.line(lane) + shift
     lane.defines = (node, line)
     return line
 
 
+def _held(
+    low: Lowering, node: Seq, shift: Fraction, ends: tuple[Fraction, Fraction]
+) -> tuple[Fraction, Fraction]:
+    """The least and the largest number that the lane of an aggregate can hold, in any copy."""
+    support = low.values.support(node)
+    if isinstance(support, Span):
+        bottom, top = support.lo - shift, support.hi - shift
+    else:
+        codes = [low.code(value) for value in support]
+        bottom, top = min(codes) - shift, max(codes) - shift
+    if low.copies:  # where a copy does not know the answer yet, anything of this kind may stand
+        many = low.length if node.op in ("count", "sum") else 1
+        bottom = min(bottom, Fraction(0), ends[0] * many)
+        top = max(top, Fraction(0), ends[1] * many)
+    return bottom, top
+
+
 def head_penalty(low: Lowering, reach: float, slope: int, sums: bool, safe: bool) -> int:
-    """How far below the selected positions the unselected ones lie: a power of two, so that it does not round."""
-    needed = 40 + log(low.total + 1) + log(reach) + abs(slope) * low.total + (0 if sums or safe else 64)
+    """How far below the selected positions the unselected ones lie: a power of two, so that it
+    does not round.
+    """
+    empty = (
+        0 if sums or safe else BASE
+    )  # where nothing is selected, all must lie below softmax1's 1
+    needed = ROOM + log(low.total + 1) + log(reach) + abs(slope) * low.total + empty
     return int(2 ** ceil(log2(needed)))
 
 
 def make_head(
-    low: Lowering, rows: Rows, *, base: int, slope: int, reach: float, sums: bool, layer_of: tuple[Line, ...],
-    safe: bool = True,
-) -> Head:  # fmt: skip
-    """The head with these violations: constant queries joined in one row, constant keys in another."""
-    penalty = head_penalty(low, reach, slope, sums, safe)
-    base += abs(slope) * low.total if slope > 0 else 0
+    low: Lowering, rows: Rows, *, base: int, slope: int, penalty: int, value: Line
+) -> Head:
+    """The head with these violations: constant queries joined in one row, constant keys in
+    another.
+    """
+    base += slope * low.total if slope > 0 else 0  # the farthest position still has the base score
     key, query = Line(bias=Fraction(base)), Line()
     others: dict[Line, Line] = {}
     for q, k, _ in rows:
@@ -146,13 +175,15 @@ def make_head(
     made = [(ONE, key)]
     made += [(query, ONE)] if query.terms else []
     made += [(q, k) for k, q in others.items() if q.terms or q.bias]
-    lines = [line for pair in made for line in pair] + list(layer_of)
+    lines = [line for pair in made for line in pair] + [value]
     time = low.time(*lines)
     return low.head(tuple(made), slope, (time + 1) // 2)
 
 
 def score_error(low: Lowering, rows: Rows) -> float:
-    """How far a selected score can be off, for each unit of penalty: by lane errors and by rounding."""
+    """How far a selected score can be off, for each unit of penalty: by lane errors and by
+    rounding.
+    """
     found = 0.0
     for q, k, nested in rows:
         if nested:
@@ -163,7 +194,7 @@ def score_error(low: Lowering, rows: Rows) -> float:
     return found
 
 
-# ---- rewriting ------------------------------------------------------------------------------------
+# ---- rewriting -----------------------------------------------------------------------------------
 
 
 def _is_prefix(relation: Relation) -> bool:
@@ -171,17 +202,27 @@ def _is_prefix(relation: Relation) -> bool:
 
 
 def _rewritten(low: Lowering, node: Seq, clauses: list[Relation]) -> Seq | None:
-    """The same value by other nodes: or and not of counts by inclusion and exclusion, strict order of positions."""
+    """The same value by other nodes: or and not of counts by inclusion and exclusion, strict
+    order of positions.
+    """
     selector, default = node.data
     sums = node.op in ("count", "sum")
-    joint = any(r.key.op == "map" and r.key.data is TUPLE or r.query.op == "map" and r.query.data is TUPLE
-                for r in clauses)  # fmt: skip
+    joint = any(
+        (r.key.op == "map" and r.key.data is TUPLE)
+        or (r.query.op == "map" and r.query.data is TUPLE)
+        for r in clauses
+    )
     large = any(r.function is UNEQUAL and _size(low, r) > 9 for r in clauses)
-    ahead = any(r.key is r.query is indices() and r.function is GREATER for r in clauses) and low.length > CLASSES
+    ahead = (
+        any(r.key is r.query is indices() and r.function is GREATER for r in clauses)
+        and low.length > CLASSES
+    )
     if sums and (joint or large or ahead):
         polynomial = _indicator(selector)
         if len(polynomial) <= 8 and len(polynomial) > 1:
-            return combine([(factor, _read(node, _all(parts))) for parts, factor in polynomial.items()])
+            return combine(
+                [(factor, _read(node, _all(parts))) for parts, factor in polynomial.items()]
+            )
     strict = [r for r in clauses if r.key is r.query is indices() and r.function is LESS]
     if strict and (sums or low.length > CLASSES):
         rest = [r for r in clauses if r not in strict and not _is_prefix(r)]
@@ -194,7 +235,9 @@ def _rewritten(low: Lowering, node: Seq, clauses: list[Relation]) -> Seq | None:
             return combine([(1, _read(node, _all([reflexive, *rest]))), (-1, own)])
         shifted = [Relation(_before(r.key), r.query, _guarded(r)) for r in rest]
         started = Relation(_before(constant(1), 0), constant(1), EQUAL)
-        return Seq(node.op, (_before(node.args[0]),), (_all([reflexive, started, *shifted]), default))
+        return Seq(
+            node.op, (_before(node.args[0]),), (_all([reflexive, started, *shifted]), default)
+        )
     return None
 
 
@@ -205,7 +248,9 @@ def _size(low: Lowering, relation: Relation) -> int:
 
 def _own(relation: Relation) -> Function:
     if relation not in _owns:
-        _owns[relation] = Function(lambda there, here: int(relation.holds(there, here)), "own", lazy=True)
+        _owns[relation] = Function(
+            lambda there, here: int(relation.holds(there, here)), "own", lazy=True
+        )
     return _owns[relation]
 
 
@@ -262,11 +307,13 @@ def _sum(a: dict, b: dict, sign: int) -> dict:
     return {name: factor for name, factor in found.items() if factor}
 
 
-# ---- relations ------------------------------------------------------------------------------------
+# ---- relations -----------------------------------------------------------------------------------
 
 
 def copy_rows(low: Lowering, *, local: bool) -> Rows:
-    """Which copy a head reads: its own (local), or the one before. A separator lies half a step from every copy."""
+    """Which copy a head reads: its own (local), or the one before. A separator lies half a step
+    from every copy.
+    """
     if not low.copies:
         return []
     copy = low.copy()
@@ -282,15 +329,18 @@ def relation_rows(low: Lowering, relation: Relation, *, square: bool) -> Rows:
     """Rows whose products are 0 where the relation holds and at most -1 where it does not."""
     keys, queries = low.values.support(relation.key), low.values.support(relation.query)
     many = isinstance(keys, Span) or isinstance(queries, Span) or len(keys) * len(queries) > 40_000
-    if relation.function is EQUAL and not (isinstance(queries, tuple) and len(queries) == 1) and not (
-        isinstance(keys, tuple) and len(keys) == 1
+    if (
+        relation.function is EQUAL
+        and not (isinstance(queries, tuple) and len(queries) == 1)
+        and not (isinstance(keys, tuple) and len(keys) == 1)
     ):
         return _parabola(low, relation, square)
     if many and relation.function in (LESS, LESS_EQUAL, GREATER, GREATER_EQUAL):
         return _ordered(low, relation)
     if many:
         raise Refused(
-            f"{relation!r} relates {_many(keys)} with {_many(queries)} values one by one; compare by ==, <, <=, >, >=, "
+            f"{relation!r} relates {_many(keys)} with {_many(queries)} values one by one; compare "
+            "by ==, <, <=, >, >=, "
             "or give a smaller length"
         )
     return _table(low, relation)
@@ -305,26 +355,34 @@ def _parabola(low: Lowering, relation: Relation, square: bool) -> Rows:
     q, k = low.form(relation.query), low.form(relation.key)
     ends = [low.values.support(relation.key), low.values.support(relation.query)]
     if any(isinstance(s, Span) and not s.grid for s in ends):
-        raise Refused(f"{relation!r} compares numbers that can lie anywhere in a range; round them first")
-    lists = [
-        [s.lo, s.hi] if isinstance(s, Span) else [low.code(v) for v in s] for s in ends
-    ]
+        raise Refused(
+            f"{relation!r} compares numbers that can lie anywhere in a range; round them first"
+        )
+    lists = [[s.lo, s.hi] if isinstance(s, Span) else [low.code(v) for v in s] for s in ends]
     if all(isinstance(s, tuple) for s in ends) and len(lists[0]) * len(lists[1]) <= 10_000:
         apart = {abs(a - b) for a in lists[0] for b in lists[1]} - {0}
         gap = min(apart) if apart else Fraction(1)
     else:
-        gap = spacing([lists[0][0], *(x for s in lists for x in s),
-                       *(s.lo + s.grid for s in ends if isinstance(s, Span))])  # fmt: skip
+        gap = spacing(
+            [
+                lists[0][0],
+                *(x for s in lists for x in s),
+                *(s.lo + s.grid for s in ends if isinstance(s, Span)),
+            ]
+        )
     error = low.error(q) + low.error(k)
     if error >= float(gap) / 4:
         raise Refused(
-            f"{relation!r}: the two sides are known to {error:.2g} only, and values lie {float(gap):.3g} apart; length "
+            f"{relation!r}: the two sides are known to {error:.2g} only, and values lie "
+            f"{float(gap):.3g} apart; length "
             f"{low.length} is not exact: give a smaller length"
         )
     return _apart(low, relation, q, k, gap, square)
 
 
-def _apart(low: Lowering, relation: Relation, q: Line, k: Line, gap: Fraction, square: bool) -> Rows:
+def _apart(
+    low: Lowering, relation: Relation, q: Line, k: Line, gap: Fraction, square: bool
+) -> Rows:
     """-(q - k)^2 / gap^2, of lines whose difference is 0 or at least the gap."""
     shift = min(low.range(q)[0], low.range(k)[0])
     q, k = q - shift, k - shift
@@ -334,7 +392,9 @@ def _apart(low: Lowering, relation: Relation, q: Line, k: Line, gap: Fraction, s
 
 
 def _square(low: Lowering, node: Seq, line: Line) -> Line:
-    """The square of an affine form of the node's code: affine for two values, embedding, else a gated unit."""
+    """The square of an affine form of the node's code: affine for two values, embedding, else a
+    gated unit.
+    """
     support = low.values.support(node)
     if not isinstance(support, Span) and line.terms:
         form = low.form(node)
@@ -346,12 +406,21 @@ def _square(low: Lowering, node: Seq, line: Line) -> Line:
             a, b = points
             return line * (a + b) - a * b
         if all(base.op == "tokens" for base in low.values.bases[node]):
-            return low.form(_labelled(low, node, lambda v: (low.code(v) * factor + shift) ** 2,
-                                      f"square of {show(node)}", False))  # fmt: skip
+            return low.form(
+                _labelled(
+                    low,
+                    node,
+                    lambda v: (low.code(v) * factor + shift) ** 2,
+                    f"square of {show(node)}",
+                    False,
+                )
+            )
     text = f"square of {show(node)}"
     if low.range(line)[0] >= 0:
         return low.units(text, [(line, line, Fraction(1))], "one unit")
-    return low.units(text, [(line, line, Fraction(1)), (line * -1, line * -1, Fraction(1))], "two units")
+    return low.units(
+        text, [(line, line, Fraction(1)), (line * -1, line * -1, Fraction(1))], "two units"
+    )
 
 
 def _kept_in(low: Lowering, line: Line, points: list[Fraction]) -> bool:
@@ -385,7 +454,9 @@ def _label(low: Lowering, node: Seq, table: dict[Any, Fraction], name: str) -> L
 
 
 def _table(low: Lowering, relation: Relation) -> Rows:
-    """Any relation between listed values, by the cheapest of: one side only, classes, a nested chain."""
+    """Any relation between listed values, by the cheapest of: one side only, classes, a nested
+    chain.
+    """
     keys, queries = low.values.listed(relation.key), low.values.listed(relation.query)
     columns = {q: frozenset(k for k in keys if relation.holds(k, q)) for q in queries}
     everything = frozenset(keys)
@@ -394,16 +465,35 @@ def _table(low: Lowering, relation: Relation) -> Rows:
     proper = {c for c in columns.values() if c}
     rows: Rows = []
     if any(not c for c in columns.values()):  # some queries select nothing
-        rows.append(Row(_label(low, relation.query, {q: Fraction(0 if c else -1) for q, c in columns.items()},
-                               f"{show(relation.query)} selects something"), ONE))  # fmt: skip
+        rows.append(
+            Row(
+                _label(
+                    low,
+                    relation.query,
+                    {q: Fraction(0 if c else -1) for q, c in columns.items()},
+                    f"{show(relation.query)} selects something",
+                ),
+                ONE,
+            )
+        )
     if not proper:
         return [Row(ONE, Line(bias=Fraction(-1)))]
     if len(proper) == 1:
         (chosen,) = proper
         if chosen == everything:
             return rows
-        return [*rows, Row(ONE, _label(low, relation.key, {k: Fraction(0 if k in chosen else -1) for k in keys},
-                                       f"{show(relation.key)} is selected"))]  # fmt: skip
+        return [
+            *rows,
+            Row(
+                ONE,
+                _label(
+                    low,
+                    relation.key,
+                    {k: Fraction(0 if k in chosen else -1) for k in keys},
+                    f"{show(relation.key)} is selected",
+                ),
+            ),
+        ]
     shifted = _shifted(low, relation, columns, keys)
     if shifted is not None:
         return shifted
@@ -415,23 +505,48 @@ def _table(low: Lowering, relation: Relation) -> Rows:
     if partner is not None and len(query_classes) > 2:
         return [*rows, *_matched(low, relation, of_key, columns, partner)]
     nested = sorted(key_classes, key=len, reverse=True)
-    chain = all(b < a for a, b in zip(nested, nested[1:], strict=False))
+    chain = all(b < a for a, b in itertools.pairwise(nested))
     if chain and len(nested) > 2:
         rank = {c: r for r, c in enumerate(nested)}
         thresholds = {q: sum(q in c for c in nested) for q in queries}
-        return [*rows, *_nested(low, relation, {k: rank[of_key[k]] for k in keys}, thresholds, len(nested))]
+        return [
+            *rows,
+            *_nested(low, relation, {k: rank[of_key[k]] for k in keys}, thresholds, len(nested)),
+        ]
     if len(query_classes) <= len(key_classes):
-        return [*rows, *_by_class(low, relation.query, relation.key,
-                                  {q: query_classes.index(columns[q]) for q in active},
-                                  [{k: Fraction(0 if k in c else -1) for k in keys} for c in query_classes], True,
-                                  queries)]  # fmt: skip
-    return [*rows, *_by_class(low, relation.key, relation.query, {k: key_classes.index(of_key[k]) for k in keys},
-                              [{q: Fraction(0 if q in c or not columns[q] else -1) for q in queries}
-                               for c in key_classes], False, keys)]  # fmt: skip
+        return [
+            *rows,
+            *_by_class(
+                low,
+                relation.query,
+                relation.key,
+                {q: query_classes.index(columns[q]) for q in active},
+                [{k: Fraction(0 if k in c else -1) for k in keys} for c in query_classes],
+                True,
+                queries,
+            ),
+        ]
+    return [
+        *rows,
+        *_by_class(
+            low,
+            relation.key,
+            relation.query,
+            {k: key_classes.index(of_key[k]) for k in keys},
+            [
+                {q: Fraction(0 if q in c or not columns[q] else -1) for q in queries}
+                for c in key_classes
+            ],
+            False,
+            keys,
+        ),
+    ]
 
 
 def _shifted(low: Lowering, relation: Relation, columns: dict, keys: Any) -> Rows | None:
-    """Rows of a relation that is an equality in disguise: key code = a * query code + b, and only there."""
+    """Rows of a relation that is an equality in disguise: key code = a * query code + b, and only
+    there.
+    """
     pairs = [(low.code(k), low.code(q)) for q, column in columns.items() for k in column]
     if any(len(column) > 1 for column in columns.values()):
         return None
@@ -447,14 +562,29 @@ def _shifted(low: Lowering, relation: Relation, columns: dict, keys: Any) -> Row
             if (code == aim) != (k in column):
                 return None
             misses.add(abs(code - aim))
-    return _apart(low, relation, low.form(relation.query) * a + b, low.form(relation.key), min(misses - {0}), True)
+    return _apart(
+        low,
+        relation,
+        low.form(relation.query) * a + b,
+        low.form(relation.key),
+        min(misses - {0}),
+        True,
+    )
 
 
-def _matching(key_classes: list, query_classes: list, columns: dict, keys: Any, active: list) -> dict | None:
-    """query class -> key class where each class of queries selects exactly one class of keys and no two the same."""
+def _matching(
+    key_classes: list, query_classes: list, columns: dict, keys: Any, active: list
+) -> dict | None:
+    """query class -> key class where each class of queries selects exactly one class of keys and
+    no two the same.
+    """
     found = {}
     for chosen in query_classes:
-        inside = [c for c in key_classes if c and any(k in chosen for k in keys if _of(k, c, columns, active))]
+        inside = [
+            c
+            for c in key_classes
+            if c and any(k in chosen for k in keys if _of(k, c, columns, active))
+        ]
         if len(inside) != 1:
             return None
         found[chosen] = inside[0]
@@ -466,34 +596,58 @@ def _of(key: Any, cls: frozenset, columns: dict, active: list) -> bool:
 
 
 def _matched(low: Lowering, relation: Relation, of_key: dict, columns: dict, partner: dict) -> Rows:
-    """Equality of class numbers: a parabola between two labels. Keys that nobody selects get a number of their own."""
+    """Equality of class numbers: a parabola between two labels. Keys that nobody selects get a
+    number of their own.
+    """
     numbers = {c: n for n, c in enumerate(partner.values())}
     key_label = {k: Fraction(numbers.get(c, len(numbers))) for k, c in of_key.items()}
     query_label = {q: Fraction(numbers[partner[c]] if c else 0) for q, c in columns.items()}
-    k = low.form(_labelled(low, relation.key, key_label.__getitem__, f"class of {show(relation.key)}"))
-    q = low.form(_labelled(low, relation.query, query_label.__getitem__, f"class of {show(relation.query)}"))
-    key_square = low.form(_labelled(low, relation.key, lambda v: key_label[v] ** 2, "class squared"))
-    query_square = low.form(_labelled(low, relation.query, lambda v: query_label[v] ** 2, "class squared"))
+    k = low.form(
+        _labelled(low, relation.key, key_label.__getitem__, f"class of {show(relation.key)}")
+    )
+    q = low.form(
+        _labelled(low, relation.query, query_label.__getitem__, f"class of {show(relation.query)}")
+    )
+    key_square = low.form(
+        _labelled(low, relation.key, lambda v: key_label[v] ** 2, "class squared")
+    )
+    query_square = low.form(
+        _labelled(low, relation.query, lambda v: query_label[v] ** 2, "class squared")
+    )
     return [Row(q * 2, k), Row(ONE, key_square * -1), Row(query_square * -1, ONE)]
 
 
 def _by_class(
-    low: Lowering, split: Seq, other: Seq, classes: dict, tables: list[dict], split_is_query: bool, values: Any
-) -> Rows:  # fmt: skip
-    """sum over classes of [v in class] * table(class): the split side has an indicator for each class."""
+    low: Lowering,
+    split: Seq,
+    other: Seq,
+    classes: dict,
+    tables: list[dict],
+    split_is_query: bool,
+    values: Any,
+) -> Rows:
+    """sum over classes of [v in class] * table(class): the split side has an indicator for each
+    class.
+    """
     rows: Rows = []
     for number, table in enumerate(tables):
         if not any(table.values()):
             continue
-        indicator = _label(low, split, {v: Fraction(classes.get(v) == number) for v in values},
-                           f"{show(split)} in class {number}")  # fmt: skip
+        indicator = _label(
+            low,
+            split,
+            {v: Fraction(classes.get(v) == number) for v in values},
+            f"{show(split)} in class {number}",
+        )
         label = _label(low, other, table, f"{show(other)} fits class {number}")
         rows.append(Row(indicator, label) if split_is_query else Row(label, indicator))
     return rows
 
 
 def _nested(low: Lowering, relation: Relation, ranks: dict, thresholds: dict, classes: int) -> Rows:
-    """-e^(c (r(k) - t(q))): at most e^-c in size where r < t (selected), at least 1 where r >= t. 14 classes a row."""
+    """-e^(c (r(k) - t(q))): at most e^-c in size where r < t (selected), at least 1 where r >= t.
+    14 classes a row.
+    """
     rows: Rows = []
     for start in range(0, classes, CLASSES):
         stop = min(start + CLASSES, classes)
@@ -513,9 +667,11 @@ def _nested(low: Lowering, relation: Relation, ranks: dict, thresholds: dict, cl
 
 
 def _sharp(low: Lowering, node: Seq, table: dict, name: str) -> Line:
-    """A label over many orders of magnitude: level around every value, so that errors of the node do not enter.
+    """A label over many orders of magnitude: level around every value, so that errors of the node
+    do not enter.
 
-    It is made from numbers along which it rises or falls all the way, or else from its own order first: hinges that go
+    It is made from numbers along which it rises or falls all the way, or else from its own order
+    first: hinges that go
     up and down again would cancel and leave only rounding.
     """
     bases = low.values.bases[node]
@@ -557,4 +713,3 @@ def _ordered(low: Lowering, relation: Relation) -> Rows:
         ranks = {k: len(up) - 1 - r for r, k in enumerate(up)}
         thresholds = {q: len(up) - cut(up, q) for q in queries}  # type: ignore[type-var]
     return _nested(low, relation, ranks, thresholds, len(up))
-

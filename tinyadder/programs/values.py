@@ -1,7 +1,10 @@
-"""What every sequence of a program can hold within a length: its value set, found by enumerating reachable tuples.
+"""What every sequence of a program can hold within a length: its value set, found by enumerating
+reachable tuples.
 
-A pointwise node is a function of its bases: the token, the position, and what heads deliver. Its values are enumerated
-jointly over them, so that two functions of one token are not taken for independent. Bases themselves are.
+A pointwise node is a function of its bases: the token, the position, and what heads deliver. Its
+values are enumerated
+jointly over them, so that two functions of one token are not taken for independent. Bases
+themselves are.
 """
 
 from __future__ import annotations
@@ -15,10 +18,12 @@ from typing import Any
 
 from tinyadder.errors import TinyadderError
 from tinyadder.programs.graph import Unreachable
-from tinyadder.programs.lines import spacing
 from tinyadder.programs.language import (
     AGGREGATES,
     EQUAL,
+    OPPOSITE,
+    TUPLE,
+    UNEQUAL,
     Both,
     Either,
     Everywhere,
@@ -35,10 +40,8 @@ from tinyadder.programs.language import (
     rational,
     show,
     walk,
-    TUPLE,
-    OPPOSITE,
-    UNEQUAL,
 )
+from tinyadder.programs.lines import spacing
 
 MOST = 20_000
 """Combinations of values that are enumerated for one node."""
@@ -49,7 +52,9 @@ GONE = object()
 
 
 class Refused(TinyadderError):
-    """The program cannot be compiled: which node, what is too large or not exact, and the way out."""
+    """The program cannot be compiled: which node, what is too large or not exact, and the way
+    out.
+    """
 
 
 @dataclass(frozen=True)
@@ -92,7 +97,8 @@ class Values:
         found = self.support(node)
         if isinstance(found, Span):
             raise Refused(
-                f"{show(node)} can be any of {found}: too many for a table, a selector or tokens; it can be "
+                f"{show(node)} can be any of {found}: too many for a table, a selector or tokens; "
+                "it can be "
                 "added, scaled, or be a numeric answer"
             )
         return found
@@ -129,7 +135,11 @@ class Values:
         inner = self.support(node.args[0])
         if node.op == "sum":
             return self._sums(node, inner, high)
-        if node.op == "mean" and high > 1 and (isinstance(inner, Span) or all(is_number(v) for v in inner)):
+        if (
+            node.op == "mean"
+            and high > 1
+            and (isinstance(inner, Span) or all(is_number(v) for v in inner))
+        ):
             found = self._means(inner)
         else:
             found = inner
@@ -137,18 +147,27 @@ class Values:
             return found
         if isinstance(found, Span):
             if not is_number(default):
-                raise Refused(f"{show(node)} can be any number or {default!r}; give a number as default")
-            return Span(min(found.lo, Fraction(default)), max(found.hi, Fraction(default)), Fraction(0))
+                raise Refused(
+                    f"{show(node)} can be any number or {default!r}; give a number as default"
+                )
+            return Span(
+                min(found.lo, Fraction(default)), max(found.hi, Fraction(default)), Fraction(0)
+            )
         return found if default in found else (*found, default)
 
     def _sums(self, node: Seq, inner: Support, most: int) -> Support:
         if isinstance(inner, Span):
-            return Span(min(inner.lo * most, Fraction(0)), max(inner.hi * most, Fraction(0)), inner.grid and
-                        spacing([0, inner.lo, inner.lo + inner.grid]))  # fmt: skip
+            return Span(
+                min(inner.lo * most, Fraction(0)),
+                max(inner.hi * most, Fraction(0)),
+                inner.grid and spacing([0, inner.lo, inner.lo + inner.grid]),
+            )
         if not all(is_number(v) for v in inner):
             raise Refused(f"{show(node)}: sums are taken of numbers; the values can be {inner[:4]}")
         numbers = [Fraction(v) for v in inner]  # type: ignore[arg-type]
-        return grid_span(min(0, min(numbers)) * most, max(0, max(numbers)) * most, spacing([0, *numbers]))
+        zero = Fraction(0)
+        ends = min(zero, *numbers) * most, max(zero, *numbers) * most
+        return grid_span(*ends, spacing([zero, *numbers]))
 
     def _means(self, inner: Support) -> Support:
         if isinstance(inner, Span):
@@ -167,12 +186,14 @@ class Values:
             reach = reduce(lambda total, s: total | (reach << s), steps, 0)
             found |= {Fraction(s, many) for s in range(top * many + 1) if reach >> s & 1}
         assert masks
-        return tuple(sorted((rational(low + grid * share) for share in found)))
+        return tuple(sorted(rational(low + grid * share) for share in found))
 
     def _pointwise(self, node: Seq) -> None:
         for arg in node.args:
             self.add(arg)
-        bases = tuple(sorted({b for arg in node.args for b in self.bases[arg]}, key=self.order.__getitem__))
+        bases = tuple(
+            sorted({b for arg in node.args for b in self.bases[arg]}, key=self.order.__getitem__)
+        )
         size = 1
         for base in bases:
             found = self.supports[base]
@@ -180,13 +201,17 @@ class Values:
         limit = 2000 if node.op == "affine" else MOST
         if size <= limit:
             self.bases[node] = bases
-            self.supports[node] = tuple(dict.fromkeys(v for v in self.column(node, bases) if v is not GONE))
+            self.supports[node] = tuple(
+                dict.fromkeys(v for v in self.column(node, bases) if v is not GONE)
+            )
             return
         if node.op == "affine" and all(self.numeric(arg) for arg in node.args):
             self.bases[node] = bases
             self.supports[node] = self._affine(node)
             return
-        self.bases[node] = (node,)  # a base by itself: a function of its arguments, which are taken as independent
+        self.bases[node] = (
+            node,
+        )  # a base by itself: a function of its arguments, which are taken as independent
         self.supports[node] = tuple(dict.fromkeys(out for _, out in self.table(node, node.args)))
 
     def _affine(self, node: Seq) -> Support:
@@ -204,7 +229,9 @@ class Values:
         return Span(low, high, Fraction(0)) if free else grid_span(low, high, spacing([0, *grids]))
 
     def rows(self, bases: tuple[Seq, ...]) -> list[tuple[Value, ...]]:
-        """Every combination of values of these bases; a position lies before the length of the text."""
+        """Every combination of values of these bases; a position lies before the length of the
+        text.
+        """
         found = list(product(*(self.listed(base) for base in bases)))
         i, n = place(indices(), bases), place(length_node(), bases)
         if i is not None and n is not None:
@@ -223,18 +250,27 @@ class Values:
             found = [node.data] * len(self.rows(bases))
         else:
             parts = [self.column(arg, bases) for arg in node.args]
-            found = [GONE if GONE in row else self.apply(node, row) for row in zip(*parts, strict=True)]
+            found = [
+                GONE if GONE in row else self.apply(node, row) for row in zip(*parts, strict=True)
+            ]
         self.columns[name] = found
         return found
 
     def apply(self, node: Seq, row: Sequence[Any]) -> Any:
-        """The node's value for these values of its arguments. Raises `Refused` where its function fails."""
+        """The node's value for these values of its arguments. Raises `Refused` where its function
+        fails.
+        """
         if node.op == "affine":
             if None in row:
                 return None
             if not all(is_number(v) for v in row):
-                raise Refused(f"{show(node)} adds {next(v for v in row if not is_number(v))!r}, which is not a number")
-            return rational(sum((f * v for f, v in zip(node.data[0], row, strict=True)), node.data[1]))
+                raise Refused(
+                    f"{show(node)} adds {next(v for v in row if not is_number(v))!r}, which is "
+                    "not a number"
+                )
+            return rational(
+                sum((f * v for f, v in zip(node.data[0], row, strict=True)), node.data[1])
+            )
         try:
             found = node.data(*row)
             hash(found)
@@ -243,18 +279,23 @@ class Values:
         except Exception as error:
             at = ", ".join(map(repr, row))
             raise Refused(
-                f"{show(node)} fails at ({at}): {type(error).__name__}: {error}; nothing here rules these values out, "
+                f"{show(node)} fails at ({at}): {type(error).__name__}: {error}; nothing here "
+                "rules these values out, "
                 "so let the function give some value there"
             ) from error
         return found
 
     def table(self, node: Seq, inputs: Sequence[Seq]) -> list[tuple[tuple[Value, ...], Value]]:
-        """(input values, value) for every combination that can occur; `inputs` are its bases or its arguments."""
+        """(input values, value) for every combination that can occur; `inputs` are its bases or
+        its arguments.
+        """
         inputs = tuple(inputs)
         if same(inputs, self.bases.get(node, ())):
             rows, out = self.rows(inputs), self.column(node, inputs)
             return [(row, value) for row, value in zip(rows, out, strict=True) if value is not GONE]
-        bases = tuple(sorted({b for a in inputs for b in self.bases[a]}, key=self.order.__getitem__))
+        bases = tuple(
+            sorted({b for a in inputs for b in self.bases[a]}, key=self.order.__getitem__)
+        )
         size = 1
         for base in bases:
             support = self.supports[base]
@@ -262,12 +303,18 @@ class Values:
         if size <= MOST and not same(self.bases.get(node, ()), (node,)):
             parts = [self.column(a, bases) for a in inputs]
             out = self.column(node, bases)
-            pairs = dict(zip(zip(*parts, strict=True), out, strict=True))
-            return [(row, value) for row, value in pairs.items() if value is not GONE and GONE not in row]
+            seen = dict(zip(zip(*parts, strict=True), out, strict=True))
+            return [
+                (row, value) for row, value in seen.items() if value is not GONE and GONE not in row
+            ]
         listed = getattr(node.data, "table", None)
         if listed is not None and same(inputs, node.args):  # what a table lacks cannot occur
-            found = [(row, value) for row, value in listed.items() if all(map(self.can_be, inputs, row))]
-            columns = [dict.fromkeys(column) for column in zip(*(row for row, _ in found), strict=True)]
+            found = [
+                (row, value) for row, value in listed.items() if all(map(self.can_be, inputs, row))
+            ]
+            columns = [
+                dict.fromkeys(column) for column in zip(*(row for row, _ in found), strict=True)
+            ]
             empty = [[None] if self.can_be(node, None) else [] for node in inputs]
             for row in product(*([*c, *e] for c, e in zip(columns, empty, strict=True))):
                 if None in row:
@@ -278,11 +325,13 @@ class Values:
             size *= len(self.listed(arg))
         if size > MOST:
             raise Refused(
-                f"{show(node)} is a table of {size:,} combinations, more than {MOST:,}; use sums, comparisons, "
+                f"{show(node)} is a table of {size:,} combinations, more than {MOST:,}; use sums, "
+                "comparisons, "
                 "minimum and maximum, which need no table, or a smaller length"
             )
-        found = ((row, self.apply(node, row)) for row in product(*(self.listed(a) for a in inputs)))
-        return [(row, value) for row, value in found if value is not GONE]
+        every = product(*(self.listed(arg) for arg in inputs))
+        pairs = ((row, self.apply(node, row)) for row in every)
+        return [(row, value) for row, value in pairs if value is not GONE]
 
     def can_be(self, node: Seq, value: Value) -> bool:
         """Whether the node can have this value."""
@@ -299,7 +348,9 @@ class Values:
     # ---- selectors ----
 
     def clauses(self, selector: Selector, positive: bool = True) -> list[Relation] | None:
-        """Relations that must all hold; None where nothing is ever selected. A joint `or` becomes one relation."""
+        """Relations that must all hold; None where nothing is ever selected. A joint `or` becomes
+        one relation.
+        """
         if isinstance(selector, Everywhere):
             return [] if positive else None
         if isinstance(selector, Except):
@@ -308,7 +359,10 @@ class Values:
             return [selector if positive else self.negated(selector)]
         assert isinstance(selector, Both | Either)
         if isinstance(selector, Both) == positive:
-            left, right = self.clauses(selector.left, positive), self.clauses(selector.right, positive)
+            left, right = (
+                self.clauses(selector.left, positive),
+                self.clauses(selector.right, positive),
+            )
             return None if left is None or right is None else list(dict.fromkeys([*left, *right]))
         left, right = self.clauses(selector.left, positive), self.clauses(selector.right, positive)
         if left is None or right is None:
@@ -333,6 +387,7 @@ class Values:
         queries = list(dict.fromkeys(r.query for r in parts))
         name = (selector, positive)
         if name not in _joints:
+
             def holds(there: Any, here: Any) -> bool:
                 key_of = dict(zip(keys, there if len(keys) > 1 else [there], strict=True))
                 query_of = dict(zip(queries, here if len(queries) > 1 else [here], strict=True))
@@ -344,17 +399,25 @@ class Values:
         return Relation(key, query, _joints[name])
 
     def places(self, node: Seq) -> dict[tuple[int, int], Value] | None:
-        """{(position, length): value} of a node that is a function of these two; None for others or long texts."""
+        """{(position, length): value} of a node that is a function of these two; None for others
+        or long texts.
+        """
         self.support(node)
         bases = self.bases[node]
-        both = (indices(),) if self.causal else (indices(), length_node())  # a causal count of everything is i + 1
+        both = (
+            (indices(),) if self.causal else (indices(), length_node())
+        )  # a causal count of everything is i + 1
         if self.length > FEW or not set(bases) <= set(both):
             return None
         for base in both:
             self.support(base)
         column = self.column(node, both)
         if self.causal:
-            return {(i, n): value for i, value in enumerate(column) for n in range(i + 1, self.length + 1)}
+            return {
+                (i, n): value
+                for i, value in enumerate(column)
+                for n in range(i + 1, self.length + 1)
+            }
         return dict(zip(self.rows(both), column, strict=True))  # type: ignore[arg-type]
 
     def looks_back(self, selector: Selector) -> bool:
@@ -375,12 +438,16 @@ class Values:
         if keys is None or queries is None:
             return False
         return not any(
-            relation.holds(keys[k, n], queries[q, n]) for q, n in queries for k in range(q + 1, n) if GONE not in
-            (keys[k, n], queries[q, n])
-        )  # fmt: skip
+            relation.holds(keys[k, n], queries[q, n])
+            for q, n in queries
+            for k in range(q + 1, n)
+            if GONE not in (keys[k, n], queries[q, n])
+        )
 
     def nonempty(self, selector: Selector) -> bool:
-        """Whether at least one position is provably selected from every position: its own, or by position alone."""
+        """Whether at least one position is provably selected from every position: its own, or by
+        position alone.
+        """
         found = self.clauses(selector)
         if found is None:
             return False
@@ -391,10 +458,13 @@ class Values:
             return False
         lengths = range(1, self.length + 1)
         return all(
-            any(all(r.holds(k[there, n], q[here, n]) for k, q, r in pairs)  # type: ignore[index]
-                for there in range(here + 1 if self.causal else n))
-            for n in lengths for here in range(n)
-        )  # fmt: skip
+            any(
+                all(r.holds(k[there, n], q[here, n]) for k, q, r in pairs)  # type: ignore[index]
+                for there in range(here + 1 if self.causal else n)
+            )
+            for n in lengths
+            for here in range(n)
+        )
 
     def _reflexive(self, relation: Relation) -> bool:
         if relation.key is not relation.query:
@@ -405,16 +475,24 @@ class Values:
         return all(relation.holds(v, v) for v in found)
 
     def single(self, selector: Selector) -> bool:
-        """Whether at most one position is provably selected: a key that no two positions share has one value."""
+        """Whether at most one position is provably selected: a key that no two positions share
+        has one value.
+        """
         found = self.clauses(selector)
         if found is None or any(r.function is EQUAL and self._distinct(r.key) for r in found):
             return True
-        pairs = [(k, q, r) for r in found if (k := self.places(r.key)) and (q := self.places(r.query))]
+        pairs = [
+            (k, q, r) for r in found if (k := self.places(r.key)) and (q := self.places(r.query))
+        ]
         return bool(pairs) and all(
-            sum(all(r.holds(k[there, n], q[here, n]) for k, q, r in pairs)
-                for there in range(here + 1 if self.causal else n)) <= 1
-            for n in range(1, self.length + 1) for here in range(n)
-        )  # fmt: skip
+            sum(
+                all(r.holds(k[there, n], q[here, n]) for k, q, r in pairs)
+                for there in range(here + 1 if self.causal else n)
+            )
+            <= 1
+            for n in range(1, self.length + 1)
+            for here in range(n)
+        )
 
     def _distinct(self, node: Seq) -> bool:
         if node is indices() or (node.op == "affine" and same(node.args, (indices(),))):
@@ -422,13 +500,13 @@ class Values:
         places = self.places(node)
         if places is None:
             return False
-        return all(
-            len({places[i, n] for i in range(n)}) == n for n in range(1, self.length + 1)
-        )  # fmt: skip
+        return all(len({places[i, n] for i in range(n)}) == n for n in range(1, self.length + 1))
 
 
 def same(first: Sequence[Seq], second: Sequence[Seq]) -> bool:
-    """Whether these are the same sequences in the same order (== between sequences is a program, not a test)."""
+    """Whether these are the same sequences in the same order (== between sequences is a program,
+    not a test).
+    """
     return len(first) == len(second) and all(a is b for a, b in zip(first, second, strict=True))
 
 
@@ -454,7 +532,9 @@ _negations: dict[Relation, Function] = {}
 def _negation(relation: Relation) -> Function:
     if relation not in _negations:
         _negations[relation] = Function(
-            lambda there, here: not relation.holds(there, here), f"not {relation.function.name}", lazy=True
+            lambda there, here: not relation.holds(there, here),
+            f"not {relation.function.name}",
+            lazy=True,
         )
     return _negations[relation]
 

@@ -1,7 +1,9 @@
 """The task of a sequence program: given a text up to a position, what is the program's value there?
 
-The program is data: a graph of nodes that this file evaluates by itself, apart from the front end that wrote it. A
-program that looks ahead is asked in the last of `copies` + 1 copies of the text, with a separator between them.
+The program is data: a graph of nodes that this file evaluates by itself, apart from the front end
+that wrote it. A
+program that looks ahead is asked in the last of `copies` + 1 copies of the text, with a separator
+between them.
 
 abca  ->  2                          copies = 0: the value at the last position
 abca | ab  ->  1                     copies = 1: the value at the position of b
@@ -17,28 +19,39 @@ from fractions import Fraction
 from functools import lru_cache
 from itertools import product
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from tinyadder.errors import TinyadderError
+from tinyadder.fields import Between
 from tinyadder.tasks.base import Domain, Task
-from tinyadder.tasks.options import check_option
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
 SEPARATOR = "|"
 FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "==": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
-    "*": operator.mul, "%": operator.mod, "//": operator.floordiv, "minimum": min, "maximum": max,
-    "&": lambda a, b: bool(a and b), "|": lambda a, b: bool(a or b), "~": lambda a: not a,
-}  # fmt: skip
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "*": operator.mul,
+    "%": operator.mod,
+    "//": operator.floordiv,
+    "minimum": min,
+    "maximum": max,
+    "&": lambda a, b: bool(a and b),
+    "|": lambda a, b: bool(a or b),
+    "~": lambda a: not a,
+}
 """Functions that a node names; every other function is a table."""
 
 Word = tuple[tuple[str, ...], int]
 """A problem: the tokens of the text, and the position that is asked about."""
 
 
-# ---- the meaning of a graph -----------------------------------------------------------------------
+# ---- the meaning of a graph ----------------------------------------------------------------------
 
 
 def value_from_json(value: Any) -> Any:
@@ -57,7 +70,9 @@ def value_to_json(value: Any) -> Any:
 
 @lru_cache(maxsize=256)
 def read_graph(text: str) -> dict[str, Any]:
-    """The program with its tables as dictionaries. Raises `TinyadderError` where it is not such a graph."""
+    """The program with its tables as dictionaries. Raises `TinyadderError` where it is not such a
+    graph.
+    """
     try:
         graph = json.loads(text)
         for node in graph["nodes"]:
@@ -73,7 +88,9 @@ def read_graph(text: str) -> dict[str, Any]:
             graph[field] = {value_from_json(value): name for value, name in graph[field]}
         return graph
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise TinyadderError(f"the program of this task is not a graph of nodes: {error!r}") from error
+        raise TinyadderError(
+            f"the program of this task is not a graph of nodes: {error!r}"
+        ) from error
 
 
 def evaluate(graph: dict[str, Any], text: Sequence[Any]) -> list[Any]:
@@ -84,7 +101,9 @@ def evaluate(graph: dict[str, Any], text: Sequence[Any]) -> list[Any]:
     return columns[graph["output"]]
 
 
-def _column(node: dict[str, Any], inputs: list[list[Any]], text: Sequence[Any], causal: bool) -> list[Any]:
+def _column(
+    node: dict[str, Any], inputs: list[list[Any]], text: Sequence[Any], causal: bool
+) -> list[Any]:
     op, places = node["op"], range(len(text))
     if op == "tokens":
         return list(text)
@@ -116,7 +135,9 @@ def _mapped(node: dict[str, Any], row: Sequence[Any]) -> Any:
     return node["table"].get(tuple(row))
 
 
-def _selector(node: dict[str, Any], inputs: list[list[Any]], causal: bool, length: int) -> list[Any]:
+def _selector(
+    node: dict[str, Any], inputs: list[list[Any]], causal: bool, length: int
+) -> list[Any]:
     op = node["op"]
     seen = [frozenset(range(here + 1 if causal else length)) for here in range(length)]
     if op == "everywhere":
@@ -128,7 +149,9 @@ def _selector(node: dict[str, Any], inputs: list[list[Any]], causal: bool, lengt
     if op == "except":
         return [all_ - inner for all_, inner in zip(seen, inputs[0], strict=True)]
     keys, queries = inputs
-    return [frozenset(k for k in seen[q] if _holds(node, keys[k], queries[q])) for q in range(length)]
+    return [
+        frozenset(k for k in seen[q] if _holds(node, keys[k], queries[q])) for q in range(length)
+    ]
 
 
 def _holds(node: dict[str, Any], there: Any, here: Any) -> bool:
@@ -153,20 +176,21 @@ def _aggregated(op: str, chosen: list[Any], default: Any) -> Any:
     return sum(chosen, Fraction(0)) / len(chosen)
 
 
-# ---- the task -------------------------------------------------------------------------------------
+# ---- the task ------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Sequences(Task):
-    """`program` is the graph as JSON; texts have 1 to `length` tokens and are read `copies` times before the answer."""
+    """`program` is the graph as JSON; texts have 1 to `length` tokens and are read `copies` times
+    before the answer.
+    """
 
     program: str
-    length: int = 10
-    copies: int = 0
+    length: Annotated[int, Between(1, 100_000)] = 10
+    copies: Annotated[int, Between(0, 100)] = 0
 
     def __post_init__(self) -> None:
-        check_option("sequences", "length", self.length, 1, 100_000)
-        check_option("sequences", "copies", self.copies, 0, 100)
+        super().__post_init__()
         read_graph(self.program)
 
     @property
@@ -191,7 +215,9 @@ class Sequences(Task):
     @property
     def joined(self) -> str:
         """What stands between tokens when they are written."""
-        return "" if all(len(letter) == 1 and not letter.isspace() for letter in self.letters) else " "
+        return (
+            "" if all(len(letter) == 1 and not letter.isspace() for letter in self.letters) else " "
+        )
 
     def values(self, problem: Word) -> list[Any]:
         """The program's value at every position of the problem's text."""
@@ -209,28 +235,39 @@ class Sequences(Task):
         names = self.graph["outputs"]
         if not names:
             raise TinyadderError(
-                "this program answers with a number in the logit of <number>, not with a token: model.read(text) gives "
+                "this program answers with a number in the logit of <number>, not with a token: "
+                "model.read(text) gives "
                 "it; compile with fewer values for tokens"
             )
         return (names[self.values(problem)[problem[1]]],)
 
+    def check(self, problem: Any) -> Word:
+        takes = (
+            f"this task takes 1 to {self.length} of {' '.join(self.letters[:20])}, and a position"
+        )
+        try:
+            word, position = problem
+            word = tuple(word)
+        except (TypeError, ValueError):
+            raise TinyadderError(f"{problem!r} is not (tokens, position); {takes}") from None
+        for place, token in enumerate(word, 1):
+            if token not in self.letters:
+                raise TinyadderError(f"token {place}: {token!r} is not allowed; {takes}")
+        if not 1 <= len(word) <= self.length:
+            raise TinyadderError(f"{len(word)} tokens; {takes}")
+        last = len(word) - 1
+        if not isinstance(position, int) or not (0 if self.copies else last) <= position <= last:
+            asked = f"0 .. {last}" if self.copies else f"{last}, the last"
+            raise TinyadderError(f"position {position}; of this text the task asks about {asked}")
+        return word, position
+
     def parse(self, text: str) -> Word:
-        """`abca`, or `abca@2` for the position 2; tokens of several letters are parted by blanks."""
+        """`abca`, or `abca@2` for the position 2; longer tokens are parted by blanks."""
         body, at, place = text.strip().rpartition("@")
         if not at or not place.isdigit():
             body, place = text.strip(), ""
         word = tuple(body.split() if self.joined else body)
-        takes = f"this task takes 1 to {self.length} of {' '.join(self.letters[:20])}"
-        for position, token in enumerate(word, 1):
-            if token not in self.letters:
-                raise TinyadderError(f"{body!r}, position {position}: {token!r} is not allowed; {takes}")
-        if not 1 <= len(word) <= self.length:
-            raise TinyadderError(f"{body!r} has {len(word)} tokens; {takes}")
-        position = int(place) if place else len(word) - 1
-        if not position < len(word) or (not self.copies and position != len(word) - 1):
-            last = f"0 .. {len(word) - 1}" if self.copies else f"{len(word) - 1}, the last"
-            raise TinyadderError(f"position {position} of {body!r}; this task asks about {last}")
-        return word, position
+        return self.check((word, int(place) if place else len(word) - 1))
 
     def show(self, problem: Word) -> str:
         text, position = problem
@@ -246,11 +283,14 @@ class Sequences(Task):
 
     def uniform(self, random: Random, count: int) -> list[Word]:
         return [
-            self._problem(random, random.choices(self.letters, k=random.randint(1, self.length))) for _ in range(count)
+            self._problem(random, random.choices(self.letters, k=random.randint(1, self.length)))
+            for _ in range(count)
         ]
 
-    def sample(self, random: Random, count: int) -> list[Word]:
-        """In turn: any word, runs of few letters, a permutation of the letters, a short word repeated."""
+    def structured(self, random: Random, count: int) -> list[Word]:
+        """In turn: any word, runs of few letters, a permutation of the letters, a short word
+        repeated.
+        """
         found = []
         for i in range(count):
             length = random.randint(1, self.length) if random.random() < 0.6 else self.length
@@ -258,7 +298,9 @@ class Sequences(Task):
             if i % 4 == 0:
                 text = random.choices(self.letters, k=length)
             elif i % 4 == 1:
-                text = [t for _ in range(length) for t in [random.choice(few)] * random.randint(1, 4)]
+                text = [
+                    t for _ in range(length) for t in [random.choice(few)] * random.randint(1, 4)
+                ]
             elif i % 4 == 2:
                 text = random.sample(self.letters, len(self.letters))
             else:
@@ -267,17 +309,26 @@ class Sequences(Task):
         return found
 
     def hard(self) -> list[Word]:
-        """All texts of one and two tokens (few letters), constant ones, and those with one other token at an end."""
+        """All texts of one and two tokens (few letters), constant ones, and those with one other
+        token at an end.
+        """
         texts: list[tuple[str, ...]] = [(a,) for a in self.letters]
         if len(self.letters) <= 12 and self.length > 1:
             texts += list(product(self.letters, repeat=2))
         few = self.letters[:3] + self.letters[-1:]
         for length in {self.length, (self.length + 1) // 2}:
             for a, b in product(few, repeat=2):
-                texts += [(a,) * length, ((b,) + (a,) * length)[:length], (a,) * (length - 1) + (b,)]
+                texts += [
+                    (a,) * length,
+                    ((b,) + (a,) * length)[:length],
+                    (a,) * (length - 1) + (b,),
+                ]
             texts.append((self.letters * length)[:length])
-        asked = [(t, p) for t in dict.fromkeys(texts) for p in ({0, len(t) // 2, len(t) - 1} if self.copies else
-                                                               {len(t) - 1})]  # fmt: skip
+        asked = [
+            (t, p)
+            for t in dict.fromkeys(texts)
+            for p in ({0, len(t) // 2, len(t) - 1} if self.copies else {len(t) - 1})
+        ]
         return list(dict.fromkeys(asked))
 
     def strategy(self) -> SearchStrategy[Word]:
@@ -295,15 +346,22 @@ class Sequences(Task):
         found = [((*text[:i], *text[i + 1 :]), position - (i < position)) for i in range(len(text))]
         found = [(t, p if self.copies else len(t) - 1) for t, p in found if t and p < len(t)]
         for i, letter in enumerate(text):
-            found += [((*text[:i], other, *text[i + 1 :]), position) for other in self.letters[: rank[letter]]]
+            found += [
+                ((*text[:i], other, *text[i + 1 :]), position)
+                for other in self.letters[: rank[letter]]
+            ]
         return sorted(set(found), key=lambda w: (len(w[0]), [rank[t] for t in w[0]], w[1]))
 
     def domain(self, **limits: int) -> Domain:
-        """Every text of at most `length` tokens and, where copies are read, every position; shorter ones first."""
+        """Every text of at most `length` tokens and, where copies are read, every position;
+        shorter ones first.
+        """
         length = limits.pop("length", self.length)
         if limits or not 1 <= length <= self.length:
             given = f"length={length}" if not limits else f"'{next(iter(limits))}'"
-            raise TinyadderError(f"the domain of this task takes length=1 .. {self.length}; {given} was given")
+            raise TinyadderError(
+                f"the domain of this task takes length=1 .. {self.length}; {given} was given"
+            )
         base = len(self.letters)
         counts = [base**n * (n if self.copies else 1) for n in range(1, length + 1)]
 
@@ -311,7 +369,9 @@ class Sequences(Task):
             for n, count in enumerate(counts, 1):
                 if index < count:
                     number, position = divmod(index, n) if self.copies else (index, n - 1)
-                    return tuple(self.letters[number // base**i % base] for i in reversed(range(n))), position
+                    return tuple(
+                        self.letters[number // base**i % base] for i in reversed(range(n))
+                    ), position
                 index -= count
             raise IndexError(index)
 
