@@ -88,7 +88,7 @@ def put(path: Path, data: dict[str, Any]) -> None:
 @click.option(
     "--limit", default=None, type=int, help="Only the first LIMIT polynomials; the result says so."
 )
-@click.option("--save", is_flag=True, help="Write results/NAME.exhaustive-autoregressive.json.")
+@click.option("--save", is_flag=True, help="Write the verdict to results/NAME.jsonl.")
 @click.option("--force", is_flag=True, help="With --save: replace the result that is there.")
 def main(name: str, folder: Path, limit: int | None, save: bool, force: bool) -> None:
     """Sweep the whole domain of construction NAME, on one core, resumable."""
@@ -148,8 +148,8 @@ def main(name: str, folder: Path, limit: int | None, save: bool, force: bool) ->
         data["verdict"] = verdict_to_json(Exhaustive(domain.name, domain.size))
     click.echo(json.dumps(data, indent=1))
     if save:
-        kept = result(model, name, {}, "exhaustive", data, command=said)
-        click.echo(f"wrote {write_result(kept, label='-autoregressive', force=force)}", err=True)
+        kept = result(model, task, name, "exhaustive-decoded", data, command=said)
+        click.echo(f"wrote {write_result(kept, force=force)}", err=True)
     sys.exit(1 if wrong else 0)
 
 

@@ -3,7 +3,7 @@ changed in every way.
 
 Each mutant is put to the tests and to the prover, neither knowing of the other. What must hold:
 proved (by the checker) implies that no test fails; refuted implies a problem that the mutant
-answers wrongly when asked again. Writes `results/NAME.mutation.json` (over an old one with
+answers wrongly when asked again. Writes a line of `results/NAME.jsonl` (over an old one with
 --force); returns 1 where the two contradict each other. A run that was stopped goes on. NAME may be
 `name:key=value,key=value`.
 """
@@ -50,9 +50,10 @@ def main(arguments: list[str]) -> int:
             print(f"  {line}")
         failed |= bool(found["violations"])
         made_by = f"python -m benchmarks.mutation {text}"
-        label = "".join(f"-{key}{value}" for key, value in options.items())
-        made_here = result(model, name, options, "mutation", found, command=made_by, seed=SEED)
-        print(f"  {write_result(made_here, label=label, force='--force' in arguments)}", flush=True)
+        made_here = result(
+            model, made.task, name, "mutation", found, command=made_by, options=options, seed=SEED
+        )
+        print(f"  {write_result(made_here, force='--force' in arguments)}", flush=True)
     return int(failed)
 
 

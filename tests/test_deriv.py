@@ -16,9 +16,10 @@ from benchmarks.derivative_sweep import check
 from tinyadder.commands import run
 from tinyadder.construction import construct
 from tinyadder.errors import TinyadderError
-from tinyadder.io.folder import weights_digest
+from tinyadder.io.digest import model_digest
 from tinyadder.machine.answers import answers
 from tinyadder.machine.compile import build
+from tinyadder.report.results import find_result
 from tinyadder.verify.claims import check_readout
 
 PRICES = {
@@ -260,11 +261,10 @@ def test_the_sweep_measures_a_positive_gap_where_all_is_right():
     assert found["gap"] > 0.5
 
 
-def test_the_committed_sweep_is_of_these_weights_and_found_nothing_wrong():
-    path = Path(__file__).parent.parent / "results" / "deriv.exhaustive-autoregressive.json"
-    result = json.loads(path.read_text())
-    assert result["sha256"] == weights_digest(MODELS["deriv"])
-    assert result["data"]["verdict"]["verdict"] == "exhaustive"
-    assert result["data"]["decoded"] == 11**6
-    assert result["data"]["wrong"] == 0
-    assert result["data"]["smallest_logit_gap"] > 0.5
+def test_the_committed_sweep_is_of_this_model_and_found_nothing_wrong():
+    found = find_result("deriv", "exhaustive-decoded", Path(__file__).parents[1] / "results")
+    assert found.digest == model_digest(MODELS["deriv"], MADE["deriv"].task)
+    assert found.data["verdict"]["verdict"] == "exhaustive"
+    assert found.data["decoded"] == 11**6
+    assert found.data["wrong"] == 0
+    assert found.data["smallest_logit_gap"] > 0.5

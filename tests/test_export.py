@@ -5,9 +5,11 @@ submission by itself.
 import importlib.util
 import io
 import json
+import shutil
 import subprocess
 import sys
 from contextlib import chdir, redirect_stderr, redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,10 +21,14 @@ from tinyadder.cli import main
 from tinyadder.construction import construct
 from tinyadder.errors import MissingExtra, TinyadderError
 from tinyadder.io import export
-from tinyadder.io.folder import load
+from tinyadder.io.folder import load, save
 from tinyadder.machine.answers import answers
 from tinyadder.machine.compile import build
+from tinyadder.machine.transformer import Transformer
 from tinyadder.report.results import result, write_result
+from tinyadder.verify.certify.check import check
+from tinyadder.verify.certify.prove import certify
+from tinyadder.verify.verdict import Proved
 
 ROOT = Path(__file__).parents[1]
 ONNX = all(importlib.util.find_spec(name) for name in ("onnx", "onnxscript", "onnxruntime"))
@@ -170,25 +176,50 @@ def test_a_hub_folder_is_a_model_folder_with_a_card(tmp_path):
     assert json.loads((tmp_path / "hub" / "config.json").read_text())["model_type"] == "tinyadder"
 
 
-def test_the_card_holds_the_verdicts_of_these_weights_and_no_others(tmp_path):
-    made = construct("add10", digits=4)
-    data = {"verdict": {"verdict": "sampled", "count": 7, "seed": 0}}
-    write_result(
-        result(build(made.program), "add10", {}, "verified", data, command="a test"),
-        tmp_path / "results",
-    )
+@pytest.fixture(scope="module")
+def proved(tmp_path_factory):
+    """The folder of a small adder with its certificate."""
+    made, folder = construct("add10", digits=2), tmp_path_factory.mktemp("proved") / "model"
+    model = build(made.program)
+    save(model, made.task, folder, name="add10", options={"digits": 2}, program=made.program)
+    assert isinstance(certify(model, made.task, folder).verdict, Proved)
+    return folder
+
+
+def test_the_card_says_proved_because_the_checker_does_and_the_certificate_comes_along(
+    proved, tmp_path
+):
+    assert run(str(proved), "--to", "hub", "--out", "hub", folder=tmp_path).returncode == 0
+    card = (tmp_path / "hub" / "README.md").read_text()
+    assert "- **proved**: all 10,000 problems of addition" in card
+    assert check(tmp_path / "hub")["problems"] == 10_000  # from the exported files alone
+
+
+def test_weights_with_permuted_outputs_get_no_card_that_says_proved(proved, tmp_path):
+    """The same weights and certificate; only the config says which logit is which token."""
+    model, described = load(proved)
+    swapped = Transformer(replace(model.config, outputs=(1, 0, *model.config.outputs[2:])))
+    swapped.load_state_dict(model.state_dict())
+    save(swapped, described.task, tmp_path / "model", name="add10", options={})
+    shutil.copy(proved / "certificate.json", tmp_path / "model")
+    assert run("model", "--to", "hub", "--out", "hub", folder=tmp_path).returncode == 0
+    card = (tmp_path / "hub" / "README.md").read_text()
     assert (
-        run("add10", "--digits", "4", "--to", "hub", "--out", "mine", folder=tmp_path).returncode
-        == 0
+        "proved**" not in card and "**unknown** whether right on all: the checker rejects" in card
     )
-    assert (
-        run("add10", "--digits", "3", "--to", "hub", "--out", "other", folder=tmp_path).returncode
-        == 0
-    )
-    assert "- **sampled**: 7, 0 wrong" in (tmp_path / "mine/README.md").read_text()
-    assert (
-        "- none of these very weights is known here" in (tmp_path / "other/README.md").read_text()
-    )
+    assert not (tmp_path / "hub" / "certificate.json").exists()
+
+
+def test_results_of_the_current_directory_are_not_on_the_card(proved, tmp_path):
+    made = construct("add10", digits=2)
+    data = {
+        "verdict": {"verdict": "proved", "domain": "everything", "certificate": None, "margin": 1}
+    }
+    found = result(build(made.program), made.task, "add10", "proved", data, command="a forger")
+    write_result(found, tmp_path / "results")
+    assert run("add10", "-o", "digits=2", "--to", "hub", folder=tmp_path).returncode == 0
+    card = (tmp_path / "add10-hub" / "README.md").read_text()
+    assert "everything" not in card and "- none: no certificate lay beside the model" in card
 
 
 def test_an_encoder_decoder_is_refused_and_not_exported_without_its_encoder(tmp_path):

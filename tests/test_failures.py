@@ -27,8 +27,10 @@ from tinyadder.dsl import (
     relu,
     shared,
 )
+from tinyadder.io.digest import model_digest
 from tinyadder.machine.answers import answers, forced_answers
 from tinyadder.machine.compile import build
+from tinyadder.report.results import find_result
 from tinyadder.tasks.addition import Addition
 from tinyadder.verify.certify.failures import (
     RIGHT,
@@ -43,8 +45,6 @@ from tinyadder.verify.certify.forms import Ball, Form
 from tinyadder.verify.certify.network import Unsupported
 from tinyadder.verify.certify.paths import Paths, Restriction
 from tinyadder.verify.certify.spec import specifications
-
-RESULT = Path(__file__).parent.parent / "results" / "add10_gist.failures.json"
 
 
 def gist(digits: int, steepness: float) -> Construction:
@@ -178,14 +178,17 @@ def test_where_no_text_is_in_two_sets_and_rounding_decides_nothing_the_count_is_
     assert found.low == found.high == 464 and found.overlap == 0
 
 
+def committed():
+    return find_result("add10_gist", "failures", Path(__file__).parents[1] / "results")
+
+
 def test_the_committed_count_of_the_published_adder_is_the_known_one():
-    saved = json.loads(RESULT.read_text())
-    data = saved["data"]
+    saved = committed()
+    data = saved.data
     assert 7.32e13 <= data["low"] <= data["high"] <= 7.55e13
     assert data["problems"] == 10**20 and data["overlap"] == 0
-    from tinyadder.io.folder import weights_digest
-
-    assert saved["sha256"] == weights_digest(build(construct("add10_gist").program))
+    made = construct("add10_gist")
+    assert saved.digest == model_digest(build(made.program), made.task)
 
 
 @pytest.mark.slow
@@ -201,7 +204,7 @@ def test_a_needle_of_4_in_10_to_the_13_is_counted():
 def test_the_published_adder_is_counted_again():
     construction = construct("add10_gist")
     found = count_failures(build(construction.program), construction.task)
-    saved = json.loads(RESULT.read_text())["data"]
+    saved = committed().data
     assert (found.low, found.high, found.overlap) == (saved["low"], saved["high"], saved["overlap"])
 
 

@@ -16,6 +16,9 @@ from tinyadder.construction import construct
 from tinyadder.errors import TinyadderError
 from tinyadder.io.folder import save
 from tinyadder.machine.compile import build
+from tinyadder.report.certificates import certificate_file, recheck
+from tinyadder.report.results import read_results
+from tinyadder.verify.verdict import Proved
 
 
 @pytest.fixture(autouse=True)
@@ -33,9 +36,10 @@ def test_exhaust_says_what_was_tried_and_how_and_keeps_the_result(tmp_path):
         "EXHAUSTIVE all 10,000 of the pairs of numbers of at most 2 digits: 0 wrong"
     )
     assert "teacher-forced" in done.stdout and "10,000 of 10,000" in done.stderr
-    kept = json.loads((tmp_path / "results" / "add10.exhaustive-digits2.json").read_text())
-    assert kept["command"] == "tinyadder exhaust add10 -o digits=2"
-    assert kept["data"]["verdict"] == {
+    (kept,) = read_results(tmp_path / "results")
+    assert (kept.model, kept.options) == ("add10", {"digits": 2})
+    assert kept.command == "tinyadder exhaust add10 -o digits=2"
+    assert kept.data["verdict"] == {
         "verdict": "exhaustive",
         "domain": "the pairs of numbers of at most 2 digits",
         "count": 10_000,
@@ -51,10 +55,10 @@ def test_a_trained_model_is_tried_on_every_problem_and_the_result_bears_its_seed
         "digits=1",
         "--save",
     )
-    (path,) = (tmp_path / "results").iterdir()
-    assert path.name == "addition3-reasoning-seed-1.exhaustive-digits1.json"
-    kept = json.loads(path.read_text())
-    assert (kept["model"], kept["data"]["count"]) == ("addition3-reasoning/seed-1", 100)
+    assert [path.name for path in (tmp_path / "results").iterdir()] == ["addition3-reasoning.jsonl"]
+    (kept,) = read_results(tmp_path / "results")
+    assert (kept.model, kept.data["count"]) == ("addition3-reasoning/seed-1", 100)
+    assert (kept.options, kept.limits) == ({}, {"digits": 1})
 
 
 def test_exhaust_of_a_part_of_the_domain_keeps_the_format():
@@ -102,12 +106,14 @@ def test_claims_prints_the_largest_errors_of_each_lane(tmp_path):
 
 def test_prove_keeps_the_verdict_with_its_options_and_replaces_it_only_when_told(tmp_path):
     run(prove, "multiply", "-o", "digits=1", "-o", "second=1", "--save")
-    (path,) = (tmp_path / "results").iterdir()
-    assert path.name == "multiply.proved-digits1-second1.json"
-    kept = json.loads(path.read_text())
-    assert kept["command"] == "tinyadder prove multiply -o digits=1 -o second=1"
-    assert kept["options"] == {"digits": 1, "second": 1}
-    assert kept["data"]["verdict"]["verdict"] == "proved"
-    assert kept["data"]["verdict"]["domain"].startswith("all 100 problems of multiplication")
-    with pytest.raises(TinyadderError, match="holds a result already; give --force"):
+    (kept,) = read_results(tmp_path / "results")
+    assert kept.command == "tinyadder prove multiply -o digits=1 -o second=1"
+    assert kept.options == {"digits": 1, "second": 1}
+    assert kept.data["verdict"]["verdict"] == "proved"
+    made = construct("multiply", **kept.options)
+    certificate = certificate_file(tmp_path / "results", kept.model, kept.options)
+    assert isinstance(recheck(build(made.program), made.task, certificate), Proved)
+    assert kept.data["verdict"]["domain"].startswith("all 100 problems of multiplication")
+    already = "'proved' of multiply, digits=1, second=1 already; give --force"
+    with pytest.raises(TinyadderError, match=already):
         run(prove, "multiply", "-o", "digits=1", "-o", "second=1", "--save")

@@ -53,7 +53,11 @@ def script_json(data: Any) -> str:
     return text.replace("<", r"\u003c").replace(">", r"\u003e").replace("&", r"\u0026")
 
 
-def markdown(text: str) -> str:
+class Markdown(str):
+    """Text that is Markdown already: `markdown` leaves it as it is."""
+
+
+def markdown(text: str) -> Markdown:
     r"""`text` within a line of Markdown or a cell of its tables.
 
     It is shown as it is: no markup, no HTML, no line break.
@@ -61,11 +65,13 @@ def markdown(text: str) -> str:
     >>> print(markdown("5*x | <script> snake_case"))
     5\*x \| &lt;script> snake_case
     """
+    if isinstance(text, Markdown):
+        return text
     text = terminal(text).replace("&", "&amp;").replace("<", "&lt;")
-    return _MARKDOWN.sub(r"\\\g<0>", text)
+    return Markdown(_MARKDOWN.sub(r"\\\g<0>", text))
 
 
-def markdown_code(text: str) -> str:
+def markdown_code(text: str) -> Markdown:
     """`text` as a code span of Markdown, in a line or a cell of a table.
 
     >>> markdown_code("a|b"), markdown_code("a`b")
@@ -74,4 +80,4 @@ def markdown_code(text: str) -> str:
     text = terminal(text)
     fence = "`" * (1 + max((len(run) for run in re.findall("`+", text)), default=0))
     space = " " if text[:1] in ("`", " ", "") or text[-1:] in ("`", " ") else ""
-    return f"{fence}{space}{text.replace('|', chr(92) + '|')}{space}{fence}"
+    return Markdown(f"{fence}{space}{text.replace('|', chr(92) + '|')}{space}{fence}")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from html import escape
+
+from tinyadder.escape import html
 
 
 class Shown:
@@ -15,7 +16,7 @@ class Shown:
         return str(self)
 
     def _repr_html_(self) -> str:
-        return f"<pre>{escape(str(self))}</pre>"
+        return f"<pre>{html(str(self))}</pre>"
 
 
 def format_table(title: str, columns: Mapping[str, str], rows: Sequence[Sequence[str]]) -> str:

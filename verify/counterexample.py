@@ -1,19 +1,20 @@
-"""Everything worth knowing about one wrong answer: where it goes wrong, by how much, and whose
-fault it is.
+"""Everything worth knowing about one wrong answer: by which decoding and where it goes wrong, by
+how much, and whose fault it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from tinyadder.errors import TinyadderError
-from tinyadder.machine.answers import answers
+from tinyadder.machine.answers import answers, is_right
 from tinyadder.machine.transformer import Transformer
 from tinyadder.tasks.base import Problem, Task
 from tinyadder.verify.exact import ExactTransformer
@@ -61,22 +62,124 @@ def plain_answers(
     return found
 
 
-def wrong_answer(model: Transformer, task: Task, problem: Problem) -> Counterexample | None:
-    """The problem with the model's wrong answer to it; None where the model is right.
+Way = tuple[str, Callable[[], Sequence[str]]]
+"""A way of asking one problem: in words, and what the model answers."""
+TRIED = 100
+"""Wrong problems of which one that fails alone is looked for."""
 
-    Decoded greedily from the prompt alone; where that comes out right, teacher-forced by the plain
-    forward pass.
+
+def fails_alone(model: Transformer, task: Task, problem: Problem) -> bool:
+    """Whether greedy decoding of this problem alone is wrong with a KV cache and without one."""
+    return all(
+        not is_right(task, problem, answers(model, task, [problem], batch=1, cache=cache)[0])
+        for cache in (True, False)
+    )
+
+
+def wrong_answer(
+    model: Transformer, task: Task, problem: Problem, ways: Iterable[Way] = ()
+) -> Counterexample | None:
+    """The problem with the model's wrong answer; None where every way gives the right one.
+
+    A token that rounding decides may come out otherwise with a cache, or in company: `only` of the
+    counterexample says by which decoding, in which batch and at which answer token it is wrong. It
+    is empty where greedy decoding of the problem alone is wrong, cached and in full. Tried in this
+    order: alone, in the plain forward pass, in batches of copies of itself, in `ways`.
     """
     expected = task.answer(problem)
-    (got,) = answers(model, task, [problem], batch=1)
-    if tuple(got) == tuple(expected):
-        (forced,) = plain_answers(model, task, [problem])
-        got = "".join(forced) if isinstance(expected, str) else forced
-    return (
-        None
-        if tuple(got) == tuple(expected)
-        else Counterexample(problem, task.show(problem), expected, got)
-    )
+
+    def ask(size: int, cache: bool) -> Callable[[], Sequence[str]]:
+        return lambda: answers(model, task, [problem] * size, batch=size, cache=cache)[-1]
+
+    def forced() -> Sequence[str]:
+        (tokens,) = plain_answers(model, task, [problem])
+        return "".join(tokens) if isinstance(expected, str) else tokens
+
+    cached, full = ask(1, True)(), ask(1, False)()
+    if not is_right(task, problem, cached) and not is_right(task, problem, full):
+        return Counterexample(problem, task.show(problem), expected, cached)
+    decodings = {"cached decoding": True, "full decoding": False}
+    every: list[Way] = [
+        ("in the plain forward pass after the right tokens, alone", forced),
+        ("in cached decoding, alone", lambda: cached),
+        ("in full decoding, alone", lambda: full),
+        *(
+            (f"in {name}, in a batch of {size} copies of itself", ask(size, cache))
+            for size in (2, 4, 8, 16, 32, 64)
+            for name, cache in decodings.items()
+        ),
+        *ways,
+    ]
+    for name, given in every:
+        got = given()
+        if not is_right(task, problem, got):
+            token = first_difference(expected, got) + 1
+            only = f"{name}: answer token {token}"
+            return Counterexample(problem, task.show(problem), expected, got, only)
+    return None
+
+
+def first_difference(expected: Sequence[str], got: Sequence[str]) -> int:
+    """Index of the first answer token that is not the right one."""
+    pairs = enumerate(zip(expected, got, strict=False))
+    shorter = min(len(expected), len(got))
+    return next((i for i, (right, token) in pairs if right != token), shorter)
+
+
+def in_company(
+    model: Transformer, task: Task, problem: Problem, company: Sequence[Problem], batch: int
+) -> list[Way]:
+    """The ways of asking `problem` among `company`, in batches of at most `batch` of one length."""
+    alike = [p for p in company if len(task.prompt(p)) == len(task.prompt(problem))]
+    at = alike.index(problem)
+    start = at - at % batch
+    alike = alike[start : start + batch]
+    where = f"as problem {at - start + 1:,} of a batch of {len(alike):,}"
+    shown = f"{task.show(alike[0])} .. {task.show(alike[-1])}"
+
+    def ask(cache: bool) -> Callable[[], Sequence[str]]:
+        return lambda: answers(model, task, alike, batch=batch, cache=cache)[at - start]
+
+    def forced() -> Sequence[str]:
+        tokens = plain_answers(model, task, alike)[at - start]
+        return "".join(tokens) if isinstance(task.answer(problem), str) else tokens
+
+    return [
+        (f"in cached decoding, {where} ({shown})", ask(True)),
+        (f"in full decoding, {where} ({shown})", ask(False)),
+        (f"in the plain forward pass after the right tokens, {where} ({shown})", forced),
+    ]
+
+
+def refutation(
+    model: Transformer,
+    task: Task,
+    wrong: Sequence[Problem],
+    ways: Callable[[Problem], Iterable[Way]] = lambda problem: (),
+) -> Counterexample | None:
+    """Of problems that came out wrong in a batch, the first that fails alone; else the first that
+    fails in any way, `ways` (of asking it as it was asked) included. None where none does.
+    """
+    for problem in wrong[:TRIED]:
+        if fails_alone(model, task, problem):
+            return wrong_answer(model, task, problem)
+    found = (wrong_answer(model, task, problem, ways(problem)) for problem in wrong[:TRIED])
+    return next((counterexample for counterexample in found if counterexample), None)
+
+
+def fails_as_stated(model: Transformer, task: Task, stated: Counterexample) -> bool:
+    """Whether the problem of a counterexample that was read from a file is answered wrongly today.
+
+    A problem that is none of the task's is not: a stranger may have written the file.
+    """
+
+    def plain(data: Any) -> Problem:
+        return tuple(map(plain, data)) if isinstance(data, list) else data
+
+    try:
+        return wrong_answer(model, task, plain(stated.problem)) is not None
+    except (TinyadderError, TypeError, ValueError, LookupError, AttributeError, OverflowError):
+        return False
 
 
 @dataclass(frozen=True)
@@ -180,20 +283,18 @@ class Report:
         }
 
 
-def explain(model: Transformer, task: Task, problem: Problem) -> Report:
-    """The report on a problem that `model` answers wrongly. Raises `TinyadderError` where it is
-    right.
+def explain(model: Transformer, task: Task, problem: Problem, ways: Iterable[Way] = ()) -> Report:
+    """The report on a problem that `model` answers wrongly, if need be by one of `ways`.
+
+    Raises `TinyadderError` where it is right.
     """
-    counterexample = wrong_answer(model, task, problem)
+    counterexample = wrong_answer(model, task, problem, ways)
     if counterexample is None:
         raise TinyadderError(
             f"{task.show(problem)} is answered rightly; there is nothing to explain"
         )
     expected, got = counterexample.expected, counterexample.got
-    together = zip(expected, got, strict=False)
-    shorter = min(len(expected), len(got))
-    position = next((i for i, (right, token) in enumerate(together) if right != token), shorter)
-    position = min(position, len(expected) - 1)
+    position = min(first_difference(expected, got), len(expected) - 1)
     right, chosen = expected[position], got[position] if position < len(got) else "(nothing)"
     (forced,) = plain_answers(model, task, [problem])
     row = forced_logits(model, task, [problem])[0, position]

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -21,14 +21,17 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from tinyadder.errors import TinyadderError
 from tinyadder.io.files import atomic_write
-from tinyadder.machine.answers import answers, forced_answers
+from tinyadder.machine.answers import BATCH as ANSWERS
+from tinyadder.machine.answers import answers, forced_answers, is_right
 from tinyadder.machine.decode import score
 from tinyadder.machine.encoder import empty_model
 from tinyadder.machine.transformer import Config, Transformer
-from tinyadder.tasks.base import Domain, Task
+from tinyadder.tasks.base import Domain, Problem, Task
+from tinyadder.verify.counterexample import Way, in_company, refutation, wrong_answer
 from tinyadder.verify.properties import check_oracle
 from tinyadder.verify.verdict import Counterexample, Exhaustive, Refuted
 
@@ -171,11 +174,11 @@ def check_shard(job: Job, start: int, stop: int, folder: str | None = None) -> S
         wrong = set[int]()
         for at in range(start, stop, BATCH):
             wrong |= _wrong(model, job.task, domain, at, min(at + BATCH, stop))
-        replayed = list(range(-(-start // SPACING) * SPACING, stop, SPACING))
+        replayed = _spaced(start, stop)
         problems = [domain.problem(i) for i in replayed]
         emitted = answers(model, job.task, problems, cache=False)
         pairs = zip(replayed, problems, emitted, strict=True)
-        wrong |= {i for i, problem, got in pairs if tuple(got) != tuple(job.task.answer(problem))}
+        wrong |= {i for i, problem, got in pairs if not is_right(job.task, problem, got)}
         listed = tuple(sorted(wrong)[:LISTED])
         shard = Shard(start, stop, len(wrong), listed, len(replayed), time.process_time() - began)
     finally:
@@ -191,13 +194,20 @@ def _wrong(model: Transformer, task: Task, domain: Domain, start: int, stop: int
     """
     if domain.texts is None:
         problems = [domain.problem(i) for i in range(start, stop)]
-        found = forced_answers(model, task, problems, batch=BATCH)
-        right = [tuple(task.answer(problem)) for problem in problems]
-        return {
-            start + i
-            for i, (got, want) in enumerate(zip(found, right, strict=True))
-            if tuple(got) != want
-        }
+        found = enumerate(forced_answers(model, task, problems, batch=BATCH))
+        return {start + i for i, got in found if not is_right(task, problems[i], got)}
+    texts, chosen = _scored(model, task, domain, start, stop)
+    miss = (chosen != texts[:, -chosen.shape[1] :]).any(1)
+    return {start + int(i) for i in miss.nonzero()[:, 0]} if bool(miss.any()) else set()
+
+
+def _scored(
+    model: Transformer, task: Task, domain: Domain, start: int, stop: int
+) -> tuple[Tensor, Tensor]:
+    """Token ids of the problems start .. stop - 1, and the tokens that the model chooses at their
+    answer positions.
+    """
+    assert domain.texts is not None
     ids = domain.texts(start, stop)
     problem = domain.problem(start)
     prompt, answer = task.prompt(problem), task.answer(problem)
@@ -208,35 +218,99 @@ def _wrong(model: Transformer, task: Task, domain: Domain, start: int, stop: int
             f"task '{task.name}': the arrays of its domain differ from its texts at {problem}"
         )
     texts = torch.from_numpy(ids).to(model.outputs.device)
-    miss = (score(model, texts, len(prompt)) != texts[:, len(prompt) :]).any(1)
-    return {start + int(i) for i in miss.nonzero()[:, 0]} if bool(miss.any()) else set()
+    return texts, score(model, texts, len(prompt))
+
+
+def _as_swept(job: Job, model: Transformer, domain: Domain, index: int, shard: Shard) -> list[Way]:
+    """The ways in which the sweep asked the problem with this index."""
+    task, problem = job.task, domain.problem(index)
+    at = shard.start + (index - shard.start) // BATCH * BATCH
+    stop = min(at + BATCH, shard.stop)
+
+    def forced() -> Sequence[str]:
+        if domain.texts is None:
+            problems = [domain.problem(i) for i in range(at, stop)]
+            return forced_answers(model, task, problems, batch=BATCH)[index - at]
+        chosen = _scored(model, task, domain, at, stop)[1][index - at].tolist()
+        tokens = tuple(task.vocabulary[token] for token in chosen)
+        return "".join(tokens) if isinstance(task.answer(problem), str) else tokens
+
+    name = f"after the right tokens, in the batch of problems {at:,} .. {stop - 1:,} of the domain"
+    ways: list[Way] = [(name, forced)]
+    if index % SPACING == 0:
+        spaced = [domain.problem(i) for i in _spaced(shard.start, shard.stop)]
+        ways += in_company(model, task, problem, spaced, ANSWERS)
+    return ways
+
+
+def _spaced(start: int, stop: int) -> range:
+    """Indices of the problems of a shard that are also decoded."""
+    return range(-(-start // SPACING) * SPACING, stop, SPACING)
 
 
 # ---- shard files ---------------------------------------------------------------------------------
 
 
 def write_shard(folder: Path, shard: Shard) -> None:
-    """Write the result of a shard."""
-    with atomic_write(
-        folder / f"shard-{shard.start:015d}.json", way_out="give another folder"
-    ) as part:
-        part.write_text(json.dumps(asdict(shard)) + "\n")
+    """Write the result of a shard of the sweep whose key `folder` is named after."""
+    path = folder / f"shard-{shard.start:015d}.json"
+    with atomic_write(path, way_out="give another folder") as part:
+        part.write_text(json.dumps({**asdict(shard), "seal": _seal(folder, shard)}) + "\n")
+
+
+def _seal(folder: Path, shard: Shard) -> str:
+    """A digest of the shard and the key of its sweep: an edited shard, or one that was copied from
+    another sweep, does not have it. It keeps nobody out who computes it anew.
+    """
+    return hashlib.sha256(json.dumps([folder.name, asdict(shard)]).encode()).hexdigest()[:16]
 
 
 def read_shards(folder: Path, size: int) -> dict[int, Shard]:
-    """The finished shards in `folder`, by start; a damaged file or one of another shard size counts
-    as not done.
+    """The finished shards in `folder`, by start.
+
+    A damaged or edited file, one of another shard size, and one that contradicts itself count as
+    not done: their problems are checked again.
     """
     found = {}
     for path in folder.glob("shard-*.json"):
         try:
-            data = json.loads(path.read_text())
+            data = json.loads(path.read_bytes())
+            seal = data.pop("seal")
             shard = Shard(**{**data, "first": tuple(data["first"])})
-        except (ValueError, TypeError, KeyError):
+            if seal == _seal(folder, shard) and is_sound(shard, size):
+                found[shard.start] = shard
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
             continue
-        if shard.start % size == 0 and shard.start < shard.stop <= shard.start + size:
-            found[shard.start] = shard
     return found
+
+
+def is_sound(shard: Shard, size: int) -> bool:
+    """Whether the numbers of a shard of at most `size` problems fit together."""
+    start, stop, wrong, first = shard.start, shard.stop, shard.wrong, shard.first
+    whole = (start, stop, wrong, shard.decoded, *first)
+    return (
+        all(type(number) is int for number in whole)
+        and 0 <= start < stop <= start + size
+        and start % size == 0
+        and 0 <= wrong <= stop - start
+        and len(first) == min(wrong, LISTED)
+        and list(first) == sorted(set(first))
+        and all(start <= index < stop for index in first)
+        and shard.decoded == len(_spaced(start, stop))
+        and 0 <= shard.seconds < float("inf")
+    )
+
+
+def covers(shards: Sequence[Shard], size: int) -> bool:
+    """Whether the shards, in this order, hold every problem of a domain of `size` exactly once."""
+    starts, stops = [s.start for s in shards], [s.stop for s in shards]
+    return [*starts, size] == [0, *stops] and all(s.start < s.stop for s in shards)
+
+
+def forget(job: Job, folder: Path) -> None:
+    """Remove the finished shards of this sweep."""
+    for path in (folder / job.key).glob("shard-*.json"):
+        path.unlink()
 
 
 def sweep(
@@ -294,33 +368,44 @@ def _run(calls: list[Any], workers: int) -> Iterator[Shard]:
             n_jobs=workers, return_as="generator_unordered", pre_dispatch="2*n_jobs"
         )(calls)
         return
-    portion = 4 * effective_n_jobs(
-        workers
-    )  # ray hands back a whole list: portions, so that a kill loses one of them
+    # ray hands back a whole list: portions, so that a kill loses one of them
+    portion = 4 * effective_n_jobs(workers)
     for at in range(0, len(calls), portion):
         yield from Parallel(n_jobs=workers)(calls[at : at + portion])
 
 
 def _merge(job: Job, model: Transformer, domain: Domain, shards: list[Shard]) -> Sweep:
+    if not covers(shards, domain.size):
+        raise TinyadderError(
+            "the shards do not hold every problem once; begin again with --restart"
+        )
     wrong = sum(s.wrong for s in shards)
-    problems = [domain.problem(i) for s in shards for i in s.first][:LISTED]
-    emitted = answers(model, job.task, problems, batch=1)
-    examples = tuple(
-        Counterexample(problem, job.task.show(problem), job.task.answer(problem), got)
-        for problem, got in zip(problems, emitted, strict=True)
-    )
-    # A token decided by rounding may come out right when its problem runs alone: prefer one that
-    # fails alone, too.
-    failing = [e for e in examples if tuple(e.expected) != tuple(e.got)] or list(examples)
+    listed = {domain.problem(i): (i, s) for s in shards for i in s.first}
+
+    def as_swept(problem: Problem) -> list[Way]:
+        return _as_swept(job, model, domain, *listed[problem])
+
+    examples = []
+    for problem in list(listed)[:LISTED]:
+        example = wrong_answer(model, job.task, problem, as_swept(problem))
+        if example is None:
+            raise TinyadderError(
+                f"a shard says that {job.task.show(problem)} is answered wrongly, and it is not;"
+                " begin again with --restart"
+            )
+        examples.append(example)
     decoded = sum(s.decoded for s in shards)
     method = (
         f"{job.dtype} on {job.device}, batches of {BATCH}: every problem teacher-forced by"
         f" tinyadder.machine.decode.score (greedy decoding where every token is right); {decoded:,}"
         " also decoded through the plain forward pass"
     )
-    verdict = Refuted(failing[0]) if wrong else Exhaustive(domain.name, domain.size)
+    failing = refutation(model, job.task, list(listed), as_swept) if wrong else None
+    verdict = Refuted(failing) if failing else Exhaustive(domain.name, domain.size)
     seconds = sum(s.seconds for s in shards)
-    return Sweep(verdict, domain.name, domain.size, wrong, examples, decoded, method, seconds)
+    return Sweep(
+        verdict, domain.name, domain.size, wrong, tuple(examples), decoded, method, seconds
+    )
 
 
 def sweep_to_json(sweep: Sweep) -> dict[str, Any]:

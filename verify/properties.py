@@ -14,11 +14,19 @@ from dataclasses import dataclass
 from random import Random
 
 from tinyadder.errors import TinyadderError
-from tinyadder.machine.answers import answers
+from tinyadder.machine.answers import answers, is_right
 from tinyadder.machine.transformer import Transformer
 from tinyadder.tasks.base import Problem, Task
 from tinyadder.text import Shown
-from tinyadder.verify.counterexample import Report, explain, plain_answers
+from tinyadder.verify.counterexample import (
+    TRIED,
+    Report,
+    Way,
+    explain,
+    fails_alone,
+    in_company,
+    plain_answers,
+)
 from tinyadder.verify.verdict import Exhaustive, Refuted, Sampled, Verdict
 
 CHUNK = 4096
@@ -117,12 +125,12 @@ def verify(
         )
         if not wrong:
             return Verification(Sampled(len(judge.asked), seed), tuple(judge.parts))
-    smallest = judge.shrink(wrong[0])
-    if not task.simpler(wrong[0]) and judge.parts[-1].name != "search":
-        smallest = (judge.search(examples, seed) or [smallest])[
-            0
-        ]  # this task leaves shrinking to hypothesis
-    report = explain(model, task, smallest)
+    start = judge.plainest(wrong)
+    smallest = judge.shrink(start)
+    if not task.simpler(start) and judge.parts[-1].name != "search":
+        # this task leaves shrinking to hypothesis
+        smallest = (judge.search(examples, seed) or [smallest])[0]
+    report = explain(model, task, smallest, judge.ways(smallest))
     return Verification(Refuted(report.counterexample), tuple(judge.parts), report)
 
 
@@ -161,6 +169,8 @@ class Judge:
         self.progress = progress or (lambda name, done, total: None)
         self.asked: set[Problem] = set()
         self.parts: list[CheckResult] = []
+        self.company: list[Problem] = []
+        """The chunk that was asked last: what a problem may have been wrong in company of."""
 
     def wrong(self, problems: Sequence[Problem]) -> list[Problem]:
         """Those of `problems` that greedy decoding from the prompt alone answers wrongly."""
@@ -176,11 +186,7 @@ class Judge:
 
     def unlike(self, problems: Sequence[Problem], found: Sequence[Sequence[str]]) -> list[Problem]:
         pairs = zip(problems, found, strict=True)
-        return [
-            problem
-            for problem, answer in pairs
-            if tuple(answer) != tuple(self.task.answer(problem))
-        ]
+        return [problem for problem, answer in pairs if not is_right(self.task, problem, answer)]
 
     def ask(
         self, name: str, problems: Iterable[Problem], total: int | None = None
@@ -205,7 +211,7 @@ class Judge:
         asked, wrong = 0, list[Problem]()
         self.progress(name, 0, total)
         for chunk in chunks(problems):
-            wrong = judge(chunk)
+            wrong, self.company = judge(chunk), chunk
             asked += len(chunk)
             self.progress(name, asked, total)
             if wrong:
@@ -237,19 +243,30 @@ class Judge:
         self.parts.append(CheckResult("search", tried, len(found)))
         return found
 
+    def plainest(self, wrong: Sequence[Problem]) -> Problem:
+        """The first of these that fails alone, cached and in full; the first where none does."""
+        alone = (p for p in wrong[:TRIED] if fails_alone(self.model, self.task, p))
+        return next(alone, wrong[0])
+
+    def ways(self, problem: Problem) -> list[Way]:
+        """The ways of asking `problem` as it was asked last, where it was among others."""
+        if problem not in self.company:
+            return []
+        return in_company(self.model, self.task, problem, self.company, CHUNK)
+
     def shrink(self, problem: Problem) -> Problem:
-        """A problem as simple as can be found that the model answers wrongly; `problem` where none
-        is simpler.
+        """A problem as simple as can be found that fails alone; `problem` where none is simpler.
 
         Greedy descent: of the candidates of `Task.simpler`, decoded in one batch, the simplest
-        wrong one, again and again.
+        wrong one that also fails alone, again and again.
         """
         while True:
-            candidates = self.task.simpler(problem)
-            wrong = self.wrong(candidates)
-            if not wrong:
+            wrong = self.wrong(self.task.simpler(problem))
+            alone = (p for p in wrong[:TRIED] if fails_alone(self.model, self.task, p))
+            simpler = next(alone, None)
+            if simpler is None:
                 return problem
-            problem = wrong[0]
+            problem = simpler
 
 
 def chunks(problems: Iterable[Problem], size: int = CHUNK) -> Iterator[list[Problem]]:

@@ -4,12 +4,14 @@ proof that gave up.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any
 
+from tinyadder.errors import TinyadderError
 from tinyadder.tasks.base import Problem
 from tinyadder.text import Shown
+from tinyadder.verify.certify.check import NUMERICS
 
 
 @dataclass(frozen=True, repr=False)
@@ -43,16 +45,24 @@ class Proved(Shown):
     """
 
     domain: str
-    certificate: str
+    certificate: str | None
+    """Its file; None where it was not kept."""
     margin: float
     """Smallest distance of a decision to its boundary, in logits, over all problems."""
-    numerics: str
+    numerics: str = ""
 
     def __str__(self) -> str:
-        return (
-            f"PROVED     {self.domain}, smallest margin {self.margin:.6g}; certificate"
-            f" {self.certificate}"
-        )
+        kept = f"; certificate {self.certificate}" if self.certificate else ""
+        return f"PROVED     {self.domain}, smallest margin {self.margin:.6g}{kept}"
+
+    @classmethod
+    def by_checker(cls, checked: Mapping[str, Any], certificate: str | None) -> Proved:
+        """What the checker's result (`tinyadder.verify.certify.check.check`) says, as a verdict."""
+        task = checked["task"]
+        options = ", ".join(f"{key}={value}" for key, value in task["options"].items())
+        domain = f"all {checked['problems']:,} problems of {task['name']} ({options})"
+        numerics = "; ".join(f"{key}: {value}" for key, value in NUMERICS.items())
+        return cls(domain, certificate, checked["margin"], numerics)
 
 
 @dataclass(frozen=True)
@@ -63,9 +73,13 @@ class Counterexample:
     shown: str
     expected: Sequence[str]
     got: Sequence[str]
+    only: str = ""
+    """By which decoding, in which batch and at which position it fails; empty for one that fails
+    asked alone, with and without a cache of keys and values."""
 
     def __str__(self) -> str:
-        return f"{self.shown}   expected {''.join(self.expected)}, model {''.join(self.got)}"
+        text = f"{self.shown}   expected {''.join(self.expected)}, model {''.join(self.got)}"
+        return text + (f" (only {self.only})" if self.only else "")
 
 
 @dataclass(frozen=True, repr=False)
@@ -96,3 +110,59 @@ Verdict = Sampled | Exhaustive | Proved | Refuted | Unknown
 def verdict_to_json(verdict: Verdict) -> dict[str, Any]:
     """`{"verdict": "sampled", ...}` with the fields of the type."""
     return {"verdict": type(verdict).__name__.lower(), **asdict(verdict)}
+
+
+def verdict_from_json(data: Any) -> Verdict:
+    """The verdict that `verdict_to_json` made `data` of, every field of its type.
+
+    Raises `TinyadderError` for anything else; a stranger may have written it.
+
+    >>> verdict_from_json({"verdict": "sampled", "count": 7, "seed": 0})
+    Sampled(count=7, seed=0)
+    """
+    kinds = {
+        kind.__name__.lower(): kind for kind in (Sampled, Exhaustive, Proved, Refuted, Unknown)
+    }
+    if not isinstance(data, dict) or not isinstance(data.get("verdict"), str):
+        raise TinyadderError(f"{data!r:.60} is no verdict; expected one of {', '.join(kinds)}")
+    kind, given = (
+        data["verdict"],
+        {name: value for name, value in data.items() if name != "verdict"},
+    )
+    if kind not in kinds:
+        raise TinyadderError(
+            f"there is no verdict '{kind:.20}'; expected one of {', '.join(kinds)}"
+        )
+    if kind == "refuted":
+        return Refuted(_checked(Counterexample, given.get("counterexample")))
+    verdict: Verdict = _checked(kinds[kind], given)
+    return verdict
+
+
+_TYPES = {
+    "int": lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= 0,
+    "float": lambda value: isinstance(value, int | float) and not isinstance(value, bool),
+    "str": lambda value: isinstance(value, str),
+    "str | None": lambda value: value is None or isinstance(value, str),
+    "Sequence[str]": lambda value: (
+        isinstance(value, str)
+        or (isinstance(value, list) and all(isinstance(token, str) for token in value))
+    ),
+    "Problem": lambda value: True,
+}
+"""By annotation: whether a value that was read may stand there."""
+
+
+def _checked(kind: type, given: Any) -> Any:
+    """A `kind` of these fields. Raises `TinyadderError` for wrong ones."""
+    name = kind.__name__.lower()
+    if not isinstance(given, dict):
+        raise TinyadderError(f"a {name} is {given!r:.40}, expected its fields")
+    known = {one.name: one for one in fields(kind)}
+    required = {one.name for one in known.values() if one.default is MISSING}
+    if given.keys() - known or required - given.keys():
+        raise TinyadderError(f"a {name} has the fields {list(known)}, these are {list(given)}")
+    for key, value in given.items():
+        if not _TYPES[str(known[key].type)](value):
+            raise TinyadderError(f"{key} of a {name} is {value!r:.40}, expected {known[key].type}")
+    return kind(**given)

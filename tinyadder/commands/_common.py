@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+import shlex
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ from tinyadder.named import Loaded, Named, find, is_folder_name, load_model, sum
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from tinyadder.report.results import Result
 
 __all__ = ["Loaded", "Named", "find", "is_folder_name", "load_model", "summary", "use_device"]
 
@@ -151,3 +154,37 @@ def short_name(shown: str) -> str:
     """
     parts = Path(shown).parts
     return "/".join(parts[-3:-1] if parts[-1] == "model" else parts[-1:])
+
+
+def save_result(
+    loaded: Loaded,
+    kind: str,
+    data: Mapping[str, Any],
+    *,
+    command: Sequence[str],
+    limits: Mapping[str, int] | None = None,
+    force: bool,
+) -> Result:
+    """Write what a verb found about a model to results/, for the leaderboard.
+
+    `command` is the verb and the NAME it was given; the options that decide the model and the part
+    of the domain are added. Raises `TinyadderError` where there is such a result already.
+    """
+    from tinyadder.report.results import result, write_result
+
+    options = {} if loaded.folder else loaded.options
+    words = ["tinyadder", *command]
+    words += [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
+    words += [word for k, v in (limits or {}).items() for word in ("--within", f"{k}={v}")]
+    made = result(
+        loaded.model,
+        loaded.task,
+        short_name(str(loaded.folder)) if loaded.folder else loaded.name,
+        kind,
+        data,
+        command=shlex.join(words),
+        options=options,
+        limits=limits,
+    )
+    click.echo(f"wrote {write_result(made, force=force)}", err=True)
+    return made

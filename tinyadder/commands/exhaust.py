@@ -17,7 +17,7 @@ from tinyadder.commands._common import (
     json_option,
     load_model,
     name_argument,
-    short_name,
+    save_result,
     shown_model,
     task_option,
 )
@@ -79,16 +79,21 @@ def command(
     --digits 4 builds the model for 4 digits and tries all 10^8 pairs; --within digits=4 keeps the
     model and its format and tries all pairs of at most 4 digits.
     """
-    from tinyadder.verify.exhaustive import domain_of, pack, sweep, sweep_to_json
+    from tinyadder.io.files import lock
+    from tinyadder.verify.exhaustive import domain_of, forget, pack, sweep, sweep_to_json
 
     loaded = load_model(name, options, device, task)
     limits = dict(_limit(text) for text in within)
     domain = domain_of(loaded.task, limits)
     job = pack(loaded.model, loaded.task, limits, device)
-    if restart:
-        for path in (folder / job.key).glob("shard-*.json"):
-            path.unlink()
-    with _cluster(scheduler), _Progress(shown_model(loaded), domain.size) as progress:
+    doing = f"tinyadder exhaust {shown_model(loaded)}"
+    with (
+        lock(folder / job.key, doing, way_out="give another --shards"),
+        _cluster(scheduler),
+        _Progress(shown_model(loaded), domain.size) as progress,
+    ):
+        if restart:
+            forget(job, folder)
         found = sweep(
             job, folder=folder, workers=-1 if scheduler else workers, progress=progress.show
         )
@@ -101,16 +106,8 @@ def command(
             click.echo(f"           {found.wrong:,} of {found.count:,} {found.domain} are wrong")
         click.echo(f"           {found.method}; {found.seconds:,.0f} s of processor time")
     if save:
-        from tinyadder.report.results import result, write_result
-
-        given = [f"-o {key}={value}" for key, value in options.items()] + [
-            f"--within {text}" for text in within
-        ]
-        said = " ".join(["tinyadder exhaust", name, *given])
-        label = "".join(f"-{key}{value}" for key, value in [*options.items(), *limits.items()])
-        model = short_name(str(loaded.folder)) if loaded.folder else loaded.name
-        made = result(loaded.model, model, options, "exhaustive", data, command=said)
-        click.echo(f"wrote {write_result(made, label=label, force=force)}", err=True)
+        command = ["exhaust", name]
+        save_result(loaded, "exhaustive", data, command=command, limits=limits, force=force)
     return 1 if found.wrong else 0
 
 

@@ -16,7 +16,6 @@ from tinyadder.commands._common import (
     json_option,
     load_model,
     name_argument,
-    short_name,
     summary,
 )
 from tinyadder.errors import TinyadderError
@@ -87,7 +86,7 @@ def command(
                     name=loaded.name,
                     about=about,
                     ladder=rungs,
-                    verdicts=_verdicts(loaded),
+                    **_proof(loaded),
                 )
     except OSError as error:
         raise TinyadderError(
@@ -99,18 +98,20 @@ def command(
         click.echo(f"wrote {out}")
 
 
-def _verdicts(loaded: Loaded) -> list[str]:
-    """What ./results says of exactly these weights, strongest first."""
-    if loaded.file is not None:  # results are of constructions of the toolkit and of folders
-        return []
-    from tinyadder.report.leaderboard import Entry, row
-    from tinyadder.report.results import FOLDER, read_results
-    from tinyadder.report.tables import format_verdict
+def _proof(loaded: Loaded) -> dict[str, Any]:
+    """The certificate beside the model, and as Markdown what the checker says of it now."""
+    from tinyadder.report.certificates import CERTIFICATE, read_certificate, recheck
+    from tinyadder.report.leaderboard import Finding
+    from tinyadder.report.tables import markdown_verdict
+    from tinyadder.verify.verdict import Proved
 
-    name = short_name(str(loaded.folder)) if loaded.folder else loaded.name
-    model = Entry(name, loaded.model, loaded.task, loaded.folder is not None, loaded.folder)
-    return [
-        format_verdict(verdict)
-        for verdict in row(model, read_results(FOLDER)).verdicts()
-        if not verdict["options"]
-    ]
+    if loaded.folder is None or not (loaded.folder / CERTIFICATE).exists():
+        return {}
+    judged = recheck(loaded.model, loaded.task, loaded.folder / CERTIFICATE)
+    verdict = markdown_verdict(Finding(judged, {}))
+    if not isinstance(judged, Proved):
+        return {"verdict": verdict}
+    return {
+        "verdict": verdict,
+        "certificate": read_certificate(loaded.folder / CERTIFICATE),
+    }

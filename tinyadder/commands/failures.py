@@ -13,6 +13,7 @@ from tinyadder.commands._common import (
     json_option,
     load_model,
     name_argument,
+    save_result,
     shown_model,
 )
 from tinyadder.errors import TinyadderError
@@ -63,14 +64,7 @@ def command(name: str, options: dict[str, Any], save: bool, force: bool, as_json
             click.echo(f"{key:10} {value}", err=True)
         click.echo(f"{found.seconds:.1f} s", err=True)
     if save:
-        from tinyadder.report.results import result, write_result
-
-        said = " ".join(
-            ["tinyadder failures", name, *(f"-o {key}={value}" for key, value in options.items())]
-        )
-        label = "".join(f"-{key}{value}" for key, value in options.items())
-        made = result(loaded.model, loaded.name, options, "failures", data, command=said)
-        click.echo(f"wrote {write_result(made, label=label, force=force)}", err=True)
+        save_result(loaded, "failures", data, command=["failures", name], force=force)
     return 1 if found.high else 0
 
 

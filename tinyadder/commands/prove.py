@@ -16,6 +16,7 @@ from tinyadder.commands._common import (
     echo_json,
     load_model,
     name_argument,
+    save_result,
     shown_model,
 )
 
@@ -43,6 +44,9 @@ def command(
     wrongly) or unknown (with what is missing).
     """
     from tinyadder.io.folder import check_writable, save
+    from tinyadder.report.certificates import CERTIFICATE, certificate_file, keep_certificate
+    from tinyadder.report.measure import proof_data
+    from tinyadder.report.results import FOLDER
     from tinyadder.verify.certify.check import NUMERICS
     from tinyadder.verify.certify.prove import certify
     from tinyadder.verify.verdict import Proved, Refuted, verdict_to_json
@@ -64,27 +68,16 @@ def command(
                 force=force or where is None,
             )
         judged = certify(loaded.model, loaded.task, folder)
-        certificate = folder / "certificate.json"
-        size = certificate.stat().st_size if certificate.exists() else None
+        data = proof_data(judged, folder)
+        size = data["certificate_bytes"]
+        if keep:
+            saved = save_result(loaded, "proved", data, command=["prove", name], force=force)
+            copy = certificate_file(FOLDER, saved.model, saved.options)
+            copy.unlink(missing_ok=True)
+            if size is not None:
+                keep_certificate(folder / CERTIFICATE, copy)
+                click.echo(f"wrote {copy}", err=True)
     verdict = judged.verdict
-    if keep:
-        from tinyadder.report.results import result, write_result
-
-        stated = verdict_to_json(verdict) | (
-            {"certificate": None} if isinstance(verdict, Proved) else {}
-        )
-        data = {
-            "verdict": stated,
-            "proof_seconds": judged.proof_seconds,
-            "check_seconds": judged.check_seconds,
-            "certificate_bytes": size,
-        }
-        said = " ".join(
-            ["tinyadder prove", name, *(f"-o {key}={value}" for key, value in options.items())]
-        )
-        label = "".join(f"-{key}{value}" for key, value in options.items())
-        made = result(loaded.model, loaded.name, options, "proved", data, command=said)
-        click.echo(f"wrote {write_result(made, label=label, force=force)}", err=True)
     if as_json:
         kept = {} if where is not None or not isinstance(verdict, Proved) else {"certificate": None}
         echo_json(

@@ -1,35 +1,34 @@
-"""Write LEADERBOARD.md and LEADERBOARD.json (and a page): our models as measured, the public field
-as claimed.
-"""
+"""The leaderboard: our models as measured, others as claimed; as Markdown, a page or JSON."""
 
 from __future__ import annotations
 
-import json
-from contextlib import chdir
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from tinyadder.commands._common import echo_json, json_option, use_device
 from tinyadder.errors import TinyadderError
-from tinyadder.io.files import atomic_write
-
-if TYPE_CHECKING:
-    from tinyadder.report.results import Result
-
-PAGE = "<title>tinyadder: report</title>"
-"""What says that a file is a page of this command, which may be made anew."""
 
 
 @click.command("report", short_help=__doc__)
 @click.option(
-    "--fresh", is_flag=True, help="Make all verdicts anew, the sweeps recorded in results/ too."
+    "--out",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the Markdown to this file instead of standard output.",
 )
 @click.option(
-    "--missing",
-    is_flag=True,
-    help="Like --fresh, for models without results for their present weights.",
+    "--html",
+    "page",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write everything as one page for the browser, with equations and pictures.",
+)
+@click.option("--force", is_flag=True, help="Replace files that are there.")
+@click.option("--fresh", is_flag=True, help="Make all verdicts anew, recorded sweeps too.")
+@click.option(
+    "--missing", is_flag=True, help="Make those of models that have none for what they are now."
 )
 @click.option("--only", "names", metavar="NAME", multiple=True, help="Measure these models only.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the fresh verdicts.")
@@ -38,92 +37,63 @@ PAGE = "<title>tinyadder: report</title>"
     type=click.Path(path_type=Path, file_okay=False, exists=True),
     default=Path("."),
     show_default=True,
-    help="Where results/, baselines/ and README.md are, and the leaderboard goes.",
-)
-@click.option(
-    "--html",
-    "page",
-    metavar="[FILE]",
-    type=click.Path(path_type=Path, dir_okay=False),
-    is_flag=False,
-    flag_value="",
-    help=(
-        "Also write everything as one page for the browser, with equations and pictures [FILE:"
-        " ROOT/out/report.html]."
-    ),
+    help="Where results/ and baselines/ are.",
 )
 @json_option
 def command(
+    out: Path | None,
+    page: Path | None,
+    force: bool,
     fresh: bool,
     missing: bool,
     names: tuple[str, ...],
     seed: int,
     root: Path,
-    page: Path | None,
     as_json: bool,
 ) -> None:
     """Count every construction and trained baseline by every convention, and put the verdicts
     beside the counts.
 
-    The tables between the marks of README.md, where it has them, are made anew as well.
+    Verdicts come from results/, for exactly these weights, config and task. The checker reads each
+    certificate again and each counterexample is asked again, whatever the results say.
     """
-    from tinyadder.report import leaderboard
-    from tinyadder.report import tables as leaderboard_tables
+    from tinyadder.io.files import lock, write_text
+    from tinyadder.report.leaderboard import own_models, report_json, row
+    from tinyadder.report.measure import measure, sweep_again
     from tinyadder.report.results import read_results
+    from tinyadder.report.tables import report_markdown
 
-    if page == Path(""):
-        page = root / "out" / "report.html"
-    if page is not None and page.exists() and PAGE not in page.read_text(errors="replace"):
-        raise TinyadderError(
-            f"{page} holds something else than a report and is left as it is; choose another FILE"
-        )
+    for path, option in ((out, "--out"), (page, "--html")):
+        if path is not None and path.exists() and not force:
+            raise TinyadderError(f"{path} exists; give --force to replace it, or another {option}")
     use_device("cpu")
-    models = leaderboard.own_models(root / "baselines")
-    results = read_results(root / "results")
-    wanted = {model.name for model in leaderboard.own_models(root / "baselines", names)}
-    for model in models:
-        known = leaderboard.row(model, results).of("times") if missing and not fresh else None
-        if model.name in wanted and known is None and (fresh or missing):
-            click.echo(f"measuring {model.name}", err=True)
-            leaderboard.measure(model, root / "results", seed=seed)
-            if fresh:
-                repeat_sweeps([found for found in results if found.model == model.name], root)
-    results = read_results(root / "results")
-    rows = [leaderboard.row(model, results) for model in models]
-    data = leaderboard.report_json(rows)
+    folder = root / "results"
+    entries = own_models(root / "baselines")
+    wanted = {entry.name for entry in own_models(root / "baselines", names)} if names else None
+    results = read_results(folder)
+    busy = lock(root / "out" / "report", "tinyadder report", way_out="stop it")
+    with busy if fresh or missing else nullcontext():
+        for entry in entries if fresh or missing else ():
+            known = row(entry, results, folder)
+            if (wanted is None or entry.name in wanted) and (fresh or known.of("times") is None):
+                click.echo(f"measuring {entry.name}", err=True)
+                measure(entry, folder, seed=seed)
+                for found in known.results:
+                    if fresh and found.kind == "exhaustive":
+                        click.echo(f"repeating {found.command}", err=True)
+                        sweep_again(entry, found, folder, root / "out" / "exhaust")
+    if fresh or missing:
+        results = read_results(folder)
+    rows = [row(entry, results, folder) for entry in entries]
     if as_json:
-        echo_json(data)
-    _write(root / "LEADERBOARD.json", json.dumps(data, indent=1, ensure_ascii=False) + "\n")
-    _write(root / "LEADERBOARD.md", leaderboard_tables.report_markdown(rows))
+        echo_json(report_json(rows))
+    if out is not None:
+        write_text(out, report_markdown(rows))
+        click.echo(f"wrote {out}", err=True)
     if page is not None:
         from tinyadder.report.page import report_html
 
-        page.parent.mkdir(parents=True, exist_ok=True)
-        _write(page, report_html(models, rows))
-    readme = root / "README.md"
-    if readme.is_file():
-        text = readme.read_text()
-        made = leaderboard_tables.readme(text, rows)
-        if made != text:
-            _write(readme, made)
-
-
-def repeat_sweeps(results: list[Result], root: Path) -> None:
-    """Repeat the exhaustive sweeps among `results`, each by the command that it records, on all
-    cores.
-    """
-    from tinyadder.commands.exhaust import command as exhaust
-
-    for found in results:
-        program, *arguments = found.command.split()
-        if [program, *arguments[:1]] == ["tinyadder", "exhaust"]:
-            click.echo(f"repeating {found.command}", err=True)
-            with chdir(root):
-                options = ["--save", "--force", "--restart", "--workers", "-1"]
-                exhaust.main([*arguments[1:], *options], standalone_mode=False)
-
-
-def _write(path: Path, text: str) -> None:
-    with atomic_write(path) as part:
-        part.write_text(text)
-    click.echo(f"wrote {path}", err=True)
+        write_text(page, report_html(entries, rows), way_out="choose another --html")
+        click.echo(f"wrote {page}", err=True)
+    if out is None and page is None and not as_json:
+        click.echo(report_markdown(rows), nl=False)

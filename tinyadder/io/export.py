@@ -8,6 +8,7 @@ them.
 from __future__ import annotations
 
 import json
+import shlex
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from tinyadder.errors import MissingExtra, TinyadderError
+from tinyadder.escape import Markdown, markdown, markdown_code
 from tinyadder.inspect.explorer import model_to_json
 from tinyadder.io.files import atomic_write, write_together
 from tinyadder.io.folder import model_files, tensors_of
@@ -164,31 +166,42 @@ def to_hub_folder(
     name: str,
     about: str,
     ladder: Ladder,
-    verdicts: Sequence[str] = (),
+    verdict: Markdown | None = None,
+    certificate: bytes | None = None,
 ) -> None:
     """Write config.json, model.safetensors, model.json and a model card README.md, as a model hub
-    shows them.
+    shows them; beside them the certificate that the verdict rests on.
 
-    The card is the model's line of the leaderboard: every count with its convention, every verdict
+    The card is the model's line of the leaderboard: every count with its convention, the verdict
     with its type.
     """
-    said = (
-        "\n".join(f"- {verdict}" for verdict in verdicts)
-        or "- none of these very weights is known here"
-    )
     counts = "\n".join(f"| {rung} | {count:,} | {meaning} |" for rung, count, meaning in ladder)
     example = task.hard()[0]
     options = ", ".join(f"{key}={value}" for key, value in task.to_json()["options"].items())
+    right = task.show_answer(task.answer(example))
+    uses = [
+        f"{use}: {markdown_code(shlex.join(['tinyadder', verb, '.', *words]))}"
+        for use, verb, *words in (
+            ("use", "run", task.show(example)),
+            ("look inside", "trace", task.show(example)),
+            ("judge", "verify"),
+            ("prove", "prove"),
+        )
+    ]
+    if certificate is not None:
+        uses.append("check the proof: `python -m tinyadder.verify.certify.check .`")
+    steps = "\n".join(f"- {use}" for use in uses)
+    known = verdict or "none: no certificate lay beside the model"
     card = f"""---
 library_name: tinyadder
 tags: [tinyadder, interpretability, compiled-transformer]
 ---
-# {name}
+# {markdown(name)}
 
-{about}
+{markdown(about)}
 
-Task: {task.name} ({options}).
-For `{task.show(example)}` the right answer is `{task.show_answer(task.answer(example))}`.
+Task: {markdown(f"{task.name} ({options})")}.
+For {markdown_code(task.show(example))} the right answer is {markdown_code(right)}.
 
 Parameters, by convention:
 
@@ -196,13 +209,13 @@ Parameters, by convention:
 |---|---|---|
 {counts}
 
-Verdicts of these weights:
+Verdict on exactly these weights, this config and this task:
 
-{said}
+- {known}
 
-Use: `tinyadder run . '{task.show(example)}'`;
-look inside: `tinyadder trace . '{task.show(example)}'`;
-judge: `tinyadder verify .` (each in this folder).
+In this folder:
+
+{steps}
 """
     config = {"model_type": "tinyadder", "task": task.to_json(), **model.config.to_json()}
     files = model_files(model, task, name=name, options={})
@@ -210,4 +223,6 @@ judge: `tinyadder verify .` (each in this folder).
         "config.json": f"{json.dumps(config, indent=2)}\n".encode(),
         "README.md": card.encode(),
     }
-    write_together(path, files)
+    if certificate is not None:
+        files["certificate.json"] = certificate
+    write_together(path, files, remove=[] if certificate else ["certificate.json"])

@@ -13,6 +13,11 @@ from tinyadder.tasks.base import Problem, Task
 BATCH = 4096
 
 
+def is_right(task: Task, problem: Problem, answer: Sequence[str]) -> bool:
+    """Whether `answer` is the task's, token by token, in whatever sequence the tokens come."""
+    return tuple(answer) == tuple(task.answer(problem))
+
+
 def _batches(
     task: Task, problems: Sequence[Problem], texts: Sequence[Sequence[str]], size: int
 ) -> Iterable[list[int]]:

@@ -37,6 +37,7 @@ from tinyadder.report.tables import (
 )
 from tinyadder.tasks.base import Problem, Task
 from tinyadder.verify.count import definition
+from tinyadder.verify.verdict import Proved
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 DPI, COLOURS = 72, 64
 """Of the pictures: the smallest that is legible, in as many colours as a colour map needs."""
 SMALL = 3
-"""Digits of the instance whose attention is drawn: ten digits make texts too long for a small
+"""Digits of the instance whose attention is drawn: ten make token sequences too long for a small
 picture.
 """
 
@@ -99,18 +100,17 @@ def _model(group: Group, models: dict[str, Entry], pictures: bool) -> dict[str, 
     row, model = group.rows[0], models[group.rows[0].name]
     several = len(group.rows) > 1
     proof = row.of("proved")
+    proved = [f.verdict for f in row.findings if isinstance(f.verdict, Proved) and not f.options]
     certificate = None
-    if proof is not None and proof.data["verdict"]["verdict"] == "proved":
+    if proof is not None and proved:
         certificate = {
-            "margin": f"{proof.data['verdict']['margin']:.6g}",
+            "margin": f"{proved[0].margin:.6g}",
             **{
                 key: proof.data.get(key)
                 for key in ("proof_seconds", "check_seconds", "certificate_bytes")
             },
-            "command": (
-                f"tinyadder prove {model.given} --out FOLDER && python -m"
-                " tinyadder.verify.certify.check FOLDER"
-            ),
+            "command": f"tinyadder prove {shlex.quote(model.given)} --out FOLDER && "
+            "python -m tinyadder.verify.certify.check FOLDER",
         }
     return {
         "name": group.label,
@@ -122,13 +122,13 @@ def _model(group: Group, models: dict[str, Entry], pictures: bool) -> dict[str, 
         "counts": {rung: _count(group, rung) for rung in SHOWN},
         "strongest": group.strongest,
         "verdicts": [
-            (f"seed {seed}: " if several else "") + format_verdict(verdict).replace("**", "")
+            (f"seed {seed}: " if several else "") + format_verdict(finding)
             for seed, member in zip(group.seeds or [""], group.rows, strict=True)
-            for verdict in member.verdicts()
+            for finding in member.verdicts()
         ],
         "exact": _exact(group),
         "results": [(r.kind, r.command, r.date) for member in group.rows for r in member.results],
-        "legality": legal.data["findings"] if (legal := row.of("legality")) else [],
+        "legality": (legal.data["findings"] if (legal := row.of("legality")) else []),
         "certificate": certificate,
         "equations": _sizes(model.model) if row.trained else str(construct(row.name).program),
         "picture": _picture(model) if pictures else None,
@@ -167,17 +167,13 @@ def _sizes(model: Transformer) -> str:
     config = model.config
     lines = [f"{len(config.vocabulary)} tokens, residual stream of width {config.width}"]
     for depth, block in enumerate(config.blocks):
-        lines.append(
-            f"layer {depth}: {block.heads} heads of {block.d_head} rows, {block.hidden} hidden"
-            " units"
-        )
+        heads = f"{block.heads} heads of {block.d_head} rows"
+        lines.append(f"layer {depth}: {heads}, {block.hidden} hidden units")
     return "\n".join(lines)
 
 
 def _picture(model: Entry) -> dict[str, str] | None:
-    """Attention of all heads on one problem as a PNG in a data URI, and the command that draws
-    it.
-    """
+    """Attention of all heads on one problem as a PNG in a data URI, and the command for it."""
     from tinyadder.inspect import plot
 
     asked, task, options = _small(model)
@@ -186,15 +182,15 @@ def _picture(model: Entry) -> dict[str, str] | None:
         figure = plot.attention(asked, task, problem)
     except TinyadderError:
         return None  # a model without attention
-    said = shlex.join(["tinyadder", "plot", model.given, "attention", task.show(problem), *options])
+    command = shlex.join(
+        ["tinyadder", "plot", model.given, "attention", task.show(problem), *options]
+    )
     shown = task.show(problem) + (f", {' '.join(options)}" if options else "")
-    return {"uri": _png(figure), "command": said, "said": shown}
+    return {"uri": _png(figure), "command": command, "text": shown}
 
 
 def _small(model: Entry) -> tuple[Transformer, Task, list[str]]:
-    """The model to draw and the options that make it: fewer digits where the construction takes
-    them.
-    """
+    """The model to draw and the options that make it: fewer digits where it takes them."""
     from importlib import import_module
 
     if (

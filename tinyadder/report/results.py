@@ -1,7 +1,9 @@
-"""Verdicts as committed files: `results/<model>.<kind>.json`, one finding with what produced it.
+"""What was found, as committed data: one file of JSON lines for each construction or recipe in
+`results/`, one line a finding, with the command that makes it again.
 
-A result names the model by the SHA-256 of its weights (the one in `model.json`), so a result of
-older weights is never shown for newer ones.
+A finding names its model by `tinyadder.io.digest.model_digest`, so that it is never shown for other
+weights, another config or another task. Certificates of proofs lie beside (`certificates.py`).
+Nothing here is trusted further than its form: a reader checks what can be checked.
 """
 
 from __future__ import annotations
@@ -10,46 +12,63 @@ import datetime
 import json
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tinyadder.errors import TinyadderError
-from tinyadder.io.files import atomic_write
-from tinyadder.io.folder import weights_digest
+from tinyadder.io.digest import model_digest
+from tinyadder.io.files import check_name, lock, read_bytes, write_text
 from tinyadder.machine.transformer import Transformer
+from tinyadder.tasks.base import Task
+from tinyadder.verify.verdict import verdict_from_json
 
 FOLDER = Path("results")
+LARGEST = 2**24
+"""Bytes of a file of results; a larger one is not read."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """One verdict and its circumstances."""
+    """One finding and its circumstances."""
 
     model: str
-    options: dict[str, Any]
     kind: str
-    """Which check: "exhaustive", "sampled", "proved", "legality", ..."""
-    sha256: str
+    """Which check: "verified", "exhaustive", "proved", "legality", "times", ..."""
+    digest: str
+    """Of weights, config and task."""
     data: dict[str, Any]
     """What was found; a verdict stands under "verdict", with its type."""
     command: str
-    seed: int | None
-    date: str
-    versions: dict[str, str]
+    """What makes it again. For people: nothing runs it."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """Of the construction, where they are not its defaults."""
+    limits: dict[str, int] = field(default_factory=dict)
+    """The part of the task's domain that was looked at, where it was not the whole."""
+    seed: int | None = None
+    date: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def key(self) -> tuple[str, str, str, str]:
+        """What a newer finding must share to take the place of this one; the order in the file."""
+        options, limits = (json.dumps(part, sort_keys=True) for part in (self.options, self.limits))
+        return self.model, self.kind, options, limits
 
 
 def result(
     model: Transformer,
+    task: Task,
     name: str,
-    options: Mapping[str, Any],
     kind: str,
     data: Mapping[str, Any],
     *,
     command: str,
+    options: Mapping[str, Any] | None = None,
+    limits: Mapping[str, int] | None = None,
     seed: int | None = None,
 ) -> Result:
-    """A result of today, on this machine."""
+    """A finding of today, on this machine."""
     from importlib.metadata import version
 
     versions = {package: version(package) for package in ("tinyadder", "torch", "numpy")}
@@ -57,38 +76,138 @@ def result(
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}",
     }
-    today = datetime.datetime.now(datetime.UTC).date().isoformat()
     return Result(
-        name, dict(options), kind, weights_digest(model), dict(data), command, seed, today, versions
+        name,
+        kind,
+        model_digest(model, task),
+        dict(data),
+        command,
+        dict(options or {}),
+        dict(limits or {}),
+        seed,
+        datetime.datetime.now(datetime.UTC).date().isoformat(),
+        versions,
     )
 
 
-def write_result(
-    found: Result, folder: Path = FOLDER, *, label: str = "", force: bool = False
-) -> Path:
-    """Write `found` to `<model>.<kind><label>.json`; an existing file is left as it is unless
-    `force` is given.
+def results_file(folder: Path, model: str) -> Path:
+    """Where the findings about `model` are; seeds of a recipe share a file.
 
-    Raises `TinyadderError` where the file exists, or cannot be written.
+    >>> results_file(Path("results"), "addition3-reversed/seed-1").name
+    'addition3-reversed.jsonl'
+
+    Raises `TinyadderError` for what is no name of a model.
     """
-    path = folder / f"{found.model.replace('/', '-')}.{found.kind}{label}.json"
-    if path.exists() and not force:
-        raise TinyadderError(f"{path} holds a result already; give --force to replace it")
-    with atomic_write(path, way_out="free some space, or mend the permissions") as part:
-        part.write_text(json.dumps(vars(found), indent=1, ensure_ascii=False) + "\n")
+    return folder / f"{check_model_name(model).partition('/')[0]}.jsonl"
+
+
+def check_model_name(model: str) -> str:
+    """`model`, which becomes part of a path. Raises `TinyadderError` for what is no name of one."""
+    recipe, slash, seed = model.partition("/")
+    for part in (recipe, seed) if slash else (recipe,):
+        check_name(part)
+    return model
+
+
+def write_result(found: Result, folder: Path = FOLDER, *, force: bool = False) -> Path:
+    """Write `found` into its file; one with the same key is left as it is unless `force` is given.
+
+    Raises `TinyadderError` where there is one, or the file cannot be read or written.
+    """
+    path = results_file(folder, found.model)
+    with lock(folder, "writing a result", wait=60, way_out="try again"):
+        known = {one.key: one for one in _read(path)} if path.exists() else {}
+        if found.key in known and not force:
+            about = "".join(f", {k}={v}" for k, v in {**found.options, **found.limits}.items())
+            raise TinyadderError(
+                f"{path} holds a result '{found.kind}' of {found.model}{about} already; "
+                "give --force to replace it"
+            )
+        known[found.key] = found
+        lines = [json.dumps(vars(known[key]), ensure_ascii=False) + "\n" for key in sorted(known)]
+        write_text(path, "".join(lines), way_out="free some space, or mend the permissions")
     return path
 
 
 def read_results(folder: Path = FOLDER) -> list[Result]:
-    """Every result in `folder`, by file name. Raises `TinyadderError` for a file that holds
-    something else.
+    """Every finding in `folder`. Raises `TinyadderError` for a line that is none."""
+    return [found for path in sorted(folder.glob("*.jsonl")) for found in _read(path)]
+
+
+def find_result(model: str, kind: str, folder: Path = FOLDER) -> Result:
+    """The finding of this kind about a model at its default options and the whole domain.
+
+    Raises `TinyadderError` where there is none.
     """
+    for found in _read(results_file(folder, model)):
+        if (found.model, found.kind, found.options, found.limits) == (model, kind, {}, {}):
+            return found
+    raise TinyadderError(f"{folder} has no result '{kind}' of {model}")
+
+
+def _read(path: Path) -> list[Result]:
     found = []
-    for path in sorted(folder.glob("*.json")):
+    lines = read_bytes(path, most=LARGEST).split(b"\n")
+    for number, line in enumerate(filter(None, lines), start=1):
         try:
-            found.append(Result(**json.loads(path.read_text())))
-        except (ValueError, TypeError) as error:
+            one = Result(**json.loads(line))
+            need(vars(one), RESULT)
+            need(one.data, DATA)
+            if "verdict" in one.data:
+                verdict_from_json(one.data["verdict"])
+            if results_file(path.parent, one.model) != path:
+                raise ValueError(f"a result of {one.model} stands in another model's file")
+        except (ValueError, TypeError, RecursionError) as error:
             raise TinyadderError(
-                f"{path} does not hold a result: {error}; remove it or make it again"
+                f"{path}, line {number} does not hold a result: {error}; remove it or make it again"
             ) from error
+        found.append(one)
     return found
+
+
+# ---- the form of the data ----------------------------------------------------------------------
+
+Form = type | tuple[type, ...] | Mapping[str, Any] | list[Any]
+"""Types that a value may have, the forms of a mapping's entries that have one, or [form of all]."""
+
+NUMBER = (int, float)
+MAYBE = (int, float, type(None))
+RESULT: Form = {
+    "model": str, "kind": str, "digest": str, "data": dict, "command": str, "options": dict,
+    "limits": dict, "seed": (int, type(None)), "date": str, "versions": dict,
+}  # fmt: skip
+DATA: Form = {
+    "findings": [{"check": str, "passed": (bool, type(None)), "said": str}],
+    "build_seconds": MAYBE,
+    "decoded_per_second": NUMBER,
+    "proof_seconds": MAYBE,
+    "check_seconds": MAYBE,
+    "certificate_bytes": (int, type(None)),
+    "share": [NUMBER],
+    "wrong": int,
+    "count": int,
+    "domain": str,
+}
+"""Of what pages and tables read."""
+
+
+def need(value: Any, form: Form, place: str = "the result") -> None:
+    """Raise TypeError unless `value` has the form; entries without a form may be anything.
+
+    >>> need({"wrong": "0"}, {"wrong": int})
+    Traceback (most recent call last):
+    TypeError: wrong is '0', expected int
+    """
+    if isinstance(form, Mapping):
+        need(value, dict, place)
+        for name in form.keys() & value.keys():
+            need(value[name], form[name], name)
+    elif isinstance(form, list):
+        need(value, list, place)
+        for one in value:
+            need(one, form[0], place)
+    else:
+        kinds = form if isinstance(form, tuple) else (form,)
+        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+            said = " or ".join(kind.__name__ for kind in kinds)
+            raise TypeError(f"{place} is {value!r:.40}, expected {said}")

@@ -1,5 +1,5 @@
-"""The leaderboard in words and tables: `LEADERBOARD.md`, the table of the README, verdicts as all
-of them say them.
+"""The leaderboard in words and tables: `LEADERBOARD.md`, the tables of the README, verdicts as all
+of them word them.
 """
 
 from __future__ import annotations
@@ -11,14 +11,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tinyadder.escape import Markdown, markdown, markdown_code
 from tinyadder.report.leaderboard import (
     FIELD_DATE,
     STRONGEST,
+    Finding,
     LeaderboardRow,
     public_field,
     recipe_of,
 )
 from tinyadder.verify.count import definition
+from tinyadder.verify.verdict import Exhaustive, Proved, Refuted, Sampled
 
 SHOWN = (
     "nonzero",
@@ -32,6 +35,8 @@ SHOWN = (
 )
 """The rungs of the table of counts; the JSON has all of them."""
 README_COUNTS = ("nonzero", "nonzero + positional")
+CLAIMED = ("params_claimed", "category", "author", "accuracy_claimed", "architecture")
+"""The columns of the public field that are shown."""
 
 
 def report_markdown(rows: Sequence[LeaderboardRow]) -> str:
@@ -39,14 +44,15 @@ def report_markdown(rows: Sequence[LeaderboardRow]) -> str:
     built, trained = [r for r in rows if not r.trained], [r for r in rows if r.trained]
     parts = [
         "# Leaderboard",
-        (
-            "Made by `tinyadder report` from the models in this repository and the results in"
-            " `results/`; the same as data: `LEADERBOARD.json`. A model has no number of"
-            " parameters, it has one for each convention:"
-        ),
+        "Made by `tinyadder report` from the models in this repository and the results in "
+        "`results/`; the same as data: `tinyadder report --json`. Proved: the checker accepted the "
+        "certificate in `results/certificates/` when this page was made. Refuted: the problem was "
+        "asked again. Exhaustive and sampled verdicts are as recorded, with the command that makes "
+        "them again.",
+        "A model has no number of parameters, it has one for each convention:",
         _table(
             ("convention", "counts"),
-            [(rung, definition(rung)) for rung in (rows[0].counts if rows else {})],
+            [(rung, Markdown(definition(rung))) for rung in (rows[0].counts if rows else {})],
         ),
         "## Written models",
         counts_table(built),
@@ -56,26 +62,12 @@ def report_markdown(rows: Sequence[LeaderboardRow]) -> str:
         parts += ["## Trained models", TRAINED, counts_table(trained), trained_table(trained)]
     parts += [
         "## The public field, as claimed",
-        (
-            f"What others say of their own adders, as listed on {FIELD_DATE}. Nothing here was"
-            " measured or checked by this project, and each count follows its author's convention;"
-            " `tinyadder count FILE.py` and `tinyadder legality FILE.py` judge a submission."
-        ),
+        f"What others say of their own adders, as listed on {FIELD_DATE}. Nothing here was "
+        "measured or checked by this project, and each count follows its author's convention; "
+        "`tinyadder count FILE.py` and `tinyadder legality FILE.py` judge a submission.",
         _table(
             ("claimed parameters", "kind", "author", "claimed accuracy", "architecture"),
-            [
-                tuple(
-                    e[k]
-                    for k in (
-                        "params_claimed",
-                        "category",
-                        "author",
-                        "accuracy_claimed",
-                        "architecture",
-                    )
-                )
-                for e in public_field()
-            ],
+            [tuple(entry[column] for column in CLAIMED) for entry in public_field()],
         ),
     ]
     return "\n\n".join(parts) + "\n"
@@ -101,10 +93,10 @@ def counts_table(rows: Sequence[LeaderboardRow]) -> str:
 # ---- several seeds of a recipe -------------------------------------------------------------------
 
 TRAINED = (
-    "Seeds of one recipe stand on one line: the mean, and the worst of them where they differ (the"
-    " largest count, the lowest accuracy or rate). Exact match is by greedy decoding; held-out"
-    " problems were never shown in training, hard cases may have been. Every seed:"
-    " `LEADERBOARD.json`, [baselines](baselines/README.md)."
+    "Seeds of one recipe stand on one line: the mean, and the worst of them where they differ (the "
+    "largest count, the lowest accuracy or rate). Exact match is by greedy decoding; held-out "
+    "problems were never shown in training, hard cases may have been. Every seed: "
+    "`tinyadder report --json`, [baselines](baselines/README.md)."
 )
 
 
@@ -123,43 +115,41 @@ class Group:
     @property
     def label(self) -> str:
         """`add10`, `addition10-tiny (seed 1)`, `addition3-reversed (5 seeds)`."""
-        if not self.seeds:
+        seeds = self.seeds
+        if not seeds:
             return self.name
-        return (
-            f"{self.name}"
-            f" ({f'seed {self.seeds[0]}' if len(self.seeds) == 1 else f'{len(self.seeds)} seeds'})"
-        )
+        return f"{self.name} ({f'seed {seeds[0]}' if len(seeds) == 1 else f'{len(seeds)} seeds'})"
 
     @property
     def strongest(self) -> str:
-        """The strongest verdict of the seed for which least is known; one refuted seed is
-        enough.
-        """
+        """The strongest verdict of the seed of which least is known; one refuted is enough."""
         words = [row.strongest for row in self.rows]
         return "refuted" if "refuted" in words else max(words, key=STRONGEST.index)
 
-    def said(self) -> list[str]:
-        """The verdicts in words; seeds with a verdict of the same type share a line, with the words
-        of the first.
+    def lines(self) -> list[Markdown]:
+        """The verdicts in words, as Markdown; seeds with a verdict of the same type share a line,
+        with the words of the first.
         """
         if len(self.rows) == 1:
-            return [format_verdict(verdict) for verdict in self.rows[0].verdicts()]
-        lines: dict[str, list[tuple[str, str]]] = {}
+            return [markdown_verdict(finding) for finding in self.rows[0].verdicts()]
+        alike: dict[tuple[str, str], list[str]] = {}
         for seed, row in zip(self.seeds, self.rows, strict=True):
             first = next(iter(row.verdicts()), None)
-            said = "none yet" if first is None else format_verdict(first)
-            lines.setdefault(said.partition(":")[0], []).append((seed, said))
+            kind, where, text = ("none yet", "", "") if first is None else verdict_words(first)
+            alike.setdefault((kind, where), []).append(
+                f"seed {seed}" + (f": {text}" if text else "")
+            )
         return [
-            f"{head}, {len(found)} of {len(self.rows)} seeds; seed {seed}{said.removeprefix(head)}"
-            for head, found in lines.items()
-            for seed, said in found[:1]
+            Markdown(
+                f"**{kind}**"
+                + markdown(f"{where}, {len(texts)} of {len(self.rows)} seeds; {texts[0]}")
+            )
+            for (kind, where), texts in alike.items()
         ]
 
 
 def groups(rows: Sequence[LeaderboardRow]) -> list[Group]:
-    """The rows with the seeds of each recipe together, by task and then by `nonzero +
-    positional`.
-    """
+    """The rows with the seeds of each recipe together, by task, then by `nonzero + positional`."""
     found: dict[str, list[LeaderboardRow]] = {}
     for row in rows:
         found.setdefault(recipe_of(row.name), []).append(row)
@@ -212,9 +202,7 @@ def mean_counts(
 
 
 def trained_table(rows: Sequence[LeaderboardRow]) -> str:
-    """One line a recipe: verdicts of its seeds, mean and worst accuracies, legality, cost,
-    speed.
-    """
+    """One line a recipe: verdicts of its seeds, mean and worst accuracies, legality, costs."""
     heads = (
         "recipe",
         "verdicts",
@@ -237,13 +225,11 @@ def _trained_cells(group: Group) -> tuple[str, ...]:
     ]
     return (
         group.label,
-        "; ".join(group.said()) or "none yet",
+        joined(group.lines()),
         *(
-            (
-                mean_and_worst([found[part]["exact"] for found in judged], percent, lowest=True)
-                if judged
-                else ""
-            )
+            mean_and_worst([found[part]["exact"] for found in judged], percent, lowest=True)
+            if judged
+            else ""
             for part in ("held out", "hard cases")
         ),
         "; ".join(dict.fromkeys(_legal(row) for row in group.rows)),
@@ -270,22 +256,19 @@ def verdict_table(rows: Sequence[LeaderboardRow]) -> str:
 
 def _verdict_cells(row: LeaderboardRow) -> tuple[str, ...]:
     verdicts = row.verdicts()
-    margin = next(
-        (f"{v['margin']:.3g}" for v in verdicts if v["verdict"] == "proved" and not v["options"]),
-        "",
-    )
+    proofs = [f.verdict for f in verdicts if isinstance(f.verdict, Proved) and not f.options]
     times, proof = row.of("times"), row.of("proved")
     seconds = times.data if times else {}
-    proof_data = proof.data if proof else {}
+    proof_seconds = proof.data if proof and proofs else {}
     return (
         row.name,
-        "; ".join(format_verdict(v) for v in verdicts) or "none yet",
-        margin,
+        joined([markdown_verdict(finding) for finding in verdicts]),
+        f"{proofs[0].margin:.3g}" if proofs else "",
         _legal(row),
         _number(seconds.get("build_seconds"), ".3f"),
         _number(seconds.get("decoded_per_second"), ",.0f"),
-        _number(proof_data.get("proof_seconds"), ".2f"),
-        _number(proof_data.get("check_seconds"), ".2f"),
+        _number(proof_seconds.get("proof_seconds"), ".2f"),
+        _number(proof_seconds.get("check_seconds"), ".2f"),
     )
 
 
@@ -302,7 +285,7 @@ def _short(found: re.Match[str]) -> str:
     return f"10^{len(digits) - 1}" if digits.strip("0") == "1" else f"about {float(digits):.3g}"
 
 
-def said_share(share: Mapping[str, Any] | None) -> str:
+def format_share(share: Mapping[str, Any] | None) -> str:
     """How many problems are wrong, in words."""
     if share is None:
         return ""
@@ -312,36 +295,46 @@ def said_share(share: Mapping[str, Any] | None) -> str:
     return f"; {share['wrong']:,} of {share['count']:,} are wrong ({share['domain']})"
 
 
-def format_verdict(verdict: Mapping[str, Any]) -> str:
-    """A verdict in a few words, its type first."""
-    kind, options = verdict["verdict"], verdict.get("options") or {}
-    head = f"**{kind}**" + (
-        f" with {', '.join(f'{k}={v}' for k, v in options.items())}" if options else ""
-    )
-    if kind == "refuted":
-        example = verdict["counterexample"]
-        got, expected = "".join(example["got"]), "".join(example["expected"])
-        return (
-            f"{head}: {example['shown']} gives {got}, not"
-            f" {expected}{said_share(verdict.get('share'))}"
-        )
-    if kind == "proved":
-        return f"{head}: {_LONG.sub(_short, verdict['domain'])}"
-    if kind == "exhaustive":
-        part = (
-            f" on a part ({_LONG.sub(_short, format(verdict['of'], ','))} in all)"
-            if "of" in verdict
-            else ""
-        )
-        return f"{head}{part}: all {verdict['count']:,} of {verdict['domain']}"
-    if kind == "sampled":
-        return f"{head}: {verdict['count']:,}, 0 wrong"
-    reason = (
-        "no specification for this task"
-        if NO_SPECIFICATION in verdict["reason"]
-        else verdict["reason"]
-    )
-    return f"{head} whether provable: {reason}"
+def verdict_words(finding: Finding) -> tuple[str, str, str]:
+    """(type, about what, what) of a verdict, in a few words; not escaped for any context."""
+    verdict, kind = finding.verdict, type(finding.verdict).__name__.lower()
+    options = ", ".join(f"{key}={value}" for key, value in finding.options.items())
+    where = f" with {options}" if options else ""
+    if isinstance(verdict, Refuted):
+        example = verdict.counterexample
+        got, expected = "".join(example.got), "".join(example.expected)
+        only = f" (only {example.only})" if example.only else ""
+        text = f"{example.shown} gives {got}, not {expected}{only}{format_share(finding.share)}"
+    elif isinstance(verdict, Proved):
+        text = _LONG.sub(_short, verdict.domain)
+    elif isinstance(verdict, Exhaustive):
+        if finding.of is not None:
+            where += f" on a part ({_LONG.sub(_short, format(finding.of, ','))} in all)"
+        text = f"all {verdict.count:,} of {verdict.domain}"
+    elif isinstance(verdict, Sampled):
+        text = f"{verdict.count:,}, 0 wrong"
+    else:
+        where += " whether right on all"
+        known = NO_SPECIFICATION in verdict.reason
+        text = "no specification for this task" if known else verdict.reason
+    return kind, where, text
+
+
+def format_verdict(finding: Finding) -> str:
+    """A verdict in a few words, its type first; not escaped."""
+    kind, where, text = verdict_words(finding)
+    return f"{kind}{where}: {text}"
+
+
+def markdown_verdict(finding: Finding) -> Markdown:
+    """A verdict in a few words as Markdown, its type in bold."""
+    kind, where, text = verdict_words(finding)
+    return Markdown(f"**{kind}**{markdown(f'{where}: {text}')}")
+
+
+def joined(lines: Sequence[Markdown]) -> Markdown:
+    """Verdicts in one cell."""
+    return Markdown("; ".join(lines) or "none yet")
 
 
 def _legal(row: LeaderboardRow) -> str:
@@ -351,9 +344,9 @@ def _legal(row: LeaderboardRow) -> str:
     findings = legal.data["findings"]
     failing = [f["check"] for f in findings if f["passed"] is False]
     unseen = [f["check"] for f in findings if f["passed"] is None]
-    said = f"{sum(f['passed'] is True for f in findings)} of {len(findings)} pass"
-    said += f"; fails {', '.join(failing)}" if failing else ""
-    return said + (f"; does not apply: {', '.join(unseen)}" if unseen else "")
+    text = f"{sum(f['passed'] is True for f in findings)} of {len(findings)} pass"
+    text += f"; fails {', '.join(failing)}" if failing else ""
+    return text + (f"; does not apply: {', '.join(unseen)}" if unseen else "")
 
 
 def _number(value: float | None, form: str) -> str:
@@ -361,10 +354,9 @@ def _number(value: float | None, form: str) -> str:
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown; cells that are not `Markdown` are escaped."""
     lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join(
-        "| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines
-    )
+    return "\n".join("| " + " | ".join(markdown(cell) for cell in line) + " |" for line in lines)
 
 
 def readme(text: str, rows: Sequence[LeaderboardRow]) -> str:
@@ -380,25 +372,22 @@ def adders_table(rows: Sequence[LeaderboardRow]) -> str:
         groups([r for r in rows if ten.match(r.task)]),
         key=lambda g: g.rows[0].counts[README_COUNTS[1]],
     )
-    return _table(
-        ("ten-digit addition", "made by", "nonzero", "nonzero + positional", "verdict"),
-        [
+    cells = []
+    for g in adders:
+        known = joined(g.lines()[: len(g.rows)])
+        cells.append(
             (
-                f"`{g.name}`" + g.label.removeprefix(g.name),
+                Markdown(markdown_code(g.name) + markdown(g.label.removeprefix(g.name))),
                 "training" if g.rows[0].trained else "hand",
                 *(
                     mean_and_worst([r.counts[rung] for r in g.rows], whole)
                     for rung in README_COUNTS
                 ),
-                re.sub(
-                    r" problems of addition \(.*?\)",
-                    " pairs",
-                    "; ".join(g.said()[: len(g.rows)]) or "none yet",
-                ),
+                Markdown(re.sub(r" problems of addition \(.*?\)", " pairs", known)),
             )
-            for g in adders
-        ],
-    )
+        )
+    heads = ("ten-digit addition", "made by", "nonzero", "nonzero + positional", "verdict")
+    return _table(heads, cells)
 
 
 def readme_table(rows: Sequence[LeaderboardRow]) -> str:
@@ -407,18 +396,16 @@ def readme_table(rows: Sequence[LeaderboardRow]) -> str:
         (r for r in rows if not r.trained),
         key=lambda r: (r.task, r.counts["nonzero + positional"], r.name),
     )
-    return _table(
-        ("model", "task", *README_COUNTS, "strongest verdict"),
-        [
-            (
-                f"`{r.name}`",
-                r.task,
-                *(str(r.counts[rung]) for rung in README_COUNTS),
-                next((format_verdict(v) for v in r.verdicts()), "none yet"),
-            )
-            for r in ordered
-        ],
-    )
+    cells = [
+        (
+            markdown_code(r.name),
+            r.task,
+            *(str(r.counts[rung]) for rung in README_COUNTS),
+            joined([markdown_verdict(finding) for finding in r.verdicts()[:1]]),
+        )
+        for r in ordered
+    ]
+    return _table(("model", "task", *README_COUNTS, "strongest verdict"), cells)
 
 
 def between_marks(text: str, name: str, table: str) -> str:
