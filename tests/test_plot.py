@@ -14,6 +14,7 @@ from tinyadder.construction import construct
 from tinyadder.errors import TinyadderError
 from tinyadder.inspect import plot
 from tinyadder.machine.compile import build
+from tinyadder.report.leaderboard import own_models, report_json, row
 
 ROOT = Path(__file__).parents[1]
 MADE = construct("add10", digits=3)
@@ -141,10 +142,12 @@ def test_the_command_writes_a_picture_and_does_not_overwrite_it(tmp_path, run):
 
 def test_accuracy_curves_and_leaderboard_are_kinds_of_the_command(tmp_path, run):
     model = str(ROOT / "baselines/addition3-reversed/seed-1/model")
+    rows = [row(entry, []) for entry in own_models(ROOT / "nowhere", ["add10", "parity"])]
+    Path("board.json").write_text(json.dumps(report_json(rows)))
     for arguments, file in [
         ((model, "accuracy", "--problems", "50"), "addition3-reversed-accuracy.png"),
         ((model, "curves"), "addition3-reversed-seed-1-curves.png"),
-        ((str(ROOT / "LEADERBOARD.json"), "leaderboard"), "LEADERBOARD-leaderboard.png"),
+        (("board.json", "leaderboard"), "board-leaderboard.png"),
     ]:
         assert run(*arguments) == (0, f"wrote {file}\n", "")
         assert (tmp_path / file).read_bytes().startswith(b"\x89PNG")
@@ -158,7 +161,10 @@ def test_the_command_refuses_what_it_cannot_draw(run):
         (("add10", "logits", "1", "2", "--digit", "99"), "there is no 99"),
         (("add10", "curves"), "its weights were written"),
         (("no/such", "curves"), "no/such is not a folder"),
-        ((str(ROOT / "pyproject.toml"), "leaderboard"), "is not a LEADERBOARD.json"),
+        (
+            (str(ROOT / "pyproject.toml"), "leaderboard"),
+            "is not what tinyadder report --json prints",
+        ),
         (("modular_add", "accuracy", "--problems", "10"), "has no traits"),
     ]:
         code, _, error = run(*arguments)

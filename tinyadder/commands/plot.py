@@ -32,7 +32,7 @@ STEPS = ("contributions", "logits")
 RUNS = ("attention", "lanes", *STEPS)
 MODELS = ("accuracy", "margins", "weights")
 FILES = ("curves", "leaderboard")
-"""Drawn from what was written before: a training log, a LEADERBOARD.json."""
+"""Drawn from what was written before: a training log, `tinyadder report --json`."""
 FORMATS = (".png", ".svg", ".pdf")
 
 
@@ -76,7 +76,7 @@ def command(
     attention, contributions, lanes and logits show one run and take a problem (default: the first
     of the hard list); margins and weights show the model, accuracy how often it is right, by traits
     such as the longest carry chain or the degree. curves is the training of a model folder (its
-    log.jsonl); leaderboard takes a LEADERBOARD.json as NAME. The picture is a .png, .svg or .pdf by
+    log.jsonl); leaderboard takes what `tinyadder report --json` printed as NAME. The picture is a .png, .svg or .pdf by
     the name of the file.
     """
     if problem and kind not in RUNS:
@@ -166,7 +166,7 @@ def _curves(folder: Path) -> Figure:
 
 
 def _leaderboard(path: Path) -> Figure:
-    """The counts of every model in a LEADERBOARD.json; of several seeds of a recipe the mean."""
+    """The counts of every model of the leaderboard; of several seeds of a recipe the mean."""
     from tinyadder.inspect.plot import leaderboard
     from tinyadder.report.tables import SHOWN, mean_counts
 
@@ -182,9 +182,9 @@ def _leaderboard(path: Path) -> Figure:
         )
     except OSError as error:
         raise TinyadderError(
-            f"cannot read {path}: {error.strerror}; give the LEADERBOARD.json as NAME"
+            f"cannot read {path}: {error.strerror}; give what tinyadder report --json printed"
         ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise TinyadderError(
-            f"{path} is not a LEADERBOARD.json as tinyadder report writes it"
+            f"{path} is not what tinyadder report --json prints"
         ) from error
