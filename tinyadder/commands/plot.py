@@ -76,8 +76,8 @@ def command(
     attention, contributions, lanes and logits show one run and take a problem (default: the first
     of the hard list); margins and weights show the model, accuracy how often it is right, by traits
     such as the longest carry chain or the degree. curves is the training of a model folder (its
-    log.jsonl); leaderboard takes what `tinyadder report --json` printed as NAME. The picture is a .png, .svg or .pdf by
-    the name of the file.
+    log.jsonl); leaderboard takes as NAME a file of what `tinyadder report --json` printed. The
+    picture is a .png, .svg or .pdf by the name of the file.
     """
     if problem and kind not in RUNS:
         raise TinyadderError(
@@ -185,6 +185,4 @@ def _leaderboard(path: Path) -> Figure:
             f"cannot read {path}: {error.strerror}; give what tinyadder report --json printed"
         ) from error
     except (ValueError, KeyError, TypeError) as error:
-        raise TinyadderError(
-            f"{path} is not what tinyadder report --json prints"
-        ) from error
+        raise TinyadderError(f"{path} is not what tinyadder report --json prints") from error
