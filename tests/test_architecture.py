@@ -72,7 +72,7 @@ ALLOWED = {
     "train": {*CORE, "library", "ANY PACKAGE"},
     "constructions": {"errors", "fields", "language", "gadgets", "construction", "tasks", "numpy"},
     "verify": {*CORE, "library", "checker", "ANY PACKAGE"},
-    "report": {*CORE, "library", "verify", "train", "ANY PACKAGE"},
+    "report": {*CORE, "library", "verify", "checker", "train", "ANY PACKAGE"},
     "checker": set(),
     "front": {*CORE, "gadgets", "library", "verify", "ANY PACKAGE"},
     "commands": {*GROUPS, "ANY PACKAGE"} - {"constructions"},
