@@ -21,21 +21,29 @@ def model_digest(model: Transformer, task: Task) -> str:
 
     Whatever is known of a model is kept and looked up under it: the same weights with other
     outputs, another readout rule, other ties, another order of the vocabulary, or asked another
-    task are another model.
+    task are another model. Certificates name it too, and the checker has its own copy of this.
 
-    The weights go in by name, type, shape and bytes, whatever file they are kept in. Of the config
-    the fields go in that differ from their default, so that a new field leaves the digest of older
-    models as it was.
+    Of the config the fields go in that differ from their default, so that a new field leaves the
+    digest of older models as it was.
     """
-    weights = hashlib.sha256()
+    config, asked = changed(model.config), task.to_json()
+    whole = {"weights": weights_digest(model), "config": config, "task": asked}
+    text = json.dumps(whole, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def weights_digest(model: Transformer) -> str:
+    """SHA-256 (hexadecimal) over name, type, shape and bytes of every stored tensor.
+
+    Names are plain (`plain_name`) and sorted; it does not depend on the file they are kept in.
+    """
+    found = hashlib.sha256()
     tensors = {plain_name(name): tensor for name, tensor in tensors_of(model).items()}
     for name, tensor in sorted(tensors.items()):
         flat = tensor.detach().cpu().contiguous().flatten()
-        weights.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
-        weights.update(flat.view(torch.uint8).numpy().tobytes())
-    config, asked = changed(model.config), task.to_json()
-    whole = {"weights": weights.hexdigest(), "config": config, "task": asked}
-    return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
+        found.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        found.update(flat.view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
 
 
 def plain_name(name: str) -> str:

@@ -4,7 +4,6 @@ refused by name.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 from torch.nn.utils import parametrize
 
+from tinyadder.io.digest import plain_name
 from tinyadder.io.folder import tensors_of
 from tinyadder.machine.transformer import Block, BlockConfig, Config, Tie, Transformer
 
@@ -70,19 +70,7 @@ class Network:
     readout_bias: np.ndarray
     argmin: bool
     tensors: Mapping[str, np.ndarray]
-    """The stored numbers by their names in model.safetensors."""
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 over name, shape and little-endian bytes of every stored tensor, in the order of
-        names.
-        """
-        found = hashlib.sha256()
-        for name in sorted(self.tensors):
-            array = self.tensors[name]
-            found.update(f"{name} {list(array.shape)}\n".encode())
-            found.update(array.astype("<f8").tobytes())
-        return found.hexdigest()
+    """The stored numbers by their plain names."""
 
 
 def _refuse_options(found: Any, default: Any, known: set[str], where: str) -> None:
@@ -167,7 +155,7 @@ def read_network(model: torch.nn.Module) -> Network:
         readout=array(model.unembed_matrix()),
         readout_bias=bias,
         argmin=config.argmin,
-        tensors={name: tensor.numpy() for name, tensor in tensors.items()},
+        tensors={plain_name(name): tensor.numpy() for name, tensor in tensors.items()},
     )
 
 

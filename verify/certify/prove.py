@@ -24,12 +24,13 @@ import flint
 import numpy as np
 import torch
 
+from tinyadder.io.digest import changed, model_digest, weights_digest
 from tinyadder.io.files import atomic_write
 from tinyadder.machine.answers import answers
 from tinyadder.machine.transformer import Transformer
 from tinyadder.tasks.base import Problem, Task
 from tinyadder.verify.certify import check
-from tinyadder.verify.certify.check import NUMERICS, RULES
+from tinyadder.verify.certify.check import NUMERICS, RULES, VERSION
 from tinyadder.verify.certify.forms import Ball, Form, Symbol
 from tinyadder.verify.certify.machine import NeedPhase, View
 from tinyadder.verify.certify.network import Network, Unsupported, overflow, read_network
@@ -37,7 +38,6 @@ from tinyadder.verify.certify.paths import BITS, FINE_BITS, Paths, Restriction, 
 from tinyadder.verify.certify.spec import NoSpecification, Specification, specifications
 from tinyadder.verify.verdict import Counterexample, Proved, Refuted, Unknown
 
-VERSION = 2
 SLACK = Ball(2) ** -10
 EARLY = 10
 """The most states into which a branch is split by the first choice of the automaton."""
@@ -477,10 +477,12 @@ def prove(model: Transformer, task: Task) -> Found:
     certificate = {
         "format": "tinyadder certificate",
         "version": VERSION,
+        "model": model_digest(model, task),
+        "config": changed(model.config),
         "task": task.to_json(),
         "numerics": NUMERICS,
         "rules": list(RULES),
-        "weights": {"sha256": network.digest, "tensors": _hex(network)},
+        "weights": {"sha256": weights_digest(model), "tensors": _hex(network)},
         "margin": margin.hex(),
         "parts": parts,
         "versions": {

@@ -14,11 +14,12 @@ and takes from the certificate only where to split and what to bound. To be read
     forward.py         the forward pass on forms, one rule for each kind of step
     proof.py           branches, claims, shortest paths: what makes a proof
     specifications.py  the tasks as automata, to be read against the grammar of each task
+    files.py           reading files of strangers: bounded and strict
     model.py           weights and sizes from the two files
     certificate.py     that weights, task and certificate belong together
 """
 
-from tinyadder.verify.certify.check.certificate import RULES, check
+from tinyadder.verify.certify.check.certificate import RULES, VERSION, check
 from tinyadder.verify.certify.check.intervals import NUMERICS, Rejected
 
-__all__ = ["NUMERICS", "RULES", "Rejected", "check"]
+__all__ = ["NUMERICS", "RULES", "VERSION", "Rejected", "check"]

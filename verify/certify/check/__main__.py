@@ -8,22 +8,28 @@ from pathlib import Path
 from tinyadder.verify.certify.check import NUMERICS, Rejected, check
 
 
+def shown(text: str) -> str:
+    """`text` on one line of ASCII: what came from a file cannot end the line nor hide in it."""
+    return "".join(c if " " <= c <= "~" else c.encode("unicode_escape").decode() for c in text)
+
+
 def main(arguments: list[str]) -> int:
     """Print the verdict; exit code 0 proved, 1 rejected, 2 usage."""
     if len(arguments) not in (1, 2) or arguments[0].startswith("-"):
-        print(
-            "usage: python -m tinyadder.verify.certify.check FOLDER [CERTIFICATE]", file=sys.stderr
-        )
+        usage = "usage: python -m tinyadder.verify.certify.check FOLDER [CERTIFICATE]"
+        print(usage, file=sys.stderr)
         return 2
     try:
         found = check(*(Path(a) for a in arguments))
     except Rejected as reason:
-        print(f"REJECTED   {reason}")
+        print(f"REJECTED   {shown(str(reason))[:400]}")
         return 1
-    options = ", ".join(f"{k}={v}" for k, v in found["task"]["options"].items())
-    print(f"PROVED     {found['task']['name']} ({options}): all {found['problems']:,} problems")
+    name, options = found["task"]["name"], found["task"]["options"]
+    listed = ", ".join(f"{key}={value}" for key, value in options.items())
+    print(f"PROVED     {shown(f'{name} ({listed})')}: all {found['problems']:,} problems")
     print(f"margin     {found['margin']:.6g} in logits, the smallest over all of them")
-    print(f"weights    sha256 {found['sha256']}, {found['claims']} shortest paths checked")
+    print(f"model      sha256 {found['sha256']} of weights, config and task")
+    print(f"checked    {found['claims']} shortest paths, under these assumptions:")
     for key, value in NUMERICS.items():
         print(f"{key:10} {value}")
     return 0

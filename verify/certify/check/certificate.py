@@ -5,34 +5,29 @@ part proved?
 from __future__ import annotations
 
 import hashlib
-import json
 import struct
 from math import inf
 from pathlib import Path
 from typing import Any
 
+from tinyadder.verify.certify.check.files import canonical, number, parse, read, same
 from tinyadder.verify.certify.check.intervals import NUMERICS, ONE, Rejected, exact, need
 from tinyadder.verify.certify.check.model import Model, no_overflow
 from tinyadder.verify.certify.check.proof import Checker
-from tinyadder.verify.certify.check.specifications import TASKS, count
+from tinyadder.verify.certify.check.specifications import Specification, count, specify
 
+VERSION = 3
 RULES = {
     "EMBED": "the residual stream starts as the embedding row of a token, exactly",
-    "LINEAR": (
-        "fl(sum of n products) lies within gamma(n) times the sum of their sizes, gamma(n - 1) if"
-        " all weights are powers of two; exact if all are known and fit a grid of 2^53 steps; one"
-        " product, or two known doubles: the nearest double. The residual stream is one such sum:"
-        " itself and all that a sublayer adds"
-    ),
+    "LINEAR": "fl(sum of n products) lies within gamma(n) times the sum of their sizes, within"
+    " gamma(n - 1) if all weights are powers of two; exact if all are known and fit a grid of 2^53 steps; one"
+    " product, or two known doubles: the nearest double. The residual stream is one such sum:"
+    " itself and all that a sublayer adds",
     "ALIBI": "slope * (j - i) is one product, and one more term of the score",
-    "ATTN": (
-        "exponentials of scores less the largest, each a table over its token; their sum with"
-        " e^-largest; quotients; products with the values, and their sum"
-    ),
-    "MUL": (
-        "token by token if one factor depends on the token at its position only; else the factor"
-        " known better is replaced by its range"
-    ),
+    "ATTN": "exponentials of scores less the largest, each a table over its token; their sum with"
+    " e^-largest; quotients; products with the values, and their sum",
+    "MUL": "token by token if one factor depends on the token at its position only; else the factor"
+    " known better is replaced by its range",
     "RELU": "by the sign of the gate; where that is open: at the query by cases, elsewhere a chord",
     "READ": "differences of two logits, in which symbols cancel, less the rounding of each",
     "PATH": "the least value of a form over the texts of a branch is that of a shortest path",
@@ -40,19 +35,13 @@ RULES = {
 """The rules of a proof; docs/proofs.md has them in full."""
 
 
-def canonical(data: Any) -> bytes:
-    """The bytes that hashes are of."""
-    return json.dumps(data, sort_keys=True, separators=(",", ":")).encode()
-
-
 def check(folder: Path, certificate: Path | None = None) -> dict[str, Any]:
-    """What is proved: task, number of problems, smallest margin. Raises `Rejected` for all that
-    does not prove it.
+    """What is proved: task, number of problems, smallest margin, digest of the model.
+
+    Raises `Rejected` for all that does not prove it.
     """
     try:
-        return judge(
-            Model(folder), json.loads((certificate or folder / "certificate.json").read_bytes())
-        )
+        return judge(Model(folder), parse(read(certificate or folder / "certificate.json")))
     except (
         OSError,
         ArithmeticError,
@@ -61,79 +50,67 @@ def check(folder: Path, certificate: Path | None = None) -> dict[str, Any]:
         ValueError,
         AttributeError,
         RecursionError,
+        MemoryError,
+        struct.error,
     ) as error:
         raise Rejected(f"{type(error).__name__}: {error}") from error
-    except struct.error as error:
-        raise Rejected(f"the file of weights is damaged: {error}") from error
 
 
 def judge(model: Model, certificate: dict[str, Any]) -> dict[str, Any]:
     """`check` of what the files hold."""
-    seal, weights, task = certificate.pop("sha256"), model.to_json(), model.task
-    need(
-        hashlib.sha256(canonical(certificate)).hexdigest() == seal,
-        "the certificate was edited or truncated",
-    )
+    seal, weights = certificate.pop("sha256"), model.to_json()
+    sealed = hashlib.sha256(canonical(certificate)).hexdigest() == seal
+    need(sealed, "the certificate was edited or truncated")
     made_for, found = certificate["weights"]["sha256"], weights["sha256"]
-    of = (
-        f"it is for weights {made_for[:8]}.., this model is {found[:8]}..: it proves nothing"
-        " about it"
-    )
-    need(made_for == found, of)
-    need(task["name"] in TASKS, f"this checker has no specification of task '{task['name']}'")
+    which = f"it is for weights {made_for[:8]}.., this model is {found[:8]}.."
+    need(made_for == found, f"{which}: it proves nothing about it")
+    vocabulary, specifications = specify(model.task)
+    need(model.vocabulary == vocabulary, "the vocabulary of the model is not that of the task")
+    digest = model.digest(found)
     expected = {
         "format": "tinyadder certificate",
-        "version": 2,
-        "task": task,
+        "version": VERSION,
+        "model": digest,
+        "config": model.config,
+        "task": model.task,
         "numerics": NUMERICS,
+        "rules": [*RULES],
         "weights": weights,
     }
     for name, value in expected.items():
-        need(certificate.pop(name) == value, f"the certificate is of another {name}")
+        need(same(certificate.pop(name), value), f"the certificate is of another {name}")
     parts, stated = certificate.pop("parts"), certificate.pop("margin")
-    need(certificate.pop("rules") == list(RULES), "the certificate is of other rules")
-    need(
-        set(certificate) == {"versions"},
-        "the certificate has a part too many, or none of the versions",
-    )
+    only = set(certificate) == {"versions"}
+    need(only, "the certificate has a part too many, or none of the versions")
     problems, claims, margin = 0, 0, inf
-    for part, (start, stages) in zip(parts, TASKS[task["name"]](**task["options"]), strict=True):
-        checker = Checker(model, stages)
-        problems += part_of(checker, part, start)
-        margin = min(
-            [
-                margin,
-                *(checker.position(tree, i) for i, tree in enumerate(part["positions"], start - 1)),
-            ]
-        )
+    for part, specification in zip(parts, specifications, strict=True):
+        checker = Checker(model, specification[1])
+        problems += part_of(checker, part, specification)
+        trees = enumerate(part["positions"], specification[0] - 1)
+        margin = min([margin, *(checker.position(tree, i) for i, tree in trees)])
         claims += checker.claims
-    need(
-        exact(float.fromhex(stated))[0] == margin, "the margin is not the smallest of all branches"
-    )
+    stated, _ = exact(number(stated))
+    need(stated == margin, "the margin is not the smallest of all branches")
     return {
-        "task": task,
+        "task": model.task,
         "problems": problems,
         "margin": margin / ONE,
         "claims": claims,
-        "sha256": found,
+        "sha256": digest,
     }
 
 
-def part_of(checker: Checker, part: dict[str, Any], start: int) -> int:
-    """The number of texts of a part of the certificate, if it is of the checker's own
-    specification.
-    """
-    stages, length = checker.stages, len(checker.stages)
-    need(
-        sorted(p for p, _ in stages) == list(range(length)),
-        "the specification does not visit every position once",
-    )
+def part_of(checker: Checker, part: dict[str, Any], specification: Specification) -> int:
+    """The number of texts of a part of the certificate, if it is of the checker's specification."""
+    (start, stages), length = specification, len(specification[1])
+    once = sorted(p for p, _ in stages) == list(range(length))
+    need(once, "the specification does not visit every position once")
     rows = [{"position": p, "edges": [list(m) for m in moves]} for p, moves in stages]
     spec = {"start": start, "length": length, "stages": rows}
     texts = count(stages)
     need(texts > 0, "the specification has no texts")
     stated = {"sha256": hashlib.sha256(canonical(spec)).hexdigest(), "texts": texts, **spec}
-    need(part["specification"] == stated, "the certificate is of another specification")
+    need(same(part["specification"], stated), "the certificate is of another specification")
     need(set(part) == {"specification", "positions"}, "a part has something missing or too much")
     need(len(part["positions"]) == length - start, "a position is missing")
     no_overflow(checker.model, length)

@@ -1,140 +1,177 @@
-"""The numbers of the model, read from `model.safetensors` and `model.json`; what no rule covers is
-refused.
+"""The weights of the model, read from `model.safetensors` and `model.json`.
+
+What no rule covers is refused, and whatever the loader of the models would refuse.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import struct
 from functools import reduce
-from math import frexp, prod
+from math import frexp
 from operator import add
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from tinyadder.verify.certify.check.files import (
+    LARGEST,
+    canonical,
+    integer,
+    parse,
+    read,
+    safetensors,
+    same,
+)
 from tinyadder.verify.certify.check.intervals import need
 
 USUAL = {
-    "options": {
-        "softmax": "softmax1",
-        "positions": "alibi",
-        "context": 0,
-        "rotary_base": 10000.0,
-        "scaled": False,
-        "projected": False,
-        "biases": True,
-        "norm": "none",
-        "norm_place": "pre",
-        "activation": "relu",
-        "gated": True,
-        "dropout": 0.0,
-        "repeat": 1,
-    },
+    "softmax": "softmax1",
+    "positions": "alibi",
+    "context": 0,
+    "rotary_base": 10000.0,
+    "scaled": False,
+    "projected": False,
+    "biases": True,
+    "norm": "none",
+    "norm_place": "pre",
+    "activation": "relu",
+    "gated": True,
+    "dropout": 0.0,
+    "repeat": 1,
+}
+"""The options of the machine that the rules are about; a description may leave some of them out."""
+CONFIG = {
+    "lanes": [],
+    "unembedding": True,
+    "unembedding_bias": False,
+    "tied": False,
+    "readout_wiring": False,
+    "argmin": False,
+    "shared": 0,
+    "ties": [],
+    "options": {},
     "encoder": [],
     "separator": 0,
 }
-"""Parts of the description that must be what written programs have, if they are there."""
-SIZES = {"heads", "d_head", "d_value", "hidden"}
+"""What the other parts of a config are where a description leaves them out."""
+BLOCK = {"heads": 0, "d_head": 1, "d_value": 1, "hidden": 0}
+
+
+def filled(given: dict[str, Any], usual: dict[str, Any], needed: set[str]) -> dict[str, Any]:
+    """`given`, and what is left out as usual. Other keys are refused."""
+    need(needed <= set(given) <= {*needed, *usual}, f"a key is missing or unknown: {[*given]}")
+    return {**usual, **given}
+
+
+def changed(given: dict[str, Any], usual: dict[str, Any]) -> dict[str, Any]:
+    """What is not as usual: so a digest stays as it is when an option is added to the machine."""
+    return {key: x for key, x in given.items() if key not in usual or not same(x, usual[key])}
 
 
 class Model:
-    """Every array as nested lists of floats; `layers` have those of attention and MLP, empty where
-    there is none.
+    """Every array as nested lists of floats.
+
+    `layers` have those of attention and MLP, empty where there is none.
     """
 
     def __init__(self, folder: Path) -> None:
-        data, described = (
-            (folder / "model.safetensors").read_bytes(),
-            json.loads((folder / "model.json").read_bytes()),
-        )
+        data, described = read(folder / "model.safetensors"), parse(read(folder / "model.json"))
         need(
             hashlib.sha256(data).hexdigest() == described["weights"]["sha256"],
             "the weights are not of model.json",
         )
+        known = described["format"] == "tinyadder model" and same(described["version"], 1)
+        need(known, "model.json has another format")
         need(described["dtype"] == "float64", "the model is not float64")
-        self.task, config = described["task"], described["config"]
-        for name, usual in USUAL.items():
-            need(config.pop(name, usual) == usual, f"the model has '{name}' that no rule covers")
-        self.tensors = read_safetensors(data)
-        self.vocabulary, self.width, self.argmin = (
-            config.pop(n) for n in ("vocabulary", "width", "argmin")
-        )
-        ids, blocks, shared = (config.pop(n) for n in ("outputs", "blocks", "shared"))
-        self.outputs = [self.vocabulary[t] for t in ids]
-        need(
-            len(set(self.vocabulary)) == len(self.vocabulary),
-            "a token occurs twice in the vocabulary",
-        )
-        need(len(set(self.outputs)) == len(ids), "an output occurs twice")
-        self.unread = set(self.tensors)
+        self.task, self.tensors = described["task"], safetensors(data)
+        needed = {"vocabulary", "width", "blocks", "outputs"}
+        config = filled(described["config"], CONFIG, needed)
+        self.describe(config)
         self.ties: dict[str, dict[int, float]] = {}
-        numbers = self.array("shared", shared) if shared else []
-        for name, at, source in config.pop("ties"):
-            self.ties.setdefault(name, {})[at] = numbers[source]
+        self.plain: dict[str, str] = {}
+        shared = self.array("shared", config["shared"]) if config["shared"] else []
+        for name, at, source in config["ties"]:
+            tied = self.ties.setdefault(name, {})
+            need(integer(at, 0, LARGEST) not in tied, f"tensor '{name}' is tied twice at one place")
+            tied[at] = shared[integer(source, 0, len(shared) - 1)]
         self.embedding = self.array("embedding", len(self.vocabulary), self.width)
-        self.layers = [self.layer(f"blocks.{depth}", sizes) for depth, sizes in enumerate(blocks)]
-        o = len(ids)
-        parts = [self.array("unembedding", o, self.width)] if config.pop("unembedding") else []
-        self.readout_bias = (
-            self.array("unembedding_bias", o) if config.pop("unembedding_bias") else [0.0] * o
-        )
-        parts += [[self.embedding[t] for t in ids]] if config.pop("tied") else []
-        parts += (
-            [self.array("readout_wiring", o, self.width)] if config.pop("readout_wiring") else []
-        )
-        # additions of two doubles, from left to right: `sum` of floats is compensated from Python
-        # 3.12 on
-        self.readout = [
-            [reduce(add, column) for column in zip(*rows, strict=True)]
-            for rows in zip(*parts, strict=True)
-        ]
-        config.pop("lanes", None)
+        self.layers = [self.layer(f"blocks.{depth}", b) for depth, b in enumerate(self.blocks)]
+        self.read_out(config)
+        need(not self.ties, f"tensors are tied that the model does not have: {[*self.ties]}")
         need(
-            not config and not self.ties,
-            f"the description has more than the rules cover: {[*config, *self.ties]}",
-        )
-        need(
-            not self.unread,
-            f"the file of weights has tensors that the machine does not: {self.unread}",
+            set(self.plain) == set(self.tensors),
+            f"the weights hold other tensors: {set(self.tensors) - set(self.plain)}",
         )
 
+    def describe(self, config: dict[str, Any]) -> None:
+        """Names and sizes; `config` is what goes into the digest."""
+        options = filled(config["options"], USUAL, set())
+        for name, usual in USUAL.items():
+            need(same(options[name], usual), f"the model has '{name}' that no rule covers")
+        need(not config["encoder"] and same(config["separator"], 0), "no rule covers an encoder")
+        self.blocks = [filled(block, BLOCK, set()) for block in config["blocks"]]
+        for block in self.blocks:
+            for name, size in block.items():
+                integer(size, 0 if name in ("heads", "hidden") else 1, LARGEST)
+        self.vocabulary, self.width = config["vocabulary"], integer(config["width"], 1, LARGEST)
+        words = all(type(token) is str for token in self.vocabulary)
+        need(words and len(set(self.vocabulary)) == len(self.vocabulary), "a token occurs twice")
+        ids = [integer(t, 0, len(self.vocabulary) - 1) for t in config["outputs"]]
+        need(0 < len(set(ids)) == len(ids), "an output occurs twice, or there is none")
+        self.ids, self.outputs = ids, [self.vocabulary[t] for t in ids]
+        for lane, width in config["lanes"]:
+            need(type(lane) is str, "a lane has no name")
+            integer(width, 1, LARGEST)
+        for name in ("unembedding", "unembedding_bias", "tied", "readout_wiring", "argmin"):
+            need(type(config[name]) is bool, f"'{name}' is neither true nor false")
+        integer(config["shared"], 0, LARGEST)
+        self.argmin, blocks = config["argmin"], [changed(block, BLOCK) for block in self.blocks]
+        self.config = {**changed({**config, "options": {}}, CONFIG), "blocks": blocks}
+
+    def read_out(self, config: dict[str, Any]) -> None:
+        """The readout as one matrix, its parts added up as the model does."""
+        o, width, parts = len(self.ids), self.width, []
+        if config["unembedding"]:
+            parts.append(self.array("unembedding", o, width))
+        bias = config["unembedding_bias"]
+        self.readout_bias = self.array("unembedding_bias", o) if bias else [0.0] * o
+        if config["tied"]:
+            parts.append([self.embedding[t] for t in self.ids])
+        if config["readout_wiring"]:
+            parts.append(self.array("readout_wiring", o, width))
+        need(len(parts) > 0, "the model has no readout")
+        # from left to right: `sum` of floats is compensated from Python 3.12 on
+        added = [zip(*rows, strict=True) for rows in zip(*parts, strict=True)]
+        self.readout = [[reduce(add, column) for column in columns] for columns in added]
+
     def layer(self, place: str, sizes: dict[str, int]) -> Any:
-        need(set(sizes) == SIZES, "a block has sizes that no rule covers")
-        heads, hidden, width, found = sizes["heads"], sizes["hidden"], self.width, SimpleNamespace()
+        heads, hidden, width = sizes["heads"], sizes["hidden"], self.width
         attention = {"slopes": [heads], "wiring": [heads, sizes["d_value"], width]}
         for name, rows in (("query", "d_head"), ("key", "d_head"), ("value", "d_value")):
-            attention |= {name: [heads, sizes[rows], width], f"{name}_bias": [heads, sizes[rows]]}
-        mlp = {
-            "gate": [hidden, width],
-            "gate_bias": [hidden],
-            "up": [hidden, width],
-            "up_bias": [hidden],
-        }
-        mlp["down"] = [width, hidden]
+            attention |= {
+                name: [heads, sizes[rows], width],
+                f"{name}_bias": [heads, sizes[rows]],
+            }
+        mlp = {"gate": [hidden, width], "gate_bias": [hidden]}
+        mlp |= {"up": [hidden, width], "up_bias": [hidden], "down": [width, hidden]}
+        found = SimpleNamespace()
         for part, there, arrays in (("attention", heads, attention), ("mlp", hidden, mlp)):
             for name, shape in arrays.items():
-                setattr(found, name, self.array(f"{place}.{part}.{name}", *shape) if there else [])
+                array = self.array(f"{place}.{part}.{name}", *shape) if there else []
+                setattr(found, name, array)
         return found
 
     def array(self, name: str, *shape: int) -> list:
         """A tensor as nested lists, its tied entries read from the shared numbers."""
-        path, _, leaf = name.rpartition(".")
-        original = (
-            f"{path}.parametrizations.{leaf}.original"
-            if path
-            else f"parametrizations.{leaf}.original"
-        )
-        key = original if original in self.tensors else name
-        need(
-            key in self.tensors and self.tensors[key][0] == list(shape),
-            f"tensor '{name}' is missing or misshapen",
-        )
-        self.unread.discard(key)
+        path, dot, leaf = name.rpartition(".")
         tied = self.ties.pop(name, {})
+        key = f"{path}{dot}parametrizations.{leaf}.original" if tied else name
+        there = key in self.tensors and same(self.tensors[key][0], list(shape))
+        need(there, f"tensor '{name}' is missing or misshapen")
+        self.plain[key] = name
         flat: list = [tied.get(at, x) for at, x in enumerate(self.tensors[key][1])]
-        need(set(tied) <= set(range(len(flat))), f"tensor '{name}' is tied where it has no entry")
+        need(all(at < len(flat) for at in tied), f"tensor '{name}' is tied where it has no entry")
         for x in flat:
             need(x == 0 or 2.0**-1000 < abs(x) < 2.0**1000, f"tensor '{name}' holds {x}")
         for n in reversed(shape[1:]):
@@ -142,24 +179,25 @@ class Model:
         return flat
 
     def logit(self, token: str) -> tuple[list[float], float]:
-        """Weights and bias of the logit of a token: of its negative where the smallest readout
-        wins.
-        """
+        """Weights and bias of the logit of a token: negated where the smallest readout wins."""
         o, sign = self.outputs.index(token), -1.0 if self.argmin else 1.0
         return [sign * w for w in self.readout[o]], sign * self.readout_bias[o]
 
     def to_json(self) -> dict[str, Any]:
-        """SHA-256 over names, shapes and little-endian bytes; shape and non-zero entries of each
-        tensor.
-        """
+        """SHA-256 over names, types, shapes, bytes; shape and entries that are not zero."""
         digest, tensors = hashlib.sha256(), {}
-        for name, (shape, flat) in sorted(self.tensors.items()):
-            digest.update(f"{name} {shape}\n".encode() + struct.pack(f"<{len(flat)}d", *flat))
-            tensors[name] = {
-                "shape": shape,
-                "entries": {str(k): x.hex() for k, x in enumerate(flat) if x},
-            }
+        for name, key in sorted((name, key) for key, name in self.plain.items()):
+            shape, flat = self.tensors[key]
+            digest.update(f"{name} torch.float64 {shape}\n".encode())
+            digest.update(struct.pack(f"<{len(flat)}d", *flat))
+            entries = {str(k): x.hex() for k, x in enumerate(flat) if x}
+            tensors[name] = {"shape": shape, "entries": entries}
         return {"sha256": digest.hexdigest(), "tensors": tensors}
+
+    def digest(self, weights: str) -> str:
+        """SHA-256 over all that decides whether the answers are right."""
+        whole = {"weights": weights, "config": self.config, "task": self.task}
+        return hashlib.sha256(canonical(whole)).hexdigest()
 
 
 def no_overflow(model: Model, length: int) -> None:
@@ -206,25 +244,3 @@ def no_overflow(model: Model, length: int) -> None:
             ]
     for row, bias in zip(model.readout, model.readout_bias, strict=True):
         bound(row, column, bias)
-
-
-def read_safetensors(data: bytes) -> dict[str, tuple[list[int], list[float]]]:
-    """name -> (shape, numbers): 8 bytes length of the header, the header (JSON), little-endian
-    float64.
-    """
-    need(len(data) >= 8, "the file of weights is truncated")
-    (length,) = struct.unpack("<Q", data[:8])
-    header, body, end, found = json.loads(data[8 : 8 + length]), data[8 + length :], 0, {}
-    header.pop("__metadata__", None)
-    for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
-        (start, stop), count = entry["data_offsets"], prod(entry["shape"])
-        need(
-            entry["dtype"] == "F64" and start == end == stop - 8 * count,
-            f"tensor '{name}' is damaged",
-        )
-        found[name], end = (
-            (entry["shape"], list(struct.unpack(f"<{count}d", body[start:stop]))),
-            stop,
-        )
-    need(end == len(body), "the file of weights is truncated or too long")
-    return found

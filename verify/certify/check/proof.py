@@ -11,6 +11,7 @@ from contextlib import suppress
 from math import inf
 from typing import Any
 
+from tinyadder.verify.certify.check.files import integer, number
 from tinyadder.verify.certify.check.forms import Form
 from tinyadder.verify.certify.check.forward import ALL, OpenSign, View
 from tinyadder.verify.certify.check.intervals import EVERYTHING, ONE, exact, need
@@ -71,7 +72,7 @@ class Checker:
             if other != right:
                 claimed, _ = view.ranges.get(("margin", right, other), EVERYTHING)
                 margins.append(max(claimed, view.interval(view.margin(right, other))[0]))
-        stated, _ = exact(float.fromhex(node["margin"]))
+        stated, _ = exact(number(node["margin"]))
         need(
             0 < stated <= min(margins),
             f"position {view.position + 1}, '{right}': a margin is not proved",
@@ -82,13 +83,13 @@ class Checker:
         """sign * number >= low for every text of the branch; False: there is none, which is claimed
         by `low` null.
         """
-        need(sign in (1, -1), "a sign is not a sign")
+        need(type(sign) is int and abs(sign) == 1, "a sign is not a sign")
         self.claims += 1
         found = self.least(view, view.claimed(*of).times((sign * ONE, sign * ONE)))
         need((found is None) == (low is None), "a branch is claimed to be empty, or not to be")
         if low is None or found is None:
             return False
-        bound, _ = exact(float.fromhex(low))
+        bound, _ = exact(number(low))
         need(bound <= found, "a claimed bound is larger than what holds")
         view.narrow(tuple(of), (bound, inf) if sign > 0 else (-inf, -bound))
         return True
@@ -97,12 +98,15 @@ class Checker:
         """The parts of a branch. Whatever the text, it is in one of them."""
         if kind == "phase":  # is the gate of a unit positive?
             layer, unit = key
+            block = self.model.layers[integer(layer, 0, len(self.model.layers) - 1)]
+            integer(unit, 0, len(block.gate) - 1)
             return {
                 name: view.part("phases", (layer, unit), on)
                 for name, on in (("on", True), ("off", False))
             }
         if kind == "state":  # of the automaton after a stage
             (stage,) = key
+            integer(stage, 0, len(self.stages) - 1)
             return {
                 str(s): view.part("states", stage, s)
                 for s in {to for _, to, _ in self.stages[stage][1]}

@@ -20,6 +20,39 @@ Step = Callable[[Any], Iterable[tuple[str, Any]]]
 Specification = tuple[int, list[tuple[int, Moves]]]
 DIGITS = "0123456789"
 SYMBOLS = DIGITS + ascii_lowercase
+LARGEST = 1 << 21
+"""Moves of one stage."""
+
+TASKS: dict[str, tuple[dict[str, Any], Callable, Callable]] = {}
+"""Name -> (what each option may be, its vocabulary, its specifications)."""
+
+
+def task(vocabulary: Callable[..., Iterable[str]], **options: range | tuple) -> Callable:
+    """A function of the options that gives the specifications, one for each length of the texts."""
+
+    def known(function: Callable) -> Callable:
+        TASKS[function.__name__] = options, vocabulary, function
+        return function
+
+    return known
+
+
+def specify(task: Any) -> tuple[list[str], list[Specification]]:
+    """Vocabulary and specifications of `{"name": .., "options": ..}`.
+
+    Every option has its type and lies in its range: True is not 1, and "False" neither.
+    """
+    need(type(task) is dict and set(task) == {"name", "options"}, "the task is not described")
+    name, options = task["name"], task["options"]
+    need(type(name) is str and name in TASKS, f"no specification of task {name!r:.60}")
+    allowed, vocabulary, function = TASKS[name]
+    fits = type(options) is dict and set(options) == set(allowed)
+    need(fits, f"task {name}: the options are {[*allowed]}")
+    for option, choices in allowed.items():
+        given = options[option]
+        fits = type(given) is type(choices[0]) and given in choices
+        need(fits, f"task {name}: {option}={given!r:.60} is not possible")
+    return [*vocabulary(**options)], function(**options)
 
 
 def automaton(
@@ -31,6 +64,7 @@ def automaton(
     layers, reached = [], {first}
     for _, step in stages:
         layers.append({(state, token): after for state in reached for token, after in step(state)})
+        need(len(layers[-1]) <= LARGEST, "the specification has too many moves")
         reached = set(layers[-1].values())
     alive = {state for state in reached if accept(state)}
     for t in reversed(range(len(layers))):
@@ -102,6 +136,14 @@ def linear(
     return automaton(start, stages, 0, lambda s: s == 0)
 
 
+@task(
+    lambda base, **_: (*SYMBOLS[:base], *"=^$+"),
+    digits=range(1, 1001),
+    base=range(2, 37),
+    order=("most", "least"),
+    operands=range(2, 101),
+    padding=range(1001),
+)
 def addition(
     digits: int, base: int, order: str, operands: int, padding: int
 ) -> list[Specification]:
@@ -123,6 +165,7 @@ def addition(
     return [linear(start, marks("^" + "+" * len(plus) + "=", 0, *plus, start - 1), weights)]
 
 
+@task(lambda **_: DIGITS + "=^$-", digits=range(1, 101))
 def subtraction(digits: int) -> list[Specification]:
     """^ a - b = s: a - b - s = 0, so a >= b."""
     lasts = ((digits, 1), (2 * digits + 1, -1), (3 * digits + 2, -1))
@@ -132,6 +175,7 @@ def subtraction(digits: int) -> list[Specification]:
     return [linear(2 * digits + 3, marks("^=-", 0, 2 * digits + 2, digits + 1), weights)]
 
 
+@task(lambda **_: DIGITS + "=^$", digits=range(1, 101), factor=range(1, 10**6 + 1))
 def scaling(digits: int, factor: int) -> list[Specification]:
     """^ a = s: factor * a - s = 0."""
     answer, weights = len(str(factor * (10**digits - 1))), []
@@ -141,6 +185,7 @@ def scaling(digits: int, factor: int) -> list[Specification]:
     return [linear(digits + 2, marks("^=", 0, digits + 1), weights)]
 
 
+@task(lambda **_: DIGITS + "=^$", digits=range(1, 401), radix=range(2, 10))
 def conversion(digits: int, radix: int) -> list[Specification]:
     """^ a = s, a in base `radix`: a - s = 0, large weights first, so that few sums are within
     reach.
@@ -155,6 +200,7 @@ def conversion(digits: int, radix: int) -> list[Specification]:
 # ---- states of their own -------------------------------------------------------------------------
 
 
+@task(lambda **_: DIGITS + "=^$*", digits=range(1, 101), second=range(101))
 def multiplication(digits: int, second: int) -> list[Specification]:
     """^ a * b = s with one digit b: the state is b, and the carry into the column."""
     need(
@@ -179,6 +225,7 @@ def larger(so_far: str, a: str, b: str) -> str:
     return so_far if so_far != "=" else "<" if a < b else ">" if a > b else "="
 
 
+@task(lambda **_: "<=>" + DIGITS + "?:^", digits=range(1, 101))
 def comparison(digits: int) -> list[Specification]:
     """^ a ? b : sign, from the most significant digit; the state is the sign so far, and a digit of
     a if it matters.
@@ -191,6 +238,7 @@ def comparison(digits: int) -> list[Specification]:
     return [automaton(2 * digits + 3, stages, ("=", ""))]
 
 
+@task(lambda **_: DIGITS + ",:^", digits=range(1, 101))
 def maximum(digits: int) -> list[Specification]:
     """^ a , b : the larger; the state is the sign so far, and the digit of a, then of the
     larger.
@@ -208,6 +256,7 @@ def maximum(digits: int) -> list[Specification]:
     return [automaton(2 * digits + 3, stages, ("=", ""))]
 
 
+@task(lambda modulus: (*map(str, range(modulus)), *"+=^"), modulus=range(2, 1001))
 def modular_addition(modulus: int) -> list[Specification]:
     """^ a + b = s, each one token; the state is the sum."""
     number = step(lambda _: [str(r) for r in range(modulus)], lambda s, t: (s + int(t)) % modulus)
@@ -226,6 +275,11 @@ def word(length: int, stages: list[tuple[int, Step]], first: Any) -> Specificati
     return automaton(length + 2, [*marks("^=", 0, length + 1), *stages], first)
 
 
+@task(
+    lambda letters_used, **_: DIGITS + ascii_lowercase[:letters_used] + "=^",
+    length=range(1, 10),
+    letters_used=range(2, 27),
+)
 def counting(length: int, letters_used: int) -> list[Specification]:
     """The number of 'a' in words of at most `length` letters: one token."""
     letter = step(ascii_lowercase[:letters_used], lambda s, t: s + (t == "a"))
@@ -236,6 +290,7 @@ def counting(length: int, letters_used: int) -> list[Specification]:
     ]
 
 
+@task(lambda **_: "01=^", length=range(1, 10_001), steps=(True, False))
 def parity(length: int, steps: bool) -> list[Specification]:
     """Bits, then their parity; with steps that of every beginning."""
     bit, said = step("01", lambda s, t: s + int(t)), step(lambda s: str(s % 2), lambda s, _: s % 2)
@@ -250,6 +305,7 @@ def parity(length: int, steps: bool) -> list[Specification]:
     return [word(length, [*((p, bit) for p in range(1, length + 1)), (length + 2, said)], 0)]
 
 
+@task(lambda **_: DIGITS + "=^", length=range(1, 101), how=("copy", "reverse", "sort"))
 def rewriting(length: int, how: str) -> list[Specification]:
     """Copy or reverse: every digit and its copy one after the other; the state is what is read and
     not yet written.
@@ -269,13 +325,13 @@ def rewriting(length: int, how: str) -> list[Specification]:
                 "",
             )
         ]
-    need(how in ("copy", "reverse"), "a rewriting that this checker does not know")
     digit, copy, stages = step(DIGITS, lambda s, t: t), step(lambda s: s, lambda s, t: ""), []
     for p in range(1, length + 1):
         stages += [(p, digit), (length + 1 + p if how == "copy" else 2 * length + 2 - p, copy)]
     return [word(length, stages, "")]
 
 
+@task(lambda **_: DIGITS + "=:+-", exponents=range(1, 10))
 def derivative_coefficients(exponents: int) -> list[Specification]:
     """: s c s c .. = then s t o for every n c_n, n = exponents .. 1; the state is what is left to
     write.
@@ -296,22 +352,3 @@ def derivative_coefficients(exponents: int) -> list[Specification]:
                 (start + 3 * slot + k, step(lambda s: s[0], lambda s, t: s[1:])) for k in range(3)
             ]
     return [automaton(start, stages, "")]
-
-
-TASKS = {
-    task.__name__: task
-    for task in (
-        addition,
-        subtraction,
-        scaling,
-        conversion,
-        multiplication,
-        comparison,
-        maximum,
-        modular_addition,
-        counting,
-        parity,
-        rewriting,
-        derivative_coefficients,
-    )
-}
