@@ -20,9 +20,9 @@ VERSION = 3
 RULES = {
     "EMBED": "the residual stream starts as the embedding row of a token, exactly",
     "LINEAR": "fl(sum of n products) lies within gamma(n) times the sum of their sizes, within"
-    " gamma(n - 1) if all weights are powers of two; exact if all are known and fit a grid of 2^53 steps; one"
-    " product, or two known doubles: the nearest double. The residual stream is one such sum:"
-    " itself and all that a sublayer adds",
+    " gamma(n - 1) if all weights are powers of two; exact if all are known and fit a grid of 2^53"
+    " steps; one product, or two known doubles: the nearest double. The residual stream is one such"
+    " sum: itself and all that a sublayer adds",
     "ALIBI": "slope * (j - i) is one product, and one more term of the score",
     "ATTN": "exponentials of scores less the largest, each a table over its token; their sum with"
     " e^-largest; quotients; products with the values, and their sum",

@@ -189,9 +189,8 @@ class View:
                     f"layer {layer}, unit {n}, position {i}: the sign of its gate is open"
                 )
             return gate if self.fixed["phases"][layer, n] else Form()
-        slope = round(
-            256 * (high / (high - low))
-        )  # relu(g) - slope / 256 g is largest at an end, and not negative
+        # relu(g) - slope / 256 g is largest at an end, and not negative
+        slope = round(256 * (high / (high - low)))
         most = max(-(low * slope >> 8), -(-high * (256 - slope) >> 8))
         return gate.times((slope << (F - 8), slope << (F - 8))).plus(Form((0, most)))
 

@@ -110,8 +110,10 @@ def meet(a: Range, b: Range) -> Any:
 
 # ---- what binary64 makes of an exact result ------------------------------------------------------
 
-UNIT, EXP = ONE >> 53, ONE >> 51
-"""Relative errors of one correctly rounded operation, and of one exp."""
+UNIT = ONE >> 53
+"""Relative error of one correctly rounded operation."""
+EXP = ONE >> 51
+"""Relative error of one exp."""
 
 
 def spread(a: Interval, relative: int) -> Interval:
