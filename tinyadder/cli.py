@@ -1,7 +1,7 @@
 """The `tinyadder` command. Each verb is one file of `tinyadder/commands`, imported only when it is
 called.
 
-Exit codes: 0 good, 1 the model is wrong, 2 usage, 3 a missing extra.
+Exit codes: 0 good, 1 the model is wrong, 2 usage, 3 a missing extra, 4 undecided.
 """
 
 from __future__ import annotations
@@ -9,13 +9,17 @@ from __future__ import annotations
 import ast
 import os
 import sys
+import traceback
+from contextlib import suppress
 from importlib import import_module
+from io import TextIOWrapper
 from pathlib import Path
 
 import click
 
 from tinyadder import __version__
 from tinyadder.errors import TinyadderError, did_you_mean
+from tinyadder.escape import terminal
 
 COMMANDS = Path(__file__).parent / "commands"
 
@@ -56,36 +60,79 @@ def _summary(path: Path) -> str:
 def cli() -> None:
     """Write exact algorithms as the weights of small transformers; build, look inside, count,
     verify.
+
+    Exit codes: 0 good, 1 the model is wrong (refuted), 2 a mistake in what was given, 3 a missing
+    extra, 4 undecided, 70 a bug.
     """
 
 
 def main(
     arguments: list[str] | None = None, command: click.Command = cli, name: str = "tinyadder"
 ) -> None:
-    """Run a command; a user's mistake is one line on stderr and exit code 2, never a traceback."""
+    """Run a command and exit with its code; a user's mistake is one line on standard error.
+
+    A reader of standard output that has enough (`| head`) ends it silently with 141, as the signal
+    SIGPIPE would. A traceback is a bug of tinyadder, with code 70.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # where a terminal has no '·'
     try:
-        code = command.main(
-            arguments, name, standalone_mode=False, help_option_names=["-h", "--help"]
-        )
+        code = _run(sys.argv[1:] if arguments is None else arguments, command, name)
+        if sys.stdout is None:
+            raise TinyadderError("standard output is closed; nothing could be printed")
+        sys.stdout.flush()
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
-        sys.exit(2)
+        code = 2
     except click.UsageError as error:
         where = f" ({error.ctx.command_path} --help)" if error.ctx else ""
-        click.echo(f"error: {error.format_message().rstrip('.')}{where}", err=True)
-        sys.exit(2)
+        code = _say(f"error: {error.format_message().rstrip('.')}{where}", 2)
     except click.ClickException as error:
-        click.echo(f"error: {error.format_message()}", err=True)
-        sys.exit(error.exit_code)
+        code = _say(f"error: {error.format_message()}", error.exit_code)
     except TinyadderError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
+        code = _say(f"error: {error}", error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted", err=True)
-        sys.exit(130)
+        code = _say("interrupted", 130)
     except BrokenPipeError:
-        # Whoever read the output has enough; closing it here keeps the interpreter from complaining
-        # at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
-    sys.exit(code if isinstance(code, int) else 0)
+        code = 141
+    except OSError as error:  # of standard output, a full disk above all
+        where = f"{error.filename}: " if error.filename else "standard input or output: "
+        code = _say(f"error: {where}{error.strerror or error}", 2)
+    except Exception:
+        traceback.print_exc()
+        code = _say("error: this is a bug of tinyadder; please report it with the lines above", 70)
+    _close_output()
+    sys.exit(code)
+
+
+def _run(arguments: list[str], command: click.Command, name: str) -> int:
+    """The exit code of a command. Unlike `click.Command.main` it lets a broken pipe through."""
+    if "_TINYADDER_COMPLETE" in os.environ:
+        command.main(arguments, name)
+    try:
+        with command.make_context(
+            name, list(arguments), help_option_names=["-h", "--help"]
+        ) as context:
+            code = command.invoke(context)
+    except click.exceptions.Exit as exit_:
+        return exit_.exit_code
+    return code if isinstance(code, int) else 0
+
+
+def _say(line: str, code: int) -> int:
+    """Print one line on standard error, where there is one, and give `code` back."""
+    with suppress(OSError):
+        click.echo(terminal(line), err=True)
+    return code
+
+
+def _close_output() -> None:
+    """Flush what can be flushed; what cannot, the interpreter shall not complain about."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except (OSError, ValueError):
+            with suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
