@@ -97,7 +97,7 @@ def main(
     except BrokenPipeError:
         code = 141
     except OSError as error:  # of standard output, a full disk above all
-        where = f"{error.filename}: " if error.filename else "standard input or output: "
+        where = f"{error.filename}: " if error.filename else "standard output: "
         code = _say(f"error: {where}{error.strerror or error}", 2)
     except Exception:
         traceback.print_exc()

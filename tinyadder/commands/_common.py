@@ -6,15 +6,20 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from tinyadder.construction import construct, construction_names
 from tinyadder.errors import TinyadderError
 from tinyadder.named import Loaded, Named, find, is_folder_name, load_model, summary, use_device
+from tinyadder.tasks.base import Problem, Task
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -85,6 +90,46 @@ def _key_value(text: str) -> tuple[str, Any]:
         return key, json.loads(value)
     except ValueError:
         return key, value
+
+
+# ---- problems ------------------------------------------------------------------------------------
+
+
+def parse(task: Task, text: str) -> Problem:
+    """The problem that a person wrote. Raises `TinyadderError`, which names a construction that
+    takes the text where this task does not.
+    """
+    try:
+        return task.parse(text)
+    except TinyadderError as error:
+        longest = max((len(n.lstrip("0")) for n in re.findall("[0-9]+", text)), default=0)
+        for digits in (None, longest):
+            taken = [name for name, other in _kin(type(task), digits) if _takes(other, text)]
+            if taken:
+                said = f"{taken[0]} takes it" if digits is None else f"--digits {digits} takes it"
+                raise TinyadderError(f"{error}; {said}") from None
+        raise
+
+
+@cache
+def _kin(kind: type, digits: int | None) -> list[tuple[str, Task]]:
+    """The constructions whose task is of this kind, every option at its default or of so many
+    digits.
+    """
+    found = []
+    for name in construction_names():
+        with suppress(TinyadderError):
+            made = construct(name, **({} if digits is None else {"digits": digits}))
+            found += [(name, made.task)] if type(made.task) is kind else []
+    return found
+
+
+def _takes(task: Task, text: str) -> bool:
+    try:
+        task.parse(text)
+    except TinyadderError:
+        return False
+    return True
 
 
 # ---- output --------------------------------------------------------------------------------------

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import click
 
+from tinyadder.commands._answering import Answerer
 from tinyadder.commands._common import (
     construction_options,
     device_option,
-    load_model,
     name_argument,
+    parse,
     shown_model,
 )
+from tinyadder.commands._lines import blocks, standard_input
 from tinyadder.errors import TinyadderError
+from tinyadder.escape import terminal
+from tinyadder.tasks.base import Problem, Task
 
 QUIT = ("quit", "exit", "q")
 
@@ -30,50 +36,70 @@ def command(name: str, options: dict[str, Any], device: str, check: bool, as_jso
 
     A problem is written as for `tinyadder run`. quit, exit, Ctrl-C or Ctrl-D ends it.
     """
-    from tinyadder.machine.answers import answers
-
-    loaded = load_model(name, options, device=device)
-    task = loaded.task
+    answerer = Answerer(name, options, device)
+    task = answerer.task
     example = task.show(task.hard()[0])
     click.echo(
-        f"{shown_model(loaded)}: task '{task.name}', a problem is e.g. '{example}'; quit ends",
+        f"{shown_model(answerer.found)}: task '{task.name}', a problem is e.g. '{example}'; "
+        "quit ends",
         err=True,
     )
-    while True:
-        try:
-            text = click.prompt(
-                "", prompt_suffix="> ", default="", show_default=False, err=True
-            ).strip()
-        except (EOFError, KeyboardInterrupt, click.Abort):
-            click.echo(err=True)
-            return
+    for text in _texts():
         if text.lower() in QUIT:
             return
         if not text:
             continue
         try:
-            problem = task.parse(text)
+            problem = parse(task, text)
         except TinyadderError as error:
-            click.echo(f"{error}", err=True)
+            click.echo(terminal(str(error)), err=True)
             continue
-        emitted = answers(loaded.model, task, [problem])[0]
-        reasoning = task.show_reasoning(emitted)
+        (emitted,) = answerer.answers([problem])
         right = task.expected(problem) if check else None
-        wrong = right is not None and list(emitted) != list(right)
-        if as_json:
-            said = {
-                "problem": task.show(problem),
-                "reasoning": reasoning,
-                "answer": task.show_answer(emitted),
-            }
-            judged = (
-                {} if right is None else {"expected": task.show_answer(right), "correct": not wrong}
-            )
-            click.echo(json.dumps(said | judged, ensure_ascii=False))
+        _show(task, problem, emitted, right, as_json)
+
+
+def _texts() -> Iterator[str]:
+    """What is typed at a prompt, or comes from a pipe or a file."""
+    if sys.stdin is None or not sys.stdin.isatty():
+        for block in blocks(standard_input()):
+            yield from map(str.strip, block.decode("utf-8", "replace").split("\n")[:-1])
+        return
+    while True:
+        try:
+            text = click.prompt("", prompt_suffix="> ", default="", show_default=False, err=True)
+        except (EOFError, KeyboardInterrupt, click.Abort):
+            click.echo(err=True)
+            return
+        except UnicodeDecodeError:
+            click.echo("what was typed is not UTF-8; type it again", err=True)
             continue
+        yield text.strip()
+
+
+def _show(
+    task: Task,
+    problem: Problem,
+    emitted: Sequence[str],
+    right: Sequence[str] | None,
+    as_json: bool,
+) -> None:
+    """Print one answer, and whether it is right where that is known."""
+    reasoning = task.show_reasoning(emitted)
+    wrong = right is not None and list(emitted) != list(right)
+    if as_json:
+        said: dict[str, Any] = {
+            "problem": task.show(problem),
+            "reasoning": reasoning,
+            "answer": task.show_answer(emitted),
+        }
+        if right is not None:
+            said |= {"expected": task.show_answer(right), "correct": not wrong}
+        click.echo(json.dumps(said, ensure_ascii=False))
+    else:
         if reasoning:
             click.echo(reasoning)
-        click.echo(
-            task.show_answer(emitted)
-            + (f"   (wrong: {task.show_answer(right)})" if right is not None and wrong else "")
-        )
+        remark = f"   (wrong: {task.show_answer(right)})" if right is not None and wrong else ""
+        click.echo(task.show_answer(emitted) + remark)
+    if sys.stdout is not None:
+        sys.stdout.flush()

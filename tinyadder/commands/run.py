@@ -5,26 +5,25 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from io import TextIOWrapper
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 
+from tinyadder.commands._answering import Answerer
 from tinyadder.commands._common import (
-    Loaded,
     construction_options,
     device_option,
     echo_json,
-    find,
     json_option,
-    load_model,
     name_argument,
+    parse,
 )
+from tinyadder.commands._lines import blocks, standard_input
 from tinyadder.errors import TinyadderError
-
-LINES_AT_ONCE = 4096
+from tinyadder.escape import terminal
+from tinyadder.tasks.base import Problem, Task
 
 
 @click.command("run", short_help=__doc__, context_settings={"ignore_unknown_options": True})
@@ -52,8 +51,8 @@ def command(
 ) -> int:
     """Let NAME (a construction or a model folder) answer a problem: tinyadder run add10 123 456.
 
-    With - it reads one problem a line from standard input, decodes in batches and prints one answer
-    a line in order; a bad line gives an error with its number on standard error and the rest goes
+    With - it reads one problem a line from standard input and prints one answer a line in order, as
+    the lines come; a bad line gives an error with its number on standard error and the rest goes
     on. Exit codes: 1 if an answer was wrong, 2 if a line was bad. Data in two files, problems and
     answers, is run as it is: tinyadder run deriv_printed - --answers outputs.txt < inputs.txt
     """
@@ -65,33 +64,26 @@ def command(
             "no problem given; write it after NAME, or - to read standard input", context
         )
     if problem == ("-",):
-        lines = TextIOWrapper(sys.stdin.buffer, "utf-8", errors="replace")
-        loaded = load_model(name, options, device)
-        return (
-            _run_lines(loaded, lines, as_json)
-            if answer_file is None
-            else _compare(loaded, lines, answer_file, as_json)
-        )
+        stream = standard_input()
+        answerer = Answerer(name, options, device)
+        if answer_file is not None:
+            return _compare(answerer, blocks(stream), answer_file, as_json)
+        return run_lines(answerer, blocks(stream), as_json)
     if answer_file is not None:
         raise click.UsageError(
             "--answers goes with - and problems on standard input, one a line", context
         )
-    asked = find(name, options).task.parse(
-        " ".join(problem)
-    )  # a mistake is said before torch is imported
-    loaded = load_model(name, options, device)
-    (record,) = _answers(loaded, [asked])
+    answerer = Answerer(name, options, device)
+    (record,) = _answers(answerer, [parse(answerer.task, " ".join(problem))])
     if as_json:
         echo_json(record)
     else:
         click.echo(record["answer"])
-    return _judge(loaded, [record])
+    return _judge([record])
 
 
-def _answers(loaded: Loaded, problems: Sequence[Any]) -> list[dict[str, Any]]:
-    from tinyadder.machine.answers import answers
-
-    task = loaded.task
+def _answers(answerer: Answerer, problems: Sequence[Problem]) -> list[dict[str, Any]]:
+    task = answerer.task
     return [
         {
             "problem": task.show(problem),
@@ -99,62 +91,77 @@ def _answers(loaded: Loaded, problems: Sequence[Any]) -> list[dict[str, Any]]:
             "expected": None if right is None else task.show_answer(right),
             "correct": None if right is None else answer == right,
         }
-        for problem, answer in zip(problems, answers(loaded.model, task, problems), strict=True)
+        for problem, answer in zip(problems, answerer.answers(problems), strict=True)
         for right in (task.expected(problem),)
     ]
 
 
-def _judge(loaded: Loaded, records: Sequence[dict[str, Any]]) -> int:
+def _judge(records: Sequence[dict[str, Any]]) -> int:
     wrong = [record for record in records if record["correct"] is False]
     for record in wrong[:3]:
-        click.echo(
-            f"wrong: {record['problem']} = {record['expected']}, not {record['answer']}", err=True
-        )
+        said = f"{record['problem']} = {record['expected']}, not {record['answer']}"
+        click.echo(terminal(f"wrong: {said}"), err=True)
     return 1 if wrong else 0
 
 
-def _run_lines(loaded: Loaded, lines: Iterable[str], as_json: bool) -> int:
-    numbered = enumerate(lines, 1)
+def run_lines(answerer: Answerer, texts: Iterable[bytes], as_json: bool) -> int:
     asked = bad = code = 0
-    while chunk := list(islice(numbered, LINES_AT_ONCE)):
-        parsed = list(_parse(loaded, chunk))
+    for text in texts:
+        found = None if as_json else answerer.sums(text)
+        if found is not None:
+            numbers, right, operands = found
+            _print("\n".join(map(str, numbers)))
+            asked += len(numbers)
+            wrong = [tuple(int(n[i]) for n in operands) for i in np.flatnonzero(~right)[:3]]
+            code = max(code, _judge(_answers(answerer, wrong)))
+            continue
+        lines = text.decode("utf-8", "replace").split("\n")[:-1]
+        parsed = list(_parse(answerer.task, lines, asked + 1))
         good = [(number, problem) for number, problem, error in parsed if error is None]
         records = dict(
-            zip([n for n, _ in good], _answers(loaded, [p for _, p in good]), strict=True)
+            zip([n for n, _ in good], _answers(answerer, [p for _, p in good]), strict=True)
         )
+        printed = []
         for number, _, error in parsed:
             if error is not None:
-                click.echo(f"line {number}: {error}", err=True)
+                click.echo(terminal(f"line {number}: {error}"), err=True)
             if as_json:
-                said = (
-                    {"line": number, **records[number]}
-                    if error is None
-                    else {"line": number, "error": error}
-                )
-                click.echo(json.dumps(said, ensure_ascii=False))
+                said = {"error": error} if error is not None else records[number]
+                printed.append(json.dumps({"line": number, **said}, ensure_ascii=False))
             elif error is None:
-                click.echo(records[number]["answer"])
+                printed.append(records[number]["answer"])
+        if printed:
+            _print("\n".join(printed))
         asked, bad = asked + len(parsed), bad + len(parsed) - len(good)
-        code = max(code, _judge(loaded, list(records.values())))
+        code = max(code, _judge(list(records.values())))
     if bad:
         click.echo(f"{bad:,} of {asked:,} lines could not be read", err=True)
     return 2 if bad else code
 
 
-def _compare(loaded: Loaded, lines: Iterable[str], file: Path, as_json: bool) -> int:
+def _print(lines: str) -> None:
+    """Lines on standard output, at once: somebody may wait for them."""
+    click.echo(lines)
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
+def _compare(answerer: Answerer, texts: Iterable[bytes], file: Path, as_json: bool) -> int:
     """Say how many answers are those of `file`, which has one for each line, and where they
     differ.
     """
-    problems = [line.strip() for line in lines]
-    said = file.read_text(encoding="utf-8", errors="replace").splitlines()
+    problems = [
+        line.strip() for text in texts for line in text.decode("utf-8", "replace").splitlines()
+    ]
+    said = file.read_text(encoding="utf-8-sig", errors="replace").splitlines()
     if len(said) != len(problems):
         raise TinyadderError(
-            f"{file} has {len(said):,} lines and standard input {len(problems):,}; give one answer"
-            " for each problem"
+            f"{file} has {len(said):,} lines and standard input {len(problems):,}; give one answer "
+            "for each problem"
         )
-    parsed = list(_parse(loaded, list(enumerate(problems, 1))))
+    parsed = list(_parse(answerer.task, problems, 1))
     good = [(number, problem) for number, problem, error in parsed if error is None]
-    records = _answers(loaded, [problem for _, problem in good])
+    records = _answers(answerer, [problem for _, problem in good])
     unlike = [
         {
             "line": number,
@@ -171,21 +178,20 @@ def _compare(loaded: Loaded, lines: Iterable[str], file: Path, as_json: bool) ->
         echo_json({"problems": len(problems), "agree": agree, "unlike": unlike, "bad lines": bad})
     else:
         for found in bad:
-            click.echo(f"line {found['line']}: {found['error']}", err=True)
+            click.echo(terminal(f"line {found['line']}: {found['error']}"), err=True)
         for found in unlike:
-            click.echo(
-                "line {line}: {problem} gives {answer}, the file says {file}".format(**found)
-            )
+            line = "line {line}: {problem} gives {answer}, the file says {file}".format(**found)
+            click.echo(terminal(line))
         click.echo(f"{agree:,} of {len(problems):,} answers are those of {file}")
     return 2 if bad else 1 if unlike else 0
 
 
 def _parse(
-    loaded: Loaded, chunk: Sequence[tuple[int, str]]
-) -> Iterator[tuple[int, Any, str | None]]:
+    task: Task, lines: Sequence[str], first: int
+) -> Iterator[tuple[int, Problem, str | None]]:
     """(line number, problem, None) or (line number, None, what is wrong with the line)."""
-    for number, line in chunk:
+    for number, line in enumerate(lines, first):
         try:
-            yield number, loaded.task.parse(line), None
+            yield number, parse(task, line), None
         except TinyadderError as error:
             yield number, None, str(error)

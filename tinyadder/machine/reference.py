@@ -10,11 +10,12 @@ Tests compare the compiled module and `machine.single` with it. Axes: t position
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from tinyadder.dsl import Attention, Head, Program
+from tinyadder.dsl import Head, Program
 from tinyadder.lang.forms import AffineForm, value_of
 
 Lanes = dict[str, np.ndarray]
@@ -33,17 +34,19 @@ def reference_logits(program: Program, tokens: Sequence[str]) -> Float[np.ndarra
         added = {lane: np.zeros_like(lanes[lane]) for lane in sublayer.lanes}
         for lane, output in sublayer.lanes.items():
             for i in range(lanes[lane].shape[1]):
-                for thing, extra in output.parts[i if output.width > 1 else 0]:
-                    if isinstance(sublayer, Attention):
-                        added[lane][:, i] += reference_head(thing, lanes)[:, extra]
-                    else:
-                        gate, up = (
-                            evaluate(AffineForm(None, [row]), lanes)[:, 0]
-                            for row in (thing.gate, thing.up)
-                        )
-                        added[lane][:, i] += value_of(extra) * np.maximum(gate, 0) * up
+                for term in output.parts[i if output.width > 1 else 0]:
+                    added[lane][:, i] += _term(term, lanes)
         lanes = {name: value + added.get(name, 0) for name, value in lanes.items()}
     return _readout(program, lanes)
+
+
+def _term(term: tuple[Any, Any], lanes: Lanes) -> Float[np.ndarray, " t"]:
+    """What one (head, value row) or (hidden unit, down weight) adds to a column."""
+    thing, extra = term
+    if isinstance(thing, Head):
+        return reference_head(thing, lanes)[:, extra]
+    gate, up = evaluate(AffineForm(None, [thing.gate, thing.up]), lanes).T
+    return value_of(extra) * np.maximum(gate, 0) * up
 
 
 def reference_head(head: Head, lanes: Lanes) -> Float[np.ndarray, "t r"]:
@@ -52,9 +55,7 @@ def reference_head(head: Head, lanes: Lanes) -> Float[np.ndarray, "t r"]:
     found = np.zeros_like(value)
     for i in range(len(value)):
         scores = np.array([query[i] @ key[j] + head.slope * (j - i) for j in range(i + 1)])
-        highest = max(
-            0.0, scores.max()
-        )  # the value is the same for every shift; this one cannot overflow
+        highest = max(0.0, scores.max())  # any shift gives the same; this one cannot overflow
         weights = np.exp(scores - highest)
         found[i] = weights @ value[: i + 1] / (np.exp(-highest) + weights.sum())
     return found

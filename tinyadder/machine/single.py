@@ -181,46 +181,40 @@ class _Writer:
         return kept
 
     def weights(self, head: Head, keys: list[str]) -> str:
+        """The attention weights of a head at position t, as an expression."""
         if not keys:
-            score = sum(
-                value_of(q.bias) * value_of(k.bias)
-                for q, k in zip(head.query.rows, head.key.rows, strict=True)
-            )
-            self.patterns.append(_Patterns(score, head.slope))
+            pairs = zip(head.query.rows, head.key.rows, strict=True)
+            constant = sum(value_of(q.bias) * value_of(k.bias) for q, k in pairs)
+            self.patterns.append(_Patterns(constant, head.slope))
             return f"patterns[{len(self.patterns) - 1}][t]"
         for i, row in enumerate(head.query.rows):
             self.body.append(f"q{i} = {self.row(row)}")
         score = " + ".join(f"q{i} * a{i}" for i in range(len(keys)))
-        row = "a0" if len(keys) == 1 else f"({', '.join(f'a{i}' for i in range(len(keys)))})"
-        rows = keys[0] if len(keys) == 1 else f"zip({', '.join(keys)})"
+        key = ", ".join(f"a{i}" for i in range(len(keys)))
+        item, items = (key, keys[0]) if len(keys) == 1 else (f"({key})", f"zip({', '.join(keys)})")
         if head.slope:
             score += f" + {_number(head.slope)} * (j - t)"
-            row, rows = f"j, {row}", f"enumerate({rows})"
-        return f"softmax1([{score} for {row} in {rows}])"
+            item, items = f"j, {item}", f"enumerate({items})"
+        return f"softmax1([{score} for {item} in {items}])"
 
     def mlp(self, mlp: MLP) -> None:
         units = mlp.units
         position = {id(unit): n for n, unit in enumerate(units)}
         for n, unit in enumerate(units):
             self.body.append(f"g{n} = {self.row(unit.gate)}")
-            self.body.append(
-                f"u{n} = g{n} * ({self.row(unit.up)}) if g{n} > 0 else 0.0 * g{n}"
-            )  # NaN stays NaN
-        written = [
-            (
-                self.columns[lane, i],
-                [_times(value_of(down), f"u{position[id(unit)]}") for unit, down in part],
-            )
-            for lane, output in mlp.lanes.items()
-            for i, part in self.parts(lane, output.parts)
-        ]
+            # NaN stays NaN
+            self.body.append(f"u{n} = g{n} * ({self.row(unit.up)}) if g{n} > 0 else 0.0 * g{n}")
+        written = []
+        for lane, output in mlp.lanes.items():
+            for i, part in self.parts(lane, output.parts):
+                units_of = [(value_of(down), f"u{position[id(unit)]}") for unit, down in part]
+                written.append((self.columns[lane, i], [_times(*unit) for unit in units_of]))
         self.add(written)
 
     def parts(self, lane: str, parts: Sequence[Any]) -> list[tuple[int, Any]]:
-        return [
-            (i, parts[i if len(parts) > 1 else 0])
-            for i in range(self.program.stream.lanes[lane].width)
-        ]
+        """(component, its terms) of a lane; one list of terms may stand for all components."""
+        width = self.program.stream.lanes[lane].width
+        return [(i, parts[i if len(parts) > 1 else 0]) for i in range(width)]
 
     def add(self, written: list[tuple[int, list[str]]]) -> None:
         """All columns of a sublayer are written after all of it was read."""

@@ -21,6 +21,7 @@ import numpy as np
 from tinyadder.errors import TinyadderError
 from tinyadder.fields import Between
 from tinyadder.tasks import operands as ops
+from tinyadder.tasks.arrays import LARGEST, Arrays
 from tinyadder.tasks.base import Domain, Task
 from tinyadder.tasks.problems import DIGITS, read_number, refuse_pasted, short_text, whole_numbers
 
@@ -219,39 +220,33 @@ class Addition(Task):
             f"{words} of {where}",
             size,
             lambda index: tuple(ops.digits_of(index, self.operands, count)),
-            self._texts(count)
-            if size < 2**62 and self.base**self.answer_length < 2**62
-            else None,  # fits int64
+            self._texts(count) if size < LARGEST and self.arrays() is not None else None,
         )
 
     def _texts(self, count: int) -> Callable[[int, int], np.ndarray]:
-        """Token ids of whole texts by integer arithmetic on arrays, for operands below `count`."""
-        width, ids = (
-            self.digits + self.padding,
-            {token: i for i, token in enumerate(self.vocabulary)},
-        )
-
-        def written(numbers: np.ndarray, places: int) -> np.ndarray:
-            powers = self.base ** np.arange(places, dtype=np.int64)
-            return (
-                numbers[:, None] // (powers if self.order == "least" else powers[::-1]) % self.base
-            )
+        """Token ids of whole texts, for operands below `count`."""
 
         def texts(start: int, stop: int) -> np.ndarray:
-            index = np.arange(start, stop)
-            operands = [index // count**i % count for i in reversed(range(self.operands))]
-
-            def sign(token: str) -> np.ndarray:
-                return np.full((len(index), 1), ids[token])
-
-            parts = [sign("^")]
-            for i, operand in enumerate(operands):
-                parts += [sign("+")] * (i > 0) + [written(operand, width)]
-            return np.concatenate(
-                [*parts, sign("="), written(sum(operands), self.answer_length)], axis=1
-            )
+            index, arrays = np.arange(start, stop), self.arrays()
+            assert arrays is not None, "checked by the domain"
+            places = reversed(range(self.operands))
+            return arrays.rows([index // count**place % count for place in places])
 
         return texts
+
+    def arrays(self) -> Arrays | None:
+        found = Arrays(
+            vocabulary=self.vocabulary,
+            widths=(self.digits + self.padding,) * self.operands,
+            tops=(self.largest,) * self.operands,
+            sign="+",
+            base=self.base,
+            answer_base=self.base,
+            answer_length=self.answer_length,
+            least=self.order == "least",
+            result=sum,
+        )
+        return found if found.fit else None
 
 
 TASK = Addition

@@ -19,6 +19,7 @@ import numpy as np
 
 from tinyadder.errors import TinyadderError
 from tinyadder.tasks import operands as ops
+from tinyadder.tasks.arrays import LARGEST, Arrays
 from tinyadder.tasks.base import Domain, Task
 from tinyadder.tasks.problems import read_number, refuse_pasted, short_text, whole_numbers
 
@@ -236,39 +237,34 @@ class Arithmetic(Task):
                 found.append(n)
             return tuple(found[::-1])
 
-        fits = max(self.greatest, prod(counts)) < 2**62  # int64
         return Domain(
             f"problems of task '{self.name}'",
             prod(counts),
             problem,
-            self._texts(counts) if fits else None,
+            self._texts(counts) if prod(counts) < LARGEST and self.arrays() is not None else None,
         )
 
     def _texts(self, counts: Sequence[int]) -> Callable[[int, int], Int64[np.ndarray, "b t"]]:
-        """Token ids of whole texts by integer arithmetic on arrays; `result` takes arrays as it
-        takes integers.
-        """
-        ids = {token: i for i, token in enumerate(self.vocabulary)}
-
-        def written(numbers: np.ndarray, places: int, base: int) -> np.ndarray:
-            return numbers[:, None] // base ** np.arange(places, dtype=np.int64)[::-1] % base
+        """Token ids of whole texts."""
 
         def texts(start: int, stop: int) -> np.ndarray:
-            index = np.arange(start, stop)
-            operands: list[Any] = [
-                index // prod(counts[i + 1 :]) % count for i, count in enumerate(counts)
-            ]
-
-            def column(token: str) -> np.ndarray:
-                return np.full((len(index), 1), ids[token])
-
-            parts = [column("^")]
-            for i, (operand, width) in enumerate(zip(operands, self.widths, strict=True)):
-                parts += [column(self.sign)] if i else []
-                parts.append(written(operand, width, self.base))
-            answers = np.asarray(self.result(tuple(operands)))
-            return np.concatenate(
-                [*parts, column("="), written(answers, self.answer_length, 10)], axis=1
-            )
+            index, arrays = np.arange(start, stop), self.arrays()
+            assert arrays is not None, "checked by the domain"
+            places = [prod(counts[i + 1 :]) for i in range(len(counts))]
+            return arrays.rows([index // p % n for p, n in zip(places, counts, strict=True)])
 
         return texts
+
+    def arrays(self) -> Arrays | None:
+        found = Arrays(
+            vocabulary=self.vocabulary,
+            widths=self.widths,
+            tops=self.tops,
+            sign=self.sign,
+            base=self.base,
+            answer_base=10,
+            answer_length=self.answer_length,
+            least=False,
+            result=self.result,
+        )
+        return found if found.fit else None

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
     from jaxtyping import Int64
 
+    from tinyadder.tasks.arrays import Arrays
+
 Problem = Any
 """One question of a task, as plain comparable data: a tuple of integers, a string."""
 
@@ -209,6 +211,10 @@ class Task(TaskCore):
             raise TinyadderError(
                 f"the domain of task '{self.name}' takes no limit '{next(iter(limits))}'"
             )
+        return None
+
+    def arrays(self) -> Arrays | None:
+        """How problems are written, read and answered many at once; None where nobody wrote it."""
         return None
 
     # ---- for training

@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isqrt
 from typing import Annotated
 
 from tinyadder.fields import Between
 from tinyadder.tasks.arithmetic import Arithmetic, Numbers
+from tinyadder.tasks.arrays import Arrays
 from tinyadder.tasks.base import Domain
 
 
@@ -40,6 +41,10 @@ class Subtraction(Arithmetic):
 
     def _condition(self) -> str:
         return "subtracts the smaller number from the larger (a >= b)"
+
+    def arrays(self) -> Arrays | None:
+        found = super().arrays()
+        return found and replace(found, accepts=lambda operands: operands[0] >= operands[1])
 
     def domain(self, **limits: int) -> Domain:
         """Every pair a >= b."""
