@@ -43,7 +43,7 @@ def rate(work: Callable[[], object], count: int, seconds: float) -> float:
     type=int,
     help="Threads of (c), (l) and (d); the others run fastest on one.",
 )
-@click.option("--batch", default=65536, show_default=True, help="Sums per call of (c), (l) and (d).")
+@click.option("--batch", default=65536, show_default=True, help="Sums per call of (c), (l), (d).")
 def main(names: tuple[str, ...], device: str, threads: int | None, batch: int) -> None:
     """Measure decoding of the named adders (default: add10 and add10_95)."""
     import torch
