@@ -6,13 +6,16 @@ Run this file to renew the outputs in the pages: python tests/test_docs.py
 
 from __future__ import annotations
 
-import os
+import contextlib
 import re
 import shlex
+import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from test_readme import BLOCK, console, renewed
+from test_readme import BLOCK, console, files_of, renewed
 
 from tinyadder.cli import cli
 
@@ -30,9 +33,19 @@ def blocks(*kinds: str) -> list[tuple[str, str]]:
     ]
 
 
+@contextlib.contextmanager
+def scratch() -> Iterator[None]:
+    """A folder to run a page in: it sees baselines and results; what it writes goes away."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        for name in ("baselines", "results"):
+            Path(name).symlink_to(ROOT / name)
+        yield
+
+
 @pytest.fixture
-def at_the_root(monkeypatch):
-    monkeypatch.chdir(ROOT)
+def in_scratch():
+    with scratch():
+        yield
 
 
 def python_only(text: str) -> str:
@@ -41,14 +54,15 @@ def python_only(text: str) -> str:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_python_runs_and_prints_what_stands_below_it(page, at_the_root):
+def test_python_runs_and_prints_what_stands_below_it(page, in_scratch):
     text = python_only(page.read_text())
     assert renewed(text) == text, "python tests/test_docs.py renews the pages"
 
 
 @pytest.mark.parametrize(("page", "block"), blocks("console"))
 def test_commands_print_what_stands_below_them(page, block):
-    assert console(block) == block, "python tests/test_docs.py renews the pages"
+    files = files_of((ROOT / "docs" / page).read_text())
+    assert console(block, files) == block, "python tests/test_docs.py renews the pages"
 
 
 @pytest.mark.parametrize(("page", "block"), blocks("sh"))
@@ -85,12 +99,24 @@ def test_no_block_is_of_a_kind_that_nothing_runs():
     assert kinds == {"python", "text", "console", "sh"}
 
 
-def test_an_output_that_is_no_longer_true_would_be_noticed(at_the_root):
+def test_an_output_that_is_no_longer_true_would_be_noticed(in_scratch):
     text = "```python\nprint(2 + 2)\n```\n\n```text\n5\n```\n"
     assert renewed(text) == text.replace("5", "4")
 
 
+def test_the_page_of_the_api_has_every_public_name_once_with_an_example():
+    import tinyadder as ta
+
+    text = (ROOT / "docs" / "api.md").read_text()
+    sections = re.findall(r"^### `(\w+)`\n(.*?)(?=^##|\Z)", text, re.M | re.S)
+    assert sorted(name for name, _ in sections) == sorted(ta.__all__)
+    for name, section in sections:
+        code = "".join(block for kind, block in BLOCK.findall(section) if kind == "python")
+        assert f"ta.{name}" in code or (name == "Model" and "m.generate" in code), name
+
+
 if __name__ == "__main__":
-    os.chdir(ROOT)
-    for page in PAGES:
-        page.write_text(renewed(page.read_text()))
+    pages = [Path(name).resolve() for name in sys.argv[1:]] or PAGES
+    for page in pages:
+        with scratch():
+            page.write_text(renewed(page.read_text()))

@@ -21,7 +21,7 @@ _HOME = {
     "Model": "tinyadder.model",
     "ActivationCache": "tinyadder.inspect.trace",
     "Construction": "tinyadder.construction",
-    "constructions": "tinyadder.construction:construction_names",
+    "construction_names": "tinyadder.construction",
     "Program": "tinyadder.dsl",
     "Stream": "tinyadder.dsl",
     "Embed": "tinyadder.dsl",
@@ -52,7 +52,7 @@ __all__ = [*_HOME]
 
 if TYPE_CHECKING:
     from tinyadder.construction import Construction as Construction
-    from tinyadder.construction import construction_names as constructions  # noqa: F401
+    from tinyadder.construction import construction_names as construction_names
     from tinyadder.dsl import MLP as MLP
     from tinyadder.dsl import Attention as Attention
     from tinyadder.dsl import Embed as Embed

@@ -34,7 +34,7 @@ SHOWN = (
     "strict",
 )
 """The rungs of the table of counts; the JSON has all of them."""
-README_COUNTS = ("nonzero", "nonzero + positional")
+README_COUNTS = ("nonzero", "nonzero + positional", "distinct")
 CLAIMED = ("params_claimed", "category", "author", "accuracy_claimed", "architecture")
 """The columns of the public field that are shown."""
 
@@ -360,13 +360,12 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def readme(text: str, rows: Sequence[LeaderboardRow]) -> str:
-    """The README with its two tables made anew, where it has the marks for them."""
-    text = between_marks(text, "ten-digit addition", adders_table(rows))
-    return between_marks(text, "leaderboard", readme_table(rows))
+    """The README with its table of adders as it is now, where it has the marks for it."""
+    return between_marks(text, "ten-digit addition", adders_table(rows))
 
 
 def adders_table(rows: Sequence[LeaderboardRow]) -> str:
-    """Who adds two ten-digit numbers, written or trained: two conventions and what is known."""
+    """Who adds two ten-digit numbers, written or trained: three conventions and what is known."""
     ten = re.compile(r"addition \(digits 10, base 10, order \w+, operands 2\b")
     adders = sorted(
         groups([r for r in rows if ten.match(r.task)]),
@@ -386,26 +385,8 @@ def adders_table(rows: Sequence[LeaderboardRow]) -> str:
                 Markdown(re.sub(r" problems of addition \(.*?\)", " pairs", known)),
             )
         )
-    heads = ("ten-digit addition", "made by", "nonzero", "nonzero + positional", "verdict")
+    heads = ("ten-digit addition", "made by", *README_COUNTS, "verdict")
     return _table(heads, cells)
-
-
-def readme_table(rows: Sequence[LeaderboardRow]) -> str:
-    """Every written model: two conventions, the strongest verdict."""
-    ordered = sorted(
-        (r for r in rows if not r.trained),
-        key=lambda r: (r.task, r.counts["nonzero + positional"], r.name),
-    )
-    cells = [
-        (
-            markdown_code(r.name),
-            r.task,
-            *(str(r.counts[rung]) for rung in README_COUNTS),
-            joined([markdown_verdict(finding) for finding in r.verdicts()[:1]]),
-        )
-        for r in ordered
-    ]
-    return _table(("model", "task", *README_COUNTS, "strongest verdict"), cells)
 
 
 def between_marks(text: str, name: str, table: str) -> str:
