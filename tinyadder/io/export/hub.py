@@ -1,0 +1,165 @@
+"""A folder for a model hub: a model folder with a card, and what Hugging Face's classes read.
+
+    AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True)
+    AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
+
+The code that comes along, hub_model.py, is forty lines around the machine of this package, which
+has to be installed. The tokenizer is a stock one without code.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tinyadder.errors import TinyadderError
+from tinyadder.escape import markdown, markdown_code
+from tinyadder.io.export import Source
+from tinyadder.io.files import write_together
+from tinyadder.io.folder import CERTIFICATE, model_files
+from tinyadder.tasks.base import Task
+
+FILE = "{}-hub"
+CODE = "modeling_tinyadder.py"
+SPLIT = {
+    "type": "Split",
+    "pattern": {"Regex": r"[\s\S]"},
+    "behavior": "Isolated",
+    "invert": False,
+}
+"""Every character is a token."""
+
+
+def write(source: Source, path: Path) -> None:
+    """Write the folder at one commit point; in one that is there, other files stay as they are."""
+    files = model_files(
+        source.model, source.task, name=source.name, options=source.options, program=source.program
+    )
+    files |= {
+        "README.md": card(source).encode(),
+        CODE: (Path(__file__).parent / "hub_model.py").read_bytes(),
+        **{name: json.dumps(data, indent=2).encode() for name, data in _settings(source).items()},
+    }
+    if source.certificate is not None:
+        files[CERTIFICATE] = source.certificate
+    write_together(path, files, remove=[] if source.certificate else [CERTIFICATE])
+
+
+def card(source: Source) -> str:
+    """The README.md of the folder: every count with its convention, every verdict with its type."""
+    task, example = source.task, source.task.hard()[0]
+    options = ", ".join(f"{key}={value}" for key, value in task.to_json()["options"].items())
+    verdicts = [f"- {verdict}" for verdict in source.verdicts]
+    problem, answer = task.show(example), task.show_answer(task.answer(example))
+    lines = [
+        "---",
+        "library_name: transformers",
+        "tags: [tinyadder, interpretability, compiled-transformer]",
+        "---",
+        f"# {markdown(source.name)}",
+        "",
+        markdown(source.about),
+        "",
+        f"Task: {markdown(f'{task.name} ({options})')}. For {markdown_code(problem)} the right"
+        f" answer is {markdown_code(answer)}.",
+        "",
+        "Parameters, by convention:",
+        "",
+        "| convention | count | counts |",
+        "|---|---|---|",
+        *(f"| {rung} | {count:,} | {meaning} |" for rung, count, meaning in source.ladder),
+        "",
+        "Verdicts on these weights:",
+        "",
+        *(verdicts or ["- nobody has judged these weights yet: `tinyadder verify .`"]),
+        "",
+        "In this folder:",
+        "",
+        "```sh",
+        f"tinyadder run . {_quoted(problem)}",
+        f"tinyadder trace . {_quoted(problem)}",
+        *(["python -m tinyadder.verify.certify.check ."] if source.certificate else []),
+        "```",
+        "",
+        "With transformers (tinyadder has to be installed):",
+        "",
+        "```python",
+        "from transformers import AutoModelForCausalLM, AutoTokenizer",
+        "",
+        'model = AutoModelForCausalLM.from_pretrained(".", trust_remote_code=True)',
+        'tokenizer = AutoTokenizer.from_pretrained(".", trust_remote_code=True)',
+        f"prompt = tokenizer({_text(task, task.prompt(example))!a}, return_tensors='pt')",
+        "print(tokenizer.decode(model.generate(**prompt)[0]))",
+        "```",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _quoted(problem: str) -> str:
+    """`problem` as a word of a shell."""
+    import shlex
+
+    return shlex.quote("".join(c if c.isprintable() else " " for c in problem))
+
+
+def _text(task: Task, tokens: Any) -> str:
+    """Tokens as the tokenizer reads them."""
+    return ("" if _characters(task) else " ").join(tokens)
+
+
+def _characters(task: Task) -> bool:
+    return all(len(token) == 1 for token in task.vocabulary)
+
+
+def _settings(source: Source) -> dict[str, Any]:
+    """The JSON files of Hugging Face's classes."""
+    task, config = source.task, source.model.config
+    if not _characters(task) and any(set(token) & set(" \t\n") for token in task.vocabulary):
+        raise TinyadderError(
+            f"task '{task.name}' has tokens with spaces inside: no tokenizer for it"
+        )
+    ids = {token: i for i, token in enumerate(config.vocabulary)}
+    end = None if task.end is None else ids[task.end]
+    model = {
+        "model_type": "tinyadder",
+        "architectures": ["TinyadderForCausalLM"],
+        "auto_map": {
+            "AutoConfig": "modeling_tinyadder.TinyadderConfig",
+            "AutoModelForCausalLM": "modeling_tinyadder.TinyadderForCausalLM",
+        },
+        "dtype": str(source.model.embedding.dtype).removeprefix("torch."),
+        "vocab_size": len(config.vocabulary),
+        "eos_token_id": end,
+        "tie_word_embeddings": config.shared > 0,
+        "machine": config.to_json(),
+        "task": task.to_json(),
+    }
+    generation = {
+        "max_new_tokens": task.answer_length,
+        "eos_token_id": end,
+        "do_sample": False,
+        "use_cache": False,
+    }
+    tokenizer = {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [],
+        "normalizer": None,
+        "pre_tokenizer": SPLIT if _characters(task) else {"type": "WhitespaceSplit"},
+        "post_processor": None,
+        "decoder": {"type": "Fuse"} if _characters(task) else None,
+        "model": {"type": "WordLevel", "vocab": ids, "unk_token": "(unknown)"},
+    }
+    return {
+        "config.json": model,
+        "generation_config.json": generation,
+        "tokenizer.json": tokenizer,
+        "tokenizer_config.json": {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "clean_up_tokenization_spaces": False,
+            "model_input_names": ["input_ids"],
+        },
+    }

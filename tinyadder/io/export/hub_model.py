@@ -1,0 +1,57 @@
+"""A tinyadder model for Hugging Face's classes. Needs the packages tinyadder and transformers."""
+
+import torch
+from transformers import GenerationMixin, PreTrainedConfig, PreTrainedModel
+from transformers.modeling_outputs import CausalLMOutput
+
+from tinyadder.machine.encoder import empty_model
+from tinyadder.machine.transformer import Config, Transformer
+
+
+class TinyadderConfig(PreTrainedConfig):
+    """`machine` is the config of the machine, `task` what it computes, both as in model.json."""
+
+    model_type = "tinyadder"
+
+    def __init__(self, machine=None, task=None, **settings):
+        self.machine, self.task = machine, task
+        super().__init__(**settings)
+
+
+class TinyadderForCausalLM(PreTrainedModel, GenerationMixin):
+    """Token ids [b, t] to logits [b, t, vocabulary]; tokens that are never answered have -inf.
+
+    Rows of one length: the machine knows no padding. It runs in the precision it was saved in.
+    """
+
+    config_class = TinyadderConfig
+    base_model_prefix = "machine"
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.machine = empty_model(Config.from_json(config.machine), config.dtype)
+        names = [name for name, _ in self.named_parameters(remove_duplicate=False)]
+        readers = [name for name in names if name.endswith(".0.shared")]
+        self._tied_weights_keys = dict.fromkeys(readers, "machine.shared")
+        self.post_init()
+
+    def _init_weights(self, module):
+        """Ids of outputs and places of ties are no weights: loading loses them, they come again."""
+        if isinstance(module, Transformer):
+            with torch.device("cpu"):
+                fresh = empty_model(module.config, self.config.dtype)
+            buffers = dict(module.named_buffers())
+            for name, value in fresh.named_buffers():
+                if name not in module.state_dict():
+                    buffers[name].copy_(value)
+
+    def forward(self, input_ids, attention_mask=None, labels=None, **_):
+        if attention_mask is not None and not bool(attention_mask.all()):
+            raise ValueError("this model knows no padding; give rows of one length")
+        found = self.machine(input_ids)
+        logits = found.new_full((*found.shape[:2], self.config.vocab_size), -torch.inf)
+        logits[:, :, self.machine.outputs] = found
+        loss = None
+        if labels is not None:
+            loss = torch.nn.functional.cross_entropy(logits[:, :-1].transpose(1, 2), labels[:, 1:])
+        return CausalLMOutput(loss=loss, logits=logits)
