@@ -5,6 +5,8 @@ submission by itself.
 import importlib.util
 import io
 import json
+import os
+import runpy
 import shutil
 import subprocess
 import sys
@@ -20,7 +22,9 @@ import torch
 from tinyadder.cli import main
 from tinyadder.construction import construct
 from tinyadder.errors import MissingExtra, TinyadderError
-from tinyadder.io import export
+from tinyadder.escape import markdown
+from tinyadder.io.export import FORMATS, Source, write
+from tinyadder.io.export.hub import card
 from tinyadder.io.folder import load, save
 from tinyadder.machine.answers import answers
 from tinyadder.machine.compile import build
@@ -39,6 +43,17 @@ def texts(made, count=60):
     problems = problems[:: max(1, len(problems) // count)][:count]
     return torch.from_numpy(
         made.task.encode([[*made.task.prompt(p), *made.task.answer(p)] for p in problems])
+    )
+
+
+def source(name, **options):
+    made = construct(name, **options)
+    return Source(
+        model=build(made.program),
+        task=made.task,
+        name=name,
+        program=made.program,
+        ladder=[("nonzero", made.program.nonzero, "numbers other than 0")],
     )
 
 
@@ -85,7 +100,7 @@ def test_a_trained_model_with_rotary_positions_is_exported_bit_for_bit(tmp_path)
     model, described = load(folder)
     assert model.config.options.positions == "rotary"
     done = run_alone(str(folder), "--to", "torch", "--out", "m.pt2", folder=tmp_path)
-    assert done.stdout == "wrote m.pt2\n", done.stderr
+    assert (done.stdout, done.stderr) == ("wrote m.pt2\n", "")
     again = torch.export.load(tmp_path / "m.pt2").module()
     tokens = texts(described)
     with torch.no_grad():
@@ -93,18 +108,19 @@ def test_a_trained_model_with_rotary_positions_is_exported_bit_for_bit(tmp_path)
             assert torch.equal(again(part), model(part))
 
 
-@pytest.mark.skipif(not ONNX, reason="needs the extra: pip install 'tinyadder[onnx]'")
-@pytest.mark.parametrize("name", ["add10", "add10_gist"])
-def test_onnx_decides_as_torch_on_hard_cases(name, tmp_path):
+def onnx_session(path):
     import onnxruntime
 
-    made = construct(name)
+    return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+
+@pytest.mark.skipif(not ONNX, reason="needs the extra: pip install 'tinyadder[onnx]'")
+def test_onnx_decides_as_torch_and_says_how_to_ask_and_decode(tmp_path):
+    made = construct("add10")
     model = build(made.program)
-    done = run_alone(name, "--to", "onnx", "--out", "m.onnx", folder=tmp_path)
-    assert done.returncode == 0, done.stderr
-    session = onnxruntime.InferenceSession(
-        str(tmp_path / "m.onnx"), providers=["CPUExecutionProvider"]
-    )
+    done = run_alone("add10", "--to", "onnx", "--out", "m.onnx", folder=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "wrote m.onnx\n", "")
+    session = onnx_session(tmp_path / "m.onnx")
     assert session.get_outputs()[0].type == "tensor(double)"
     tokens = texts(made)
     (found,) = session.run(None, {"tokens": tokens.numpy()})
@@ -115,11 +131,48 @@ def test_onnx_decides_as_torch_on_hard_cases(name, tmp_path):
     start = tokens.shape[1] - made.task.answer_length - 1
     assert np.array_equal(found[:, start:].argmax(-1), expected[:, start:].argmax(-1))
 
+    # A program that knows nothing but the file: vocabulary, prompt and rule are in its metadata.
+    kept = session.get_modelmeta().custom_metadata_map
+    said = {key.removeprefix("tinyadder."): json.loads(kept[key]) for key in kept}
+    assert said["task"]["name"] == "addition" and said["name"] == "add10"
+    assert "argmax" in said["decoding"] and ["rest", 1] in said["lanes"]
+    for problem, prompt, answer in said["examples"][:3]:
+        ids = [said["vocabulary"].index(token) for token in prompt]
+        for _ in range(said["answer_length"]):
+            (logits,) = session.run(None, {"tokens": np.array([ids])})
+            ids.append(said["outputs"][int(logits[0, -1].argmax())])
+        emitted = "".join(said["vocabulary"][token] for token in ids[len(prompt) :])
+        assert int(emitted) == int(answer) == sum(map(int, problem.split("+")))
+
+
+@pytest.mark.skipif(not ONNX, reason="needs the extra: pip install 'tinyadder[onnx]'")
+def test_onnx_gives_lanes_and_patterns_where_they_are_asked_for(tmp_path):
+    made = construct("add10_gist")
+    model, tokens = build(made.program), texts(made, 5)
+    arguments = ("add10_gist", "--to", "onnx", "--out", "m.onnx", "--intermediate")
+    done = run_alone(*arguments, folder=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    session = onnx_session(tmp_path / "m.onnx")
+    names = [output.name for output in session.get_outputs()]
+    found = dict(zip(names, session.run(None, {"tokens": tokens.numpy()}), strict=True))
+    kept = {}
+    with torch.no_grad():
+        model(tokens, hook=lambda name, value: kept.setdefault(name, value))
+    for layer in (0, 1):
+        pattern = kept[f"blocks.{layer}.attn.hook_pattern"].numpy()
+        np.testing.assert_allclose(
+            found[f"blocks.{layer}.attn.hook_pattern"], pattern, rtol=1e-12, atol=1e-300
+        )
+        lanes = [found[f"blocks.{layer}.lane.{name}"] for name, _ in model.config.lanes]
+        stream = kept[f"blocks.{layer}.hook_resid_post"].numpy()
+        np.testing.assert_allclose(np.concatenate(lanes, -1), stream, rtol=1e-10, atol=1e-8)
+    assert np.array_equal(found["logits"][:, -12:].argmax(-1), model(tokens)[:, -12:].argmax(-1))
+
 
 def test_a_missing_extra_names_the_install_line(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(MissingExtra, match=r"ONNX export needs: pip install 'tinyadder\[onnx\]'"):
-        export.to_onnx(build(construct("add10").program), tmp_path / "m.onnx")
+        write("onnx", source("add10"), tmp_path / "m.onnx")
     assert MissingExtra.exit_code == 3 and not list(tmp_path.iterdir())
 
 
@@ -156,24 +209,100 @@ def test_the_submission_of_the_published_adder_keeps_its_mistake(tmp_path):
     assert module.add(model, 123, 456) == 579
 
 
+def test_a_submission_takes_no_operands_that_the_model_does_not_add(tmp_path):
+    write("submission", source("add10", digits=3), tmp_path / "s.py")
+    module = runpy.run_path(str(tmp_path / "s.py"))
+    model, _ = module["build_model"]()
+    assert module["add"](model, np.int64(999), 1) == 1000
+    for pair in [(1000, 1), (-1, 1), (0, 10**10)]:
+        with pytest.raises(ValueError, match="whole numbers of at most 3 digits"):
+            module["add"](model, *pair)
+
+
+HOSTILE = [
+    'x"+str(__import__("os").mkdir("owned"))+"y',
+    "a'b\"c",
+    '"""',
+    "{{ 7*7 }}",
+    "\\",
+    "</script>",
+]
+HOSTILE += ["a\n# b", "\x1b[2J", "\u202e", "${HOME}", "`id`", "../../escaped", "/absolute", "-rf"]
+
+
+@pytest.mark.parametrize("hostile", HOSTILE)
+def test_strings_of_a_stranger_are_strings_in_a_submission(hostile, tmp_path):
+    """The name is checked on loading; were it not, it would still not become code."""
+    given = replace(source("add10", digits=2), name=hostile, about=f"{hostile} {hostile}")
+    write("submission", given, tmp_path / "s.py")
+    with chdir(tmp_path):
+        module = runpy.run_path(str(tmp_path / "s.py"))
+        model, metadata = module["build_model"]()
+    assert metadata["name"] == hostile and f"{hostile} {hostile}" in module["ABOUT"]
+    assert module["add"](model, 12, 34) == 46 and os.listdir(tmp_path) == ["s.py"]
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("hostile", HOSTILE)
+def test_no_export_of_a_strangers_folder_writes_elsewhere_or_runs_code(kind, hostile, tmp_path):
+    given = source("add10", digits=2)
+    folder = tmp_path / "a" / "b" / "m"
+    save(given.model, given.task, folder, name="fine", options={}, program=given.program)
+    description = folder / "model.json"
+    data = json.loads(description.read_text())
+    description.write_text(json.dumps({**data, "name": hostile}))
+    before = sorted(tmp_path.rglob("*"))
+    done = run(str(folder), "--to", kind, "--force", folder=tmp_path / "a" / "b")
+    assert done.returncode == 2 and "is no name of a model" in done.stderr
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("hostile", HOSTILE)
+def test_strings_of_a_stranger_are_text_in_a_card(hostile):
+    lines = card(replace(source("add10", digits=2), about=hostile)).splitlines()
+    assert lines[lines.index("# add10") + 2] == markdown(hostile)
+
+
 def test_only_decimal_addition_of_two_numbers_is_a_submission(tmp_path):
-    made = construct("compare")
-    with pytest.raises(
-        TinyadderError, match="adds two decimal numbers; compare does task 'comparison'"
-    ):
-        export.to_submission(
-            build(made.program), made.task, tmp_path / "s.py", name="compare", about="", ladder=[]
-        )
+    with pytest.raises(TinyadderError, match="two decimal numbers; compare does task 'comparison'"):
+        write("submission", source("compare"), tmp_path / "s.py")
+
+
+# ---- hub folders ---------------------------------------------------------------------------------
 
 
 def test_a_hub_folder_is_a_model_folder_with_a_card(tmp_path):
     done = run("add10", "--digits", "4", "--to", "hub", "--out", "hub", folder=tmp_path)
     assert done.returncode == 0, done.stderr
-    card = (tmp_path / "hub" / "README.md").read_text()
-    assert card.startswith("---\nlibrary_name: tinyadder") and "| nonzero | 40 |" in card
+    readme = (tmp_path / "hub" / "README.md").read_text()
+    assert readme.startswith("---\nlibrary_name: transformers") and "| nonzero | 40 |" in readme
     model, described = load(tmp_path / "hub")
     assert answers(model, described.task, [(9999, 1)]) == ["10000"]
+    assert described.options == {"digits": 4} and described.program is not None
     assert json.loads((tmp_path / "hub" / "config.json").read_text())["model_type"] == "tinyadder"
+
+
+def test_a_hub_folder_replaces_its_own_files_and_no_others(tmp_path):
+    assert (
+        run("add10", "--digits", "4", "--to", "hub", "--out", "hub", folder=tmp_path).stderr == ""
+    )
+    (tmp_path / "hub" / ".git").mkdir()
+    (tmp_path / "hub" / ".git" / "HEAD").write_text("mine")
+    (tmp_path / "hub" / "notes.txt").write_text("mine")
+    again = ("add10", "--digits", "5", "--to", "hub", "--out")
+    assert "already holds a model; give --force" in run(*again, "hub", folder=tmp_path).stderr
+    assert run(*again, "hub", "--force", folder=tmp_path).returncode == 0
+    assert load(tmp_path / "hub")[1].options == {"digits": 5}
+    assert run(*again, ".", "--force", folder=tmp_path / "hub").returncode == 0
+    assert (tmp_path / "hub" / ".git" / "HEAD").read_text() == "mine"
+    assert (tmp_path / "hub" / "notes.txt").read_text() == "mine"
+
+
+def test_a_folder_of_something_else_is_left_as_it_is(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    done = run("add10", "--to", "hub", "--out", ".", "--force", folder=tmp_path)
+    assert done.returncode == 2 and "holds something else than a model" in done.stderr
+    assert os.listdir(tmp_path) == ["notes.txt"]
 
 
 @pytest.fixture(scope="module")
@@ -222,16 +351,52 @@ def test_results_of_the_current_directory_are_not_on_the_card(proved, tmp_path):
     assert "everything" not in card and "- none: no certificate lay beside the model" in card
 
 
+TRANSFORMERS = pytest.mark.skipif(
+    importlib.util.find_spec("transformers") is None,
+    reason="needs the extra: pip install 'tinyadder[hub]'",
+)
+
+
+@TRANSFORMERS
+@pytest.mark.parametrize("name", ["add10_95", "modular_add", "addition10-tiny", "real-product"])
+def test_a_hub_folder_loads_with_the_classes_of_transformers(name, tmp_path, monkeypatch):
+    """Shared numbers, tokens of several characters, trained models: logits equal in every bit."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_MODULES_CACHE", str(tmp_path / "modules"))
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    trained = ROOT / "baselines" / name / "seed-1" / "model"
+    done = run(str(trained) if "-" in name else name, "--to", "hub", "--out", "h", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    mine, described = load(tmp_path / "h")
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "h", trust_remote_code=True)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "h", trust_remote_code=True)
+    assert model.dtype == mine.embedding.dtype
+    gap = "" if all(len(token) == 1 for token in described.task.vocabulary) else " "
+    for problem in described.task.hard()[:3]:
+        prompt = list(described.task.prompt(problem))
+        asked = tokenizer(gap.join(prompt), return_tensors="pt")
+        assert asked.input_ids.tolist() == described.task.encode([prompt]).tolist()
+        with torch.no_grad():
+            logits = model(**asked).logits
+            assert torch.equal(logits[..., mine.outputs], mine(asked.input_ids))
+        text = tokenizer.decode(model.generate(**asked)[0])
+        (emitted,) = answers(mine, described.task, [problem])
+        assert text == gap.join([*prompt, *emitted])
+    with pytest.raises(ValueError, match="knows no padding"):
+        model(asked.input_ids, attention_mask=torch.zeros_like(asked.input_ids))
+    with pytest.raises(Exception, match="WordLevel error"):
+        tokenizer("?")
+
+
 def test_an_encoder_decoder_is_refused_and_not_exported_without_its_encoder(tmp_path):
     folder = ROOT / "baselines/gcd-encoder-decoder/seed-1/model"
     done = run(str(folder), "--to", "json", "--out", "x.json", folder=tmp_path)
-    assert (
-        done.returncode == 2
-        and "only decoders are exported" in done.stderr
-        and not list(tmp_path.iterdir())
-    )
+    assert done.returncode == 2 and "only decoders are exported" in done.stderr
+    model, described = load(folder)
     with pytest.raises(TinyadderError, match="EncoderDecoder cannot be shown"):
-        export.to_json(load(folder)[0], tmp_path / "x.json")
+        write("json", Source(model=model, task=described.task, name="x"), tmp_path / "x.json")
+    assert not list(tmp_path.iterdir())
 
 
 def test_json_holds_every_number(tmp_path):
@@ -246,6 +411,7 @@ def test_nothing_is_overwritten_and_refusals_are_one_line(tmp_path):
         (("add10", "--to", "json"), "add10.json exists; give --force"),
         (("add10", "--to", "json", "--out", "no/such/x.json"), "there is no folder"),
         (("compare", "--to", "submission"), "adds two decimal numbers"),
+        (("add10", "--to", "json", "--out", "x", "--intermediate"), "belongs to --to onnx"),
         (("add10", "--to", "tensorflow"), "'tensorflow' is not one of"),
     ]:
         done = run(*arguments, folder=tmp_path)

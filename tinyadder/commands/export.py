@@ -1,6 +1,4 @@
-"""Export a model: ONNX, torch.export, a one-file AdderBoard submission, JSON, a model-hub
-folder.
-"""
+"""Export a model: ONNX, torch.export, an AdderBoard submission, JSON, a model-hub folder."""
 
 from __future__ import annotations
 
@@ -19,99 +17,87 @@ from tinyadder.commands._common import (
     summary,
 )
 from tinyadder.errors import TinyadderError
-
-FILES = {
-    "onnx": "{}.onnx",
-    "torch": "{}.pt2",
-    "submission": "{}_submission.py",
-    "json": "{}.json",
-    "hub": "{}-hub",
-}
+from tinyadder.escape import Markdown
+from tinyadder.io.export import FORMATS, Source, module_of, write
+from tinyadder.io.files import check_name
+from tinyadder.io.folder import check_writable
 
 
 @click.command("export", short_help=__doc__)
 @name_argument
-@click.option("--to", "kind", type=click.Choice(list(FILES)), required=True, help="The format.")
+@click.option("--to", "kind", type=click.Choice([*FORMATS]), required=True, help="The format.")
 @click.option(
     "--out", type=click.Path(path_type=Path), help="File (hub: folder) to write [default: by NAME]."
 )
-@click.option("--force", is_flag=True, help="Overwrite what is there.")
+@click.option("--force", is_flag=True, help="Replace what is there.")
+@click.option(
+    "--intermediate", is_flag=True, help="onnx: lanes and attention patterns are outputs too."
+)
 @construction_options
 @json_option
 def command(
-    name: str, kind: str, out: Path | None, force: bool, options: dict[str, Any], as_json: bool
+    name: str,
+    kind: str,
+    out: Path | None,
+    force: bool,
+    intermediate: bool,
+    options: dict[str, Any],
+    as_json: bool,
 ) -> None:
-    """Write NAME (a construction or a model folder) in the format of others: tinyadder export add10
-    --to onnx.
+    """Write NAME (a construction or a model folder) in the format of others.
+
+    For example: tinyadder export add10 --to onnx. A hub folder holds what the card, the tokenizer
+    and AutoModelForCausalLM need; with --force only these files are replaced.
     """
+    if intermediate and kind != "onnx":
+        raise TinyadderError("--intermediate belongs to --to onnx")
     loaded = load_model(name, options)
-    out = out or Path(FILES[kind].format(loaded.name))
-    if out.exists() and not force:
-        raise TinyadderError(f"{out} exists; give --force to overwrite it, or another --out")
-    if out.is_dir() and kind != "hub":
-        raise TinyadderError(f"{out} is a folder; name a file with --out")
-    if out.is_dir() and not (out / "model.json").exists():
-        raise TinyadderError(
-            f"{out} holds something else than a model and is left as it is; choose another --out"
-        )
+    out = out or Path(module_of(kind).FILE.format(check_name(loaded.name)))
     if not out.absolute().parent.is_dir():
         raise TinyadderError(f"there is no folder {out.absolute().parent}; choose another --out")
-
-    from tinyadder.io import export
-    from tinyadder.verify.count import definition, ladder
-
+    if kind == "hub":
+        check_writable(out, force=force)
+    elif out.is_dir():
+        raise TinyadderError(f"{out} is a folder; name a file with --out")
+    elif out.exists() and not force:
+        raise TinyadderError(f"{out} exists; give --force to replace it, or another --out")
     if loaded.model.config.encoder:
         raise TinyadderError(f"{loaded.name} is an encoder-decoder; only decoders are exported")
-    about = summary(loaded)
+
+    from tinyadder.verify.count import definition, ladder
+
     counts = ladder(loaded.model)
     order = ["nonzero", *(rung for rung in counts if rung != "nonzero")]
-    rungs = [(rung, counts[rung], definition(rung)) for rung in order]
-    try:
-        match kind:
-            case "onnx":
-                export.to_onnx(loaded.model, out)
-            case "torch":
-                export.to_torch_export(loaded.model, out)
-            case "json":
-                export.to_json(loaded.model, out)
-            case "submission":
-                export.to_submission(
-                    loaded.model, loaded.task, out, name=loaded.name, about=about, ladder=rungs
-                )
-            case "hub":
-                export.to_hub_folder(
-                    loaded.model,
-                    loaded.task,
-                    out,
-                    name=loaded.name,
-                    about=about,
-                    ladder=rungs,
-                    **_proof(loaded),
-                )
-    except OSError as error:
-        raise TinyadderError(
-            f"cannot write {out}: {error.strerror}; choose another --out"
-        ) from error
+    certificate, verdict = _judged(loaded) if kind == "hub" else (None, None)
+    source = Source(
+        model=loaded.model,
+        task=loaded.task,
+        name=loaded.name,
+        about=summary(loaded),
+        program=loaded.program,
+        options=loaded.options,
+        ladder=[(rung, counts[rung], definition(rung)) for rung in order],
+        verdict=verdict,
+        certificate=certificate,
+        intermediate=intermediate,
+    )
+    write(kind, source, out)
     if as_json:
         echo_json({"model": loaded.name, "format": kind, "file": str(out)})
     else:
         click.echo(f"wrote {out}")
 
 
-def _proof(loaded: Loaded) -> dict[str, Any]:
-    """The certificate beside the model, and as Markdown what the checker says of it now."""
+def _judged(loaded: Loaded) -> tuple[bytes | None, Markdown | None]:
+    """The certificate beside the model, if the checker accepts it, and what the checker says."""
     from tinyadder.report.certificates import CERTIFICATE, read_certificate, recheck
     from tinyadder.report.leaderboard import Finding
     from tinyadder.report.tables import markdown_verdict
     from tinyadder.verify.verdict import Proved
 
     if loaded.folder is None or not (loaded.folder / CERTIFICATE).exists():
-        return {}
-    judged = recheck(loaded.model, loaded.task, loaded.folder / CERTIFICATE)
-    verdict = markdown_verdict(Finding(judged, {}))
-    if not isinstance(judged, Proved):
-        return {"verdict": verdict}
-    return {
-        "verdict": verdict,
-        "certificate": read_certificate(loaded.folder / CERTIFICATE),
-    }
+        return None, None
+    file = loaded.folder / CERTIFICATE
+    verdict = recheck(loaded.model, loaded.task, file)
+    certificate = read_certificate(file) if isinstance(verdict, Proved) else None
+    return certificate, markdown_verdict(Finding(verdict, {}))

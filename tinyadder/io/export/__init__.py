@@ -11,11 +11,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tinyadder.dsl import Program
-from tinyadder.machine.transformer import Transformer
-from tinyadder.tasks.base import Task
+from tinyadder.errors import TinyadderError
+from tinyadder.escape import Markdown
+from tinyadder.tasks.base import Problem, Task
+
+if TYPE_CHECKING:
+    from tinyadder.machine.transformer import Transformer
 
 FORMATS = {
     "onnx": "onnx",
@@ -39,12 +43,23 @@ class Source:
     options: dict[str, Any] = field(default_factory=dict)
     ladder: Sequence[tuple[str, int, str]] = ()
     """Counting rungs: (name, count, definition), the community's rung first."""
-    verdicts: Sequence[str] = ()
-    """What is known of these weights, in Markdown, strongest first."""
+    verdict: Markdown | None = None
+    """What is known of exactly these weights, this config and this task."""
     certificate: bytes | None = None
     """The content of a certificate that proves these weights right."""
     intermediate: bool = False
     """Whether lanes and attention patterns are outputs too (ONNX)."""
+
+    def examples(self, count: int) -> list[tuple[Problem, str | None]]:
+        """Some hard problems, with right answers, where known, as a person reads them."""
+        return [(problem, _answer(self.task, problem)) for problem in self.task.hard()[:count]]
+
+
+def _answer(task: Task, problem: Problem) -> str | None:
+    try:
+        return task.show_answer(task.answer(problem))
+    except TinyadderError:  # a task that was saved without its oracle
+        return None
 
 
 def module_of(kind: str) -> Any:

@@ -19,6 +19,7 @@ from tinyadder.io.export import Source
 from tinyadder.io.files import write_together
 from tinyadder.io.folder import CERTIFICATE, model_files
 from tinyadder.tasks.base import Task
+from tinyadder.tasks.custom import as_data
 
 FILE = "{}-hub"
 CODE = "modeling_tinyadder.py"
@@ -48,10 +49,14 @@ def write(source: Source, path: Path) -> None:
 
 def card(source: Source) -> str:
     """The README.md of the folder: every count with its convention, every verdict with its type."""
-    task, example = source.task, source.task.hard()[0]
+    task, ((example, answer),) = source.task, source.examples(1)
     options = ", ".join(f"{key}={value}" for key, value in task.to_json()["options"].items())
-    verdicts = [f"- {verdict}" for verdict in source.verdicts]
-    problem, answer = task.show(example), task.show_answer(task.answer(example))
+    problem = task.show(example)
+    known = (
+        ""
+        if answer is None
+        else f" For {markdown_code(problem)} the right answer is {markdown_code(answer)}."
+    )
     lines = [
         "---",
         "library_name: transformers",
@@ -61,8 +66,7 @@ def card(source: Source) -> str:
         "",
         markdown(source.about),
         "",
-        f"Task: {markdown(f'{task.name} ({options})')}. For {markdown_code(problem)} the right"
-        f" answer is {markdown_code(answer)}.",
+        f"Task: {markdown(f'{task.name} ({options})')}.{known}",
         "",
         "Parameters, by convention:",
         "",
@@ -70,15 +74,17 @@ def card(source: Source) -> str:
         "|---|---|---|",
         *(f"| {rung} | {count:,} | {meaning} |" for rung, count, meaning in source.ladder),
         "",
-        "Verdicts on these weights:",
+        "Verdict on exactly these weights, this config and this task:",
         "",
-        *(verdicts or ["- nobody has judged these weights yet: `tinyadder verify .`"]),
+        f"- {source.verdict or 'none: no certificate lay beside the model'}",
         "",
         "In this folder:",
         "",
         "```sh",
         f"tinyadder run . {_quoted(problem)}",
         f"tinyadder trace . {_quoted(problem)}",
+        "tinyadder verify .",
+        "tinyadder prove .",
         *(["python -m tinyadder.verify.certify.check ."] if source.certificate else []),
         "```",
         "",
@@ -134,7 +140,7 @@ def _settings(source: Source) -> dict[str, Any]:
         "eos_token_id": end,
         "tie_word_embeddings": config.shared > 0,
         "machine": config.to_json(),
-        "task": task.to_json(),
+        "task": as_data(task).to_json(),
     }
     generation = {
         "max_new_tokens": task.answer_length,
@@ -142,7 +148,7 @@ def _settings(source: Source) -> dict[str, Any]:
         "do_sample": False,
         "use_cache": False,
     }
-    tokenizer = {
+    tokenizer: dict[str, Any] = {
         "version": "1.0",
         "truncation": None,
         "padding": None,

@@ -5,7 +5,7 @@ Input `tokens` [b, t] (ids), output `logits` [b, t, o]. The metadata, each value
     tinyadder.name, tinyadder.task        what the model is, and what it computes
     tinyadder.vocabulary                  the tokens, in the order of their ids
     tinyadder.outputs                     the id of the token that each logit is of
-    tinyadder.examples                    [problem as a person writes it, prompt, answer], some
+    tinyadder.examples                    problems as written, tokens of the prompt, answers as read
     tinyadder.answer_length, tinyadder.end   the most tokens of an answer; the token that ends one
     tinyadder.decoding                    the rule, in words
     tinyadder.lanes                       lanes of the residual stream: name and width
@@ -29,9 +29,14 @@ from tinyadder.io.export import Source
 from tinyadder.io.export.torch_export import Logits, graph, quiet
 from tinyadder.io.files import atomic_write
 from tinyadder.machine.transformer import Transformer
+from tinyadder.tasks.custom import as_data
 
 FILE = "{}.onnx"
 EXAMPLES = 20
+TAGGING = (
+    "One pass over the prompt: token n of the answer is the one of `outputs` at the argmax of the "
+    "logits n positions behind the first letter of the word."
+)
 DECODING = (
     "Begin with the tokens of the prompt. Take the logits of the last position; the next token is "
     "the one of `outputs` at their argmax; append it. Go on until the token `end` or, where that "
@@ -42,9 +47,10 @@ DECODING = (
 def metadata(source: Source) -> dict[str, Any]:
     """What a program that knows only the file needs to ask the model and to read its answers."""
     task, config = source.task, source.model.config
+    read_at = task.read_at(task.hard()[0])
     return {
         "name": source.name,
-        "task": task.to_json(),
+        "task": as_data(task).to_json(),
         "vocabulary": list(config.vocabulary),
         "outputs": list(config.outputs),
         "examples": [
@@ -57,7 +63,7 @@ def metadata(source: Source) -> dict[str, Any]:
         ],
         "answer_length": task.answer_length,
         "end": task.end,
-        "decoding": DECODING,
+        "decoding": DECODING if read_at is None else TAGGING,
         "lanes": [list(lane) for lane in config.lanes],
     }
 
