@@ -170,17 +170,14 @@ def arithmetic_encloses() -> None:
 
 
 def exponentials_enclose() -> None:
-    ctx.prec = 4000
     random = Random(1)
-    try:
+    with ctx.workprec(4000):
         for k in range(300):
             x = -random.getrandbits(intervals.F + random.randrange(11)) if k else 0
             low, high = intervals.exp_of(x)
             true = (arb(x) / arb(intervals.ONE)).exp() * arb(intervals.ONE)
             assert arb(low) <= true <= arb(high)
             assert high - low <= 3
-    finally:
-        ctx.prec = 192
 
 
 def roundings_enclose() -> None:

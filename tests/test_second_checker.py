@@ -370,15 +370,12 @@ def test_both_enclose_1000_exponentials_and_differ_by_less_than_four_units():
     xs = [0, -1, -(900 << 900), -(900 << 900) - 1]
     xs += [-(random.getrandbits(intervals.F + random.randrange(-60, 11))) for _ in range(996)]
     found = node(FORMS, [["exp", f"{x:x}"] for x in xs])
-    ctx.prec = 4000
-    try:
+    with ctx.workprec(4000):
         for x, ends in zip(xs, found, strict=True):
             low, high = (int(end, 16) for end in ends)
             true = (arb(x) / arb(intervals.ONE)).exp() * arb(intervals.ONE)
             assert arb(low) <= true <= arb(high)
             assert abs(low - intervals.exp_of(x)[0]) < 4 and abs(high - intervals.exp_of(x)[1]) < 4
-    finally:
-        ctx.prec = 192
 
 
 FAULTS = {

@@ -103,14 +103,18 @@ class Readout:
 def check_readout(
     model: Transformer, task: Task, claims: Mapping[str, LaneClaim], problems: Sequence[Problem]
 ) -> Readout | None:
-    """Whether the claims decide every answer token; None where a lane that the readout reads is not
-    claimed there.
+    """Whether the claims decide every answer token.
+
+    None where a lane that the readout reads is not claimed there, and where the stream is normed
+    before it is read: then a logit is no sum over lanes.
 
     The lead of the right token r over c is sum_k (U_rk - U_ck) x_k + b_r - b_c; errors e_k in the
     lanes change it by at most sum_k |U_rk - U_ck| e_k. So an answer depends on its prompt only
     through the claimed values, as far as lanes keep to their claims: trying every combination of
     values that the lanes it reads can have is then trying all.
     """
+    if model.final_norm is not None:
+        return None
     columns = [(lane, row) for lane, width in model.config.lanes for row in range(width)]
     matrix = model.unembed_matrix().detach().cpu().double() * (-1 if model.config.argmin else 1)
     bias = torch.zeros(len(matrix), dtype=torch.float64)

@@ -38,7 +38,7 @@ import numpy as np
 
 from tinyadder.machine.transformer import Transformer
 from tinyadder.tasks.base import Task
-from tinyadder.verify.certify.forms import Ball, Form, Symbol
+from tinyadder.verify.certify.forms import Ball, Form, Symbol, precision
 from tinyadder.verify.certify.machine import NeedPhase, View
 from tinyadder.verify.certify.network import Network, Unsupported, overflow, read_network
 from tinyadder.verify.certify.paths import BITS, FINE_BITS, Paths, Restriction, far
@@ -448,6 +448,7 @@ def _counted(network: Network, spec: Specification) -> Iterator[Counted]:
                 yield Counted(Wrong(i + 1 - spec.start, token, surely, possibly), right, there)
 
 
+@precision()
 def count_failures(model: Transformer, task: Task) -> Failures:
     """How many problems of `task` the model, decoding greedily, answers wrongly, as an interval.
 

@@ -11,13 +11,22 @@ The checker has arithmetic of its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from flint import arb, ctx
 
-ctx.prec = 192
+BITS = 192
+
+
+@contextmanager
+def precision() -> Iterator[None]:
+    """Balls of `BITS` bits within, also as a decorator; other users of flint keep theirs."""
+    with ctx.workprec(BITS):
+        yield
+
 
 Ball = arb
 ZERO, ONE = arb(0), arb(1)

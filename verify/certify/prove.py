@@ -31,7 +31,7 @@ from tinyadder.machine.transformer import Transformer
 from tinyadder.tasks.base import Problem, Task
 from tinyadder.verify.certify import check
 from tinyadder.verify.certify.check import NUMERICS, RULES, VERSION
-from tinyadder.verify.certify.forms import Ball, Form, Symbol
+from tinyadder.verify.certify.forms import Ball, Form, Symbol, precision
 from tinyadder.verify.certify.machine import NeedPhase, View
 from tinyadder.verify.certify.network import Network, Unsupported, overflow, read_network
 from tinyadder.verify.certify.paths import BITS, FINE_BITS, Paths, Restriction, far
@@ -436,6 +436,7 @@ def replay(model: Transformer, task: Task, problems: Sequence[Problem]) -> Refut
     return None
 
 
+@precision()
 def prove(model: Transformer, task: Task) -> Found:
     """Look for a proof. The certificate in the result proves nothing before the checker accepted
     it.
