@@ -403,7 +403,11 @@ class Lowering:
         choices = [node.args]
         bases = self.values.bases[node]
         if not same(bases, (node,)) and set(bases) != set(node.args):
-            choices.append(bases)
+            size = 1
+            for base in bases:
+                found = self.values.support(base)
+                size *= 1000 if isinstance(found, Span) else len(found)
+            choices += [bases] if size <= 400 else []
         best: Plan | None = None
         problem: Refused | None = None
         flat = isinstance(node.data, Function) and node.data.flat
@@ -637,7 +641,7 @@ class Lowering:
             f"{len(units)} hinges{', level around each value' if snap else ''}",
         )
         found.units = units
-        heights = [made.at(x) - made.slope * x - made.offset for x in xs]
+        heights = [values[x] - made.slope * x - made.offset for x in xs]
         found.low, found.high = min(heights), max(heights)
         ends = self.range(u)
         if (

@@ -65,9 +65,9 @@ class Row(NamedTuple):
 
     query: Line
     key: Line
-    nested: bool = False
-    """Of a nested relation: where it selects, the product is at most e^-46, however large its
-    factors can be.
+    error: float | None = None
+    """How far this row and its companions together can be off where the relation holds; None
+    where it follows from the errors of the two lines.
     """
 
 
@@ -185,12 +185,9 @@ def score_error(low: Lowering, rows: Rows) -> float:
     rounding.
     """
     found = 0.0
-    for q, k, nested in rows:
-        if nested:
-            found += 2 * exp(-SHARP)
-            continue
+    for q, k, error in rows:
         a, b = low.size(q), low.size(k)
-        found += low.error(q) * b + low.error(k) * a + 8 * UNIT * a * b
+        found += low.error(q) * b + low.error(k) * a + 8 * UNIT * a * b if error is None else error
     return found
 
 
@@ -387,13 +384,23 @@ def _apart(
     shift = min(low.range(q)[0], low.range(k)[0])
     q, k = q - shift, k - shift
     scale = 1 / gap**2
-    rows = [Row(q * (2 * scale), k), Row(ONE, _square(low, relation.key, k) * -scale)]
-    return [*rows, Row(_square(low, relation.query, q) * -scale, ONE)] if square else rows
+    key_square, flat_key = _square(low, relation.key, k)
+    query_square, flat_query = _square(low, relation.query, q) if square else (Line(), False)
+    # q^2, 2qk and k^2 are made from the same two lanes, so their errors cancel in first order,
+    # unless a square was written as an affine form
+    reach = max(low.size(q), low.size(k))
+    apart = low.error(q) + low.error(k)
+    error = apart**2 + 24 * UNIT * reach**2 + 2 * float(gap) * apart * (flat_key or flat_query)
+    rows = [
+        Row(q * (2 * scale), k, float(scale) * error),
+        Row(ONE, key_square * -scale, 0.0),
+    ]
+    return [*rows, Row(query_square * -scale, ONE, 0.0)] if square else rows
 
 
-def _square(low: Lowering, node: Seq, line: Line) -> Line:
-    """The square of an affine form of the node's code: affine for two values, embedding, else a
-    gated unit.
+def _square(low: Lowering, node: Seq, line: Line) -> tuple[Line, bool]:
+    """The square of an affine form of the node's code: affine for two values (then True is said
+    beside), else a column of the embedding or a gated unit.
     """
     support = low.values.support(node)
     if not isinstance(support, Span) and line.terms:
@@ -404,23 +411,17 @@ def _square(low: Lowering, node: Seq, line: Line) -> Line:
         points = sorted({low.code(v) * factor + shift for v in support})
         if len(points) == 2 and _kept_in(low, line, points):
             a, b = points
-            return line * (a + b) - a * b
+            return line * (a + b) - a * b, True
         if all(base.op == "tokens" for base in low.values.bases[node]):
-            return low.form(
-                _labelled(
-                    low,
-                    node,
-                    lambda v: (low.code(v) * factor + shift) ** 2,
-                    f"square of {show(node)}",
-                    False,
-                )
+            squares = _labelled(
+                low, node, lambda v: (low.code(v) * factor + shift) ** 2, "square", flat=False
             )
+            return low.form(squares), False
     text = f"square of {show(node)}"
-    if low.range(line)[0] >= 0:
-        return low.units(text, [(line, line, Fraction(1))], "one unit")
-    return low.units(
-        text, [(line, line, Fraction(1)), (line * -1, line * -1, Fraction(1))], "two units"
-    )
+    units: list[tuple[Line, Line | None, Fraction]] = [(line, line, Fraction(1))]
+    if low.range(line)[0] < 0:
+        units.append((line * -1, line * -1, Fraction(1)))
+    return low.units(text, units, "gated: relu(a) * a"), False
 
 
 def _kept_in(low: Lowering, line: Line, points: list[Fraction]) -> bool:
@@ -501,7 +502,7 @@ def _table(low: Lowering, relation: Relation) -> Rows:
     of_key = {k: frozenset(q for q in active if k in columns[q]) for k in keys}
     key_classes = list(dict.fromkeys(of_key.values()))
     query_classes = list(dict.fromkeys(columns[q] for q in active))
-    partner = _matching(key_classes, query_classes, columns, keys, active)
+    partner = _matching(query_classes, of_key)
     if partner is not None and len(query_classes) > 2:
         return [*rows, *_matched(low, relation, of_key, columns, partner)]
     nested = sorted(key_classes, key=len, reverse=True)
@@ -572,27 +573,17 @@ def _shifted(low: Lowering, relation: Relation, columns: dict, keys: Any) -> Row
     )
 
 
-def _matching(
-    key_classes: list, query_classes: list, columns: dict, keys: Any, active: list
-) -> dict | None:
-    """query class -> key class where each class of queries selects exactly one class of keys and
-    no two the same.
+def _matching(query_classes: list[frozenset], of_key: dict) -> dict | None:
+    """query class -> key class where each class of queries selects exactly one class of keys and no
+    two the same.
     """
     found = {}
     for chosen in query_classes:
-        inside = [
-            c
-            for c in key_classes
-            if c and any(k in chosen for k in keys if _of(k, c, columns, active))
-        ]
+        inside = {of_key[k] for k in chosen}
         if len(inside) != 1:
             return None
-        found[chosen] = inside[0]
+        found[chosen] = inside.pop()
     return found if len(set(found.values())) == len(found) else None
-
-
-def _of(key: Any, cls: frozenset, columns: dict, active: list) -> bool:
-    return frozenset(q for q in active if key in columns[q]) == cls
 
 
 def _matched(low: Lowering, relation: Relation, of_key: dict, columns: dict, partner: dict) -> Rows:
@@ -662,7 +653,7 @@ def _nested(low: Lowering, relation: Relation, ranks: dict, thresholds: dict, cl
         }
         k = _sharp(low, relation.key, key_side, "rank")
         q = _sharp(low, relation.query, query_side, "threshold")
-        rows.append(Row(q * -1, k, nested=True))
+        rows.append(Row(q * -1, k, 2 * exp(-SHARP)))  # where r < t
     return rows
 
 

@@ -45,6 +45,8 @@ from tinyadder.programs.lines import spacing
 
 MOST = 20_000
 """Combinations of values that are enumerated for one node."""
+JOINT = 2_000
+"""Combinations of bases always enumerated; beyond, arguments of few values are preferred."""
 FEW = 64
 """Positions up to which relations between positions are tried one by one."""
 GONE = object()
@@ -198,8 +200,11 @@ class Values:
         for base in bases:
             found = self.supports[base]
             size *= MOST + 1 if isinstance(found, Span) else len(found)
-        limit = 2000 if node.op == "affine" else MOST
-        if size <= limit:
+        apart = 1  # combinations of the arguments, each by itself
+        for arg in node.args:
+            found = self.supports[arg]
+            apart *= MOST + 1 if isinstance(found, Span) else len(found)
+        if size <= JOINT or (size <= MOST and size <= 4 * apart and node.op != "affine"):
             self.bases[node] = bases
             self.supports[node] = tuple(
                 dict.fromkeys(v for v in self.column(node, bases) if v is not GONE)
@@ -209,9 +214,7 @@ class Values:
             self.bases[node] = bases
             self.supports[node] = self._affine(node)
             return
-        self.bases[node] = (
-            node,
-        )  # a base by itself: a function of its arguments, which are taken as independent
+        self.bases[node] = (node,)  # its arguments are taken as independent from here on
         self.supports[node] = tuple(dict.fromkeys(out for _, out in self.table(node, node.args)))
 
     def _affine(self, node: Seq) -> Support:
@@ -453,6 +456,11 @@ class Values:
             return False
         if all(self._reflexive(relation) for relation in found):
             return True
+        if len(found) == 1 and found[0].function is EQUAL and self._is_rank(found[0].key):
+            here = self.places(found[0].query)  # ranks are a permutation of the positions
+            return here is not None and all(
+                0 <= v < n for (_, n), v in here.items() if is_number(v)
+            )
         pairs = [(self.places(r.key), self.places(r.query), r) for r in found]
         if any(k is None or q is None for k, q, _ in pairs):
             return False
@@ -497,10 +505,30 @@ class Values:
     def _distinct(self, node: Seq) -> bool:
         if node is indices() or (node.op == "affine" and same(node.args, (indices(),))):
             return True
-        places = self.places(node)
-        if places is None:
+        if self._is_rank(node):
+            return True
+        bases = self.bases[node]
+        if place(indices(), bases) is None or isinstance(self.support(node), Span):
             return False
-        return all(len({places[i, n] for i in range(n)}) == n for n in range(1, self.length + 1))
+        if not all(base.op in ("tokens", "indices") for base in bases):
+            places = self.places(node)
+            lengths = range(1, self.length + 1)
+            return bool(places) and all(len({places[i, n] for i in range(n)}) == n for n in lengths)
+        owner: dict[Value, Value] = {}
+        at = place(indices(), bases)
+        rows = zip(self.rows(bases), self.column(node, bases), strict=True)
+        return all(owner.setdefault(value, row[at]) == row[at] for row, value in rows)
+
+    def _is_rank(self, node: Seq) -> bool:
+        """Whether the node counts positions with a smaller (or larger) key, all keys distinct."""
+        if node.op != "count" or self.causal:
+            return False
+        found = self.clauses(node.data[0])
+        if found is None or len(found) != 1:
+            return False
+        (only,) = found
+        ordered = only.function.name in ("<", ">") and only.key is only.query
+        return ordered and self.numeric(only.key) and self._distinct(only.key)
 
 
 def same(first: Sequence[Seq], second: Sequence[Seq]) -> bool:
