@@ -94,6 +94,18 @@ def fit_affine(pairs: Iterable[tuple[tuple[Fraction, ...], Fraction]]) -> list[F
     return solve(rows, len(rows[0][0]))
 
 
+def fit_line(xs: Sequence[Fraction], ys: Sequence[Fraction]) -> tuple[Fraction, Fraction] | None:
+    """(slope, offset) of the line through all (x, y), where there is one that is not level."""
+    other = next((n for n, x in enumerate(xs) if x != xs[0]), None)
+    if other is None or ys[other] == ys[0]:
+        return None
+    slope = (ys[other] - ys[0]) / (xs[other] - xs[0])
+    offset = ys[0] - slope * xs[0]
+    if any(y != slope * x + offset for x, y in zip(xs, ys, strict=True)):
+        return None
+    return slope, offset
+
+
 def fit_product(points: Points) -> tuple[int, list[Fraction], list[Fraction]] | None:
     """(which, A, B) with f = A(x) + x[which] * B(x without which), A and B affine with their bias
     last; or None.

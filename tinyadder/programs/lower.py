@@ -47,6 +47,7 @@ from tinyadder.programs.lines import (
     Hinges,
     Line,
     fit_affine,
+    fit_line,
     fit_product,
     interpolate,
     project,
@@ -237,9 +238,10 @@ class Lowering:
             )
         )
         table = {token: self.code(v) for token, v in column.items() if v is not GONE}
+        ys = list(table.values())
         for lane in self.lanes.values():
-            if lane.embed and not lane.head and not lane.units and set(table) <= set(lane.embed):
-                fitted = fit_affine(((lane.embed[token],), value) for token, value in table.items())
+            if lane.embed and not lane.head and not lane.units:
+                fitted = fit_line([lane.embed[token] for token in table], ys)
                 if fitted is not None:
                     return Line.of({lane.name: fitted[0]}, fitted[1])
         name = "token" if node.op == "tokens" else "of_token"

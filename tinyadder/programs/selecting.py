@@ -57,6 +57,7 @@ STEP = 48
 CLASSES = 14
 """Classes of a nested relation that one row tells apart: e^(46 * 14) is still a float64."""
 SHARP = 46
+ORDERS = (LESS, LESS_EQUAL, GREATER, GREATER_EQUAL)
 ONE = Line(bias=Fraction(1))
 
 
@@ -220,6 +221,11 @@ def _rewritten(low: Lowering, node: Seq, clauses: list[Relation]) -> Seq | None:
             return combine(
                 [(factor, _read(node, _all(parts))) for parts, factor in polynomial.items()]
             )
+    parted = next((r for r in clauses if r.function in ORDERS and sums and _is_long(low, r)), None)
+    if parted is not None:
+        rest = [r for r in clauses if r is not parted]
+        pieces = (_all([*rest, *part]) for part in _by_digits(low, parted))
+        return combine([(1, _read(node, piece)) for piece in pieces])
     strict = [r for r in clauses if r.key is r.query is indices() and r.function is LESS]
     if strict and (sums or low.length > CLASSES):
         rest = [r for r in clauses if r not in strict and not _is_prefix(r)]
@@ -241,6 +247,39 @@ def _rewritten(low: Lowering, node: Seq, clauses: list[Relation]) -> Seq | None:
 def _size(low: Lowering, relation: Relation) -> int:
     found = [low.values.support(n) for n in (relation.key, relation.query)]
     return min(10**6 if isinstance(s, Span) else len(s) for s in found)
+
+
+def _is_long(low: Lowering, relation: Relation) -> bool:
+    """Whether an order has so many ranks that two digits of them are cheaper than rows of ranks."""
+    supports = [low.values.support(n) for n in (relation.key, relation.query)]
+    if any(isinstance(s, Span) for s in supports) or relation.key is indices():
+        return False
+    numeric = low.values.numeric(relation.key) and low.values.numeric(relation.query)
+    return numeric and len({*supports[0], *supports[1]}) > 2 * CLASSES  # type: ignore[misc]
+
+
+def _by_digits(low: Lowering, relation: Relation) -> list[list[Relation]]:
+    """An order as a disjoint union: of the higher digits of the ranks, or of the lowest where the
+    higher ones agree.
+    """
+    supports = [low.values.listed(n) for n in (relation.key, relation.query)]
+    rank = {v: r for r, v in enumerate(sorted({*supports[0], *supports[1]}))}
+    digits = [
+        [
+            _labelled(low, node, lambda v, part=part: divmod(rank[v], CLASSES)[part], name, False)
+            for node in (relation.key, relation.query)
+        ]
+        for part, name in ((0, "rank high"), (1, "rank low"))
+    ]
+    strict = {LESS_EQUAL: LESS, GREATER_EQUAL: GREATER}.get(relation.function, relation.function)
+    (high_key, high_query), (low_key, low_query) = digits
+    return [
+        [Relation(high_key, high_query, strict)],
+        [
+            Relation(high_key, high_query, EQUAL),
+            Relation(low_key, low_query, relation.function),
+        ],
+    ]
 
 
 def _own(relation: Relation) -> Function:
