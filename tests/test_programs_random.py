@@ -1,0 +1,92 @@
+"""Random well-typed programs: the meaning, the task's own evaluator, and the weights agree."""
+
+from fractions import Fraction
+from itertools import pairwise
+
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from programs_strategy import programs, texts
+
+from tinyadder.machine.compile import build
+from tinyadder.programs import Refused, compile, key, tokens
+
+LENGTH = 5
+
+
+def disagreement(program, words, causal=False):
+    """The first text on which weights, meaning and the task's evaluator do not agree, or None."""
+    support = compile_as(program, causal)
+    if support is None:
+        return None
+    made = support
+    model = build(made.program)
+    low, columns = made.lowering, list(made.program.stream.lanes)
+    answers = made.task.graph["outputs"]
+    codes = sorted(low.code(v) for v in answers) if answers else []
+    gap = min((b - a for a, b in pairwise(codes)), default=Fraction(1))
+    for word in words:
+        meaning = program(word, causal=causal)
+        own = made.task.values((tuple(word), len(word) - 1))
+        kept = {}
+        ids = torch.tensor([[made.program.vocabulary.index(t) for t in made.prompt(word)]])
+        with torch.inference_mode():
+            logits = model(ids, hook=lambda n, v, kept=kept: kept.setdefault(n, v))[0, -len(word) :]
+        last = (
+            f"blocks.{len(model.blocks) - 1}.hook_resid_post" if len(model.blocks) else "hook_embed"
+        )
+        stream = kept[last][0, -len(word) :]
+        for place, value in enumerate(meaning):
+            raw = float(low.answer.bias) + sum(
+                float(w) * stream[place, columns.index(lane)].item() for lane, w in low.answer.terms
+            )
+            away = abs(raw - float(low.code(value)))
+            said = made.program.output_tokens[int(logits[place].argmax())]
+            right = said == answers[value] if answers else away < 1e-6
+            if not (right and own[place] == value and away <= max(low.error(low.answer), 1e-12)):
+                return word, place, value, own[place], raw, said
+            assert away <= float(gap) / 4
+    return None
+
+
+def compile_as(program, causal):
+    """The compiled program, with tokens as answers where they are few; None where it is refused."""
+    for answers in ("tokens", "number"):
+        try:
+            return compile(program, length=LENGTH, causal=causal, answers=answers, vocabulary="abc")
+        except Refused:
+            continue
+    return None
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), derandomize=False
+)
+@given(programs(), st.lists(texts(LENGTH), min_size=6, max_size=10, unique=True), st.booleans())
+def test_random_programs_compute_what_they_mean(program, words, causal):
+    assert disagreement(program, words, causal) is None
+
+
+def test_few_random_programs_are_refused():
+    tried, refused = [], []
+
+    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(programs())
+    def count(program):
+        tried.append(program)
+        if compile_as(program, False) is None:
+            refused.append(program)
+
+    count()
+    assert len(refused) <= len(tried) // 5, refused[:5]
+
+
+def test_a_wrong_model_would_be_noticed(monkeypatch):
+    """The planted fault: every penalty is a hundredth of what it should be."""
+    from tinyadder.programs import selecting
+
+    x = tokens("abc")
+    program = (key(x) == x).count()
+    assert disagreement(program, ["ab", "aabb"]) is None
+    monkeypatch.setattr(selecting, "head_penalty", lambda *_: 1)
+    assert disagreement(program, ["ab", "aabb"]) is not None
