@@ -24,7 +24,7 @@ GROUPS = {
     "encodings": r"tinyadder\.encodings",
     "construction": r"tinyadder\.construction",
     "tasks": r"tinyadder\.tasks(\..*)?",
-    "machine": r"tinyadder\.machine(\.(transformer|layers|inference|encoder))?",
+    "machine": r"tinyadder\.machine(\.(transformer|layers|inference|encoder|tensors))?",
     "compile": r"tinyadder\.machine\.compile",
     "single": r"tinyadder\.machine\.(reference|single)",
     "decode": r"tinyadder\.machine\.decode",

@@ -16,7 +16,7 @@ from tinyadder.commands.count import command
 from tinyadder.construction import construct
 from tinyadder.errors import TinyadderError
 from tinyadder.machine.compile import build
-from tinyadder.verify.count import construction_code, definition, hang_on, ladder, numbers
+from tinyadder.verify.count import construction_code, definition, hang_on, ladder, weights
 from tinyadder.verify.external.submission import Submission
 
 
@@ -46,7 +46,7 @@ def test_equations_and_tensors_count_the_same(name):
 
 def test_every_number_is_listed_where_it_sits():
     model = build(construct("add10").program)
-    counts, listed = ladder(model), numbers(model)
+    counts, listed = ladder(model), weights(model)
     for rung in ("nonzero", "nonzero + positional", "with wiring"):
         upto = ("nonzero", "nonzero + positional", "with wiring")[
             : ("nonzero", "nonzero + positional", "with wiring").index(rung) + 1
@@ -91,7 +91,7 @@ def test_tensors_hidden_outside_the_parameters_are_found():
     assert after["nonzero + positional"] == before["nonzero + positional"] + 1
     assert after["with wiring"] == after["nonzero + positional"] + 2
     assert after["stored"] == before["stored"]
-    assert {number.tensor for number in numbers(model)} >= {"tables.low.0", "route", "rope_theta"}
+    assert {number.tensor for number in weights(model)} >= {"tables.low.0", "route", "rope_theta"}
 
 
 def test_a_causal_mask_is_no_wiring():
@@ -149,7 +149,7 @@ def test_the_command_counts_a_submission_and_says_that_it_runs_code(written):
         9 + 4 + 1 + 18,
         12,
     )
-    values = [n["value"] for n in data["numbers"] if n["rung"] == "strict"]
+    values = [n["value"] for n in data["weights"] if n["rung"] == "strict"]
     assert sorted(values) == sorted([5e-11, -10, 40, 10, 2, 40, 10])
     assert counts["strict"] == counts["stored + buffers"] + len(values)
 

@@ -18,9 +18,10 @@ from safetensors.torch import save as to_bytes
 from tinyadder.construction import construct, construction_names
 from tinyadder.errors import TinyadderError
 from tinyadder.io.files import atomic_write
-from tinyadder.io.folder import describe, load, save, tensors_of
+from tinyadder.io.folder import describe, load, save
 from tinyadder.machine.answers import answers
 from tinyadder.machine.compile import build
+from tinyadder.machine.tensors import tensors_of
 from tinyadder.machine.transformer import BlockConfig, Config, Transformer
 from tinyadder.tasks.addition import Addition
 

@@ -55,7 +55,7 @@ def test_every_nonzero_number_is_zeroed_once_and_zeros_are_swapped():
     model = build(program)
     zeroed = list(mutants(model, ["zero"]))
     assert len(zeroed) == program.nonzero == 95
-    assert [m.place for m in zeroed].count("shared number 0") == 1
+    assert [m.place for m in zeroed].count("shared weight 0") == 1
     swapped = list(mutants(model, [SWAP]))
     assert any(0.0 in [new for _, new in m.change] for m in swapped)
     assert Counter(m.kind for m in mutants(model))["negate"] == 95
@@ -64,7 +64,7 @@ def test_every_nonzero_number_is_zeroed_once_and_zeros_are_swapped():
 def test_a_change_of_a_shared_number_reaches_all_its_readers():
     construction = construct("add10_95")
     model = build(construction.program)
-    (mutant,) = [m for m in mutants(model, ["negate"]) if m.place == "shared number 0"]
+    (mutant,) = [m for m in mutants(model, ["negate"]) if m.place == "shared weight 0"]
     with mutated(model, mutant):
         assert (model.blocks[1].mlp.up_bias == -100).all()
 

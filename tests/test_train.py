@@ -328,7 +328,7 @@ def test_training_refuses_problems_of_the_test_set(tmp_path, monkeypatch):
         run.train()
 
 
-@pytest.mark.parametrize("distribution", ["uniform", "balanced", "sample", "focused", "mixed"])
+@pytest.mark.parametrize("distribution", ["uniform", "balanced", "structured", "focused", "mixed"])
 def test_the_problems_depend_on_the_seed_and_not_on_the_number_of_workers(distribution):
     source = Source(Addition(digits=3), distribution, "train", 0.2, 7)
     alone = source.take(9000)

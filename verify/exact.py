@@ -14,7 +14,6 @@ from flint import arb, ctx
 from torch import Tensor, nn
 
 from tinyadder.errors import TinyadderError
-from tinyadder.machine.layers import Options
 from tinyadder.machine.transformer import Block, FeedForward, MultiHeadAttention, Transformer
 
 BITS = 256
@@ -49,7 +48,7 @@ class ExactTransformer:
     """
 
     def __init__(self, model: Transformer) -> None:
-        if model.config.options != Options():
+        if not model.config.plain:
             raise TinyadderError(
                 "exact arithmetic covers the machine of written programs; this model has other"
                 " options"

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from tinyadder.machine.answers import answers
 from tinyadder.machine.encoder import EncoderDecoder, empty_model
+from tinyadder.machine.tensors import BUFFERS, stored_name
 from tinyadder.machine.transformer import Transformer
 from tinyadder.tasks.base import Problem, Task
 
@@ -273,11 +274,11 @@ def buffers(model: nn.Module) -> Finding:
 
     other = Counter[str]()
     known = 0
-    for kind, name, _, values in kept_beside(model):
+    for rung, name, _, values in kept_beside(model):
         odd = int(((values != 0) & (values != 1) & values.isfinite()).sum())
-        if kind == "buffer" and odd:
+        if rung == BUFFERS and odd:
             other[name] += odd
-        known += int(values.count_nonzero()) if kind != "buffer" else 0
+        known += int(values.count_nonzero()) if rung != BUFFERS else 0
     if not other:
         return Finding(
             "buffers",
@@ -401,7 +402,7 @@ def relabelled(model: Transformer, code: dict[int, int]) -> Transformer:
         next(model.parameters()).dtype,
     )
     state = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
-    for name in ("embedding", "parametrizations.embedding.original"):
+    for name in ("embedding", stored_name("embedding")):
         if name in state:
             state[name][torch.tensor(row)] = model.state_dict()[name].cpu().to(state[name].device)
     made.load_state_dict(state)

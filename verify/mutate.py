@@ -29,10 +29,10 @@ import torch
 from tinyadder.errors import TinyadderError
 from tinyadder.io.folder import save, weights_digest
 from tinyadder.machine.answers import answers
+from tinyadder.machine.tensors import place, plain_name, stored_name
 from tinyadder.machine.transformer import Transformer
 from tinyadder.tasks.base import Problem, Task
 from tinyadder.verify.certify.prove import certify
-from tinyadder.verify.count import place
 from tinyadder.verify.counterexample import wrong_answer
 from tinyadder.verify.properties import Judge
 from tinyadder.verify.verdict import Counterexample, Proved, Refuted, Unknown
@@ -91,10 +91,10 @@ class Fate:
 def mutants(model: Transformer, kinds: Sequence[str] = (*KINDS, SWAP)) -> Iterator[Mutant]:
     """Every change of `kinds` to every stored number, zeros included, that changes anything.
 
-    A shared number is changed once, for all its readers. A swap exchanges a number with the next of
+    A shared weight is changed once, for all its readers. A swap exchanges a weight with the next of
     its parameter.
     """
-    unread = {(_original(name), flat) for name, flat, _ in model.config.ties}
+    unread = {(stored_name(name), flat) for name, flat, _ in model.config.ties}
     for name, parameter in model.named_parameters():
         values = parameter.detach().reshape(-1).tolist()
         read = [flat for flat in range(len(values)) if (name, flat) not in unread]
@@ -111,18 +111,11 @@ def mutants(model: Transformer, kinds: Sequence[str] = (*KINDS, SWAP)) -> Iterat
                     yield Mutant(name, _place(model, name, flat), kind, change)
 
 
-def _original(name: str) -> str:
-    path, _, leaf = name.rpartition(".")
-    return (
-        f"{path}.parametrizations.{leaf}.original" if path else f"parametrizations.{leaf}.original"
-    )
-
-
 def _place(model: Transformer, name: str, flat: int) -> str:
     index = tuple(
         int(i) for i in torch.unravel_index(torch.tensor(flat), model.get_parameter(name).shape)
     )
-    return place(model, name.replace("parametrizations.", "").removesuffix(".original"), index)
+    return place(model, plain_name(name), index)
 
 
 @contextmanager

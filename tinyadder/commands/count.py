@@ -50,22 +50,22 @@ def command(name: str, options: dict[str, Any], why: bool, seconds: float, as_js
         shown, counts, listed, code = _submission(name, options, why, seconds)
     else:
         shown, counts, listed, code = _own(name, options, why)
-    numbers = [*listed, *(_placed(literal) for literal in code)] if why else []
+    weights = [*listed, *(_placed(literal) for literal in code)] if why else []
     if as_json:
-        echo_json({"model": shown, "counts": counts, **({"numbers": numbers} if why else {})})
+        echo_json({"model": shown, "counts": counts, **({"weights": weights} if why else {})})
     else:
-        _show(shown, counts, numbers)
+        _show(shown, counts, weights)
 
 
 Counted = tuple[str, dict[str, int], list[dict[str, Any]], "list[Literal]"]
 
 
 def _own(name: str, options: dict[str, Any], why: bool) -> Counted:
-    from tinyadder.verify.count import construction_code, ladder, machine_code, numbers
+    from tinyadder.verify.count import construction_code, ladder, machine_code, weights
 
     loaded = load_model(name, options)
     code = machine_code() if loaded.folder else construction_code(loaded.name, loaded.file)
-    listed = [vars(number) for number in numbers(loaded.model)] if why else []
+    listed = [vars(weight) for weight in weights(loaded.model)] if why else []
     return shown_model(loaded), ladder(loaded.model, code), listed, code
 
 
@@ -84,7 +84,7 @@ def _submission(name: str, options: dict[str, Any], why: bool, seconds: float) -
     counts = {**found["counts"], "strict": found["counts"]["stored + buffers"] + len(code)}
     if found["claimed"] is not None:
         counts["claimed"] = found["claimed"]
-    return name, counts, found["numbers"], code
+    return name, counts, found["weights"], code
 
 
 def warn(path: Path) -> None:
@@ -108,7 +108,7 @@ def _placed(literal: Literal) -> dict[str, Any]:
     }
 
 
-def _show(shown: str, counts: dict[str, int], numbers: list[dict[str, Any]]) -> None:
+def _show(shown: str, counts: dict[str, int], weights: list[dict[str, Any]]) -> None:
     from tinyadder.verify.count import definition
 
     show_table(
@@ -116,12 +116,12 @@ def _show(shown: str, counts: dict[str, int], numbers: list[dict[str, Any]]) -> 
         {"convention": "left", "count": "right", "what it counts": "left"},
         [(rung, f"{count:,}", definition(rung)) for rung, count in counts.items()],
     )
-    if numbers:
+    if weights:
         show_table(
-            "\nevery number; the first convention that counts it comes first",
+            "\nevery weight; the first convention that counts it comes first",
             {"convention": "left", "value": "right", "place": "left", "tie": "left"},
             [
-                (number["rung"], f"{number['value']:.9g}", number["place"], number["tie"])
-                for number in numbers
+                (weight["rung"], f"{weight['value']:.9g}", weight["place"], weight["tie"])
+                for weight in weights
             ],
         )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from tinyadder.io.folder import tensors_of
+from tinyadder.machine.tensors import items
 from tinyadder.tasks.base import Task
 
 if TYPE_CHECKING:
@@ -35,24 +35,15 @@ def model_digest(model: Transformer, task: Task) -> str:
 def weights_digest(model: Transformer) -> str:
     """SHA-256 (hexadecimal) over name, type, shape and bytes of every stored tensor.
 
-    Names are plain (`plain_name`) and sorted; it does not depend on the file they are kept in.
+    Names are plain (`tinyadder.machine.tensors`) and sorted; it does not depend on the file they are kept in.
     """
     found = hashlib.sha256()
-    tensors = {plain_name(name): tensor for name, tensor in tensors_of(model).items()}
+    tensors = {item.name: item.tensor for item in items(model)}
     for name, tensor in sorted(tensors.items()):
         flat = tensor.detach().cpu().contiguous().flatten()
         found.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
         found.update(flat.view(torch.uint8).numpy().tobytes())
     return found.hexdigest()
-
-
-def plain_name(name: str) -> str:
-    """The name of a tensor without torch's parametrization.
-
-    >>> plain_name("blocks.0.mlp.parametrizations.gate.original")
-    'blocks.0.mlp.gate'
-    """
-    return name.replace("parametrizations.", "").replace(".original", "")
 
 
 def changed(config: Any) -> Any:

@@ -68,19 +68,14 @@ def weights_digest(model: Transformer) -> str:
     """SHA-256 of the weights as `save` writes them."""
     from safetensors.torch import save as to_bytes
 
-    tensors = {
-        name: tensor.detach().cpu().contiguous() for name, tensor in tensors_of(model).items()
-    }
+    tensors = _contiguous(model)
     return hashlib.sha256(to_bytes(tensors, metadata={"format": "pt"})).hexdigest()
 
 
-def tensors_of(model: Transformer) -> dict[str, Tensor]:
-    """Every parameter once (a shared number too) and every stored buffer (slopes, wiring), by
-    name.
-    """
-    stored = model.state_dict(keep_vars=True)
-    named = [*dict(model.named_parameters()), *dict(model.named_buffers())]
-    return {name: stored[name] for name in named if name in stored}
+def _contiguous(model: Transformer) -> dict[str, Tensor]:
+    from tinyadder.machine.tensors import tensors_of
+
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors_of(model).items()}
 
 
 def save(
@@ -119,7 +114,7 @@ def model_files(
     from safetensors.torch import save as to_bytes
 
     check_name(name)
-    tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors_of(model).items()}
+    tensors = _contiguous(model)
     _finite(tensors, f"the model '{name}'")
     # One metadata key: safetensors writes several in random order, and equal models must give equal
     # files.
@@ -273,6 +268,7 @@ def load(folder: str | Path, *, device: str = "cpu") -> tuple[Transformer, Descr
     _fill(model, tensors)
     if described.program is not None:
         from tinyadder.machine.compile import build
+        from tinyadder.machine.tensors import tensors_of
 
         rebuilt = build(described.program)
         built = tensors_of(rebuilt)
@@ -330,6 +326,7 @@ def _empty(
     import torch
 
     from tinyadder.machine.encoder import empty_model
+    from tinyadder.machine.tensors import tensors_of
     from tinyadder.machine.transformer import Config
 
     dtype = getattr(torch, described.dtype)
@@ -379,6 +376,8 @@ def _short(error: Exception) -> str:
 
 def _fill(model: Transformer, tensors: Mapping[str, Tensor]) -> None:
     import torch
+
+    from tinyadder.machine.tensors import tensors_of
 
     with torch.no_grad():
         for name, stored in tensors_of(model).items():

@@ -14,6 +14,7 @@ import torch
 from tinyadder.dsl import MLP, Attention, Program
 from tinyadder.errors import TinyadderError
 from tinyadder.lang.forms import AffineRow, Shared, Weight
+from tinyadder.machine.tensors import items
 from tinyadder.machine.transformer import BlockConfig, Config, Transformer
 
 MOST = 10**8
@@ -21,7 +22,7 @@ MOST = 10**8
 
 
 class _Tensors:
-    """Dense float64 arrays by parameter name, and the entries that are read from shared numbers
+    """Dense float64 arrays by parameter name, and the entries that are read from shared weights
     instead.
     """
 
@@ -171,12 +172,6 @@ def _readout(t: _Tensors, config: Config, program: Program) -> Config:
 
 
 def _load(model: Transformer, arrays: dict[str, np.ndarray]) -> None:
-    state = model.state_dict(keep_vars=True)
-    for name, array in arrays.items():
-        if name == "shared" and not array.size:
-            continue
-        path, _, leaf = name.rpartition(".")
-        prefix = f"{path}." if path else ""
-        tied = f"{prefix}parametrizations.{leaf}.original"
-        with torch.no_grad():
-            state[tied if tied in state else name].copy_(torch.from_numpy(array))
+    with torch.no_grad():
+        for item in items(model):
+            item.tensor.copy_(torch.from_numpy(arrays[item.name]))

@@ -108,20 +108,21 @@ class EncoderDecoder(Transformer):
 
     def __init__(self, config: Config, dtype: torch.dtype = torch.float64) -> None:
         options = config.options
-        if options.repeat != 1 or options.positions == "alibi" or options.softmax != "softmax":
-            raise TinyadderError(
-                f"an encoder-decoder with repeat={options.repeat}, positions='{options.positions}',"
-                f" softmax='{options.softmax}'; expected repeat=1, softmax='softmax' and other"
-                " positions than ALiBi"
-            )
+        for own in map(config.options_of, (*config.blocks, *config.encoder)):
+            if own.repeat != 1 or own.positions == "alibi" or own.softmax != "softmax":
+                raise TinyadderError(
+                    f"an encoder-decoder with repeat={own.repeat}, positions='{own.positions}',"
+                    f" softmax='{own.softmax}'; expected repeat=1, softmax='softmax' and other"
+                    " positions than ALiBi"
+                )
         super().__init__(config, dtype)
         width = config.width
         self.encoder = nn.ModuleList(
-            EncoderBlock(width, block, dtype, options) for block in config.encoder
+            EncoderBlock(width, block, dtype, config.options_of(block)) for block in config.encoder
         )
-        plain = replace(options, positions="none")
         self.cross = nn.ModuleList(
-            CrossAttention(width, block, dtype, plain) for block in config.blocks
+            CrossAttention(width, block, dtype, replace(config.options_of(block), positions="none"))
+            for block in config.blocks
         )
         self.encoder_norm = norm(options, width, dtype) if options.norm_place == "pre" else None
 
@@ -216,5 +217,5 @@ class EncoderDecoder(Transformer):
 
 
 def empty_model(config: Config, dtype: torch.dtype = torch.float64) -> Transformer:
-    """A model of that architecture with all its numbers zero."""
+    """A model of that architecture with all its weights zero."""
     return (EncoderDecoder if config.encoder else Transformer)(config, dtype)

@@ -28,7 +28,6 @@ from tinyadder.machine.transformer import (
     Block,
     FeedForward,
     MultiHeadAttention,
-    Options,
     Transformer,
     softmax1,
 )
@@ -279,4 +278,4 @@ def prepare(model: Transformer) -> Inference | None:
     forward.
     """
     hooked = model._forward_pre_hooks or model._forward_hooks
-    return Inference(model) if model.config.options == Options() and not hooked else None
+    return Inference(model) if model.config.plain and not hooked else None

@@ -6,8 +6,9 @@ float64.
     MLP           = down( relu(gate x + b_g) * (up x + b_u) )                    Shazeer 2020, ReGLU
     logits        = U x + b
 
-One class serves programs and trained decoders; they differ by where the numbers come from, and
-trained ones may set `Options` (tinyadder/machine/layers.py), whose defaults are the formulas above.
+One class serves programs and trained decoders; they differ by where the weights come from, and
+trained ones may set `Options` (tinyadder/machine/layers.py), for all layers or one by one, whose
+defaults are the formulas above. What tensors there are stands in tinyadder/machine/tensors.py.
 Axes: b batch, t query position, s key position, d residual column, h head, k key row, v value row,
 n hidden unit, o output token, c vocabulary.
 """
@@ -54,6 +55,8 @@ class BlockConfig:
     d_head: Annotated[int, Between(1, 4096)] = 1
     d_value: Annotated[int, Between(1, 4096)] = 1
     hidden: Annotated[int, Between(0, 65_536)] = 0
+    options: Options | None = None
+    """Of this layer alone; None where they are those of the model."""
 
     def __post_init__(self) -> None:
         check_fields(self, "block")
@@ -61,7 +64,7 @@ class BlockConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Everything but the numbers: enough to make an empty `Transformer`. Plain data, written to
+    """Everything but the weights: enough to make an empty `Transformer`. Plain data, written to
     JSON as it is.
     """
 
@@ -84,7 +87,7 @@ class Config:
     ties: tuple[
         tuple[str, Annotated[int, Between(0, 10**9)], Annotated[int, Between(0, 10**6)]], ...
     ] = ()
-    """(parameter name, flat index, index of the shared number read there)."""
+    """(parameter name, flat index, index of the shared weight read there)."""
     options: Options = field(default_factory=Options)
     encoder: tuple[BlockConfig, ...] = ()
     """Layers of the encoder of an `EncoderDecoder` (tinyadder/machine/encoder.py); a decoder has
@@ -95,9 +98,38 @@ class Config:
 
     def __post_init__(self) -> None:
         check_fields(self, "config")
+        for block in (*self.blocks, *self.encoder):
+            own, whole = self.options_of(block), self.options
+            added = own.positions in ("sinusoidal", "learned") and own.positions != whole.positions
+            if added or (own.context, own.repeat) != (whole.context, whole.repeat):
+                raise TinyadderError(
+                    f"a layer with positions='{own.positions}', context={own.context},"
+                    f" repeat={own.repeat} in a model with positions='{whole.positions}',"
+                    f" context={whole.context}, repeat={whole.repeat}; these are of the whole model"
+                )
+
+    def options_of(self, block: BlockConfig) -> Options:
+        """The options of one of its layers."""
+        return block.options or self.options
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is the machine that runs programs: a decoder with the default options
+        everywhere. Other ways to run a model (tinyadder/machine/inference.py, verify/exact.py, the
+        prover) know that one only.
+        """
+        blocks = (*self.blocks, *self.encoder)
+        usual = Options()
+        return not self.encoder and all(
+            options == usual for options in (self.options, *map(self.options_of, blocks))
+        )
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        data = asdict(self)
+        for block in (*data["blocks"], *data["encoder"]):
+            if block["options"] is None:
+                del block["options"]
+        return data
 
     @classmethod
     def from_json(cls, data: Any) -> Config:
@@ -280,7 +312,7 @@ class Block(nn.Module):
 
 class Tie(nn.Module):
     """A parametrization: some entries of a dense parameter are read from the vector of shared
-    numbers.
+    weights.
     """
 
     index: Int[Tensor, " n"]
@@ -301,7 +333,7 @@ class Tie(nn.Module):
 
 
 class Transformer(nn.Module):
-    """A causal decoder: embedding, blocks, unembedding. `Transformer(config)` has all its numbers
+    """A causal decoder: embedding, blocks, unembedding. `Transformer(config)` has all its weights
     zero.
     """
 
@@ -316,7 +348,9 @@ class Transformer(nn.Module):
         options = config.options
         if options.positions == "learned":
             self.positions = nn.Parameter(torch.zeros(options.context, width, dtype=dtype))
-        self.blocks = nn.ModuleList(Block(width, block, dtype, options) for block in config.blocks)
+        self.blocks = nn.ModuleList(
+            Block(width, block, dtype, config.options_of(block)) for block in config.blocks
+        )
         self.final_norm = norm(options, width, dtype) if options.norm_place == "pre" else None
         if config.unembedding:
             self.unembedding = nn.Parameter(torch.zeros(outputs, width, dtype=dtype))

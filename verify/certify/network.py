@@ -12,8 +12,7 @@ import numpy as np
 import torch
 from torch.nn.utils import parametrize
 
-from tinyadder.io.digest import plain_name
-from tinyadder.io.folder import tensors_of
+from tinyadder.machine.tensors import plain_name, tensors_of
 from tinyadder.machine.transformer import Block, BlockConfig, Config, Tie, Transformer
 
 

@@ -1,7 +1,7 @@
 """The counting ladder: a model has no number of parameters, it has one for each convention.
 
 Each rung is one function with its definition as docstring; `RUNGS` is the ladder in order, for any
-`nn.Module`. `numbers(model)` lists where every counted number sits, by lane, and how it is tied.
+`nn.Module`. `weights(model)` lists where every counted weight sits, by lane, and how it is tied.
 Counts are read from the module's tensors, not from a program. Of our own models it is known which
 tensors are positions and which are wiring; of others they are recognised by name (positions) and by
 holding only 0 and 1 (wiring).
@@ -21,10 +21,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tinyadder.machine.tensors import (
+    BUFFERS,
+    NONZERO,
+    POSITIONAL,
+    WIRING,
+    kind_of,
+    plain_name,
+    stored_name,
+)
+from tinyadder.machine.tensors import place as place_of
 from tinyadder.machine.transformer import Transformer
 from tinyadder.verify.count.literals import Literal, borrowed, literals
 
-POSITIONAL = re.compile(
+POSITIONAL_NAMES = re.compile(
     r"slope|alibi|pos(?!t)|rope|rotary|inv_freq|freqs|theta|(^|[._])(pe|sin|cos)($|[._])",
     re.IGNORECASE,
 )
@@ -33,19 +43,13 @@ GLOBALS = "_globals_of_the_file"
 
 
 def _placeholders(module: nn.Module) -> dict[str, list[int]]:
-    """Entries of parameters that are never read because a shared number stands there: name -> flat
+    """Entries of parameters that are never read because a shared weight stands there: name -> flat
     indices.
     """
     result: dict[str, list[int]] = {}
     for name, index, _ in module.config.ties if isinstance(module, Transformer) else ():
-        result.setdefault(_tied(name), []).append(index)
+        result.setdefault(stored_name(name), []).append(index)
     return result
-
-
-def _tied(name: str) -> str:
-    """The name torch gives to the dense parameter `name` once shared numbers are read in it."""
-    path, _, leaf = name.rpartition(".")
-    return f"{path}{'.' * bool(path)}parametrizations.{leaf}.original"
 
 
 def _unique(
@@ -126,11 +130,8 @@ def nonzero_positional(module: nn.Module) -> int:
     >>> nonzero(model), nonzero_positional(model)
     (0, 2)
     """
-    based = isinstance(module, Transformer) and module.config.options.positions in (
-        "rotary",
-        "sinusoidal",
-    )
-    return nonzero(module) + _entries(module, "positional") + len(_float_attributes(module)) + based
+    named = _entries(module, POSITIONAL) + len(_float_attributes(module))
+    return nonzero(module) + named + _bases(module)
 
 
 def with_wiring(module: nn.Module) -> int:
@@ -144,11 +145,11 @@ def with_wiring(module: nn.Module) -> int:
     >>> nonzero_positional(model), with_wiring(model)
     (0, 1)
     """
-    return nonzero_positional(module) + _entries(module, "wiring")
+    return nonzero_positional(module) + _entries(module, WIRING)
 
 
 def ties_written_out(module: nn.Module) -> int:
-    """Nonzero + positional, where a shared or tied number counts at every place that reads it.
+    """Nonzero + positional, where a shared or tied weight counts at every place that reads it.
 
     >>> both = nn.ModuleList([nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False)])
     >>> both[1].weight = both[0].weight
@@ -259,24 +260,29 @@ def _float_attributes(module: nn.Module) -> list[tuple[str, float]]:
         (f"{path}.{name}" if path else name, value)
         for path, part in module.named_modules()
         for name, value in vars(part).items()
-        if isinstance(value, float) and value not in (0.0, 1.0) and POSITIONAL.search(name)
+        if isinstance(value, float) and value not in (0.0, 1.0) and POSITIONAL_NAMES.search(name)
     ]
 
 
-def _kind(module: nn.Module, name: str, tensor: Tensor) -> str:
-    """What a tensor that is no parameter is for: "positional", "wiring" or "buffer"."""
+def _bases(module: nn.Module) -> int:
+    """The bases of rotary and sinusoidal positions, which our own models keep as options."""
+    if not isinstance(module, Transformer):
+        return 0
+    config = module.config
+    every = (config.options, *map(config.options_of, (*config.blocks, *config.encoder)))
+    rotary = {options.rotary_base for options in every if options.positions == "rotary"}
+    return len(rotary) + any(options.positions == "sinusoidal" for options in every)
+
+
+def _first_rung(module: nn.Module, name: str, tensor: Tensor) -> str:
+    """The rung that counts a tensor that is no parameter first."""
     if isinstance(module, Transformer):
-        return (
-            "positional"
-            if name.endswith("slopes")
-            else "wiring"
-            if name.endswith("wiring")
-            else "buffer"
-        )
-    if POSITIONAL.search(name):
-        return "positional"
+        kind = kind_of(name)
+        return BUFFERS if kind is None else kind.rung
+    if POSITIONAL_NAMES.search(name):
+        return POSITIONAL
     routes = bool(((tensor == 0) | (tensor == 1)).all()) and not _is_causal_mask(tensor)
-    return "wiring" if routes else "buffer"
+    return WIRING if routes else BUFFERS
 
 
 def _is_causal_mask(tensor: Tensor) -> bool:
@@ -291,34 +297,32 @@ def _is_causal_mask(tensor: Tensor) -> bool:
 
 
 def kept_beside(module: nn.Module) -> Iterator[tuple[str, str, Tensor, Tensor]]:
-    """(kind, name, flat indices, values) of the tensors that are no parameters, each place of
+    """(first rung, name, flat indices, values) of the tensors that are no parameters, each place of
     memory once.
     """
     tensors = dict(other_tensors(module))
     names = {name for name, _ in module.named_parameters()}
     for name, index, values in _unique(chain(module.named_parameters(), tensors.items()), {}):
         if name not in names:
-            yield _kind(module, name, tensors[name]), name, index, values
+            yield _first_rung(module, name, tensors[name]), name, index, values
 
 
-def _entries(module: nn.Module, kind: str) -> int:
+def _entries(module: nn.Module, rung: str) -> int:
     return sum(
-        int(values.count_nonzero())
-        for result, _, _, values in kept_beside(module)
-        if result == kind
+        int(values.count_nonzero()) for first, _, _, values in kept_beside(module) if first == rung
     )
 
 
 RUNGS: dict[str, Callable[[nn.Module], int]] = {
     "numel": numel,
     "stored": stored,
-    "nonzero": nonzero,
-    "nonzero + positional": nonzero_positional,
-    "with wiring": with_wiring,
+    NONZERO: nonzero,
+    POSITIONAL: nonzero_positional,
+    WIRING: with_wiring,
     "ties written out": ties_written_out,
     "distinct": distinct,
     "distinct absolute": distinct_absolute,
-    "stored + buffers": stored_buffers,
+    BUFFERS: stored_buffers,
 }
 """Name of the convention -> the function that counts by it."""
 
@@ -374,12 +378,12 @@ def _source(module: str) -> str:
     return Path(spec.origin).read_text()
 
 
-# ---- where every number sits ---------------------------------------------------------------------
+# ---- where every weight sits ---------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Placed:
-    """One non-zero number: the first rung that counts it, its tensor and index, its place in words,
+    """One non-zero weight: the first rung that counts it, its tensor and index, its place in words,
     its tie.
     """
 
@@ -391,8 +395,8 @@ class Placed:
     tie: str = ""
 
 
-def numbers(module: nn.Module) -> list[Placed]:
-    """Every non-zero number of parameters, buffers and tensors kept beside, in the order of the
+def weights(module: nn.Module) -> list[Placed]:
+    """Every non-zero weight of parameters, buffers and tensors kept beside, in the order of the
     tensors.
 
     The bases of rotary and sinusoidal positions of our own models are options and have no tensor to
@@ -407,27 +411,23 @@ def numbers(module: nn.Module) -> list[Placed]:
                 at = _unravel(flat, shape)
                 tie = ties.get(flat, "") if name == "shared" else ""
                 result.append(
-                    Placed("nonzero", _dense(name), at, value, place(module, _dense(name), at), tie)
+                    Placed(
+                        NONZERO,
+                        plain_name(name),
+                        at,
+                        value,
+                        place(module, plain_name(name), at),
+                        tie,
+                    )
                 )
-    rungs = {
-        "positional": "nonzero + positional",
-        "wiring": "with wiring",
-        "buffer": "stored + buffers",
-    }
     tensors = dict(other_tensors(module))
-    for kind, name, index, values in kept_beside(module):
+    for rung, name, index, values in kept_beside(module):
         for flat, value in zip(index.tolist(), values.tolist(), strict=True):
             if value != 0:
                 at = _unravel(flat, tensors[name].shape)
-                result.append(Placed(rungs[kind], name, at, value, place(module, name, at)))
+                result.append(Placed(rung, name, at, value, place(module, name, at)))
     attributes = ((name, value) for name, value in _float_attributes(module))
-    return result + [
-        Placed("nonzero + positional", name, (), value, name) for name, value in attributes
-    ]
-
-
-def _dense(name: str) -> str:
-    return name.replace("parametrizations.", "").removesuffix(".original")
+    return result + [Placed(POSITIONAL, name, (), value, name) for name, value in attributes]
 
 
 def _unravel(flat: int, shape: torch.Size) -> tuple[int, ...]:
@@ -441,7 +441,7 @@ def _unravel(flat: int, shape: torch.Size) -> tuple[int, ...]:
 def _readers(model: Transformer) -> dict[int, str]:
     places: dict[int, list[str]] = {}
     for name, flat, source in model.config.ties:
-        at = _unravel(flat, model.get_parameter(_tied(name)).shape)
+        at = _unravel(flat, model.get_parameter(stored_name(name)).shape)
         places.setdefault(source, []).append(place(model, name, at))
     return {
         source: f"read at {len(read)} places: {'; '.join(read)}" for source, read in places.items()
@@ -450,62 +450,6 @@ def _readers(model: Transformer) -> dict[int, str]:
 
 def place(module: nn.Module, tensor: str, index: tuple[int, ...]) -> str:
     """Where an entry sits, in words: "layer 0, head 1 (-> rest): value reads product"."""
-    if not isinstance(module, Transformer):
-        return f"{tensor}{list(index)}"
-    vocabulary, config = module.config.vocabulary, module.config
-    columns = [
-        name if width == 1 else f"{name}[{i}]" for name, width in config.lanes for i in range(width)
-    ]
-    lanes = columns or [f"column {i}" for i in range(config.width)]
-    if tensor == "embedding":
-        return f"embedding of '{vocabulary[index[0]]}': {lanes[index[1]]}"
-    if tensor == "shared":
-        return f"shared number {index[0]}"
-    if tensor in ("unembedding", "unembedding_bias", "readout_wiring"):
-        text = "cost" if config.argmin else "logit"
-        what = "bias" if len(index) == 1 else f"reads {lanes[index[1]]}"
-        return f"{text} of '{vocabulary[config.outputs[index[0]]]}': {what}"
-    words = tensor.split(".")
-    if words[0] != "blocks" or words[2] not in ("attention", "mlp"):
-        return f"{tensor}{list(index)}"
-    layer, leaf = int(words[1]), words[3]
-    if words[2] == "attention":
-        return f"layer {layer}, {_head(module, layer, leaf, index, lanes)}"
-    if leaf == "down":
-        return f"layer {layer}, unit {index[1]}: down to {lanes[index[0]]}"
-    return f"layer {layer}, unit {index[0]}: {_row(leaf, '', index[1:], lanes)}"
-
-
-def _head(
-    model: Transformer, layer: int, leaf: str, index: tuple[int, ...], lanes: list[str]
-) -> str:
-    wiring = model.get_submodule(f"blocks.{layer}.attention").wiring
-    assert isinstance(wiring, Tensor)
-    targets = [lanes[i] for i in wiring[index[0]].any(0).nonzero()[:, 0].tolist()]
-    head = (
-        f"head {index[0]} (-> {', '.join(targets)})"
-        if 0 < len(targets) <= 3
-        else f"head {index[0]}"
-    )
-    if leaf == "slopes":
-        return f"{head}: ALiBi slope"
-    if leaf == "wiring":
-        return (
-            f"head {index[0]}: value{_number(model, layer, 'value', index[1])} wired to"
-            f" {lanes[index[2]]}"
-        )
-    return f"{head}: {_row(leaf, _number(model, layer, leaf, index[1]), index[2:], lanes)}"
-
-
-def _number(model: Transformer, layer: int, leaf: str, row: int) -> str:
-    """`[row]` where the queries, keys or values have several rows, nothing where they have one."""
-    return (
-        f"[{row}]"
-        if getattr(model.get_submodule(f"blocks.{layer}.attention"), leaf).shape[1] > 1
-        else ""
-    )
-
-
-def _row(leaf: str, row: str, rest: tuple[int, ...], lanes: list[str]) -> str:
-    name = leaf.removesuffix("_bias") + row
-    return f"{name} reads {lanes[rest[0]]}" if rest else f"{name} bias"
+    if isinstance(module, Transformer):
+        return place_of(module, tensor, index)
+    return f"{tensor}{list(index)}"

@@ -73,20 +73,17 @@ def count(path: str, why: bool) -> dict[str, Any]:
     """
     module = _load(path)
     model, metadata = _build(module)
-    from tinyadder.verify.count import (
-        hang_on,
-        ladder,
-        numbers,
-    )  # imports torch, which a broken file need not wait for
+    # Here, since it imports torch, which a broken file need not wait for.
+    from tinyadder.verify.count import hang_on, ladder, weights
 
     hang_on(
         model, {name: value for name, value in vars(module).items() if not name.startswith("__")}
     )
-    listed = [vars(number) for number in numbers(model)] if why else []
+    listed = [vars(weight) for weight in weights(model)] if why else []
     claimed = metadata.get("params")
     return {
         "counts": ladder(model),
-        "numbers": listed,
+        "weights": listed,
         "claimed": claimed if isinstance(claimed, int) and not isinstance(claimed, bool) else None,
     }
 

@@ -9,8 +9,7 @@ import torch
 from tinyadder.errors import TinyadderError
 from tinyadder.io.export import Source
 from tinyadder.io.files import write_text
-from tinyadder.io.folder import tensors_of
-from tinyadder.machine.layers import Options
+from tinyadder.machine.tensors import items, plain_name
 from tinyadder.tasks.addition import Addition
 
 FILE = "{}_submission.py"
@@ -29,7 +28,7 @@ def write(source: Source, path: Path) -> None:
         raise TinyadderError(
             f"a submission adds two decimal numbers; {source.name} does task '{task.name}'"
         )
-    if config.options != Options() or model.embedding.dtype != torch.float64:
+    if not config.plain or model.embedding.dtype != torch.float64:
         raise TinyadderError(
             f"a submission holds a built float64 model; {source.name} has trained options"
         )
@@ -42,9 +41,10 @@ def write(source: Source, path: Path) -> None:
         finalize=_literal,
     )
     tensors = {}
-    for key, tensor in tensors_of(model).items():
-        flat = tensor.detach().cpu().reshape(-1).tolist()
-        tensors[_plain(key)] = (tuple(tensor.shape), {i: v for i, v in enumerate(flat) if v != 0})
+    for item in items(model):
+        flat = item.tensor.detach().cpu().reshape(-1).tolist()
+        nonzero = {i: v for i, v in enumerate(flat) if v != 0}
+        tensors[item.name] = (tuple(item.tensor.shape), nonzero)
     heads = [block.heads for block in config.blocks]
     counts = "\n".join(f"  {rung:<24} {count:>6}   {text}" for rung, count, text in source.ladder)
     text = environment.get_template("submission.py.jinja").render(
@@ -67,7 +67,7 @@ def write(source: Source, path: Path) -> None:
             "argmin": config.argmin,
         },
         tensors=tensors,
-        parameters=sorted(_plain(key) for key, _ in model.named_parameters()),
+        parameters=sorted(plain_name(name) for name, _ in model.named_parameters()),
         ties=list(config.ties),
         digits=task.digits + task.padding,
         limit=task.digits,
@@ -75,11 +75,6 @@ def write(source: Source, path: Path) -> None:
         steps=task.answer_length,
     )
     write_text(path, text)
-
-
-def _plain(key: str) -> str:
-    """The name of a tensor without torch's parametrization."""
-    return key.replace("parametrizations.", "").replace(".original", "")
 
 
 def _literal(value: object) -> str:
