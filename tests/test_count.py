@@ -1,5 +1,5 @@
-"""The ladder: known answers, for our own models, for any module, and for submission files run at
-arm's length.
+"""The ladder: known answers, for our own models, for any module, and for submission files run in a
+sandbox.
 """
 
 import json

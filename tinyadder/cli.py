@@ -20,6 +20,7 @@ import click
 from tinyadder import __version__
 from tinyadder.errors import TinyadderError, did_you_mean
 from tinyadder.escape import terminal
+from tinyadder.plain import first_paragraph
 
 COMMANDS = Path(__file__).parent / "commands"
 
@@ -52,7 +53,7 @@ class Verbs(click.Group):
 
 
 def _summary(path: Path) -> str:
-    return (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n")[0]
+    return first_paragraph(ast.get_docstring(ast.parse(path.read_text())) or "")
 
 
 @click.group(cls=Verbs)

@@ -25,6 +25,7 @@ from typing import Any
 from tinyadder.dsl import Program
 from tinyadder.errors import TinyadderError, did_you_mean
 from tinyadder.fields import checked
+from tinyadder.plain import first_paragraph
 from tinyadder.tasks.base import Problem, Task
 
 LaneClaim = Callable[[Problem, int], Fraction | int | Sequence[Fraction | int] | None]
@@ -95,13 +96,13 @@ def model_name(name: str) -> str:
 
 
 def construction_summary(name: str) -> str:
-    """The first line of the file's docstring, read without running the file; empty where it has
-    none.
+    """The first paragraph of the file's docstring, read without running the file; empty where it
+    has none.
 
     Raises `TinyadderError` for a file that cannot be read or is no Python.
     """
     path = Path(name) if is_file_name(name) else construction_folder() / f"{name}.py"
-    return (ast.get_docstring(parse_file(path)) or "").partition("\n")[0]
+    return first_paragraph(ast.get_docstring(parse_file(path)) or "")
 
 
 def parse_file(path: Path) -> ast.Module:

@@ -74,3 +74,12 @@ def short(value: Any) -> str:
     except ValueError:
         text = f"a {type(value).__name__} of very large numbers"
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def first_paragraph(text: str) -> str:
+    """The first paragraph of a text, on one line: what a docstring says in short.
+
+    >>> first_paragraph("One sentence\\nover two lines.\\n\\nMore.")
+    'One sentence over two lines.'
+    """
+    return " ".join(text.strip().partition("\n\n")[0].split())

@@ -27,7 +27,8 @@ from typing import Any
 import torch
 
 from tinyadder.errors import TinyadderError
-from tinyadder.io.folder import save, weights_digest
+from tinyadder.io.digest import weights_digest
+from tinyadder.io.folder import save
 from tinyadder.machine.answers import answers
 from tinyadder.machine.tensors import place, plain_name, stored_name
 from tinyadder.machine.transformer import Transformer

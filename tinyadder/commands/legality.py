@@ -55,8 +55,8 @@ def command(
     as_json: bool,
 ) -> int:
     """Check NAME: prefix consistency, one token a pass, feedback, attention ablation, buffers,
-    dtype, decode honesty, weight swap. Of a submission file (a stranger's code, run at arm's
-    length) only what can be observed is judged.
+    dtype, decode honesty, weight swap. Of a submission file (a stranger's code, run in a
+    sandbox) only what can be observed is judged.
     """
     if is_submission(name):
         from tinyadder.commands.count import warn

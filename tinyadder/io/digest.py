@@ -35,7 +35,8 @@ def model_digest(model: Transformer, task: Task) -> str:
 def weights_digest(model: Transformer) -> str:
     """SHA-256 (hexadecimal) over name, type, shape and bytes of every stored tensor.
 
-    Names are plain (`tinyadder.machine.tensors`) and sorted; it does not depend on the file they are kept in.
+    Names are plain (tinyadder/machine/tensors.py) and sorted; it does not depend on the file they
+    are kept in.
     """
     found = hashlib.sha256()
     tensors = {item.name: item.tensor for item in items(model)}

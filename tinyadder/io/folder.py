@@ -64,20 +64,6 @@ class Description:
 # ---- writing -------------------------------------------------------------------------------------
 
 
-def weights_digest(model: Transformer) -> str:
-    """SHA-256 of the weights as `save` writes them."""
-    from safetensors.torch import save as to_bytes
-
-    tensors = _contiguous(model)
-    return hashlib.sha256(to_bytes(tensors, metadata={"format": "pt"})).hexdigest()
-
-
-def _contiguous(model: Transformer) -> dict[str, Tensor]:
-    from tinyadder.machine.tensors import tensors_of
-
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors_of(model).items()}
-
-
 def save(
     model: Transformer,
     task: Task,
@@ -113,8 +99,11 @@ def model_files(
     """
     from safetensors.torch import save as to_bytes
 
+    from tinyadder.machine.tensors import tensors_of
+
     check_name(name)
-    tensors = _contiguous(model)
+    stored = tensors_of(model).items()
+    tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in stored}
     _finite(tensors, f"the model '{name}'")
     # One metadata key: safetensors writes several in random order, and equal models must give equal
     # files.

@@ -32,6 +32,7 @@ from tinyadder.machine.tensors import (
 )
 from tinyadder.machine.tensors import place as place_of
 from tinyadder.machine.transformer import Transformer
+from tinyadder.plain import first_paragraph
 from tinyadder.verify.count.literals import Literal, borrowed, literals
 
 POSITIONAL_NAMES = re.compile(
@@ -342,7 +343,7 @@ def definition(rung: str) -> str:
     """What a rung counts, in one line."""
     if rung == "claimed":
         return CLAIMED
-    return (strict if rung == "strict" else RUNGS[rung]).__doc__.partition("\n")[0]  # type: ignore[union-attr]
+    return first_paragraph((strict if rung == "strict" else RUNGS[rung]).__doc__ or "")
 
 
 def machine_code() -> list[Literal]:

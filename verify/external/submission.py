@@ -1,5 +1,5 @@
-"""Somebody's submission file: `build_model()` and `add(model, a, b)` in one Python file, run at
-arm's length.
+"""Somebody's submission file: `build_model()` and `add(model, a, b)` in one Python file, run in a
+sandbox.
 
 The file is code. It runs in a process of its own, with a limit on time and memory, in an empty
 folder, its output thrown away; what it gives is read from one JSON file. That keeps accidents away,
@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import tinyadder
 from tinyadder.errors import TinyadderError
 
 SECONDS = 120.0
@@ -82,7 +83,7 @@ class Submission:
         return data
 
     def _run(self, given: str, folder: Path, found: Path, errors: Path) -> int:
-        root = Path(__file__).resolve().parent.parent
+        root = Path(tinyadder.__file__).resolve().parents[1]
         allowed = ("PATH", "HOME", "LANG", "LC_ALL", "SYSTEMROOT", "TMPDIR", "TEMP")
         environment = {name: os.environ[name] for name in allowed if name in os.environ}
         environment |= {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
