@@ -17,10 +17,10 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import tinyadder
 from tinyadder.errors import TinyadderError
 
 SECONDS = 120.0
@@ -28,6 +28,8 @@ SECONDS = 120.0
 GIBIBYTES = 6.0
 """Limit on the address space; torch alone maps about 3."""
 TAIL = 200
+PACKAGES = Path(str(files("tinyadder"))).resolve().parent
+"""Where the process finds this very package."""
 
 
 @dataclass(frozen=True)
@@ -83,10 +85,9 @@ class Submission:
         return data
 
     def _run(self, given: str, folder: Path, found: Path, errors: Path) -> int:
-        root = Path(tinyadder.__file__).resolve().parents[1]
         allowed = ("PATH", "HOME", "LANG", "LC_ALL", "SYSTEMROOT", "TMPDIR", "TEMP")
         environment = {name: os.environ[name] for name in allowed if name in os.environ}
-        environment |= {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
+        environment |= {"PYTHONPATH": str(PACKAGES), "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
         (folder / "work").mkdir()
         with errors.open("wb") as stream:
             process = subprocess.Popen(
