@@ -17,9 +17,24 @@ from types import SimpleNamespace
 import pytest
 from flint import arb, ctx
 from test_certify import SMALL_TASKS
-from test_check import FORGERIES, classes, cut_split, folder_of, put, sealed, shape_of, tampered
+from test_check import (
+    FORGERIES,
+    INCOMPLETE,
+    STRANGE,
+    classes,
+    cut_split,
+    folder_of,
+    put,
+    sealed,
+    shape_of,
+    tampered,
+)
 
+from tinyadder.construction import construct
 from tinyadder.inspect.explorer import PAGES
+from tinyadder.io.folder import save
+from tinyadder.machine.compile import build
+from tinyadder.report.certificates import read_certificate
 from tinyadder.tasks import task_from_json
 from tinyadder.verify.certify.check import certificate, forms, forward, intervals, specifications
 
@@ -74,7 +89,8 @@ process.stdout.write(JSON.stringify(cases.map((given) => answer(given))));
 JUDGE = """(files) => {
   try {
     const found = Check.check(...files.map((file) => Buffer.from(file, "base64")));
-    return ["proved", found.task.name, String(found.problems), found.margin, found.claims, found.sha256];
+    return ["proved", found.task.name, String(found.problems), String(found.margin),
+      found.claims, found.sha256];
   } catch (reason) {
     if (!(reason instanceof Check.Rejected)) throw reason;
     return ["rejected", reason.message];
@@ -90,6 +106,14 @@ def encoded(folder: Path, **other: bytes) -> list[str]:
     return [
         base64.b64encode(other.get(key, (folder / name).read_bytes())).decode()
         for key, name in files.items()
+    ]
+
+
+def second(cases: list[list[str]]) -> list[list]:
+    """What the checker in JavaScript says of the files of each case."""
+    found = node(JUDGE, cases)
+    return [
+        [*said[:3], float(said[3]), *said[4:]] if said[0] == "proved" else said for said in found
     ]
 
 
@@ -123,9 +147,37 @@ def proved(tmp_path_factory):
 
 
 def test_both_checkers_say_the_same_of_every_proved_construction(proved):
-    found = node(JUDGE, [encoded(proved(name)) for name in PROVED])
+    found = second([encoded(proved(name)) for name in PROVED])
     assert dict(zip(PROVED, found, strict=True)) == {name: first(proved(name)) for name in PROVED}
     assert {verdict for verdict, *_ in found} == {"proved"}
+
+
+COMMITTED = sorted((Path(__file__).parents[1] / "results" / "certificates").glob("*.json.gz"))
+QUICK = {"compare", "copy_digits", "count_occurrences", "add10", "add10_smallest"}
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        pytest.param(file, marks=() if file.name.partition(".")[0] in QUICK else pytest.mark.slow)
+        for file in COMMITTED
+    ],
+    ids=lambda file: file.name.partition(".")[0],
+)
+def test_both_checkers_accept_the_committed_certificates(file, tmp_path):
+    name, *options = file.name.partition(".")[0].split("-")
+    made = construct(
+        name, **{key: json.loads(value) for key, value in (o.split("=") for o in options)}
+    )
+    folder = tmp_path / "model"
+    save(build(made.program), made.task, folder, name=name, options={})
+    (folder / "certificate.json").write_bytes(read_certificate(file))
+    [found] = second([encoded(folder)])
+    assert found[0] == "proved" and found == first(folder)
+
+
+def test_certificates_are_committed():
+    assert {file.name.partition(".")[0] for file in COMMITTED} >= QUICK
 
 
 # ---- tampered certificates -----------------------------------------------------------------------
@@ -162,7 +214,7 @@ def test_both_checkers_say_the_same_of_every_tampered_certificate(proved, name, 
     ones = dict(tampered_ones(json.loads((folder / "certificate.json").read_text())))
     assert len(ones) >= 40
     texts = [json.dumps(cert).encode() for cert in ones.values()]
-    found = node(JUDGE, [encoded(folder, certificate=text) for text in texts])
+    found = second([encoded(folder, certificate=text) for text in texts])
     mine = {path: verdict for path, (verdict, *_) in zip(ones, found, strict=True)}
     assert mine == {
         path: first(folder, text, tmp_path)[0] for path, text in zip(ones, texts, strict=True)
@@ -186,12 +238,12 @@ def test_damaged_files_are_rejected_and_not_a_crash(proved):
         encoded(folder, description=deep),
     ]
     cases += [encoded(folder, certificate=text.replace(b'"rules"', b'"rules": 0, "rules"', 1))]
-    assert [verdict for verdict, *_ in node(JUDGE, cases)] == ["rejected"] * len(cases)
+    assert [verdict for verdict, *_ in second(cases)] == ["rejected"] * len(cases)
 
 
 def test_a_certificate_of_another_model_is_rejected(proved):
     certificate_of_28 = (proved("add10_28") / "certificate.json").read_bytes()
-    [[verdict, reason]] = node(JUDGE, [encoded(proved("add10"), certificate=certificate_of_28)])
+    [[verdict, reason]] = second([encoded(proved("add10"), certificate=certificate_of_28)])
     assert verdict == "rejected" and "it proves nothing about it" in reason
 
 
@@ -410,15 +462,20 @@ def test_both_have_the_same_specifications():
         ("addition", {"digits": 10}),
         ("addition", {"digits": 3, "base": 3, "operands": 9}),
     ]:
-        options = task_from_json({"name": name, "options": options}).to_json()["options"]
-        cases.append([name, options])
-        made = specifications.TASKS[name](**options)
-        expected.append(
-            json.loads(
-                json.dumps([[start, [[p, moves] for p, moves in stages]] for start, stages in made])
-            )
-        )
-    assert node("([name, options]) => Check.TASKS[name](options)", cases) == expected
+        task = task_from_json({"name": name, "options": options}).to_json()
+        cases.append(task)
+        expected.append(json.loads(json.dumps(specifications.specify(task))))
+    assert node("(task) => Check.specify(task)", cases) == expected
+
+
+def test_strange_options_of_a_task_are_rejected_by_both():
+    refused = """(text) => {
+      const task = Check.readJson(Buffer.from(text), true);
+      try { Check.specify(task); } catch (error) { return error instanceof Check.Rejected; }
+      return false;
+    }"""
+    texts = [json.dumps(task) for task in [*STRANGE, *INCOMPLETE]]
+    assert node(refused, texts) == [True] * len(texts)
 
 
 def test_hashes_and_canonical_json_are_those_of_python():

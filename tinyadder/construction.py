@@ -105,6 +105,18 @@ def construction_summary(name: str) -> str:
     return first_paragraph(ast.get_docstring(parse_file(path)) or "")
 
 
+def construction_introduction(name: str) -> str:
+    """The paragraph of the file's docstring that says how it works, as one line.
+
+    That is the first after the summary that is prose: neither indented nor a list. Empty where
+    there is none.
+    """
+    path = Path(name) if is_file_name(name) else construction_folder() / f"{name}.py"
+    paragraphs = (ast.get_docstring(parse_file(path)) or "").split("\n\n")[1:]
+    prose = (text for text in paragraphs if text[:1] not in (" ", "-", "*", ""))
+    return " ".join(next(prose, "").replace("`", "").split())
+
+
 def parse_file(path: Path) -> ast.Module:
     """The syntax tree of a Python file. Raises `TinyadderError` where it cannot be read or has a
     syntax error.

@@ -14,7 +14,6 @@ from tinyadder.commands._common import (
     echo_json,
     json_option,
     load_model,
-    summary,
 )
 from tinyadder.construction import construction_names
 from tinyadder.errors import TinyadderError
@@ -22,7 +21,7 @@ from tinyadder.io.files import atomic_write
 
 DEFAULT = ("add10", "add10_gist", "deriv")
 FAMOUS = {
-    "add10": ("123 456",),
+    "add10": ("7485 918",),
     "add10_gist": ("4999999999 0", "5193798811 1806201129"),
     "deriv": ("-3x^3+4x^2-4",),
 }
@@ -53,8 +52,8 @@ def command(
     add10_gist.
 
     Without a NAME: add10, add10_gist (its wrong sum on show), deriv, and the smallest trained
-    baselines that are here. The page needs no network; type a problem, step with the arrow keys,
-    hover over a cell for the sum that made it.
+    baseline that is here. The page needs no network: type a problem, step through the program,
+    choose a cell to see the sum that made it, change a number, check the proof.
     """
     if out.exists() and not force:
         raise TinyadderError(f"{out} exists; give --force to overwrite it, or another --out")
@@ -63,18 +62,19 @@ def command(
             "options such as --digits belong to one construction; give exactly one NAME with them"
         )
 
-    from tinyadder.inspect.explorer import Exhibit, page
+    from tinyadder.inspect.explorer import exhibit_of, page
+    from tinyadder.report.certificates import certificate_file, read_certificate
+    from tinyadder.report.results import FOLDER
 
     exhibits = []
     for name in names or _default_names():
         loaded = load_model(name, options)
         known = loaded.folder is None and loaded.file is None
-        famous = (
-            []
-            if options
-            else [loaded.task.parse(text) for text in FAMOUS.get(loaded.name, ()) if known]
-        )
-        exhibits.append(Exhibit(loaded.name, summary(loaded), loaded.model, loaded.task, famous))
+        famous = FAMOUS.get(loaded.name, ()) if known and not options else ()
+        kept = certificate_file(FOLDER, loaded.name, loaded.options)
+        certificate = read_certificate(kept) if known and kept.is_file() else None
+        first = [loaded.task.parse(text) for text in famous]
+        exhibits.append(exhibit_of(loaded, first, certificate))
     text = page(exhibits)
     with atomic_write(out) as part:
         part.write_text(text, encoding="utf-8")

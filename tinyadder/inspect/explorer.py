@@ -1,44 +1,118 @@
-"""Any model as JSON for a page, and the self-contained explorer page with a small script that runs
-it.
+"""Any model as JSON for a page, and the self-contained explorer page with a script that runs it.
 
 The page holds the weights as exact doubles and repeats the forward pass of
-tinyadder/machine/transformer.py in the browser (tinyadder/inspect/pages/machine.js), so that every
-intermediate value can be looked at without an installation.
+tinyadder/machine/transformer.py in the browser (pages/machine.js), so that every intermediate value
+can be looked at, and every number changed, without an installation. Where a proof is given, the
+page checks it (pages/checker.js).
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+import base64
+import gzip
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from tinyadder import escape
+from tinyadder.construction import LaneClaim, construction_introduction, construction_names
+from tinyadder.dsl import Program
 from tinyadder.errors import TinyadderError
+from tinyadder.io.files import read_bytes
+from tinyadder.io.folder import DESCRIPTION, WEIGHTS, save
 from tinyadder.machine.transformer import Block, FeedForward, MultiHeadAttention, Transformer
+from tinyadder.named import Loaded, summary
 from tinyadder.tasks.addition import DIGITS, Addition
 from tinyadder.tasks.base import Problem, Task
 
 PAGES = Path(__file__).parent / "pages"
-EXAMPLES = 60
+EXAMPLES = 24
+"""Problems of a model to choose from."""
+LARGEST = 1 << 26
+"""Bytes of a file that the page takes in."""
+CLAIMED = 2
+"""Of these, those for which the page knows what the lanes should hold."""
+
+
+@dataclass(frozen=True)
+class Proof:
+    """The files that the page needs to check a proof itself; the certificate may be missing."""
+
+    weights: bytes
+    description: bytes
+    certificate: bytes | None = None
 
 
 @dataclass(frozen=True)
 class Exhibit:
-    """A model with what a visitor must know: its name, one line about it, its task, problems worth
-    showing first.
-    """
+    """A model with what a visitor must know: a name, a line about it, problems worth showing."""
 
     name: str
     about: str
     model: Transformer
     task: Task
     first: Sequence[Problem] = ()
+    program: Program | None = None
+    """The equations, of a model that has some."""
+    introduction: str = ""
+    """How it works, in a paragraph."""
+    claims: Mapping[str, LaneClaim] | None = None
+    proof: Proof | None = None
+
+
+def exhibit_of(
+    loaded: Loaded, first: Sequence[Problem] = (), certificate: bytes | None = None
+) -> Exhibit:
+    """The exhibit of a model found by name; `first` are the problems worth showing first.
+
+    Without `certificate` it is the one beside the model, if that is a folder with one.
+    """
+    name, program, introduction = loaded.name, loaded.program, ""
+    if program is not None and (loaded.file is not None or name in construction_names()):
+        introduction = construction_introduction(str(loaded.file or name))
+    return Exhibit(
+        name,
+        summary(loaded),
+        loaded.model,
+        loaded.task,
+        first,
+        program,
+        introduction,
+        loaded.claims,
+        None if program is None else _proof(loaded, certificate),
+    )
+
+
+def _proof(loaded: Loaded, certificate: bytes | None) -> Proof | None:
+    """The files of a float64 model: those of its folder, or those that it would be saved as."""
+    if loaded.model.embedding.dtype != torch.float64:
+        return None
+    with TemporaryDirectory() as scratch:
+        folder = loaded.folder or Path(scratch) / "model"
+        if loaded.folder is None:
+            save(
+                loaded.model,
+                loaded.task,
+                folder,
+                name=loaded.name,
+                options=loaded.options,
+                program=loaded.program,
+            )
+        beside = folder / "certificate.json"
+        if certificate is None and beside.is_file():
+            certificate = read_bytes(beside, most=LARGEST)
+        weights, description = (
+            read_bytes(folder / name, most=LARGEST) for name in (WEIGHTS, DESCRIPTION)
+        )
+        return Proof(weights, description, certificate)
 
 
 def model_to_json(model: Transformer) -> dict[str, Any]:
@@ -54,25 +128,30 @@ def model_to_json(model: Transformer) -> dict[str, Any]:
     return {
         "vocabulary": list(config.vocabulary),
         "outputs": list(config.outputs),
-        "lanes": [list(lane) for lane in config.lanes] or [["stream", config.width]],
+        "lanes": [list(lane) for lane in config.lanes] or [["x", config.width]],
         "width": config.width,
         "sign": -1 if config.argmin else 1,
-        "float32": model.embedding.dtype == torch.float32,
+        "float32": model.embedding.dtype != torch.float64,
         "options": {**options, "post": options["norm_place"] == "post"},
+        "ties": [list(tie) for tie in config.ties],
         "embed": [_row(row)[1:] for row in _array(model.embedding)],
         "positions": _array(model.positions).tolist()
         if config.options.positions == "learned"
         else None,
         "blocks": [_block(block) for block in model.blocks if isinstance(block, Block)],
         "norm": _norm(model.final_norm),
-        "readout": _rows(
-            model.unembed_matrix(), model.unembedding_bias if config.unembedding_bias else None
-        ),
+        "readout": {
+            "unembedding": _rows(model.unembedding, None) if config.unembedding else None,
+            "bias": _array(model.unembedding_bias).tolist() if config.unembedding_bias else None,
+            "tied": config.tied,
+            "wiring": _rows(model.readout_wiring, None) if config.readout_wiring else None,
+        },
     }
 
 
 def _array(tensor: Tensor) -> np.ndarray:
-    return tensor.detach().cpu().numpy()
+    tensor = tensor.detach().cpu()
+    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
 
 
 def _row(weights: np.ndarray, bias: float = 0.0) -> list[Any]:
@@ -92,12 +171,8 @@ def _rows(weights: Tensor, bias: Tensor | None) -> list[list[Any]]:
 def _norm(module: torch.nn.Module | None) -> dict[str, Any] | None:
     if module is None:
         return None
-    gain: Any = module.weight
-    bias = getattr(module, "bias", None)
-    return {
-        "gain": _array(gain).tolist(),
-        "bias": None if bias is None else _array(bias).tolist(),
-    }
+    arrays = {name: _array(parameter).tolist() for name, parameter in module.named_parameters()}
+    return {"gain": arrays["weight"], "bias": arrays.get("bias")}
 
 
 def _block(block: Block) -> dict[str, Any]:
@@ -106,16 +181,12 @@ def _block(block: Block) -> dict[str, Any]:
         attention, heads = block.attention, []
         for h in range(len(attention.slopes)):
             bias = {name: getattr(attention, f"{name}_bias") for name in ("query", "key", "value")}
-            heads.append(
-                {
-                    **{
-                        name: _rows(getattr(attention, name)[h], None if b is None else b[h])
-                        for name, b in bias.items()
-                    },
-                    "slope": float(attention.slopes[h]),
-                    "write": [_row(row)[1:] for row in _array(attention.wiring[h])],
-                }
-            )
+            rows = {
+                part: _rows(getattr(attention, part)[h], None if b is None else b[h])
+                for part, b in bias.items()
+            }
+            write = [_row(row)[1:] for row in _array(attention.wiring[h])]
+            heads.append({**rows, "slope": float(attention.slopes[h]), "write": write})
         found["attention"] = {"heads": heads, "norm": _norm(block.attention_norm)}
     if isinstance(block.mlp, FeedForward):
         mlp = block.mlp
@@ -133,39 +204,143 @@ def _block(block: Block) -> dict[str, Any]:
 
 
 def _writing(task: Task, problems: Sequence[Problem]) -> dict[str, Any]:
-    """How the page writes a prompt: addition by its options; other tasks as head + text + tail
-    where that holds.
+    """How the page writes a prompt from what a visitor types.
+
+    Addition by its options. Others as head + text + tail, or as numbers padded with zeros, where
+    the problems given are all written so; else they are only to be chosen.
     """
     if isinstance(task, Addition):
         return {"kind": "addition", **asdict(task), "symbols": DIGITS[: task.base]}
-    prompts, texts = ["".join(task.prompt(p)) for p in problems], [task.show(p) for p in problems]
-    head, found, tail = prompts[0].partition(texts[0])
-    if found and all(p == head + text + tail for p, text in zip(prompts, texts, strict=True)):
-        return {"kind": "text", "head": head, "tail": tail}
+    prompts, texts = [list(task.prompt(p)) for p in problems], [task.show(p) for p in problems]
+    head, found, tail = "".join(prompts[0]).partition(texts[0])
+    pairs = list(zip(prompts, texts, strict=True))
+    if found and all(prompt == [*head, *text, *tail] for prompt, text in pairs):
+        return {
+            "kind": "text",
+            "head": head,
+            "tail": tail,
+            "task": task.name,
+            "options": asdict(task),
+        }
+    between, widths = (
+        re.split(r"[0-9]+", "".join(prompts[0])),
+        [len(n) for n in _numbers(prompts[0])],
+    )
+
+    def padded(text: str) -> str:
+        numbers = re.findall("[0-9]+", text)
+        if len(numbers) != len(widths):
+            return ""
+        filled = [n.zfill(width) for n, width in zip(numbers, widths, strict=True)]
+        return "".join(part for pair in zip(between, [*filled, ""], strict=True) for part in pair)
+
+    if all("".join(prompt) == padded(text) for prompt, text in pairs) and all(
+        len(t) == 1 for t in task.vocabulary
+    ):
+        symbols = "".join(
+            sorted({token for prompt in prompts for token in prompt if token in DIGITS[:10]})
+        )
+        kind = {"kind": "numbers", "between": between, "widths": widths, "symbols": symbols}
+        return {**kind, "task": task.name, "options": asdict(task)}
     return {"kind": "examples"}
 
 
+def _numbers(tokens: Sequence[str]) -> list[str]:
+    return re.findall("[0-9]+", "".join(tokens))
+
+
 def exhibit_to_json(exhibit: Exhibit) -> dict[str, Any]:
-    """The model with its task: prompt format, length of answers, and problems to choose from with
-    right answers.
-    """
+    """The model with all that the page shows: problems with right answers, equations, proof."""
     task = exhibit.task
     hard = task.hard()
-    problems = [
-        *exhibit.first,
-        *hard[:: max(1, len(hard) // EXAMPLES)],
-        *task.structured(Random(0), EXAMPLES // 4),
-    ]
+    samples = task.structured(Random(0), EXAMPLES // 4)
+    first = exhibit.first or sorted(
+        task.uniform(Random(0), EXAMPLES // 4), key=lambda p: _variety(task, p), reverse=True
+    )
+    problems = [*first, *samples, *hard[:: max(1, len(hard) // (EXAMPLES // 2))]]
     problems = list(dict.fromkeys(problems))[:EXAMPLES]
+    reads = task.read_at(problems[0])
+    meanings = (
+        {lane.name: lane.meaning for lane in exhibit.program.stream.lanes.values()}
+        if exhibit.program
+        else {}
+    )
     return {
         "name": exhibit.name,
         "about": exhibit.about,
+        "introduction": exhibit.introduction,
+        "task": task.name,
         "end": task.end,
         "answer_length": task.answer_length,
+        "reads": None if reads is None else reads.start,
         "writing": _writing(task, problems),
-        "examples": [[task.show(p), list(task.prompt(p)), list(task.answer(p))] for p in problems],
+        "places": task.remainder(problems[0], 0) is not None,
+        "examples": [_example(task, p) for p in problems],
+        "meanings": meanings,
+        "equations": list(_equations(exhibit.program)) if exhibit.program else None,
+        "claims": list(_claims(exhibit, problems[:CLAIMED])) if exhibit.claims else [],
+        "proof": None
+        if exhibit.proof is None
+        else [_packed(file) for file in asdict(exhibit.proof).values()],
         **model_to_json(exhibit.model),
     }
+
+
+def _variety(task: Task, problem: Problem) -> tuple[int, int]:
+    """How many different tokens its answer and its prompt have: the page opens on one with many."""
+    return len(set(task.expected(problem) or ())), len(set(task.prompt(problem)))
+
+
+def _example(task: Task, problem: Problem) -> list[Any]:
+    """[as written, prompt, right answer or None], tokens as a string where all are characters."""
+    right = task.expected(problem)
+    return [
+        task.show(problem),
+        _tokens(task.prompt(problem)),
+        None if right is None else _tokens(right),
+    ]
+
+
+def _tokens(tokens: Sequence[str]) -> str | list[str]:
+    return "".join(tokens) if all(len(token) == 1 for token in tokens) else list(tokens)
+
+
+def _equations(program: Program) -> Iterator[tuple[str, str, int]]:
+    """(sublayer, equation, price); sublayers: "embed", "0 attention", "0 mlp", .., "logits"."""
+    for section, text, numbers in program.lines():
+        if section.startswith("layer"):
+            is_attention = re.search(r"(^|\+= )head [0-9]+", text) is not None
+            section = f"{section.split()[1]} {'attention' if is_attention else 'mlp'}"
+        yield section, text, len(numbers)
+
+
+def _claims(exhibit: Exhibit, problems: Sequence[Problem]) -> Iterator[list[dict[str, float]]]:
+    """Per problem and answer token: what the lanes that are read out should hold there."""
+    assert exhibit.claims is not None, "asked for claims only"
+    task, columns = exhibit.task, (_array(exhibit.model.unembed_matrix()) != 0).any(axis=0)
+    lanes, at = [], 0
+    for lane, width in exhibit.model.config.lanes:
+        if width == 1 and columns[at] and lane in exhibit.claims:
+            lanes.append(lane)
+        at += width
+    for problem in problems:
+        first = task.forced(problem)[1]
+        steps = []
+        for position in range(first, first + len(task.answer(problem))):
+            values = {lane: exhibit.claims[lane](problem, position) for lane in lanes}
+            steps.append(
+                {
+                    lane: float(v)
+                    for lane, v in values.items()
+                    if v is not None and not isinstance(v, Sequence)
+                }
+            )
+        yield steps
+
+
+def _packed(file: bytes | None) -> str | None:
+    """A file for the page: gzip in base64."""
+    return None if file is None else base64.b64encode(gzip.compress(file, 9, mtime=0)).decode()
 
 
 def _shortest(data: Any, float32: bool) -> Any:
@@ -181,22 +356,43 @@ def _shortest(data: Any, float32: bool) -> Any:
     return data
 
 
-def page(exhibits: Sequence[Exhibit]) -> str:
-    """The explorer as one HTML text: no network, no other file. Raises `TinyadderError` if nothing
-    is to be shown.
+def page(exhibits: Sequence[Exhibit], problem: str = "") -> str:
+    """The explorer as one HTML text: no network, no other file.
+
+    It opens on `problem` (as `Task.show` writes it). Raises `TinyadderError` if nothing is to be
+    shown.
     """
     if not exhibits:
         raise TinyadderError("the explorer needs at least one model")
     models = [_shortest(data, data["float32"]) for data in map(exhibit_to_json, exhibits)]
-    text = json.dumps(models, separators=(",", ":"), ensure_ascii=False, allow_nan=False).replace(
-        "</", "<\\/"
-    )
     html = (PAGES / "explorer.html").read_text()
     for mark, content in (
-        ("/*machine*/", (PAGES / "machine.js").read_text()),
-        ("/*explorer*/", (PAGES / "explorer.js").read_text()),
+        ("/*machine*/", _compact((PAGES / "machine.js").read_text())),
+        ("/*checker*/", _packed((PAGES / "checker.js").read_bytes()) or ""),
+        ("/*explorer*/", _compact((PAGES / "explorer.js").read_text())),
         ("/*style*/", (PAGES / "explorer.css").read_text()),
-        ("/*models*/", text),
+        ("/*models*/", escape.script_json({"models": models, "problem": problem})),
     ):
         html = html.replace(mark, content, 1)
     return html
+
+
+def _compact(script: str) -> str:
+    """A script without indentation and without lines that are comments."""
+    lines = (line.strip() for line in script.splitlines())
+    return "\n".join(line for line in lines if line and not line.startswith("//"))
+
+
+class Explorer:
+    """The explorer page for a notebook: a cell with this value shows it in a frame."""
+
+    def __init__(self, exhibits: Sequence[Exhibit], problem: str = "", height: int = 900) -> None:
+        self.page, self.height = page(exhibits, problem), height
+
+    def _repr_html_(self) -> str:
+        frame = (
+            f'style="width: 100%; height: {self.height:d}px; border: 0" title="tinyadder explorer"'
+        )
+        return (
+            f'<iframe {frame} sandbox="allow-scripts" srcdoc="{escape.html(self.page)}"></iframe>'
+        )

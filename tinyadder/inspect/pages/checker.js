@@ -16,10 +16,14 @@ const Check = (() => {
   const F = 900n, ONE = 1n << F, NOTHING = [0n, 0n], UNITY = [ONE, ONE];
   const NUMERICS = {
     arithmetic: "IEEE binary64, round to nearest; products, sums, quotients correctly rounded",
-    sums: "inner products and sums in any order and tree, with or without fused multiply-add",
+    sums: "in any order and tree, with or without fused multiply-add: inner products with bias, and the residual stream"
+      + " with all head values or all hidden units added to it",
+    readout: "unembedding, then tied embedding rows, then wiring are added up first, in this order",
     exp: "|fl(exp x) - exp x| <= 2^-51 exp x; exp(-inf) = 0",
     underflow: "gradual or flushed to zero",
     overflow: "none, checked by magnitudes",
+    programs: "torch eager (whole texts, cached, batched), torch.compile, ONNX, explorer page, submission, hub class",
+    outside: "float32, TF32, float64 products emulated from narrower ones, Strassen-like products",
   };
   const least = (a, b) => (b < a ? b : a), most = (a, b) => (b > a ? b : a);
   const up = (x, bits) => -(-x >> bits); // x / 2^bits, rounded up; x >> bits rounds down
@@ -390,12 +394,12 @@ const Check = (() => {
   // ---- proofs: branches that cover all texts, claims, shortest paths ------------------------------
 
   const hex = (text) => { // a number as Python's float.hex writes it
-    const found = /^(-?)0x([01])\.([0-9a-f]{1,13})p([+-]\d{1,4})$/.exec(text);
-    need(found, "a bound is not a hexadecimal number");
-    const [, sign, lead, digits, power] = found, n = Number(`0x${lead}${digits}`); // below 2^53
-    const value = n * 2 ** Math.max(-1000, +power) * 2 ** (-4 * digits.length + Math.min(0, +power + 1000));
-    need(Number.isFinite(value) && Math.abs(+power) < 1024, "a bound is not finite");
-    return exact(sign ? -value : value)[0];
+    const found = /^(-?)0x([01]\.[0-9a-f]{1,13})p([+-]\d{1,4})$/.exec(text);
+    need(found && typeof text === "string", "a bound is not a number");
+    const [, sign, digits, power] = found, n = Number(`0x${digits.replace(".", "")}`), half = Math.trunc(power / 2);
+    const value = n * 2 ** (half - 4 * (digits.length - 2)) * 2 ** (power - half) * (sign ? -1 : 1);
+    need(toHex(value) === text, "a bound is not finite, or written in another way");
+    return exact(value)[0];
   };
   const keys = (object, ...wanted) => {
     const found = object && typeof object === "object" && !Array.isArray(object) ? Object.keys(object) : [""];
@@ -464,11 +468,11 @@ const Check = (() => {
     }
     split(view, kind, ...key) {
       if (kind === "phase") {
-        need(key.length === 2 && key.every((n) => Number.isInteger(n) && n >= 0), "a split of no unit");
+        need(key.length === 2 && key.every(Number.isInteger) && this.model.layers[key[0]]?.gate[key[1]], "a split of no unit");
         return [["on", true], ["off", false]].map(([side, on]) => [side, view.part("phases", name(...key), on)]);
       }
       if (kind === "state") {
-        need(key.length === 1 && this.stages[key[0]], "a split at no stage");
+        need(key.length === 1 && Number.isInteger(key[0]) && this.stages[key[0]], "a split at no stage");
         const states = new Set(this.stages[key[0]][1].map(([, to]) => to));
         return [...states].map((s) => [String(s), view.part("states", key[0], s)]);
       }
@@ -504,6 +508,7 @@ const Check = (() => {
           moves.push([from, String(next), token]);
           after.set(String(next), next);
         }
+      need(moves.length <= 1 << 21, "the specification has too many moves");
       reached = after;
       return moves;
     });
@@ -655,6 +660,34 @@ const Check = (() => {
     },
   };
 
+  const whole = (low, high) => (x) => Number.isInteger(x) && low <= x && x <= high, among = (...list) => (x) => list.includes(x);
+  const HUNDRED = whole(1, 100);
+  const OPTIONS = { // of each task: its vocabulary, and what each option may be
+    addition: [({ base }) => [...(DIGITS + LETTERS).slice(0, base), ..."=^$+"], { digits: whole(1, 1000), base: whole(2, 36),
+      order: among("most", "least"), operands: whole(2, 100), padding: whole(0, 1000) }],
+    subtraction: [() => [...DIGITS, ..."=^$-"], { digits: HUNDRED }],
+    scaling: [() => [...DIGITS, ..."=^$"], { digits: HUNDRED, factor: whole(1, 10 ** 6) }],
+    conversion: [() => [...DIGITS, ..."=^$"], { digits: whole(1, 400), radix: whole(2, 9) }],
+    multiplication: [() => [...DIGITS, ..."=^$*"], { digits: HUNDRED, second: whole(0, 100) }],
+    comparison: [() => [..."<=>", ...DIGITS, ..."?:^"], { digits: HUNDRED }],
+    maximum: [() => [...DIGITS, ...",:^"], { digits: HUNDRED }],
+    modular_addition: [({ modulus }) => [...range(0, modulus).map(String), ..."+=^"], { modulus: whole(2, 1000) }],
+    counting: [({ letters_used }) => [...DIGITS, ...LETTERS.slice(0, letters_used), ..."=^"],
+      { length: whole(1, 9), letters_used: whole(2, 26) }],
+    parity: [() => [..."01=^"], { length: whole(1, 10000), steps: among(true, false) }],
+    rewriting: [() => [...DIGITS, ..."=^"], { length: HUNDRED, how: among("copy", "reverse", "sort") }],
+    derivative_coefficients: [() => [...DIGITS, ..."=:+-"], { exponents: whole(1, 9) }],
+  };
+  function specify(task) { // [vocabulary, specifications]
+    need(keys(task, "name", "options") && typeof task.name === "string" && Object.hasOwn(TASKS, task.name),
+      `this checker has no specification of task ${canonical(task?.name ?? null).slice(0, 60)}`);
+    const [vocabulary, allowed] = OPTIONS[task.name], { options } = task;
+    need(keys(options, ...Object.keys(allowed)), `task ${task.name}: the options are ${Object.keys(allowed)}`);
+    for (const key in allowed)
+      need(allowed[key](options[key]), `task ${task.name}: ${key}=${canonical(options[key]).slice(0, 60)} is not possible`);
+    return [vocabulary(options), TASKS[task.name](options)];
+  }
+
   // ---- files --------------------------------------------------------------------------------------
 
   function sha256(bytes) { // FIPS 180-4, as hexadecimal
@@ -688,8 +721,11 @@ const Check = (() => {
     return [...state].map((x) => x.toString(16).padStart(8, "0")).join("");
   }
 
-  // JSON with every key once, objects without a prototype, integers exact (BigInt where a double is not); fractions only
-  // where `fractions` are allowed.
+  // JSON with every key once, objects without a prototype, integers exact (BigInt where a double is not); numbers with a
+  // fraction only where `fractions` are allowed, and never the same as integers.
+  class Fraction {
+    constructor(value) { this.value = value; }
+  }
   function readJson(bytes, fractions) {
     const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
     const pattern = /[ \t\n\r]*(?:([{}[\],:]|true|false|null)|("(?:[^"\\\u0000-\u001f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*")|(-?(?:0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?))/y;
@@ -703,7 +739,8 @@ const Check = (() => {
       if (number !== undefined) {
         need(fractions || !(fraction ?? power), "a certificate holds a number with a fraction");
         const read = Number(number);
-        return fraction ?? power ?? Number.isSafeInteger(read) ? read : BigInt(number);
+        if (fraction ?? power) return new Fraction(read);
+        return Number.isSafeInteger(read) ? read : BigInt(number);
       }
       if (mark in CONSTANTS) return CONSTANTS[mark];
       need(mark === "{" || mark === "[", "a file is not JSON");
@@ -735,29 +772,36 @@ const Check = (() => {
     if (Array.isArray(data)) return `[${data.map(canonical).join(",")}]`;
     if (typeof data === "string")
       return JSON.stringify(data).replace(/[^ -~]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`);
+    if (data instanceof Fraction) return `${data.value} with a fraction`; // is not hashed, only compared
     if (data === null || typeof data !== "object") return String(data);
     return `{${Object.keys(data).sort(pointwise).map((key) => `${canonical(key)}:${canonical(data[key])}`).join(",")}}`;
   }
   const same = (a, b) => canonical(a) === canonical(b);
   const bytesOf = (text) => new TextEncoder().encode(text);
   const toHex = (x) => { // as Python's float.hex
-    const { negative, biased, fraction } = parts(x), power = (biased || 1) - 1023;
-    const digits = fraction.toString(16).padStart(13, "0");
+    const { negative, biased, fraction, n } = parts(x), power = n ? (biased || 1) - 1023 : 0;
+    const digits = n ? fraction.toString(16).padStart(13, "0") : "0";
     return `${negative ? "-" : ""}0x${biased ? 1 : 0}.${digits}p${power < 0 ? "" : "+"}${power}`;
   };
 
+  const LARGEST = 2 ** 26; // bytes of a file
   function readSafetensors(bytes) { // name -> [shape, numbers]
     need(bytes.length >= 8, "the file of weights is truncated");
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength), length = view.getBigUint64(0, true);
     need(length <= BigInt(bytes.length - 8), "the file of weights is truncated");
-    const body = 8 + Number(length), header = readJson(bytes.subarray(8, body), false), found = new Map();
+    const body = 8 + Number(length), text = new TextDecoder("latin1").decode(bytes.subarray(8, body));
+    need(/^{[^]*} *$/.test(text), "the header of the weights is padded");
+    const header = readJson(bytes.subarray(8, body), false), found = new Map();
+    const about = Object.values(header.__metadata__ ?? {});
+    need(about.every((x) => typeof x === "string"), "the metadata of the weights is no text");
     delete header.__metadata__;
     const entries = Object.entries(header).sort((a, b) => a[1].data_offsets[0] - b[1].data_offsets[0]
       || a[1].data_offsets[1] - b[1].data_offsets[1]);
     let end = 0;
-    for (const [key, { dtype, shape, data_offsets: [start, stop] }] of entries) {
-      const whole = shape.every((n) => Number.isSafeInteger(n) && n >= 0), n = shape.reduce((a, b) => a * b, 1);
-      need(dtype === "F64" && whole && start === end && stop - start === 8 * n, `tensor '${key}' is damaged`);
+    for (const [key, entry] of entries) {
+      need(keys(entry, "dtype", "shape", "data_offsets"), `tensor '${key}' has other entries`);
+      const { dtype, shape, data_offsets: [start, stop] } = entry, n = shape.reduce((a, b) => a * b, 1);
+      need(dtype === "F64" && shape.every(whole(0, LARGEST)) && start === end && stop - start === 8 * n, `tensor '${key}' is damaged`);
       need(body + stop <= bytes.length, "the file of weights is truncated");
       found.set(key, [shape, Float64Array.from({ length: n }, (_, k) => view.getFloat64(body + start + 8 * k, true))]);
       end = stop;
@@ -766,53 +810,75 @@ const Check = (() => {
     return found;
   }
 
-  const USUAL = {
-    options: { softmax: "softmax1", positions: "alibi", context: 0, rotary_base: 10000, scaled: false, projected: false,
-      biases: true, norm: "none", norm_place: "pre", activation: "relu", gated: true, dropout: 0, repeat: 1 },
-    encoder: [],
-    separator: 0,
+  const USUAL = { // of the machine that the rules are about
+    softmax: "softmax1", positions: "alibi", context: 0, rotary_base: new Fraction(10000), scaled: false, projected: false,
+    biases: true, norm: "none", norm_place: "pre", activation: "relu", gated: true, dropout: new Fraction(0), repeat: 1,
+  };
+  const CONFIG = { // what the parts of a config are where a description leaves them out
+    lanes: [], unembedding: true, unembedding_bias: false, tied: false, readout_wiring: false, argmin: false, shared: 0,
+    ties: [], options: {}, encoder: [], separator: 0,
+  };
+  const BLOCK = { heads: 0, d_head: 1, d_value: 1, hidden: 0 };
+  function filled(given, usual, needed) {
+    const all = [...needed, ...Object.keys(usual)];
+    need(given && typeof given === "object" && !Array.isArray(given), "a description is missing");
+    need(needed.every((key) => key in given) && Object.keys(given).every((key) => all.includes(key)), "a key is missing or unknown");
+    return Object.assign(Object.create(null), usual, given);
+  }
+  const changed = (given, usual) => { // what is not as usual
+    const kept = Object.entries(given).filter(([key, x]) => !(Object.hasOwn(usual, key) && same(x, usual[key])));
+    return Object.assign(Object.create(null), Object.fromEntries(kept));
   };
   class Model { // the numbers as nested arrays; what no rule covers is refused
     constructor(weights, description) {
-      const described = readJson(description, true), config = described.config;
+      const described = readJson(description, true);
+      need(weights.length <= LARGEST && description.length <= LARGEST, "a file is too large");
       need(sha256(weights) === described.weights.sha256, "the weights are not of model.json");
+      need(described.format === "tinyadder model" && described.version === 1, "model.json has another format");
       need(described.dtype === "float64", "the model is not float64");
       this.task = described.task;
-      const pop = (key) => {
-        const value = config[key];
-        need(value !== undefined, `the description has no '${key}'`);
-        delete config[key];
-        return value;
-      };
-      for (const key in USUAL) need(!(key in config) || same(pop(key), USUAL[key]), `the model has '${key}' that no rule covers`);
       this.tensors = readSafetensors(weights);
-      [this.vocabulary, this.width, this.argmin] = ["vocabulary", "width", "argmin"].map(pop);
-      const [ids, blocks, shared] = ["outputs", "blocks", "shared"].map(pop);
-      const distinct = (list) => new Set(list).size === list.length;
-      need(this.vocabulary.every((t) => typeof t === "string") && distinct(this.vocabulary), "a token occurs twice");
-      need(ids.every((t) => Number.isInteger(t) && t in this.vocabulary) && distinct(ids), "an output occurs twice or is no token");
-      this.outputs = ids.map((t) => this.vocabulary[t]);
-      this.unread = new Set(this.tensors.keys());
+      const config = filled(described.config, CONFIG, ["vocabulary", "width", "blocks", "outputs"]);
+      this.describe(config);
       this.ties = new Map();
-      const numbers = shared ? this.array("shared", shared) : [];
-      for (const [key, at, source] of pop("ties")) {
+      this.plain = new Map();
+      const shared = config.shared ? this.array("shared", config.shared) : [];
+      for (const [key, at, source, more] of config.ties) {
         if (!this.ties.has(key)) this.ties.set(key, new Map());
-        need(numbers[source] !== undefined && !this.ties.get(key).has(at), "a tie is to no shared number, or there twice");
-        this.ties.get(key).set(at, numbers[source]);
+        const tied = this.ties.get(key);
+        need(more === undefined && whole(0, LARGEST)(at) && !tied.has(at), "a tie is at no place, or twice at one");
+        need(whole(0, shared.length - 1)(source), "a tie is to no shared number");
+        tied.set(at, shared[source]);
       }
       this.embedding = this.array("embedding", this.vocabulary.length, this.width);
-      this.layers = blocks.map((sizes, depth) => this.layer(`blocks.${depth}`, sizes));
-      const n = ids.length, readouts = pop("unembedding") ? [this.array("unembedding", n, this.width)] : [];
-      this.biases = pop("unembedding_bias") ? this.array("unembedding_bias", n) : ids.map(() => 0);
-      if (pop("tied")) readouts.push(ids.map((t) => this.embedding[t]));
-      if (pop("readout_wiring")) readouts.push(this.array("readout_wiring", n, this.width));
+      this.layers = config.blocks.map((sizes, depth) => this.layer(`blocks.${depth}`, sizes));
+      const n = config.outputs.length, readouts = config.unembedding ? [this.array("unembedding", n, this.width)] : [];
+      this.biases = config.unembedding_bias ? this.array("unembedding_bias", n) : config.outputs.map(() => 0);
+      if (config.tied) readouts.push(config.outputs.map((t) => this.embedding[t]));
+      if (config.readout_wiring) readouts.push(this.array("readout_wiring", n, this.width));
+      need(readouts.length, "the model has no readout");
       this.readout = readouts.reduce((a, b) => a.map((row, o) => row.map((w, k) => w + b[o][k])));
-      delete config.lanes;
-      need(!Object.keys(config).length && !this.ties.size, "the description has more than the rules cover");
-      need(!this.unread.size, "the file of weights has tensors that the machine does not");
+      need(!this.ties.size, "tensors are tied that the model does not have");
+      need(this.plain.size === this.tensors.size, "the file of weights has tensors that the machine does not");
+    }
+    describe(config) { // names and sizes; `this.config` is what goes into the digest
+      const options = filled(config.options, USUAL, []), size = whole(1, LARGEST), none = whole(0, LARGEST);
+      for (const key in USUAL) need(same(options[key], USUAL[key]), `the model has '${key}' that no rule covers`);
+      need(same(config.encoder, []) && config.separator === 0, "no rule covers an encoder");
+      config.blocks = config.blocks.map((block) => filled(block, BLOCK, []));
+      for (const block of config.blocks)
+        for (const key in BLOCK) need((BLOCK[key] ? size : none)(block[key]), "a block has no size");
+      const { vocabulary, outputs, lanes } = config, distinct = (list) => new Set(list).size === list.length;
+      need(size(config.width) && none(config.shared), "a size is none");
+      need(vocabulary.every((t) => typeof t === "string") && distinct(vocabulary), "a token occurs twice");
+      need(outputs.length && outputs.every(whole(0, vocabulary.length - 1)) && distinct(outputs), "an output occurs twice, or is no token");
+      for (const lane of lanes) need(lane.length === 2 && typeof lane[0] === "string" && size(lane[1]), "a lane has no name or width");
+      for (const key of ["unembedding", "unembedding_bias", "tied", "readout_wiring", "argmin"])
+        need(typeof config[key] === "boolean", `'${key}' is neither true nor false`);
+      Object.assign(this, { vocabulary, width: config.width, argmin: config.argmin, outputs: outputs.map((t) => vocabulary[t]) });
+      this.config = { ...changed({ ...config, options: {} }, CONFIG), blocks: config.blocks.map((block) => changed(block, BLOCK)) };
     }
     layer(place, sizes) {
-      need(keys(sizes, "heads", "d_head", "d_value", "hidden"), "a block has sizes that no rule covers");
       const { heads, d_head, d_value, hidden } = sizes, { width } = this, found = {};
       const attention = { slopes: [heads], wiring: [heads, d_value, width] }, mlp = { down: [width, hidden] };
       for (const [part, rows] of [["query", d_head], ["key", d_head], ["value", d_value]])
@@ -823,13 +889,13 @@ const Check = (() => {
       return found;
     }
     array(key, ...shape) { // a tensor, its tied entries read from the shared numbers
-      const [, path, leaf] = /^(.*\.)?([^.]*)$/.exec(key), original = `${path ?? ""}parametrizations.${leaf}.original`;
-      const stored = this.tensors.has(original) ? original : key, tensor = this.tensors.get(stored);
+      const [, path, leaf] = /^(.*\.)?([^.]*)$/.exec(key), tied = this.ties.has(key);
+      const stored = tied ? `${path ?? ""}parametrizations.${leaf}.original` : key, tensor = this.tensors.get(stored);
       need(tensor && same(tensor[0], shape), `tensor '${key}' is missing or misshapen`);
-      this.unread.delete(stored);
+      this.plain.set(stored, key);
       let flat = [...tensor[1]];
       for (const [at, x] of this.ties.get(key) ?? []) {
-        need(Number.isInteger(at) && at >= 0 && at < flat.length, `tensor '${key}' is tied where it has no entry`);
+        need(at < flat.length, `tensor '${key}' is tied where it has no entry`);
         flat[at] = x;
       }
       this.ties.delete(key);
@@ -842,18 +908,21 @@ const Check = (() => {
       const o = this.outputs.indexOf(token), sign = this.argmin ? -1 : 1;
       return { row: this.readout[o].map((w) => sign * w), bias: sign * this.biases[o] };
     }
-    summary() { // SHA-256 over names, shapes and numbers; shapes and non-zero entries
+    summary() { // SHA-256 over names, types, shapes and numbers; shapes and non-zero entries
       const chunks = [], tensors = Object.create(null);
-      for (const key of [...this.tensors.keys()].sort(pointwise)) {
-        const [shape, flat] = this.tensors.get(key), body = new DataView(new ArrayBuffer(8 * flat.length));
+      for (const [stored, key] of [...this.plain].sort(([, a], [, b]) => pointwise(a, b))) {
+        const [shape, flat] = this.tensors.get(stored), body = new DataView(new ArrayBuffer(8 * flat.length));
         flat.forEach((x, k) => body.setFloat64(8 * k, x, true));
-        chunks.push(bytesOf(`${key} [${shape.join(", ")}]\n`), new Uint8Array(body.buffer));
+        chunks.push(bytesOf(`${key} torch.float64 [${shape.join(", ")}]\n`), new Uint8Array(body.buffer));
         const entries = [...flat].map((x, k) => [k, x]).filter(([, x]) => x).map(([k, x]) => [k, toHex(x)]);
         tensors[key] = { shape, entries: Object.fromEntries(entries) };
       }
       const all = new Uint8Array(chunks.reduce((n, chunk) => n + chunk.length, 0));
       chunks.reduce((at, chunk) => (all.set(chunk, at), at + chunk.length), 0);
       return { sha256: sha256(all), tensors };
+    }
+    digest(weights) { // SHA-256 over all that decides whether the answers are right
+      return sha256(bytesOf(canonical({ weights, config: this.config, task: this.task })));
     }
     noOverflow(length) { // every number stays below 2^1000, by exponents
       const bound = (weights, column, bias = 0) => {
@@ -888,18 +957,20 @@ const Check = (() => {
   const nodes = (tree) => 1 + (tree.claims?.length ?? 0) + Object.values(tree.children ?? {}).reduce((n, t) => n + nodes(t), 0);
 
   function* judge(weights, description, file) {
+    need(file.length <= LARGEST, "a file is too large");
     const certificate = readJson(file, false), model = new Model(weights, description), { task } = model;
     const seal = certificate.sha256, summary = model.summary(), found = summary.sha256;
     delete certificate.sha256;
     need(sha256(bytesOf(canonical(certificate))) === seal, "the certificate was edited or truncated");
     const madeFor = certificate.weights.sha256;
     need(madeFor === found, `it is for weights ${String(madeFor).slice(0, 8)}.., this model is ${found.slice(0, 8)}..: it proves nothing about it`);
-    need(Object.hasOwn(TASKS, task.name), `this checker has no specification of task '${task.name}'`);
-    const expected = { format: "tinyadder certificate", version: 2, task, numerics: NUMERICS, weights: summary };
+    const [vocabulary, specifications] = specify(task), digest = model.digest(found);
+    need(same(model.vocabulary, vocabulary), "the vocabulary of the model is not that of the task");
+    const expected = { format: "tinyadder certificate", version: 3, model: digest, config: model.config, task, numerics: NUMERICS,
+      rules: RULES, weights: summary };
     for (const key in expected) need(same(certificate[key], expected[key]), `the certificate is of another ${key}`);
-    need(keys(certificate, ...Object.keys(expected), "parts", "margin", "rules", "versions"), "the certificate has a part too many");
-    need(keys(certificate.rules, ...RULES), "the certificate is of other rules");
-    const specifications = TASKS[task.name](task.options), { parts: stated } = certificate;
+    need(keys(certificate, ...Object.keys(expected), "parts", "margin", "versions"), "the certificate has a part too many");
+    const { parts: stated } = certificate;
     need(stated.length === specifications.length, "a part is missing, or one too many");
     const total = stated.flatMap((part) => part.positions).reduce((n, tree) => n + nodes(tree), 0);
     let problems = 0n, claims = 0, margin = Infinity, done = 0;
@@ -917,7 +988,7 @@ const Check = (() => {
     }
     need(hex(certificate.margin) === margin, "the margin is not the smallest of all branches");
     const drop = Math.max(0, bits(margin) - 60); // 53 bits are there: a margin is stated as a float64
-    return { task, problems, margin: Number(margin >> BigInt(drop)) * 2 ** (drop - Number(F)), claims, sha256: found, model };
+    return { task, problems, margin: Number(margin >> BigInt(drop)) * 2 ** (drop - Number(F)), claims, sha256: digest, model };
   }
   function checkPart(model, part, start, stages) {
     const visited = stages.map(([position]) => position).sort((a, b) => a - b);
@@ -948,7 +1019,7 @@ const Check = (() => {
     for (let step = steps.next(); ; step = steps.next()) if (step.done) return step.value;
   }
   return { Rejected, NUMERICS, F, checker, check, exact, exp, expOf, mul, over, nearest, roundedSum, Form, View, Model,
-    canonical, readJson, sha256, hex, toHex, TASKS, count };
+    canonical, readJson, sha256, specify };
 })();
 
 if (typeof module !== "undefined") {
@@ -966,7 +1037,9 @@ if (typeof module !== "undefined") {
         const options = Object.entries(found.task.options).map(([key, value]) => `${key}=${JSON.stringify(value)}`).join(", ");
         process.stdout.write(`PROVED     ${found.task.name} (${options}): all ${found.problems.toLocaleString("en")} problems\n`
           + `margin     ${found.margin} in logits, the smallest over all of them\n`
-          + `weights    sha256 ${found.sha256}, ${found.claims} shortest paths checked\n`);
+          + `model      sha256 ${found.sha256} of weights, config and task\n`
+          + `checked    ${found.claims} shortest paths, under these assumptions:\n`);
+        for (const [key, value] of Object.entries(Check.NUMERICS)) process.stdout.write(`${key.padEnd(10)} ${value}\n`);
         return 0;
       } catch (reason) {
         if (!(reason instanceof Check.Rejected) && !reason.code) throw reason;

@@ -56,41 +56,47 @@ function normed(norm, x) {
   return x.map((v, i) => (v - mean) * scale * norm.gain[i] + (norm.bias ? norm.bias[i] : 0));
 }
 
-// Everything the model computes on `tokens` (ids): {steps, logits}. A step is one sublayer: {layer, kind, before, after,
-// heads | units}, with `before` and `after` one stream per position.
+// Everything the model computes on `tokens` (ids). A step is one sublayer: {layer, kind, before, read, added, sum, after,
+// heads | units}: streams by position, `read` after a norm that comes before, `sum` ahead of one that comes after.
 function forward(model, tokens) {
   const o = model.options, width = model.width;
   let x = tokens.map((token, i) => {
     const row = new Array(width).fill(0);
     addTo(row, ...model.embed[token], 1);
-    if (o.positions === "learned") model.positions[i].forEach((v, c) => (row[c] += v));
-    if (o.positions === "sinusoidal")
-      for (let c = 0; c < width; c++) {
-        const angle = i / Math.pow(10000, (c - (c % 2)) / width);
-        row[c] += c % 2 ? Math.cos(angle) : Math.sin(angle);
-      }
+    placeRow(model, i).forEach((v, c) => (row[c] += v));
     return row;
   });
-  const steps = [], blocks = [];
+  const embedded = x, steps = [], blocks = [];
   for (let r = 0; r < o.repeat; r++) blocks.push(...model.blocks);
   blocks.forEach((block, layer) => {
     for (const kind of ["attention", "mlp"]) {
       const part = block[kind];
       if (!part) continue;
-      const read = o.post ? x : x.map((row) => normed(part.norm, row));
+      const before = x, read = o.post ? x : x.map((row) => normed(part.norm, row));
       const step = kind === "attention" ? attend(part, read, o) : units(part, read, o);
-      const after = x.map((row, i) => {
+      const sum = x.map((row, i) => {
         const next = row.slice();
         step.added[i].forEach(([columns, weights, factor]) => addTo(next, columns, weights, factor));
-        return o.post ? normed(part.norm, next) : next;
+        return next;
       });
-      steps.push({ layer, kind, before: x, after, ...step });
-      x = after;
+      x = o.post ? sum.map((row) => normed(part.norm, row)) : sum;
+      steps.push({ layer, kind, part, before, read, sum, after: x, ...step });
     }
   });
   const last = x.map((row) => normed(model.norm, row));
-  const logits = last.map((row) => affine(model.readout, row).map((v) => model.sign * v));
-  return { embedded: steps.length ? steps[0].before : x, steps, stream: x, logits };
+  const logits = last.map((row) => affine(model.rows, row).map((v) => model.sign * v));
+  return { embedded, steps, stream: x, last, logits };
+}
+
+// What the table of positions adds to the stream at position i.
+function placeRow(model, i) {
+  const o = model.options;
+  if (o.positions === "learned") return model.positions[i] ?? [];
+  if (o.positions !== "sinusoidal") return [];
+  return Array.from({ length: model.width }, (_, c) => {
+    const angle = i / Math.pow(10000, (c - (c % 2)) / model.width);
+    return c % 2 ? Math.cos(angle) : Math.sin(angle);
+  });
 }
 
 function attend(part, x, o) {
@@ -124,35 +130,67 @@ function units(part, x, o) {
   return { units: at, added, part };
 }
 
-// Greedy decoding, the whole text again for every token: simple, and fast enough for one text.
+function argmax(logits) {
+  let best = 0;
+  logits.forEach((v, k) => { if (v > logits[best] || v !== v) best = k; });
+  return best;
+}
+
+// Greedy decoding, the whole text again for every token: simple, and fast enough for one text. A tagger answers in one
+// pass, one token for each position of the prompt from `model.reads` on.
 function decode(model, prompt) {
-  const tokens = prompt.map((t) => model.vocabulary.indexOf(t));
-  const start = tokens.length, end = model.end === null ? -1 : model.vocabulary.indexOf(model.end);
-  let run = null;
-  for (let n = 0; n < model.answer_length; n++) {
-    run = forward(model, tokens);
-    const logits = run.logits[tokens.length - 1];
-    let best = 0;
-    logits.forEach((v, k) => { if (v > logits[best] || v !== v) best = k; });
-    tokens.push(model.outputs[best]);
-    if (model.outputs[best] === end) break;
+  const tokens = prompt.map((t) => model.vocabulary.indexOf(t)), context = model.options.context || Infinity;
+  const end = model.end === null ? -1 : model.vocabulary.indexOf(model.end), chosen = [];
+  const first = model.reads ?? tokens.length - 1;
+  if (model.reads !== null) {
+    const run = forward(model, tokens);
+    for (let i = first; i < tokens.length; i++) chosen.push(model.outputs[argmax(run.logits[i])]);
+    return { tokens, first, chosen, answer: chosen.map((t) => model.vocabulary[t]), run };
   }
-  return { tokens, start, answer: tokens.slice(start).map((t) => model.vocabulary[t]), run: forward(model, tokens) };
+  for (let n = 0; n < model.answer_length && tokens.length <= context; n++) {
+    chosen.push(model.outputs[argmax(forward(model, tokens).logits[tokens.length - 1])]);
+    if (chosen[n] === end || n === model.answer_length - 1) break;
+    tokens.push(chosen[n]);
+  }
+  return { tokens, first, chosen, answer: chosen.map((t) => model.vocabulary[t]), run: forward(model, tokens) };
+}
+
+// The first answer token that is chosen wrongly when the right ones before it are given; -1 if none is. One pass.
+function firstWrong(model, prompt, right) {
+  const text = model.reads === null ? [...prompt, ...right.slice(0, -1)] : prompt;
+  const { logits } = forward(model, text.map((t) => model.vocabulary.indexOf(t)));
+  const first = model.reads ?? prompt.length - 1;
+  return right.findIndex((t, n) => model.vocabulary[model.outputs[argmax(logits[first + n])]] !== t);
+}
+
+// The readout as one matrix [bias, null, weights]: stored rows, tied embedding rows and wiring, from left to right.
+function connect(model) {
+  const { unembedding, bias, tied, wiring } = model.readout, dense = ([, columns, weights]) => {
+    const row = new Array(model.width).fill(0);
+    addTo(row, columns, weights, 1);
+    return row;
+  };
+  const parts = [unembedding?.map(dense), tied && model.outputs.map((t) => dense([0, ...model.embed[t]])), wiring?.map(dense)];
+  const sum = parts.filter(Boolean).reduce((a, b) => a.map((row, o) => row.map((w, c) => w + b[o][c])));
+  model.rows = sum.map((row, o) => [bias ? bias[o] : 0, null, row]);
+  return model;
 }
 
 // float32 models are written with as few digits as tell them apart; reading them rounds to float32 again.
 function load(model) {
-  if (!model.float32) return model;
   const round = (v) => (typeof v === "number" ? Math.fround(v) : Array.isArray(v) ? v.map(round) : v);
-  for (const key of ["embed", "positions", "readout"]) model[key] = round(model[key]);
   const inside = (o) => { for (const k in o) if (Array.isArray(o[k])) o[k] = round(o[k]); };
-  if (model.norm) inside(model.norm);
-  for (const block of model.blocks)
-    for (const part of [block.attention, block.mlp]) {
-      if (!part) continue;
-      inside(part);
-      if (part.norm) inside(part.norm);
-      for (const head of part.heads || []) inside(head);
-    }
-  return model;
+  if (model.float32) {
+    for (const key of ["embed", "positions"]) model[key] = round(model[key]);
+    inside(model.readout);
+    if (model.norm) inside(model.norm);
+    for (const block of model.blocks)
+      for (const part of [block.attention, block.mlp]) {
+        if (!part) continue;
+        inside(part);
+        if (part.norm) inside(part.norm);
+        for (const head of part.heads || []) inside(head);
+      }
+  }
+  return connect(model);
 }
