@@ -1,0 +1,209 @@
+"""Look for a proof of a decoder with one block of softmax attention: which positions matter, where
+to split, how large the boxes are, where to cut them. `check.boxes` has the rules and judges.
+
+Everything here is a search in ordinary floating point; nothing of it has to be trusted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any
+
+from tinyadder.verify.certify.check.block import Block
+from tinyadder.verify.certify.check.boxes import GRID, Tree
+from tinyadder.verify.certify.check.intervals import ONE, Rejected
+from tinyadder.verify.certify.check.specifications import Moves
+
+NEAR = 4e-3
+"""Positions whose weight can exceed it are read token by token."""
+PIECES = 64
+"""The most pieces a box is cut into."""
+SLACK = 2.0**-26
+"""Sides of boxes lie so much further out than the search found them, relative to the values."""
+
+
+class Undecided(Exception):
+    """A branch that could not be decided, and a text of it."""
+
+    def __init__(self, reason: str, text: dict[int, str]) -> None:
+        super().__init__(reason)
+        self.text = text
+
+
+class Search:
+    """Grows the trees of one specification."""
+
+    def __init__(self, block: Block, stages: list[tuple[int, Moves]]) -> None:
+        self.tree, self.block, self.stages = Tree(block, stages), block, stages
+        self.leaves = 0
+
+    def position(self, i: int) -> dict[str, Any]:
+        """The tree of the token after position i. Raises `Undecided`."""
+        near, order = self.order(i)
+        tree = self.tree
+        tree.i, tree.near, tree.tables = i, near, {}
+        self.split_order, self.float_tables = [i + 1, i, *(j for j in order if j != i)], {}
+        return {"position": i, "near": list(near), "tree": self.grow({}, 0)}
+
+    def order(self, i: int) -> tuple[tuple[int, ...], list[int]]:
+        """Near positions, and the same by how much their token moves what attention writes."""
+        tree, weights = self.tree, {}
+        tree.i, tree.near, tree.tables = i, tuple(range(i + 1)), {}
+        for own in tree.texts[i]:
+            for rows, _, _ in tree.table(own):
+                least = sum(min(low for (low, _), _ in row.values()) for row in rows.values())
+                for j, row in rows.items():
+                    most = max(high for (_, high), _ in row.values()) / max(least, 1)
+                    weights[j] = max(weights.get(j, 0.0), min(1.0, most))
+        near = sorted(j for j, w in weights.items() if w > NEAR)
+        moving = [j for j in near if len(tree.texts[j]) > 1]
+        return tuple(near), sorted(moving, key=lambda j: -weights[j])
+
+    def grow(self, tokens: dict[int, str], done: int) -> Any:
+        """A tree for the branch: a leaf where its box can be decided, else a split."""
+        moves = self.tree.moves(tokens)
+        if moves is None:
+            return None
+        open_positions = [p for p in self.split_order if p not in tokens]
+        for position in list(open_positions):  # a token that the others determine is no split
+            left = {t for p, kept in moves if p == position for _, _, t in self.alive(moves, p)}
+            if len(left) == 1 and position not in (self.tree.i, self.tree.i + 1):
+                open_positions.remove(position)
+        fixed = self.tree.i in tokens and self.tree.i + 1 in tokens
+        if fixed and (not open_positions or done >= 3):
+            leaf = self.leaf(tokens, moves, PIECES if not open_positions else 1)
+            if leaf is not None:
+                self.leaves += 1
+                return leaf
+        if not open_positions:
+            raise Undecided(f"position {self.tree.i + 1}: a box is not decided", tokens)
+        position = open_positions[0]
+        return {
+            str(position): {
+                t: self.grow({**tokens, position: t}, done + 1) for t in self.tree.texts[position]
+            }
+        }
+
+    def alive(self, moves: list[tuple[int, Moves]], position: int) -> list[tuple[int, int, str]]:
+        """The moves of a position that lead to the end of the branch."""
+        ends: set[int] | None = None
+        for p, kept in reversed(moves):
+            live = [m for m in kept if ends is None or m[1] in ends]
+            if p == position:
+                return live
+            ends = {m[0] for m in live}
+        return []
+
+    def leaf(self, tokens: dict[int, str], moves: list[tuple[int, Moves]], pieces: int) -> Any:
+        """The tightest box around what attention writes, and its cuts; None if it stays open."""
+        own, box = tokens[self.tree.i], []
+        for h in range(self.block.heads):
+            for k in range(self.block.width):
+                for sign in (1, -1):
+                    found = self.side(own, h, k, sign, moves)
+                    box.append(found)
+        x = [self.block.row[own][k] for k in range(self.block.width)]
+        for n, side in enumerate(zip(box[::2], box[1::2], strict=True)):
+            k = n % self.block.width
+            x[k] = (x[k][0] + (side[0] << GRID), x[k][1] + (side[1] << GRID))
+        error = self.tree.rounding_of(own)
+        x = [(a - e, b + e) for (a, b), e in zip(x, error, strict=True)]
+        self.budget = pieces
+        with suppress(Rejected, RecursionError):
+            return [box, self.cuts(x, tokens[self.tree.i + 1], 0)]
+        return None
+
+    def cuts(self, x: list[Any], right: str, depth: int) -> Any:
+        """Cuts of a box such that every piece is decided. Raises `Rejected` when there are too
+        many.
+        """
+        if self.block.margin(x, right) > ONE >> 50:
+            return 0
+        self.budget -= 1
+        if self.budget <= 0 or depth > 40:
+            raise Rejected("too many pieces")
+        best = None
+        for side, (low, high) in enumerate(x):  # the cut that leaves the better of the worse halves
+            middle = (low + high) // 2
+            halves = [[*x[:side], part, *x[side + 1 :]] for part in ((low, middle), (middle, high))]
+            worst = min(self.block.margin(half, right) for half in halves)
+            if best is None or worst > best[0]:
+                best = worst, side, halves
+        assert best is not None
+        _, side, halves = best
+        return [side, *(self.cuts(half, right, depth + 1) for half in halves)]
+
+    def side(
+        self, own: str, head: int, column: int, sign: int, moves: list[tuple[int, Moves]]
+    ) -> int:
+        """The largest (sign 1) lower or least upper side that holds, by Dinkelbach's method: the
+        ratio of the path that a bound makes shortest is the next bound.
+        """
+        rows, far, hull = self.floats(own, head, column)
+        bound, seen = 0.0, 0
+        for _ in range(12):
+            costs = {}
+            for j, table in rows.items():
+                costs[j] = {
+                    t: (gap * (low if gap >= 0 else high), v, low if gap >= 0 else high)
+                    for t, (low, high, v) in table.items()
+                    for gap, v in [(v[0] - bound, v[0]) if sign > 0 else (bound - v[1], v[1])]
+                }
+            path = shortest(moves, costs)
+            value = hull[0] if sign > 0 else hull[1]
+            weight = far if (value - bound) * sign < 0 else 0.0
+            mass = weight + sum(w for _, w in path)
+            total = weight * value + sum(v * w for v, w in path)
+            new = total / mass
+            if seen and abs(new - bound) <= 1e-13 * max(1.0, abs(bound)):
+                break
+            bound, seen = new, 1
+        size = max(abs(v) for table in rows.values() for _, _, pair in table.values() for v in pair)
+        outward = bound - sign * SLACK * max(size, abs(hull[0]), abs(hull[1]), 1e-3)
+        scaled = outward * 2.0**32
+        return int(scaled // 1) if sign > 0 else -int(-scaled // 1)
+
+    def floats(self, own: str, head: int, column: int) -> Any:
+        """The tables of the checker in floats."""
+        key = (own, head, column)
+        if key not in self.float_tables:
+            near, weight, hull = self.tree.table(own)[head]
+            rows = {
+                j: {
+                    t: (low / ONE, high / ONE, (v[column][0] / ONE, v[column][1] / ONE))
+                    for t, ((low, high), v) in row.items()
+                }
+                for j, row in near.items()
+            }
+            low, high = hull[column]
+            self.float_tables[key] = rows, weight / ONE, (low / ONE, high / ONE)
+        return self.float_tables[key]
+
+
+def shortest(
+    moves: list[tuple[int, Moves]], costs: Mapping[int, Mapping[str, tuple[float, float, float]]]
+) -> list[tuple[float, float]]:
+    """(value, weight) at the near positions of the text whose costs add up to least."""
+    reached: dict[int, tuple[float, Any]] = {}
+    for n, (position, kept) in enumerate(moves):
+        table, after = costs.get(position), {}
+        for state, to, token in kept:
+            before = reached.get(state) if n else (0.0, None)
+            if before is None:
+                continue
+            cost, trail = before
+            if table:
+                more, value, weight = table[token]
+                cost, trail = cost + more, (trail, (value, weight))
+            if to not in after or cost < after[to][0]:
+                after[to] = cost, trail
+        reached = after
+    trail, found = min(reached.values(), key=lambda r: r[0])[1], []
+    while trail is not None:
+        trail, last = trail
+        found.append(last)
+    return found
+
+
+Progress = Callable[[int, int], None]

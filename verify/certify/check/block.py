@@ -1,0 +1,291 @@
+"""The forward pass of a decoder with one block of softmax attention, as enclosures of what any
+permitted execution computes; axes: i query position, j <= i, token t, head h, column of the stream.
+
+    n = norm(E[t]);  q, k, v = rows of n, rotated by i or j;  w_j = softmax_j(q . k / sqrt(d_head))
+    x = E[t_i] + W sum_j w_j v_j;  x = x + down(act(gate norm(x)) * up norm(x));  logits = E norm(x)
+
+Keys and values are tables over the token at j. `leaf` bounds, for texts whose tokens are fixed at
+some positions, what attention writes (a box), and `margin` what is computed from a box.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+from tinyadder.verify.certify.check.curves import exp_point, inverse_root, silu, turn
+from tinyadder.verify.certify.check.intervals import (
+    ONE,
+    ZERO,
+    F,
+    Interval,
+    add,
+    exact,
+    join,
+    mul,
+    need,
+    neg,
+    size,
+    wider,
+)
+from tinyadder.verify.certify.check.rounding import FORMATS, ULPS, Rounding, total
+
+Box = list[Interval]
+EPSILON = (exact(1e-6)[0] - (ONE >> 40), exact(1e-6)[1] + (ONE >> 40))
+"""What norms add to the mean of squares, in any of the two formats."""
+OPTIONS = {
+    "softmax": ("softmax",),
+    "positions": ("rotary",),
+    "context": (0,),
+    "norm": ("rms",),
+    "norm_place": ("pre",),
+    "activation": ("silu",),
+    "gated": (True,),
+    "repeat": (1,),
+}
+"""What the rules cover; options not named here may be anything that the code below reads."""
+
+
+class Block:
+    """One block, read from a model's configuration and tensors."""
+
+    def __init__(self, config: Mapping[str, Any], dtype: str, tensors: Mapping[str, Any]) -> None:
+        config = dict(config)
+        options = dict(config.pop("options"))
+        need(dtype in FORMATS, f"no rules for the format {dtype}")
+        self.rounding: Rounding = FORMATS[dtype]
+        for name, allowed in OPTIONS.items():
+            need(options.pop(name) in allowed, f"the option '{name}' is one that no rule covers")
+        self.base, self.scaled = options.pop("rotary_base"), options.pop("scaled")
+        projected, biases = options.pop("projected"), options.pop("biases")
+        options.pop("dropout")
+        need(not options, f"options that no rule covers: {sorted(options)}")
+        need(self.base == int(self.base) and 1 < self.base < 10**6, "a base of no whole number")
+        need(projected is True and self.scaled in (True, False), "heads without a projection")
+        ids, blocks = config.pop("outputs"), config.pop("blocks")
+        self.vocabulary, self.width = config.pop("vocabulary"), config.pop("width")
+        usual = {
+            "lanes": [],
+            "unembedding": False,
+            "unembedding_bias": False,
+            "tied": True,
+            "readout_wiring": False,
+            "argmin": False,
+            "shared": 0,
+            "ties": [],
+            "encoder": [],
+            "separator": 0,
+        }
+        for name, value in usual.items():
+            found = config.pop(name)
+            need(found == value and type(found) is type(value), f"'{name}' that no rule covers")
+        need(not config and len(blocks) == 1, "the rules are for one block")
+        self.outputs = [self.vocabulary[t] for t in ids]
+        need(len(set(self.vocabulary)) == len(self.vocabulary), "a token occurs twice")
+        need(len(set(ids)) == len(ids), "an output occurs twice")
+        (sizes,) = blocks
+        need(set(sizes) == {"heads", "d_head", "d_value", "hidden"}, "sizes that no rule covers")
+        self.heads, self.d_head = sizes["heads"], sizes["d_head"]
+        self.d_value, self.hidden = sizes["d_value"], sizes["hidden"]
+        need(min(sizes.values()) > 0 and max(sizes.values()) <= 64, "sizes that no rule covers")
+        unread = set(tensors)
+
+        def array(name: str, *shape: int) -> list:
+            need(tensors.get(name, ((),))[0] == list(shape), f"tensor '{name}' is missing")
+            unread.discard(name)
+            flat: list = [exact(x) for x in tensors[name][1]]
+            for n in reversed(shape[1:]):
+                flat = [flat[k : k + n] for k in range(0, len(flat), n)]
+            return flat
+
+        h, d, a, m = self.heads, self.width, "blocks.0.attention.", "blocks.0.mlp."
+        self.embedding = array("embedding", len(self.vocabulary), d)
+        rows = {"query": self.d_head, "key": self.d_head, "value": self.d_value}
+        self.weights = {name: array(a + name, h, r, d) for name, r in rows.items()}
+        self.biases = {
+            name: array(f"{a}{name}_bias", h, r) if biases else [[ZERO] * r] * h
+            for name, r in rows.items()
+        }
+        self.wiring = array(a + "wiring", h, self.d_value, d)
+        need(set(array(a + "slopes", h)) == {ZERO}, "rotary attention with slopes")
+        self.gains = {
+            name: array(f"{name}.weight", d)
+            for name in ("blocks.0.attention_norm", "blocks.0.mlp_norm", "final_norm")
+        }
+        self.gate, self.up = array(m + "gate", self.hidden, d), array(m + "up", self.hidden, d)
+        no_bias = [ZERO] * self.hidden
+        self.gate_bias = array(m + "gate_bias", self.hidden) if biases else no_bias
+        self.up_bias = array(m + "up_bias", self.hidden) if biases else no_bias
+        self.down = array(m + "down", d, self.hidden)
+        need(not unread, f"tensors that the machine does not have: {sorted(unread)}")
+        ids_of = {token: t for t, token in enumerate(self.vocabulary)}
+        self.row = {token: self.embedding[t] for token, t in ids_of.items()}
+        self.normed = {
+            token: self.norm(row, self.gains["blocks.0.attention_norm"])
+            for token, row in self.row.items()
+        }
+        self.readout = {token: self.row[token] for token in self.outputs}
+        self.heads_of_token = {token: self.rows_of(token) for token in self.vocabulary}
+        self._scores = lru_cache(1 << 18)(self.score)
+        self._pairs = lru_cache(1 << 12)(self.pair)
+
+    # ---- rules ----------------------------------------------------------------------------------
+
+    def norm(self, x: Sequence[Interval], gain: Sequence[Interval]) -> Box:
+        """NORM: g x / sqrt(mean x^2 + eps), each column as a rising function of its own x.
+
+        n + 2 roundings in the mean and the sum with eps, one inverse root, two products.
+        """
+        n, squares = len(x), [square(a) for a in x]
+        found = []
+        for k, (a, g) in enumerate(zip(x, gain, strict=True)):
+            rest = total(s for m, s in enumerate(squares) if m != k)
+            ends = []
+            for end, low in ((a[0], True), (a[1], False)):
+                # a positive x shrinks with the rest of the stream, a negative one grows
+                other = rest[1] if (end >= 0) == low else rest[0]
+                own = end * end
+                mean = ((own >> F) + other) // n, (-(-own >> F) + other) // n + 1
+                factor = inverse_root(add(mean, EPSILON))
+                ends.append(mul((end, end), factor))
+            y = mul(join(ends), g)
+            found.append(self.rounding.spread(y, n + 4 + ULPS["rsqrt"]))
+        return found
+
+    def rows_of(self, token: str) -> dict[str, list[Box]]:
+        """LINEAR: query, key and value rows of every head at a token."""
+        x = self.normed[token]
+        return {
+            name: [
+                [
+                    self.rounding.dot([*zip(row, x, strict=True), ((ONE, ONE), bias)])
+                    for row, bias in zip(rows, biases, strict=True)
+                ]
+                for rows, biases in zip(weights, self.biases[name], strict=True)
+            ]
+            for name, weights in self.weights.items()
+        }
+
+    @lru_cache(1 << 16)  # noqa: B019: a model is checked once, and as long as its process lives
+    def rotated(self, name: str, head: int, token: str, position: int) -> Box:
+        """ROTARY: pairs (k, k + half) turned by position * base^(-k / half); cos and sin as
+        numbers of the format.
+        """
+        x, half = self.heads_of_token[token][name][head], self.d_head // 2
+        found = list(x)
+        for k in range(half):
+            cos, sin = (
+                wider(part, (ONE >> self.rounding.bits) + (ONE >> 44))
+                for part in turn(position, k, half, int(self.base))
+            )
+            found[k] = self.rounding.dot([(cos, x[k]), (neg(sin), x[k + half])])
+            found[k + half] = self.rounding.dot([(cos, x[k + half]), (sin, x[k])])
+        if name == "query" and self.scaled:
+            scale = inverse_root((self.d_head << F, self.d_head << F))
+            scale = self.rounding.spread(scale, 2)
+            found = [self.rounding.spread(mul(scale, a), 1) for a in found]
+        return found
+
+    def score(self, head: int, i: int, own: str, j: int, token: str) -> Interval:
+        """LINEAR: query times key; a slope of 0 adds nothing."""
+        query = self.rotated("query", head, own, i)
+        return self.rounding.dot(list(zip(query, self.rotated("key", head, token, j), strict=True)))
+
+    @lru_cache(1 << 12)  # noqa: B019
+    def written(self, head: int, token: str) -> Box:
+        """What attending to a token alone would write, in columns of the stream, not rounded."""
+        value, wiring = self.heads_of_token[token]["value"][head], self.wiring[head]
+        return [
+            total(mul(v, row[k]) for v, row in zip(value, wiring, strict=True))
+            for k in range(self.width)
+        ]
+
+    def weight(self, head: int, i: int, own: str, j: int, token: str, top: int) -> Interval:
+        """SOFTMAX: what the exponential at j can be, as a multiple of e^(top - M), M the largest
+        score and `top` no smaller: e^(s - top), with the rounding of s - M and of exp.
+        """
+        low, high = self._scores(head, i, own, j, token)
+        # |s - M| <= top - low + (how far the top may lie above M), which only widens
+        far = top - low
+        error = (self.rounding.gamma(1) * far >> F) + 1
+        ulps = self.rounding.gamma(ULPS["exp"])
+        below, above = exp_point(low - error - top), exp_point(high + error - top)
+        smallest = (below[0] * (ONE - ulps) >> F) - self.rounding.tiny
+        return max(0, smallest), -(-above[1] * (ONE + ulps) >> F) + self.rounding.tiny
+
+    # ---- boxes ----------------------------------------------------------------------------------
+
+    def pair(self, right: str, other: str) -> tuple[Box, Box, Box]:
+        """Weights of the difference of two logits: of columns, of units, and sizes for rounding."""
+        gain = self.gains["final_norm"]
+        r, o = self.readout[right], self.readout[other]
+        columns = [mul(g, add(a, neg(b))) for g, a, b in zip(gain, r, o, strict=True)]
+        units = [
+            total(mul(c, row[n]) for c, row in zip(columns, self.down, strict=True))
+            for n in range(self.hidden)
+        ]
+        sizes = [
+            mul((size(g), size(g)), (size(a) + size(b), size(a) + size(b)))
+            for g, a, b in zip(gain, r, o, strict=True)
+        ]
+        return columns, units, sizes
+
+    def margin(self, x: Box, right: str) -> int:
+        """The least difference of the right logit to any other, times the root of the final norm
+        (a positive number that all logits share), over a box of the stream after attention.
+        """
+        r = self.rounding
+        y = self.norm(x, self.gains["blocks.0.mlp_norm"])
+        units = []
+        for n in range(self.hidden):
+            one = (ONE, ONE)
+            gate = r.dot([*zip(self.gate[n], y, strict=True), (one, self.gate_bias[n])])
+            up = r.dot([*zip(self.up[n], y, strict=True), (one, self.up_bias[n])])
+            # far left, where exp overflows, silu may be 0
+            act = wider(r.spread(silu(gate), ULPS["silu"]), ONE >> 80)
+            units.append(r.spread(mul(act, up), 1))
+        # sizes of the stream after the MLP, and its rounding as one sum
+        largest, errors = [], []
+        for k, a in enumerate(x):
+            magnitude = size(a) + sum(
+                size(w) * size(u) >> F for w, u in zip(self.down[k], units, strict=True)
+            )
+            magnitude += self.hidden
+            need(magnitude < r.largest, "a number may overflow")
+            errors.append(r.sum_error(self.hidden + 1, magnitude))
+            largest.append(magnitude + errors[-1])
+        margins, final = [], r.gamma(self.width + 2)
+        for other in self.outputs:
+            if other == right:
+                continue
+            columns, weights, sizes = self._pairs(right, other)
+            low = total(mul(c, a) for c, a in zip(columns, x, strict=True))[0]
+            low += total(mul(w, u) for w, u in zip(weights, units, strict=True))[0]
+            low -= sum((size(c) * e >> F) + 1 for c, e in zip(columns, errors, strict=True))
+            magnitude = sum((s[1] * m >> F) + 1 for s, m in zip(sizes, largest, strict=True))
+            low -= (final * magnitude >> F) + 1
+            margins.append(low)
+        return min(margins)
+
+
+def square(a: Interval) -> Interval:
+    """x^2."""
+    low, high = sorted((a[0] * a[0], a[1] * a[1]))
+    return 0 if a[0] <= 0 <= a[1] else low >> F, -(-high >> F)
+
+
+def read_tensors(data: bytes, header: Mapping[str, Any]) -> dict[str, tuple[list[int], list]]:
+    """Tensors of one format from the body of a safetensors file."""
+    kinds = {"F32": ("f", 4), "F64": ("d", 8)}
+    found, end = {}, 0
+    for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
+        kind, step = kinds[entry["dtype"]]
+        start, stop = entry["data_offsets"]
+        count = (stop - start) // step
+        need(start == end and stop == start + count * step, f"tensor '{name}' is damaged")
+        found[name] = entry["shape"], list(struct.unpack(f"<{count}{kind}", data[start:stop]))
+        end = stop
+    need(end == len(data), "the file of weights is truncated or too long")
+    return found

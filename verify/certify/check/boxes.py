@@ -1,0 +1,232 @@
+"""The proof for a block of softmax attention: at every answer position, a tree of branches by the
+tokens at some positions; a leaf bounds what attention writes by a box, and cuts the box where one
+enclosure is not enough.
+
+BOX: the exact attention output is a weighted mean of the values, sum p_j v_j / sum p_j. Its column
+d is at least b if sum p_j (v_jd - b) >= 0 for every text of the branch. Every term depends on one
+token: near positions cost what a shortest path over the specification collects, far ones at most
+their weight times the spread of all values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import inf
+from typing import Any
+
+from tinyadder.verify.certify.check.block import Block, Box
+from tinyadder.verify.certify.check.intervals import (
+    ONE,
+    F,
+    add,
+    need,
+    size,
+    wider,
+)
+from tinyadder.verify.certify.check.specifications import Moves
+
+GRID = F - 32
+"""Boxes are stated in whole multiples of 2^-32."""
+LEAST = ONE >> 60
+"""A margin must be larger: what underflow could take is far below it."""
+Costs = dict[int, dict[str, int]]
+
+
+class Tree:
+    """Checks the trees of one specification."""
+
+    def __init__(self, block: Block, stages: list[tuple[int, Moves]]) -> None:
+        self.block, self.stages, self.claims = block, stages, 0
+        self.texts: list[list[str]] = [[]] * len(stages)
+        for position, moves in stages:
+            self.texts[position] = sorted({token for _, _, token in moves})
+        for tokens in self.texts:
+            need(set(tokens) <= set(block.vocabulary), "a token that the model does not have")
+        # what a query at (i, own token) needs of all positions, made once
+        self.tables: dict[tuple[int, str, tuple[int, ...]], Any] = {}
+
+    def position(self, tree: Mapping[str, Any], i: int) -> int:
+        """The smallest margin of the token after position i."""
+        need(
+            set(tree) == {"position", "near", "tree"} and tree["position"] == i, "no such position"
+        )
+        need(
+            set(self.texts[i + 1]) <= set(self.block.outputs),
+            f"position {i + 1}: an answer has no logit",
+        )
+        near = tuple(tree["near"])
+        need(near == tuple(sorted(set(near))), "near positions are not in order")
+        need(all(type(j) is int and 0 <= j <= i for j in near), "a near position is not before")
+        self.i, self.near, self.tables = i, near, {}
+        return self.node(tree["tree"], {})
+
+    def node(self, node: Any, tokens: dict[int, str]) -> int | Any:
+        """The smallest margin of a branch: infinite if it has no texts."""
+        if isinstance(node, Mapping):
+            need(len(node) == 1, "a split by more than one position")
+            ((key, children),) = node.items()
+            position = int(key)
+            need(0 <= position <= self.i + 1 and position not in tokens, "a split of no kind")
+            need(set(children) == set(self.texts[position]), "a branch is missing, or too many")
+            return min(self.node(children[t], {**tokens, position: t}) for t in children)
+        moves = self.moves(tokens)
+        if node is None:
+            need(moves is None, "a branch is said to have no texts, and has some")
+            return inf
+        need(moves is not None, "a branch has no texts")
+        box, cuts = node
+        return self.leaf(box, cuts, tokens, moves)
+
+    # ---- texts of a branch ----------------------------------------------------------------------
+
+    def moves(self, tokens: Mapping[int, str]) -> list[tuple[int, Moves]] | None:
+        """The moves of the stages from the first to the last that a branch restricts or that a near
+        position reads, as far as they can be reached; None if there is no text.
+
+        Every state of the specification lies on some text, so nothing before or after them matters.
+        """
+        wanted = {*tokens, *self.near}
+        stages = [n for n, (position, _) in enumerate(self.stages) if position in wanted]
+        found: list[tuple[int, Moves]] = []
+        reached: set[int] | None = None
+        for position, moves in self.stages[stages[0] : stages[-1] + 1]:
+            only = tokens.get(position)
+            kept = [
+                move
+                for move in moves
+                if (reached is None or move[0] in reached) and only in (None, move[2])
+            ]
+            reached = {to for _, to, _ in kept}
+            found.append((position, kept))
+        return found if reached else None
+
+    def least(self, moves: list[tuple[int, Moves]], costs: Costs) -> int:
+        """PATH: the least sum of costs over the texts of a branch."""
+        reached: dict[int, int] = {}
+        for n, (position, kept) in enumerate(moves):
+            table, after = costs.get(position), {}
+            for state, to, token in kept:
+                if n and state not in reached:
+                    continue
+                cost = reached.get(state, 0) + (table[token] if table else 0)
+                if to not in after or cost < after[to]:
+                    after[to] = cost
+            reached = after
+        return min(reached.values())
+
+    # ---- leaves ---------------------------------------------------------------------------------
+
+    def table(self, own: str) -> Any:
+        """Per head: weight and value tables at near positions, total weight and hull of values of
+        far ones.
+        """
+        key = (self.i, own, self.near)
+        if key not in self.tables:
+            block, i, heads = self.block, self.i, []
+            for h in range(block.heads):
+                texts = [[own] if j == i else self.texts[j] for j in range(i + 1)]
+                top = max(block._scores(h, i, own, j, t)[1] for j in range(i + 1) for t in texts[j])
+                near = {
+                    j: {
+                        t: (block.weight(h, i, own, j, t, top), block.written(h, t))
+                        for t in texts[j]
+                    }
+                    for j in self.near
+                }
+                far = [j for j in range(i + 1) if j not in self.near]
+                weight = sum(
+                    max(block.weight(h, i, own, j, t, top)[1] for t in texts[j]) for j in far
+                )
+                values = [block.written(h, t) for j in far for t in texts[j]]
+                hull = [
+                    (min(v[k][0] for v in values), max(v[k][1] for v in values))
+                    if values
+                    else (0, 0)
+                    for k in range(block.width)
+                ]
+                heads.append((near, weight, hull))
+            self.tables[key] = heads
+        return self.tables[key]
+
+    def costs(self, own: str, head: int, column: int, bound: int, sign: int) -> tuple[Costs, int]:
+        """sign * p_j (v_j - bound), at least: per near position and token; and of all far ones."""
+        near, weight, hull = self.table(own)[head]
+        found: Costs = {}
+        for j, rows in near.items():
+            table = found[j] = {}
+            for token, ((low, high), values) in rows.items():
+                v = values[column]
+                gap = v[0] - bound if sign > 0 else bound - v[1]
+                table[token] = gap * (low if gap >= 0 else high) >> F
+        gap = hull[column][0] - bound if sign > 0 else bound - hull[column][1]
+        return found, min(0, gap * weight >> F)
+
+    def leaf(
+        self, box: list[int], cuts: Any, tokens: dict[int, str], moves: list[tuple[int, Moves]]
+    ) -> int:
+        """The box holds what attention writes, and every piece of it has the right answer ahead."""
+        block, i = self.block, self.i
+        need(i in tokens and i + 1 in tokens, "a leaf does not know the token it reads or writes")
+        own, right = tokens[i], tokens[i + 1]
+        need(len(box) == 2 * block.heads * block.width, "a box has another number of sides")
+        need(all(type(side) is int for side in box), "a side of a box is no whole number")
+        x: Box = [block.row[own][k] for k in range(block.width)]
+        for h in range(block.heads):
+            for k in range(block.width):
+                low, high = (side << GRID for side in box[2 * (h * block.width + k) :][:2])
+                for bound, sign in ((low, 1), (high, -1)):
+                    costs, far = self.costs(own, h, k, bound, sign)
+                    least = self.least(moves, costs) + far
+                    need(least >= 0, f"position {i + 1}: a side of a box is not what holds")
+                    self.claims += 1
+                x[k] = add(x[k], (low, high))
+        x = [wider(a, error) for a, error in zip(x, self.rounding_of(own), strict=True)]
+        return self.piece(x, cuts, right)
+
+    def rounding_of(self, own: str) -> list[int]:
+        """How far the computed stream after attention may lie from the exact sum, per column.
+
+        Sum of weights, quotient, product with the value and their sum: 2 n roundings of
+        numbers whose sizes add up to that of the largest value; then one sum over all
+        heads and the stream. Underflow of a weight costs a value, that of a product itself.
+        """
+        block, n = self.block, self.i + 1
+        key = ("rounding", own)
+        if key not in self.tables:
+            r, tokens = block.rounding, {t for texts in self.texts for t in texts}
+            found = []
+            mixed = [
+                [
+                    max(size(block.heads_of_token[t]["value"][h][v]) for t in tokens)
+                    for v in range(block.d_value)
+                ]
+                for h in range(block.heads)
+            ]
+            error = [
+                [(r.gamma(2 * n) * m >> F) + 1 + (n + 1) * r.tiny for m in row] for row in mixed
+            ]
+            for k in range(block.width):
+                outer, inner = size(block.row[own][k]), 0
+                for h in range(block.heads):
+                    for v in range(block.d_value):
+                        wire = size(block.wiring[h][v][k])
+                        outer += (wire * (mixed[h][v] + error[h][v]) >> F) + 1
+                        inner += (wire * error[h][v] >> F) + 1
+                found.append(inner + r.sum_error(block.heads * block.d_value + 1, outer))
+            self.tables[key] = found
+        return self.tables[key]
+
+    def piece(self, x: Box, cuts: Any, right: str) -> int:
+        """BOX: a piece is decided by one enclosure, or cut in the middle of a side."""
+        if cuts == 0:
+            margin = self.block.margin(x, right)
+            need(margin > LEAST, f"position {self.i + 1}, '{right}': a margin is not proved")
+            return margin
+        side, left, rest = cuts
+        need(type(side) is int and 0 <= side < len(x), "a cut through no side")
+        low, high = x[side]
+        middle = (low + high) // 2
+        return min(
+            self.piece([*x[:side], (low, middle), *x[side + 1 :]], left, right),
+            self.piece([*x[:side], (middle, high), *x[side + 1 :]], rest, right),
+        )
