@@ -6,7 +6,7 @@ Everything here is a search in ordinary floating point; nothing of it has to be 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -65,11 +65,14 @@ class Search:
         moves = self.tree.moves(tokens)
         if moves is None:
             return None
-        open_positions = [p for p in self.split_order if p not in tokens]
-        for position in list(open_positions):  # a token that the others determine is no split
-            left = {t for p, kept in moves if p == position for _, _, t in self.alive(moves, p)}
-            if len(left) == 1 and position not in (self.tree.i, self.tree.i + 1):
-                open_positions.remove(position)
+        moves = self.alive(moves)
+        left = {position: {t for _, _, t in kept} for position, kept in moves}
+        open_positions = [  # a token that the others determine is no split
+            p
+            for p in self.split_order
+            if p not in tokens
+            and (p in (self.tree.i, self.tree.i + 1) or len(left.get(p, "--")) > 1)
+        ]
         fixed = self.tree.i in tokens and self.tree.i + 1 in tokens
         if fixed and (not open_positions or done >= 3):
             leaf = self.leaf(tokens, moves, PIECES if not open_positions else 1)
@@ -85,15 +88,15 @@ class Search:
             }
         }
 
-    def alive(self, moves: list[tuple[int, Moves]], position: int) -> list[tuple[int, int, str]]:
-        """The moves of a position that lead to the end of the branch."""
+    def alive(self, moves: list[tuple[int, Moves]]) -> list[tuple[int, Moves]]:
+        """The moves that lead to the end of the branch."""
         ends: set[int] | None = None
-        for p, kept in reversed(moves):
+        found = []
+        for position, kept in reversed(moves):
             live = [m for m in kept if ends is None or m[1] in ends]
-            if p == position:
-                return live
             ends = {m[0] for m in live}
-        return []
+            found.append((position, live))
+        return found[::-1]
 
     def leaf(self, tokens: dict[int, str], moves: list[tuple[int, Moves]], pieces: int) -> Any:
         """The tightest box around what attention writes, and its cuts; None if it stays open."""
@@ -141,15 +144,13 @@ class Search:
         ratio of the path that a bound makes shortest is the next bound.
         """
         rows, far, hull = self.floats(own, head, column)
+        read = {j: {t for _, _, t in kept} for j, kept in moves if j in rows}
         bound, seen = 0.0, 0
         for _ in range(12):
-            costs = {}
-            for j, table in rows.items():
-                costs[j] = {
-                    t: (gap * (low if gap >= 0 else high), v, low if gap >= 0 else high)
-                    for t, (low, high, v) in table.items()
-                    for gap, v in [(v[0] - bound, v[0]) if sign > 0 else (bound - v[1], v[1])]
-                }
+            costs = {
+                j: {t: cost_of(rows[j][t], bound, sign) for t in tokens}
+                for j, tokens in read.items()
+            }
             path = shortest(moves, costs)
             value = hull[0] if sign > 0 else hull[1]
             weight = far if (value - bound) * sign < 0 else 0.0
@@ -181,6 +182,17 @@ class Search:
         return self.float_tables[key]
 
 
+def cost_of(
+    row: tuple[float, float, tuple[float, float]], bound: float, sign: int
+) -> tuple[float, float, float]:
+    """(cost, value, weight) of a token at a near position."""
+    low, high, v = row
+    value = v[0] if sign > 0 else v[1]
+    gap = (value - bound) * sign
+    weight = low if gap >= 0 else high
+    return gap * weight, value, weight
+
+
 def shortest(
     moves: list[tuple[int, Moves]], costs: Mapping[int, Mapping[str, tuple[float, float, float]]]
 ) -> list[tuple[float, float]]:
@@ -204,6 +216,3 @@ def shortest(
         trail, last = trail
         found.append(last)
     return found
-
-
-Progress = Callable[[int, int], None]

@@ -128,8 +128,11 @@ class Block:
         }
         self.readout = {token: self.row[token] for token in self.outputs}
         self.heads_of_token = {token: self.rows_of(token) for token in self.vocabulary}
-        self._scores = lru_cache(1 << 18)(self.score)
-        self._pairs = lru_cache(1 << 12)(self.pair)
+        # each is asked for again and again with the same arguments
+        self.rotated = lru_cache(1 << 16)(self.rotated)  # type: ignore[method-assign]
+        self.written = lru_cache(1 << 12)(self.written)  # type: ignore[method-assign]
+        self.score = lru_cache(1 << 18)(self.score)  # type: ignore[method-assign]
+        self.pair = lru_cache(1 << 12)(self.pair)  # type: ignore[method-assign]
 
     # ---- rules ----------------------------------------------------------------------------------
 
@@ -168,7 +171,6 @@ class Block:
             for name, weights in self.weights.items()
         }
 
-    @lru_cache(1 << 16)  # noqa: B019: a model is checked once, and as long as its process lives
     def rotated(self, name: str, head: int, token: str, position: int) -> Box:
         """ROTARY: pairs (k, k + half) turned by position * base^(-k / half); cos and sin as
         numbers of the format.
@@ -193,7 +195,6 @@ class Block:
         query = self.rotated("query", head, own, i)
         return self.rounding.dot(list(zip(query, self.rotated("key", head, token, j), strict=True)))
 
-    @lru_cache(1 << 12)  # noqa: B019
     def written(self, head: int, token: str) -> Box:
         """What attending to a token alone would write, in columns of the stream, not rounded."""
         value, wiring = self.heads_of_token[token]["value"][head], self.wiring[head]
@@ -206,7 +207,7 @@ class Block:
         """SOFTMAX: what the exponential at j can be, as a multiple of e^(top - M), M the largest
         score and `top` no smaller: e^(s - top), with the rounding of s - M and of exp.
         """
-        low, high = self._scores(head, i, own, j, token)
+        low, high = self.score(head, i, own, j, token)
         # |s - M| <= top - low + (how far the top may lie above M), which only widens
         far = top - low
         error = (self.rounding.gamma(1) * far >> F) + 1
@@ -260,7 +261,7 @@ class Block:
         for other in self.outputs:
             if other == right:
                 continue
-            columns, weights, sizes = self._pairs(right, other)
+            columns, weights, sizes = self.pair(right, other)
             low = total(mul(c, a) for c, a in zip(columns, x, strict=True))[0]
             low += total(mul(w, u) for w, u in zip(weights, units, strict=True))[0]
             low -= sum((size(c) * e >> F) + 1 for c, e in zip(columns, errors, strict=True))

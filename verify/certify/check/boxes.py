@@ -125,7 +125,7 @@ class Tree:
             block, i, heads = self.block, self.i, []
             for h in range(block.heads):
                 texts = [[own] if j == i else self.texts[j] for j in range(i + 1)]
-                top = max(block._scores(h, i, own, j, t)[1] for j in range(i + 1) for t in texts[j])
+                top = max(block.score(h, i, own, j, t)[1] for j in range(i + 1) for t in texts[j])
                 near = {
                     j: {
                         t: (block.weight(h, i, own, j, t, top), block.written(h, t))
@@ -148,13 +148,18 @@ class Tree:
             self.tables[key] = heads
         return self.tables[key]
 
-    def costs(self, own: str, head: int, column: int, bound: int, sign: int) -> tuple[Costs, int]:
-        """sign * p_j (v_j - bound), at least: per near position and token; and of all far ones."""
+    def costs(
+        self, own: str, head: int, column: int, bound: int, sign: int, read: Mapping[int, set[str]]
+    ) -> tuple[Costs, int]:
+        """sign * p_j (v_j - bound), at least: per near position and token that the branch reads
+        there; and of all far positions.
+        """
         near, weight, hull = self.table(own)[head]
         found: Costs = {}
         for j, rows in near.items():
             table = found[j] = {}
-            for token, ((low, high), values) in rows.items():
+            for token in read[j]:
+                (low, high), values = rows[token]
                 v = values[column]
                 gap = v[0] - bound if sign > 0 else bound - v[1]
                 table[token] = gap * (low if gap >= 0 else high) >> F
@@ -170,12 +175,13 @@ class Tree:
         own, right = tokens[i], tokens[i + 1]
         need(len(box) == 2 * block.heads * block.width, "a box has another number of sides")
         need(all(type(side) is int for side in box), "a side of a box is no whole number")
+        read = {position: {token for _, _, token in kept} for position, kept in moves}
         x: Box = [block.row[own][k] for k in range(block.width)]
         for h in range(block.heads):
             for k in range(block.width):
                 low, high = (side << GRID for side in box[2 * (h * block.width + k) :][:2])
                 for bound, sign in ((low, 1), (high, -1)):
-                    costs, far = self.costs(own, h, k, bound, sign)
+                    costs, far = self.costs(own, h, k, bound, sign, read)
                     least = self.least(moves, costs) + far
                     need(least >= 0, f"position {i + 1}: a side of a box is not what holds")
                     self.claims += 1

@@ -1,0 +1,288 @@
+"""The rules for one block of softmax attention, against executions of the machine in both formats.
+
+Every intermediate that torch computes, in any order of sums and any batch, lies in what the rule
+says of it; a rule that is wrong in one place is noticed.
+"""
+
+from __future__ import annotations
+
+import copy
+from random import Random
+
+import mpmath
+import pytest
+import torch
+
+from tinyadder.machine.layers import Options
+from tinyadder.machine.transformer import BlockConfig, Config, Transformer
+from tinyadder.verify.certify.check import block as rules
+from tinyadder.verify.certify.check import curves
+from tinyadder.verify.certify.check.block import Block
+from tinyadder.verify.certify.check.boxes import Tree
+from tinyadder.verify.certify.check.intervals import ONE, F, Rejected, exact
+from tinyadder.verify.certify.check.specifications import addition
+
+mpmath.mp.prec = 1200  # finer than the units of the checker
+TASK = {"digits": 2, "base": 10, "order": "least", "operands": 2, "padding": 0}
+VOCABULARY = tuple("0123456789=^+")
+
+
+def units(x: object) -> int:
+    """A real number in units of 2^-F, cut."""
+    return int(mpmath.floor(mpmath.mpf(x) * mpmath.mpf(2) ** F))
+
+
+def holds(interval: tuple[int, int], x: object) -> bool:
+    return interval[0] <= units(x) and units(x) <= interval[1]
+
+
+# ---- curves ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_curves_hold_the_exact_values_and_are_narrow(seed):
+    random = Random(seed)
+    for _ in range(40):
+        x = random.choice([random.uniform(-30, 30), random.uniform(-2, 2), random.gauss(0, 1e-3)])
+        point = exact(x)
+        checks = {
+            "silu": (curves.silu(point), x / (1 + mpmath.exp(-mpmath.mpf(x)))),
+            "exp": (curves.exp_point(point[0]), mpmath.exp(mpmath.mpf(x))),
+        }
+        if x > 0:
+            checks["root"] = (curves.inverse_root(point), 1 / mpmath.sqrt(mpmath.mpf(x)))
+        for name, (found, value) in checks.items():
+            assert holds(found, value), (name, x)
+            assert found[1] - found[0] <= max(abs(units(value)) >> 100, ONE >> 100), (name, x)
+
+
+def test_silu_of_an_interval_holds_its_least_value():
+    for low, high in [(-3, 1), (-1.2785, -1.2784), (-1.5, -1.1), (-2, -1.27846), (0.5, 2)]:
+        found = curves.silu((exact(low)[0], exact(high)[1]))
+        for n in range(101):
+            x = mpmath.mpf(low) + (mpmath.mpf(high) - low) * n / 100
+            assert holds(found, x / (1 + mpmath.exp(-x)))
+    # where silu turns: its slope changes sign in the bracket
+    slope = lambda x: mpmath.diff(lambda y: y / (1 + mpmath.exp(-y)), x)  # noqa: E731
+    low, high = (mpmath.mpf(x) / ONE for x in curves.LEAST_SILU)
+    assert slope(low) < 0 < slope(high)
+
+
+def test_turns_hold_cos_and_sin():
+    for position, pair, pairs, base in [(0, 0, 2, 3), (33, 1, 2, 3), (99, 0, 1, 10), (57, 3, 8, 7)]:
+        angle = position * mpmath.mpf(base) ** (-mpmath.mpf(pair) / pairs)
+        cos, sin = curves.turn(position, pair, pairs, base)
+        assert holds(cos, mpmath.cos(angle)) and holds(sin, mpmath.sin(angle))
+        assert cos[1] - cos[0] < ONE >> 200
+
+
+# ---- the rules against executions --------------------------------------------------------------
+
+
+def random_model(seed: int, dtype: torch.dtype = torch.float32, heads: int = 1) -> Transformer:
+    options = Options(
+        softmax="softmax",
+        positions="rotary",
+        rotary_base=3.0,
+        scaled=True,
+        projected=True,
+        norm="rms",
+        activation="silu",
+    )
+    config = Config(
+        vocabulary=VOCABULARY,
+        width=4,
+        blocks=(BlockConfig(heads=heads, d_head=4, d_value=4, hidden=3),),
+        outputs=tuple(range(10)),
+        unembedding=False,
+        tied=True,
+        options=options,
+    )
+    model = Transformer(config, dtype)
+    generator = torch.Generator().manual_seed(seed)
+    for name, parameter in model.named_parameters():
+        scale = 1.0 if "norm" in name else 1.5
+        noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64) * scale
+        parameter.data = (noise + ("norm" in name)).to(dtype)
+    return model
+
+
+def block_of(model: Transformer) -> Block:
+    from dataclasses import asdict
+    from json import dumps, loads
+
+    config = loads(dumps(asdict(model.config)))
+    tensors = {
+        name: (list(t.shape), t.double().reshape(-1).tolist())
+        for name, t in model.state_dict().items()
+        if name != "outputs"
+    }
+    return Block(config, str(model.embedding.dtype).removeprefix("torch."), tensors)
+
+
+def random_text(random: Random) -> list[str]:
+    a, b = random.randrange(100), random.randrange(100)
+    return list(
+        f"^{a:02}"[:1] + f"{a:02}"[::-1] + "+" + f"{b:02}"[::-1] + "=" + f"{a + b:03}"[::-1]
+    )
+
+
+def hooks(model: Transformer, tokens: torch.Tensor) -> dict[str, torch.Tensor]:
+    seen: dict[str, torch.Tensor] = {}
+
+    def keep(name: str, value: torch.Tensor) -> torch.Tensor:
+        seen[name] = value.detach().double()
+        return value
+
+    with torch.no_grad():
+        seen["logits"] = model(tokens, hook=keep).double()
+    return seen
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize(("seed", "heads"), [(1, 1), (2, 1), (3, 2)])
+def test_rows_and_scores_of_torch_lie_in_the_intervals(seed, heads, dtype):
+    model = random_model(seed, dtype, heads)
+    block, random = block_of(model), Random(seed)
+    for batch in (1, 2, 7):
+        texts = [random_text(random) for _ in range(batch)]
+        tokens = torch.tensor([[VOCABULARY.index(t) for t in text] for text in texts])
+        seen = hooks(model, tokens)
+        for b, text in enumerate(texts):
+            for h in range(heads):
+                for j, token in enumerate(text):
+                    rows = block.heads_of_token[token]
+                    for name, hook in (("query", "q"), ("key", "k"), ("value", "v")):
+                        for r, interval in enumerate(rows[name][h]):
+                            x = float(seen[f"blocks.0.attn.hook_{hook}"][b, h, j, r])
+                            assert holds(interval, x)
+                    i = len(text) - 1
+                    score = float(seen["blocks.0.attn.hook_attn_scores"][b, h, i, j])
+                    assert holds(block.score(h, i, text[i], j, token), score)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("seed", range(4))
+def test_margins_of_torch_are_no_smaller_than_those_of_a_box(seed, dtype):
+    """From the stream after attention on: a point box, and the least margin of `Block.margin`."""
+    model = random_model(seed, dtype)
+    block, random = block_of(model), Random(seed)
+    texts = [random_text(random) for _ in range(30)]
+    tokens = torch.tensor([[VOCABULARY.index(t) for t in text] for text in texts])
+    seen = hooks(model, tokens)
+    for b in range(len(texts)):
+        x = seen["blocks.0.hook_resid_mid"][b, -1]
+        after = seen["blocks.0.hook_resid_post"][b, -1]
+        root = float((after.square().mean() + 1e-6).sqrt())
+        logits = seen["logits"][b, -1]
+        right = int(logits.argmax())
+        margin = float(logits[right] - logits[logits.argsort()[-2]]) * root
+        bound = block.margin([exact(float(v)) for v in x], VOCABULARY[right]) / ONE
+        assert bound <= margin * (1 + 1e-5) + 1e-4
+        assert bound >= margin - (0.02 if dtype == torch.float32 else 1e-8) * (1 + abs(margin))
+
+
+def grown(model: Transformer, i: int):
+    """What attention writes at position i, as torch has it and as the costs of a leaf bound it."""
+    from tinyadder.verify.certify.boxes import Search
+
+    block = block_of(model)
+    [(_, stages)] = addition(**TASK)
+    search = Search(block, stages)
+    search.tree.i, search.tree.near, search.tree.tables = i, tuple(range(i + 1)), {}
+    search.float_tables = {}
+    return block, search
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("seed", range(3))
+def test_what_attention_writes_lies_in_the_box_of_its_branch(seed, dtype):
+    model, random = random_model(seed, dtype), Random(seed)
+    i = 7
+    block, search = grown(model, i)
+    tree = search.tree
+    for _ in range(6):
+        text = random_text(random)
+        fixed = {j: text[j] for j in (i, i + 1, 1, 2)}
+        moves = tree.moves(fixed)
+        assert moves is not None
+        tokens = torch.tensor([[VOCABULARY.index(t) for t in text[: i + 1]]])
+        x = hooks(model, tokens)["blocks.0.hook_resid_mid"][0, -1]
+        error = tree.rounding_of(text[i])
+        for k in range(block.width):
+            low, high = (search.side(text[i], 0, k, sign, moves) << F - 32 for sign in (1, -1))
+            row = block.row[text[i]][k]
+            assert row[0] + low - error[k] <= units(float(x[k])) <= row[1] + high + error[k]
+
+
+# ---- planted faults ------------------------------------------------------------
+
+
+def test_a_norm_that_forgets_its_epsilon_is_noticed(monkeypatch):
+    model = random_model(1)
+    model.embedding.data *= 1e-3
+    monkeypatch.setattr(rules, "EPSILON", (0, 0))
+    block = block_of(model)
+    x = hooks(model, torch.tensor([[3]]))["blocks.0.attn.hook_q"][0, 0, 0]
+    inside = [
+        holds(a, float(v)) for a, v in zip(block.heads_of_token["3"]["query"][0], x, strict=True)
+    ]
+    assert not all(inside)
+
+
+def test_rounding_that_is_forgotten_is_noticed(monkeypatch):
+    """With exact arithmetic in place of binary32, torch's numbers lie outside."""
+    model = random_model(1)
+    monkeypatch.setitem(rules.FORMATS, "float32", rules.FORMATS["float64"])
+    block, wrong = block_of(model), 0
+    for token in VOCABULARY:
+        seen = hooks(model, torch.tensor([[VOCABULARY.index(token)]]))["blocks.0.attn.hook_q"]
+        for a, v in zip(block.heads_of_token[token]["query"][0], seen[0, 0, 0], strict=True):
+            wrong += not holds(a, float(v))
+    assert wrong > 20
+
+
+def test_an_option_or_tensor_that_no_rule_covers_is_refused():
+    model = random_model(1)
+    for change in (
+        {"norm": "layer"},
+        {"positions": "alibi"},
+        {"softmax": "softmax1"},
+        {"activation": "gelu"},
+        {"repeat": 2},
+        {"surprise": 1},
+    ):
+        other = copy.deepcopy(model)
+        from dataclasses import asdict
+        from json import dumps, loads
+
+        config = loads(dumps(asdict(other.config)))
+        config["options"] |= change
+        tensors = {
+            name: (list(t.shape), t.double().reshape(-1).tolist())
+            for name, t in other.state_dict().items()
+            if name != "outputs"
+        }
+        with pytest.raises(Rejected):
+            Block(config, "float32", tensors)
+
+
+def test_a_side_that_does_not_hold_is_refused():
+    """Sides of a box one step of the grid further in than what holds, by 2^-20."""
+    model = random_model(2)
+    i = 7
+    block, search = grown(model, i)
+    tree, text = search.tree, list("^21+43=64")
+    text = [*text, "0"]  # 12 + 34 = 046, least significant first
+    fixed = {i: text[i], i + 1: text[i + 1], 1: text[1], 4: text[4]}
+    moves = tree.moves(fixed)
+    assert moves is not None
+    sides = [
+        search.side(text[i], 0, k, sign, moves) for k in range(block.width) for sign in (1, -1)
+    ]
+    for n, step in enumerate((1, -1) * block.width):
+        moved = list(sides)
+        moved[n] += step << 12
+        with pytest.raises(Rejected, match="side of a box"):
+            tree.leaf(moved, 0, fixed, moves)
+    assert isinstance(tree, Tree)
