@@ -6,15 +6,19 @@ says of it; a rule that is wrong in one place is noticed.
 
 from __future__ import annotations
 
-import copy
+import json
+from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
 
 import mpmath
 import pytest
 import torch
 
+from tinyadder.io.folder import save
 from tinyadder.machine.layers import Options
 from tinyadder.machine.transformer import BlockConfig, Config, Transformer
+from tinyadder.tasks.addition import Addition
 from tinyadder.verify.certify.check import block as rules
 from tinyadder.verify.certify.check import curves
 from tinyadder.verify.certify.check.block import Block
@@ -24,7 +28,7 @@ from tinyadder.verify.certify.check.specifications import addition
 
 mpmath.mp.prec = 1200  # finer than the units of the checker
 TASK = {"digits": 2, "base": 10, "order": "least", "operands": 2, "padding": 0}
-VOCABULARY = tuple("0123456789=^+")
+VOCABULARY = Addition(**TASK).vocabulary
 
 
 def units(x: object) -> int:
@@ -107,17 +111,16 @@ def random_model(seed: int, dtype: torch.dtype = torch.float32, heads: int = 1) 
     return model
 
 
-def block_of(model: Transformer) -> Block:
-    from dataclasses import asdict
-    from json import dumps, loads
-
-    config = loads(dumps(asdict(model.config)))
-    tensors = {
-        name: (list(t.shape), t.double().reshape(-1).tolist())
-        for name, t in model.state_dict().items()
-        if name != "outputs"
-    }
-    return Block(config, str(model.embedding.dtype).removeprefix("torch."), tensors)
+def block_of(model: Transformer, **changes: object) -> Block:
+    """The checker's reading of a saved model, with other options in model.json if given."""
+    with TemporaryDirectory() as place:
+        folder = Path(place) / "model"
+        save(model, Addition(**TASK), folder, name="model", options={})
+        if changes:
+            described = json.loads((folder / "model.json").read_text())
+            described["config"]["options"] |= changes
+            (folder / "model.json").write_text(json.dumps(described))
+        return Block(folder)
 
 
 def random_text(random: Random) -> list[str]:
@@ -233,7 +236,7 @@ def test_a_norm_that_forgets_its_epsilon_is_noticed(monkeypatch):
 def test_rounding_that_is_forgotten_is_noticed(monkeypatch):
     """With exact arithmetic in place of binary32, torch's numbers lie outside."""
     model = random_model(1)
-    monkeypatch.setitem(rules.FORMATS, "float32", rules.FORMATS["float64"])
+    monkeypatch.setitem(rules.ROUNDING, "float32", rules.ROUNDING["float64"])
     block, wrong = block_of(model), 0
     for token in VOCABULARY:
         seen = hooks(model, torch.tensor([[VOCABULARY.index(token)]]))["blocks.0.attn.hook_q"]
@@ -250,21 +253,11 @@ def test_an_option_or_tensor_that_no_rule_covers_is_refused():
         {"softmax": "softmax1"},
         {"activation": "gelu"},
         {"repeat": 2},
+        {"scaled": 1},
         {"surprise": 1},
     ):
-        other = copy.deepcopy(model)
-        from dataclasses import asdict
-        from json import dumps, loads
-
-        config = loads(dumps(asdict(other.config)))
-        config["options"] |= change
-        tensors = {
-            name: (list(t.shape), t.double().reshape(-1).tolist())
-            for name, t in other.state_dict().items()
-            if name != "outputs"
-        }
         with pytest.raises(Rejected):
-            Block(config, "float32", tensors)
+            block_of(model, **change)
 
 
 def test_a_side_that_does_not_hold_is_refused():

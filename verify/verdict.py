@@ -11,7 +11,6 @@ from typing import Any
 from tinyadder.errors import TinyadderError
 from tinyadder.tasks.base import Problem
 from tinyadder.text import Shown
-from tinyadder.verify.certify.check import NUMERICS
 
 
 @dataclass(frozen=True, repr=False)
@@ -61,7 +60,7 @@ class Proved(Shown):
         task = checked["task"]
         options = ", ".join(f"{key}={value}" for key, value in task["options"].items())
         domain = f"all {checked['problems']:,} problems of {task['name']} ({options})"
-        numerics = "; ".join(f"{key}: {value}" for key, value in NUMERICS.items())
+        numerics = "; ".join(f"{key}: {value}" for key, value in checked["numerics"].items())
         return cls(domain, certificate, checked["margin"], numerics)
 
 

@@ -8,12 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from math import inf
+from pathlib import Path
+from random import Random
 from typing import Any
 
+from joblib import Parallel, delayed
+
 from tinyadder.verify.certify.check.block import Block
-from tinyadder.verify.certify.check.boxes import GRID, Tree
+from tinyadder.verify.certify.check.boxes import GRID, LEAST, Tree
 from tinyadder.verify.certify.check.intervals import ONE, Rejected
-from tinyadder.verify.certify.check.specifications import Moves
+from tinyadder.verify.certify.check.specifications import Moves, Specification, specify
 
 NEAR = 4e-3
 """Positions whose weight can exceed it are read token by token."""
@@ -24,11 +29,11 @@ SLACK = 2.0**-26
 
 
 class Undecided(Exception):
-    """A branch that could not be decided, and a text of it."""
+    """A branch that could not be decided, and texts of it."""
 
-    def __init__(self, reason: str, text: dict[int, str]) -> None:
-        super().__init__(reason)
-        self.text = text
+    def __init__(self, reason: str, texts: list[list[str]]) -> None:
+        super().__init__(reason, texts)
+        self.reason, self.texts = reason, texts
 
 
 class Search:
@@ -36,7 +41,9 @@ class Search:
 
     def __init__(self, block: Block, stages: list[tuple[int, Moves]]) -> None:
         self.tree, self.block, self.stages = Tree(block, stages), block, stages
-        self.leaves = 0
+        self.leaves, self.margin, self.budget = 0, inf, 0
+        self.split_order: list[int] = []
+        self.float_tables: dict[tuple[str, int, int], Any] = {}
 
     def position(self, i: int) -> dict[str, Any]:
         """The tree of the token after position i. Raises `Undecided`."""
@@ -44,11 +51,15 @@ class Search:
         tree = self.tree
         tree.i, tree.near, tree.tables = i, near, {}
         self.split_order, self.float_tables = [i + 1, i, *(j for j in order if j != i)], {}
-        return {"position": i, "near": list(near), "tree": self.grow({}, 0)}
+        self.margin = inf
+        grown = self.grow({}, 0)
+        margin = self.margin / ONE * (1 - 2.0**-50)  # below, whatever the division rounded
+        return {"position": i, "near": list(near), "margin": margin.hex(), "tree": grown}
 
     def order(self, i: int) -> tuple[tuple[int, ...], list[int]]:
         """Near positions, and the same by how much their token moves what attention writes."""
-        tree, weights = self.tree, {}
+        tree = self.tree
+        weights: dict[int, float] = {}
         tree.i, tree.near, tree.tables = i, tuple(range(i + 1)), {}
         for own in tree.texts[i]:
             for rows, _, _ in tree.table(own):
@@ -74,13 +85,19 @@ class Search:
             and (p in (self.tree.i, self.tree.i + 1) or len(left.get(p, "--")) > 1)
         ]
         fixed = self.tree.i in tokens and self.tree.i + 1 in tokens
+        cautious = PIECES if not open_positions else 1
         if fixed and (not open_positions or done >= 3):
-            leaf = self.leaf(tokens, moves, PIECES if not open_positions else 1)
+            leaf = self.leaf(tokens, moves, cautious)
             if leaf is not None:
                 self.leaves += 1
                 return leaf
         if not open_positions:
-            raise Undecided(f"position {self.tree.i + 1}: a box is not decided", tokens)
+            raise Undecided(
+                f"answer token at position {self.tree.i + 1}: what attention writes is known to a"
+                f" box for texts with {tokens}, and {PIECES} pieces of it do not decide the next"
+                " token",
+                [text_of(self.stages, tokens, Random(n)) for n in range(32)],
+            )
         position = open_positions[0]
         return {
             str(position): {
@@ -112,16 +129,19 @@ class Search:
             x[k] = (x[k][0] + (side[0] << GRID), x[k][1] + (side[1] << GRID))
         error = self.tree.rounding_of(own)
         x = [(a - e, b + e) for (a, b), e in zip(x, error, strict=True)]
-        self.budget = pieces
-        with suppress(Rejected, RecursionError):
+        self.budget, before = pieces, self.margin
+        with suppress(Rejected):
             return [box, self.cuts(x, tokens[self.tree.i + 1], 0)]
+        self.margin = before
         return None
 
     def cuts(self, x: list[Any], right: str, depth: int) -> Any:
         """Cuts of a box such that every piece is decided. Raises `Rejected` when there are too
         many.
         """
-        if self.block.margin(x, right) > ONE >> 50:
+        margin = self.block.margin(x, right)
+        if margin > LEAST << 10:
+            self.margin = min(self.margin, margin)
             return 0
         self.budget -= 1
         if self.budget <= 0 or depth > 40:
@@ -199,7 +219,8 @@ def shortest(
     """(value, weight) at the near positions of the text whose costs add up to least."""
     reached: dict[int, tuple[float, Any]] = {}
     for n, (position, kept) in enumerate(moves):
-        table, after = costs.get(position), {}
+        table = costs.get(position)
+        after: dict[int, tuple[float, Any]] = {}
         for state, to, token in kept:
             before = reached.get(state) if n else (0.0, None)
             if before is None:
@@ -216,3 +237,55 @@ def shortest(
         trail, last = trail
         found.append(last)
     return found
+
+
+def text_of(
+    stages: list[tuple[int, Moves]], tokens: Mapping[int, str], random: Random
+) -> list[str]:
+    """A text with these tokens at these positions."""
+    ways: list[tuple[int, Moves]] = []
+    ends: set[int] | None = None
+    for position, moves in reversed(stages):
+        only = tokens.get(position)
+        live = [m for m in moves if only in (None, m[2]) and (ends is None or m[1] in ends)]
+        ends = {m[0] for m in live}
+        ways.append((position, live))
+    text, state = [""] * len(stages), 0
+    for position, live in reversed(ways):
+        _, state, text[position] = random.choice([m for m in live if m[0] == state])
+    return text
+
+
+def grow_position(folder: str, part: int, i: int) -> dict[str, Any] | Undecided:
+    """The tree of one position, in a process of its own."""
+    block = Block(Path(folder))
+    _, stages = specify(block.task)[1][part]
+    try:
+        return Search(block, stages).position(i)
+    except Undecided as undecided:
+        return undecided
+
+
+def prove_block(folder: Path, jobs: int) -> list[list[dict[str, Any]]]:
+    """For every specification of the task the trees of its answer positions, for the model in a
+    folder; `jobs` processes at a time.
+
+    Raises `Undecided` with texts on which the model may be wrong, and `Rejected` for a model that
+    no rule covers.
+    """
+    block = Block(folder)
+    specifications: list[Specification] = specify(block.task)[1]
+    places = [
+        (part, i)
+        for part, (start, stages) in enumerate(specifications)
+        for i in range(start - 1, len(stages) - 1)
+    ]
+    tasks = (delayed(grow_position)(str(folder), part, i) for part, i in places)
+    trees: list[list[dict[str, Any]]] = [[] for _ in specifications]
+    for (part, _), found in zip(
+        places, Parallel(n_jobs=jobs, return_as="generator")(tasks), strict=True
+    ):
+        if isinstance(found, Undecided):
+            raise found
+        trees[part].append(found)
+    return trees

@@ -18,19 +18,25 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import flint
 import numpy as np
 import torch
 
-from tinyadder.io.digest import changed, model_digest, weights_digest
+from tinyadder.io.digest import changed, model_digest, plain_name, weights_digest
 from tinyadder.io.files import atomic_write
+from tinyadder.io.folder import save, tensors_of
 from tinyadder.machine.answers import answers
+from tinyadder.machine.layers import Options
 from tinyadder.machine.transformer import Transformer
 from tinyadder.tasks.base import Problem, Task
 from tinyadder.verify.certify import check
+from tinyadder.verify.certify.boxes import Undecided, prove_block
 from tinyadder.verify.certify.check import NUMERICS, RULES, VERSION
+from tinyadder.verify.certify.check import block as block_rules
+from tinyadder.verify.certify.check.block import Block
 from tinyadder.verify.certify.forms import Ball, Form, Symbol, precision
 from tinyadder.verify.certify.machine import NeedPhase, View
 from tinyadder.verify.certify.network import Network, Unsupported, overflow, read_network
@@ -436,6 +442,51 @@ def replay(model: Transformer, task: Task, problems: Sequence[Problem]) -> Refut
     return None
 
 
+Proof = tuple[list[dict[str, Any]], dict[str, Any], float]
+"""Parts of a certificate, what it says of numerics and rules, and its smallest margin."""
+
+
+def stated(spec: Specification, trees: list[dict[str, Any]]) -> dict[str, Any]:
+    """A part of a certificate."""
+    about = {"sha256": spec.digest, "texts": spec.count(), **spec.to_json()}
+    return {"specification": about, "positions": trees}
+
+
+def prove_program(model: Transformer, task: Task) -> Proof:
+    """A written program: forms over its texts."""
+    network = read_network(model)
+    if network.vocabulary != task.vocabulary:
+        raise Unsupported("the vocabulary of the model is not that of the task")
+    parts = []
+    for spec in specifications(task):
+        if where := overflow(network, spec.length):
+            raise Unsupported(f"{where} may overflow")
+        prover = Prover(network, spec)
+        trees = [prover.position(i) for i in range(spec.start - 1, spec.length - 1)]
+        parts.append(stated(spec, trees))
+    margin = min(leaf_margins(tree) for part in parts for tree in part["positions"])
+    return parts, {"numerics": NUMERICS, "rules": list(RULES)}, margin
+
+
+def prove_trained(model: Transformer, task: Task) -> Proof:
+    """A trained decoder of one block: boxes around what attention writes."""
+    found = specifications(task)
+    with TemporaryDirectory() as place:
+        folder = Path(place) / "model"
+        save(model, task, folder, name="model", options={})
+        try:
+            block = Block(folder)
+            grown = prove_block(folder, jobs=-1)
+        except check.Rejected as reason:
+            raise Unsupported(str(reason)) from reason
+        except Undecided as undecided:
+            texts = [tuple(text) for text in undecided.texts]
+            raise Failed(undecided.reason, texts) from undecided
+    parts = [stated(spec, trees) for spec, trees in zip(found, grown, strict=True)]
+    margin = min(float.fromhex(tree["margin"]) for trees in grown for tree in trees)
+    return parts, {"numerics": block.numerics(), "rules": list(block_rules.RULES)}, margin
+
+
 @precision()
 def prove(model: Transformer, task: Task) -> Found:
     """Look for a proof. The certificate in the result proves nothing before the checker accepted
@@ -454,19 +505,11 @@ def prove(model: Transformer, task: Task) -> Found:
         return Found(certificate, verdict, time.perf_counter() - began, margin)
 
     try:
-        network = read_network(model)
-        if network.vocabulary != task.vocabulary:
-            raise Unsupported("the vocabulary of the model is not that of the task")
-        parts: list[dict[str, Any]] = []
-        for spec in specifications(task):
-            if where := overflow(network, spec.length):
-                raise Unsupported(f"{where} may overflow")
-            prover = Prover(network, spec)
-            trees = [prover.position(i) for i in range(spec.start - 1, spec.length - 1)]
-            stated = {"sha256": spec.digest, "texts": spec.count(), **spec.to_json()}
-            parts.append({"specification": stated, "positions": trees})
+        ways = prove_program if model.config.options == Options() else prove_trained
+        parts, about, margin = ways(model, task)
     except Failed as failed:
-        problems = list(dict.fromkeys(spec.problem(text) for text in failed.texts))
+        specs = {spec.length: spec for spec in specifications(task)}
+        problems = list(dict.fromkeys(specs[len(t)].problem(t) for t in failed.texts))
         return done(
             replay(model, task, problems)
             or replay(model, task, task.hard())
@@ -474,16 +517,14 @@ def prove(model: Transformer, task: Task) -> Found:
         )
     except (Unsupported, NoSpecification) as reason:
         return done(Unknown(str(reason)))
-    margin = min(leaf_margins(tree) for part in parts for tree in part["positions"])
     certificate = {
         "format": "tinyadder certificate",
         "version": VERSION,
         "model": model_digest(model, task),
         "config": changed(model.config),
         "task": task.to_json(),
-        "numerics": NUMERICS,
-        "rules": list(RULES),
-        "weights": {"sha256": weights_digest(model), "tensors": _hex(network)},
+        **about,
+        "weights": {"sha256": weights_digest(model), "tensors": _hex(model)},
         "margin": margin.hex(),
         "parts": parts,
         "versions": {
@@ -513,16 +554,17 @@ def canonical(data: Any) -> bytes:
     return json.dumps(data, sort_keys=True, separators=(",", ":")).encode()
 
 
-def _hex(network: Network) -> dict[str, Any]:
-    """Shape and non-zero entries of every tensor, floats in hexadecimal."""
+def _hex(model: Transformer) -> dict[str, Any]:
+    """Shape and non-zero entries of every tensor by its plain name, floats in hexadecimal."""
+    tensors = {plain_name(name): t.detach().cpu() for name, t in tensors_of(model).items()}
     return {
         name: {
-            "shape": list(array.shape),
+            "shape": list(tensor.shape),
             "entries": {
-                str(i): float(v).hex() for i, v in enumerate(array.ravel().tolist()) if v != 0
+                str(i): float(v).hex() for i, v in enumerate(tensor.flatten().tolist()) if v != 0
             },
         }
-        for name, array in sorted(network.tensors.items())
+        for name, tensor in sorted(tensors.items())
     }
 
 
@@ -558,7 +600,7 @@ def certify(model: Transformer, task: Task, folder: Path) -> Judged:
         return Judged(Unknown(f"the checker rejected the certificate: {reason}"), found.seconds)
     options = ", ".join(f"{key}={value}" for key, value in checked["task"]["options"].items())
     domain = f"all {checked['problems']:,} problems of {task.name} ({options})"
-    numerics = "; ".join(f"{key}: {value}" for key, value in NUMERICS.items())
+    numerics = "; ".join(f"{key}: {value}" for key, value in checked["numerics"].items())
     verdict = Proved(domain, str(file), checked["margin"], numerics)
     return Judged(verdict, found.seconds, time.perf_counter() - began, checked["claims"])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from tinyadder.verify.certify.check import NUMERICS, Rejected, check
+from tinyadder.verify.certify.check import Rejected, check
 
 
 def shown(text: str) -> str:
@@ -27,10 +27,10 @@ def main(arguments: list[str]) -> int:
     name, options = found["task"]["name"], found["task"]["options"]
     listed = ", ".join(f"{key}={value}" for key, value in options.items())
     print(f"PROVED     {shown(f'{name} ({listed})')}: all {found['problems']:,} problems")
-    print(f"margin     {found['margin']:.6g} in logits, the smallest over all of them")
+    print(f"margin     {found['margin']:.6g} in {found['unit']}, the smallest over all of them")
     print(f"model      sha256 {found['sha256']} of weights, config and task")
     print(f"checked    {found['claims']} shortest paths, under these assumptions:")
-    for key, value in NUMERICS.items():
+    for key, value in found["numerics"].items():
         print(f"{key:10} {value}")
     return 0
 

@@ -10,12 +10,13 @@ some positions, what attention writes (a box), and `margin` what is computed fro
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from math import isfinite
+from pathlib import Path
 
 from tinyadder.verify.certify.check.curves import exp_point, inverse_root, silu, turn
+from tinyadder.verify.certify.check.files import integer, same
 from tinyadder.verify.certify.check.intervals import (
     ONE,
     ZERO,
@@ -30,7 +31,8 @@ from tinyadder.verify.certify.check.intervals import (
     size,
     wider,
 )
-from tinyadder.verify.certify.check.rounding import FORMATS, ULPS, Rounding, total
+from tinyadder.verify.certify.check.model import CONFIG, Description
+from tinyadder.verify.certify.check.rounding import ROUNDING, ULPS, Rounding, total
 
 Box = list[Interval]
 EPSILON = (exact(1e-6)[0] - (ONE >> 40), exact(1e-6)[1] + (ONE >> 40))
@@ -43,59 +45,62 @@ OPTIONS = {
     "norm_place": ("pre",),
     "activation": ("silu",),
     "gated": (True,),
+    "scaled": (True, False),
+    "projected": (True,),
+    "biases": (True, False),
     "repeat": (1,),
 }
-"""What the rules cover; options not named here may be anything that the code below reads."""
+"""What the rules cover. Dropout does nothing outside training."""
 
 
-class Block:
-    """One block, read from a model's configuration and tensors."""
+RULES = {
+    "NORM": "g x / sqrt(mean x^2 + eps), each column as a rising function of its own x, over the"
+    " range of the rest; n + 4 roundings and those of the inverse root",
+    "LINEAR": "fl(sum of n products) lies within gamma(n) times the sum of their sizes; the"
+    " residual stream is one such sum: itself and all that a sublayer adds",
+    "ROTARY": "pairs of rows turned by position * base^(-pair / pairs); cos and sin are numbers of"
+    " the format next to the exact ones",
+    "SOFTMAX": "a weighted mean of values: sum p v / sum p, p = exp(score - largest), with the"
+    " rounding of the difference and of exp in p, and 2 n roundings in all that follows",
+    "BOX": "a column of the mean is at least b if sum p (v - b) >= 0 on every text of the branch:"
+    " near positions by a shortest path, far ones at most their weight times the spread of values",
+    "SMOOTH": "silu is enclosed by its ends where it is monotone, and by its least value",
+    "CUT": "a box is decided by one enclosure, or by those of its halves",
+    "READ": "differences of two logits times the root of the final norm, which is positive",
+}
+"""The rules of a proof about a block; docs/proofs.md has them in full."""
 
-    def __init__(self, config: Mapping[str, Any], dtype: str, tensors: Mapping[str, Any]) -> None:
-        config = dict(config)
-        options = dict(config.pop("options"))
-        need(dtype in FORMATS, f"no rules for the format {dtype}")
-        self.rounding: Rounding = FORMATS[dtype]
+
+class Block(Description):
+    """A decoder of one block, its arrays as nested lists of points."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
         for name, allowed in OPTIONS.items():
-            need(options.pop(name) in allowed, f"the option '{name}' is one that no rule covers")
-        self.base, self.scaled = options.pop("rotary_base"), options.pop("scaled")
-        projected, biases = options.pop("projected"), options.pop("biases")
-        options.pop("dropout")
-        need(not options, f"options that no rule covers: {sorted(options)}")
-        need(self.base == int(self.base) and 1 < self.base < 10**6, "a base of no whole number")
-        need(projected is True and self.scaled in (True, False), "heads without a projection")
-        ids, blocks = config.pop("outputs"), config.pop("blocks")
-        self.vocabulary, self.width = config.pop("vocabulary"), config.pop("width")
-        usual = {
-            "lanes": [],
-            "unembedding": False,
-            "unembedding_bias": False,
-            "tied": True,
-            "readout_wiring": False,
-            "argmin": False,
-            "shared": 0,
-            "ties": [],
-            "encoder": [],
-            "separator": 0,
-        }
-        for name, value in usual.items():
-            found = config.pop(name)
-            need(found == value and type(found) is type(value), f"'{name}' that no rule covers")
-        need(not config and len(blocks) == 1, "the rules are for one block")
-        self.outputs = [self.vocabulary[t] for t in ids]
-        need(len(set(self.vocabulary)) == len(self.vocabulary), "a token occurs twice")
-        need(len(set(ids)) == len(ids), "an output occurs twice")
-        (sizes,) = blocks
-        need(set(sizes) == {"heads", "d_head", "d_value", "hidden"}, "sizes that no rule covers")
+            fits = any(same(self.options[name], value) for value in allowed)
+            need(fits, f"the option '{name}' is one that no rule covers")
+        usual = {"unembedding": False, "tied": True}
+        for name, value in {**CONFIG, **usual}.items():
+            if name not in ("options", "lanes"):
+                need(same(self.given[name], value), f"the model has '{name}' that no rule covers")
+        need(len(self.blocks) == 1, "the rules are for one block")
+        (sizes,) = self.blocks
+        need(min(sizes.values()) > 0 and max(sizes.values()) <= 64, "sizes that no rule covers")
         self.heads, self.d_head = sizes["heads"], sizes["d_head"]
         self.d_value, self.hidden = sizes["d_value"], sizes["hidden"]
-        need(min(sizes.values()) > 0 and max(sizes.values()) <= 64, "sizes that no rule covers")
-        unread = set(tensors)
+        base, self.scaled = self.options["rotary_base"], self.options["scaled"]
+        need(type(base) is float and base == int(base), "a rotary base that is no whole number")
+        self.base = integer(int(base), 2, 10**6)
+        biases = self.options["biases"]
+        self.rounding: Rounding = ROUNDING[self.dtype]
 
         def array(name: str, *shape: int) -> list:
-            need(tensors.get(name, ((),))[0] == list(shape), f"tensor '{name}' is missing")
-            unread.discard(name)
-            flat: list = [exact(x) for x in tensors[name][1]]
+            there = name in self.tensors and same(self.tensors[name][0], list(shape))
+            need(there, f"tensor '{name}' is missing or misshapen")
+            self.plain[name] = name
+            values = self.tensors[name][1]
+            need(all(isfinite(x) for x in values), f"tensor '{name}' is not finite")
+            flat: list = [exact(x) for x in values]
             for n in reversed(shape[1:]):
                 flat = [flat[k : k + n] for k in range(0, len(flat), n)]
             return flat
@@ -119,7 +124,7 @@ class Block:
         self.gate_bias = array(m + "gate_bias", self.hidden) if biases else no_bias
         self.up_bias = array(m + "up_bias", self.hidden) if biases else no_bias
         self.down = array(m + "down", d, self.hidden)
-        need(not unread, f"tensors that the machine does not have: {sorted(unread)}")
+        need(set(self.plain) == set(self.tensors), "the weights hold other tensors")
         ids_of = {token: t for t, token in enumerate(self.vocabulary)}
         self.row = {token: self.embedding[t] for token, t in ids_of.items()}
         self.normed = {
@@ -133,6 +138,21 @@ class Block:
         self.written = lru_cache(1 << 12)(self.written)  # type: ignore[method-assign]
         self.score = lru_cache(1 << 18)(self.score)  # type: ignore[method-assign]
         self.pair = lru_cache(1 << 12)(self.pair)  # type: ignore[method-assign]
+
+    def numerics(self) -> dict[str, str]:
+        """What is assumed of the machine that runs the model."""
+        bits = self.rounding.bits
+        return {
+            "arithmetic": f"IEEE {'binary32' if bits == 24 else 'binary64'}, round to nearest;"
+            " products, sums, quotients correctly rounded",
+            "sums": "in any order and tree, with or without fused multiply-add",
+            **{name: f"error at most {n} * 2^-{bits} of the result" for name, n in ULPS.items()},
+            "cos, sin": f"of rotary positions: within 2^-{bits} + 2^-44",
+            "underflow": "gradual or flushed to zero",
+            "overflow": "none, checked by magnitudes",
+            "programs": "torch eager (whole texts, cached, batched)",
+            "outside": "TF32, bfloat16, half precision, Strassen-like products",
+        }
 
     # ---- rules ----------------------------------------------------------------------------------
 
@@ -180,7 +200,7 @@ class Block:
         for k in range(half):
             cos, sin = (
                 wider(part, (ONE >> self.rounding.bits) + (ONE >> 44))
-                for part in turn(position, k, half, int(self.base))
+                for part in turn(position, k, half, self.base)
             )
             found[k] = self.rounding.dot([(cos, x[k]), (neg(sin), x[k + half])])
             found[k + half] = self.rounding.dot([(cos, x[k + half]), (sin, x[k])])
@@ -275,18 +295,3 @@ def square(a: Interval) -> Interval:
     """x^2."""
     low, high = sorted((a[0] * a[0], a[1] * a[1]))
     return 0 if a[0] <= 0 <= a[1] else low >> F, -(-high >> F)
-
-
-def read_tensors(data: bytes, header: Mapping[str, Any]) -> dict[str, tuple[list[int], list]]:
-    """Tensors of one format from the body of a safetensors file."""
-    kinds = {"F32": ("f", 4), "F64": ("d", 8)}
-    found, end = {}, 0
-    for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
-        kind, step = kinds[entry["dtype"]]
-        start, stop = entry["data_offsets"]
-        count = (stop - start) // step
-        need(start == end and stop == start + count * step, f"tensor '{name}' is damaged")
-        found[name] = entry["shape"], list(struct.unpack(f"<{count}{kind}", data[start:stop]))
-        end = stop
-    need(end == len(data), "the file of weights is truncated or too long")
-    return found

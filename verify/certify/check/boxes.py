@@ -15,10 +15,12 @@ from math import inf
 from typing import Any
 
 from tinyadder.verify.certify.check.block import Block, Box
+from tinyadder.verify.certify.check.files import integer, number, same
 from tinyadder.verify.certify.check.intervals import (
     ONE,
     F,
     add,
+    exact,
     need,
     size,
     wider,
@@ -42,38 +44,40 @@ class Tree:
             self.texts[position] = sorted({token for _, _, token in moves})
         for tokens in self.texts:
             need(set(tokens) <= set(block.vocabulary), "a token that the model does not have")
-        # what a query at (i, own token) needs of all positions, made once
-        self.tables: dict[tuple[int, str, tuple[int, ...]], Any] = {}
+        self.i = 0
+        self.near: tuple[int, ...] = ()
+        self.tables: dict[tuple[str, str], Any] = {}
+        """What queries with an own token need of all positions, made once a position."""
 
     def position(self, tree: Mapping[str, Any], i: int) -> int:
-        """The smallest margin of the token after position i."""
-        need(
-            set(tree) == {"position", "near", "tree"} and tree["position"] == i, "no such position"
-        )
+        """The smallest margin of the token after position i, as the tree states it."""
+        parts = {"position", "near", "margin", "tree"}
+        need(set(tree) == parts and same(tree["position"], i), f"position {i} is missing")
         need(
             set(self.texts[i + 1]) <= set(self.block.outputs),
             f"position {i + 1}: an answer has no logit",
         )
-        near = tuple(tree["near"])
+        near = tuple(integer(j, 0, i) for j in tree["near"])
         need(near == tuple(sorted(set(near))), "near positions are not in order")
-        need(all(type(j) is int and 0 <= j <= i for j in near), "a near position is not before")
         self.i, self.near, self.tables = i, near, {}
-        return self.node(tree["tree"], {})
+        stated, _ = exact(number(tree["margin"]))
+        need(0 < stated <= self.node(tree["tree"], {}), f"position {i + 1}: a margin is not proved")
+        return stated
 
-    def node(self, node: Any, tokens: dict[int, str]) -> int | Any:
+    def node(self, node: Any, tokens: dict[int, str]) -> float:
         """The smallest margin of a branch: infinite if it has no texts."""
         if isinstance(node, Mapping):
             need(len(node) == 1, "a split by more than one position")
             ((key, children),) = node.items()
-            position = int(key)
-            need(0 <= position <= self.i + 1 and position not in tokens, "a split of no kind")
+            wanted = [p for p in range(self.i + 2) if p not in tokens and str(p) == key]
+            need(len(wanted) == 1, "a split by no position")
+            (position,) = wanted
             need(set(children) == set(self.texts[position]), "a branch is missing, or too many")
             return min(self.node(children[t], {**tokens, position: t}) for t in children)
         moves = self.moves(tokens)
-        if node is None:
-            need(moves is None, "a branch is said to have no texts, and has some")
+        if moves is None or node is None:
+            need(moves is node is None, "a branch is said to have no texts, or not to")
             return inf
-        need(moves is not None, "a branch has no texts")
         box, cuts = node
         return self.leaf(box, cuts, tokens, moves)
 
@@ -104,7 +108,8 @@ class Tree:
         """PATH: the least sum of costs over the texts of a branch."""
         reached: dict[int, int] = {}
         for n, (position, kept) in enumerate(moves):
-            table, after = costs.get(position), {}
+            table = costs.get(position)
+            after: dict[int, int] = {}
             for state, to, token in kept:
                 if n and state not in reached:
                     continue
@@ -120,7 +125,7 @@ class Tree:
         """Per head: weight and value tables at near positions, total weight and hull of values of
         far ones.
         """
-        key = (self.i, own, self.near)
+        key = ("weights", own)
         if key not in self.tables:
             block, i, heads = self.block, self.i, []
             for h in range(block.heads):
@@ -174,7 +179,7 @@ class Tree:
         need(i in tokens and i + 1 in tokens, "a leaf does not know the token it reads or writes")
         own, right = tokens[i], tokens[i + 1]
         need(len(box) == 2 * block.heads * block.width, "a box has another number of sides")
-        need(all(type(side) is int for side in box), "a side of a box is no whole number")
+        box = [integer(side, -(1 << 64), 1 << 64) for side in box]
         read = {position: {token for _, _, token in kept} for position, kept in moves}
         x: Box = [block.row[own][k] for k in range(block.width)]
         for h in range(block.heads):
@@ -224,12 +229,12 @@ class Tree:
 
     def piece(self, x: Box, cuts: Any, right: str) -> int:
         """BOX: a piece is decided by one enclosure, or cut in the middle of a side."""
-        if cuts == 0:
+        if same(cuts, 0):
             margin = self.block.margin(x, right)
             need(margin > LEAST, f"position {self.i + 1}, '{right}': a margin is not proved")
             return margin
         side, left, rest = cuts
-        need(type(side) is int and 0 <= side < len(x), "a cut through no side")
+        integer(side, 0, len(x) - 1)
         low, high = x[side]
         middle = (low + high) // 2
         return min(

@@ -10,9 +10,12 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
+from tinyadder.verify.certify.check import block
+from tinyadder.verify.certify.check.block import Block
+from tinyadder.verify.certify.check.boxes import Tree
 from tinyadder.verify.certify.check.files import canonical, number, parse, read, same
 from tinyadder.verify.certify.check.intervals import NUMERICS, ONE, Rejected, exact, need
-from tinyadder.verify.certify.check.model import Model, no_overflow
+from tinyadder.verify.certify.check.model import USUAL, Description, Model, no_overflow
 from tinyadder.verify.certify.check.proof import Checker
 from tinyadder.verify.certify.check.specifications import Specification, count, specify
 
@@ -41,7 +44,7 @@ def check(folder: Path, certificate: Path | None = None) -> dict[str, Any]:
     Raises `Rejected` for all that does not prove it.
     """
     try:
-        return judge(Model(folder), parse(read(certificate or folder / "certificate.json")))
+        return judge(model_of(folder), parse(read(certificate or folder / "certificate.json")))
     except (
         OSError,
         ArithmeticError,
@@ -56,7 +59,13 @@ def check(folder: Path, certificate: Path | None = None) -> dict[str, Any]:
         raise Rejected(f"{type(error).__name__}: {error}") from error
 
 
-def judge(model: Model, certificate: dict[str, Any]) -> dict[str, Any]:
+def model_of(folder: Path) -> Model | Block:
+    """The model, as one of the two families that there are rules for."""
+    options = Description(folder).options
+    return Model(folder) if same(options, USUAL) else Block(folder)
+
+
+def judge(model: Model | Block, certificate: dict[str, Any]) -> dict[str, Any]:
     """`check` of what the files hold."""
     seal, weights = certificate.pop("sha256"), model.to_json()
     sealed = hashlib.sha256(canonical(certificate)).hexdigest() == seal
@@ -73,8 +82,8 @@ def judge(model: Model, certificate: dict[str, Any]) -> dict[str, Any]:
         "model": digest,
         "config": model.config,
         "task": model.task,
-        "numerics": NUMERICS,
-        "rules": [*RULES],
+        "numerics": NUMERICS if isinstance(model, Model) else model.numerics(),
+        "rules": [*(RULES if isinstance(model, Model) else block.RULES)],
         "weights": weights,
     }
     for name, value in expected.items():
@@ -84,8 +93,11 @@ def judge(model: Model, certificate: dict[str, Any]) -> dict[str, Any]:
     need(only, "the certificate has a part too many, or none of the versions")
     problems, claims, margin = 0, 0, inf
     for part, specification in zip(parts, specifications, strict=True):
-        checker = Checker(model, specification[1])
-        problems += part_of(checker, part, specification)
+        stages = specification[1]
+        checker = Checker(model, stages) if isinstance(model, Model) else Tree(model, stages)
+        problems += part_of(part, specification)
+        if isinstance(model, Model):
+            no_overflow(model, len(stages))
         trees = enumerate(part["positions"], specification[0] - 1)
         margin = min([margin, *(checker.position(tree, i) for i, tree in trees)])
         claims += checker.claims
@@ -95,12 +107,14 @@ def judge(model: Model, certificate: dict[str, Any]) -> dict[str, Any]:
         "task": model.task,
         "problems": problems,
         "margin": margin / ONE,
+        "unit": "logits" if isinstance(model, Model) else "logits times the root of the final norm",
         "claims": claims,
+        "numerics": expected["numerics"],
         "sha256": digest,
     }
 
 
-def part_of(checker: Checker, part: dict[str, Any], specification: Specification) -> int:
+def part_of(part: dict[str, Any], specification: Specification) -> int:
     """The number of texts of a part of the certificate, if it is of the checker's specification."""
     (start, stages), length = specification, len(specification[1])
     once = sorted(p for p, _ in stages) == list(range(length))
@@ -113,5 +127,4 @@ def part_of(checker: Checker, part: dict[str, Any], specification: Specification
     need(same(part["specification"], stated), "the certificate is of another specification")
     need(set(part) == {"specification", "positions"}, "a part has something missing or too much")
     need(len(part["positions"]) == length - start, "a position is missing")
-    no_overflow(checker.model, length)
     return texts

@@ -60,11 +60,18 @@ def number(text: Any) -> float:
     return value
 
 
-def safetensors(data: bytes) -> dict[str, tuple[list[int], list[float]]]:
-    """name -> (shape, numbers): 8 bytes length of the header, JSON, little-endian float64.
+FORMATS = {"float32": ("F32", "f", 4), "float64": ("F64", "d", 8)}
+"""Name in safetensors, in `struct`, and bytes of a number."""
 
-    Tensors lie one behind the other without gaps. Blanks may follow the JSON, nothing else.
+
+def safetensors(data: bytes, dtype: str) -> dict[str, tuple[list[int], list[float]]]:
+    """name -> (shape, numbers): 8 bytes length of the header, JSON, little-endian numbers.
+
+    All are of one type. Tensors lie one behind the other without gaps. Blanks may follow the JSON,
+    nothing else.
     """
+    need(dtype in FORMATS, f"no rules for numbers of type {dtype!r:.20}")
+    kind, letter, step = FORMATS[dtype]
     need(len(data) >= 8, "the file of weights is truncated")
     (length,) = struct.unpack("<Q", data[:8])
     header, body, end, found = data[8 : 8 + length], data[8 + length :], 0, {}
@@ -79,8 +86,8 @@ def safetensors(data: bytes) -> dict[str, tuple[list[int], list[float]]]:
         need(set(entry) == {"dtype", "shape", "data_offsets"}, f"tensor '{name}' has other entries")
         shape, (start, stop) = entry["shape"], entry["data_offsets"]
         size = prod(integer(n, 0, LARGEST) for n in shape)
-        fits = same(start, end) and same(stop, end + 8 * size) and stop <= len(body)
-        need(entry["dtype"] == "F64" and fits, f"tensor '{name}' is damaged")
-        found[name], end = (shape, list(struct.unpack(f"<{size}d", body[start:stop]))), stop
+        fits = same(start, end) and same(stop, end + step * size) and stop <= len(body)
+        need(entry["dtype"] == kind and fits, f"tensor '{name}' is damaged")
+        found[name], end = (shape, list(struct.unpack(f"<{size}{letter}", body[start:stop]))), stop
     need(end == len(body), "the file of weights is truncated or too long")
     return found

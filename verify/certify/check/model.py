@@ -15,6 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from tinyadder.verify.certify.check.files import (
+    FORMATS,
     LARGEST,
     canonical,
     integer,
@@ -69,10 +70,10 @@ def changed(given: dict[str, Any], usual: dict[str, Any]) -> dict[str, Any]:
     return {key: x for key, x in given.items() if key not in usual or not same(x, usual[key])}
 
 
-class Model:
-    """Every array as nested lists of floats.
+class Description:
+    """What the two files of a model say, and the names by which a certificate knows them.
 
-    `layers` have those of attention and MLP, empty where there is none.
+    `config` is what decides what the weights mean, without what is as usual.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -83,13 +84,64 @@ class Model:
         )
         known = described["format"] == "tinyadder model" and same(described["version"], 1)
         need(known, "model.json has another format")
-        need(described["dtype"] == "float64", "the model is not float64")
-        self.task, self.tensors = described["task"], safetensors(data)
+        self.task, self.dtype = described["task"], described["dtype"]
+        self.tensors = safetensors(data, self.dtype)
         needed = {"vocabulary", "width", "blocks", "outputs"}
-        config = filled(described["config"], CONFIG, needed)
-        self.describe(config)
-        self.ties: dict[str, dict[int, float]] = {}
+        self.given = filled(described["config"], CONFIG, needed)
+        self.options = filled(self.given["options"], USUAL, set())
+        self.blocks = [filled(block, BLOCK, set()) for block in self.given["blocks"]]
+        for block in self.blocks:
+            for name, size in block.items():
+                integer(size, 0 if name in ("heads", "hidden") else 1, LARGEST)
+        self.vocabulary = self.given["vocabulary"]
+        self.width = integer(self.given["width"], 1, LARGEST)
+        words = all(type(token) is str for token in self.vocabulary)
+        need(words and len(set(self.vocabulary)) == len(self.vocabulary), "a token occurs twice")
+        ids = [integer(t, 0, len(self.vocabulary) - 1) for t in self.given["outputs"]]
+        need(0 < len(set(ids)) == len(ids), "an output occurs twice, or there is none")
+        self.ids, self.outputs = ids, [self.vocabulary[t] for t in ids]
+        for lane, width in self.given["lanes"]:
+            need(type(lane) is str, "a lane has no name")
+            integer(width, 1, LARGEST)
+        for name in ("unembedding", "unembedding_bias", "tied", "readout_wiring", "argmin"):
+            need(type(self.given[name]) is bool, f"'{name}' is neither true nor false")
+        integer(self.given["shared"], 0, LARGEST)
+        options, blocks = changed(self.options, USUAL), [changed(b, BLOCK) for b in self.blocks]
+        self.config = changed({**self.given, "options": options}, CONFIG) | {"blocks": blocks}
         self.plain: dict[str, str] = {}
+
+    def to_json(self) -> dict[str, Any]:
+        """SHA-256 over names, types, shapes, bytes; shape and entries that are not zero."""
+        digest, tensors, letter = hashlib.sha256(), {}, FORMATS[self.dtype][1]
+        for name, key in sorted((name, key) for key, name in self.plain.items()):
+            shape, flat = self.tensors[key]
+            digest.update(f"{name} torch.{self.dtype} {shape}\n".encode())
+            digest.update(struct.pack(f"<{len(flat)}{letter}", *flat))
+            entries = {str(k): x.hex() for k, x in enumerate(flat) if x}
+            tensors[name] = {"shape": shape, "entries": entries}
+        return {"sha256": digest.hexdigest(), "tensors": tensors}
+
+    def digest(self, weights: str) -> str:
+        """SHA-256 over all that decides whether the answers are right."""
+        whole = {"weights": weights, "config": self.config, "task": self.task}
+        return hashlib.sha256(canonical(whole)).hexdigest()
+
+
+class Model(Description):
+    """A written program, every array as nested lists of floats.
+
+    `layers` have those of attention and MLP, empty where there is none.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        config = self.given
+        need(self.dtype == "float64", "the model is not float64")
+        for name, usual in USUAL.items():
+            need(same(self.options[name], usual), f"the model has '{name}' that no rule covers")
+        need(not config["encoder"] and same(config["separator"], 0), "no rule covers an encoder")
+        self.argmin = config["argmin"]
+        self.ties: dict[str, dict[int, float]] = {}
         shared = self.array("shared", config["shared"]) if config["shared"] else []
         for name, at, source in config["ties"]:
             tied = self.ties.setdefault(name, {})
@@ -103,31 +155,6 @@ class Model:
             set(self.plain) == set(self.tensors),
             f"the weights hold other tensors: {set(self.tensors) - set(self.plain)}",
         )
-
-    def describe(self, config: dict[str, Any]) -> None:
-        """Names and sizes; `config` is what goes into the digest."""
-        options = filled(config["options"], USUAL, set())
-        for name, usual in USUAL.items():
-            need(same(options[name], usual), f"the model has '{name}' that no rule covers")
-        need(not config["encoder"] and same(config["separator"], 0), "no rule covers an encoder")
-        self.blocks = [filled(block, BLOCK, set()) for block in config["blocks"]]
-        for block in self.blocks:
-            for name, size in block.items():
-                integer(size, 0 if name in ("heads", "hidden") else 1, LARGEST)
-        self.vocabulary, self.width = config["vocabulary"], integer(config["width"], 1, LARGEST)
-        words = all(type(token) is str for token in self.vocabulary)
-        need(words and len(set(self.vocabulary)) == len(self.vocabulary), "a token occurs twice")
-        ids = [integer(t, 0, len(self.vocabulary) - 1) for t in config["outputs"]]
-        need(0 < len(set(ids)) == len(ids), "an output occurs twice, or there is none")
-        self.ids, self.outputs = ids, [self.vocabulary[t] for t in ids]
-        for lane, width in config["lanes"]:
-            need(type(lane) is str, "a lane has no name")
-            integer(width, 1, LARGEST)
-        for name in ("unembedding", "unembedding_bias", "tied", "readout_wiring", "argmin"):
-            need(type(config[name]) is bool, f"'{name}' is neither true nor false")
-        integer(config["shared"], 0, LARGEST)
-        self.argmin, blocks = config["argmin"], [changed(block, BLOCK) for block in self.blocks]
-        self.config = {**changed({**config, "options": {}}, CONFIG), "blocks": blocks}
 
     def read_out(self, config: dict[str, Any]) -> None:
         """The readout as one matrix, its parts added up as the model does."""
@@ -182,22 +209,6 @@ class Model:
         """Weights and bias of the logit of a token: negated where the smallest readout wins."""
         o, sign = self.outputs.index(token), -1.0 if self.argmin else 1.0
         return [sign * w for w in self.readout[o]], sign * self.readout_bias[o]
-
-    def to_json(self) -> dict[str, Any]:
-        """SHA-256 over names, types, shapes, bytes; shape and entries that are not zero."""
-        digest, tensors = hashlib.sha256(), {}
-        for name, key in sorted((name, key) for key, name in self.plain.items()):
-            shape, flat = self.tensors[key]
-            digest.update(f"{name} torch.float64 {shape}\n".encode())
-            digest.update(struct.pack(f"<{len(flat)}d", *flat))
-            entries = {str(k): x.hex() for k, x in enumerate(flat) if x}
-            tensors[name] = {"shape": shape, "entries": entries}
-        return {"sha256": digest.hexdigest(), "tensors": tensors}
-
-    def digest(self, weights: str) -> str:
-        """SHA-256 over all that decides whether the answers are right."""
-        whole = {"weights": weights, "config": self.config, "task": self.task}
-        return hashlib.sha256(canonical(whole)).hexdigest()
 
 
 def no_overflow(model: Model, length: int) -> None:
