@@ -2,6 +2,8 @@
 
     :4-x=  ->  -1        :-x^2+4x-1=  ->  4-2x        coefficients -5 .. 5, exponents 0 .. 5
 
+With options up to coefficients=99, exponents=9, in 185 numbers: `deriv_wide` and what follows.
+
 In this order a positive constant stands before a single negative term (`4-x`, not `-x+4`). `deriv`
 reads that as it is: after '=' it finds no x in the first term and an x after a minus in the second,
 and writes the minus.
@@ -16,6 +18,13 @@ After '=' the digit a is then next; `deriv` writes '-' after it, because term 1 
 '+' is kept from following term 1. ('-' has 6 instead of 7 where the next term is positive, so that
 '$' wins there.) All else is `deriv`: see there for tau, the heads, the digits and the order of the
 logits.
+
+In the wide one a may have two digits. There, while tau is 0, a stands in for n * c, so that it is
+written as every coefficient is; what the readout rounds down by is positive for it, too, though n
+is 0. While tau is 1, the lane that tells that the next term has an x loses a, so that '$' wins.
+Its third head reads term 2 of the input alone: a is `size` on its 'x', where 2000 - 1000 n less
+2000 for a minus is 1000 for +ax only, and 200 for each 'x' of the input leave a where there are
+two of them.
 """
 
 from fractions import Fraction
@@ -24,8 +33,10 @@ from typing import Any
 
 from tinyadder.construction import Construction, LaneClaim, token_at
 from tinyadder.constructions.deriv import answering, term_claims
+from tinyadder.constructions.deriv_wide import wide_claims, wide_program
 from tinyadder.dsl import MLP, Attention, Embed, Head, Program, Stream, Unembed, concat, relu
 from tinyadder.tasks.derivative import Derivative, Polynomial, derivative, is_swapped, terms_of
+from tinyadder.tasks.options import check_option
 
 SLOPE = 20
 BEFORE = 1 + 1 / (1 - exp(-SLOPE))
@@ -36,8 +47,22 @@ X = 10_000
 """`digit` on 'x': so much larger than every digit that sums of it count the x."""
 
 
-def construct() -> Construction:
-    """Coefficients -5 .. 5, exponents 0 .. 5; no options."""
+def construct(*, coefficients: int = 5, exponents: int = 5) -> Construction:
+    """Coefficients of either sign up to 99, exponents up to 9.
+
+    Up to 5 of both the small program above, else that of `deriv_wide` with the same addition.
+    Raises `TinyadderError` beyond.
+    """
+    check_option("deriv_printed", "coefficients", coefficients, 1, 99)
+    check_option("deriv_printed", "exponents", exponents, 1, 9)
+    task = Derivative(coefficients=coefficients, exponents=exponents, order="printed")
+    if max(coefficients, exponents) > 5:
+        return Construction(wide_program(printed=True), task, wide_claims(task))
+    return Construction(_small_program(), task, _claims(task))
+
+
+def _small_program() -> Program:
+    """Coefficients -5 .. 5, exponents 0 .. 5."""
     x = Stream(
         digit=(
             "d - 1 on digits of the input (2 .. 5), 1 or more on 0 and 6; 9999 on 'x'; from MLP 0"
@@ -85,7 +110,7 @@ def construct() -> Construction:
     counts = Head(query=1, key=-40, value=gain * concat(x.start, 2 * x.equals, x.digit / X))
     at_equals = Head(query=1, key=80 * x.equals - 40, value=concat(-x.tau, x.xs))
     exponent = relu(x.digit) * x.past
-    program = Program(
+    return Program(
         "0123456789=:$+-x^",
         x,
         Embed(
@@ -134,12 +159,10 @@ def construct() -> Construction:
             }
         ),
     )
-    return Construction(program, Derivative(order="printed"), _claims())
 
 
-def _claims() -> dict[str, LaneClaim]:
+def _claims(task: Derivative) -> dict[str, LaneClaim]:
     """What the lanes mean: those of `deriv`, and what tells that the answer is swapped."""
-    task = Derivative(order="printed")
     shared: dict[str, Any] = dict(term_claims(task, X))
 
     def xs(problem: Polynomial, position: int) -> Fraction:

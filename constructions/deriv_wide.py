@@ -43,7 +43,7 @@ from math import exp, log
 from tinyadder.construction import DIGIT_VALUES, Construction, LaneClaim, token_at, token_claim
 from tinyadder.constructions.deriv import answering, is_exponent
 from tinyadder.dsl import MLP, Attention, Embed, Head, Program, Stream, Unembed, concat, relu
-from tinyadder.tasks.derivative import Derivative, Polynomial
+from tinyadder.tasks.derivative import Derivative, Polynomial, derivative, is_swapped, terms_of
 
 SLOPE = 20
 BEFORE = 1 + 1 / (1 - exp(-SLOPE))
@@ -54,6 +54,18 @@ BEFORE.
 
 def construct() -> Construction:
     """Coefficients -99 .. 99, exponents 0 .. 9; no options."""
+    task = Derivative(coefficients=99, exponents=9)
+    return Construction(wide_program(printed=False), task, wide_claims(task))
+
+
+def wide_program(*, printed: bool) -> Program:
+    """The program of `deriv_wide`, or with `printed` that of `deriv_printed` for as many digits."""
+    swapping = {
+        "xs": "how many x so far",
+        "input_xs": "the same at '='",
+        "second": "1000 + a if term 2 of the input is +ax, else a or less",
+        "swapped": "a while a constant a is to be written before a negative term, else 0",
+    }
     x = Stream(
         digit="the digit; from MLP 0 on, 0 on exponents",
         variable="1 on 'x'",
@@ -77,9 +89,17 @@ def construct() -> Construction:
         next_minus="1 if the next term of the input is negative",
         product="n * c",
         next="the next digit and a bit (-0.025 .. 0.965 more), 0 where no digit is next",
+        **(swapping if printed else {}),
     )
     own, score = 100, 40
-    count = Head(query=1, key=-40, value=exp(40) * (x.start + x.equals))
+    signs = x.start + x.equals
+    counts = Head(
+        query=1, key=-40, value=exp(40) * (concat(signs, x.variable) if printed else signs)
+    )
+    count = counts[0]
+    at_equals = Head(
+        query=1, key=80 * x.equals - 40, value=concat(-x.count, x.xs) if printed else -x.count
+    )
     number = Head(  # -100 (count_q - count_k)^2 - 40
         query=[1, x.count, x.count_square],
         key=[-own * x.count_square - 40, 2 * own * x.count, -own],
@@ -104,8 +124,21 @@ def construct() -> Construction:
     coefficient_digit = 1 - x.past
     ones = x.product - 10 * x.number
     tens = x.product - 100 * x.number
-    little = 0.04 * x.n - 0.02
-    program = Program(
+    little = 0.04 * x.n - 0.02 + (0.003 * x.swapped if printed else 0)
+    fetched = {"n": match[0], "c": match[1], "next_x": match_next[0], "next_minus": match_next[1]}
+    product = {"product": relu(x.n) * x.c}
+    if printed:
+        fetched["second"] = Head(  # -40 (2 - count_k)^2 - 40, of the answer's terms 200 less
+            query=1,
+            key=-score * x.count_square + 4 * score * x.count - 5 * score - 100 * (x.count - x.tau),
+            value=exp(score) * (x.size + 2000 * x.variable - 1000 * x.power - 2000 * x.minus),
+        )
+        constant = x.second - 200 * x.input_xs - 600
+        first = relu(constant) * (1 - x.tau)
+        product["product"] = product["product"] + first
+        product["swapped"] = first
+        product["next_x"] = -(relu(constant) * x.tau)
+    return Program(
         "0123456789=:$+-x^",
         x,
         Embed(
@@ -119,16 +152,21 @@ def construct() -> Construction:
             power={"x": 1, "^": -1},
         ),
         Attention(
-            count=count, tau=count, past=Head(value=exp(SLOPE) * BEFORE * x.caret, slope=SLOPE)
+            count=count,
+            tau=count,
+            **({"xs": counts[1]} if printed else {}),
+            past=Head(value=exp(SLOPE) * BEFORE * x.caret, slope=SLOPE),
         ),
         MLP(power=exponent, digit=-1 * exponent, count_square=relu(x.count) * x.count),
-        Attention(number=number, tau=Head(query=1, key=80 * x.equals - 40, value=-x.count)),
+        Attention(
+            number=number, tau=at_equals[0], **({"input_xs": at_equals[1]} if printed else {})
+        ),
         MLP(
             tau_square=relu(x.tau) * x.tau,
             size=0.1 * relu(x.number) * x.variable + relu(x.variable - x.number),
         ),
-        Attention(n=match[0], c=match[1], next_x=match_next[0], next_minus=match_next[1]),
-        MLP(product=relu(x.n) * x.c),
+        Attention(fetched),
+        MLP(product),
         MLP(
             next=relu(x.start) * (x.product + 8e-5)
             - 8.97 * relu(x.product - 9) * x.start
@@ -156,11 +194,9 @@ def construct() -> Construction:
             }
         ),
     )
-    task = Derivative(coefficients=99, exponents=9)
-    return Construction(program, task, _claims(task))
 
 
-def _claims(task: Derivative) -> dict[str, LaneClaim]:
+def wide_claims(task: Derivative) -> dict[str, LaneClaim]:
     """What the lanes mean: those that layers 0 and 1 write everywhere, the others from '=' on."""
     read = token_claim(task, DIGIT_VALUES)
     variable = token_claim(task, {"x": 1})
@@ -202,9 +238,17 @@ def _claims(task: Derivative) -> dict[str, LaneClaim]:
         n, c = task.term(problem, tau)
         return (n, abs(c)) if n else (0, 0)
 
+    def constant(problem: Polynomial) -> int:
+        """a where the answer is a constant a before a negative term, else 0."""
+        terms = terms_of(derivative(problem))
+        return terms[1][1] if task.order == "printed" and is_swapped(terms) else 0
+
     def product(problem: Polynomial, tau: int, text: str) -> int:
         n, c = term(problem, tau)
-        return n * c
+        return n * c + constant(problem) * (1 - tau)
+
+    def next_x(problem: Polynomial, tau: int, text: str) -> int:
+        return int(term(problem, tau + 1)[0] > 0) - constant(problem) * tau
 
     def following(problem: Polynomial, tau: int, text: str) -> Fraction | int:
         """What is left of n * c in units of its next digit, or n - 1 after '^'; and a bit. 0 where
@@ -220,9 +264,26 @@ def _claims(task: Derivative) -> dict[str, LaneClaim]:
         if not written.isdigit() or len(written) == len(str(whole)):
             return 0
         unit = 10 ** (len(str(whole)) - len(written) - 1)
-        return (whole % (10 * unit) + Fraction(4 * n - 2, 100)) / unit
+        little = Fraction(4 * n - 2, 100) + Fraction(3, 1000) * constant(problem) * (1 - tau)
+        return (whole % (10 * unit) + little) / unit
 
+    def xs(problem: Polynomial, i: int) -> int:
+        return sum(token_at(task, problem, j) == "x" for j in range(i + 1))
+
+    def second(problem: Polynomial, tau: int, text: str) -> int:
+        n, c = task.term(problem, 2)
+        return (abs(c) + 2000 - 1000 * n if n else 0) - 2000 * (c < 0)
+
+    swapping: dict[str, LaneClaim] = {
+        "xs": xs,
+        "input_xs": answering(
+            task, lambda problem, tau, text: xs(problem, len(task.prompt(problem)) - 1)
+        ),
+        "second": answering(task, second),
+        "swapped": answering(task, lambda problem, tau, text: constant(problem) * (1 - tau)),
+    }
     return {
+        **(swapping if task.order == "printed" else {}),
         "digit": digit,
         "variable": variable,
         "caret": token_claim(task, {"^": 1}),
@@ -239,7 +300,7 @@ def _claims(task: Derivative) -> dict[str, LaneClaim]:
         "size": size,
         "n": answering(task, lambda problem, tau, text: term(problem, tau)[0]),
         "c": answering(task, lambda problem, tau, text: term(problem, tau)[1]),
-        "next_x": answering(task, lambda problem, tau, text: int(term(problem, tau + 1)[0] > 0)),
+        "next_x": answering(task, next_x),
         "next_minus": answering(
             task, lambda problem, tau, text: int(task.term(problem, tau + 1)[1] < 0)
         ),

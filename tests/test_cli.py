@@ -339,7 +339,7 @@ MISTAKES = {
         "no/such/folder is not a folder; a model folder holds model.json and model.safetensors"
     ),
     "run add10 12345678901 1": "'12345678901' has 11 digits; this model takes 0 .. 9999999999; "
-    "--digits 11 takes it",
+    "add10 -o digits=11 takes it",
     "run add10 -5 1": "'-5' is negative; this model takes 0 .. 9999999999",
     "run add10 five 1": "'five' is not a whole number in base 10; this model takes 0 .. 9999999999",
     "run add10 1.5 1": "'1.5' is not a whole number in base 10; this model takes 0 .. 9999999999",

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from benchmarks.derivative_sweep import check
 from tinyadder.commands import run
+from tinyadder.commands._common import parse
 from tinyadder.construction import construct
 from tinyadder.errors import TinyadderError
 from tinyadder.io.digest import model_digest
@@ -25,12 +26,16 @@ from tinyadder.verify.claims import check_readout
 PRICES = {
     "deriv": (96, 1),
     "deriv_printed": (114, 1),
+    "deriv_printed, wide": (183, 2),
     "deriv_wide": (158, 2),
     "deriv_coeff": (64, 2),
 }
 """Non-zero numbers and ALiBi slopes; their sum is the price in nonzero + positional."""
 NAMES = sorted(PRICES)
-MADE = {name: construct(name) for name in NAMES}
+WIDE = {"coefficients": 99, "exponents": 9}
+MADE = {
+    name: construct("deriv_printed", **WIDE) if "," in name else construct(name) for name in NAMES
+}
 MODELS = {name: build(MADE[name].program) for name in NAMES}
 
 
@@ -55,7 +60,7 @@ def test_the_price_is_the_same_in_equations_and_in_tensors(name):
 def test_samples_and_edges_are_all_right(name):
     task = MADE[name].task
     problems = [
-        *Random(2).sample(task.hard(), 400),
+        *Random(2).sample(task.hard(), 100 if "wide" in name else 400),
         *task.structured(Random(3), 100),
         *task.uniform(Random(4), 50),
     ]
@@ -143,6 +148,47 @@ def test_answers_of_a_file_that_differ_and_lines_that_cannot_be_read_are_named_b
     )
 
 
+PUBLIC_WIDE = {
+    "8x^3-7x": "24x^2-7",
+    "-8x^3+12x-6": "12-24x^2",
+    "20-3x^7": "-21x^6",
+    "-x^9+20x+99": "20-9x^8",
+    "-12x^2+x": "1-24x",
+    "-7x^2+99x": "99-14x",
+}
+"""Lines of its files out of distribution: larger coefficients and exponents."""
+
+
+def test_public_files_out_of_distribution_are_run_as_they_are(tmp_path):
+    options = [word for key, value in WIDE.items() for word in ("-o", f"{key}={value}")]
+    for lines in (PUBLIC, PUBLIC_WIDE):
+        found = compared(tmp_path, lines, lines.values(), *options)
+        assert found.output.startswith("6 of 6 answers are those of")
+
+
+def test_a_line_that_another_construction_takes_is_refused_with_its_name():
+    def said(name, text):
+        with pytest.raises(TinyadderError) as error:
+            parse(construct(name).task, text)
+        return str(error.value).rpartition("; ")[2]
+
+    assert said("deriv", "3-5x") == "deriv_printed takes it"
+    assert said("deriv", "8x^3") == "deriv_wide takes it"
+    assert said("deriv_printed", "-8x^3") == (
+        "deriv_printed -o coefficients=99 -o exponents=9 takes it"
+    )
+    assert said("deriv_coeff", "12x") == "accepted: terms in falling exponents 5 .. 0, " + (
+        "coefficients -9 .. 9, e.g. '-3x^3+4x^2-1'"
+    )
+
+
+def test_options_of_the_printed_one_are_those_of_the_wide_one_and_no_more():
+    assert construct("deriv_printed", coefficients=4, exponents=3).program.nonzero == 114
+    for option, value in (("coefficients", 100), ("exponents", 10), ("exponents", "9")):
+        with pytest.raises(TinyadderError, match=f"deriv_printed: {option}="):
+            construct("deriv_printed", **{option: value})
+
+
 def test_files_of_different_lengths_are_refused(tmp_path):
     found = compared(tmp_path, PUBLIC, ["1"])
     assert isinstance(found.exception, TinyadderError)
@@ -165,6 +211,24 @@ def test_every_swapped_polynomial_and_every_swapped_answer_is_right():
     assert all(task.show(p)[0].isdigit() for p in read)
     assert all(task.answer(p)[0].isdigit() for p in written)
     assert wrong("deriv_printed", read + written) == []
+
+
+def test_swapped_answers_of_every_constant_are_right_in_the_wide_one():
+    """Each constant and each coefficient of the negative term, every exponent, with and without a
+    constant in the input; and beside them those that are not swapped, for a sign or a third x.
+    """
+    problems = []
+    for a in range(1, 100):
+        for b in {1, a, (7 * a) % 99 + 1, 99}:
+            n = 2 + (a + b) % 8
+            terms = {0: (0, 5, -99)[(a + b) % 3], 1: a, n: -b}
+            problems.append(terms)
+            if b == 99:
+                problems += [terms | {1: -a}, terms | {n: b}, terms | {9: 1, 8: -b, 7: 0}]
+    written = [tuple(terms.get(m, 0) for m in range(10)) for terms in problems]
+    task = MADE["deriv_printed, wide"].task
+    assert sum(task.answer(p)[0].isdigit() and "-" in task.answer(p) for p in written) >= 300
+    assert wrong("deriv_printed, wide", written) == []
 
 
 def test_every_coefficient_and_exponent_of_the_wide_one_is_right_before_every_kind_of_term():

@@ -102,24 +102,36 @@ def parse(task: Task, text: str) -> Problem:
     try:
         return task.parse(text)
     except TinyadderError as error:
-        longest = max((len(n.lstrip("0")) for n in re.findall("[0-9]+", text)), default=0)
-        for digits in (None, longest):
-            taken = [name for name, other in _kin(type(task), digits) if _takes(other, text)]
-            if taken:
-                said = f"{taken[0]} takes it" if digits is None else f"--digits {digits} takes it"
-                raise TinyadderError(f"{error}; {said}") from None
-        raise
+        best = _who_takes(task, text)
+        if best is None:
+            raise
+        raise TinyadderError(f"{error}; {best} takes it") from None
+
+
+def _who_takes(task: Task, text: str) -> str | None:
+    """A construction that takes `text`, with options if it needs some; of several the one that
+    writes answers in the order of `task`.
+    """
+    longest = max((len(n.lstrip("0")) for n in re.findall("[0-9]+", text)), default=0)
+    wider = ((), (("digits", longest),), (("coefficients", 99), ("exponents", 9)))
+    taken = [
+        (getattr(other, "order", None), [name, *(f"-o {key}={value}" for key, value in options)])
+        for options in wider
+        for name, other in _kin(type(task), options)
+        if _takes(other, text)
+    ]
+    alike = [words for order, words in taken if order == getattr(task, "order", None)]
+    found = alike or [words for _, words in taken]
+    return " ".join(found[0]) if found else None
 
 
 @cache
-def _kin(kind: type, digits: int | None) -> list[tuple[str, Task]]:
-    """The constructions whose task is of this kind, every option at its default or of so many
-    digits.
-    """
+def _kin(kind: type, options: tuple[tuple[str, int], ...]) -> list[tuple[str, Task]]:
+    """The constructions whose task is of this kind, with these options, others at their default."""
     found = []
     for name in construction_names():
         with suppress(TinyadderError):
-            made = construct(name, **({} if digits is None else {"digits": digits}))
+            made = construct(name, **dict(options))
             found += [(name, made.task)] if type(made.task) is kind else []
     return found
 
