@@ -31,21 +31,19 @@ def check(model: Any, task: Any, problems: list[Any]) -> dict[str, Any]:
     teacher-forced logit gap.
     """
     from tinyadder.machine.answers import answers
+    from tinyadder.tasks.lengths import by_length
 
     emitted = answers(model, task, problems, batch=BATCH)
     right = [task.answer(problem) for problem in problems]
     wrong = [
         task.show(p) for p, got, want in zip(problems, emitted, right, strict=True) if got != want
     ]
-    groups: dict[tuple[int, int], list[str]] = {}
-    for problem, answer in zip(problems, right, strict=True):
-        groups.setdefault((len(task.prompt(problem)), len(answer)), []).append(
-            task.prompt(problem) + answer
-        )
+    pairs = [
+        (task.prompt(problem), answer) for problem, answer in zip(problems, right, strict=True)
+    ]
     gap = min(
-        smallest_gap(model, task, texts[at : at + BATCH], start)
-        for (start, _), texts in groups.items()
-        for at in range(0, len(texts), BATCH)
+        smallest_gap(model, task, ["".join(pairs[i]) for i in group], len(pairs[group[0]][0]))
+        for group in by_length(pairs, BATCH)
     )
     return {"wrong": len(wrong), "first": wrong[:10], "tokens": sum(map(len, emitted)), "gap": gap}
 

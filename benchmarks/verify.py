@@ -28,6 +28,7 @@ from tinyadder.machine.compile import build
 from tinyadder.machine.transformer import Transformer
 from tinyadder.report.results import read_results
 from tinyadder.tasks.base import Problem, Task
+from tinyadder.tasks.lengths import by_length
 from tinyadder.verify.certify import check
 from tinyadder.verify.certify.prove import certify
 from tinyadder.verify.verdict import Proved, verdict_to_json
@@ -38,12 +39,10 @@ def smallest_gap(model: Transformer, task: Task, problems: list[Problem]) -> flo
     `problems`.
     """
     outputs, smallest = model.outputs.tolist(), float("inf")
-    by_length: dict[tuple[int, int], list[list[str]]] = {}
-    for problem in problems:
-        prompt, answer = task.prompt(problem), task.answer(problem)
-        by_length.setdefault((len(prompt), len(answer)), []).append([*prompt, *answer])
-    for (start, _), texts in by_length.items():
-        tokens = torch.from_numpy(task.encode(texts))
+    pairs = [(task.prompt(problem), task.answer(problem)) for problem in problems]
+    for group in by_length(pairs):
+        start = len(pairs[group[0]][0])
+        tokens = torch.from_numpy(task.encode([[*pairs[i][0], *pairs[i][1]] for i in group]))
         with torch.inference_mode():
             logits = model(tokens[:, :-1])[:, start - 1 :]
         right = tokens[:, start:].apply_(outputs.index)[..., None]

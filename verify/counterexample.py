@@ -17,6 +17,7 @@ from tinyadder.errors import TinyadderError
 from tinyadder.machine.answers import answers, is_right
 from tinyadder.machine.transformer import Transformer
 from tinyadder.tasks.base import Problem, Task
+from tinyadder.tasks.lengths import by_length
 from tinyadder.verify.exact import ExactTransformer
 from tinyadder.verify.verdict import Counterexample
 
@@ -46,11 +47,8 @@ def plain_answers(
 
     The first wrong token of each is what greedy decoding with this forward pass would emit there.
     """
-    groups: dict[tuple[int, int], list[int]] = {}
-    for i, problem in enumerate(problems):
-        groups.setdefault((len(task.prompt(problem)), len(task.answer(problem))), []).append(i)
     found: list[tuple[str, ...]] = [()] * len(problems)
-    for group in groups.values():
+    for group in by_length((task.prompt(p), task.answer(p)) for p in problems):
         logits = forced_logits(model, task, [problems[i] for i in group])
         tokens, numbers = (
             model.outputs[logits.argmax(-1)].tolist(),

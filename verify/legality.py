@@ -23,6 +23,7 @@ from tinyadder.machine.encoder import EncoderDecoder, empty_model
 from tinyadder.machine.tensors import BUFFERS, stored_name
 from tinyadder.machine.transformer import Transformer
 from tinyadder.tasks.base import Problem, Task
+from tinyadder.tasks.lengths import by_length
 
 TOLERANCE = {True: 1e-6, False: 1e-3}
 """Of the largest logit, for float64 and for less: what summing in another order may change."""
@@ -85,12 +86,10 @@ def _groups(
     model: Transformer, task: Task, problems: Sequence[Problem]
 ) -> Iterator[tuple[Tensor, int]]:
     """Token ids of prompt + right answer, in batches of one shape, and where the answer starts."""
-    shapes: dict[tuple[int, int], list[list[str]]] = {}
-    for problem in problems:
-        prompt, answer = task.prompt(problem), task.answer(problem)
-        shapes.setdefault((len(prompt), len(answer)), []).append([*prompt, *answer])
-    for (start, _), texts in shapes.items():
-        yield torch.from_numpy(task.encode(texts)).to(model.outputs.device), start
+    pairs = [(task.prompt(problem), task.answer(problem)) for problem in problems]
+    for group in by_length(pairs):
+        tokens = torch.from_numpy(task.encode([[*pairs[i][0], *pairs[i][1]] for i in group]))
+        yield tokens.to(model.outputs.device), len(pairs[group[0]][0])
 
 
 def _accuracy(task: Task, problems: Sequence[Problem], emitted: Sequence[Sequence[str]]) -> float:

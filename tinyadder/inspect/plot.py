@@ -27,6 +27,7 @@ from tinyadder.machine.answers import answers
 from tinyadder.machine.decode import forced_logits
 from tinyadder.machine.transformer import Block, FeedForward, MultiHeadAttention, Transformer
 from tinyadder.tasks.base import Problem, Task
+from tinyadder.tasks.lengths import by_length
 
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#999999"
 """Positive, negative, neutral: from Okabe and Ito's palette for all kinds of colour vision
@@ -333,7 +334,8 @@ def margins(model: Transformer, task: Task, *, count: int = 4000, seed: int = 0)
     """
     problems = [*task.hard(), *task.structured(Random(seed), count)]
     result = []
-    for group in _by_length(task, problems):
+    pairs = ((task.prompt(p), task.answer(p)) for p in problems)
+    for group in ([problems[i] for i in indices] for indices in by_length(pairs)):
         answer = torch.from_numpy(task.encode([task.answer(p) for p in group])).to(
             model.outputs.device
         )
@@ -371,15 +373,6 @@ def margins(model: Transformer, task: Task, *, count: int = 4000, seed: int = 0)
         fontsize=9,
     )
     return figure
-
-
-def _by_length(task: Task, problems: Sequence[Problem]) -> list[list[Problem]]:
-    groups: dict[tuple[int, int], list[Problem]] = {}
-    for problem in problems:
-        groups.setdefault((len(task.prompt(problem)), len(task.answer(problem))), []).append(
-            problem
-        )
-    return list(groups.values())
 
 
 def curves(log: Sequence[Mapping[str, float]], title: str = "") -> Figure:

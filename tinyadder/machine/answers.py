@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import torch
 
 from tinyadder.machine.decode import beam_search, generate, score
 from tinyadder.machine.transformer import Transformer
 from tinyadder.tasks.base import Problem, Task
+from tinyadder.tasks.lengths import by_length
 
 BATCH = 4096
 
@@ -16,17 +17,6 @@ BATCH = 4096
 def is_right(task: Task, problem: Problem, answer: Sequence[str]) -> bool:
     """Whether `answer` is the task's, token by token, in whatever sequence the tokens come."""
     return tuple(answer) == tuple(task.answer(problem))
-
-
-def _batches(
-    task: Task, problems: Sequence[Problem], texts: Sequence[Sequence[str]], size: int
-) -> Iterable[list[int]]:
-    """Positions of problems, in groups of equal prompt and text length and at most `size`."""
-    groups: dict[tuple[int, int], list[int]] = {}
-    for i, (problem, text) in enumerate(zip(problems, texts, strict=True)):
-        groups.setdefault((len(task.prompt(problem)), len(text)), []).append(i)
-    for group in groups.values():
-        yield from (group[at : at + size] for at in range(0, len(group), size))
 
 
 def answers(
@@ -50,7 +40,7 @@ def answers(
     prompts = [task.prompt(problem) for problem in problems]
     end = None if task.end is None else task.vocabulary.index(task.end)
     found: list[Sequence[str]] = [()] * len(problems)
-    for group in _batches(task, problems, prompts, batch):
+    for group in by_length(zip(prompts, prompts, strict=True), batch):
         tokens = torch.from_numpy(task.encode([prompts[i] for i in group])).to(model.outputs.device)
         if beam == 1:
             emitted = generate(
@@ -73,7 +63,7 @@ def _tags(
     """
     prompts = [task.prompt(problem) for problem in problems]
     found: list[Sequence[str]] = [()] * len(problems)
-    for group in _batches(task, problems, prompts, batch):
+    for group in by_length(zip(prompts, prompts, strict=True), batch):
         tokens = torch.from_numpy(task.encode([prompts[i] for i in group])).to(model.outputs.device)
         if cache:  # score reads no logits after the last token: one more, which nobody reads
             chosen = score(model, torch.cat([tokens, tokens[:, -1:]], 1), 1)
@@ -98,11 +88,12 @@ def forced_answers(
     problems = [task.check(problem) for problem in problems]
     if problems and task.read_at(problems[0]) is not None:
         return answers(model, task, problems, batch=batch)
-    texts = [[*task.prompt(problem), *task.answer(problem)] for problem in problems]
+    prompts = [task.prompt(problem) for problem in problems]
+    texts = [[*prompt, *task.answer(p)] for prompt, p in zip(prompts, problems, strict=True)]
     found: list[Sequence[str]] = [()] * len(problems)
-    for group in _batches(task, problems, texts, batch):
+    for group in by_length(zip(prompts, texts, strict=True), batch):
         tokens = torch.from_numpy(task.encode([texts[i] for i in group])).to(model.outputs.device)
-        chosen = score(model, tokens, len(task.prompt(problems[group[0]]))).tolist()
+        chosen = score(model, tokens, len(prompts[group[0]])).tolist()
         for i, row in zip(group, chosen, strict=True):
             found[i] = [task.vocabulary[token] for token in row]
             if all(len(token) == 1 for token in task.vocabulary):

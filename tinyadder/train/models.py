@@ -1,5 +1,5 @@
 """Models to be trained: the project's own `Transformer` with a recipe's sizes and options, and its
-first numbers.
+initial weights.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from torch import nn
 from tinyadder.errors import TinyadderError
 from tinyadder.machine.encoder import empty_model
 from tinyadder.machine.layers import Options
+from tinyadder.machine.tensors import items
 from tinyadder.machine.transformer import BlockConfig, Config, MultiHeadAttention, Transformer
 from tinyadder.tasks.base import Task
 from tinyadder.train.recipe import ModelRecipe
@@ -62,7 +63,7 @@ def separator_of(task: Task) -> str:
 
 
 def make_model(recipe: ModelRecipe, task: Task, seed: int) -> Transformer:
-    """A model with random first numbers, the same for the same seed."""
+    """A model with random initial weights, the same for the same seed."""
     model = empty_model(config_of(recipe, task), getattr(torch, recipe.dtype))
     initialise(model, torch.Generator().manual_seed(seed))
     attentions = [module for module in model.modules() if isinstance(module, MultiHeadAttention)]
@@ -78,36 +79,30 @@ def initialise(model: Transformer, random: torch.Generator) -> None:
     Embeddings are normal with deviation 1 (divided by sqrt(width) where they are the readout too),
     norms 1, ALiBi slopes 2^-1, 2^-2, ... one a head.
     """
-    options, layers = model.config.options, len(model.blocks) * model.config.options.repeat
+    layers = len(model.blocks) * model.config.options.repeat
     with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            leaf = name.rpartition(".")[2]
-            if "norm" in name:
-                parameter.fill_(0.0 if leaf == "bias" else 1.0)
-            elif leaf in ("embedding", "positions"):
-                nn.init.normal_(
-                    parameter,
-                    std=model.config.width**-0.5 if model.config.tied else 1.0,
-                    generator=random,
-                )
-            elif leaf.endswith("_bias"):
-                parameter.zero_()
-            else:
-                inputs = (
-                    parameter.shape[0] * parameter.shape[1]
-                    if leaf == "wiring"
-                    else parameter.shape[-1]
-                )
-                std = (
-                    inputs**-0.5 / (2 * layers) ** 0.5
-                    if leaf in ("wiring", "down")
-                    else inputs**-0.5
-                )
-                nn.init.normal_(parameter, std=std, generator=random)
+        for item in items(model):
+            if not isinstance(item.tensor, nn.Parameter):
+                continue
+            match item.kind.role if item.kind else "fixed":
+                case "gain":
+                    item.tensor.fill_(1.0)
+                case "bias":
+                    item.tensor.zero_()
+                case "table":
+                    std = model.config.width**-0.5 if model.config.tied else 1.0
+                    nn.init.normal_(item.tensor, std=std, generator=random)
+                case "readout" | "reads":
+                    std = item.tensor.shape[-1] ** -0.5
+                    nn.init.normal_(item.tensor, std=std, generator=random)
+                case "writes":
+                    inputs = item.tensor.numel() // model.config.width
+                    std = inputs**-0.5 / (2 * layers) ** 0.5
+                    nn.init.normal_(item.tensor, std=std, generator=random)
         for attention in model.modules():
-            if isinstance(attention, MultiHeadAttention) and options.positions == "alibi":
+            if isinstance(attention, MultiHeadAttention) and attention.options.positions == "alibi":
                 attention.slopes.copy_(2.0 ** -torch.arange(1, len(attention.slopes) + 1))
-            if isinstance(attention, MultiHeadAttention) and not options.projected:
+            if isinstance(attention, MultiHeadAttention) and not attention.options.projected:
                 columns = torch.arange(attention.wiring[..., 0].numel()) % model.config.width
                 attention.wiring.copy_(
                     nn.functional.one_hot(columns, model.config.width).view_as(attention.wiring)
