@@ -52,3 +52,13 @@ def test_structured_problems_are_decoded_rightly_and_lanes_keep_to_their_claims(
     errors = check_claims(model, found.task, found.claims, problems[:6])
     bounds = {lane.name: lane.error for lane in found.lowering.lanes.values()}
     assert all(e.absolute <= bounds[e.lane] + 1e-12 for e in errors)
+
+
+@pytest.mark.parametrize("name", ["sort_by_writing", "adder"])
+def test_programs_that_read_what_they_wrote_are_decoded_rightly(name):
+    found = construct(str(ROOT / "constructions" / "programs" / f"{name}.py"))
+    model = build(found.program)
+    problems = [*found.task.hard()[:80], *found.task.structured(Random(2), 80)]
+    given = answers(model, found.task, problems)
+    pairs = zip(problems, given, strict=True)
+    assert [p for p, g in pairs if tuple(g) != tuple(found.task.answer(p))] == []

@@ -29,6 +29,7 @@ from tinyadder.programs.lines import Line
 from tinyadder.programs.lower import Lane, Lowering
 from tinyadder.programs.meaning import evaluate
 from tinyadder.programs.values import Refused, Span
+from tinyadder.tasks.base import Task
 from tinyadder.tasks.sequences import SEPARATOR, Sequences, Word
 
 TOKENS = 4096
@@ -79,15 +80,24 @@ def compile(
     causal: bool = False,
     answers: str = "tokens",
     vocabulary: Any = None,
+    start: Any = None,
+    end: Any = None,
+    steps: int | None = None,
+    task: Task | None = None,
 ) -> Compiled:
     """The construction that computes `program` on every text of 1 to `length` tokens.
 
     `causal`: selectors see positions up to their own only. `answers`: "tokens" (one for each
-    value), or "number" (the
-    logit of the only output is the value). `vocabulary`: the tokens of a text, where the program
-    does not read them.
-    Raises `Refused`, a `TinyadderError`, where the program is not exact to this
-    length: with the node, the number that is short and the way out.
+    value), or "number" (the logit of the only output is the value). `vocabulary`: the tokens of a
+    text, where the program does not read them.
+
+    With `start` the program writes: a prompt is a text and `start`, the value at the last position
+    is the next token, and it is read again, until `end` or `steps` tokens (default `length`) are
+    written. With `task` the prompts, the answers and the vocabulary are those of that task, and
+    `length` is its longest prompt and answer. Such programs are causal.
+
+    Raises `Refused`, a `TinyadderError`, where the program is not exact to this length: with the
+    node, the number that is short and the way out.
     """
     if isinstance(program, Selector) or not isinstance(program, Seq):
         program = sequence(program)
@@ -98,39 +108,56 @@ def compile(
         )
     if answers not in ("tokens", "number"):
         raise TinyadderError(f"answers={answers!r}, expected 'tokens' or 'number'")
-    low = Lowering(program, length, causal)
-    support = low.values.support(program)
-    if answers == "tokens" and isinstance(support, tuple) and len(support) > TOKENS:
-        raise Refused(
-            f"{show(program)} has {len(support):,} values, more than {TOKENS:,} tokens; give "
-            "answers='number'"
-        )
-    if answers == "tokens" and isinstance(support, Span):
-        raise Refused(
-            f"{show(program)} can be any of {support}, too many for tokens; give answers='number'"
-        )
-    if answers == "number" and not low.values.numeric(program):
-        raise Refused(
-            f"{show(program)} is not always a number, so it cannot be read from a logit; give "
-            "answers='tokens'"
-        )
-    listed = sorted(support, key=low.code) if answers == "tokens" else []  # type: ignore[arg-type]
     letters = tuple(dict.fromkeys([*program.vocabulary, *(map(rational, vocabulary or ()))]))
     if not letters:
         raise TinyadderError(
             f"{show(program)} reads no tokens, so give vocabulary=: what a text is made of"
         )
+    writes = start is not None or task is not None
+    steps = (length if steps is None else steps) if start is not None else 0
+    low = Lowering(program, length + steps, causal or writes)
+    listed = _answers(low, program, answers)
+    check_answer(low, listed, program)
     names = token_names(letters)
     outputs = token_names([*letters, *listed])
-    check_answer(low, listed, program)
     words = [(value, outputs[value]) for value in listed]
-    task = Sequences(
-        json.dumps(to_graph(program, low.values, names, words), separators=(",", ":")),
-        length,
-        low.copies,
-    )
-    made = emit(low, names, words)
-    return Compiled(made, task, claims_of(low, task), program, length, causal, low)
+    if task is not None:
+        words = [(value, name) for value, name in words if name in task.vocabulary]
+        unknown = [name for name in names.values() if name not in task.vocabulary]
+        if unknown:
+            raise TinyadderError(
+                f"the program reads {' '.join(unknown)}, which task '{task.name}' does not have: "
+                f"{' '.join(task.vocabulary)}"
+            )
+        made = emit(low, names, words, task.vocabulary)
+        return Compiled(made, task, None, program, length, True, low)
+    graph = to_graph(program, low.values, names, words)
+    if start is not None:
+        graph |= {"start": names[rational(start)], "end": None if end is None else outputs[end]}
+    data = json.dumps(graph, separators=(",", ":"))
+    made_task = Sequences(data, length, low.copies, steps)
+    made = emit(low, names, words, made_task.vocabulary)
+    claims = None if writes else claims_of(low, made_task)
+    return Compiled(made, made_task, claims, program, length, causal or writes, low)
+
+
+def _answers(low: Lowering, program: Seq, answers: str) -> list[Value]:
+    """The values that have a token, in the order of their codes; none where a number is read."""
+    support = low.values.support(program)
+    if answers == "number":
+        if not low.values.numeric(program):
+            raise Refused(
+                f"{show(program)} is not always a number, so it cannot be read from a logit; give "
+                "answers='tokens'"
+            )
+        return []
+    if isinstance(support, Span) or len(support) > TOKENS:
+        many = str(support) if isinstance(support, Span) else f"{len(support):,} values"
+        raise Refused(
+            f"{show(program)} can be any of {many}, more than {TOKENS:,} tokens; give "
+            "answers='number'"
+        )
+    return sorted(support, key=low.code)
 
 
 def check_answer(low: Lowering, listed: list[Value], program: Seq) -> None:

@@ -34,7 +34,12 @@ VALUE = "<number>"
 """The one output of a program whose answer is a number and not a token: its logit is the number."""
 
 
-def emit(low: Lowering, names: dict[Value, str], answers: Sequence[tuple[Value, str]]) -> Program:
+def emit(
+    low: Lowering,
+    names: dict[Value, str],
+    answers: Sequence[tuple[Value, str]],
+    vocabulary: Sequence[str],
+) -> Program:
     """The Program. `names` gives the token of each input value, `answers` the token of each
     answer (none: a number).
     """
@@ -94,9 +99,6 @@ def emit(low: Lowering, names: dict[Value, str], answers: Sequence[tuple[Value, 
             sublayers.append(Attention(attention[layer]))  # type: ignore[arg-type]
         if layer in mlp:
             sublayers.append(MLP(mlp[layer]))
-    vocabulary = list(dict.fromkeys(names.values()))
-    vocabulary += [SEPARATOR] if low.copies else []
-    vocabulary += [name for _, name in answers if name not in vocabulary] if answers else [VALUE]
     if not lanes:
         embed["nothing"] = {}
     return Program(

@@ -188,6 +188,8 @@ class Sequences(Task):
     program: str
     length: Annotated[int, Between(1, 100_000)] = 10
     copies: Annotated[int, Between(0, 100)] = 0
+    steps: Annotated[int, Between(0, 100_000)] = 0
+    """The most tokens that a program writes after the start token; 0 where it answers in place."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -200,17 +202,22 @@ class Sequences(Task):
     @property
     def letters(self) -> tuple[str, ...]:
         """The tokens a text is made of."""
-        return tuple(self.graph["inputs"].values())
+        marks = (self.graph.get("start"), self.graph.get("end"))
+        return tuple(name for name in self.graph["inputs"].values() if name not in marks)
 
     @property
     def vocabulary(self) -> tuple[str, ...]:
         answers = self.graph["outputs"].values() or ["<number>"]
         middle = [SEPARATOR] if self.copies else []
-        return tuple(dict.fromkeys([*self.letters, *middle, *answers]))
+        return tuple(dict.fromkeys([*self.graph["inputs"].values(), *middle, *answers]))
+
+    @property
+    def end(self) -> str | None:
+        return self.graph.get("end")
 
     @property
     def answer_length(self) -> int:
-        return 1
+        return max(1, self.steps)
 
     @property
     def joined(self) -> str:
@@ -226,6 +233,8 @@ class Sequences(Task):
 
     def prompt(self, problem: Word) -> tuple[str, ...]:
         text, position = problem
+        if self.steps:
+            return (*text, self.graph["start"])
         found: list[str] = []
         for _ in range(self.copies):
             found += [*text, SEPARATOR]
@@ -239,7 +248,20 @@ class Sequences(Task):
                 "model.read(text) gives "
                 "it; compile with fewer values for tokens"
             )
+        if self.steps:
+            return self._written(problem, names)
         return (names[self.values(problem)[problem[1]]],)
+
+    def _written(self, problem: Word, names: dict[Any, str]) -> tuple[str, ...]:
+        """What the program writes after the prompt, reading what it has written so far."""
+        back = {name: value for value, name in self.graph["inputs"].items()}
+        text = [back[token] for token in self.prompt(problem)]
+        written: list[str] = []
+        while len(written) < self.steps and (not written or written[-1] != self.end):
+            value = evaluate(self.graph, text)[-1]
+            written.append(names[value])
+            text.append(back.get(names[value], value))
+        return tuple(written)
 
     def check(self, problem: Any) -> Word:
         takes = (
