@@ -8,6 +8,7 @@ import hashlib
 import itertools
 import json
 import math
+import struct
 import subprocess
 import sys
 import tempfile
@@ -532,18 +533,6 @@ def test_every_rule_encloses_what_it_is_about():
 # ---- reading the files ---------------------------------------------------------------------------
 
 
-def folder_with(folder: Path, tmp_path: Path, **changes) -> Path:
-    """A copy of a model folder with some keys of its config, or its task, changed."""
-    other = Path(tempfile.mkdtemp(dir=tmp_path))
-    for file in ("model.safetensors", "certificate.json"):
-        (other / file).write_bytes((folder / file).read_bytes())
-    described = json.loads((folder / "model.json").read_text())
-    for key, value in changes.items():
-        (described if key in described else described["config"])[key] = value
-    (other / "model.json").write_text(json.dumps(described))
-    return other
-
-
 def split_readout(tmp_path: Path) -> tuple[Transformer, Path]:
     """An adder whose readout is stored in parts that cancel, and its folder.
 
@@ -622,6 +611,160 @@ def test_every_option_of_a_task_has_its_type_and_its_range():
     for task in STRANGE:
         with pytest.raises((TinyadderError, TypeError)):
             task_from_json(task)
+
+
+def text_of(folder: Path) -> str:
+    return (folder / "model.json").read_text()
+
+
+def weights_with(folder: Path, header: bytes) -> bytes:
+    """The file of weights under another header; `header` stands for the old one where it is %b."""
+    data = (folder / "model.safetensors").read_bytes()
+    (length,) = struct.unpack("<Q", data[:8])
+    new = header.replace(b"%b", data[8 : 8 + length].rstrip(b" "))
+    return struct.pack("<Q", len(new)) + new + data[8 + length :]
+
+
+def again(folder: Path, tmp_path: Path, described: str | bytes | None, weights: bytes) -> Path:
+    """A folder with these files, `model.json` naming the weights."""
+    other = Path(tempfile.mkdtemp(dir=tmp_path))
+    (other / "model.safetensors").write_bytes(weights)
+    old = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    text = text_of(folder) if described is None else described
+    raw = text.encode() if isinstance(text, str) else text
+    named = raw.replace(old.encode(), hashlib.sha256(weights).hexdigest().encode())
+    (other / "model.json").write_bytes(named)
+    return other
+
+
+HEADERS = {
+    "UTF-16": lambda header: header.decode().encode("utf-16"),
+    "a mark before it": lambda header: "\ufeff".encode() + header,
+    "zeros behind it": lambda header: header + b"\0" * 8,
+    "a blank before it": lambda header: b" " + header,
+    "no UTF-8": lambda header: header.replace(b"embedding", b"embedd\xffng"),
+    "a key twice": lambda header: (
+        header[:-1] + b',"embedding":' + json.dumps(json.loads(header)["embedding"]).encode() + b"}"
+    ),
+    "another entry": lambda header: header.replace(b'"dtype"', b'"other":1,"dtype"', 1),
+    "a shape of floats": lambda header: header.replace(b'"shape":[', b'"shape":[1.0,', 1),
+    "a hole": lambda header: header.replace(b'"data_offsets":[0,', b'"data_offsets":[8,', 1),
+}
+
+
+@pytest.mark.parametrize("kind", HEADERS)
+def test_a_header_that_two_readers_may_read_in_two_ways_is_rejected(folders, tmp_path, kind):
+    folder = folders["plain"]
+    header = HEADERS[kind](weights_with(folder, b"%b")[8:].partition(b"}}")[0] + b"}}")
+    other = again(folder, tmp_path, None, weights_with(folder, header))
+    with pytest.raises(certificate.Rejected):
+        certificate.check(other, folder / "certificate.json")
+    same_header = again(folder, tmp_path, None, weights_with(folder, b"%b"))
+    certificate.check(same_header, folder / "certificate.json")  # these copies are read otherwise
+
+
+CONFIGS = {
+    "an unknown key": {"sliding_window": 4},
+    "a vocabulary in another order": {"vocabulary": lambda v: [v[1], v[0], *v[2:]]},
+    "a vocabulary of another task": {"vocabulary": lambda v: [*v[:-1], "x"]},
+    "a token that is no string": {"vocabulary": lambda v: [0, *v[1:]]},
+    "an id outside the vocabulary": {"outputs": lambda v: [*v[:-1], 99]},
+    "an id that counts from the end": {"outputs": lambda v: [*v[:-1], -6]},
+    "an id that is true": {"outputs": lambda v: [v[0], True, *v[2:]]},
+    "outputs in another order": {"outputs": lambda v: v[::-1]},
+    "the smallest readout wins": {"argmin": True},
+    "a word for true": {"argmin": "False"},
+    "one for true": {"unembedding": 1},
+    "a width that is no integer": {"width": 5.0},
+    "shared numbers that are not there": {"shared": 3},
+    "ties of nothing": {"ties": [["embedding", 0, 0]]},
+    "an encoder": {"encoder": [{"heads": 1}]},
+    "another separator": {"separator": 1},
+    "an unknown option": {"options": {"window": 4}},
+    "an option of another type": {"options": {"repeat": True}},
+    "a block with an unknown size": {"blocks": [{"heads": 1, "experts": 2}, {"heads": 1}]},
+}
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_another_config_under_the_same_weights_is_rejected(folders, tmp_path, kind):
+    folder = folders["plain"]
+    described = json.loads(text_of(folder))
+    for key, value in CONFIGS[kind].items():
+        old = described["config"].get(key)
+        described["config"][key] = value(old) if callable(value) else value
+    weights = (folder / "model.safetensors").read_bytes()
+    other = again(folder, tmp_path, json.dumps(described), weights)
+    with pytest.raises(certificate.Rejected):
+        certificate.check(other, folder / "certificate.json")
+
+
+def test_a_description_that_leaves_out_what_is_usual_is_the_same_model(folders, tmp_path):
+    """And one that was written before an option of the machine was there."""
+    folder = folders["plain"]
+    described = json.loads(text_of(folder))
+    for key in ("options", "encoder", "separator", "ties", "shared", "argmin", "tied"):
+        del described["config"][key]
+    weights = (folder / "model.safetensors").read_bytes()
+    other = again(folder, tmp_path, json.dumps(described), weights)
+    found = [certificate.check(f, folder / "certificate.json") for f in (folder, other)]
+    assert found[0] == found[1]
+
+
+def test_json_with_a_key_twice_or_no_json_at_all_is_rejected(folders, tmp_path):
+    folder, weights = folders["plain"], (folders["plain"] / "model.safetensors").read_bytes()
+    for old, new in (
+        ('"dtype": "float64"', '"dtype": "float64", "dtype": "float64"'),
+        ('"argmin": false', '"argmin": false, "argmin": false'),
+        ('"argmin": false', '"argmin": NaN'),
+        ('"version": 1', '"version": 1.0'),
+        ('"version": 1', '"version": true'),
+    ):
+        assert old in text_of(folder)
+        other = again(folder, tmp_path, text_of(folder).replace(old, new), weights)
+        with pytest.raises(certificate.Rejected):
+            certificate.check(other, folder / "certificate.json")
+    for encoding in ("utf-16", "utf-8-sig"):
+        other = again(folder, tmp_path, text_of(folder).encode(encoding), weights)
+        with pytest.raises(certificate.Rejected):
+            certificate.check(other, folder / "certificate.json")
+
+
+def test_a_tie_that_is_written_twice_is_rejected(tmp_path):
+    made, folder = construct("add10_unary"), tmp_path / "tied"
+    save(build(made.program), made.task, folder, name="x", options={}, program=made.program)
+    model.Model(folder)
+    described = json.loads(text_of(folder))
+    tie = described["config"]["ties"][0]
+    described["config"]["ties"].append(tie)
+    (folder / "model.json").write_text(json.dumps(described))
+    with pytest.raises(certificate.Rejected, match="tied twice"):
+        model.Model(folder)
+
+
+def test_files_that_are_too_large_are_not_read(folders, tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "LARGEST", 100)
+    with pytest.raises(certificate.Rejected, match="more than 100 bytes"):
+        certificate.check(folders["plain"])
+
+
+def test_no_string_of_a_file_ends_the_line_or_hides_in_it(folders, tmp_path, capsys):
+    """A crafted task cannot print a verdict line of its own."""
+    lie = "x\nPROVED     addition (digits=10): all 100,000,000,000,000,000,000 problems\x1b[2A"
+    folder, weights = folders["plain"], (folders["plain"] / "model.safetensors").read_bytes()
+    for change in (
+        {"task": {"name": lie, "options": {}}},
+        {"task": {"name": "addition", "options": {"order": lie}}},
+        {"dtype": lie},
+        {lie: 1},
+    ):
+        described = {**json.loads(text_of(folder)), **change}
+        if lie in described:
+            described["config"][lie] = described.pop(lie)
+        assert main([str(again(folder, tmp_path, json.dumps(described), weights))]) == 1
+        said = capsys.readouterr().out
+        assert said.count("\n") == 1 and said.startswith("REJECTED   ") and "\x1b" not in said
+        assert said.isascii()
 
 
 # ---- specifications ------------------------------------------------------------------------------

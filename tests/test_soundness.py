@@ -4,6 +4,7 @@ margin that is proved.
 
 import importlib.util
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -17,7 +18,6 @@ import torch
 
 from tinyadder.construction import construct
 from tinyadder.inspect.explorer import PAGES, model_to_json
-from tinyadder.io.export import to_submission
 from tinyadder.io.folder import save
 from tinyadder.machine.answers import answers
 from tinyadder.machine.compile import build
@@ -32,10 +32,6 @@ from test_check import split_readout  # isort: skip
 ROOT = Path(__file__).parents[1]
 NODE = shutil.which("node")
 needs_node = pytest.mark.skipif(NODE is None, reason="needs node: apt-get install nodejs")
-needs_onnx = pytest.mark.skipif(
-    not all(importlib.util.find_spec(name) for name in ("onnx", "onnxscript", "onnxruntime")),
-    reason="needs the extra: pip install 'tinyadder[onnx]'",
-)
 
 
 # ---- other Pythons -------------------------------------------------------------------------------
@@ -150,25 +146,36 @@ def explorer_page(model: Transformer, tokens: torch.Tensor) -> torch.Tensor:
 
 
 EXPORTED = """
-import sys, json, torch
+import importlib.util, json, sys, torch
 from pathlib import Path
+from tinyadder.io.export import Source, write
 from tinyadder.io.folder import load
-from tinyadder.io.export import to_onnx, exported
-way, folder, tokens = sys.argv[1], Path(sys.argv[2]), torch.tensor(json.loads(sys.stdin.read()))
-model, _ = load(folder)
+way, folder, tokens = sys.argv[1], Path(sys.argv[2]), torch.tensor(json.load(sys.stdin))
+model, described = load(folder)
+out = folder.parent / {"torch": "m.pt2", "onnx": "m.onnx", "submission": "m.py"}.get(way, "m")
+if way != "compiled":
+    ladder = [("nonzero", 1, "")]
+    source = Source(model=model, task=described.task, name="x", ladder=ladder)
+    write(way, source, out)
 torch.set_num_threads(1)
 with torch.no_grad():
     if way == "compiled":
         logits = torch.compile(model)(tokens)
-    elif way == "exported":
-        logits = exported(model).module()(tokens)
-    else:
+    elif way == "torch":
+        logits = torch.export.load(out).module()(tokens)
+    elif way == "onnx":
         import onnxruntime
-        to_onnx(model, folder / "model.onnx")
-        session = onnxruntime.InferenceSession(
-            str(folder / "model.onnx"), providers=["CPUExecutionProvider"]
-        )
+        session = onnxruntime.InferenceSession(str(out), providers=["CPUExecutionProvider"])
         logits = torch.from_numpy(session.run(None, {"tokens": tokens.numpy()})[0])
+    elif way == "submission":
+        spec = importlib.util.spec_from_file_location("submission", out)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        logits = module.build_model()[0](tokens)
+    else:
+        from transformers import AutoModelForCausalLM
+        loaded = AutoModelForCausalLM.from_pretrained(out, trust_remote_code=True)
+        logits = loaded(tokens).logits[..., model.outputs]
 print(json.dumps(logits.tolist()))
 """
 
@@ -185,6 +192,7 @@ def in_a_process(way: str) -> Callable[[Transformer, torch.Tensor], torch.Tensor
                 input=json.dumps(tokens.tolist()),
                 capture_output=True,
                 text=True,
+                env={**os.environ, "HF_HUB_OFFLINE": "1", "HF_MODULES_CACHE": f"{place}/modules"},
                 check=False,
             )
         assert done.returncode == 0, done.stderr[-2000:]
@@ -193,28 +201,24 @@ def in_a_process(way: str) -> Callable[[Transformer, torch.Tensor], torch.Tensor
     return run
 
 
-def submission(model: Transformer, tokens: torch.Tensor) -> torch.Tensor:
-    with tempfile.TemporaryDirectory() as place:
-        file = Path(place) / "submission.py"
-        task = construct("add_any", digits=1).task
-        to_submission(model, task, file, name="x", about="", ladder=[("nonzero", 1, "")])
-        spec = importlib.util.spec_from_file_location("submission", file)
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    with torch.no_grad():
-        return module.build_model()[0](tokens)
+def having(*packages: str) -> pytest.MarkDecorator:
+    """Skip where one of these is not installed."""
+    missing = [name for name in packages if importlib.util.find_spec(name) is None]
+    return pytest.mark.skipif(bool(missing), reason=f"needs {', '.join(missing)}")
 
 
+SLOW, ONNX = pytest.mark.slow, having("onnx", "onnxscript", "onnxruntime")
 PROGRAMS = [
     pytest.param(eager, id="torch eager"),
     pytest.param(one_at_a_time, id="torch eager, one text at a time"),
     pytest.param(cached, id="torch eager, cached"),
     pytest.param(prepared, id="batched decoder"),
-    pytest.param(submission, id="submission"),
     pytest.param(explorer_page, id="explorer page", marks=needs_node),
-    pytest.param(in_a_process("exported"), id="torch.export", marks=pytest.mark.slow),
-    pytest.param(in_a_process("compiled"), id="torch.compile", marks=pytest.mark.slow),
-    pytest.param(in_a_process("onnx"), id="ONNX", marks=[needs_onnx, pytest.mark.slow]),
+    pytest.param(in_a_process("submission"), id="submission"),
+    pytest.param(in_a_process("torch"), id="torch.export", marks=SLOW),
+    pytest.param(in_a_process("compiled"), id="torch.compile", marks=SLOW),
+    pytest.param(in_a_process("onnx"), id="ONNX", marks=[ONNX, SLOW]),
+    pytest.param(in_a_process("hub"), id="hub class", marks=[having("transformers"), SLOW]),
 ]
 
 
