@@ -25,11 +25,12 @@ import flint
 import numpy as np
 import torch
 
-from tinyadder.io.digest import changed, model_digest, plain_name, weights_digest
+from tinyadder.io.digest import changed, model_digest, weights_digest
 from tinyadder.io.files import atomic_write
-from tinyadder.io.folder import save, tensors_of
+from tinyadder.io.folder import save
 from tinyadder.machine.answers import answers
 from tinyadder.machine.layers import Options
+from tinyadder.machine.tensors import items
 from tinyadder.machine.transformer import Transformer
 from tinyadder.tasks.base import Problem, Task
 from tinyadder.verify.certify import check
@@ -556,7 +557,7 @@ def canonical(data: Any) -> bytes:
 
 def _hex(model: Transformer) -> dict[str, Any]:
     """Shape and non-zero entries of every tensor by its plain name, floats in hexadecimal."""
-    tensors = {plain_name(name): t.detach().cpu() for name, t in tensors_of(model).items()}
+    tensors = {item.name: item.tensor.detach().cpu() for item in items(model)}
     return {
         name: {
             "shape": list(tensor.shape),
