@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tinyadder.machine.answers import answers
+from tinyadder.machine.answers import answers, share_right
 from tinyadder.machine.encoder import EncoderDecoder, empty_model
 from tinyadder.machine.tensors import BUFFERS, stored_name
 from tinyadder.machine.transformer import Transformer
@@ -90,13 +90,6 @@ def _groups(
     for group in by_length(pairs):
         tokens = torch.from_numpy(task.encode([[*pairs[i][0], *pairs[i][1]] for i in group]))
         yield tokens.to(model.outputs.device), len(pairs[group[0]][0])
-
-
-def _accuracy(task: Task, problems: Sequence[Problem], emitted: Sequence[Sequence[str]]) -> float:
-    right = sum(
-        tuple(task.answer(p)) == tuple(got) for p, got in zip(problems, emitted, strict=True)
-    )
-    return right / len(problems)
 
 
 def _guessing(task: Task, problems: Sequence[Problem]) -> float:
@@ -321,7 +314,7 @@ def decode_honesty(
         return torch.rand(logits.shape, generator=random, dtype=logits.dtype).to(logits.device)
 
     with _watched(model, noise):
-        share = _accuracy(task, problems, decode(model, task, problems))
+        share = share_right(task, problems, decode(model, task, problems))
     # A coin is right half of the time: what is allowed is what guessing the tokens gives, and some
     # luck.
     lengths = [len(task.answer(p)) for p in problems]
@@ -433,9 +426,9 @@ def weight_swap(
     start = Random(seed).randrange(1, len(tokens))
     pairs = tuple((token, tokens[(i + start) % len(tokens)]) for i, token in enumerate(tokens))
     code = {task.vocabulary.index(a): task.vocabulary.index(b) for a, b in pairs}
-    before = _accuracy(task, problems, decode(model, task, problems))
+    before = share_right(task, problems, decode(model, task, problems))
     coded = Relabelled(task, pairs)
-    share = _accuracy(coded, problems, decode(relabelled(model, code), coded, problems))
+    share = share_right(coded, problems, decode(relabelled(model, code), coded, problems))
     words = (
         f"{share:.0%} right with its digits mixed up in weights and texts alike; {before:.0%}"
         " before"

@@ -29,12 +29,12 @@ import torch
 from tinyadder.errors import TinyadderError
 from tinyadder.io.digest import weights_digest
 from tinyadder.io.folder import save
-from tinyadder.machine.answers import answers
+from tinyadder.machine.answers import answers, is_right
 from tinyadder.machine.tensors import place, plain_name, stored_name
 from tinyadder.machine.transformer import Transformer
 from tinyadder.tasks.base import Problem, Task
 from tinyadder.verify.certify.prove import certify
-from tinyadder.verify.counterexample import wrong_answer
+from tinyadder.verify.counterexample import fails_alone, wrong_answer
 from tinyadder.verify.properties import Judge
 from tinyadder.verify.verdict import Counterexample, Proved, Refuted, Unknown
 
@@ -150,7 +150,7 @@ def first_wrong(model: Transformer, task: Task, problems: Sequence[Problem]) -> 
     for size in (*FIRST, len(problems)):
         batch = problems[start : start + size]
         for problem, got in zip(batch, answers(model, task, batch), strict=True):
-            if tuple(got) != tuple(task.answer(problem)):
+            if not is_right(task, problem, got):
                 return problem
         start += size
     return None
@@ -231,7 +231,7 @@ def try_twice(
         elif isinstance(verdict, Refuted):
             result = verdict.counterexample
             because = result.shown
-            if answers(changed, task, [result.problem], batch=1) == [task.answer(result.problem)]:
+            if not result.only and not fails_alone(changed, task, result.problem):
                 violation = f"refuted by {result.shown}, which comes out right when asked alone"
         else:
             because = verdict.reason

@@ -106,7 +106,7 @@ def command(
 def _row(name: str, count: int, samples: int, seed: int, device: str) -> dict[str, Any]:
     from random import Random
 
-    from tinyadder.machine.answers import answers
+    from tinyadder.machine.answers import answers, share_right
     from tinyadder.verify.count import ladder
     from tinyadder.verify.properties import verify
 
@@ -116,19 +116,13 @@ def _row(name: str, count: int, samples: int, seed: int, device: str) -> dict[st
     began = time.perf_counter()
     emitted = answers(model, task, problems)
     seconds = time.perf_counter() - began
-
-    def exact(asked: list[Any], given: list[Any]) -> float:
-        return sum(
-            list(a) == list(task.answer(p)) for p, a in zip(asked, given, strict=True)
-        ) / len(asked)
-
     hard = task.hard()
     return {
         "model": shown_model(loaded),
         "task": task.to_json(),
         "counts": ladder(model),
-        "random": exact(problems, emitted),
-        "hard": exact(hard, answers(model, task, hard)),
+        "random": share_right(task, problems, emitted),
+        "hard": share_right(task, hard, answers(model, task, hard)),
         "training cpu seconds": (
             loaded.options.get("training cpu seconds") if loaded.folder else None
         ),

@@ -19,6 +19,12 @@ def is_right(task: Task, problem: Problem, answer: Sequence[str]) -> bool:
     return tuple(answer) == tuple(task.answer(problem))
 
 
+def share_right(task: Task, problems: Sequence[Problem], emitted: Sequence[Sequence[str]]) -> float:
+    """The share of `problems` whose emitted answer is right."""
+    pairs = zip(problems, emitted, strict=True)
+    return sum(is_right(task, problem, answer) for problem, answer in pairs) / len(problems)
+
+
 def answers(
     model: Transformer,
     task: Task,

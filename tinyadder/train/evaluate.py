@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from tinyadder.errors import TinyadderError
-from tinyadder.machine.answers import answers, forced_answers
+from tinyadder.machine.answers import answers, forced_answers, is_right
 from tinyadder.machine.transformer import Transformer
 from tinyadder.tasks.base import Problem, Task
 from tinyadder.train.data import Source, Split, training_problems, training_source
@@ -29,11 +29,6 @@ TOLERANCES = (0.005, 0.01, 0.05)
 
 Right = Callable[[Task, Problem, Sequence[str]], bool]
 """Whether an emitted answer counts as right."""
-
-
-def exactly(task: Task, problem: Problem, emitted: Sequence[str]) -> bool:
-    """Every token of the answer, the end token included."""
-    return list(emitted) == list(task.answer(problem))
 
 
 @dataclass(frozen=True)
@@ -99,7 +94,7 @@ def evaluate(
     task: Task,
     problems: Sequence[Problem],
     *,
-    right: Right = exactly,
+    right: Right = is_right,
     beam: int = 1,
 ) -> Score:
     """Decode (greedily, or by a beam search of width `beam`) and judge `problems`.

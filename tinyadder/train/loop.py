@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from tinyadder.errors import TinyadderError
 from tinyadder.io.files import atomic_write
 from tinyadder.io.folder import load, save
-from tinyadder.machine.answers import answers
+from tinyadder.machine.answers import answers, share_right
 from tinyadder.machine.transformer import Transformer
 from tinyadder.tasks.base import Problem, Task
 from tinyadder.train.checkpoint import GO_ON, Checkpoint, latest_checkpoint, write_checkpoint
@@ -550,9 +550,7 @@ def model_from(folder: Path, recipe: Recipe) -> Transformer:
 def exact_match(model: Transformer, task: Task, problems: Sequence[Problem]) -> float:
     """Part of `problems` answered exactly, by greedy decoding from the prompt alone."""
     model.eval()
-    emitted = answers(model, task, problems)
-    right = sum(list(a) == list(task.answer(p)) for a, p in zip(emitted, problems, strict=True))
-    return right / len(problems)
+    return share_right(task, problems, answers(model, task, problems))
 
 
 def with_seed(recipe: Recipe, seed: int) -> Recipe:

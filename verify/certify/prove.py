@@ -28,7 +28,7 @@ import torch
 from tinyadder.io.digest import changed, model_digest, weights_digest
 from tinyadder.io.files import atomic_write
 from tinyadder.io.folder import save
-from tinyadder.machine.answers import answers
+from tinyadder.machine.answers import BATCH, answers, is_right
 from tinyadder.machine.layers import Options
 from tinyadder.machine.tensors import items
 from tinyadder.machine.transformer import Transformer
@@ -43,7 +43,8 @@ from tinyadder.verify.certify.machine import NeedPhase, View
 from tinyadder.verify.certify.network import Network, Unsupported, overflow, read_network
 from tinyadder.verify.certify.paths import BITS, FINE_BITS, Paths, Restriction, far
 from tinyadder.verify.certify.spec import NoSpecification, Specification, specifications
-from tinyadder.verify.verdict import Counterexample, Proved, Refuted, Unknown
+from tinyadder.verify.counterexample import Way, in_company, refutation
+from tinyadder.verify.verdict import Proved, Refuted, Unknown
 
 SLACK = Ball(2) ** -10
 EARLY = 10
@@ -435,12 +436,17 @@ class Found:
 
 
 def replay(model: Transformer, task: Task, problems: Sequence[Problem]) -> Refuted | None:
-    """The first of `problems` that the model, decoding autoregressively, answers wrongly."""
-    for problem, got in zip(problems, answers(model, task, problems), strict=True):
-        expected = task.answer(problem)
-        if tuple(got) != tuple(expected):
-            return Refuted(Counterexample(problem, task.show(problem), expected, got))
-    return None
+    """One of `problems` that the model, decoding autoregressively, answers wrongly; rather one that
+    it answers wrongly alone than in a batch only.
+    """
+    emitted = zip(problems, answers(model, task, problems), strict=True)
+    wrong = [problem for problem, got in emitted if not is_right(task, problem, got)]
+
+    def as_asked(problem: Problem) -> list[Way]:
+        return in_company(model, task, problem, problems, BATCH)
+
+    found = refutation(model, task, wrong, as_asked)
+    return None if found is None else Refuted(found)
 
 
 Proof = tuple[list[dict[str, Any]], dict[str, Any], float]
@@ -599,10 +605,7 @@ def certify(model: Transformer, task: Task, folder: Path) -> Judged:
         checked = check.check(folder)
     except check.Rejected as reason:
         return Judged(Unknown(f"the checker rejected the certificate: {reason}"), found.seconds)
-    options = ", ".join(f"{key}={value}" for key, value in checked["task"]["options"].items())
-    domain = f"all {checked['problems']:,} problems of {task.name} ({options})"
-    numerics = "; ".join(f"{key}: {value}" for key, value in checked["numerics"].items())
-    verdict = Proved(domain, str(file), checked["margin"], numerics)
+    verdict = Proved.by_checker(checked, str(file))
     return Judged(verdict, found.seconds, time.perf_counter() - began, checked["claims"])
 
 
