@@ -62,7 +62,7 @@ def plain_answers(
 
 Way = tuple[str, Callable[[], Sequence[str]]]
 """A way of asking one problem: in words, and what the model answers."""
-TRIED = 100
+TRIED = 300
 """Wrong problems of which one that fails alone is looked for."""
 
 

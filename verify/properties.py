@@ -46,7 +46,7 @@ Progress = Callable[[str, int, int], None]
 @dataclass(frozen=True)
 class CheckResult:
     """What one part of the verification asked, and how many answers were wrong; it ends after the
-    first bad chunk.
+    first chunk with a problem that also fails alone.
     """
 
     name: str
@@ -125,9 +125,8 @@ def verify(
         )
         if not wrong:
             return Verification(Sampled(len(judge.asked), seed), tuple(judge.parts))
-    start = judge.plainest(wrong)
-    smallest = judge.shrink(start)
-    if not task.simpler(start) and judge.parts[-1].name != "search":
+    smallest = judge.shrink(wrong[0])
+    if not task.simpler(wrong[0]) and judge.parts[-1].name != "search":
         # this task leaves shrinking to hypothesis
         smallest = (judge.search(examples, seed) or [smallest])[0]
     report = explain(model, task, smallest, judge.ways(smallest))
@@ -191,7 +190,9 @@ class Judge:
     def ask(
         self, name: str, problems: Iterable[Problem], total: int | None = None
     ) -> list[Problem]:
-        """The wrong ones of the first chunk that has any; notes the part."""
+        """The wrong ones of the first chunk in which one fails alone, that one first, else of the
+        first with any; notes the part.
+        """
         return self._run(name, problems, total, self.wrong)
 
     def ask_plainly(self, name: str, problems: Sequence[Problem]) -> list[Problem]:
@@ -208,15 +209,20 @@ class Judge:
         if total is None:
             problems = list(problems)
             total = len(problems)
-        asked, wrong = 0, list[Problem]()
+        asked, count, tried, wrong = 0, 0, 0, list[Problem]()
         self.progress(name, 0, total)
         for chunk in chunks(problems):
-            wrong, self.company = judge(chunk), chunk
-            asked += len(chunk)
+            found = judge(chunk)
+            asked, count = asked + len(chunk), count + len(found)
             self.progress(name, asked, total)
-            if wrong:
+            alone = self.alone(found[: TRIED - tried]) if found else None
+            tried += len(found)
+            if alone is not None or (found and not wrong):
+                wrong, self.company = found, chunk
+            if alone is not None:
+                wrong = [alone, *(problem for problem in found if problem != alone)]
                 break
-        self.parts.append(CheckResult(name, asked, len(wrong)))
+        self.parts.append(CheckResult(name, asked, count))
         return wrong
 
     def search(self, examples: int, seed: int) -> list[Problem]:
@@ -243,10 +249,9 @@ class Judge:
         self.parts.append(CheckResult("search", tried, len(found)))
         return found
 
-    def plainest(self, wrong: Sequence[Problem]) -> Problem:
-        """The first of these that fails alone, cached and in full; the first where none does."""
-        alone = (p for p in wrong[:TRIED] if fails_alone(self.model, self.task, p))
-        return next(alone, wrong[0])
+    def alone(self, wrong: Sequence[Problem]) -> Problem | None:
+        """The first of these that fails alone, cached and in full."""
+        return next((p for p in wrong if fails_alone(self.model, self.task, p)), None)
 
     def ways(self, problem: Problem) -> list[Way]:
         """The ways of asking `problem` as it was asked last, where it was among others."""
@@ -261,9 +266,7 @@ class Judge:
         wrong one that also fails alone, again and again.
         """
         while True:
-            wrong = self.wrong(self.task.simpler(problem))
-            alone = (p for p in wrong[:TRIED] if fails_alone(self.model, self.task, p))
-            simpler = next(alone, None)
+            simpler = self.alone(self.wrong(self.task.simpler(problem))[:TRIED])
             if simpler is None:
                 return problem
             problem = simpler
