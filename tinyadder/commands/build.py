@@ -21,7 +21,7 @@ from tinyadder.commands._common import (
     shown_model,
 )
 from tinyadder.construction import construct, model_name
-from tinyadder.io.folder import check_writable, save
+from tinyadder.io.folder import check_writable, holds, model_files, save
 
 if TYPE_CHECKING:
     from tinyadder.verify.properties import Verification
@@ -46,23 +46,18 @@ def command(
     """Build NAME (a construction, or a file such as ./mine.py): compile, count, verify quickly,
     prove, write a folder.
 
-    A wrong model is written too, with its counterexample on show and exit code 1.
+    A wrong model is written too, with its counterexample on show and exit code 1. The same model
+    that is there already is left unchanged; another one is replaced with --force only.
     """
     folder = out or Path("out") / model_name(name)
     construct(name, **options)  # a wrong NAME or option is said before the folder is looked at
-    check_writable(folder, force=force)
+    check_writable(folder, force=True)
     loaded = load_model(name, options, device)
     assert loaded.program is not None, "a construction has a program"
-    save(
-        loaded.model,
-        loaded.task,
-        folder,
-        name=loaded.name,
-        options=options,
-        program=loaded.program,
-        force=force,
-    )
-    (folder / "certificate.json").unlink(missing_ok=True)  # of a model that was here before
+    what: dict[str, Any] = {"name": loaded.name, "options": options, "program": loaded.program}
+    unchanged = holds(folder, model_files(loaded.model, loaded.task, **what))
+    if not unchanged:
+        save(loaded.model, loaded.task, folder, **what, force=force)
 
     from tinyadder.verify.certify.prove import certify
     from tinyadder.verify.count import ladder
@@ -87,7 +82,10 @@ def command(
         proof = None if verification.report else certify(loaded.model, loaded.task, folder).verdict
     if proof is not None:
         say(*_proved(proof))
-    say("wrote", f"{folder}/   {'  '.join(sorted(path.name for path in folder.iterdir()))}")
+    say(
+        "unchanged" if unchanged else "wrote",
+        f"{folder}/   {'  '.join(sorted(path.name for path in folder.iterdir()))}",
+    )
     wrong = type(proof or verification.verdict).__name__ == "Refuted"
     shown = verification.report.counterexample.shown if verification.report else _example(loaded)
     look = f"tinyadder trace {folder} {shlex.quote(shown)}"
@@ -98,7 +96,7 @@ def command(
         else f"tinyadder show {folder}   ·   {look}",
     )
     if as_json:
-        echo_json(_json(loaded, folder, counts, verification, proof))
+        echo_json(_json(loaded, folder, counts, verification, proof) | {"unchanged": unchanged})
     return int(wrong)
 
 

@@ -594,9 +594,9 @@ def certify(model: Transformer, task: Task, folder: Path) -> Judged:
     removed.
     """
     file = folder / "certificate.json"
-    file.unlink(missing_ok=True)
     found = prove(model, task)
     if found.certificate is None:
+        file.unlink(missing_ok=True)
         assert found.verdict is not None
         return Judged(found.verdict, found.seconds)
     write_certificate(found.certificate, file)
