@@ -374,7 +374,7 @@ def test_cuda_is_refused_where_there_is_none():
 def test_the_same_model_is_left_unchanged_and_another_needs_force(model):
     folder, _ = model
     before = (folder / "out/add10/model.json").read_bytes()
-    again = process("add10", cwd=folder, module="tinyadder.build")
+    again = process("add10", "--digits", "3", cwd=folder, module="tinyadder.build")
     assert again.returncode == 0 and "\nunchanged out/add10/   certificate.json" in again.stdout
     said = refused(process("add10", "--digits", "4", cwd=folder, module="tinyadder.build"))
     assert said == "out/add10 already holds a model; give --force to replace it, or another --out"

@@ -54,12 +54,8 @@ def metadata(source: Source) -> dict[str, Any]:
         "vocabulary": list(config.vocabulary),
         "outputs": list(config.outputs),
         "examples": [
-            {
-                "problem": task.show(p),
-                "prompt": list(task.prompt(p)),
-                "answer": list(task.answer(p)),
-            }
-            for p in task.hard()[:EXAMPLES]
+            [task.show(problem), list(task.prompt(problem)), answer]
+            for problem, answer in source.examples(EXAMPLES)
         ],
         "answer_length": task.answer_length,
         "end": task.end,
