@@ -20,6 +20,7 @@ _HOME = {
     "load": "tinyadder.model",
     "Model": "tinyadder.model",
     "ActivationCache": "tinyadder.inspect.trace",
+    "to_transformer_lens": "tinyadder.model",
     "Construction": "tinyadder.construction",
     "construction_names": "tinyadder.construction",
     "Program": "tinyadder.dsl",
@@ -70,6 +71,7 @@ if TYPE_CHECKING:
     from tinyadder.lang import gadgets as gadgets
     from tinyadder.model import Model as Model
     from tinyadder.model import load as load
+    from tinyadder.model import to_transformer_lens as to_transformer_lens
     from tinyadder.tasks.base import Task as Task
     from tinyadder.tasks.custom import custom_task as task  # noqa: F401
     from tinyadder.verify.verdict import Exhaustive as Exhaustive

@@ -39,7 +39,9 @@ from tinyadder.text import Shown, format_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from transformer_lens import HookedTransformer
 
+    from tinyadder.inspect.circuit import Circuit
     from tinyadder.verify.properties import Verification
     from tinyadder.verify.verdict import Proved, Refuted, Unknown
 
@@ -69,6 +71,22 @@ def load(
     '46'
     """
     return Model(load_model(str(name), options, device, task))
+
+
+def to_transformer_lens(model: Model, *, length: int | None = None) -> HookedTransformer:
+    """The model as a `HookedTransformer`: its logits, and the same names of activations.
+
+    For texts of at most `length` tokens; unless given, as long as the longest of the task's hard
+    list with its answer. The residual stream has two more columns, `position` and `one` (see
+    `tinyadder.io.lens`). Raises `TinyadderError` with the part that this class cannot hold (norms,
+    rotary positions, an encoder), and `MissingExtra` without TransformerLens.
+    """
+    from tinyadder.io.lens import hooked_transformer
+
+    if length is None:
+        longest = max(len(model.task.prompt(problem)) for problem in model.task.hard())
+        length = longest + model.task.answer_length
+    return hooked_transformer(model.module, length=length)
 
 
 class Answer(str):
@@ -396,6 +414,14 @@ class Model(Shown):
         from tinyadder.verify.count import ladder
 
         return Counts(ladder(self.module))
+
+    def circuit(self, *, pairs: int = 20) -> Circuit:
+        """Nodes, edges and their weights, with pairs of clean and corrupted prompts: the ground
+        truth for circuit discovery. Raises `TinyadderError` for a model with norms.
+        """
+        from tinyadder.inspect.circuit import circuit
+
+        return circuit(self.module, self.task, self.name, pairs=pairs)
 
     # ---- judging and keeping
     # ----------------------------------------------------------------------

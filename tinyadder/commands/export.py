@@ -1,4 +1,4 @@
-"""Export a model: ONNX, torch.export, an AdderBoard submission, JSON, a model-hub folder."""
+"""Export a model: ONNX, torch.export, an AdderBoard submission, JSON, a hub folder, a circuit."""
 
 from __future__ import annotations
 

@@ -27,6 +27,7 @@ FORMATS = {
     "submission": "submission",
     "json": "operations",
     "hub": "hub",
+    "circuit": "circuit",
 }
 """Name of a format -> its module in this folder."""
 

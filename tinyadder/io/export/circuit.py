@@ -1,0 +1,18 @@
+"""The circuit as JSON: nodes, edges with weights, pairs of clean and corrupted prompts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tinyadder.inspect.circuit import circuit
+from tinyadder.io.export import Source
+from tinyadder.io.files import write_text
+
+FILE = "{}-circuit.json"
+
+
+def write(source: Source, path: Path) -> None:
+    """Write `Circuit.to_json`. Raises `TinyadderError` for a model with norms or an encoder."""
+    found = circuit(source.model, source.task, source.name)
+    write_text(path, json.dumps(found.to_json(), indent=1, ensure_ascii=False) + "\n")
