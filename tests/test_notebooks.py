@@ -5,6 +5,7 @@ Run this file to renew the outputs in the notebooks: python tests/test_notebooks
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import nbformat
@@ -50,8 +51,8 @@ def pictures(notebook: NotebookNode) -> int:
     )
 
 
-def test_there_are_the_five():
-    assert [path.stem.partition("_")[0] for path in NOTEBOOKS] == list("12345")
+def test_there_are_the_six():
+    assert [path.stem.partition("_")[0] for path in NOTEBOOKS] == list("123456")
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -72,5 +73,5 @@ def test_a_notebook_with_an_error_would_be_noticed(tmp_path):
 
 
 if __name__ == "__main__":
-    for path in NOTEBOOKS:
+    for path in [Path(name).resolve() for name in sys.argv[1:]] or NOTEBOOKS:
         nbformat.write(executed(nbformat.read(path, as_version=4), path.parent), path)
