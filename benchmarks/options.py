@@ -22,8 +22,9 @@ from tinyadder.errors import TinyadderError, did_you_mean
 from tinyadder.io.files import atomic_write
 from tinyadder.io.folder import load
 from tinyadder.train.evaluate import circumstances
-from tinyadder.train.loop import Run, exact_match
+from tinyadder.train.loop import Run
 from tinyadder.train.recipe import Recipe, read_recipe
+from tinyadder.train.validation import exact_match
 
 RECIPE = "addition3-reversed"
 SWITCHES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -59,16 +60,16 @@ def measure(name: str, steps: int, seed: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         run = Run(recipe, seed, Path(folder))
         model, _ = load(run.train())
-        exact = exact_match(model, recipe.task, run.test_problems())
+        exact = exact_match(model, recipe.task, run.dealer.test_problems())
     section, change = SWITCHES[name]
     return {
         "option": name,
         "changed": {section: change} if change else {},
         "seed": seed,
         "steps": steps,
-        "problems": len(run.test_problems()),
+        "problems": len(run.dealer.test_problems()),
         "exact": exact,
-        "cpu seconds": round(run.cpu, 1),
+        "cpu seconds": round(run.state.cpu, 1),
     }
 
 

@@ -30,9 +30,9 @@ from tinyadder.io.files import atomic_write
 from tinyadder.tasks.derivative import Derivative
 from tinyadder.train.data import encode
 from tinyadder.train.evaluate import circumstances
-from tinyadder.train.loop import Batch, answer_loss
 from tinyadder.train.models import make_model, parameters_of
 from tinyadder.train.recipe import SIZES, ModelRecipe, read_recipe
+from tinyadder.train.steps import Batch, answer_loss
 
 TASK = Derivative(exponents=3)
 BATCH, PUBLISHED_BATCH = 128, 16

@@ -38,15 +38,7 @@ from tinyadder.train.data import (
     write_jsonl,
 )
 from tinyadder.train.evaluate import ceiling_of, chance_of, evaluate, recipe_of
-from tinyadder.train.loop import (
-    Batch,
-    Interrupted,
-    Run,
-    answer_loss,
-    exact_match,
-    learning_rate_at,
-    self_fed_logits,
-)
+from tinyadder.train.loop import Interrupted, Run
 from tinyadder.train.models import config_of, make_model
 from tinyadder.train.recipe import (
     SIZES,
@@ -56,6 +48,8 @@ from tinyadder.train.recipe import (
     recipe_from,
     recipe_names,
 )
+from tinyadder.train.steps import Batch, answer_loss, learning_rate_at, self_fed_logits
+from tinyadder.train.validation import exact_match
 
 TINY = {
     "task": {"name": "addition", "digits": 1, "order": "least"},
@@ -323,7 +317,9 @@ def test_published_habits_of_sampling_both_sets_from_one_list_are_caught():
 
 def test_training_refuses_problems_of_the_test_set(tmp_path, monkeypatch):
     run = Run(tiny(), 1, tmp_path)
-    monkeypatch.setattr(Source, "take", lambda self, count, **_: run.test_problems()[:1] * count)
+    monkeypatch.setattr(
+        Source, "take", lambda self, count, **_: run.dealer.test_problems()[:1] * count
+    )
     with pytest.raises(TinyadderError, match="leaking data: 1 problems of 'test'"):
         run.train()
 
@@ -413,7 +409,7 @@ def test_a_file_that_leaks_is_empty_missing_or_too_short_is_refused(tmp_path):
     path.write_text("")
     with pytest.raises(TinyadderError, match="is empty: the data set has no problems"):
         run.advance()
-    a, b = run.test_problems()[0]
+    a, b = run.dealer.test_problems()[0]
     write_jsonl(task, [*training_problems(tiny(), 1)[:-1], (b, a)], str(path))
     with pytest.raises(TinyadderError, match="leaking data: 1 problems of 'test'"):
         run.advance()
@@ -496,7 +492,7 @@ def test_a_run_that_goes_on_from_a_checkpoint_is_the_run_that_was_never_interrup
     with pytest.raises(Interrupted, match="stopped at step 15"):
         cut.train(interrupt)
     again = Run(recipe, 3, tmp_path / "cut")
-    assert again.resume() == [] and again.step == 15
+    assert again.resume() == [] and again.state.step == 15
     again.train()
     for name, p in whole.model.named_parameters():
         assert torch.equal(p, dict(again.model.named_parameters())[name]), name
@@ -521,8 +517,10 @@ def test_the_schedule_is_run_again_only_while_validation_problems_are_wrong_at_i
     monkeypatch.setattr("tinyadder.train.loop.exact_match", lambda *_: next(given))
     run = Run(recipe, 1, tmp_path)
     run.train()
-    assert run.step == 5 * len(rates) and next(given, None) is None
-    assert run.best == ((1.0, 20) if len(rates) == 4 else (0.9, 25))
+    assert run.state.step == 5 * len(rates) and next(given, None) is None
+    assert (run.state.validation.best, run.state.validation.best_step) == (
+        (1.0, 20) if len(rates) == 4 else (0.9, 25)
+    )
 
 
 def interrupted_run(folder: Path, recipe: Recipe) -> None:
@@ -545,7 +543,12 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(tmp_path, dama
     )
     run = Run(tiny(), 1, tmp_path)
     said = run.resume()
-    assert run.step == 20 and len(said) == 1 and "is damaged" in said[0] and newest.name in said[0]
+    assert (
+        run.state.step == 20
+        and len(said) == 1
+        and "is damaged" in said[0]
+        and newest.name in said[0]
+    )
     for path in (tmp_path / "checkpoints").glob("*.safetensors"):
         path.write_bytes(b"")
     with pytest.raises(TinyadderError, match="no sound checkpoint"):
@@ -631,7 +634,7 @@ def test_a_curriculum_starts_with_short_operands(tmp_path):
     run = Run(recipe, 1, tmp_path)
     digits = []
     for _ in range(6):
-        texts = [recipe.task.decode(row) for row in run._batch().tokens]
+        texts = [recipe.task.decode(row) for row in run.dealer.batch(run.state.step).tokens]
         digits.append(max(len(n.rstrip("0")) for text in texts for n in text[1:8].split("+")))
         run.advance()
     assert digits[:2] == [1, 1] and max(digits[2:4]) == 2 and max(digits[4:]) == 3
@@ -642,7 +645,7 @@ def test_a_narrow_curriculum_writes_short_operands_without_padding(tmp_path):
     run = Run(recipe, 1, tmp_path)
     texts = []
     for _ in range(3):
-        texts.append(recipe.task.decode(run._batch().tokens[0]))
+        texts.append(recipe.task.decode(run.dealer.batch(run.state.step).tokens[0]))
         run.advance()
     assert [text.index("+") for text in texts] == [2, 3, 4]
     assert [len(text.partition("=")[2]) for text in texts] == [2, 3, 4]

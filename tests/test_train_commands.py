@@ -113,7 +113,7 @@ def test_ctrl_c_says_how_to_go_on(tmp_path, monkeypatch):
     advance = Run.advance
 
     def interrupted(self):
-        if self.step == 4:
+        if self.state.step == 4:
             raise KeyboardInterrupt
         return advance(self)
 
@@ -213,8 +213,8 @@ def test_models_of_different_tasks_are_not_compared(tmp_path):
 def test_every_committed_baseline_loads_and_is_what_its_evaluation_describes(folder):
     from tinyadder.io.folder import load
     from tinyadder.train.evaluate import recipe_of, test_problems
-    from tinyadder.train.loop import exact_match
     from tinyadder.train.models import parameters_of
+    from tinyadder.train.validation import exact_match
 
     model, described = load(folder / "model")
     found = json.loads((folder / "evaluation.json").read_text())

@@ -23,9 +23,9 @@ from tinyadder.tasks.derivative import Derivative
 from tinyadder.tasks.gcd import Gcd
 from tinyadder.train.data import Source, encode
 from tinyadder.train.evaluate import ceiling_of, chance_of
-from tinyadder.train.loop import Batch, answer_loss
 from tinyadder.train.models import make_model
 from tinyadder.train.recipe import ModelRecipe
+from tinyadder.train.steps import Batch, answer_loss
 
 PAPER = {
     "norm": "layer",

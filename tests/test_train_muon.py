@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from tinyadder.tasks.derivative import Derivative
-from tinyadder.train.loop import optimizer_of
 from tinyadder.train.models import make_model
 from tinyadder.train.muon import Muon, orthogonal
 from tinyadder.train.recipe import ModelRecipe, TrainRecipe
+from tinyadder.train.steps import optimizer_of
 
 
 @pytest.mark.parametrize("shape", [(16, 16), (3, 64, 16)])

@@ -331,6 +331,9 @@ class Relabelled(Task):
     task: Task
     code: tuple[tuple[str, str], ...]
 
+    def __post_init__(self) -> None:
+        """Made here, of a task that was checked."""
+
     def _coded(self, text: Sequence[str]) -> Any:
         code = dict(self.code)
         tokens = tuple(code.get(token, token) for token in text)

@@ -75,7 +75,9 @@ def command(
         return 0
     import torch
 
-    from tinyadder.train.loop import Interrupted, Processes, Run, exact_match
+    from tinyadder.train.loop import Interrupted, Run
+    from tinyadder.train.steps import Processes
+    from tinyadder.train.validation import exact_match
 
     torch.set_num_threads(threads)
     processes = Processes.join()
@@ -108,14 +110,14 @@ def command(
                 click.echo(f"seed {seed}: {stopped}", err=True)
                 return 130
             if processes.rank == 0:
-                exact = exact_match(run.model, read.task, run.test_problems())
+                exact = exact_match(run.model, read.task, run.dealer.test_problems())
                 results.append(
                     {
                         "seed": seed,
                         "model": str(model),
-                        "steps": run.step,
+                        "steps": run.state.step,
                         "test exact": exact,
-                        "cpu seconds": round(run.cpu, 1),
+                        "cpu seconds": round(run.state.cpu, 1),
                     }
                 )
     if as_json:

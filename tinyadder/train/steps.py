@@ -1,0 +1,232 @@
+"""Steps: one batch, its loss, the gradient, and the optimizer's move."""
+
+from __future__ import annotations
+
+import math
+import os
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from tinyadder.errors import TinyadderError
+from tinyadder.machine.tensors import kind_of, plain_name
+from tinyadder.machine.transformer import Transformer
+from tinyadder.train.data import Examples
+from tinyadder.train.muon import Muon
+from tinyadder.train.recipe import TrainRecipe
+
+
+def learning_rate_at(train: TrainRecipe, step: int) -> float:
+    """The learning rate of step 1, 2, ...: linear warm-up, then the schedule.
+
+    cosine: rate * (f + (1-f) (1 + cos(pi u))/2), u from 0 to 1 and f = final_fraction;
+    inverse-sqrt: rate * sqrt(warmup / step) (Vaswani et al. 2017), at the end in a straight line
+    down to f * rate. Each restart is scheduled alike.
+    """
+    step = (step - 1) % train.steps + 1
+    if step <= train.warmup:
+        return train.learning_rate * step / train.warmup
+    if train.schedule == "inverse-sqrt":
+        rate, last = (
+            train.learning_rate * math.sqrt(max(1, train.warmup) / step),
+            train.learning_rate * train.final_fraction,
+        )
+        left = (train.steps - step) / train.cooldown if train.cooldown else 1.0
+        return rate if left >= 1 else last + (rate - last) * left
+    if train.schedule == "constant":
+        return train.learning_rate
+    u = (step - train.warmup) / max(1, train.steps - train.warmup)
+    return train.learning_rate * (
+        train.final_fraction
+        + (1 - train.final_fraction) * (1 + math.cos(math.pi * min(1.0, u))) / 2
+    )
+
+
+def optimizer_of(model: nn.Module, train: TrainRecipe) -> Muon:
+    """AdamW; where the recipe has a `muon_learning_rate`, all matrices but the tables of tokens and
+    positions follow Muon.
+
+    Vectors do not decay.
+    """
+    inner, outer, vectors = list[nn.Parameter](), list[nn.Parameter](), list[nn.Parameter]()
+    for name, p in model.named_parameters():
+        kind = kind_of(plain_name(name))
+        looked_up = kind is not None and kind.role in ("table", "readout")
+        table = looked_up or not train.muon_learning_rate
+        (vectors if p.ndim == 1 else outer if table else inner).append(p)
+    groups: list[dict[str, Any]] = [
+        {
+            "params": inner,
+            "muon": True,
+            "scale": train.muon_learning_rate / train.learning_rate,
+            "weight_decay": train.weight_decay,
+        },
+        {"params": outer, "weight_decay": train.weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
+    return Muon(
+        [group for group in groups if group["params"]], lr=train.learning_rate, betas=train.betas
+    )
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Tensors of one batch: texts, lengths of prompts, and which positions are trained on which
+    output.
+    """
+
+    tokens: Tensor
+    prompt: Tensor
+    mask: Tensor
+    targets: Tensor
+    """Index among the model's outputs of the next token; 0 where the mask is False."""
+
+    @staticmethod
+    def of(examples: Examples, model: Transformer, device: torch.device) -> Batch:
+        tokens = torch.from_numpy(examples.tokens).to(device)
+        mask = torch.from_numpy(examples.answer_mask()).to(device)
+        index = torch.full((len(model.config.vocabulary),), -1, device=device)
+        index[model.outputs] = torch.arange(len(model.outputs), device=device)
+        targets = torch.where(mask, index[tokens[:, 1:]], 0)
+        if bool((targets < 0).any()):
+            missing = model.config.vocabulary[int(tokens[:, 1:][targets < 0][0])]
+            raise TinyadderError(
+                f"the answers contain '{missing}', which is not among [model] outputs; add it there"
+            )
+        return Batch(tokens, torch.from_numpy(examples.prompt).to(device), mask, targets)
+
+    def rows(self, index: Tensor) -> Batch:
+        """Some of its rows."""
+        return Batch(self.tokens[index], self.prompt[index], self.mask[index], self.targets[index])
+
+
+def answer_loss(logits: Float[Tensor, "b t o"], batch: Batch) -> Float[Tensor, ""]:
+    """Sum of the cross-entropies -log softmax(logits)[target] over the tokens of the answers."""
+    chosen = logits[batch.mask]
+    chosen = chosen.float() if chosen.dtype == torch.bfloat16 else chosen
+    return nn.functional.cross_entropy(chosen, batch.targets[batch.mask], reduction="sum")
+
+
+def self_fed_logits(model: nn.Module, batch: Batch, temperature: float) -> Float[Tensor, "b t o"]:
+    """Logits when the answer's tokens are the model's own soft choices (Gumbel-softmax), fed back
+    one by one.
+
+    Token n of the answer enters as sum_o p_o embedding_o with p = softmax((logits + Gumbel noise) /
+    temperature), so the gradient flows through every choice (Jang et al. 2017). One forward pass
+    per answer token.
+    """
+    core: Any = getattr(model, "module", model)
+    rows = torch.arange(len(batch.tokens), device=batch.tokens.device)
+    table = core.embedding[core.outputs]
+    fed: list[tuple[Tensor, Tensor]] = []
+
+    def replaced(name: str, x: Tensor) -> Tensor:
+        if name == "hook_embed" and fed:
+            x = x.index_put(
+                (torch.cat([rows] * len(fed)), torch.cat([at for at, _ in fed])),
+                torch.cat([e for _, e in fed]).to(x.dtype),
+            )
+        return x
+
+    steps = int(batch.mask.sum(1).max())
+    logits = model(batch.tokens[:, :-1], hook=replaced)
+    for n in range(steps - 1):
+        at = (batch.prompt - 1 + n).clamp(max=logits.shape[1] - 2)
+        soft = nn.functional.gumbel_softmax(logits[rows, at], tau=temperature)
+        fed.append((at + 1, soft @ table))
+        logits = model(batch.tokens[:, :-1], hook=replaced)
+    return logits
+
+
+@dataclass
+class Processes:
+    """The place of this process among those that torchrun started; alone without it."""
+
+    rank: int = 0
+    world: int = 1
+
+    @staticmethod
+    def join() -> Processes:
+        world = int(os.environ.get("WORLD_SIZE", "1"))
+        if world == 1:
+            return Processes()
+        if not torch.distributed.is_initialized():
+            torch.distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+        return Processes(torch.distributed.get_rank(), world)
+
+
+class Stepper:
+    """Moves the weights of one model, batch by batch.
+
+    Dropout and Gumbel noise come from (seed, step): nothing random is carried from step to step.
+    """
+
+    def __init__(
+        self, model: Transformer, train: TrainRecipe, seed: int, processes: Processes
+    ) -> None:
+        self.model, self.recipe, self.seed, self.processes = model, train, seed, processes
+        self.device = model.outputs.device
+        self.optimizer = optimizer_of(model, train)
+        self.slow: dict[str, Tensor] = {}
+        """Name of a parameter -> the moving average of its gradient (`grokfast`)."""
+        self.wrapped: nn.Module = model
+        if processes.world > 1:
+            self.wrapped = nn.parallel.DistributedDataParallel(model)
+
+    def advance(self, examples: Examples, step: int) -> tuple[float, float]:
+        """Step number `step` (from 1 on): the mean loss of the answer's tokens and the norm of the
+        gradient.
+
+        Raises `TinyadderError` for a gradient that is not finite.
+        """
+        train, batch = self.recipe, Batch.of(examples, self.model, self.device)
+        torch.manual_seed(1_000_003 * self.seed + step - 1)
+        mine = torch.arange(len(batch.tokens))[self.processes.rank :: self.processes.world]
+        parts = [batch.rows(rows) for rows in mine.chunk(train.accumulate)]
+        count = batch.mask.sum()
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["scale"] * learning_rate_at(train, step)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.model.train()
+        self_fed = train.self_fed > 0 and torch.rand(()).item() < train.self_fed
+        total = torch.zeros((), device=self.device)
+        wrapped: Any = self.wrapped
+        for n, part in enumerate(parts):
+            last = n == len(parts) - 1
+            with nullcontext() if last or self.processes.world == 1 else wrapped.no_sync():
+                loss = answer_loss(self._logits(part, self_fed), part) / count
+                (loss * self.processes.world).backward()
+            total += loss.detach()
+        if self.processes.world > 1:
+            torch.distributed.all_reduce(total)
+        self._filter_gradient()
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), train.clip or math.inf)
+        if not bool(norm.isfinite()):
+            raise TinyadderError(
+                f"the gradient became {float(norm)} at step {step}; lower [train] learning_rate"
+                f" ({train.learning_rate}) or clip"
+            )
+        self.optimizer.step()
+        return float(total), float(norm)
+
+    def _logits(self, part: Batch, self_fed: bool) -> Tensor:
+        train = self.recipe
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=train.precision == "bf16"):
+            if self_fed:
+                return self_fed_logits(self.wrapped, part, train.temperature)
+            return self.wrapped(part.tokens[:, :-1])
+
+    def _filter_gradient(self) -> None:
+        train = self.recipe
+        if not train.grokfast:
+            return
+        for name, parameter in self.model.named_parameters():
+            if parameter.grad is not None:
+                slow = self.slow.setdefault(name, torch.zeros_like(parameter))
+                slow.mul_(train.grokfast_memory)
+                slow.add_(parameter.grad, alpha=1 - train.grokfast_memory)
+                parameter.grad.add_(slow, alpha=train.grokfast)
