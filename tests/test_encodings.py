@@ -1,8 +1,12 @@
 """Encodings: what is written is read back, and what is no encoding is refused kindly."""
 
 import math
+from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_UP, Context, Decimal, localcontext
+from fractions import Fraction
 
+import numpy as np
 import pytest
+import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -98,9 +102,9 @@ def test_the_conventions_are_those_of_the_literature():
         (Bounded(0, 9), 10, r"10 is outside 0 \.\. 9"),
         (Bounded(0, 9), 1.5, "whole numbers; 1.5"),
         (Integers(10), True, "whole numbers; True"),
-        (Reals(), math.nan, "nan is not a real number"),
-        (Reals(), math.inf, "inf is not a real number"),
-        (Reals(), 10**400, "is not a real number"),
+        (Reals(), math.nan, "nan is not a finite real number"),
+        (Reals(), math.inf, "inf is not a finite real number"),
+        (Reals(), 10**400, r"10\^400 is too large"),
         (Reals(limit=5), 1e9, r"needs the exponent 7; this encoding has -5 \.\. 5"),
         (Complex(), "1+2j", "is not a complex number"),
         (Polynomials(most=2), [1, 2, 3], "3 coefficients; this encoding writes at most 2"),
@@ -167,10 +171,96 @@ def test_decoding_never_fails_otherwise(tokens):
         assert encoding.decode(encoding.encode(value)) == value
 
 
+@pytest.mark.parametrize(
+    "tokens", [["+", "012", "E0"], ["+", "000", "E1"], ["-", "000", "E0"], ["-", "001", "E-3"]]
+)
+def test_reals_that_no_number_is_written_as_are_refused(tokens):
+    with pytest.raises(TinyadderError, match="no leading zero"):
+        Reals().decode(tokens)
+
+
+@given(
+    st.lists(st.sampled_from(["0", "1", "9", "05", "50", "000", "012", "314"]), max_size=2),
+    st.sampled_from("+-"),
+    st.integers(-100, 100),
+)
+def test_what_decodes_is_exactly_what_encodes(groups, sign, power):
+    for encoding in (Reals(1), Reals(2), Reals(3), Reals(5)):
+        tokens = [sign, *groups, f"E{power}"]
+        try:
+            value = encoding.decode(tokens)
+        except TinyadderError:
+            continue
+        assert encoding.encode(value) == tokens
+
+
+@given(REALS, st.integers(1, 9), st.sampled_from([ROUND_UP, ROUND_DOWN, ROUND_CEILING]))
+@example(2.5, 1, ROUND_UP)
+@example(123456.5, 6, ROUND_UP)
+def test_the_decimal_context_around_has_no_say(value, digits, rounding):
+    expected = Reals(digits).encode(value)
+    with localcontext(Context(prec=2, rounding=rounding, traps=[])):
+        for same in (value, Decimal(value), Fraction(value), np.float64(value)):
+            assert Reals(digits).encode(same) == expected
+
+
+@given(st.fractions(min_value=-(10**6), max_value=10**6), st.integers(1, 15))
+def test_fractions_are_rounded_half_to_even(value, digits):
+    sign, *groups, power = Reals(digits).encode(value)
+    mantissa, unit = int("".join(groups)), Fraction(10) ** int(power[1:])
+    assert abs(abs(value) - mantissa * unit) <= unit / 2
+    if abs(abs(value) - mantissa * unit) == unit / 2:
+        assert mantissa % 2 == 0 or mantissa == 10 ** (digits - 1)  # 9.5 -> 10 of the next power
+    assert (sign == "-") == (value < 0)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [Decimal("1e-999999999"), Decimal("1e999999999"), 10**5000],
+    ids=["small", "large", "long"],
+)
+def test_numbers_too_large_or_small_to_be_expanded_are_refused_at_once(value):
+    with pytest.raises(TinyadderError, match=r"too large|needs the exponent"):
+        Reals().encode(value)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "value", "same"),
+    [
+        (Integers(10), np.int64(-12), -12),
+        (Bounded(0, 9), torch.tensor(7), 7),
+        (Reals(), np.float32(0.5), 0.5),
+        (Reals(), torch.tensor(2.5), 2.5),
+        (Reals(), np.array(3), 3),
+        (Complex(), np.complex128(1 + 2j), 1 + 2j),
+        (Complex(), torch.tensor(1 + 2j), 1 + 2j),
+        (Complex(), np.float64(4.0), 4),
+        (Polynomials(), np.array([1, 2]), [1, 2]),
+    ],
+)
+def test_numbers_of_other_libraries_are_numbers(encoding, value, same):
+    assert encoding.encode(value) == encoding.encode(same)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Bounded(0, 10**12),
+        lambda: Reals(limit=10**9),
+        lambda: Reals(digits="3"),
+        lambda: Polynomials(most=10**9),
+        lambda: Integers(2.0),
+    ],
+)
+def test_vocabularies_without_end_are_refused_before_they_are_made(make):
+    with pytest.raises(TinyadderError, match=r"expected|whole numbers"):
+        make()
+
+
 def test_a_base_or_precision_out_of_range_is_refused():
-    with pytest.raises(TinyadderError, match=r"base 1001; expected 2 \.\. 1000"):
+    with pytest.raises(TinyadderError, match=r"the base: 1001, expected 2 \.\. 1000"):
         Integers(1001)
-    with pytest.raises(TinyadderError, match="16 significant digits"):
+    with pytest.raises(TinyadderError, match=r"significant digits: 16, expected 1 \.\. 15"):
         Reals(16)
 
 

@@ -5,6 +5,7 @@ afterwards.
 from itertools import product
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -88,6 +89,49 @@ def test_a_run_patched_with_itself_is_the_same_run(adder, trained):
         lanes = ["digit", "rest"] if model.config.lanes else [0, 3]
         with patch(model, cache, lanes=lanes, heads=[(0, 0)], units=[(0, 0)]):
             assert torch.equal(run_with_cache(model, tokens)[0], logits)
+
+
+@pytest.mark.parametrize("where", [[-1], (-1,), (p for p in [-1]), [np.int64(-1)], range(-1, 0)])
+def test_negative_positions_count_from_the_end(adder, where):
+    model, task = adder
+    tokens = text(task, (123, 456))
+    with torch.no_grad(), ablate(model, lanes=["digit"], positions=list(where)):
+        found = model(tokens)
+    with torch.no_grad(), ablate(model, lanes=["digit"], positions=[tokens.shape[1] - 1]):
+        expected = model(tokens)
+    with torch.no_grad():
+        assert torch.equal(found, expected) and not torch.equal(found, model(tokens))
+
+
+def test_minus_one_is_the_newest_token_of_every_step_of_decoding(adder):
+    """At '=' and at every digit of the answer the query adds up nothing: all digits are 0."""
+    model, task = adder
+    read = [("rest", "blocks.1.hook_resid_post")]
+    with ablate(model, lanes=read, positions=[-1]):
+        last = answers(model, task, [(123, 456)])
+    with ablate(model, lanes=read):
+        assert last == answers(model, task, [(123, 456)]) != [task.answer((123, 456))]
+
+
+def test_a_generator_of_positions_is_read_once_and_holds_for_every_pass(adder):
+    model, task = adder
+    with ablate(model, heads=[(0, 0)], positions=(p for p in range(100))):
+        first = answers(model, task, [(123, 456)])
+        assert answers(model, task, [(123, 456)]) == first != [task.answer((123, 456))]
+
+
+@pytest.mark.parametrize("positions", [["1"], [1.0], [True], [None], "12", [[1]]])
+def test_positions_that_are_no_integers_are_refused(adder, positions):
+    with (
+        pytest.raises(TinyadderError, match="positions"),
+        ablate(adder[0], lanes=["digit"], positions=positions),
+    ):
+        pass
+
+
+def test_layers_and_heads_may_be_numbers_of_numpy(adder):
+    with ablate(adder[0], heads=[(np.int64(0), np.int64(0))]):
+        pass
 
 
 # ---- what is changed is what was named -----------------------------------------------------------

@@ -15,9 +15,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 from tinyadder.errors import TinyadderError
+from tinyadder.plain import as_int, as_real, short
 
 SIGNS = ("+", "-")
 
@@ -46,9 +48,15 @@ def _refuse(tokens: Sequence[str], expected: str) -> TinyadderError:
 
 
 def _whole(value: Any, what: str) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TinyadderError(f"{what} writes whole numbers; {value!r} was given")
-    return value
+    number = as_int(value)
+    if number is None:
+        raise TinyadderError(f"{what} writes whole numbers; {short(value)} was given")
+    return number
+
+
+def _option(what: str, value: Any, low: int, high: int) -> None:
+    if not low <= _whole(value, what) <= high:
+        raise TinyadderError(f"{what}: {short(value)}, expected {low} .. {high}")
 
 
 @dataclass(frozen=True)
@@ -82,16 +90,22 @@ class Bounded(Encoding):
     low: int
     high: int
 
+    def __post_init__(self) -> None:
+        low = _whole(self.low, "the lower bound")
+        _option("the upper bound", self.high, low, low + 1_000_000)
+
     @property
     def vocabulary(self) -> tuple[str, ...]:
         return tuple(str(n) for n in range(self.low, self.high + 1))
 
     def encode(self, value: int) -> list[str]:
-        if not self.low <= _whole(value, "a bounded integer") <= self.high:
+        number = _whole(value, "a bounded integer")
+        if not self.low <= number <= self.high:
+            bounds = f"{self.low} .. {self.high}"
             raise TinyadderError(
-                f"{value} is outside {self.low} .. {self.high}; widen the bounds or write digits"
+                f"{short(number)} is outside {bounds}; widen the bounds or write digits"
             )
-        return [str(value)]
+        return [str(number)]
 
     def decode(self, tokens: Sequence[str]) -> int:
         if len(tokens) != 1 or tokens[0] not in self.vocabulary:
@@ -112,19 +126,19 @@ class Integers(Encoding):
     least: bool = False
 
     def __post_init__(self) -> None:
-        if not 2 <= _whole(self.base, "the base") <= 1000:
-            raise TinyadderError(f"base {self.base}; expected 2 .. 1000")
+        _option("the base", self.base, 2, 1000)
 
     @property
     def vocabulary(self) -> tuple[str, ...]:
         return (*SIGNS, *(str(d) for d in range(self.base)))
 
     def encode(self, value: int) -> list[str]:
-        left, digits = abs(_whole(value, "an integer encoding")), list[str]()
+        number = _whole(value, "an integer encoding")
+        left, digits = abs(number), list[str]()
         while left or not digits:
             left, digit = divmod(left, self.base)
             digits.append(str(digit))
-        return ["-" if value < 0 else "+", *(digits if self.least else digits[::-1])]
+        return ["-" if number < 0 else "+", *(digits if self.least else digits[::-1])]
 
     def decode(self, tokens: Sequence[str]) -> int:
         sign, digits = tokens[:1], list(tokens[1:])
@@ -156,8 +170,8 @@ class Reals(Encoding):
     limit: int = 100
 
     def __post_init__(self) -> None:
-        if not 1 <= self.digits <= 15:
-            raise TinyadderError(f"{self.digits} significant digits; expected 1 .. 15")
+        _option("significant digits", self.digits, 1, 15)
+        _option("the largest exponent", self.limit, 0, 1000)
 
     @property
     def _groups(self) -> list[int]:
@@ -171,27 +185,39 @@ class Reals(Encoding):
         groups = [f"{n:0{w}}" for w in widths for n in range(10**w)]
         return (*SIGNS, *groups, *(f"E{n}" for n in range(-self.limit, self.limit + 1)))
 
-    def encode(self, value: float | Decimal) -> list[str]:
-        real = isinstance(value, int | float | Decimal) and not isinstance(value, bool)
-        size = Decimal(value).copy_abs() if real else Decimal("NaN")
-        if size.is_nan() or size > Decimal("1e300"):
-            raise TinyadderError(
-                f"{value!r} is not a real number of a size that can be written; expected |x| <="
-                " 1e300"
-            )
-        mantissa, _, exponent = f"{size:.{self.digits - 1}e}".partition("e")
-        written = mantissa.replace(".", "").ljust(self.digits, "0")
-        power = int(exponent) - self.digits + 1 if value else 0
+    def encode(self, value: float | Decimal | Fraction) -> list[str]:
+        """The tokens of `value`, rounded by integer arithmetic alone: no decimal context has a say.
+
+        Raises `TinyadderError` for what is no finite real number, and for an exponent above the
+        limit.
+        """
+        exact = self._exact(value)
+        mantissa, power = _rounded(abs(exact), self.digits)
         if abs(power) > self.limit:
-            raise TinyadderError(
-                f"{value!r} needs the exponent {power}; this encoding has -{self.limit} .."
-                f" {self.limit}"
-            )
-        tokens, at = list[str](), 0
+            raise self._needs(value, power)
+        written, tokens, at = f"{mantissa:0{self.digits}}", list[str](), 0
         for width in self._groups:
             tokens.append(written[at : at + width])
             at += width
-        return ["-" if value < 0 else "+", *tokens, f"E{power}"]
+        return ["-" if exact < 0 else "+", *tokens, f"E{power}"]
+
+    def _exact(self, value: Any) -> Fraction:
+        real = as_real(value)
+        if isinstance(real, Decimal) and real.is_finite() and abs(real.adjusted()) > 2000:
+            raise self._needs(value, real.adjusted() + 1 - self.digits)  # too long to be expanded
+        try:
+            exact = Fraction(real if real is not None else float("nan"))
+        except (ValueError, OverflowError):
+            raise TinyadderError(f"{short(value)} is not a finite real number") from None
+        if abs(exact) > 10**300:
+            raise TinyadderError(f"{short(value)} is too large; expected |x| <= 1e300")
+        return exact
+
+    def _needs(self, value: Any, power: int) -> TinyadderError:
+        return TinyadderError(
+            f"{short(value)} needs the exponent {power}; this encoding has -{self.limit} .. "
+            f"{self.limit}"
+        )
 
     def decode(self, tokens: Sequence[str]) -> float:
         widths = self._groups
@@ -213,6 +239,9 @@ class Reals(Encoding):
             raise _refuse(tokens, said) from None
         if abs(exponent) > self.limit or power != str(exponent):
             raise _refuse(tokens, said)
+        zero = not any(int(group) for group in groups)
+        if (groups[0][0] == "0") != zero or (zero and (tokens[0], exponent) != ("+", 0)):
+            raise _refuse(tokens, f"{said}; no leading zero, and 0 as '+', zeros, 'E0'")
         value = float(f"{''.join(groups)}e{exponent}")
         return -value if tokens[0] == "-" else value
 
@@ -228,10 +257,16 @@ class Complex(Encoding):
         return self.part.vocabulary
 
     def encode(self, value: complex) -> list[str]:
-        if isinstance(value, bool) or not isinstance(value, int | float | complex):
-            raise TinyadderError(f"{value!r} is not a complex number")
-        value = complex(value)
-        return self.part.encode(value.real) + self.part.encode(value.imag)
+        real = as_real(value)
+        if real is not None:
+            return self.part.encode(real) + self.part.encode(0)
+        without_axes = getattr(value, "ndim", 0) == 0 and "complex" in str(
+            getattr(value, "dtype", "")
+        )
+        if not (isinstance(value, complex) or without_axes):
+            raise TinyadderError(f"{short(value)} is not a complex number")
+        number = complex(value)
+        return self.part.encode(number.real) + self.part.encode(number.imag)
 
     def decode(self, tokens: Sequence[str]) -> complex:
         half = len(tokens) // 2
@@ -247,6 +282,9 @@ class Polynomials(Encoding):
     coefficient: Integers = Integers()
     most: int = 20
     """The largest number of coefficients."""
+
+    def __post_init__(self) -> None:
+        _option("the largest number of coefficients", self.most, 0, 10_000)
 
     @property
     def vocabulary(self) -> tuple[str, ...]:
@@ -279,6 +317,19 @@ class Polynomials(Encoding):
         if found and found[-1] == 0:
             raise _refuse(tokens, "a leading coefficient that is not 0")
         return found
+
+
+def _rounded(size: Fraction, digits: int) -> tuple[int, int]:
+    """(mantissa of `digits` digits, power of ten) of a number >= 0, half to even; (0, 0) for 0."""
+    if size == 0:
+        return 0, 0
+    bits = size.numerator.bit_length() - size.denominator.bit_length()
+    power = (bits - 1) * 30103 // 100_000 - digits  # of at most three digits too many
+    while True:
+        mantissa = round(size / Fraction(10) ** power)
+        if mantissa < 10**digits:
+            return mantissa, power
+        power += 1
 
 
 def within(

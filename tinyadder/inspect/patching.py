@@ -14,7 +14,7 @@ patching: Vig et al. 2020, Wang et al. 2023.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,6 +24,7 @@ from torch import Tensor
 from tinyadder.errors import TinyadderError, did_you_mean
 from tinyadder.inspect.trace import lane_columns, stream_names
 from tinyadder.machine.transformer import Transformer
+from tinyadder.plain import as_int, short
 
 Lane = str | int | tuple[str | int, str]
 """A lane everywhere in the residual stream, or (lane, name of one place of it:
@@ -71,7 +72,7 @@ def ablate(
     lanes: Collection[Lane] = (),
     heads: Collection[Component] = (),
     units: Collection[Component] = (),
-    positions: Collection[int] | None = None,
+    positions: Iterable[int] | None = None,
 ) -> Any:
     """`patch` with 0: these lanes hold nothing, these heads and hidden units add nothing."""
     return patch(model, 0.0, lanes=lanes, heads=heads, units=units, positions=positions)
@@ -85,16 +86,19 @@ def patch(
     lanes: Collection[Lane] = (),
     heads: Collection[Component] = (),
     units: Collection[Component] = (),
-    positions: Collection[int] | None = None,
+    positions: Iterable[int] | None = None,
 ) -> Iterator[Transformer]:
     """While the block runs, these parts of `model` have the values of `source`: a number, or the
     cache of another run.
 
     A lane is replaced in the residual stream, a head in its output (`hook_z`), a unit after its
-    activation (`hook_post`). `positions` counts from 0 (default: all); positions that a cache does
-    not have are left as they are. Raises `TinyadderError` for an unknown lane, place, layer, head
-    or unit, for an encoder-decoder, and, when the model runs, for a cache of another batch.
+    activation (`hook_post`). `positions` (default: all) counts from 0, or with negative numbers
+    from the end of the text so far: -1 is its last token, while decoding each new one in turn.
+    Positions that a text or a cache does not have are left as they are. Raises `TinyadderError` for
+    an unknown lane, place, layer, head or unit, for positions that are no integers, for an
+    encoder-decoder, and, when the model runs, for a cache of another batch.
     """
+    wanted = _positions(positions)
     targets = _targets(model, lanes, heads, units)
     if isinstance(source, Mapping) and (
         missing := [name for name in targets if name not in source]
@@ -108,7 +112,7 @@ def patch(
             return value
         changed = value.clone()
         rows = _positions_first(name, changed)  # [b, t, column or head or unit, ...], a view
-        known = rows.shape[1] + first
+        known = length = rows.shape[1] + first
         other = (
             _positions_first(name, source[name]).to(rows) if isinstance(source, Mapping) else None
         )
@@ -119,7 +123,7 @@ def patch(
                     f"the cache is of {other.shape[0]} texts, the model runs {rows.shape[0]}; give"
                     " one of 1 or as many"
                 )
-        at = [p for p in range(first, known) if positions is None or p in positions]
+        at = [p for p in range(first, known) if wanted is None or {p, p - length} & wanted]
         here, there, part = (
             torch.tensor(index, dtype=torch.long, device=value.device)
             for index in ([p - first for p in at], at, targets[name])
@@ -131,6 +135,24 @@ def patch(
 
     with hooked(model, change):
         yield model
+
+
+def _positions(given: Iterable[int] | None) -> set[int] | None:
+    """The integers among `given`, which may be a generator. Raises `TinyadderError` for others."""
+    if given is None:
+        return None
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise TinyadderError(f"positions={short(given)}, expected integers, e.g. positions=[-1]")
+    found = set[int]()
+    for position in given:
+        number = as_int(position)
+        if number is None:
+            raise TinyadderError(
+                f"positions: {short(position)} is no integer; a position counts from 0, or "
+                "from the end with -1"
+            )
+        found.add(number)
+    return found
 
 
 def _positions_first(name: str, value: Tensor) -> Tensor:
@@ -169,10 +191,12 @@ def _targets(
 
 def _indices(model: Transformer, kind: str, part: Component) -> list[int]:
     """The heads or hidden units that (layer, index) or (layer, lane) means."""
-    layer, which = part
+    layer, which = as_int(part[0]), part[1]
     blocks = [*model.blocks] * model.config.options.repeat
-    if not 0 <= layer < len(blocks):
-        raise TinyadderError(f"no layer {layer}; this model has layers 0 .. {len(blocks) - 1}")
+    if layer is None or not 0 <= layer < len(blocks):
+        raise TinyadderError(
+            f"no layer {short(part[0])}; this model has layers 0 .. {len(blocks) - 1}"
+        )
     block: Any = blocks[layer]
     sublayer = block.attention if kind == "head" else block.mlp
     if sublayer is None:
@@ -180,12 +204,14 @@ def _indices(model: Transformer, kind: str, part: Component) -> list[int]:
     writes = (
         sublayer.wiring.ne(0).any(1) if kind == "head" else sublayer.down.T.ne(0)
     ).cpu()  # [part, column]
-    if isinstance(which, int):
-        if not 0 <= which < len(writes):
+    index = as_int(which)
+    if index is not None:
+        if not 0 <= index < len(writes):
             raise TinyadderError(
                 f"no {kind} {which} in layer {layer}; it has {kind}s 0 .. {len(writes) - 1}"
             )
-        return [which]
+        return [index]
+    which = str(which)
     result = writes[:, lane_columns(model.config, which)].any(1).nonzero()[:, 0].tolist()
     if not result:
         written = [
