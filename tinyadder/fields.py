@@ -100,14 +100,16 @@ def _read(value: Any, hint: Any, where: str) -> Any:
 @cache
 def _bounded(hint: Any) -> Any:
     """The annotation with bounds for its plain numbers, inside of tuples and unions too; a function
-    may be anything.
+    and an object of a class of ours may be anything.
     """
     origin, inner = get_origin(hint), get_args(hint)
     if origin is tuple:
         return tuple[tuple(part if part is ... else _bounded(part) for part in inner)]  # type: ignore[misc]
     if origin in (Union, UnionType):
         return Union[tuple(map(_bounded, inner))]  # noqa: UP007 (made, not written)
-    return Any if origin is Callable else {int: INTEGER, float: NUMBER}.get(hint, hint)
+    if origin is Callable or (isinstance(hint, type) and hint.__module__ != "builtins"):
+        return Any
+    return {int: INTEGER, float: NUMBER}.get(hint, hint)
 
 
 @cache
