@@ -11,7 +11,8 @@ from typing import Any
 
 import click
 
-from tinyadder.io.files import atomic_write
+from tinyadder.escape import markdown
+from tinyadder.io.files import write_text
 from tinyadder.io.folder import describe
 
 FOLDER = Path(__file__).parents[1] / "baselines"
@@ -66,18 +67,23 @@ def row(folder: Path) -> list[str]:
         f"{score['tokens']:.2%}",
         f"{score['chance']:.2%}",
         f"{hard['exact']:.2%} of {hard['problems']:,}",
-        found["verdict"]["text"].replace("|", "/"),
+        found["verdict"]["text"],
         f"{facts['training cpu seconds']:,.0f}",
     ]
+
+
+def page() -> str:
+    """The whole of baselines/README.md."""
+    rows = [row(path.parent) for path in sorted(FOLDER.glob("*/seed-*/evaluation.json"))]
+    lines = [COLUMNS, ["---"] * len(COLUMNS), *rows]
+    table = ["| " + " | ".join(map(markdown, cells)) + " |" for cells in lines]
+    return HEAD + "\n".join(table) + "\n"
 
 
 @click.command
 def main() -> None:
     """Write baselines/README.md."""
-    rows = [row(path.parent) for path in sorted(FOLDER.glob("*/seed-*/evaluation.json"))]
-    lines = ["| " + " | ".join(cells) + " |" for cells in (COLUMNS, ["---"] * len(COLUMNS), *rows)]
-    with atomic_write(FOLDER / "README.md") as part:
-        part.write_text(HEAD + "\n".join(lines) + "\n")
+    write_text(FOLDER / "README.md", page())
 
 
 if __name__ == "__main__":

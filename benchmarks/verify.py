@@ -4,7 +4,8 @@ A line a construction: verdict, seconds of this machine (wall clock; in brackets
 margin, certificate. `measured` is the smallest logit gap that the model itself shows on random and
 hard problems (teacher-forced); what is proved cannot be larger. Then the targets, with what the
 kept mutation suites found (`python -m benchmarks.mutation`); without a NAME also how many faults
-planted in prover and checker the tests notice. `--json` prints the rows as data.
+planted in prover and checker the tests notice. `--json` prints the rows as data. With `--committed`
+nothing is proved: the checker reads every certificate of `results/` again.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from tinyadder.construction import construct, construction_names
 from tinyadder.io.folder import save
 from tinyadder.machine.compile import build
 from tinyadder.machine.transformer import Transformer
-from tinyadder.report.results import read_results
+from tinyadder.report.certificates import certificate_file, recheck
+from tinyadder.report.results import FOLDER, read_results
 from tinyadder.tasks.base import Problem, Task
 from tinyadder.tasks.lengths import by_length
 from tinyadder.verify.certify import check
@@ -174,9 +176,26 @@ def mutation_score() -> str:
     return f"faults of prover and checker      {word} {killed} of {killed + survived} noticed"
 
 
-def main(arguments: list[str]) -> None:
+def committed() -> int:
+    """The checker on every committed certificate, a line each; 1 where it rejects one."""
+    rejected, whole = 0, time.process_time()
+    results = [r for r in read_results() if r.kind == "proved" and "margin" in r.data["verdict"]]
+    for found in results:
+        made, began = construct(found.model, **found.options), time.process_time()
+        certificate = certificate_file(FOLDER, found.model, found.options)
+        verdict = recheck(build(made.program), made.task, certificate)
+        rejected += not isinstance(verdict, Proved)
+        print(f"{time.process_time() - began:6.2f} s  {found.model:20} {verdict}", flush=True)
+    total = time.process_time() - whole
+    print(f"{len(results) - rejected} of {len(results)} certificates accepted, {total:.1f} s")
+    return int(rejected > 0)
+
+
+def main(arguments: list[str]) -> int:
     """One line a construction; NAME may be `name:key=value,key=value`."""
     torch.set_num_threads(1)
+    if "--committed" in arguments:
+        return committed()
     as_json, rows = "--json" in arguments, []
     names = [a for a in arguments if not a.startswith("-")]
     for text in names or construction_names():
@@ -184,7 +203,8 @@ def main(arguments: list[str]) -> None:
         print(json.dumps(rows[-1], default=str) if as_json else line(text, rows[-1]), flush=True)
     if not as_json:
         print("\n".join(["", *numbers_to_reach(rows), *([] if names else [mutation_score()])]))
+    return 0
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main(sys.argv[1:]))

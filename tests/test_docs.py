@@ -1,45 +1,28 @@
 """The pages in docs do what they say: Python prints what stands below it, commands print what
 stands below them.
 
-Run this file to renew the outputs in the pages: python tests/test_docs.py
+`python -m tools.renew pages` renews the outputs.
 """
 
 from __future__ import annotations
 
-import contextlib
 import re
 import shlex
-import sys
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from test_readme import BLOCK, console, files_of, renewed
 
 from tinyadder.cli import cli
-
-ROOT = Path(__file__).parents[1]
-PAGES = sorted((ROOT / "docs").glob("*.md"))
+from tools.pages import BLOCK, DOCS, ROOT, console, files_of, renewed, scratch
 
 
 def blocks(*kinds: str) -> list[tuple[str, str]]:
     """(page, block) for every block of these kinds."""
     return [
         (page.name, block)
-        for page in PAGES
+        for page in DOCS
         for kind, block in BLOCK.findall(page.read_text())
         if kind in kinds
     ]
-
-
-@contextlib.contextmanager
-def scratch() -> Iterator[None]:
-    """A folder to run a page in: it sees baselines and results; what it writes goes away."""
-    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
-        for name in ("baselines", "results"):
-            Path(name).symlink_to(ROOT / name)
-        yield
 
 
 @pytest.fixture
@@ -53,16 +36,16 @@ def python_only(text: str) -> str:
     return re.sub(r"```console\n.*?```", "", text, flags=re.S)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", DOCS, ids=lambda page: page.stem)
 def test_python_runs_and_prints_what_stands_below_it(page, in_scratch):
     text = python_only(page.read_text())
-    assert renewed(text) == text, "python tests/test_docs.py renews the pages"
+    assert renewed(text) == text, "python -m tools.renew pages"
 
 
 @pytest.mark.parametrize(("page", "block"), blocks("console"))
 def test_commands_print_what_stands_below_them(page, block):
     files = files_of((ROOT / "docs" / page).read_text())
-    assert console(block, files) == block, "python tests/test_docs.py renews the pages"
+    assert console(block, files) == block, "python -m tools.renew pages"
 
 
 @pytest.mark.parametrize(("page", "block"), blocks("sh"))
@@ -77,12 +60,12 @@ def test_commands_that_are_only_shown_have_verbs_and_options_that_exist(page, bl
 
 def test_every_link_and_picture_is_there():
     links = [
-        (page, link) for page in PAGES for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text())
+        (page, link) for page in DOCS for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text())
     ]
     assert [(page.name, link) for page, link in links if not (page.parent / link).exists()] == []
     named = [
         name
-        for page in PAGES
+        for page in DOCS
         for name in re.findall(
             r"`((?:notebooks|docs|verify|tinyadder|tests)/[\w/.]+)`", page.read_text()
         )
@@ -93,7 +76,7 @@ def test_every_link_and_picture_is_there():
 def test_no_block_is_of_a_kind_that_nothing_runs():
     kinds = {
         kind
-        for page in PAGES
+        for page in DOCS
         for kind in re.findall(r"^```(\w*)\n.*?^```$", page.read_text(), re.M | re.S)
     }
     assert kinds == {"python", "text", "console", "sh"}
@@ -113,10 +96,3 @@ def test_the_page_of_the_api_has_every_public_name_once_with_an_example():
     for name, section in sections:
         code = "".join(block for kind, block in BLOCK.findall(section) if kind == "python")
         assert f"ta.{name}" in code or (name == "Model" and "m.generate" in code), name
-
-
-if __name__ == "__main__":
-    pages = [Path(name).resolve() for name in sys.argv[1:]] or PAGES
-    for page in pages:
-        with scratch():
-            page.write_text(renewed(page.read_text()))

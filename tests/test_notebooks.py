@@ -1,37 +1,16 @@
 """The notebooks run from top to bottom, and the text they show is what they print today.
 
-Run this file to renew the outputs in the notebooks: python tests/test_notebooks.py
+`python -m tools.renew notebooks` renews the outputs.
 """
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import nbformat
 import pytest
-from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
 
-NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
-
-
-def executed(notebook: NotebookNode, folder: Path) -> NotebookNode:
-    """The notebook with the outputs it has now, run in `folder` by the Python that runs this."""
-    client = NotebookClient(
-        notebook,
-        timeout=300,
-        kernel_name="python3",
-        record_timing=False,
-        coalesce_streams=True,
-        resources={"metadata": {"path": str(folder)}},
-    )
-    client.execute()
-    notebook.metadata = {
-        "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}
-    }
-    return notebook
+from tools.notebooks import NOTEBOOKS, executed
 
 
 def printed(notebook: NotebookNode) -> list[str]:
@@ -59,7 +38,7 @@ def test_there_are_the_six():
 def test_a_notebook_runs_and_prints_what_it_shows(path):
     shown = nbformat.read(path, as_version=4)
     now = executed(nbformat.read(path, as_version=4), path.parent)
-    assert printed(now) == printed(shown), "python tests/test_notebooks.py renews the notebooks"
+    assert printed(now) == printed(shown), "python -m tools.renew notebooks"
     assert pictures(now) == pictures(shown) > 0
     assert path.stat().st_size < 500_000
 
@@ -70,8 +49,3 @@ def test_a_notebook_with_an_error_would_be_noticed(tmp_path):
     )
     with pytest.raises(CellExecutionError):
         executed(broken, tmp_path)
-
-
-if __name__ == "__main__":
-    for path in [Path(name).resolve() for name in sys.argv[1:]] or NOTEBOOKS:
-        nbformat.write(executed(nbformat.read(path, as_version=4), path.parent), path)

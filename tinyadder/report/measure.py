@@ -88,7 +88,8 @@ def prove_apart(
             process.join()
         kept.unlink(missing_ok=True)
         if late or not data.exists():
-            reason = f"no verdict within {seconds:g} s" if late else "the prover stopped"
+            stopped = f"the prover stopped, exit code {process.exitcode}"
+            reason = f"no verdict within {seconds:g} s" if late else stopped
             return {"verdict": verdict_to_json(Unknown(reason))}
         found: dict[str, Any] = json.loads(data.read_text())
         if found["verdict"]["verdict"] == "proved":

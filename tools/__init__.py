@@ -1,0 +1,1 @@
+"""What keeps the committed pages, tables and pictures as they are printed today."""

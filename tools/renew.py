@@ -1,0 +1,129 @@
+"""Renew what is generated and committed: `python -m tools.renew`, see its --help.
+
+Needs the extra `test`. Files are written where their content changed, and named.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from tinyadder.io.files import write_text
+from tools.pages import BLOCK, DOCS, README, ROOT, printed, renewed, scratch
+
+RESULTS = ROOT / "results"
+
+
+def put(path: Path, text: str) -> None:
+    """Write `text` to `path` if that is not its content already."""
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        write_text(path, text)
+        click.echo(f"wrote {path.relative_to(ROOT)}")
+
+
+def proofs() -> None:
+    from tinyadder.report.leaderboard import own_models
+    from tinyadder.report.measure import prove_again
+    from tinyadder.report.results import read_results
+
+    entries = {entry.name: entry for entry in own_models(Path("no baselines"))}
+    for found in read_results(RESULTS):
+        if found.kind == "proved" and found.model in entries:
+            click.echo(f"proving {found.model} {found.options or ''}")
+            prove_again(entries[found.model], found.options, RESULTS)
+
+
+def leaderboard() -> None:
+    from tinyadder.report.leaderboard import own_models, row
+    from tinyadder.report.results import read_results
+    from tinyadder.report.tables import readme, report_markdown
+
+    results = read_results(RESULTS)
+    rows = [row(entry, results, RESULTS) for entry in own_models(ROOT / "baselines")]
+    put(ROOT / "LEADERBOARD.md", report_markdown(rows))
+    put(README, readme(README.read_text(encoding="utf-8"), rows))
+
+
+def baselines() -> None:
+    from benchmarks.baselines import page
+
+    put(ROOT / "baselines" / "README.md", page())
+
+
+def pictures() -> None:
+    for path in DOCS:
+        for kind, block in BLOCK.findall(path.read_text(encoding="utf-8")):
+            for line in block.splitlines() if kind == "sh" else ():
+                if re.search(r"--out docs/pictures/\w", line):
+                    click.echo(line)
+                    printed(shlex.join([*shlex.split(line), "--force"]), ROOT)
+
+
+def page(path: Path) -> None:
+    """Renew the outputs in one page."""
+    with scratch():
+        text = renewed(path.read_text(encoding="utf-8"))
+    put(path, text)
+
+
+def notebook(path: Path) -> None:
+    """Renew the outputs in one notebook."""
+    import nbformat
+
+    from tools.notebooks import executed
+
+    nbformat.write(executed(nbformat.read(path, as_version=4), path.parent), path)
+    click.echo(f"wrote {path.relative_to(ROOT)}")
+
+
+def pages() -> None:
+    for path in (README, *DOCS):
+        page(path)
+
+
+def notebooks() -> None:
+    from tools.notebooks import NOTEBOOKS
+
+    for path in NOTEBOOKS:
+        notebook(path)
+
+
+STEPS: dict[str, Callable[[], None]] = {
+    step.__name__: step for step in (proofs, leaderboard, baselines, pictures, pages, notebooks)
+}
+"""In an order in which nothing is read before it is renewed."""
+
+
+@click.command()
+@click.argument("what", nargs=-1)
+def main(what: tuple[str, ...]) -> None:
+    """Renew what is generated and committed; without WHAT all but the proofs.
+
+    \b
+    proofs       every proof in results/ and its certificate (minutes)
+    leaderboard  LEADERBOARD.md and the table of the README: every certificate is checked again
+    baselines    baselines/README.md
+    pictures     docs/pictures, by the commands that docs/ shows for them
+    pages        outputs in README.md and docs/
+    notebooks    outputs in notebooks/
+    FILE         outputs in this page or notebook only
+    """
+    files = [ROOT / word for word in what if word not in STEPS]
+    for path in files:
+        if path.suffix not in (".md", ".ipynb") or not path.is_file():
+            steps = ", ".join(STEPS)
+            raise click.UsageError(f"{path} is no page or notebook; expected a file, or {steps}")
+    for path in files:
+        (page if path.suffix == ".md" else notebook)(path)
+    for name, step in STEPS.items():
+        if name in what or (not what and name != "proofs"):
+            click.echo(f"{name}:")
+            step()
+
+
+if __name__ == "__main__":
+    main()
