@@ -16,7 +16,17 @@ from tinyadder.commands.count import command
 from tinyadder.construction import construct
 from tinyadder.errors import TinyadderError
 from tinyadder.machine.compile import build
-from tinyadder.verify.count import construction_code, definition, hang_on, ladder, weights
+from tinyadder.machine.encoder import empty_model
+from tinyadder.machine.layers import Options
+from tinyadder.machine.transformer import BlockConfig, Config
+from tinyadder.verify.count import (
+    construction_code,
+    definition,
+    hang_on,
+    ladder,
+    machine_code,
+    weights,
+)
 from tinyadder.verify.external.submission import Submission
 
 
@@ -69,6 +79,24 @@ def test_strict_follows_a_construction_into_the_gadgets_that_it_uses_and_into_no
         (40.0, "the file"),
     } <= places  # 2 d y - d^2, and the ROOM of a sum
     assert not {where for _, where in places} & {"match_head", "previous_token_head", "step"}
+
+
+@pytest.mark.parametrize("coder", [False, True], ids=["decoder", "encoder-decoder"])
+def test_strict_follows_the_imports_of_the_machine_that_a_trained_model_runs_on(coder):
+    sizes = BlockConfig(heads=1, hidden=1)
+    options = Options(norm="rms", positions="rotary", softmax="softmax")
+    made = {"vocabulary": ("0", "1"), "width": 2, "blocks": (sizes,), "outputs": (0,)}
+    model = empty_model(Config(**made, options=options, encoder=(sizes,) if coder else ()))
+    found = [literal.where for literal in machine_code(model)]
+    assert {"norm", "sinusoids", "_turns", "MultiHeadAttention.forward"} <= set(found)
+    assert ("OpenAttention.attend" in found) == coder
+    assert len(found) == len(set(found)) and "norm" not in {c.where for c in machine_code()}
+
+
+def test_a_literal_counts_once_however_many_modules_import_it():
+    code = construction_code("add10_27")
+    places = [(literal.where, literal.line, literal.column, literal.text) for literal in code]
+    assert len(places) == len(set(places))
 
 
 def test_a_tie_counts_once_and_a_view_counts_once():

@@ -64,7 +64,9 @@ def _own(name: str, options: dict[str, Any], why: bool) -> Counted:
     from tinyadder.verify.count import construction_code, ladder, machine_code, weights
 
     loaded = load_model(name, options)
-    code = machine_code() if loaded.folder else construction_code(loaded.name, loaded.file)
+    code = (
+        machine_code(loaded.model) if loaded.folder else construction_code(loaded.name, loaded.file)
+    )
     listed = [vars(weight) for weight in weights(loaded.model)] if why else []
     return shown_model(loaded), ladder(loaded.model, code), listed, code
 

@@ -43,10 +43,6 @@ def softmax1(scores: Float[Tensor, "*lead s"]) -> Float[Tensor, "*lead s"]:
     return weights / (torch.exp(-highest) + weights.sum(-1, keepdim=True))
 
 
-Id = Annotated[int, Between(0, 65_535)]
-"""Of a token."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class BlockConfig:
     """Sizes of one layer; `heads=0` leaves out the attention, `hidden=0` the MLP."""
@@ -71,7 +67,7 @@ class Config:
     vocabulary: tuple[str, ...]
     width: Annotated[int, Between(1, 8192)]
     blocks: tuple[BlockConfig, ...]
-    outputs: tuple[Id, ...]
+    outputs: tuple[Annotated[int, Between(0, 65_535)], ...]
     """Ids of the tokens that have a logit, in the order of the logits."""
     lanes: tuple[tuple[str, Annotated[int, Between(1, 8192)]], ...] = ()
     """Names and widths of the lanes in column order; empty where nobody named them."""
@@ -93,7 +89,7 @@ class Config:
     """Layers of the encoder of an `EncoderDecoder` (tinyadder/machine/encoder.py); a decoder has
     none.
     """
-    separator: Id = 0
+    separator: Annotated[int, Between(0, 65_535)] = 0
     """Id of the token that ends what the encoder reads."""
 
     def __post_init__(self) -> None:

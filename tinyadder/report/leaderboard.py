@@ -190,7 +190,7 @@ def row(entry: Entry, results: Sequence[Result], folder: Path = FOLDER) -> Leade
     """Count the model, and take what `results` (of `folder`, with its certificates) say of exactly
     this model, or of exactly its construction at other options.
     """
-    code = machine_code() if entry.trained else construction_code(entry.name)
+    code = machine_code(entry.model) if entry.trained else construction_code(entry.name)
     kept, findings = list[Result](), list[Finding]()
     for found in results:
         if found.model != entry.name:

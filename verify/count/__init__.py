@@ -41,6 +41,8 @@ POSITIONAL_NAMES = re.compile(
 )
 """Names under which foreign models keep what they know of positions."""
 GLOBALS = "_globals_of_the_file"
+MACHINE = ("tinyadder.machine.transformer", "Transformer")
+"""Where the forward pass of our own models is."""
 
 
 def _placeholders(module: nn.Module) -> dict[str, list[int]]:
@@ -346,31 +348,65 @@ def definition(rung: str) -> str:
     return first_paragraph((strict if rung == "strict" else RUNGS[rung]).__doc__ or "")
 
 
-def machine_code() -> list[Literal]:
-    """The literals in the forward pass of our own models."""
-    return literals(_source("tinyadder.machine.transformer"), ["Transformer"])
+def machine_code(model: nn.Module | None = None) -> list[Literal]:
+    """The literals in the forward pass of our own models, followed through imports.
+
+    Of a program (the default), and of any model of the plain family (`Config.plain`), the parts
+    that only trained models have (tinyadder/machine/layers.py) are not run and not read.
+    """
+    plain = model is None or (isinstance(model, Transformer) and model.config.plain)
+    skipped = "tinyadder.machine.layers" if plain else ""
+    coder = isinstance(model, Transformer) and model.config.encoder
+    start = ("tinyadder.machine.encoder", "EncoderDecoder") if coder else MACHINE
+    return _followed(
+        _source(start[0]),
+        [start[1]],
+        lambda other: other.startswith("tinyadder.machine.") and other != skipped,
+    )
 
 
 def construction_code(name: str, file: Path | None = None) -> list[Literal]:
-    """The literals behind a construction: of its equations, of the gadgets in them, and of the
-    forward pass.
+    """The literals behind a construction: of its equations, of the gadgets in them and of other
+    constructions that they are taken from, and of the forward pass. Claims are no weights.
 
     `file` is the Python file of a construction that is not one of this toolkit.
     """
     source = _source(f"tinyadder.constructions.{name}") if file is None else file.read_text()
-    return [*_equations_code(source, ["construct"]), *machine_code()]
+    equations = _followed(
+        source,
+        ["construct"],
+        lambda other: (
+            other == "tinyadder.lang.gadgets" or other.startswith("tinyadder.constructions.")
+        ),
+        unread={"Construction": 2},  # Construction(program, task, claims)
+    )
+    return [*equations, *machine_code()]
 
 
-def _equations_code(source: str, roots: Sequence[str]) -> list[Literal]:
-    """The literals of `roots`, followed into gadgets and other constructions; claims are no
-    weights.
+def _followed(
+    source: str,
+    roots: Sequence[str],
+    into: Callable[[str], bool],
+    unread: Mapping[str, int] | None = None,
+) -> list[Literal]:
+    """The literals that `roots` need, in `source` and in the modules that `into` admits; each once,
+    however many modules import it.
     """
-    unread = {"Construction": 2}  # Construction(program, task, claims)
-    result = literals(source, roots, unread=unread)
-    for other, names in borrowed(source, roots, unread=unread).items():
-        if other == "tinyadder.lang.gadgets" or other.startswith("tinyadder.constructions."):
-            result += _equations_code(_source(other), names)
-    return result
+    sources, needed = {"": source}, {"": set(roots)}
+    pending = [""]
+    while pending:
+        module = pending.pop()
+        taken = borrowed(sources[module], sorted(needed[module]), unread=unread)
+        for other, names in taken.items():
+            if into(other) and not set(names) <= needed.get(other, set()):
+                sources[other] = sources.get(other) or _source(other)
+                needed.setdefault(other, set()).update(names)
+                pending.append(other)
+    return [
+        literal
+        for module, names in needed.items()
+        for literal in literals(sources[module], sorted(names), unread=unread)
+    ]
 
 
 def _source(module: str) -> str:

@@ -90,6 +90,7 @@ SHAPED_AFTER = frozenset(
         "squeeze",
         "stack",
         "swapaxes",
+        "tile",
         "topk",
         "transpose",
         "tril",
