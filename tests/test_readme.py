@@ -10,7 +10,7 @@ import io
 
 import pytest
 
-from tools.pages import BLOCK, README, console, files_of
+from tools.pages import BLOCK, README, commands_of, console, files_of
 
 
 def test_python_blocks_print_what_stands_below_them(tmp_path, monkeypatch):
@@ -38,6 +38,13 @@ def test_the_first_block_builds_and_the_second_tests():
         "python -m tinyadder.build add10"
     )
     assert "pip install -e '.[test]'" in test and "pytest" in test
+
+
+def test_a_file_that_is_shown_is_used():
+    text = README.read_text()
+    commands = [line for kind, block in BLOCK.findall(text) for line in commands_of(block)]
+    assert files_of(text)
+    assert all(any(f"./{name}" in command for command in commands) for name in files_of(text))
 
 
 def test_it_fits_on_150_lines():

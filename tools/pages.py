@@ -51,7 +51,7 @@ def printed(command: str, folder: Path) -> str:
         encoding="utf-8",
         timeout=300,
     )
-    if run.returncode not in (0, 1) or "Traceback" in run.stderr:
+    if run.returncode not in (0, 1, 4) or "Traceback" in run.stderr:
         raise RuntimeError(f"{command}: {run.stderr}")
     return run.stdout
 
@@ -75,12 +75,14 @@ def console(block: str, files: dict[str, str]) -> str:
 def renewed(text: str) -> str:
     """A page with every output as it is now; its Python runs in the current folder."""
     names: dict[str, object] = {}
-    output = ""
+    output, shown = "", files_of(text)
 
     def renew(found: re.Match[str]) -> str:
         nonlocal output
         kind, block = found.groups()
-        if kind == "python":
+        if block in shown.values():
+            output = ""
+        elif kind == "python":
             with contextlib.redirect_stdout(io.StringIO()) as stream:
                 exec(block, names)
             output = stream.getvalue()

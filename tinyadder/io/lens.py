@@ -112,7 +112,8 @@ def _fill(hooked: Any, model: Transformer, length: int) -> None:
 
 def _fill_block(target: Any, block: Block, width: int) -> None:
     if block.attention is not None:
-        attention, into = block.attention, target.attn
+        attention: Any = block.attention
+        into = target.attn
         heads, keys, values = (
             len(attention.slopes),
             attention.query.shape[1],
@@ -132,7 +133,8 @@ def _fill_block(target: Any, block: Block, width: int) -> None:
         into.W_Q[:heads, POSITION, keys + 1] = -slopes  # - slope * i
         into.b_K[:heads, keys + 1] = 1
     if block.mlp is not None:
-        mlp, into = block.mlp, target.mlp
+        mlp: Any = block.mlp
+        into = target.mlp
         units = mlp.gate.shape[0]
         into.W_gate[:width, :units] = mlp.gate.T
         if mlp.gate_bias is not None:

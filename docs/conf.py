@@ -1,0 +1,53 @@
+"""The documentation site: Sphinx with MyST and the theme furo.
+
+Sphinx, because it reads docstrings and is the tool that numpy, PyTorch and most of the field keep
+alive; MyST, so that pages stay Markdown that reads well without a site. Build it with
+
+    python -m sphinx -W --keep-going -b html docs out/site
+"""
+
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from tinyadder import __version__  # noqa: E402
+
+project, author, release = "tinyadder", "The tinyadder authors", __version__
+copyright = "2026, the tinyadder authors"
+extensions = ["myst_parser", "sphinx.ext.autodoc"]
+html_theme = "furo"
+html_title = f"tinyadder {release}"
+exclude_patterns = ["pictures"]
+myst_heading_anchors = 3
+suppress_warnings = [
+    "myst.xref_missing",  # links out of docs/: tests/test_docs.py checks every one
+    "toc.not_included",
+    "misc.highlighting_failure",  # console blocks with the output of commands
+]
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_preserve_defaults = True
+
+
+def as_restructured_text(app, what, name, obj, options, lines):
+    """Docstrings are plain text with `code` and indented formulas: mark both for Sphinx."""
+    text = re.sub(r"`([^`]+)`", lambda m: f"``{' '.join(m[1].split())}``", "\n".join(lines))
+    found, block = [], False
+    for line in text.split("\n"):
+        indented = line.startswith("    ")
+        if indented and not block:
+            found += ["", "::", ""]
+        block = indented or (block and not line.strip())
+        parts = re.split(r"(``.*?``)", line)
+        plain = [re.sub(r"([*|_])", r"\\\1", part) for part in parts[::2]]
+        parts[::2] = plain if not indented and not line.startswith(">>>") else parts[::2]
+        found.append("".join(parts))
+    lines[:] = found
+
+
+def setup(app):
+    """Sphinx's entry point."""
+    app.connect("autodoc-process-docstring", as_restructured_text)
