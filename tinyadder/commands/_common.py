@@ -18,6 +18,7 @@ import click
 
 from tinyadder.construction import construct, construction_names
 from tinyadder.errors import TinyadderError
+from tinyadder.escape import terminal
 from tinyadder.named import Loaded, Named, find, is_folder_name, load_model, summary, use_device
 from tinyadder.tasks.base import Problem, Task
 
@@ -147,11 +148,25 @@ def _takes(task: Task, text: str) -> bool:
 # ---- output --------------------------------------------------------------------------------------
 
 
-def echo_json(data: Any) -> None:
-    """Print `data` as JSON on standard output; JSON has no infinity and no NaN, so they come as
-    strings.
+def echo(text: str = "", *, err: bool = False, nl: bool = True) -> None:
+    """Print `text`, in which strings from files may stand: nothing in it commands a terminal.
+
+    Every verb prints with this, with `echo_json` or with `show_table`.
     """
-    click.echo(json.dumps(_finite(data), indent=2, ensure_ascii=False, allow_nan=False))
+    click.echo(terminal(text, keep="\n\t"), err=err, nl=nl)
+
+
+def echo_json(data: Any) -> None:
+    """Print `data` as JSON on standard output; see `to_json`."""
+    click.echo(to_json(data, indent=2))
+
+
+def to_json(data: Any, indent: int | None = None) -> str:
+    """`data` as JSON. It has no infinity and no NaN, so they come as strings; what commands a
+    terminal is escaped as JSON does it.
+    """
+    text = json.dumps(_finite(data), indent=indent, ensure_ascii=False, allow_nan=False)
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
 
 
 def _finite(data: Any) -> Any:
@@ -188,10 +203,11 @@ def show_table(title: str, columns: dict[str, str], rows: Sequence[Sequence[str]
             overflow="fold",
         )
     for row in rows:
-        table.add_row(*[Text(cell) for cell in row])
+        table.add_row(*[Text(terminal(cell)) for cell in row])
     with out.capture() as captured:
         out.print(table)
-    click.echo("\n".join([title, *(line.rstrip() for line in captured.get().splitlines())]))
+    lines = [line.rstrip() for line in captured.get().split("\n")]
+    click.echo("\n".join([terminal(title), *lines[:-1]]))  # a heading may be in bold
 
 
 def shown_model(found: Named | Loaded) -> str:
@@ -243,5 +259,5 @@ def save_result(
         options=options,
         limits=limits,
     )
-    click.echo(f"wrote {write_result(made, force=force)}", err=True)
+    echo(f"wrote {write_result(made, force=force)}", err=True)
     return made

@@ -12,12 +12,14 @@ from tinyadder.commands._common import (
     console,
     construction_options,
     device_option,
+    echo,
     echo_json,
     json_option,
     load_model,
     name_argument,
     shown_model,
 )
+from tinyadder.escape import terminal
 
 if TYPE_CHECKING:
     from tinyadder.verify.mutate import Fate
@@ -68,15 +70,17 @@ def command(
     problems = problems_for(task, seed)
     every = list(mutants(model, kinds or ("zero",)))
     fates = []
+    from rich.text import Text
+
     with console(stderr=True).status("asking") as status:
         for done, mutant in enumerate(every):
-            status.update(f"{done} of {len(every)}: {mutant.kind}, {mutant.place}")
+            status.update(Text(terminal(f"{done} of {len(every)}: {mutant.kind}, {mutant.place}")))
             fate = try_mutant(
                 model, task, mutant, problems, None if no_proof else lambda m: judged(m, task)
             )
             fates.append(fate)
             if not as_json:
-                click.echo(_line(fate))
+                echo(_line(fate))
     counts = Counter(fate.word for fate in fates)
     if as_json:
         echo_json(
@@ -90,7 +94,7 @@ def command(
         said = ", ".join(
             f"{counts[word]} {word}" for word in ("load-bearing", "redundant", "undecided")
         )
-        click.echo(f"{len(fates)} changes: {said}")
+        echo(f"{len(fates)} changes: {said}")
     return 0
 
 

@@ -14,6 +14,7 @@ from tinyadder.commands._common import (
     console,
     construction_options,
     device_option,
+    echo,
     echo_json,
     json_option,
     load_model,
@@ -110,7 +111,7 @@ def _proved(proof: Verdict) -> tuple[str, str]:
 
 
 def _say(label: str, text: str) -> None:
-    click.echo(f"{label:9} {text}")
+    echo(f"{label:9} {text}")
 
 
 def _built(loaded: Loaded) -> str:

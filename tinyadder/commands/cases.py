@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from tinyadder.commands._common import echo_json, json_option, show_table
+from tinyadder.commands._common import echo, echo_json, json_option, show_table
 from tinyadder.errors import TinyadderError
 
 REFUSALS: frozenset[str] = frozenset()
@@ -94,7 +94,7 @@ def _show(file: Path, rows: list[dict[str, Any]], bad: list[dict[str, Any]]) -> 
         ],
     )
     vectors = sum(r["vectors"] for r in rows)
-    click.echo(
+    echo(
         f"{len(rows)} programs, {vectors:,} vectors: {sum(r['wrong'] for r in rows):,} vectors "
         "wrong, "
         f"{sum(bool(r['refused']) for r in rows)} programs refused, {len(bad)} cases failed"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -13,9 +12,11 @@ from tinyadder.commands._answering import Answerer
 from tinyadder.commands._common import (
     construction_options,
     device_option,
+    echo,
     name_argument,
     parse,
     shown_model,
+    to_json,
 )
 from tinyadder.commands._lines import blocks, standard_input
 from tinyadder.errors import TinyadderError
@@ -39,7 +40,7 @@ def command(name: str, options: dict[str, Any], device: str, check: bool, as_jso
     answerer = Answerer(name, options, device)
     task = answerer.task
     example = task.show(task.hard()[0])
-    click.echo(
+    echo(
         f"{shown_model(answerer.found)}: task '{task.name}', a problem is e.g. '{example}'; "
         "quit ends",
         err=True,
@@ -52,7 +53,7 @@ def command(name: str, options: dict[str, Any], device: str, check: bool, as_jso
         try:
             problem = parse(task, text)
         except TinyadderError as error:
-            click.echo(terminal(str(error)), err=True)
+            echo(terminal(str(error)), err=True)
             continue
         (emitted,) = answerer.answers([problem])
         right = task.expected(problem) if check else None
@@ -69,10 +70,10 @@ def _texts() -> Iterator[str]:
         try:
             text = click.prompt("", prompt_suffix="> ", default="", show_default=False, err=True)
         except (EOFError, KeyboardInterrupt, click.Abort):
-            click.echo(err=True)
+            echo(err=True)
             return
         except UnicodeDecodeError:
-            click.echo("what was typed is not UTF-8; type it again", err=True)
+            echo("what was typed is not UTF-8; type it again", err=True)
             continue
         yield text.strip()
 
@@ -95,11 +96,11 @@ def _show(
         }
         if right is not None:
             said |= {"expected": task.show_answer(right), "correct": not wrong}
-        click.echo(json.dumps(said, ensure_ascii=False))
+        echo(to_json(said))
     else:
         if reasoning:
-            click.echo(reasoning)
+            echo(reasoning)
         remark = f"   (wrong: {task.show_answer(right)})" if right is not None and wrong else ""
-        click.echo(task.show_answer(emitted) + remark)
+        echo(task.show_answer(emitted) + remark)
     if sys.stdout is not None:
         sys.stdout.flush()

@@ -12,6 +12,7 @@ import click
 from tinyadder.commands._common import (
     construction_options,
     device_option,
+    echo,
     echo_json,
     json_option,
     load_model,
@@ -100,7 +101,7 @@ def command(
         room = (
             f"; what errors of this size could change at worst, times {read.room:.3g}, is the lead"
         )
-        click.echo(
+        echo(
             f"read from the claims alone: {read.wrong:,} of {read.tokens:,} answer tokens wrong,"
             f" smallest lead {read.margin:.3g}{'' if read.wrong else room}"
         )
@@ -108,4 +109,4 @@ def command(
         lane for lane in dict(loaded.model.config.lanes) if lane not in {e.lane for e in found}
     ]
     if silent:
-        click.echo(f"nothing is claimed of {', '.join(silent)}")
+        echo(f"nothing is claimed of {', '.join(silent)}")

@@ -10,6 +10,7 @@ import click
 
 from tinyadder.commands._common import (
     device_option,
+    echo,
     echo_json,
     find,
     json_option,
@@ -100,7 +101,7 @@ def command(
         lines,
     )
     for row in rows:
-        click.echo(f"{short_name(row['model'])}: {row['verdict']}")
+        echo(f"{short_name(row['model'])}: {row['verdict']}")
 
 
 def _row(name: str, count: int, samples: int, seed: int, device: str) -> dict[str, Any]:

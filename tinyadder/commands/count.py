@@ -11,6 +11,7 @@ import click
 
 from tinyadder.commands._common import (
     construction_options,
+    echo,
     echo_json,
     json_option,
     load_model,
@@ -91,7 +92,7 @@ def _submission(name: str, options: dict[str, Any], why: bool, seconds: float) -
 
 def warn(path: Path) -> None:
     """Say on standard error that somebody's code is about to run."""
-    click.echo(
+    echo(
         f"running {path}: it is code, by whoever wrote it. It runs in a process of its own with"
         " limits on time and memory, but with your rights to files and network.",
         err=True,

@@ -15,6 +15,7 @@ import click
 from tinyadder.commands._common import (
     construction_options,
     device_option,
+    echo,
     echo_json,
     json_option,
     load_model,
@@ -206,36 +207,32 @@ def _show(found: Mapping[str, Any]) -> None:
             for trait, value, n, exact, chance in rows
         ],
     )
-    click.echo(
+    echo(
         f"token accuracy (teacher-forced) {score['tokens']:.4%}, ceiling of exact match"
         f" {score['ceiling']:.2%}"
     )
-    click.echo(
+    echo(
         f"hard cases: {hard['exact']:.4%} of {hard['problems']:,} (some may have been in training)"
     )
     if score["within"]:
-        click.echo(
+        echo(
             "within a relative error of "
             + ", ".join(f"{t}: {part:.4%}" for t, part in score["within"].items())
         )
     if "beam" in found:
-        click.echo(
+        echo(
             f"exact match by beam search of width {found['beam']['width']}:"
             f" {found['beam']['exact']:.4%}"
         )
     for said in _splits(found.get("splits", {})):
-        click.echo(said)
+        echo(said)
     for said in _legality(found["legality"]):
-        click.echo(said)
-    click.echo(
-        "parameters: " + ", ".join(f"{rung} {count:,}" for rung, count in found["counts"].items())
-    )
+        echo(said)
+    echo("parameters: " + ", ".join(f"{rung} {count:,}" for rung, count in found["counts"].items()))
     for wrong in score["wrong"][:3]:
-        click.echo(
-            f"  wrong: {wrong['problem']}   expected {wrong['expected']}, model {wrong['got']}"
-        )
+        echo(f"  wrong: {wrong['problem']}   expected {wrong['expected']}, model {wrong['got']}")
     if "verdict" in found:
-        click.echo(found["verdict"]["text"])
+        echo(found["verdict"]["text"])
 
 
 def _legality(found: Mapping[str, Any]) -> list[str]:

@@ -13,6 +13,7 @@ import click
 from tinyadder.commands._common import (
     construction_options,
     device_option,
+    echo,
     echo_json,
     json_option,
     load_model,
@@ -22,6 +23,7 @@ from tinyadder.commands._common import (
     task_option,
 )
 from tinyadder.errors import MissingExtra, TinyadderError
+from tinyadder.escape import terminal
 
 
 @click.command("exhaust", short_help=__doc__)
@@ -101,10 +103,10 @@ def command(
     if as_json:
         echo_json({"model": shown_model(loaded), **data})
     else:
-        click.echo(str(found.verdict))
+        echo(str(found.verdict))
         if found.wrong:
-            click.echo(f"           {found.wrong:,} of {found.count:,} {found.domain} are wrong")
-        click.echo(f"           {found.method}; {found.seconds:,.0f} s of processor time")
+            echo(f"           {found.wrong:,} of {found.count:,} {found.domain} are wrong")
+        echo(f"           {found.method}; {found.seconds:,.0f} s of processor time")
     if save:
         command = ["exhaust", name]
         save_result(loaded, "exhaustive", data, command=command, limits=limits, force=force)
@@ -166,7 +168,7 @@ class _Progress:
 
         self.console = console(stderr=True)
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
@@ -187,7 +189,9 @@ class _Progress:
     def show(self, done: int, size: int, wrong: int) -> None:
         said = f"{self.model}: {wrong:,} wrong so far" if wrong else self.model
         if self.bar and self.task is not None:
-            self.bar.update(self.task, completed=done, description=said)
+            self.bar.update(self.task, completed=done, description=terminal(said))
         elif done * 10 // size > self.told or done == size:
             self.told = done * 10 // size
-            self.console.print(f"{said}   {done:,} of {size:,}")
+            from rich.text import Text
+
+            self.console.print(Text(f"{terminal(said)}   {done:,} of {size:,}"))

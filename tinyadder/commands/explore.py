@@ -11,6 +11,7 @@ import click
 
 from tinyadder.commands._common import (
     construction_options,
+    echo,
     echo_json,
     json_option,
     load_model,
@@ -83,7 +84,7 @@ def command(
             {"file": str(out), "models": [e.name for e in exhibits], "bytes": len(text.encode())}
         )
     else:
-        click.echo(
+        echo(
             f"wrote {out}   {len(text.encode()) / 1000:.0f} kB,"
             f" {', '.join(e.name for e in exhibits)}"
         )

@@ -10,6 +10,7 @@ import click
 from tinyadder.commands._common import (
     Loaded,
     construction_options,
+    echo,
     echo_json,
     json_option,
     load_model,
@@ -85,7 +86,7 @@ def command(
     if as_json:
         echo_json({"model": loaded.name, "format": kind, "file": str(out)})
     else:
-        click.echo(f"wrote {out}")
+        echo(f"wrote {out}")
 
 
 def _judged(loaded: Loaded) -> tuple[bytes | None, Markdown | None]:

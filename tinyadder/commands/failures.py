@@ -9,6 +9,7 @@ import click
 
 from tinyadder.commands._common import (
     construction_options,
+    echo,
     echo_json,
     json_option,
     load_model,
@@ -51,18 +52,18 @@ def command(name: str, options: dict[str, Any], save: bool, force: bool, as_json
     if as_json:
         echo_json({"model": shown_model(loaded), **data})
     else:
-        click.echo(f"wrong      {_interval(found.low, found.high)} of {found.problems:,} problems")
-        click.echo(f"share      {share[0]:.6g} .. {share[1]:.6g}")
+        echo(f"wrong      {_interval(found.low, found.high)} of {found.problems:,} problems")
+        echo(f"share      {share[0]:.6g} .. {share[1]:.6g}")
         for one in found.sets:
-            click.echo(
+            echo(
                 f"           answer token {one.position + 1}, right '{one.token}':"
                 f" {_interval(one.low, one.high)}"
             )
         if found.overlap:
-            click.echo(f"overlap    at most {found.overlap:,} problems are wrong at two of these")
+            echo(f"overlap    at most {found.overlap:,} problems are wrong at two of these")
         for key, value in NUMERICS.items():
-            click.echo(f"{key:10} {value}", err=True)
-        click.echo(f"{found.seconds:.1f} s", err=True)
+            echo(f"{key:10} {value}", err=True)
+        echo(f"{found.seconds:.1f} s", err=True)
     if save:
         save_result(loaded, "failures", data, command=["failures", name], force=force)
     return 1 if found.high else 0

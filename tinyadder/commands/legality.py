@@ -13,6 +13,7 @@ import click
 from tinyadder.commands._common import (
     construction_options,
     device_option,
+    echo,
     echo_json,
     json_option,
     load_model,
@@ -93,12 +94,12 @@ def command(
         )
     else:
         for finding in findings:
-            click.echo(str(finding))
+            echo(str(finding))
         unseen = sum(finding.passed is None for finding in findings)
         said = (
             f"{len(failed)} of {len(findings)} checks fail"
             if failed
             else f"no check of {len(findings)} fails"
         )
-        click.echo(f"{shown}: {said}" + (f", {unseen} could not be observed" if unseen else ""))
+        echo(f"{shown}: {said}" + (f", {unseen} could not be observed" if unseen else ""))
     return 1 if failed else 0

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from tinyadder.commands._common import echo_json, json_option, show_table
+from tinyadder.commands._common import echo, echo_json, json_option, show_table
 from tinyadder.construction import (
     construct,
     construction_names,
@@ -53,7 +53,7 @@ def command(names: tuple[str, ...], as_json: bool) -> None:
             for r in rows
         ],
     )
-    click.echo("\nnext      tinyadder show NAME   ·   tinyadder build NAME", err=True)
+    echo("\nnext      tinyadder show NAME   ·   tinyadder build NAME", err=True)
 
 
 def _row(name: str) -> dict[str, Any]:

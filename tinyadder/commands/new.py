@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from tinyadder.commands._common import echo_json, json_option
+from tinyadder.commands._common import echo, echo_json, json_option
 from tinyadder.construction import construction_names
 from tinyadder.errors import TinyadderError
 
@@ -104,8 +104,8 @@ def command(name: str, folder: Path, as_json: bool) -> None:
     if as_json:
         echo_json({"wrote": str(path), "next": steps})
         return
-    click.echo(path)
-    click.echo("next      " + "   ·   ".join(steps), err=True)
+    echo(str(path))
+    echo("next      " + "   ·   ".join(steps), err=True)
 
 
 def _check(name: str) -> None:

@@ -13,6 +13,7 @@ from tinyadder.commands._common import (
     Loaded,
     construction_options,
     device_option,
+    echo,
     echo_json,
     is_folder_name,
     json_option,
@@ -114,7 +115,7 @@ def command(
             {"model": shown_model(loaded) if loaded else name, "kind": kind, "file": str(out)}
         )
     else:
-        click.echo(f"wrote {out}")
+        echo(f"wrote {out}")
 
 
 def _accuracy(loaded: Loaded, count: int) -> Figure:

@@ -13,6 +13,7 @@ import click
 
 from tinyadder.commands._common import (
     construction_options,
+    echo,
     echo_json,
     load_model,
     name_argument,
@@ -76,7 +77,7 @@ def command(
             copy.unlink(missing_ok=True)
             if size is not None:
                 keep_certificate(folder / CERTIFICATE, copy)
-                click.echo(f"wrote {copy}", err=True)
+                echo(f"wrote {copy}", err=True)
     verdict = judged.verdict
     if as_json:
         kept = {} if where is not None or not isinstance(verdict, Proved) else {"certificate": None}
@@ -94,23 +95,23 @@ def command(
         )
         return 0 if isinstance(verdict, Proved) else 1
     if isinstance(verdict, Proved):
-        click.echo(f"PROVED     {shown_model(loaded)}: {verdict.domain}")
-        click.echo(f"margin     {verdict.margin:.6g} in logits, the smallest over all of them")
+        echo(f"PROVED     {shown_model(loaded)}: {verdict.domain}")
+        echo(f"margin     {verdict.margin:.6g} in logits, the smallest over all of them")
         kept_at = (
             f"{verdict.certificate}, {size:,} bytes"
             if where is not None
             else "not kept; give --out FOLDER to keep it"
         )
-        click.echo(
+        echo(
             f"checked    {judged.claims} shortest paths, by tinyadder.verify.certify.check;"
             f" certificate: {kept_at}"
         )
     else:
-        click.echo(str(verdict))
+        echo(str(verdict))
     for key, value in NUMERICS.items():
-        click.echo(f"{key:10} {value}", err=isinstance(verdict, Refuted))
+        echo(f"{key:10} {value}", err=isinstance(verdict, Refuted))
     times = f"proof {judged.proof_seconds:.2f} s" + (
         f", check {judged.check_seconds:.2f} s" if judged.check_seconds else ""
     )
-    click.echo(times, err=True)
+    echo(times, err=True)
     return 0 if isinstance(verdict, Proved) else 1

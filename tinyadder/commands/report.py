@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from tinyadder.commands._common import echo_json, json_option, use_device
+from tinyadder.commands._common import echo, echo_json, json_option, use_device
 from tinyadder.errors import TinyadderError
 
 
@@ -76,11 +76,11 @@ def command(
         for entry in entries if fresh or missing else ():
             known = row(entry, results, folder)
             if (wanted is None or entry.name in wanted) and (fresh or known.of("times") is None):
-                click.echo(f"measuring {entry.name}", err=True)
+                echo(f"measuring {entry.name}", err=True)
                 measure(entry, folder, seed=seed)
                 for found in known.results:
                     if fresh and found.kind == "exhaustive":
-                        click.echo(f"repeating {found.command}", err=True)
+                        echo(f"repeating {found.command}", err=True)
                         sweep_again(entry, found, folder, root / "out" / "exhaust")
     if fresh or missing:
         results = read_results(folder)
@@ -89,11 +89,11 @@ def command(
         echo_json(report_json(rows))
     if out is not None:
         write_text(out, report_markdown(rows))
-        click.echo(f"wrote {out}", err=True)
+        echo(f"wrote {out}", err=True)
     if page is not None:
         from tinyadder.report.page import report_html
 
         write_text(page, report_html(entries, rows), way_out="choose another --html")
-        click.echo(f"wrote {page}", err=True)
+        echo(f"wrote {page}", err=True)
     if out is None and page is None and not as_json:
-        click.echo(report_markdown(rows), nl=False)
+        echo(report_markdown(rows), nl=False)

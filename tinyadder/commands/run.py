@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -15,10 +14,12 @@ from tinyadder.commands._answering import Answerer
 from tinyadder.commands._common import (
     construction_options,
     device_option,
+    echo,
     echo_json,
     json_option,
     name_argument,
     parse,
+    to_json,
 )
 from tinyadder.commands._lines import blocks, standard_input
 from tinyadder.errors import TinyadderError
@@ -78,7 +79,7 @@ def command(
     if as_json:
         echo_json(record)
     else:
-        click.echo(record["answer"])
+        echo(record["answer"])
     return _judge([record])
 
 
@@ -100,7 +101,7 @@ def _judge(records: Sequence[dict[str, Any]]) -> int:
     wrong = [record for record in records if record["correct"] is False]
     for record in wrong[:3]:
         said = f"{record['problem']} = {record['expected']}, not {record['answer']}"
-        click.echo(terminal(f"wrong: {said}"), err=True)
+        echo(terminal(f"wrong: {said}"), err=True)
     return 1 if wrong else 0
 
 
@@ -124,10 +125,10 @@ def run_lines(answerer: Answerer, texts: Iterable[bytes], as_json: bool) -> int:
         printed = []
         for number, _, error in parsed:
             if error is not None:
-                click.echo(terminal(f"line {number}: {error}"), err=True)
+                echo(terminal(f"line {number}: {error}"), err=True)
             if as_json:
                 said = {"error": error} if error is not None else records[number]
-                printed.append(json.dumps({"line": number, **said}, ensure_ascii=False))
+                printed.append(to_json({"line": number, **said}))
             elif error is None:
                 printed.append(records[number]["answer"])
         if printed:
@@ -135,13 +136,13 @@ def run_lines(answerer: Answerer, texts: Iterable[bytes], as_json: bool) -> int:
         asked, bad = asked + len(parsed), bad + len(parsed) - len(good)
         code = max(code, _judge(list(records.values())))
     if bad:
-        click.echo(f"{bad:,} of {asked:,} lines could not be read", err=True)
+        echo(f"{bad:,} of {asked:,} lines could not be read", err=True)
     return 2 if bad else code
 
 
 def _print(lines: str) -> None:
     """Lines on standard output, at once: somebody may wait for them."""
-    click.echo(lines)
+    echo(lines)
     if sys.stdout is not None:
         sys.stdout.flush()
 
@@ -178,11 +179,11 @@ def _compare(answerer: Answerer, texts: Iterable[bytes], file: Path, as_json: bo
         echo_json({"problems": len(problems), "agree": agree, "unlike": unlike, "bad lines": bad})
     else:
         for found in bad:
-            click.echo(terminal(f"line {found['line']}: {found['error']}"), err=True)
+            echo(terminal(f"line {found['line']}: {found['error']}"), err=True)
         for found in unlike:
             line = "line {line}: {problem} gives {answer}, the file says {file}".format(**found)
-            click.echo(terminal(line))
-        click.echo(f"{agree:,} of {len(problems):,} answers are those of {file}")
+            echo(terminal(line))
+        echo(f"{agree:,} of {len(problems):,} answers are those of {file}")
     return 2 if bad else 1 if unlike else 0
 
 

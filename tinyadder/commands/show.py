@@ -9,6 +9,7 @@ import click
 from tinyadder.commands._common import (
     Named,
     construction_options,
+    echo,
     echo_json,
     find,
     json_option,
@@ -43,14 +44,14 @@ def command(name: str, options: dict[str, Any], as_json: bool) -> None:
 def _show(named: Named) -> None:
     program = named.program
     assert program is not None
-    click.echo(f"{shown_model(named)}   {task_text(named)}\n")
+    echo(f"{shown_model(named)}   {task_text(named)}\n")
     lanes = program.stream.lanes.values()
     labels = [lane.name if lane.width == 1 else f"{lane.name}[{lane.width}]" for lane in lanes]
     width = max(map(len, labels))
-    click.echo("lanes")
+    echo("lanes")
     for label, lane in zip(labels, lanes, strict=True):
-        click.echo(f"       {label:{width}}  {lane.meaning}")
-    click.echo(program)
+        echo(f"       {label:{width}}  {lane.meaning}")
+    echo(str(program))
 
 
 def task_text(named: Named) -> str:

@@ -15,6 +15,7 @@ from tinyadder.commands._common import (
     Loaded,
     construction_options,
     device_option,
+    echo,
     echo_json,
     find,
     json_option,
@@ -76,7 +77,7 @@ def command(
         verdict = "the right answer is not known here"
     else:
         verdict = "right" if step.answer == step.right else f"wrong, {''.join(step.right)} is right"
-    click.echo(f"{shown_model(loaded)}   {loaded.task.show(asked)}   answer {answer} ({verdict})\n")
+    echo(f"{shown_model(loaded)}   {loaded.task.show(asked)}   answer {answer} ({verdict})\n")
     if digit is None:
         _show_all(
             steps,
@@ -109,7 +110,7 @@ def _show_all(steps: Sequence[Step], asked: str) -> None:
             for step in steps
         ],
     )
-    click.echo(f"\nnext      tinyadder trace {asked} --digit {steps[-1].index}", err=True)
+    echo(f"\nnext      tinyadder trace {asked} --digit {steps[-1].index}", err=True)
 
 
 def show(number: float) -> str:
@@ -124,7 +125,7 @@ def _vector(numbers: Sequence[float]) -> str:
 
 def _show(loaded: Loaded, step: Step) -> None:
     text = "".join(step.text)
-    click.echo(
+    echo(
         f"read   {text}   emits {step.chosen!r}, answer token {step.index}, query at position"
         f" {len(step.text) - 1}"
     )
@@ -149,9 +150,7 @@ def _section(title: str) -> None:
 
 def _show_head(head: HeadStep, equation: str) -> None:
     heard = [token for token in head.tokens if any(token.contribution)]
-    click.echo(
-        f"\nhead {head.head} -> {', '.join(head.lanes)}" + (f":   {equation}" if equation else "")
-    )
+    echo(f"\nhead {head.head} -> {', '.join(head.lanes)}" + (f":   {equation}" if equation else ""))
     show_table(
         f"query {_vector(head.query)}; to nothing goes {show(head.nothing)} of the attention",
         {
@@ -177,15 +176,15 @@ def _show_head(head: HeadStep, equation: str) -> None:
     )
     silent = len(head.tokens) - len(heard)
     if silent:
-        click.echo(f"{silent} other token{'s' * (silent != 1)} contribute{'s' * (silent == 1)} 0")
+        echo(f"{silent} other token{'s' * (silent != 1)} contribute{'s' * (silent == 1)} 0")
 
 
 def _show_units(units: Sequence[UnitStep]) -> None:
     on = [unit for unit in units if unit.output]
     off = len(units) - len(on)
-    click.echo()
+    echo()
     if not on:
-        click.echo("the hidden unit gives 0" if off == 1 else f"all {off} hidden units give 0")
+        echo("the hidden unit gives 0" if off == 1 else f"all {off} hidden units give 0")
         return
     show_table(
         "hidden units: relu(gate) * up = output, then what the down weights add",
@@ -202,7 +201,7 @@ def _show_units(units: Sequence[UnitStep]) -> None:
         ],
     )
     if off:
-        click.echo(f"{off} other unit{'s give' if off > 1 else ' gives'} 0")
+        echo(f"{off} other unit{'s give' if off > 1 else ' gives'} 0")
 
 
 def _show_lanes(sublayer: SublayerStep) -> None:
@@ -211,7 +210,7 @@ def _show_lanes(sublayer: SublayerStep) -> None:
         after = sublayer.after[lane]
         changed = "" if before == after else "->"
         rows.append((lane, _vector(before), changed, _vector(after) if changed else ""))
-    click.echo()
+    echo()
     show_table(
         "lanes at the query", {"lane": "left", "before": "left", "": "left", "after": "left"}, rows
     )

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from tinyadder.commands._common import console, echo_json
+from tinyadder.commands._common import console, echo, echo_json
 from tinyadder.errors import TinyadderError
 from tinyadder.io.files import lock
 
@@ -88,7 +88,7 @@ def command(
         alone = lock(place, f"tinyadder train {recipe}") if processes.rank == 0 else nullcontext()
         with alone:
             if (place / "model").exists() and not force:
-                click.echo(f"{place / 'model'} is there already; --force trains it again", err=True)
+                echo(f"{place / 'model'} is there already; --force trains it again", err=True)
                 continue
             if (place / "checkpoints").exists() and not (resume or force):
                 raise TinyadderError(
@@ -98,16 +98,16 @@ def command(
             run = Run(read, seed, place, device=device, processes=processes, start=start)
             if resume and (place / "checkpoints").exists():
                 for said in run.resume():
-                    click.echo(f"{said}; the one before is used", err=True)
+                    echo(f"{said}; the one before is used", err=True)
             elif resume and processes.rank == 0:
-                click.echo(f"{place} holds no unfinished run; starting from step 0", err=True)
+                echo(f"{place} holds no unfinished run; starting from step 0", err=True)
             elif processes.rank == 0:  # what an earlier run left belongs to that run
                 (place / "log.jsonl").unlink(missing_ok=True)
                 shutil.rmtree(place / "checkpoints", ignore_errors=True)
             try:
                 model = _train(run) if processes.rank == 0 else run.train()
             except Interrupted as stopped:
-                click.echo(f"seed {seed}: {stopped}", err=True)
+                echo(f"seed {seed}: {stopped}", err=True)
                 return 130
             if processes.rank == 0:
                 exact = exact_match(run.model, read.task, run.dealer.test_problems())
@@ -124,7 +124,7 @@ def command(
         echo_json(results)
     else:
         for line in results:
-            click.echo(
+            echo(
                 f"seed {line['seed']}: {line['steps']} steps, {line['cpu seconds']} CPU seconds, "
                 f"exact match on held-out problems {line['test exact']:.4f}, {line['model']}"
             )
@@ -138,16 +138,14 @@ def _write(recipe: Any, seed: int, path: Path, force: bool) -> None:
         raise TinyadderError(f"{path} exists; give --force to replace it, or another --data")
     problems = training_problems(recipe, seed)
     write_jsonl(recipe.task, problems, str(path))
-    click.echo(
-        f'wrote {path}: {len(problems):,} problems; train on them with [data] file = "{path}"'
-    )
+    echo(f'wrote {path}: {len(problems):,} problems; train on them with [data] file = "{path}"')
 
 
 def _train(run: Any) -> Path:
     """Train with a progress bar in a terminal, or one line of JSON for every line of the log."""
     shown = console(stderr=True)
     if not shown.is_terminal:
-        return run.train(lambda line: click.echo(json.dumps(line), err=True))
+        return run.train(lambda line: echo(json.dumps(line), err=True))
     from rich.progress import (
         BarColumn,
         Progress,
@@ -187,4 +185,4 @@ def _list(as_json: bool, recipes: dict[str, Any]) -> None:
     else:
         width = max(map(len, recipes), default=0)
         for name, recipe in recipes.items():
-            click.echo(f"{name:{width}}  {recipe.summary}")
+            echo(f"{name:{width}}  {recipe.summary}")

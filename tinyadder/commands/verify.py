@@ -13,6 +13,7 @@ from tinyadder.commands._common import (
     console,
     construction_options,
     device_option,
+    echo,
     echo_json,
     json_option,
     load_model,
@@ -81,7 +82,7 @@ def command(
             }
         )
     else:
-        click.echo("\n".join(found.lines(replay(loaded, found))))
+        echo("\n".join(found.lines(replay(loaded, found))))
     return 1 if found.report else 0
 
 
