@@ -80,13 +80,16 @@ def gist():
     return exhibit("add10_gist", ["4999999999 + 0"])
 
 
-def trained_like(**options):
-    """A decoder with trained options and random numbers, on the addition task."""
+def trained_like(own=None, **options):
+    """A decoder with trained options and random weights; `own` are those of its second layer."""
     task = construct("add10", digits=2).task
     config = Config(
         vocabulary=task.vocabulary,
         width=8,
-        blocks=(BlockConfig(heads=2, d_head=4, d_value=4, hidden=6),) * 2,
+        blocks=tuple(
+            BlockConfig(heads=2, d_head=4, d_value=4, hidden=6, options=layer and Options(**layer))
+            for layer in (None, own)
+        ),
         outputs=tuple(range(len(task.vocabulary))),
         options=Options(**options),
     )
@@ -118,6 +121,7 @@ OPTIONS = [
     },
     {"positions": "learned", "context": 40, "biases": False, "repeat": 2},
     {"positions": "none", "norm": "rms", "norm_place": "post"},
+    {"own": {"positions": "rotary", "activation": "silu", "scaled": True, "softmax": "softmax"}},
 ]
 
 
@@ -186,7 +190,7 @@ def test_a_trained_float32_baseline_answers_in_javascript_as_in_torch():
 @needs_node
 def test_trained_options_are_computed_as_in_torch():
     assert parity([trained_like(**o) for o in OPTIONS], 20, with_logits=True) == {
-        "cases": 80,
+        "cases": 100,
         "wrong": [],
     }
 

@@ -28,6 +28,7 @@ from tinyadder.dsl import Program
 from tinyadder.errors import TinyadderError
 from tinyadder.io.files import read_bytes
 from tinyadder.io.folder import DESCRIPTION, WEIGHTS, save
+from tinyadder.machine.layers import Options
 from tinyadder.machine.transformer import Block, FeedForward, MultiHeadAttention, Transformer
 from tinyadder.named import Loaded, summary
 from tinyadder.tasks.addition import DIGITS, Addition
@@ -124,7 +125,7 @@ def model_to_json(model: Transformer) -> dict[str, Any]:
         raise TinyadderError(
             f"a {type(model).__name__} cannot be shown; expected a decoder without an encoder"
         )
-    config, options = model.config, asdict(model.config.options)
+    config = model.config
     return {
         "vocabulary": list(config.vocabulary),
         "outputs": list(config.outputs),
@@ -132,13 +133,17 @@ def model_to_json(model: Transformer) -> dict[str, Any]:
         "width": config.width,
         "sign": -1 if config.argmin else 1,
         "float32": model.embedding.dtype != torch.float64,
-        "options": {**options, "post": options["norm_place"] == "post"},
+        "options": _options(config.options),
         "ties": [list(tie) for tie in config.ties],
         "embed": [_row(row)[1:] for row in _array(model.embedding)],
         "positions": _array(model.positions).tolist()
         if config.options.positions == "learned"
         else None,
-        "blocks": [_block(block) for block in model.blocks if isinstance(block, Block)],
+        "blocks": [
+            _block(block, config.blocks[layer].options)
+            for layer, block in enumerate(model.blocks)
+            if isinstance(block, Block)
+        ],
         "norm": _norm(model.final_norm),
         "readout": {
             "unembedding": _rows(model.unembedding, None) if config.unembedding else None,
@@ -175,8 +180,14 @@ def _norm(module: torch.nn.Module | None) -> dict[str, Any] | None:
     return {"gain": arrays["weight"], "bias": arrays.get("bias")}
 
 
-def _block(block: Block) -> dict[str, Any]:
-    found: dict[str, Any] = {"attention": None, "mlp": None}
+def _options(options: Options) -> dict[str, Any]:
+    return {**asdict(options), "post": options.norm_place == "post"}
+
+
+def _block(block: Block, own: Options | None) -> dict[str, Any]:
+    """`own` are the options of this layer alone, if it has some."""
+    options = None if own is None else _options(own)
+    found: dict[str, Any] = {"attention": None, "mlp": None, "options": options}
     if isinstance(block.attention, MultiHeadAttention):
         attention, heads = block.attention, []
         for h in range(len(attention.slopes)):

@@ -313,8 +313,12 @@ function drawProgram() {
   $("glossary").replaceChildren(...(lanes.length ? [make("h3", { textContent: "What the lanes mean" }), make("dl", {}, ...lanes.flatMap(([name]) =>
     [make("dt", { textContent: name, className: changed.has(name) ? "lit" : "" }), make("dd", { textContent: model.meanings[name], className: changed.has(name) ? "lit" : "" })]))] : []));
 }
+function options(key) { // of a sublayer: a layer may have its own
+  const { blocks, options: whole } = state.model, [layer] = key.split(" ");
+  return blocks[layer % blocks.length]?.options ?? whole;
+}
 function described(key) { // a sublayer without equations, in general terms
-  const { model } = state, o = model.options, norm = { none: "x", layer: "LayerNorm(x)", rms: "RMSNorm(x)" }[o.norm], read = o.post ? "x" : norm;
+  const { model } = state, o = options(key), norm = { none: "x", layer: "LayerNorm(x)", rms: "RMSNorm(x)" }[o.norm], read = o.post ? "x" : norm;
   const [layer, kind] = key.split(" "), block = model.blocks[layer % model.blocks.length], out = (f) => (o.post && o.norm !== "none" ? `x = ${norm.replace("x", `x + ${f}`)}` : `x += ${f}`);
   if (key === "embed") return [`x = embedding[token]${["learned", "sinusoidal"].includes(o.positions) ? ` + ${o.positions} position` : ""}   (${plural(model.width, "column")})`];
   if (key === "logits") return [`logits = U ${o.norm !== "none" && !o.post ? norm : "x"}${model.readout.bias ? " + b" : ""}`];
@@ -446,7 +450,7 @@ function termsOf(stage, i, c) {
   else step.part.down.forEach(([columns, weights], n) => {
     const w = weights[at(columns)], { gate, up, output } = step.units[i];
     if (!w) return;
-    const name = model.options.activation, detail = `${w === 1 ? "" : `${show(w)} × `}${name}(${show(gate[n])})${model.options.gated ? ` × ${show(up[n])}` : ""}`;
+    const name = step.options.activation, detail = `${w === 1 ? "" : `${show(w)} × `}${name}(${show(gate[n])})${step.options.gated ? ` × ${show(up[n])}` : ""}`;
     found.push({ label: `unit ${n}`, value: w * output[n], detail, link: link(i, source(step.part.gate[n], step.read[i]) ?? (step.part.up ? source(step.part.up[n], step.read[i]) : null)) });
   });
   return found;
@@ -466,7 +470,7 @@ function drawSum() {
     const step = stepAt(stage);
     total = (step ? step.sum : done.run.embedded)[token][column];
     title = `The sum that made ${names[column]} at ${token} '${tokenAt(token)}', ${stages()[stage][1]}`;
-    if (step?.part.norm) note = model.options.post ? `The norm then makes it ${show(step.after[token][column])}.` : "This sublayer reads the stream after a norm.";
+    if (step?.part.norm) note = step.options.post ? `The norm then makes it ${show(step.after[token][column])}.` : "This sublayer reads the stream after a norm.";
   }
   const nonzero = terms.filter((t) => t.value !== 0), largest = Math.max(...nonzero.map((t) => Math.abs(t.value))), kept = [], rest = [];
   const order = [...nonzero].sort((a, b) => Math.abs(b.value) - Math.abs(a.value)).slice(0, 40);
@@ -592,7 +596,7 @@ function differences(model, proved) { // where the page's numbers are not those 
     })];
   const theirs = [proved.vocabulary, proved.outputs, !!proved.argmin, proved.embedding, proved.readout, proved.biases, proved.layers.map((l) =>
     [["query", "key", "value"].flatMap((n) => [l[n], l[`${n}_bias`]]), l.slopes, l.wiring, l.gate, l.gate_bias, l.up, l.up_bias, transposed(l.down)])];
-  const usual = ["softmax1", "alibi", false, "none", "relu", true, 1], o = model.options, mineToo = [o.softmax, o.positions, o.scaled, o.norm, o.activation, o.gated, o.repeat];
+  const usual = ["softmax1", "alibi", false, "none", "relu", true, 1, model.blocks.map(() => null)], o = model.options, mineToo = [o.softmax, o.positions, o.scaled, o.norm, o.activation, o.gated, o.repeat, model.blocks.map((b) => b.options)];
   const plain = (data) => JSON.stringify(data, (_, v) => (v === 0 ? 0 : v)); // -0 is 0
   return plain([mine, mineToo]) === plain([theirs, usual]) ? "" : "they differ.";
 }

@@ -69,6 +69,7 @@ function forward(model, tokens) {
   const embedded = x, steps = [], blocks = [];
   for (let r = 0; r < o.repeat; r++) blocks.push(...model.blocks);
   blocks.forEach((block, layer) => {
+    const o = block.options ?? model.options;
     for (const kind of ["attention", "mlp"]) {
       const part = block[kind];
       if (!part) continue;
@@ -80,7 +81,7 @@ function forward(model, tokens) {
         return next;
       });
       x = o.post ? sum.map((row) => normed(part.norm, row)) : sum;
-      steps.push({ layer, kind, part, before, read, sum, after: x, ...step });
+      steps.push({ layer, kind, part, options: o, before, read, sum, after: x, ...step });
     }
   });
   const last = x.map((row) => normed(model.norm, row));
