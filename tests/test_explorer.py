@@ -13,6 +13,7 @@ from random import Random
 import pytest
 import torch
 
+import tinyadder
 from tinyadder.construction import construct, construction_names
 from tinyadder.errors import TinyadderError
 from tinyadder.inspect.explorer import (
@@ -665,6 +666,16 @@ def test_in_a_frame_it_opens_on_the_problem_given(tmp_path, add10):
     )
     found, _ = browse(tmp_path, frame, "", "onmessage = (event) => seen(event.data);")
     assert found == "answers 00000000046, that is 46: right"
+
+
+@needs_browser
+def test_the_front_door_explores_any_problem_of_any_task(tmp_path):
+    shown = tinyadder.load("deriv_coeff", exponents=2).explore("2x^2-3x")
+    assert str(shown).startswith("explorer of deriv_coeff") and "srcdoc" in shown._repr_html_()
+    shown.save(tmp_path / "kept.html")
+    text = (tmp_path / "kept.html").read_text()
+    (asked, verdict), _ = browse(tmp_path, text, "", TEXT + 'seen([state.text, text("verdict")]);')
+    assert asked == "2x^2-3x" and verdict.endswith(": right")
 
 
 def test_an_explorer_of_nothing_is_refused():

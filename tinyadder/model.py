@@ -1,7 +1,7 @@
 """`Model`: one face for everything that can be done with a model, built or trained.
 
     m = load("add10"); m.generate("123+456"); m.count(); m.verify(); m.trace("123+456");
-    m.plot("lanes", "123+456")
+    m.plot("lanes", "123+456"); m.explore("123+456")
 
 Names of activations and the shapes of hooks are TransformerLens's (Nanda and Bloom 2022), so that
 code written for it is read the same way here. Text goes in and comes out; token ids (a tensor
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from transformer_lens import HookedTransformer
 
     from tinyadder.inspect.circuit import Circuit
+    from tinyadder.inspect.explorer import Explorer
     from tinyadder.verify.properties import Verification
     from tinyadder.verify.verdict import Proved, Refuted, Unknown
 
@@ -408,6 +409,29 @@ class Model(Shown):
             getattr(plot, kind)(self.module, self.task, asked, *extra),
             f"{title}, {self.task.show(asked)}",
         )
+
+    def explore(self, problem: str | Problem | None = None, *, height: int = 900) -> Explorer:
+        """The explorer page on `problem`: in a notebook a frame of `height` pixels, `save` writes
+        it to a file.
+        """
+        from tinyadder.inspect.explorer import Explorer, exhibit_of
+
+        folder, file = (None, self.source) if self._is_file() else (self.source, None)
+        loaded = Loaded(
+            self.module,
+            self.task,
+            self.program,
+            self.name,
+            self.options,
+            folder,
+            self.claims,
+            file,
+        )
+        first = [] if problem is None else [self.problem(problem)]
+        return Explorer([exhibit_of(loaded, first)], height=height)
+
+    def _is_file(self) -> bool:
+        return self.source is not None and self.source.is_file()
 
     def count(self) -> Counts:
         """The number of parameters by every convention; a model has no single one."""

@@ -26,13 +26,14 @@ from tinyadder import escape
 from tinyadder.construction import LaneClaim, construction_introduction, construction_names
 from tinyadder.dsl import Program
 from tinyadder.errors import TinyadderError
-from tinyadder.io.files import read_bytes
+from tinyadder.io.files import read_bytes, write_text
 from tinyadder.io.folder import DESCRIPTION, WEIGHTS, save
 from tinyadder.machine.layers import Options
 from tinyadder.machine.transformer import Block, FeedForward, MultiHeadAttention, Transformer
 from tinyadder.named import Loaded, summary
 from tinyadder.tasks.addition import DIGITS, Addition
 from tinyadder.tasks.base import Problem, Task
+from tinyadder.text import Shown
 
 PAGES = Path(__file__).parent / "pages"
 EXAMPLES = 24
@@ -394,11 +395,19 @@ def _compact(script: str) -> str:
     return "\n".join(line for line in lines if line and not line.startswith("//"))
 
 
-class Explorer:
+class Explorer(Shown):
     """The explorer page for a notebook: a cell with this value shows it in a frame."""
 
     def __init__(self, exhibits: Sequence[Exhibit], problem: str = "", height: int = 900) -> None:
         self.page, self.height = page(exhibits, problem), height
+        self.names = [exhibit.name for exhibit in exhibits]
+
+    def __str__(self) -> str:
+        return f"explorer of {', '.join(self.names)}; .save('FILE.html') writes it"
+
+    def save(self, path: str | Path) -> None:
+        """Write the page to a file that any browser opens."""
+        write_text(Path(path), self.page)
 
     def _repr_html_(self) -> str:
         frame = (

@@ -352,7 +352,8 @@ const SVG = (tag, props, ...children) => {
 };
 const DASHES = ["", "5 3", "2 3", "8 3 2 3"];
 function share(weight, low, high) { // of the thickest arrow: by decades where weights differ by more than 1000
-  return weight <= 0 ? 0 : high / low > 1000 ? 1 - 0.95 * Math.log(high / weight) / Math.log(high / low) : weight / high;
+  if (weight <= 0) return 0;
+  return high / low > 1000 ? Math.max(0, 1 - Math.log10(high / weight) / 6) : weight / high;
 }
 function drawStream() {
   const { model, stage, token, column, done } = state, names = laneNames(model), after = streamAt(stage), before = stage === 0 ? null : streamAt(stage - 1);
