@@ -634,8 +634,8 @@ def test_a_hostile_name_is_shown_and_nothing_else(tmp_path):
     shown = [replace(base, name=name, about=name, introduction=name) for name in HOSTILE]
     text = page(shown, "</script>")
     assert "<!--" not in text and text.count("<script") == 4 == text.count("</script>")
-    look = """const options = [...document.querySelectorAll("#model option")];
-const names = options.map((o) => o.textContent);
+    look = """const entries = [...document.querySelectorAll("#model option")];
+const names = entries.map((o) => o.textContent);
 const texts = MODELS.map((model) => {
   chooseModel(model.name);
   return [document.getElementById("about").textContent, names.includes(model.name)];

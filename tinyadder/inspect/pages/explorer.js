@@ -313,12 +313,12 @@ function drawProgram() {
   $("glossary").replaceChildren(...(lanes.length ? [make("h3", { textContent: "What the lanes mean" }), make("dl", {}, ...lanes.flatMap(([name]) =>
     [make("dt", { textContent: name, className: changed.has(name) ? "lit" : "" }), make("dd", { textContent: model.meanings[name], className: changed.has(name) ? "lit" : "" })]))] : []));
 }
-function options(key) { // of a sublayer: a layer may have its own
+function optionsOf(key) { // of a sublayer: a layer may have its own
   const { blocks, options: whole } = state.model, [layer] = key.split(" ");
   return blocks[layer % blocks.length]?.options ?? whole;
 }
 function described(key) { // a sublayer without equations, in general terms
-  const { model } = state, o = options(key), norm = { none: "x", layer: "LayerNorm(x)", rms: "RMSNorm(x)" }[o.norm], read = o.post ? "x" : norm;
+  const { model } = state, o = optionsOf(key), norm = { none: "x", layer: "LayerNorm(x)", rms: "RMSNorm(x)" }[o.norm], read = o.post ? "x" : norm;
   const [layer, kind] = key.split(" "), block = model.blocks[layer % model.blocks.length], out = (f) => (o.post && o.norm !== "none" ? `x = ${norm.replace("x", `x + ${f}`)}` : `x += ${f}`);
   if (key === "embed") return [`x = embedding[token]${["learned", "sinusoidal"].includes(o.positions) ? ` + ${o.positions} position` : ""}   (${plural(model.width, "column")})`];
   if (key === "logits") return [`logits = U ${o.norm !== "none" && !o.post ? norm : "x"}${model.readout.bias ? " + b" : ""}`];
