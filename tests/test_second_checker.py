@@ -241,6 +241,16 @@ def test_damaged_files_are_rejected_and_not_a_crash(proved):
     assert [verdict for verdict, *_ in second(cases)] == ["rejected"] * len(cases)
 
 
+def test_a_number_with_a_fraction_is_refused_by_both_wherever_it_stands(proved, tmp_path):
+    """Two languages write 1e16 in two ways, so no hash could be of it."""
+    original = json.loads((proved("add10") / "certificate.json").read_text())
+    for version in (1e16, 1.0, 0.5):
+        edited = sealed({**original, "versions": {"python": version}})
+        text = json.dumps(edited).encode()
+        [[verdict, _]] = second([encoded(proved("add10"), certificate=text)])
+        assert verdict == first(proved("add10"), text, tmp_path)[0] == "rejected"
+
+
 def test_a_certificate_of_another_model_is_rejected(proved):
     certificate_of_28 = (proved("add10_28") / "certificate.json").read_bytes()
     [[verdict, reason]] = second([encoded(proved("add10"), certificate=certificate_of_28)])

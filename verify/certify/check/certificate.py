@@ -44,7 +44,8 @@ def check(folder: Path, certificate: Path | None = None) -> dict[str, Any]:
     Raises `Rejected` for all that does not prove it.
     """
     try:
-        return judge(model_of(folder), parse(read(certificate or folder / "certificate.json")))
+        data = read(certificate or folder / "certificate.json")
+        return judge(model_of(folder), parse(data, fractions=False))
     except (
         OSError,
         ArithmeticError,

@@ -22,8 +22,10 @@ def read(path: Path) -> bytes:
     return data
 
 
-def parse(data: bytes) -> Any:
-    """JSON in UTF-8. No key twice, no NaN and no infinity, no mark at the beginning."""
+def parse(data: bytes, *, fractions: bool = True) -> Any:
+    """JSON in UTF-8. No key twice, no NaN and no infinity, no mark at the beginning; without
+    `fractions` no number with a point or an exponent, which two readers write in two ways.
+    """
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
@@ -33,7 +35,12 @@ def parse(data: bytes) -> Any:
     def refuse(constant: str) -> Any:
         need(False, f"the JSON holds {constant}")
 
-    return json.loads(data.decode("utf-8"), object_pairs_hook=unique, parse_constant=refuse)
+    return json.loads(
+        data.decode("utf-8"),
+        object_pairs_hook=unique,
+        parse_constant=refuse,
+        parse_float=None if fractions else refuse,
+    )
 
 
 def canonical(data: Any) -> bytes:
