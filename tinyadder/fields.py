@@ -92,6 +92,9 @@ def _read(value: Any, hint: Any, where: str) -> Any:
     if is_dataclass(hint):
         return from_json(hint, value, where)  # type: ignore[arg-type]
     inner = get_args(hint)
+    nested = [part for part in inner if is_dataclass(part)]
+    if get_origin(hint) in (Union, UnionType) and nested and value is not None:
+        return from_json(nested[0], value, where)  # type: ignore[arg-type]
     if get_origin(hint) is tuple and is_dataclass(inner[0]) and isinstance(value, list | tuple):
         return tuple(from_json(inner[0], item, f"{where}[{i}]") for i, item in enumerate(value))  # type: ignore[arg-type]
     return checked(value, hint, where)
