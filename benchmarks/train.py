@@ -31,20 +31,23 @@ from tinyadder.tasks.derivative import Derivative
 from tinyadder.train.data import encode
 from tinyadder.train.evaluate import circumstances
 from tinyadder.train.models import make_model, parameters_of
-from tinyadder.train.recipe import SIZES, ModelRecipe, read_recipe
+from tinyadder.train.recipe import SIZES, TRAINED, ModelRecipe, read_recipe
 from tinyadder.train.steps import Batch, answer_loss
 
 TASK = Derivative(exponents=3)
 BATCH, PUBLISHED_BATCH = 128, 16
 """Problems of one step; fewer for the published model, which takes seconds for them."""
 PAPER = ModelRecipe(
-    positions="learned",
-    context=80,
-    norm="layer",
-    norm_place="post",
-    activation="relu",
-    gated=False,
-    biases=True,
+    options=replace(
+        TRAINED,
+        positions="learned",
+        context=80,
+        norm="layer",
+        norm_place="post",
+        activation="relu",
+        gated=False,
+        biases=True,
+    )
 )
 
 
@@ -58,7 +61,7 @@ class Torch(nn.Module):
         width, vocabulary = recipe.width, len(TASK.vocabulary)
         self.embedding, self.positions = (
             nn.Embedding(vocabulary, width),
-            nn.Embedding(recipe.context, width),
+            nn.Embedding(recipe.options.context, width),
         )
         shape: dict[str, Any] = {
             "dim_feedforward": recipe.hidden,
@@ -148,10 +151,12 @@ def sizes(published: bool) -> list[tuple[str, ModelRecipe, int]]:
     found = [(size, of("decoder", size), BATCH) for size in ("xsmall", "small", "medium")]
     found += [(size, of("encoder-decoder", size), BATCH) for size in ("xsmall", "small")]
     scaled = read_recipe("derivative-encoder-decoder")
+    context = PAPER.options.context
+    learned = replace(scaled.model.options, positions="learned", context=context)
     found.append(
         (
             f"recipe {scaled.name}",
-            replace(scaled.model, positions="learned", context=PAPER.context),
+            replace(scaled.model, options=learned),
             BATCH,
         )
     )

@@ -24,7 +24,7 @@ GROUPS = {
     "encodings": r"tinyadder\.encodings",
     "construction": r"tinyadder\.construction",
     "tasks": r"tinyadder\.tasks(\..*)?",
-    "machine": r"tinyadder\.machine(\.(transformer|layers|inference|encoder|tensors))?",
+    "machine": r"tinyadder\.machine(\.(config|transformer|layers|inference|encoder|tensors))?",
     "compile": r"tinyadder\.machine\.compile",
     "single": r"tinyadder\.machine\.(reference|single)",
     "decode": r"tinyadder\.machine\.decode",
@@ -265,7 +265,8 @@ def test_what_is_looked_for_would_be_found():
 def test_a_tensor_of_the_wrong_shape_is_noticed_by_the_signature():
     import torch
 
-    from tinyadder.machine.transformer import BlockConfig, Config, Transformer
+    from tinyadder.machine.config import BlockConfig, Config
+    from tinyadder.machine.transformer import Transformer
 
     model = Transformer(
         Config(vocabulary=("0", "1"), width=2, blocks=(BlockConfig(heads=1),), outputs=(0,))

@@ -18,8 +18,7 @@ import pytest
 from tinyadder.construction import construct, construction_names
 from tinyadder.errors import TinyadderError
 from tinyadder.fields import Between, check_fields, checked, from_json
-from tinyadder.machine.layers import Options
-from tinyadder.machine.transformer import BlockConfig, Config
+from tinyadder.machine.config import BlockConfig, Config, Options
 from tinyadder.tasks import task_from_json, task_names
 
 HUGE = [10**16, 10**5000, -1, -(10**12), True, None, 1.5, math.nan, math.inf, "x", "10", [], {}]

@@ -16,8 +16,8 @@ import pytest
 import torch
 
 from tinyadder.io.folder import save
-from tinyadder.machine.layers import Options
-from tinyadder.machine.transformer import BlockConfig, Config, Transformer
+from tinyadder.machine.config import BlockConfig, Config, Options
+from tinyadder.machine.transformer import Transformer
 from tinyadder.tasks.addition import Addition
 from tinyadder.verify.certify.check import block as rules
 from tinyadder.verify.certify.check import curves

@@ -12,8 +12,8 @@ import tinyadder as ta
 from tinyadder.cli import main
 from tinyadder.errors import TinyadderError
 from tinyadder.inspect.circuit import prompt_pairs
-from tinyadder.machine.layers import Options
-from tinyadder.machine.transformer import BlockConfig, Config, Transformer
+from tinyadder.machine.config import BlockConfig, Config, Options
+from tinyadder.machine.transformer import Transformer
 
 NAMES = ("count_occurrences", "add10", "induction", "maximum", "dyck1", "deriv")
 

@@ -20,7 +20,8 @@ import torch
 from tinyadder.cli import cli, main
 from tinyadder.construction import construction_names
 from tinyadder.io.folder import save
-from tinyadder.machine.transformer import BlockConfig, Config, Transformer
+from tinyadder.machine.config import BlockConfig, Config
+from tinyadder.machine.transformer import Transformer
 from tinyadder.tasks.addition import Addition
 
 

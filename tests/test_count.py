@@ -16,9 +16,8 @@ from tinyadder.commands.count import command
 from tinyadder.construction import construct
 from tinyadder.errors import TinyadderError
 from tinyadder.machine.compile import build
+from tinyadder.machine.config import BlockConfig, Config, Options
 from tinyadder.machine.encoder import empty_model
-from tinyadder.machine.layers import Options
-from tinyadder.machine.transformer import BlockConfig, Config
 from tinyadder.verify.count import (
     construction_code,
     definition,

@@ -9,8 +9,8 @@ from tinyadder.construction import construct
 from tinyadder.io.digest import changed, model_digest
 from tinyadder.io.folder import load, save
 from tinyadder.machine.compile import build
-from tinyadder.machine.layers import Options
-from tinyadder.machine.transformer import BlockConfig, Config, Transformer
+from tinyadder.machine.config import BlockConfig, Config, Options
+from tinyadder.machine.transformer import Transformer
 
 VOCABULARY = construct("add10").task.vocabulary
 

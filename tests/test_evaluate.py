@@ -15,8 +15,9 @@ from tinyadder.cli import cli
 from tinyadder.errors import TinyadderError
 from tinyadder.io.folder import load, save
 from tinyadder.machine.answers import answers
+from tinyadder.machine.config import BlockConfig, Config
 from tinyadder.machine.decode import beam_search, generate
-from tinyadder.machine.transformer import BlockConfig, Config, Transformer
+from tinyadder.machine.transformer import Transformer
 from tinyadder.tasks.addition import Addition
 from tinyadder.tasks.derivative import Derivative
 from tinyadder.tasks.real_product import RealProduct

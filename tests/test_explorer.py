@@ -29,8 +29,8 @@ from tinyadder.inspect.explorer import (
 from tinyadder.io.folder import load, save
 from tinyadder.machine.answers import answers
 from tinyadder.machine.compile import build
-from tinyadder.machine.layers import Options
-from tinyadder.machine.transformer import BlockConfig, Config, Transformer
+from tinyadder.machine.config import BlockConfig, Config, Options
+from tinyadder.machine.transformer import Transformer
 from tinyadder.named import load_model
 from tinyadder.verify.certify.prove import certify
 

@@ -21,8 +21,9 @@ from tinyadder.io.files import atomic_write
 from tinyadder.io.folder import describe, load, save
 from tinyadder.machine.answers import answers
 from tinyadder.machine.compile import build
+from tinyadder.machine.config import BlockConfig, Config
 from tinyadder.machine.tensors import tensors_of
-from tinyadder.machine.transformer import BlockConfig, Config, Transformer
+from tinyadder.machine.transformer import Transformer
 from tinyadder.tasks.addition import Addition
 
 

@@ -10,8 +10,8 @@ import torch
 
 import tinyadder as ta
 from tinyadder.errors import MissingExtra, TinyadderError
-from tinyadder.machine.layers import Options
-from tinyadder.machine.transformer import BlockConfig, Config, Transformer
+from tinyadder.machine.config import BlockConfig, Config, Options
+from tinyadder.machine.transformer import Transformer
 
 pytest.importorskip("transformer_lens")
 NAMES = ("add10", "add10_28", "add10_unary", "induction", "parity_once", "deriv")

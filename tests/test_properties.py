@@ -330,7 +330,7 @@ def test_a_tie_has_no_exact_choice():
 def test_models_with_options_of_trained_decoders_are_refused():
     from dataclasses import replace
 
-    from tinyadder.machine.layers import Options
+    from tinyadder.machine.config import Options
 
     model, _ = model_of("add10")
     trained = Transformer(replace(model.config, options=Options(softmax="softmax")))

@@ -21,8 +21,9 @@ from tinyadder.inspect.explorer import PAGES, model_to_json
 from tinyadder.io.folder import save
 from tinyadder.machine.answers import answers
 from tinyadder.machine.compile import build
+from tinyadder.machine.config import BlockConfig
 from tinyadder.machine.inference import prepare
-from tinyadder.machine.transformer import BlockConfig, Transformer
+from tinyadder.machine.transformer import Transformer
 from tinyadder.verify.certify.network import read_network
 from tinyadder.verify.certify.prove import certify, prove
 from tinyadder.verify.verdict import Proved, Unknown

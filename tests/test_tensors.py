@@ -9,12 +9,12 @@ import torch
 from tinyadder.construction import construct
 from tinyadder.errors import TinyadderError
 from tinyadder.machine.compile import build
+from tinyadder.machine.config import BlockConfig, Config, Options
 from tinyadder.machine.decode import generate
 from tinyadder.machine.encoder import empty_model
 from tinyadder.machine.inference import prepare
-from tinyadder.machine.layers import Options
 from tinyadder.machine.tensors import items, place
-from tinyadder.machine.transformer import BlockConfig, Config, Transformer
+from tinyadder.machine.transformer import Transformer
 from tinyadder.verify.exact import ExactTransformer
 
 

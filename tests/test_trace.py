@@ -13,8 +13,8 @@ from tinyadder.errors import TinyadderError
 from tinyadder.inspect.trace import run_with_cache, trace, trace_all
 from tinyadder.machine.answers import answers
 from tinyadder.machine.compile import build
-from tinyadder.machine.layers import Options
-from tinyadder.machine.transformer import BlockConfig, Config, Transformer
+from tinyadder.machine.config import BlockConfig, Config, Options
+from tinyadder.machine.transformer import Transformer
 from tinyadder.tasks.addition import Addition
 
 

@@ -21,8 +21,8 @@ from tinyadder.errors import TinyadderError
 from tinyadder.io.folder import load
 from tinyadder.machine.answers import answers
 from tinyadder.machine.compile import build
-from tinyadder.machine.layers import Options
-from tinyadder.machine.transformer import BlockConfig, Config, Transformer
+from tinyadder.machine.config import BlockConfig, Config, Options
+from tinyadder.machine.transformer import Transformer
 from tinyadder.tasks.addition import Addition
 from tinyadder.tasks.addition_steps import AdditionSteps
 from tinyadder.tasks.derivative import Derivative

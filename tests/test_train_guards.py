@@ -3,6 +3,7 @@ planted defect.
 """
 
 import os
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -24,7 +25,7 @@ from tinyadder.tasks.gcd import Gcd
 from tinyadder.train.data import Source, encode
 from tinyadder.train.evaluate import ceiling_of, chance_of
 from tinyadder.train.models import make_model
-from tinyadder.train.recipe import ModelRecipe
+from tinyadder.train.recipe import TRAINED, ModelRecipe
 from tinyadder.train.steps import Batch, answer_loss
 
 PAPER = {
@@ -37,11 +38,18 @@ PAPER = {
 MODELS = {
     "decoder": ModelRecipe(dtype="float64"),
     "alibi": ModelRecipe(
-        positions="alibi", softmax="softmax1", norm="none", activation="relu", dtype="float64"
+        dtype="float64",
+        options=replace(
+            TRAINED, positions="alibi", softmax="softmax1", norm="none", activation="relu"
+        ),
     ),
-    "learned": ModelRecipe(positions="learned", context=80, dtype="float64", tied=True),
+    "learned": ModelRecipe(
+        dtype="float64", tied=True, options=replace(TRAINED, positions="learned", context=80)
+    ),
     "encoder-decoder": ModelRecipe(
-        kind="encoder-decoder", positions="sinusoidal", dtype="float64", **PAPER
+        kind="encoder-decoder",
+        dtype="float64",
+        options=replace(TRAINED, positions="sinusoidal", **PAPER),
     ),
     "encoder-decoder, pre, rotary": ModelRecipe(kind="encoder-decoder", dtype="float64"),
 }
@@ -149,7 +157,7 @@ def worst_gradient_error(model: Transformer, step: float = 1e-6) -> float:
 
 
 @pytest.mark.parametrize(
-    "name", [name for name, recipe in MODELS.items() if recipe.activation != "relu"]
+    "name", [name for name, recipe in MODELS.items() if recipe.options.activation != "relu"]
 )
 def test_the_gradient_is_that_of_the_loss(name):
     assert worst_gradient_error(make_model(MODELS[name], TASK, 1)) < 1e-5
@@ -287,7 +295,7 @@ def test_an_encoder_decoder_needs_prompts_with_an_end_of_their_own():
     with pytest.raises(TinyadderError, match="without its last token"):
         make_model(recipe, TASK, 1)(torch.from_numpy(TASK.encode([":4x"])))
     with pytest.raises(TinyadderError, match="expected repeat=1"):
-        make_model(ModelRecipe(kind="encoder-decoder", repeat=2), TASK, 1)
+        make_model(ModelRecipe(kind="encoder-decoder", options=replace(TRAINED, repeat=2)), TASK, 1)
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,14 @@
 """Muon: the step is orthogonal, the tables stay with AdamW, and AdamW alone is torch's own."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from tinyadder.tasks.derivative import Derivative
 from tinyadder.train.models import make_model
 from tinyadder.train.muon import Muon, orthogonal
-from tinyadder.train.recipe import ModelRecipe, TrainRecipe
+from tinyadder.train.recipe import TRAINED, ModelRecipe, TrainRecipe
 from tinyadder.train.steps import optimizer_of
 
 
@@ -37,7 +39,7 @@ def test_one_step_moves_a_matrix_by_the_rate_whatever_the_size_of_its_gradient(s
 
 def trained(train: TrainRecipe, optimizer: type | None = None) -> tuple[dict, dict]:
     """Numbers before and after three steps on fixed random gradients."""
-    model = make_model(ModelRecipe(biases=True), Derivative(), 1)
+    model = make_model(ModelRecipe(options=replace(TRAINED, biases=True)), Derivative(), 1)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     made = (
         optimizer_of(model, train)

@@ -27,9 +27,10 @@ from tinyadder.errors import TinyadderError
 from tinyadder.io.files import atomic_write
 from tinyadder.machine.answers import BATCH as ANSWERS
 from tinyadder.machine.answers import answers, forced_answers, is_right
+from tinyadder.machine.config import Config
 from tinyadder.machine.decode import score
 from tinyadder.machine.encoder import empty_model
-from tinyadder.machine.transformer import Config, Transformer
+from tinyadder.machine.transformer import Transformer
 from tinyadder.tasks.base import Domain, Problem, Task
 from tinyadder.verify.counterexample import Way, in_company, refutation, wrong_answer
 from tinyadder.verify.properties import check_oracle

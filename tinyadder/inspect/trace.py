@@ -19,7 +19,8 @@ from torch import Tensor
 
 from tinyadder.errors import TinyadderError, did_you_mean
 from tinyadder.machine.answers import answers
-from tinyadder.machine.transformer import Config, Transformer
+from tinyadder.machine.config import Config
+from tinyadder.machine.transformer import Transformer
 from tinyadder.tasks.base import Problem, Task
 from tinyadder.text import Shown, format_table
 
@@ -74,7 +75,7 @@ def stream_names(config: Config, place: str | None = None) -> list[str]:
 def activation_names(config: Config) -> list[str]:
     """TransformerLens names of every activation of a decoder, in the order of the forward pass.
 
-    >>> from tinyadder.machine.transformer import BlockConfig
+    >>> from tinyadder.machine.config import BlockConfig
     >>> small = Config(vocabulary=("0",), width=1, blocks=(BlockConfig(hidden=1),), outputs=(0,))
     >>> activation_names(small)[1:4]
     ['blocks.0.hook_resid_pre', 'blocks.0.hook_resid_mid', 'blocks.0.mlp.hook_pre']

@@ -50,7 +50,7 @@ def weights_digest(model: Transformer) -> str:
 def changed(config: Any) -> Any:
     """A config as plain data, without the fields that have their default.
 
-    >>> from tinyadder.machine.layers import Options
+    >>> from tinyadder.machine.config import Options
     >>> changed(Options(norm="rms", repeat=2))
     {'norm': 'rms', 'repeat': 2}
     """

@@ -314,9 +314,9 @@ def _empty(
     """
     import torch
 
+    from tinyadder.machine.config import Config
     from tinyadder.machine.encoder import empty_model
     from tinyadder.machine.tensors import tensors_of
-    from tinyadder.machine.transformer import Config
 
     dtype = getattr(torch, described.dtype)
     try:

@@ -14,8 +14,9 @@ import torch
 from tinyadder.dsl import MLP, Attention, Program
 from tinyadder.errors import TinyadderError
 from tinyadder.lang.forms import AffineRow, Shared, Weight
+from tinyadder.machine.config import BlockConfig, Config
 from tinyadder.machine.tensors import items
-from tinyadder.machine.transformer import BlockConfig, Config, Transformer
+from tinyadder.machine.transformer import Transformer
 
 MOST = 10**8
 """Dense entries of all tensors of a program: its equations may be short and its heads many."""

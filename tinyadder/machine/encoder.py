@@ -16,11 +16,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from tinyadder.errors import TinyadderError
-from tinyadder.machine.layers import Options, norm, rotate
+from tinyadder.machine.config import BlockConfig, Config, Options
+from tinyadder.machine.layers import norm, rotate
 from tinyadder.machine.transformer import (
     Block,
-    BlockConfig,
-    Config,
     FeedForward,
     Hook,
     KVCache,

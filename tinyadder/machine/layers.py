@@ -10,50 +10,20 @@ RMSNorm(x) = g x / sqrt(mean x^2)                                            Zha
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Annotated, Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from tinyadder.fields import Between, check_fields
+from tinyadder.machine.config import Options
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": torch.relu,
     "gelu": nn.functional.gelu,
     "silu": nn.functional.silu,
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """What a trained decoder may change about the machine; the defaults are the machine that runs
-    programs.
-    """
-
-    softmax: Literal["softmax1", "softmax"] = "softmax1"
-    positions: Literal["alibi", "none", "sinusoidal", "learned", "rotary"] = "alibi"
-    context: Annotated[int, Between(0, 65_536)] = 0
-    """Rows of the learned table of positions."""
-    rotary_base: Annotated[float, Between(1e-6, 1e12)] = 10000.0
-    scaled: bool = False
-    """Divide scores by sqrt(key rows)."""
-    projected: bool = False
-    """The attention's output projection is learned, not a 0/1 wiring."""
-    biases: bool = True
-    norm: Literal["none", "layer", "rms"] = "none"
-    norm_place: Literal["pre", "post"] = "pre"
-    activation: Literal["relu", "gelu", "silu"] = "relu"
-    gated: bool = True
-    dropout: Annotated[float, Between(0, 0.999)] = 0.0
-    repeat: Annotated[int, Between(1, 1000)] = 1
-    """How often the list of blocks is run, with the same numbers: shared layers."""
-
-    def __post_init__(self) -> None:
-        check_fields(self, "options")
 
 
 def norm(options: Options, width: int, dtype: torch.dtype) -> nn.Module | None:

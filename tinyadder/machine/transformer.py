@@ -7,7 +7,7 @@ float64.
     logits        = U x + b
 
 One class serves programs and trained decoders; they differ by where the weights come from, and
-trained ones may set `Options` (tinyadder/machine/layers.py), for all layers or one by one, whose
+trained ones may set `Options` (tinyadder/machine/config.py), for all layers or one by one, whose
 defaults are the formulas above. What tensors there are stands in tinyadder/machine/tensors.py.
 Axes: b batch, t query position, s key position, d residual column, h head, k key row, v value row,
 n hidden unit, o output token, c vocabulary.
@@ -16,8 +16,7 @@ n hidden unit, o output token, c vocabulary.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
-from typing import Annotated, Any
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
@@ -25,8 +24,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from tinyadder.errors import TinyadderError
-from tinyadder.fields import Between, check_fields, from_json
-from tinyadder.machine.layers import ACTIVATIONS, Options, norm, rotate, sinusoids, softmax
+from tinyadder.machine.config import BlockConfig, Config, Options
+from tinyadder.machine.layers import ACTIVATIONS, norm, rotate, sinusoids, softmax
 
 Hook = Callable[[str, Tensor], Tensor]
 """Called with the name of an activation and its value; what it returns is used instead."""
@@ -41,98 +40,6 @@ def softmax1(scores: Float[Tensor, "*lead s"]) -> Float[Tensor, "*lead s"]:
     highest = scores.detach().amax(-1, keepdim=True).clamp(min=0)
     weights = torch.exp(scores - highest)
     return weights / (torch.exp(-highest) + weights.sum(-1, keepdim=True))
-
-
-@dataclass(frozen=True, kw_only=True)
-class BlockConfig:
-    """Sizes of one layer; `heads=0` leaves out the attention, `hidden=0` the MLP."""
-
-    heads: Annotated[int, Between(0, 4096)] = 0
-    d_head: Annotated[int, Between(1, 4096)] = 1
-    d_value: Annotated[int, Between(1, 4096)] = 1
-    hidden: Annotated[int, Between(0, 65_536)] = 0
-    options: Options | None = None
-    """Of this layer alone; None where they are those of the model."""
-
-    def __post_init__(self) -> None:
-        check_fields(self, "block")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Config:
-    """Everything but the weights: enough to make an empty `Transformer`. Plain data, written to
-    JSON as it is.
-    """
-
-    vocabulary: tuple[str, ...]
-    width: Annotated[int, Between(1, 8192)]
-    blocks: tuple[BlockConfig, ...]
-    outputs: tuple[Annotated[int, Between(0, 65_535)], ...]
-    """Ids of the tokens that have a logit, in the order of the logits."""
-    lanes: tuple[tuple[str, Annotated[int, Between(1, 8192)]], ...] = ()
-    """Names and widths of the lanes in column order; empty where nobody named them."""
-    unembedding: bool = True
-    unembedding_bias: bool = False
-    tied: bool = False
-    """Add the embedding rows of the output tokens to the unembedding."""
-    readout_wiring: bool = False
-    """Read each logit from one column: a 0/1 matrix that is not a parameter."""
-    argmin: bool = False
-    """The smallest readout wins: logits are the negated readout."""
-    shared: Annotated[int, Between(0, 1_000_000)] = 0
-    ties: tuple[
-        tuple[str, Annotated[int, Between(0, 10**9)], Annotated[int, Between(0, 10**6)]], ...
-    ] = ()
-    """(parameter name, flat index, index of the shared weight read there)."""
-    options: Options = field(default_factory=Options)
-    encoder: tuple[BlockConfig, ...] = ()
-    """Layers of the encoder of an `EncoderDecoder` (tinyadder/machine/encoder.py); a decoder has
-    none.
-    """
-    separator: Annotated[int, Between(0, 65_535)] = 0
-    """Id of the token that ends what the encoder reads."""
-
-    def __post_init__(self) -> None:
-        check_fields(self, "config")
-        for block in (*self.blocks, *self.encoder):
-            own, whole = self.options_of(block), self.options
-            added = own.positions in ("sinusoidal", "learned") and own.positions != whole.positions
-            if added or (own.context, own.repeat) != (whole.context, whole.repeat):
-                raise TinyadderError(
-                    f"a layer with positions='{own.positions}', context={own.context},"
-                    f" repeat={own.repeat} in a model with positions='{whole.positions}',"
-                    f" context={whole.context}, repeat={whole.repeat}; these are of the whole model"
-                )
-
-    def options_of(self, block: BlockConfig) -> Options:
-        """The options of one of its layers."""
-        return block.options or self.options
-
-    @property
-    def plain(self) -> bool:
-        """Whether it is the machine that runs programs: a decoder with the default options
-        everywhere. Other ways to run a model (tinyadder/machine/inference.py, verify/exact.py, the
-        prover) know that one only.
-        """
-        blocks = (*self.blocks, *self.encoder)
-        usual = Options()
-        return not self.encoder and all(
-            options == usual for options in (self.options, *map(self.options_of, blocks))
-        )
-
-    def to_json(self) -> dict[str, Any]:
-        data = asdict(self)
-        for block in (*data["blocks"], *data["encoder"]):
-            if block["options"] is None:
-                del block["options"]
-        return data
-
-    @classmethod
-    def from_json(cls, data: Any) -> Config:
-        """The config that `to_json` wrote. Raises `TinyadderError` for a field that is unknown or
-        does not fit.
-        """
-        return from_json(cls, data, "config")
 
 
 @dataclass

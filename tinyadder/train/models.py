@@ -4,25 +4,22 @@ initial weights.
 
 from __future__ import annotations
 
-from dataclasses import fields
 from random import Random
 
 import torch
 from torch import nn
 
 from tinyadder.errors import TinyadderError
+from tinyadder.machine.config import BlockConfig, Config
 from tinyadder.machine.encoder import empty_model
-from tinyadder.machine.layers import Options
 from tinyadder.machine.tensors import items
-from tinyadder.machine.transformer import BlockConfig, Config, MultiHeadAttention, Transformer
+from tinyadder.machine.transformer import MultiHeadAttention, Transformer
 from tinyadder.tasks.base import Task
 from tinyadder.train.recipe import ModelRecipe
 
 
 def config_of(recipe: ModelRecipe, task: Task) -> Config:
     """The `Config` of a decoder or an encoder-decoder for `task`."""
-    names = [field.name for field in fields(Options)]
-    options = Options(**{name: getattr(recipe, name) for name in names})
     block = BlockConfig(
         heads=recipe.heads,
         d_head=recipe.d_head,
@@ -42,7 +39,7 @@ def config_of(recipe: ModelRecipe, task: Task) -> Config:
         outputs=outputs,
         unembedding=not recipe.tied,
         tied=recipe.tied,
-        options=options,
+        options=recipe.options,
         encoder=(block,) * recipe.layers if coder else (),
         separator=task.vocabulary.index(separator_of(task)) if coder else 0,
     )

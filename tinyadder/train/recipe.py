@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from tinyadder.errors import TinyadderError, did_you_mean
+from tinyadder.machine.config import Options
 from tinyadder.tasks import task_from_json, task_names
 from tinyadder.tasks.base import Task
 
@@ -29,9 +30,21 @@ SIZES: dict[str, dict[str, int]] = {
 """Named sizes; keys given beside `size` win over it."""
 
 
+TRAINED = Options(
+    softmax="softmax",
+    positions="rotary",
+    scaled=True,
+    projected=True,
+    biases=False,
+    norm="rms",
+    activation="silu",
+)
+"""The options of a trained model where its recipe does not say otherwise."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelRecipe:
-    """Sizes of the transformer; the rest are the fields of `tinyadder.machine.layers.Options`."""
+    """Sizes and options of the transformer."""
 
     kind: Literal["decoder", "encoder-decoder"] = "decoder"
     size: Literal["", "xsmall", "small", "medium", "large", "derivax"] = ""
@@ -46,22 +59,17 @@ class ModelRecipe:
     """The tokens that may be emitted; empty for all."""
     tied: bool = False
     """The unembedding is the embedding."""
-    softmax: Literal["softmax1", "softmax"] = "softmax"
-    positions: Literal["alibi", "none", "sinusoidal", "learned", "rotary"] = "rotary"
     slopes: tuple[tuple[float, ...], ...] = ()
     """ALiBi: one list a layer with one slope a head; empty for 2^-1, 2^-2, ... in every layer."""
-    context: int = 0
-    rotary_base: float = 10000.0
-    scaled: bool = True
-    projected: bool = True
-    biases: bool = False
-    norm: Literal["none", "layer", "rms"] = "rms"
-    norm_place: Literal["pre", "post"] = "pre"
-    activation: Literal["relu", "gelu", "silu"] = "silu"
-    gated: bool = True
-    dropout: float = 0.0
-    repeat: int = 1
     dtype: Literal["float32", "float64", "bfloat16"] = "float32"
+    options: Options = TRAINED
+    """In the file they stand among the other keys of [model]."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The keys as they stand in the file."""
+        data = asdict(self)
+        options = data.pop("options")
+        return {**data, **options}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,8 +172,14 @@ class Recipe:
     train: TrainRecipe
 
     def to_json(self) -> dict[str, Any]:
-        sections = {name: asdict(getattr(self, name)) for name in ("model", "data", "train")}
-        return {"name": self.name, "summary": self.summary, "task": self.task.to_json(), **sections}
+        return {
+            "name": self.name,
+            "summary": self.summary,
+            "task": self.task.to_json(),
+            "model": self.model.to_json(),
+            "data": asdict(self.data),
+            "train": asdict(self.train),
+        }
 
 
 def recipe_names() -> list[str]:
@@ -217,10 +231,9 @@ def recipe_from(data: Mapping[str, Any], *, name: str, where: str) -> Recipe:
     if not isinstance(task, Mapping) or not isinstance(task.get("name"), str):
         raise TinyadderError(f"{where}: [task] needs name = one of {', '.join(task_names())}")
     options = {key: value for key, value in task.items() if key != "name"}
-    model = _section(data.get("model", {}), ModelRecipe, f"{where}: [model]")
+    model = _model(data.get("model", {}), f"{where}: [model]")
     if model.size:
-        given = data["model"]
-        model = _section({**SIZES[model.size], **given}, ModelRecipe, f"{where}: [model]")
+        model = _model({**SIZES[model.size], **data["model"]}, f"{where}: [model]")
     recipe = Recipe(
         name=name,
         summary=str(data.get("summary", "")),
@@ -242,11 +255,23 @@ def recipe_from_json(stored: Mapping[str, Any], *, where: str) -> Recipe:
     )
 
 
+def _model(data: Any, where: str) -> ModelRecipe:
+    """The options stand among the sizes."""
+    options = get_type_hints(Options)
+    values = _values(data, {**get_type_hints(ModelRecipe), **options}, where)
+    own = {key: values.pop(key) for key in list(values) if key in options}
+    return ModelRecipe(**values, options=replace(TRAINED, **own))
+
+
 def _section(data: Any, kind: type, where: str) -> Any:
+    return kind(**_values(data, get_type_hints(kind), where))
+
+
+def _values(data: Any, hints: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The values of a section, checked key by key."""
     if not isinstance(data, Mapping):
         raise TinyadderError(f"{where} is {data!r}; expected a table of keys")
-    hints = get_type_hints(kind)
-    known = [field.name for field in fields(kind)]
+    known = [key for key in hints if key != "options"]
     result = {}
     for key, value in data.items():
         if key not in known:
@@ -254,7 +279,7 @@ def _section(data: Any, kind: type, where: str) -> Any:
                 f"{where} has no key '{key}'{did_you_mean(key, known)} (keys: {', '.join(known)})"
             )
         result[key] = _typed(value, hints[key], f"{where} {key} = {value!r}")
-    return kind(**result)
+    return result
 
 
 def _typed(value: Any, hint: Any, where: str) -> Any:
@@ -287,7 +312,9 @@ def _typed(value: Any, hint: Any, where: str) -> Any:
 def _fit(model: ModelRecipe) -> bool:
     """Whether the slopes are those of every head, or none."""
     sizes = [len(layer) for layer in model.slopes]
-    return not sizes or (model.positions == "alibi" and sizes == [model.heads] * model.layers)
+    return not sizes or (
+        model.options.positions == "alibi" and sizes == [model.heads] * model.layers
+    )
 
 
 def _article(kind: type) -> str:
@@ -310,8 +337,6 @@ def _check(recipe: Recipe, where: str) -> None:
         ("[model] heads", m.heads >= 1, m.heads, "at least 1"),
         ("[model] d_head", m.d_head >= 1, m.d_head, "at least 1"),
         ("[model] hidden", m.hidden >= 0, m.hidden, "at least 0"),
-        ("[model] repeat", m.repeat >= 1, m.repeat, "at least 1"),
-        ("[model] dropout", 0 <= m.dropout < 1, m.dropout, "in 0 .. 1, 1 excluded"),
         (
             "[model] slopes",
             _fit(m),
@@ -320,9 +345,9 @@ def _check(recipe: Recipe, where: str) -> None:
         ),
         (
             "[model] context",
-            m.context >= 1 or m.positions != "learned",
-            m.context,
-            "the longest text",
+            m.options.context >= 1 or m.options.positions != "learned",
+            m.options.context,
+            "the longest token sequence",
         ),
         (
             "[model] outputs",

@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch.nn.utils import parametrize
 
+from tinyadder.machine.config import BlockConfig, Config
 from tinyadder.machine.tensors import plain_name, tensors_of
-from tinyadder.machine.transformer import Block, BlockConfig, Config, Tie, Transformer
+from tinyadder.machine.transformer import Block, Tie, Transformer
 
 
 class Unsupported(Exception):

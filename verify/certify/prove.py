@@ -29,7 +29,7 @@ from tinyadder.io.digest import changed, model_digest, weights_digest
 from tinyadder.io.files import atomic_write
 from tinyadder.io.folder import save
 from tinyadder.machine.answers import BATCH, answers, is_right
-from tinyadder.machine.layers import Options
+from tinyadder.machine.config import Options
 from tinyadder.machine.tensors import items
 from tinyadder.machine.transformer import Transformer
 from tinyadder.tasks.base import Problem, Task

@@ -126,7 +126,7 @@ def nonzero(module: nn.Module) -> int:
 def nonzero_positional(module: nn.Module) -> int:
     """Nonzero, and the positions: non-zero ALiBi slopes, or the base of rotary or sinusoidal ones.
 
-    >>> from tinyadder.machine.transformer import BlockConfig, Config
+    >>> from tinyadder.machine.config import BlockConfig, Config
     >>> blocks = (BlockConfig(heads=2),)
     >>> model = Transformer(Config(vocabulary=("0", "1"), width=1, blocks=blocks, outputs=(0, 1)))
     >>> _ = model.blocks[0].attention.slopes.fill_(2.3)
@@ -141,7 +141,7 @@ def with_wiring(module: nn.Module) -> int:
     """Nonzero + positional, and the ones of the 0/1 matrices that route heads into lanes and lanes
     into logits.
 
-    >>> from tinyadder.machine.transformer import BlockConfig, Config
+    >>> from tinyadder.machine.config import BlockConfig, Config
     >>> blocks = (BlockConfig(heads=1),)
     >>> model = Transformer(Config(vocabulary=("0", "1"), width=1, blocks=blocks, outputs=(0, 1)))
     >>> _ = model.blocks[0].attention.wiring.fill_(1)

@@ -4,8 +4,9 @@ import torch
 from transformers import GenerationMixin, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutput
 
+from tinyadder.machine.config import Config
 from tinyadder.machine.encoder import empty_model
-from tinyadder.machine.transformer import Config, Transformer
+from tinyadder.machine.transformer import Transformer
 
 
 class TinyadderConfig(PreTrainedConfig):
