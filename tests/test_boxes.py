@@ -22,7 +22,7 @@ from tinyadder.tasks.addition import Addition
 from tinyadder.verify.certify.check import block as rules
 from tinyadder.verify.certify.check import curves
 from tinyadder.verify.certify.check.block import Block
-from tinyadder.verify.certify.check.boxes import Tree
+from tinyadder.verify.certify.check.boxes import GRID, Tree
 from tinyadder.verify.certify.check.intervals import ONE, F, Rejected, exact
 from tinyadder.verify.certify.check.specifications import addition
 
@@ -213,7 +213,7 @@ def test_what_attention_writes_lies_in_the_box_of_its_branch(seed, dtype):
         x = hooks(model, tokens)["blocks.0.hook_resid_mid"][0, -1]
         error = tree.rounding_of(text[i])
         for k in range(block.width):
-            low, high = (search.side(text[i], 0, k, sign, moves) << F - 32 for sign in (1, -1))
+            low, high = (search.side(text[i], 0, k, sign, moves) << GRID for sign in (1, -1))
             row = block.row[text[i]][k]
             assert row[0] + low - error[k] <= units(float(x[k])) <= row[1] + high + error[k]
 
@@ -261,7 +261,7 @@ def test_an_option_or_tensor_that_no_rule_covers_is_refused():
 
 
 def test_a_side_that_does_not_hold_is_refused():
-    """Sides of a box one step of the grid further in than what holds, by 2^-20."""
+    """Sides of a box that lie two steps of the grid further in than what holds."""
     model = random_model(2)
     i = 7
     block, search = grown(model, i)
@@ -275,7 +275,7 @@ def test_a_side_that_does_not_hold_is_refused():
     ]
     for n, step in enumerate((1, -1) * block.width):
         moved = list(sides)
-        moved[n] += step << 12
+        moved[n] += step * 2
         with pytest.raises(Rejected, match="side of a box"):
             tree.leaf(moved, 0, fixed, moves)
     assert isinstance(tree, Tree)

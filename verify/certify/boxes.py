@@ -17,11 +17,13 @@ from joblib import Parallel, delayed
 
 from tinyadder.verify.certify.check.block import Block
 from tinyadder.verify.certify.check.boxes import GRID, LEAST, Tree
-from tinyadder.verify.certify.check.intervals import ONE, Rejected
+from tinyadder.verify.certify.check.intervals import ONE, F, Rejected
 from tinyadder.verify.certify.check.specifications import Moves, Specification, specify
 
 NEAR = 4e-3
 """Positions whose weight can exceed it are read token by token."""
+AMPLE = 0.25
+"""A branch that could be split further is a leaf only if its margin is larger."""
 PIECES = 64
 """The most pieces a box is cut into."""
 SLACK = 2.0**-26
@@ -41,7 +43,7 @@ class Search:
 
     def __init__(self, block: Block, stages: list[tuple[int, Moves]]) -> None:
         self.tree, self.block, self.stages = Tree(block, stages), block, stages
-        self.leaves, self.margin, self.budget = 0, inf, 0
+        self.leaves, self.margin, self.budget, self.enough = 0, inf, 0, 0
         self.split_order: list[int] = []
         self.float_tables: dict[tuple[str, int, int], Any] = {}
 
@@ -130,6 +132,7 @@ class Search:
         error = self.tree.rounding_of(own)
         x = [(a - e, b + e) for (a, b), e in zip(x, error, strict=True)]
         self.budget, before = pieces, self.margin
+        self.enough = LEAST << 10 if pieces > 1 else int(AMPLE * 2**20) << (F - 20)
         with suppress(Rejected):
             return [box, self.cuts(x, tokens[self.tree.i + 1], 0)]
         self.margin = before
@@ -140,7 +143,7 @@ class Search:
         many.
         """
         margin = self.block.margin(x, right)
-        if margin > LEAST << 10:
+        if margin > self.enough:
             self.margin = min(self.margin, margin)
             return 0
         self.budget -= 1
@@ -182,7 +185,7 @@ class Search:
             bound, seen = new, 1
         size = max(abs(v) for table in rows.values() for _, _, pair in table.values() for v in pair)
         outward = bound - sign * SLACK * max(size, abs(hull[0]), abs(hull[1]), 1e-3)
-        scaled = outward * 2.0**32
+        scaled = outward * 2.0 ** (F - GRID)
         return int(scaled // 1) if sign > 0 else -int(-scaled // 1)
 
     def floats(self, own: str, head: int, column: int) -> Any:

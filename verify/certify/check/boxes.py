@@ -27,8 +27,8 @@ from tinyadder.verify.certify.check.intervals import (
 )
 from tinyadder.verify.certify.check.specifications import Moves
 
-GRID = F - 32
-"""Boxes are stated in whole multiples of 2^-32."""
+GRID = F - 20
+"""Boxes are stated in whole multiples of 2^-20."""
 LEAST = ONE >> 60
 """A margin must be larger: what underflow could take is far below it."""
 Costs = dict[int, dict[str, int]]
