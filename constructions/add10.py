@@ -7,8 +7,8 @@ place). Carries never propagate.
 
 Positions: '^' at 0, digit p of a at 1+p, '+' at g = digits+1, digit p of b at g+1+p, '=' at 2g. The
 ALiBi slope ln 10 makes the attention to a flag fall by 10 with every token, so in layer 0 digit p
-of a hears '^' as 10^-p * flag / 10. Scores near -40 keep the denominator of softmax1 at 1 + 1e-17:
-attention is then a plain weighted sum.
+of a reads '^' as 10^-p * flag / 10. Scores near -40 keep the denominator of softmax1 at 1 +
+1e-17: attention is then a plain weighted sum.
 """
 
 from fractions import Fraction

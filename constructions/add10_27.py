@@ -1,5 +1,4 @@
-"""27 numbers another way: `add10_28` with a readout one number smaller; no convention counts it
-dearer than that.
+"""27 weights another way: `add10_28` with a readout one weight smaller, by no convention larger.
 
 As in `add10_28`, the weight of digit p falls by r0 = 10^-6.5 a token in layer 0, and layer 1
 multiplies by r1 = 10^-5.5 a token of distance, which leaves 10^-p. New is the lane `part`: it holds

@@ -68,8 +68,8 @@ def construct(*, digits: int = 10) -> Construction:
 
 
 def _claims(digits: int) -> dict[str, LaneClaim]:
-    """What the lanes mean, as rationals; the flags that `place` still hears from further back are
-    left out.
+    """What the lanes mean, as rationals; the flags that `place` still attends to from further back
+    are left out.
     """
     task, g, unit = Addition(digits=digits), digits + 1, 10**digits
     candidates = [c + Fraction(1, 2) for c in range(10)]

@@ -1,7 +1,7 @@
 """Compare two numbers: one weighed sum gives a - b, and three wired lanes read its sign. 18 numbers
 and 2 slopes.
 
-The marks '^' and '?' are heard by the digits behind them as place weights, + in a and - in b; '?'
+The marks '^' and '?' reach the digits behind them as place weights, + in a and - in b; '?'
 also takes the weight of '^' away. Layer 1 sums digit * weight at ':', where a token of its own
 stands half a unit high for '='.
 

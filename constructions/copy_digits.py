@@ -1,7 +1,7 @@
 """Copy a word of digits: read it as a number and write what is left of it. 25 numbers and 2 slopes,
 tied readout.
 
-The adder add10_smallest with one operand. '^' is heard by the word as place weight (+), '=' by the
+The adder add10_smallest with one operand. '^' reaches the word as place weight (+), '=' by the
 copy (-), so the weighed sum is what is left to write; the next digit is its floor, logit_d = d R -
 d(d+1)/2 in units of the place.
 

@@ -1,7 +1,7 @@
 """How often does 'a' occur? An exact sum and a parabola, one layer. 22 numbers.
 
 Scores of -40 keep the denominator of softmax1 at 1 + 4e-18 per token, so the head adds up what it
-hears: 1 for every 'a'. The readout 2 d y - d^2 is largest for the d nearest to the sum y.
+attends to: 1 for every 'a'. The readout 2 d y - d^2 is largest for the d nearest to the sum y.
 """
 
 from tinyadder.construction import Construction

@@ -12,7 +12,7 @@ the count less one where this token or the one before is a sign. In the input th
 belongs to: after '=' and after a ones digit the next slot's sign follows, after a sign and after a
 tens digit the same slot goes on. MLP 0 squares it. Layer 1 attends to input slot turn - (N + 1), by
 a score -200 (difference)^2 without its part that depends on the query alone: the largest score wins
-all attention. Of a slot's two tokens the slope 40 lets the digit win; its sign is heard at e^-40,
+all attention. Of a slot's two tokens the slope 40 lets the digit win; its sign has weight e^-40,
 which the value makes up for. MLP 1 multiplies: n * c with n = 2 N + 1 - turn. MLP 2: after a sign
 the tens digit, n * c / 10; after a tens digit t the ones digit, n * c - 10 t, both with a little
 more, so that the readout rounds down.

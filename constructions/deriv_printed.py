@@ -166,7 +166,7 @@ def _claims(task: Derivative) -> dict[str, LaneClaim]:
     shared: dict[str, Any] = dict(term_claims(task, X))
 
     def xs(problem: Polynomial, position: int) -> Fraction:
-        """The sum of `digit`, as layer 0 hears it: before exponents are moved away."""
+        """The sum of `digit`, as layer 0 reads it: before exponents are moved away."""
         held = {"0": 2, "2": 1, "3": 2, "4": 3, "5": 4, "6": 5, "x": X}
         return Fraction(
             sum(held.get(token_at(task, problem, i), 0) for i in range(position + 1)), X

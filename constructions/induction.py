@@ -1,12 +1,12 @@
 """An induction head: what followed this letter last time? 2n + 14 numbers and 2 slopes for n
 letters, tied readout.
 
-The circuit that trained transformers grow, with every number known. Layer 0: each token hears the
-token before it (a steep head, less a steeper one that hears the token itself). Layer 1: the query
-looks for a token whose predecessor is the query's own letter, score -l (letter_i - previous_j)^2,
-and copies that token's letter. Letters are the numbers 1 .. n, so a wrong key misses by at least 1;
-softmax1's own 1 counts like a key at 0, which no letter is. The readout is the embedding: logit_a =
-a y - (a^2 - 1) / 2, the a nearest to what was copied.
+The circuit that trained transformers grow, with every number known. Layer 0: each token attends to
+the token before it (a steep head, less a steeper one that attends to the token itself). Layer 1:
+the query looks for a token whose predecessor is the query's own letter, score -l (letter_i -
+previous_j)^2, and copies that token's letter. Letters are the numbers 1 .. n, so a wrong key misses
+by at least 1; softmax1's own 1 counts like a key at 0, which no letter is. The readout is the
+embedding: logit_a = a y - (a^2 - 1) / 2, the a nearest to what was copied.
 """
 
 from tinyadder.construction import Construction, LaneClaim

@@ -7,10 +7,10 @@ Digits of the answer count, negative, in their place (e = 0 behind '='), so the 
 to write; the next digit is its floor, read by the embedding: logit_d = d R - d(d+1)/2 in units of
 the place. ln(0/10) is -60 here: 0^0 is 1, and other powers of 0 are below e^-60.
 
-Positions: '^' at 0, x at 1, ':' at 2, coefficients from 3, '=' at g = degree+4. The slope -20 hears
-the oldest tokens only: '^' by 1, x by e^-20, and nothing else with a logarithm loud enough to
-matter. What layer 0 lets fall by r0 = 10^-7 a token, layer 1 raises by 1/r1 = 10^6: a place value
-of 1/10, and one scale at every query.
+Positions: '^' at 0, x at 1, ':' at 2, coefficients from 3, '=' at g = degree+4. The slope -20
+attends to the oldest tokens only: '^' by 1, x by e^-20, and nothing else with a logarithm loud
+enough to matter. What layer 0 lets fall by r0 = 10^-7 a token, layer 1 raises by 1/r1 = 10^6: a
+place value of 1/10, and one scale at every query.
 """
 
 from fractions import Fraction

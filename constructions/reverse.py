@@ -7,7 +7,7 @@ the weight -100^-m, the sound of '=' under the slope ln 100. The same weight clo
 which digits before '=' enter the sum as they are.
 
 Positions: '^' at 0, digit p at p, '=' at g = length+1, answer digit m at g+m; the query at g+k
-hears the word as 10^(-1-2k) times (the digit to write, and a fraction). Scores are equal, the
+reads the word as 10^(-1-2k) times (the digit to write, and a fraction). Scores are equal, the
 denominators of softmax1 are Z0 and Z1 up to 10^-g of their size. Readout by the embedding: logit_d
 = d R - d(d+1)/2 in units of 100^-k.
 """

@@ -14,7 +14,7 @@ from tinyadder.machine.compile import build
 from tinyadder.verify.claims import check_claims, check_readout
 
 FAINT = {
-    # what is left of a sum: flags are heard 10^-11 as loud one group later, which half units guard
+    # what is left of a sum: flags arrive 10^-11 as loud one group later, which half units guard
     # against
     ("add10", "rest"): 0.02,
     ("add10_95", "miss"): 0.02,

@@ -33,7 +33,7 @@ def run(command, *arguments):
 def test_exhaust_says_what_was_tried_and_how_and_keeps_the_result(tmp_path):
     done = run(exhaust, "add10", "--digits", "2", "--save")
     assert done.stdout.startswith(
-        "EXHAUSTIVE all 10,000 of the pairs of numbers of at most 2 digits: 0 wrong"
+        "EXHAUSTIVE all 10,000 pairs of numbers of at most 2 digits: 0 wrong"
     )
     assert "teacher-forced" in done.stdout and "10,000 of 10,000" in done.stderr
     (kept,) = read_results(tmp_path / "results")

@@ -107,7 +107,7 @@ def test_a_result_at_other_options_is_shown_with_them_and_last(adder, tmp_path):
     keep(adder, Sampled(7, 0), tmp_path)
     assert texts(adder, tmp_path) == [
         "sampled: 7, 0 wrong",
-        "exhaustive with digits=2: all 10,000 of the pairs",
+        "exhaustive with digits=2: all 10,000 pairs",
     ]
 
 
@@ -125,7 +125,7 @@ def test_an_exhaustive_result_about_a_part_is_not_the_verdict_about_the_model(ad
     assert row(adder, read_results(tmp_path), tmp_path).strongest == "sampled"
     assert texts(adder, tmp_path) == [
         "sampled: 7, 0 wrong",
-        "exhaustive on a part (10^20 in all): all 10,000 of the pairs of at most 2 digits",
+        "exhaustive on a part (10^20 in all): all 10,000 pairs of at most 2 digits",
     ]
 
 

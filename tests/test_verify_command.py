@@ -72,7 +72,7 @@ def test_a_small_adder_is_asked_everything(capsys):
     assert code == 0
     assert (
         out.splitlines()[-1]
-        == "EXHAUSTIVE all 10,000 of the pairs of numbers of at most 2 digits: 0 wrong"
+        == "EXHAUSTIVE all 10,000 pairs of numbers of at most 2 digits: 0 wrong"
     )
     code, out, _ = run(capsys, "verify", "add10", "--digits", "1", "--json")
     found = json.loads(out)

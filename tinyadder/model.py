@@ -104,9 +104,8 @@ class Answer(str):
         """The raw tokens stand beside an answer that is not part of them: a number written from its
         last digit on.
         """
-        return (
-            super().__repr__() if self in self.raw else f"{super().__repr__()} (raw {self.raw!r})"
-        )
+        plain = self.raw.endswith(self) or self.raw[:-1].endswith(self)  # with or without an end
+        return super().__repr__() if plain else f"{super().__repr__()} (raw {self.raw!r})"
 
 
 class Counts(Shown, dict[str, int]):

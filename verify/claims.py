@@ -3,7 +3,7 @@
 A construction may state `Construction.claims`: per lane a function `(problem, position) -> value`,
 the exact rational (for a wide lane one a column) that the lane should hold after the last layer at
 that position of prompt + right answer, or None where nothing is claimed. Claims are meanings, not
-weights: they need not follow rounding, nor what a head hears faintly from afar, and the errors
+weights: they need not follow rounding, nor what a head attends to faintly from afar, and the errors
 printed here say how much that is.
 """
 

@@ -74,6 +74,13 @@ def fails_alone(model: Transformer, task: Task, problem: Problem) -> bool:
     )
 
 
+def _counterexample(
+    task: Task, problem: Problem, expected: Sequence[str], got: Sequence[str], only: str = ""
+) -> Counterexample:
+    texts = (task.format_answer(expected), task.format_answer(got))
+    return Counterexample(problem, task.show(problem), expected, got, only, texts)
+
+
 def wrong_answer(
     model: Transformer, task: Task, problem: Problem, ways: Iterable[Way] = ()
 ) -> Counterexample | None:
@@ -95,7 +102,7 @@ def wrong_answer(
 
     cached, full = ask(1, True)(), ask(1, False)()
     if not is_right(task, problem, cached) and not is_right(task, problem, full):
-        return Counterexample(problem, task.show(problem), expected, cached)
+        return _counterexample(task, problem, expected, cached)
     decodings = {"cached decoding": True, "full decoding": False}
     every: list[Way] = [
         ("in the plain forward pass after the right tokens, alone", forced),
@@ -113,7 +120,7 @@ def wrong_answer(
         if not is_right(task, problem, got):
             token = first_difference(expected, got) + 1
             only = f"{name}: answer token {token}"
-            return Counterexample(problem, task.show(problem), expected, got, only)
+            return _counterexample(task, problem, expected, got, only)
     return None
 
 

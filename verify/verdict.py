@@ -13,6 +13,15 @@ from tinyadder.tasks.base import Problem
 from tinyadder.text import Shown
 
 
+def counted(count: int, domain: str) -> str:
+    """All problems of a domain, in words.
+
+    >>> counted(10_000, "the pairs of numbers of at most 2 digits")
+    'all 10,000 pairs of numbers of at most 2 digits'
+    """
+    return f"all {count:,} {domain.removeprefix('the ')}"
+
+
 @dataclass(frozen=True, repr=False)
 class Sampled(Shown):
     """`count` problems were decoded (prompt alone, greedy) and none was wrong; says nothing of the
@@ -34,7 +43,7 @@ class Exhaustive(Shown):
     count: int
 
     def __str__(self) -> str:
-        return f"EXHAUSTIVE all {self.count:,} of {self.domain}: 0 wrong"
+        return f"EXHAUSTIVE {counted(self.count, self.domain)}: 0 wrong"
 
 
 @dataclass(frozen=True, repr=False)
@@ -75,9 +84,17 @@ class Counterexample:
     only: str = ""
     """By which decoding, in which batch and at which position it fails; empty for one that fails
     asked alone, with and without a cache of keys and values."""
+    texts: Sequence[str] = ()
+    """Both answers in words (`Task.format_answer`); empty where only the tokens are known."""
+
+    def answers(self) -> tuple[str, str]:
+        """The right answer and the model's, in words."""
+        expected, got = self.texts or ("".join(self.expected), "".join(self.got))
+        return expected, got
 
     def __str__(self) -> str:
-        text = f"{self.shown}   expected {''.join(self.expected)}, model {''.join(self.got)}"
+        expected, got = self.answers()
+        text = f"{self.shown}   expected {expected}, model {got}"
         return text + (f" (only {self.only})" if self.only else "")
 
 

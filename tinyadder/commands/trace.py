@@ -1,4 +1,4 @@
-"""Trace a run: what the query of one answer digit listens to, how the lanes change, which token
+"""Trace a run: what the query of one answer digit attends to, how the lanes change, which token
 wins.
 """
 
@@ -55,7 +55,7 @@ def command(
     123 456 --digit 8.
 
     Without --digit: every answer token with its margin. With it, for that token: per head the
-    tokens its query listens to (weight * value = contribution), the lanes before and after each
+    tokens its query attends to (weight * value = contribution), the lanes before and after each
     sublayer, hidden units, logits and margin.
     """
     for word in problem:
@@ -149,10 +149,10 @@ def _section(title: str) -> None:
 
 
 def _show_head(head: HeadStep, equation: str) -> None:
-    heard = [token for token in head.tokens if any(token.contribution)]
+    attended = [token for token in head.tokens if any(token.contribution)]
     echo(f"\nhead {head.head} -> {', '.join(head.lanes)}" + (f":   {equation}" if equation else ""))
     show_table(
-        f"query {_vector(head.query)}; to nothing goes {show(head.nothing)} of the attention",
+        f"query {_vector(head.query)}; {show(head.nothing)} of the attention goes to no token",
         {
             "position": "right",
             "token": "left",
@@ -170,11 +170,11 @@ def _show_head(head: HeadStep, equation: str) -> None:
                 _vector(t.value),
                 _vector(t.contribution),
             )
-            for t in heard
+            for t in attended
         ]
         + [("", "", "", "", "sum", _vector(head.output))],
     )
-    silent = len(head.tokens) - len(heard)
+    silent = len(head.tokens) - len(attended)
     if silent:
         echo(f"{silent} other token{'s' * (silent != 1)} contribute{'s' * (silent == 1)} 0")
 

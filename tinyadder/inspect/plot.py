@@ -158,7 +158,7 @@ def contributions(model: Transformer, task: Task, problem: Problem, index: int) 
         )
         axes.axhline(0, color="black", linewidth=0.6)
     figure.suptitle(
-        f"{task.show(problem)}: what the query listens to when it emits '{step.chosen}' (answer"
+        f"{task.show(problem)}: what the query attends to when it emits '{step.chosen}' (answer"
         f" token {index})",
         fontsize=10,
     )

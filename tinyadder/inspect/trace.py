@@ -1,4 +1,4 @@
-"""Look inside one run: what each head listens to, which hidden units fire, how every lane changes,
+"""Look inside one run: what each head attends to, which hidden units fire, how every lane changes,
 who wins.
 
     contribution_j = weight_j * value_j,   lane after = lane before + sum of contributions
@@ -172,7 +172,7 @@ def run_with_cache(
 
 @dataclass(frozen=True)
 class AttendedToken:
-    """One token that a query listens to; `value` and `contribution` have one number per value row
+    """One token that a query attends to; `value` and `contribution` have one number per value row
     of the head.
     """
 
@@ -346,7 +346,7 @@ class _Look:
         scores, weights = of["attn_scores"][-1], of["pattern"][-1]
         highest = scores.max().clamp(min=0)
         nothing = torch.exp(-highest) / (torch.exp(-highest) + torch.exp(scores - highest).sum())
-        listened = [
+        attended = [
             AttendedToken(j, token, score, weight, value, [weight * v for v in value])
             for j, (token, score, weight, value) in enumerate(
                 zip(self.text, scores.tolist(), weights.tolist(), of["v"].tolist(), strict=True)
@@ -364,7 +364,7 @@ class _Look:
             lanes=lanes,
             query=of["q"][-1].tolist(),
             nothing=float(nothing) if softmax1 else 0.0,
-            tokens=listened,
+            tokens=attended,
             output=of["z"][-1].tolist(),
             rows=[[self.column(column) for column in row] for row in written],
         )

@@ -66,12 +66,12 @@ def previous_token_head(value: Any, *, sharpness: float = 18.0, room: float = RO
     """v_(i-1), and 0 at the first token: a steep head, and a steeper one that takes the token
     itself out again.
 
-    The first head hears token i - k as e^(s(1-k)) v; the second, of slope 10 s, hears little but
-    token i and subtracts it. Costs 4, the value twice, and two slopes; add the sum to a lane of its
-    own (it takes no row index). Errs by at most (1.1 e^-s + 16 e^s u + 2 e^(s-room)) V: the tokens
-    before the previous one, the rounding of what cancels, and softmax1. The default s = 18 about
-    balances them, at 1.4e-7 V. Raises `TinyadderError` unless 3 <= sharpness <= 30 and 0 < room <=
-    300.
+    The first head attends to token i - k as e^(s(1-k)) v; the second, of slope 10 s, attends to
+    little but token i and subtracts it. Costs 4, the value twice, and two slopes; add the sum to a
+    lane of its own (it takes no row index). Errs by at most (1.1 e^-s + 16 e^s u + 2 e^(s-room)) V:
+    the tokens before the previous one, the rounding of what cancels, and softmax1. The default s =
+    18 about balances them, at 1.4e-7 V. Raises `TinyadderError` unless 3 <= sharpness <= 30 and 0 <
+    room <= 300.
     """
     if not 3 <= sharpness <= 30:
         raise TinyadderError(

@@ -21,7 +21,7 @@ from tinyadder.report.leaderboard import (
     recipe_of,
 )
 from tinyadder.verify.count import definition
-from tinyadder.verify.verdict import Exhaustive, Proved, Refuted, Sampled
+from tinyadder.verify.verdict import Exhaustive, Proved, Refuted, Sampled, counted
 
 SHOWN = (
     "nonzero",
@@ -302,7 +302,7 @@ def verdict_words(finding: Finding) -> tuple[str, str, str]:
     where = f" with {options}" if options else ""
     if isinstance(verdict, Refuted):
         example = verdict.counterexample
-        got, expected = "".join(example.got), "".join(example.expected)
+        expected, got = example.answers()
         only = f" (only {example.only})" if example.only else ""
         text = f"{example.shown} gives {got}, not {expected}{only}{format_share(finding.share)}"
     elif isinstance(verdict, Proved):
@@ -310,7 +310,7 @@ def verdict_words(finding: Finding) -> tuple[str, str, str]:
     elif isinstance(verdict, Exhaustive):
         if finding.of is not None:
             where += f" on a part ({_LONG.sub(_short, format(finding.of, ','))} in all)"
-        text = f"all {verdict.count:,} of {verdict.domain}"
+        text = counted(verdict.count, verdict.domain)
     elif isinstance(verdict, Sampled):
         text = f"{verdict.count:,}, 0 wrong"
     else:

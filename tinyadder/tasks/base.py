@@ -157,6 +157,14 @@ class Task(TaskCore):
                 raise
             return None
 
+    def format_answer(self, answer: Sequence[str]) -> str:
+        """An emitted answer as it was written; where that is not how a person reads it, both.
+
+        A number written from its last digit on is `46 (written 6400)`.
+        """
+        raw, text = "".join(answer), self.show_answer(answer)
+        return raw if raw.removesuffix(self.end or "").endswith(text) else f"{text} (written {raw})"
+
     def read_at(self, problem: Problem) -> range | None:
         """Of a tagger: the positions of the prompt whose logits are the answer, read in one pass.
 
