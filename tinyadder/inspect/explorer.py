@@ -232,7 +232,7 @@ def _writing(task: Task, problems: Sequence[Problem]) -> dict[str, Any]:
             "head": head,
             "tail": tail,
             "task": task.name,
-            "options": asdict(task),
+            "options": task.to_json()["options"],
         }
     between, widths = (
         re.split(r"[0-9]+", "".join(prompts[0])),
@@ -253,7 +253,7 @@ def _writing(task: Task, problems: Sequence[Problem]) -> dict[str, Any]:
             sorted({token for prompt in prompts for token in prompt if token in DIGITS[:10]})
         )
         kind = {"kind": "numbers", "between": between, "widths": widths, "symbols": symbols}
-        return {**kind, "task": task.name, "options": asdict(task)}
+        return {**kind, "task": task.name, "options": task.to_json()["options"]}
     return {"kind": "examples"}
 
 
