@@ -20,7 +20,7 @@ import click
 MEASURE = """<pre id="times"></pre><script>
 const shown = performance.now();
 const found = MODELS.map((model) => {
-  choose(model.name);
+  chooseModel(model.name);
   const times = model.examples.slice(0, 20).map(([text]) => {
     const began = performance.now();
     ask(text);

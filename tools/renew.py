@@ -63,6 +63,15 @@ def pictures() -> None:
                     printed(shlex.join([*shlex.split(line), "--force"]), ROOT)
 
 
+def screenshots() -> None:
+    from tools.screenshots import chromium, main
+
+    if chromium() is None:
+        click.echo("left as they are: needs Chromium (apt-get install chromium)")
+    else:
+        main.main([], standalone_mode=False)
+
+
 def page(path: Path) -> None:
     """Renew the outputs in one page."""
     with scratch():
@@ -93,7 +102,8 @@ def notebooks() -> None:
 
 
 STEPS: dict[str, Callable[[], None]] = {
-    step.__name__: step for step in (proofs, leaderboard, baselines, pictures, pages, notebooks)
+    step.__name__: step
+    for step in (proofs, leaderboard, baselines, pictures, screenshots, pages, notebooks)
 }
 """In an order in which nothing is read before it is renewed."""
 
@@ -108,6 +118,7 @@ def main(what: tuple[str, ...]) -> None:
     leaderboard  LEADERBOARD.md and the table of the README: every certificate is checked again
     baselines    baselines/README.md
     pictures     docs/pictures, by the commands that docs/ shows for them
+    screenshots  of the explorer, in docs/pictures; needs Chromium
     pages        outputs in README.md and docs/
     notebooks    outputs in notebooks/
     FILE         outputs in this page or notebook only

@@ -17,9 +17,13 @@ function erf(x) {
   const z = Math.abs(x);
   if (z > 6) return Math.sign(x);
   if (z < 2.5) {
-    let term = z, sum = z;
-    for (let n = 1; Math.abs(term) > 1e-17 * sum; n++) { term *= -z * z / n; sum += term / (2 * n + 1); }
-    return Math.sign(x) * 2 / Math.sqrt(Math.PI) * sum;
+    let term = z,
+      sum = z;
+    for (let n = 1; Math.abs(term) > 1e-17 * sum; n++) {
+      term *= (-z * z) / n;
+      sum += term / (2 * n + 1);
+    }
+    return ((Math.sign(x) * 2) / Math.sqrt(Math.PI)) * sum;
   }
   let f = z;
   for (let n = 60; n >= 1; n--) f = z + n / 2 / f;
@@ -39,9 +43,12 @@ function softmax(scores, one) {
 }
 
 function rotated(rows, position, base) {
-  const half = rows.length >> 1, out = rows.slice();
+  const half = rows.length >> 1,
+    out = rows.slice();
   for (let k = 0; k < half; k++) {
-    const angle = position * Math.pow(base, -k / Math.max(half, 1)), c = Math.cos(angle), s = Math.sin(angle);
+    const angle = position * Math.pow(base, -k / Math.max(half, 1)),
+      c = Math.cos(angle),
+      s = Math.sin(angle);
     out[k] = rows[k] * c - rows[k + half] * s;
     out[k + half] = rows[k + half] * c + rows[k] * s;
   }
@@ -59,25 +66,31 @@ function normed(norm, x) {
 // Everything the model computes on `tokens` (ids). A step is one sublayer: {layer, kind, before, read, added, sum, after,
 // heads | units}: streams by position, `read` after a norm that comes before, `sum` ahead of one that comes after.
 function forward(model, tokens) {
-  const o = model.options, width = model.width;
+  const o = model.options,
+    width = model.width;
   let x = tokens.map((token, i) => {
     const row = new Array(width).fill(0);
     addTo(row, ...model.embed[token], 1);
     placeRow(model, i).forEach((v, c) => (row[c] += v));
     return row;
   });
-  const embedded = x, steps = [], blocks = [];
+  const embedded = x,
+    steps = [],
+    blocks = [];
   for (let r = 0; r < o.repeat; r++) blocks.push(...model.blocks);
   blocks.forEach((block, layer) => {
     const o = block.options ?? model.options;
     for (const kind of ["attention", "mlp"]) {
       const part = block[kind];
       if (!part) continue;
-      const before = x, read = o.post ? x : x.map((row) => normed(part.norm, row));
+      const before = x,
+        read = o.post ? x : x.map((row) => normed(part.norm, row));
       const step = kind === "attention" ? attend(part, read, o) : units(part, read, o);
       const sum = x.map((row, i) => {
         const next = row.slice();
-        step.added[i].forEach(([columns, weights, factor]) => addTo(next, columns, weights, factor));
+        step.added[i].forEach(([columns, weights, factor]) =>
+          addTo(next, columns, weights, factor),
+        );
         return next;
       });
       x = o.post ? sum.map((row) => normed(part.norm, row)) : sum;
@@ -103,13 +116,18 @@ function placeRow(model, i) {
 function attend(part, x, o) {
   const added = x.map(() => []);
   const heads = part.heads.map((head) => {
-    const turn = (rows) => (o.positions === "rotary" ? rows.map((r, i) => rotated(r, i, o.rotary_base)) : rows);
-    const query = turn(x.map((row) => affine(head.query, row))), key = turn(x.map((row) => affine(head.key, row)));
+    const turn = (rows) =>
+      o.positions === "rotary" ? rows.map((r, i) => rotated(r, i, o.rotary_base)) : rows;
+    const query = turn(x.map((row) => affine(head.query, row))),
+      key = turn(x.map((row) => affine(head.key, row)));
     const value = x.map((row) => affine(head.value, row));
     const scale = o.scaled ? 1 / Math.sqrt(head.query.length) : 1;
     const at = x.map((_, i) => {
       const scores = [];
-      for (let j = 0; j <= i; j++) scores.push(query[i].reduce((s, q, k) => s + q * scale * key[j][k], 0) + head.slope * (j - i));
+      for (let j = 0; j <= i; j++)
+        scores.push(
+          query[i].reduce((s, q, k) => s + q * scale * key[j][k], 0) + head.slope * (j - i),
+        );
       const { weights, nothing } = softmax(scores, o.softmax === "softmax1");
       const output = head.value.map((_, r) => weights.reduce((s, w, j) => s + w * value[j][r], 0));
       output.forEach((v, r) => added[i].push([head.write[r][0], head.write[r][1], v]));
@@ -123,7 +141,8 @@ function attend(part, x, o) {
 function units(part, x, o) {
   const added = x.map(() => []);
   const at = x.map((row, i) => {
-    const gate = affine(part.gate, row), up = o.gated ? affine(part.up, row) : gate.map(() => 1);
+    const gate = affine(part.gate, row),
+      up = o.gated ? affine(part.up, row) : gate.map(() => 1);
     const output = gate.map((g, n) => ACTIVATION[o.activation](g) * up[n]);
     output.forEach((v, n) => v !== 0 && added[i].push([part.down[n][0], part.down[n][1], v]));
     return { gate, up, output };
@@ -133,15 +152,19 @@ function units(part, x, o) {
 
 function argmax(logits) {
   let best = 0;
-  logits.forEach((v, k) => { if (v > logits[best] || v !== v) best = k; });
+  logits.forEach((v, k) => {
+    if (v > logits[best] || v !== v) best = k;
+  });
   return best;
 }
 
 // Greedy decoding, the whole text again for every token: simple, and fast enough for one text. A tagger answers in one
 // pass, one token for each position of the prompt from `model.reads` on.
 function decode(model, prompt) {
-  const tokens = prompt.map((t) => model.vocabulary.indexOf(t)), context = model.options.context || Infinity;
-  const end = model.end === null ? -1 : model.vocabulary.indexOf(model.end), chosen = [];
+  const tokens = prompt.map((t) => model.vocabulary.indexOf(t)),
+    context = model.options.context || Infinity;
+  const end = model.end === null ? -1 : model.vocabulary.indexOf(model.end),
+    chosen = [];
   const first = model.reads ?? tokens.length - 1;
   if (model.reads !== null) {
     const run = forward(model, tokens);
@@ -153,34 +176,55 @@ function decode(model, prompt) {
     if (chosen[n] === end || n === model.answer_length - 1) break;
     tokens.push(chosen[n]);
   }
-  return { tokens, first, chosen, answer: chosen.map((t) => model.vocabulary[t]), run: forward(model, tokens) };
+  return {
+    tokens,
+    first,
+    chosen,
+    answer: chosen.map((t) => model.vocabulary[t]),
+    run: forward(model, tokens),
+  };
 }
 
 // The first answer token that is chosen wrongly when the right ones before it are given; -1 if none is. One pass.
 function firstWrong(model, prompt, right) {
   const text = model.reads === null ? [...prompt, ...right.slice(0, -1)] : prompt;
-  const { logits } = forward(model, text.map((t) => model.vocabulary.indexOf(t)));
+  const { logits } = forward(
+    model,
+    text.map((t) => model.vocabulary.indexOf(t)),
+  );
   const first = model.reads ?? prompt.length - 1;
-  return right.findIndex((t, n) => model.vocabulary[model.outputs[argmax(logits[first + n])]] !== t);
+  return right.findIndex(
+    (t, n) => model.vocabulary[model.outputs[argmax(logits[first + n])]] !== t,
+  );
 }
 
 // The readout as one matrix [bias, null, weights]: stored rows, tied embedding rows and wiring, from left to right.
 function connect(model) {
-  const { unembedding, bias, tied, wiring } = model.readout, dense = ([, columns, weights]) => {
-    const row = new Array(model.width).fill(0);
-    addTo(row, columns, weights, 1);
-    return row;
-  };
-  const parts = [unembedding?.map(dense), tied && model.outputs.map((t) => dense([0, ...model.embed[t]])), wiring?.map(dense)];
-  const sum = parts.filter(Boolean).reduce((a, b) => a.map((row, o) => row.map((w, c) => w + b[o][c])));
+  const { unembedding, bias, tied, wiring } = model.readout,
+    dense = ([, columns, weights]) => {
+      const row = new Array(model.width).fill(0);
+      addTo(row, columns, weights, 1);
+      return row;
+    };
+  const parts = [
+    unembedding?.map(dense),
+    tied && model.outputs.map((t) => dense([0, ...model.embed[t]])),
+    wiring?.map(dense),
+  ];
+  const sum = parts
+    .filter(Boolean)
+    .reduce((a, b) => a.map((row, o) => row.map((w, c) => w + b[o][c])));
   model.rows = sum.map((row, o) => [bias ? bias[o] : 0, null, row]);
   return model;
 }
 
 // float32 models are written with as few digits as tell them apart; reading them rounds to float32 again.
 function load(model) {
-  const round = (v) => (typeof v === "number" ? Math.fround(v) : Array.isArray(v) ? v.map(round) : v);
-  const inside = (o) => { for (const k in o) if (Array.isArray(o[k])) o[k] = round(o[k]); };
+  const round = (v) =>
+    typeof v === "number" ? Math.fround(v) : Array.isArray(v) ? v.map(round) : v;
+  const inside = (o) => {
+    for (const k in o) if (Array.isArray(o[k])) o[k] = round(o[k]);
+  };
   if (model.float32) {
     for (const key of ["embed", "positions"]) model[key] = round(model[key]);
     inside(model.readout);
