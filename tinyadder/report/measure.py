@@ -19,7 +19,7 @@ from tinyadder.report.certificates import CERTIFICATE, certificate_file, keep_ce
 from tinyadder.report.leaderboard import Entry
 from tinyadder.report.results import Result, result, write_result
 from tinyadder.verify.legality import legality
-from tinyadder.verify.verdict import Unknown, verdict_to_json
+from tinyadder.verify.verdict import Proved, Unknown, verdict_to_json
 
 SAMPLES, EXAMPLES, LEGAL, DECODED = 20_000, 100, 50, 2000
 PROOF_SECONDS = 600.0
@@ -71,7 +71,8 @@ def prove_again(entry: Entry, options: Mapping[str, Any], folder: Path) -> Path:
 def prove_apart(
     name: str, options: Mapping[str, Any], kept: Path, seconds: float = PROOF_SECONDS
 ) -> dict[str, Any]:
-    """The checker's verdict on a construction, from a process that is stopped after `seconds`.
+    """The checker's verdict on a construction, from a process that is stopped after `seconds`;
+    what it says of times is processor time.
 
     The certificate of a proof goes to `kept`; one of another model is removed from there.
     """
@@ -100,12 +101,22 @@ def prove_apart(
 def _prove(name: str, options: dict[str, Any], folder: Path, data: Path) -> None:
     """The work of the other process: model and certificate to `folder`, what came out to `data`."""
     from tinyadder.io.folder import save
+    from tinyadder.verify.certify.check import check
     from tinyadder.verify.certify.prove import certify
 
     made = construct(name, **options)
     model = build(made.program)
     save(model, made.task, folder, name=name, options=options)
-    data.write_text(json.dumps(proof_data(certify(model, made.task, folder), folder)))
+    began = time.process_time()
+    judged = certify(model, made.task, folder)
+    whole = time.process_time() - began
+    found = proof_data(judged, folder)
+    if isinstance(judged.verdict, Proved):
+        began = time.process_time()
+        check(folder)
+        found["check_seconds"] = time.process_time() - began
+        whole -= found["check_seconds"]
+    data.write_text(json.dumps({**found, "proof_seconds": whole}))
 
 
 def proof_data(judged: Any, folder: Path) -> dict[str, Any]:

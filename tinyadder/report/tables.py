@@ -248,8 +248,8 @@ def verdict_table(rows: Sequence[LeaderboardRow]) -> str:
         "legality",
         "build s",
         "answers/s",
-        "proof s",
-        "check s",
+        "proof CPU s",
+        "check CPU s",
     )
     return _table(heads, [_verdict_cells(r) for r in ordered])
 
