@@ -90,13 +90,14 @@ def command(
             if (place / "model").exists() and not force:
                 echo(f"{place / 'model'} is there already; --force trains it again", err=True)
                 continue
-            if (place / "checkpoints").exists() and not (resume or force):
+            unfinished = any((place / "checkpoints").glob("checkpoint-*.safetensors"))
+            if unfinished and not (resume or force):
                 raise TinyadderError(
                     f"{place} holds an unfinished run; give --resume to go on or --force to start"
                     " again"
                 )
             run = Run(read, seed, place, device=device, processes=processes, start=start)
-            if resume and (place / "checkpoints").exists():
+            if resume and unfinished:
                 for said in run.resume():
                     echo(f"{said}; the one before is used", err=True)
             elif resume and processes.rank == 0:

@@ -202,9 +202,19 @@ def _locked_scratch(folder: Path) -> tuple[Path, Any]:
 
 
 def clean(folder: Path) -> None:
-    """Remove the temporary folders of processes that no longer live. Those of living ones are
-    locked, and stay.
+    """Remove what processes that no longer live left in `folder`: temporary folders, a lock.
+
+    Those of living ones are locked, and stay.
     """
+    from filelock import FileLock, Timeout
+
+    _clean_scratch(folder)
+    if os.path.lexists(folder / LOCK):
+        with suppress(OSError, Timeout), FileLock(folder / LOCK, timeout=0):
+            (folder / LOCK).unlink()
+
+
+def _clean_scratch(folder: Path) -> None:
     from filelock import FileLock, Timeout
 
     for path in folder.glob(f"{SCRATCH}????????"):
@@ -215,8 +225,8 @@ def clean(folder: Path) -> None:
 
 @cache
 def _clean_once(folder: Path) -> None:
-    """`clean`, once a process: folders of many shards are listed one time only."""
-    clean(folder)
+    """`_clean_scratch`, once a process: folders of many shards are listed one time only."""
+    _clean_scratch(folder)
 
 
 def _flush(path: Path) -> None:
@@ -257,6 +267,7 @@ def lock(folder: Path, doing: str, *, wait: float = 0, way_out: str = OTHER_OUT)
         _unmake(made)
         raise cannot_write(folder, error, way_out) from error
     try:
+        _clean_once(folder.absolute())
         with suppress(OSError):  # a full disk: the lock holds all the same, without a name
             since = time.strftime("%Y-%m-%d %H:%M:%S")
             path.write_text(
@@ -281,31 +292,41 @@ def _holder(path: Path) -> str:
 # ---- reading -------------------------------------------------------------------------------------
 
 
-def read_bytes(path: Path, *, most: int, folder: Path | None = None) -> bytes:
-    """The content of the file `path`, of at most `most` bytes; with `folder`, no link out of it is
-    followed.
-
-    Raises `TinyadderError` for what is missing or unreadable, for a directory, pipe or device
-    (before it is opened), and for a longer file (before it is read).
+def check_regular(path: Path, *, most: int, folder: Path | None = None) -> None:
+    """Raise `TinyadderError` unless `path` is a file of at most `most` bytes: for a directory, a
+    pipe, a device, a longer file, and with `folder` for a link out of it. Nothing is opened.
     """
     try:
         if folder is not None and not path.resolve().is_relative_to(folder.resolve()):
             raise TinyadderError(f"{path} is a link out of its folder; put the file itself there")
         _regular(path, os.stat(path), most)
-        with open(
-            path,
-            "rb",
-            opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0)),
-        ) as file:
+    except (OSError, RuntimeError) as error:  # RuntimeError: a circle of links, before Python 3.13
+        raise _cannot_read(path, error) from error
+
+
+def read_bytes(path: Path, *, most: int, folder: Path | None = None) -> bytes:
+    """The content of a file that passes `check_regular`. Raises `TinyadderError` for others, and
+    for what is missing or unreadable.
+    """
+    check_regular(path, most=most, folder=folder)
+    try:
+        with open(path, "rb", opener=_without_waiting) as file:
             _regular(path, os.fstat(file.fileno()), most)
             content = file.read(most + 1)
-    except (OSError, RuntimeError) as error:  # RuntimeError: a circle of links, before Python 3.13
-        raise TinyadderError(
-            f"cannot read {path}: {getattr(error, 'strerror', None) or error}"
-        ) from error
+    except OSError as error:
+        raise _cannot_read(path, error) from error
     if len(content) > most:
         raise TinyadderError(_too_long(path, most))
     return content
+
+
+def _without_waiting(name: str, flags: int) -> int:
+    """For `open`: a pipe that took the file's place in the meantime is not waited for."""
+    return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _cannot_read(path: Path, error: Exception) -> TinyadderError:
+    return TinyadderError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}")
 
 
 def _regular(path: Path, status: os.stat_result, most: int) -> None:

@@ -23,6 +23,7 @@ from tinyadder.io.files import (
     SCRATCH,
     cannot_write,
     check_name,
+    clean,
     read_bytes,
     recover,
     write_together,
@@ -135,6 +136,7 @@ def check_writable(folder: str | Path, *, force: bool = False) -> None:
     path = Path(folder)
     try:
         recover(path)
+        clean(path)
         present = {item.name for item in path.iterdir()} if path.exists() else set()
     except NotADirectoryError:
         raise TinyadderError(f"{path} is a file, not a folder; choose another --out") from None

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +19,11 @@ from safetensors.torch import save
 from torch import Tensor
 
 from tinyadder.errors import TinyadderError
-from tinyadder.io.files import atomic_write
+from tinyadder.io.files import atomic_write, check_regular
 
 KEPT = 2
+MOST = 2**33
+"""Bytes of a checkpoint; a larger file is none."""
 GO_ON = "free some space, then go on with --resume"
 """The way out when a file of a run cannot be written."""
 
@@ -55,10 +56,8 @@ def write_checkpoint(
     stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     described = json.dumps({"step": step, "sha256": _digest(stored), **facts})
     path = folder / f"checkpoint-{step:08}.safetensors"
-    with atomic_write(path, way_out=GO_ON) as part, open(part, "wb") as file:
-        file.write(save(stored, metadata={"tinyadder": described}))
-        file.flush()
-        os.fsync(file.fileno())
+    with atomic_write(path, way_out=GO_ON) as part:
+        part.write_bytes(save(stored, metadata={"tinyadder": described}))
     for old in sorted(folder.glob("checkpoint-*.safetensors"))[:-KEPT]:
         old.unlink(missing_ok=True)
     return path
@@ -66,15 +65,17 @@ def write_checkpoint(
 
 def read_checkpoint(path: Path) -> Checkpoint:
     """Raises `TinyadderError` for a file that is cut short, altered or no checkpoint."""
+    check_regular(path, most=MOST)
     try:
         with safe_open(path, "pt") as file:
             facts = json.loads((file.metadata() or {})["tinyadder"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        digest, step = facts.pop("sha256"), facts.pop("step")
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError, AttributeError) as error:
         raise TinyadderError(f"{path} is damaged: {error}") from error
-    if _digest(tensors) != facts.pop("sha256", None):
+    if _digest(tensors) != digest or type(step) is not int:
         raise TinyadderError(f"{path} is damaged: its numbers are not those that were written")
-    return Checkpoint(facts.pop("step"), tensors, facts)
+    return Checkpoint(step, tensors, facts)
 
 
 def latest_checkpoint(folder: Path) -> tuple[Checkpoint, list[str]]:
