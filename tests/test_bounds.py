@@ -20,9 +20,13 @@ from tinyadder.errors import TinyadderError
 from tinyadder.fields import Between, check_fields, checked, from_json
 from tinyadder.machine.config import BlockConfig, Config, Options
 from tinyadder.tasks import task_from_json, task_names
+from tinyadder.train.recipe import DataRecipe, ModelRecipe, TrainRecipe
 
 HUGE = [10**16, 10**5000, -1, -(10**12), True, None, 1.5, math.nan, math.inf, "x", "10", [], {}]
 """Given for an integer: each is refused before anything is made of it."""
+
+
+CONFIGS, RECIPES = (Options, BlockConfig, Config), (ModelRecipe, DataRecipe, TrainRecipe)
 
 
 def unbounded(hint: Any) -> bool:
@@ -32,7 +36,7 @@ def unbounded(hint: Any) -> bool:
     return hint is int or any(unbounded(part) for part in get_args(hint))
 
 
-@pytest.mark.parametrize("kind", [Options, BlockConfig, Config, *task_names()])
+@pytest.mark.parametrize("kind", [*CONFIGS, *RECIPES, *task_names()])
 def test_every_integer_has_a_bound_in_its_annotation(kind):
     kind = import_module(f"tinyadder.tasks.{kind}").TASK if isinstance(kind, str) else kind
     hints = get_type_hints(kind, include_extras=True)

@@ -238,15 +238,15 @@ def test_every_recipe_of_the_package_is_sound(name):
         ),
         (
             "[task]\nname = 'addition'\n[model]\nwidth = '3'",
-            r"width = '3' is a text in quotes; expected a whole number",
+            r"\[model\] width='3', expected an integer 1 \.\. 8192",
         ),
         (
             "[task]\nname = 'addition'\n[model]\nwidth = true",
-            r"width = True is true or false; expected a whole number",
+            r"\[model\] width=True, expected an integer 1 \.\. 8192",
         ),
         (
             "[task]\nname = 'addition'\n[model]\nnorm = 'lair'",
-            r"norm = 'lair'; expected one of .*did you mean 'layer'",
+            r"norm='lair', expected 'none', 'layer' or 'rms'; did you mean 'layer'",
         ),
         ("[task]\nname = 'addition'\n[modle]", r"unknown section 'modle'; did you mean 'model'\?"),
         ("[task]\nname = 'additoin'", r"unknown task 'additoin'; did you mean 'addition'\?"),
@@ -257,9 +257,15 @@ def test_every_recipe_of_the_package_is_sound(name):
         ),
         (
             "[task]\nname = 'addition'\n[data]\nexamples = 0",
-            r"examples = 0; expected at least 1; an empty data set",
+            r"\[data\] examples=0, expected an integer 1 \.\. 100000000",
         ),
-        ("[task]\nname = 'addition'\n[train]\nseeds = 3", r"seeds = 3; expected a list"),
+        ("[task]\nname = 'addition'\n[train]\nseeds = 3", r"seeds=3, expected a list"),
+        ("[task]\nname = 'addition'\n[train]\nseeds = [-1]", r"seeds=\[-1\], expected"),
+        ("[task]\nname = 'addition'\n[train]\nlearning_rate = nan", r"learning_rate=nan, expected"),
+        (
+            "[task]\nname = 'addition'\n[model]\nwidth = 8192\nhidden = 65536\nlayers = 1000",
+            r"\[model\] sizes = \d+; expected at most 1,000,000,000 parameters",
+        ),
         ("= 3", "bad.toml is not TOML"),
     ],
 )

@@ -139,7 +139,7 @@ def _expected(hint: Any, value: Any, error: Exception) -> str:
     if origin in (Union, UnionType) and NoneType in inner:
         some = next(part for part in inner if part is not NoneType)
         return f"{_expected(some, value, error)}, or None"
-    return str(error).replace("`", "'").removeprefix("Expected ")
+    return str(error).replace("`array`", "a list").replace("`", "'").removeprefix("Expected ")
 
 
 def _bounds(limits: Meta) -> str:

@@ -23,7 +23,7 @@ from tinyadder.io.files import lock
 @click.option(
     "--seed",
     "seeds",
-    type=int,
+    type=click.IntRange(0, 2**31 - 1),
     multiple=True,
     help="Seed instead of the recipe's; may be repeated.",
 )

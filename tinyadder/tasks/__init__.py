@@ -15,7 +15,17 @@ from tinyadder.tasks.base import Problem, Task
 
 __all__ = ["Problem", "Task", "task_from_json", "task_names"]
 
-_HELPERS = {"base", "arithmetic", "arrays", "operands", "options", "pairs", "problems", "words"}
+_HELPERS = {
+    "base",
+    "arithmetic",
+    "arrays",
+    "lengths",
+    "operands",
+    "options",
+    "pairs",
+    "problems",
+    "words",
+}
 
 
 def task_names() -> list[str]:

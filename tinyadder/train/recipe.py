@@ -13,9 +13,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
 from tinyadder.errors import TinyadderError, did_you_mean
+from tinyadder.fields import Between, checked
+from tinyadder.io.files import read_bytes
 from tinyadder.machine.config import Options
 from tinyadder.tasks import task_from_json, task_names
 from tinyadder.tasks.base import Task
@@ -29,6 +31,11 @@ SIZES: dict[str, dict[str, int]] = {
 }
 """Named sizes; keys given beside `size` win over it."""
 
+
+Seed = Annotated[int, Between(0, 2**31 - 1)]
+"""Of random numbers; what is made of it (torch's seeds) stays within 64 bits."""
+MOST_PARAMETERS, MOST_BYTES = 10**9, 10**6
+"""The largest model, and the longest recipe file."""
 
 TRAINED = Options(
     softmax="softmax",
@@ -48,13 +55,13 @@ class ModelRecipe:
 
     kind: Literal["decoder", "encoder-decoder"] = "decoder"
     size: Literal["", "xsmall", "small", "medium", "large", "derivax"] = ""
-    width: int = 16
-    layers: int = 2
-    heads: int = 2
-    d_head: int = 8
+    width: Annotated[int, Between(1, 8192)] = 16
+    layers: Annotated[int, Between(1, 1000)] = 2
+    heads: Annotated[int, Between(1, 4096)] = 2
+    d_head: Annotated[int, Between(1, 4096)] = 8
     """Rows of query and key of one head; of the value too, unless `d_value` says otherwise."""
-    d_value: int = 0
-    hidden: int = 32
+    d_value: Annotated[int, Between(0, 4096)] = 0
+    hidden: Annotated[int, Between(0, 65_536)] = 32
     outputs: str = ""
     """The tokens that may be emitted; empty for all."""
     tied: bool = False
@@ -84,7 +91,7 @@ class DataRecipe:
     """The sampler of the validation and test problems, where it is another than that of the
     training problems.
     """
-    examples: int = 100_000
+    examples: Annotated[int, Between(1, 10**8)] = 100_000
     """Problems of one pool."""
     file: str = ""
     """A JSONL file of training problems (`tinyadder train RECIPE --data FILE` writes one) instead
@@ -93,21 +100,23 @@ class DataRecipe:
     fresh: bool = False
     """Draw a new pool when one is used up, instead of the same again in another order."""
     held_out: float = 0.2
-    validation: int = 500
-    test: int = 10_000
-    seed: int = 1
+    validation: Annotated[int, Between(1, 10**7)] = 500
+    test: Annotated[int, Between(1, 10**7)] = 10_000
+    seed: Seed = 1
     """Of the held-out problems and what is drawn; the seed of a run adds to it."""
     kind: Literal["any", "inside"] = "any"
     """"inside" never shows, nor judges by, problems that the task sets apart as out of
     distribution.
     """
-    curriculum: tuple[tuple[int, int], ...] = ()
+    curriculum: tuple[
+        tuple[Annotated[int, Between(0, 10**9)], Annotated[int, Between(1, 1000)]], ...
+    ] = ()
     """Pairs (step, digits): until that step operands have at most so many digits."""
     narrow: bool = False
     """In the curriculum, write problems in the format of a task of so few digits, not padded to the
     full width.
     """
-    workers: int = 0
+    workers: Annotated[int, Between(0, 1024)] = 0
     """Processes that draw problems; 0 draws here. The problems are the same."""
 
 
@@ -117,47 +126,47 @@ class TrainRecipe:
     answer's tokens.
     """
 
-    steps: int = 10_000
-    restarts: int = 0
+    steps: Annotated[int, Between(1, 10**8)] = 10_000
+    restarts: Annotated[int, Between(0, 1000)] = 0
     """The schedule is run again so many times at most, and only if validation problems are wrong at
     its end: warm restarts (Loshchilov and Hutter 2017).
     """
-    batch: int = 128
-    learning_rate: float = 3e-3
-    muon_learning_rate: float = 0.0
+    batch: Annotated[int, Between(1, 10**6)] = 128
+    learning_rate: Annotated[float, Between(1e-12, 1e3)] = 3e-3
+    muon_learning_rate: Annotated[float, Between(0, 1e3)] = 0.0
     """Above 0: the matrices of the blocks are moved by Muon (tinyadder/train/muon.py) at this rate,
     scheduled alike.
     """
-    warmup: int = 200
+    warmup: Annotated[int, Between(0, 10**8)] = 200
     schedule: Literal["cosine", "inverse-sqrt", "constant"] = "cosine"
     final_fraction: float = 0.01
     """The cosine ends at this part of `learning_rate`, and so does the cooldown."""
-    cooldown: int = 0
+    cooldown: Annotated[int, Between(0, 10**8)] = 0
     """inverse-sqrt: in so many last steps the rate falls in a straight line."""
     weight_decay: float = 0.0
     betas: tuple[float, float] = (0.9, 0.98)
     clip: float = 1.0
-    accumulate: int = 1
+    accumulate: Annotated[int, Between(1, 10**6)] = 1
     """Batches are split into so many parts, whose gradients are added up."""
     precision: Literal["full", "bf16"] = "full"
     """bf16: matrix products in bfloat16 (autocast), numbers and optimizer in full precision."""
     grokfast: float = 0.0
     """Add this multiple of the gradient's moving average to it (Lee et al. 2024, Grokfast)."""
     grokfast_memory: float = 0.98
-    self_fed: float = 0.0
+    self_fed: Annotated[float, Between(0, 1)] = 0.0
     """Part of the steps trained on the model's own soft answers (Gumbel-softmax) instead of the
     right prefix.
     """
-    temperature: float = 1.0
+    temperature: Annotated[float, Between(1e-6, 1e6)] = 1.0
     """Of the Gumbel-softmax."""
-    seeds: tuple[int, ...] = (1,)
+    seeds: tuple[Seed, ...] = (1,)
     stop_at: float = 1.0
     """Stop when this exact-match accuracy is reached on the validation problems ..."""
-    patience: int = 3
+    patience: Annotated[int, Between(0, 10**6)] = 3
     """... in so many checks in a row; 0 never stops early."""
-    log_every: int = 100
-    check_every: int = 500
-    checkpoint_every: int = 1000
+    log_every: Annotated[int, Between(1, 10**8)] = 100
+    check_every: Annotated[int, Between(1, 10**8)] = 500
+    checkpoint_every: Annotated[int, Between(1, 10**8)] = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,7 +211,7 @@ def read_recipe(name: str) -> Recipe:
             raise TinyadderError(
                 f"there is no file {name}; give the path of a recipe, or one of {_known()}"
             )
-        content = path.read_bytes()
+        content = read_bytes(path, most=MOST_BYTES)
     elif name in recipe_names():
         where = f"{name}.toml"
         content = (files("tinyadder") / "recipes" / where).read_bytes()
@@ -257,14 +266,15 @@ def recipe_from_json(stored: Mapping[str, Any], *, where: str) -> Recipe:
 
 def _model(data: Any, where: str) -> ModelRecipe:
     """The options stand among the sizes."""
-    options = get_type_hints(Options)
-    values = _values(data, {**get_type_hints(ModelRecipe), **options}, where)
+    options = get_type_hints(Options, include_extras=True)
+    hints = get_type_hints(ModelRecipe, include_extras=True)
+    values = _values(data, {**hints, **options}, where)
     own = {key: values.pop(key) for key in list(values) if key in options}
     return ModelRecipe(**values, options=replace(TRAINED, **own))
 
 
 def _section(data: Any, kind: type, where: str) -> Any:
-    return kind(**_values(data, get_type_hints(kind), where))
+    return kind(**_values(data, get_type_hints(kind, include_extras=True), where))
 
 
 def _values(data: Any, hints: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -278,35 +288,8 @@ def _values(data: Any, hints: Mapping[str, Any], where: str) -> dict[str, Any]:
             raise TinyadderError(
                 f"{where} has no key '{key}'{did_you_mean(key, known)} (keys: {', '.join(known)})"
             )
-        result[key] = _typed(value, hints[key], f"{where} {key} = {value!r}")
+        result[key] = checked(value, hints[key], f"{where} {key}")
     return result
-
-
-def _typed(value: Any, hint: Any, where: str) -> Any:
-    """`value` as the annotation wants it: TOML's lists become tuples, whole numbers may stand for
-    floats.
-    """
-    if get_origin(hint) is Literal:
-        if value not in get_args(hint):
-            shown = ", ".join(repr(choice) for choice in get_args(hint))
-            raise TinyadderError(
-                f"{where}; expected one of"
-                f" {shown}{did_you_mean(str(value), map(str, get_args(hint)))}"
-            )
-        return value
-    if get_origin(hint) is tuple:
-        parts = get_args(hint)
-        if not isinstance(value, list | tuple) or (
-            parts[-1] is not ... and len(value) != len(parts)
-        ):
-            raise TinyadderError(f"{where}; expected a list")
-        kinds = [parts[0]] * len(value) if parts[-1] is ... else parts
-        return tuple(_typed(item, kind, where) for item, kind in zip(value, kinds, strict=True))
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
-        raise TinyadderError(f"{where} is {_article(type(value))}; expected {_article(hint)}")
-    return value
 
 
 def _fit(model: ModelRecipe) -> bool:
@@ -317,14 +300,12 @@ def _fit(model: ModelRecipe) -> bool:
     )
 
 
-def _article(kind: type) -> str:
-    names = {
-        int: "a whole number",
-        float: "a number",
-        str: "a text in quotes",
-        bool: "true or false",
-    }
-    return names.get(kind, kind.__name__)
+def _parameters(model: ModelRecipe, tokens: int) -> int:
+    """About how many parameters a model of these sizes has, before one is made."""
+    heads = model.heads * (2 * model.d_head + 2 * (model.d_value or model.d_head))
+    layer = model.width * (heads + 3 * model.hidden)
+    towers = 1 if model.kind == "decoder" else 2
+    return model.width * (2 * tokens + model.options.context) + towers * model.layers * layer
 
 
 def _check(recipe: Recipe, where: str) -> None:
@@ -332,11 +313,12 @@ def _check(recipe: Recipe, where: str) -> None:
     m, d, t = recipe.model, recipe.data, recipe.train
     known = recipe.task.vocabulary
     checks: list[tuple[str, bool, object, str]] = [
-        ("[model] width", m.width >= 1, m.width, "at least 1"),
-        ("[model] layers", m.layers >= 1, m.layers, "at least 1"),
-        ("[model] heads", m.heads >= 1, m.heads, "at least 1"),
-        ("[model] d_head", m.d_head >= 1, m.d_head, "at least 1"),
-        ("[model] hidden", m.hidden >= 0, m.hidden, "at least 0"),
+        (
+            "[model] sizes",
+            _parameters(m, len(known)) <= MOST_PARAMETERS,
+            _parameters(m, len(known)),
+            f"at most {MOST_PARAMETERS:,} parameters",
+        ),
         (
             "[model] slopes",
             _fit(m),
@@ -355,12 +337,6 @@ def _check(recipe: Recipe, where: str) -> None:
             m.outputs,
             f"tokens of the task: {' '.join(known)}",
         ),
-        (
-            "[data] examples",
-            d.examples >= 1,
-            d.examples,
-            "at least 1; an empty data set teaches nothing",
-        ),
         ("[data] held_out", 0 < d.held_out < 1, d.held_out, "between 0 and 1"),
         (
             "[data] file",
@@ -374,14 +350,9 @@ def _check(recipe: Recipe, where: str) -> None:
             d.kind,
             "'any': the task sets nothing apart",
         ),
-        ("[data] validation", d.validation >= 1, d.validation, "at least 1"),
-        ("[data] test", d.test >= 1, d.test, "at least 1"),
-        ("[train] steps", t.steps >= 1, t.steps, "at least 1"),
-        ("[train] restarts", t.restarts >= 0, t.restarts, "at least 0"),
-        ("[train] batch", t.batch >= 1, t.batch, "at least 1"),
         (
             "[train] accumulate",
-            t.accumulate >= 1 and t.batch % t.accumulate == 0,
+            t.batch % t.accumulate == 0,
             t.accumulate,
             "a divisor of batch",
         ),
@@ -391,19 +362,7 @@ def _check(recipe: Recipe, where: str) -> None:
             t.cooldown,
             "less than steps, with schedule = 'inverse-sqrt'",
         ),
-        ("[train] learning_rate", t.learning_rate > 0, t.learning_rate, "above 0"),
-        (
-            "[train] muon_learning_rate",
-            t.muon_learning_rate >= 0,
-            t.muon_learning_rate,
-            "at least 0; 0 for AdamW alone",
-        ),
-        ("[train] temperature", t.temperature > 0, t.temperature, "above 0"),
-        ("[train] self_fed", 0 <= t.self_fed <= 1, t.self_fed, "in 0 .. 1"),
         ("[train] seeds", len(t.seeds) > 0, t.seeds, "at least one seed"),
-        ("[train] log_every", t.log_every >= 1, t.log_every, "at least 1"),
-        ("[train] check_every", t.check_every >= 1, t.check_every, "at least 1"),
-        ("[train] checkpoint_every", t.checkpoint_every >= 1, t.checkpoint_every, "at least 1"),
     ]
     for key, fits, given, expected in checks:
         if not fits:
