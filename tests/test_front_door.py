@@ -316,6 +316,26 @@ def test_a_submission_file_and_a_construction_file_are_told_apart(tmp_path):
     assert run("legality", "./vowels.py", "--problems", "4", folder=tmp_path).code in (0, 1)
 
 
+@pytest.mark.parametrize(
+    ("begun", "completed"),
+    [
+        ("build add10_2", "plain,add10_27\nplain,add10_28\n"),
+        ("run ./v", "file,./v\n"),
+        ("list add_b", "plain,add_base\n"),
+        ("trac", "plain,trace\n"),
+    ],
+)
+def test_the_shell_completes_verbs_names_and_files(begun, completed, monkeypatch):
+    words = f"tinyadder {begun}"
+    monkeypatch.setenv("COMP_WORDS", words)
+    monkeypatch.setenv("COMP_CWORD", str(len(words.split()) - 1))
+    monkeypatch.setenv("_TINYADDER_COMPLETE", "bash_complete")
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out), pytest.raises(SystemExit) as left:
+        main([])
+    assert left.value.code == 0 and out.getvalue() == completed
+
+
 # ---- tasks from a few lines
 # -----------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tinyadder.construction import construct, construction_names
+from tinyadder.construction import construct, construction_names, construction_summary
 from tinyadder.errors import TinyadderError
 from tinyadder.escape import terminal
 from tinyadder.named import Loaded, Named, find, is_folder_name, load_model, summary, use_device
@@ -33,7 +33,17 @@ __all__ = ["Loaded", "Named", "find", "is_folder_name", "load_model", "summary",
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
-name_argument: Decorator = click.argument("name", metavar="NAME")
+
+def complete_names(context: click.Context, parameter: click.Parameter, begun: str) -> list[Any]:
+    """What a NAME that was begun may become, for the shell: constructions, files, folders."""
+    from click.shell_completion import CompletionItem
+
+    names = [name for name in construction_names() if name.startswith(begun)]
+    found = [CompletionItem(name, help=construction_summary(name)) for name in names]
+    return [*found, *([] if names else [CompletionItem(begun, type="file")])]
+
+
+name_argument: Decorator = click.argument("name", metavar="NAME", shell_complete=complete_names)
 json_option: Decorator = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON on standard output."
 )

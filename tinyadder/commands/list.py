@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from tinyadder.commands._common import echo, echo_json, json_option, show_table
+from tinyadder.commands._common import complete_names, echo, echo_json, json_option, show_table
 from tinyadder.construction import (
     construct,
     construction_names,
@@ -21,7 +21,7 @@ SHOWN = ("task", "nonzero", "nonzero + positional", "layers")
 
 
 @click.command("list", short_help=__doc__)
-@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=complete_names)
 @json_option
 def command(names: tuple[str, ...], as_json: bool) -> None:
     """List the constructions with the counts of their equations (no model is built): tinyadder list
