@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from programs_strategy import programs, texts
 
 from tinyadder.machine.compile import build
-from tinyadder.programs import Refused, compile, key, tokens
+from tinyadder.programs import Refused, compile, indices, key, tokens
 
 LENGTH = 5
 
@@ -90,3 +90,11 @@ def test_a_wrong_model_would_be_noticed(monkeypatch):
     assert disagreement(program, ["ab", "aabb"]) is None
     monkeypatch.setattr(selecting, "head_penalty", lambda *_: 1)
     assert disagreement(program, ["ab", "aabb"]) is not None
+
+
+def test_labels_of_several_sequences_stay_level_at_separators():
+    """Found by hypothesis: a label of (position, token) was positive at the separator."""
+    x, i = tokens("abc"), indices()
+    digit = x.map({"a": 0, "b": 1, "c": 2})
+    program = ((key(i) <= i) | (key(x) == x)).latest(digit, default=0)
+    assert disagreement(program, ["a", "b", "aa", "ab", "abc", "abcab"]) is None

@@ -405,14 +405,14 @@ class Lowering:
         choices = [node.args]
         bases = self.values.bases[node]
         if not same(bases, (node,)) and set(bases) != set(node.args):
-            size = 1
+            size = 1000 if self._held(node) else 1
             for base in bases:
                 found = self.values.support(base)
                 size *= 1000 if isinstance(found, Span) else len(found)
             choices += [bases] if size <= 400 else []
         best: Plan | None = None
         problem: Refused | None = None
-        flat = isinstance(node.data, Function) and node.data.flat
+        flat = self._held(node)
         if len(bases) == 1 and bases[0] is not node:
             choices = [bases]
         for inputs in choices:
@@ -430,6 +430,12 @@ class Lowering:
             raise problem or Refused(f"{show(node)} has no value that can occur")
         self.plans[node] = best
         return best
+
+    def _held(self, node: Seq) -> bool:
+        """Whether the node must stay level beyond its table: scores are made of it, and at a
+        separator, or in a copy that does not know its argument yet, anything can stand there.
+        """
+        return isinstance(node.data, Function) and node.data.flat and self.copies > 0
 
     def _unbuilt(self, node: Seq) -> int:
         if (
