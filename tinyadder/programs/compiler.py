@@ -14,7 +14,7 @@ from typing import Any
 from tinyadder.construction import Construction, LaneClaim
 from tinyadder.errors import TinyadderError
 from tinyadder.programs.emit import emit
-from tinyadder.programs.export import to_graph, token_names
+from tinyadder.programs.export import hints, to_graph, token_names
 from tinyadder.programs.language import (
     Selector,
     Seq,
@@ -131,7 +131,8 @@ def compile(
             )
         made = emit(low, names, words, task.vocabulary)
         return Compiled(made, task, None, program, length, True, low)
-    graph = to_graph(program, low.values, names, words)
+    graph, places = to_graph(program, low.values, names, words)
+    graph["hints"] = hints(low, places)
     if start is not None:
         graph |= {"start": names[rational(start)], "end": None if end is None else outputs[end]}
     data = json.dumps(graph, separators=(",", ":"))

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tinyadder.programs.language import (
     CHOICE,
@@ -24,6 +24,9 @@ from tinyadder.programs.language import (
 )
 from tinyadder.programs.values import GONE, Refused, Span, Values
 from tinyadder.tasks.sequences import FUNCTIONS, value_to_json
+
+if TYPE_CHECKING:
+    from tinyadder.programs.lower import Lowering
 
 NAMED = {*FUNCTIONS, "where"}
 
@@ -45,8 +48,8 @@ def token_names(values: Iterable[Value]) -> dict[Value, str]:
 
 def to_graph(
     program: Seq, values: Values, inputs: dict[Value, str], outputs: Sequence[tuple[Value, str]]
-) -> dict[str, Any]:
-    """The graph that `tinyadder.tasks.sequences` evaluates."""
+) -> tuple[dict[str, Any], dict[int, int]]:
+    """The graph that `tinyadder.tasks.sequences` evaluates, and each node's place in it, by id."""
     nodes: list[dict[str, Any]] = []
     places: dict[int, int] = {}
 
@@ -95,12 +98,40 @@ def to_graph(
                 {} if node.op in ("count", "sum") else {"default": value_to_json(node.data[1])}
             )
             add(node, {"op": node.op, "inputs": [first, *read], **default})
-    return {
+    graph = {
         "nodes": nodes,
         "output": places[id(program)],
         "causal": values.causal,
         "inputs": [[value_to_json(v), name] for v, name in inputs.items()],
         "outputs": [[value_to_json(v), name] for v, name in outputs],
+    }
+    return graph, places
+
+
+def hints(low: Lowering, places: dict[int, int]) -> dict[str, Any]:
+    """Which lane of which layer holds which node, for a prover: places to look at, not claims."""
+    heads = []
+    for lane in low.lanes.values():
+        if lane.head is None or lane.defines is None:
+            continue
+        node, line = lane.defines
+        at = "index" if node.op == "indices" else places.get(id(node))
+        if at is not None:
+            base = lane.head[0].base
+            shift = 0 if at == "index" else line.bias
+            heads.append(
+                {
+                    "lane": lane.name,
+                    "layer": lane.head[0].layer,
+                    "node": at,
+                    "shift": Fraction(shift).as_integer_ratio(),
+                    "base": [base, 1],
+                }
+            )
+    codes = [*low.codes.items(), (None, low.nothing)]
+    return {
+        "codes": [[value_to_json(v), code.as_integer_ratio()] for v, code in codes],
+        "heads": heads,
     }
 
 

@@ -89,6 +89,8 @@ class Head:
     rows: tuple[tuple[Line, Line], ...]
     slope: int
     layer: int
+    base: int
+    """The score of a selected position, but for the slope."""
     values: list[tuple[Line, bool]] = field(default_factory=list)
     """(value, whether it is multiplied by e^64)."""
 
@@ -317,11 +319,11 @@ class Lowering:
         found.defines = (indices(), line)
         return line
 
-    def head(self, rows: tuple[tuple[Line, Line], ...], slope: int, layer: int) -> Head:
+    def head(self, rows: tuple[tuple[Line, Line], ...], slope: int, layer: int, base: int) -> Head:
         """The head with these scores in this layer: one for all that read by it."""
-        name = (rows, slope, layer)
+        name = (rows, slope, layer)  # the base is in the rows
         if name not in self.heads:
-            self.heads[name] = Head(rows, slope, layer)
+            self.heads[name] = Head(rows, slope, layer, base)
         return self.heads[name]
 
     def deliver(self, head: Head, value: Line, scaled: bool) -> int:

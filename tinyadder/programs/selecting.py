@@ -178,7 +178,7 @@ def make_head(
     made += [(q, k) for k, q in others.items() if q.terms or q.bias]
     lines = [line for pair in made for line in pair] + [value]
     time = low.time(*lines)
-    return low.head(tuple(made), slope, (time + 1) // 2)
+    return low.head(tuple(made), slope, (time + 1) // 2, base)
 
 
 def score_error(low: Lowering, rows: Rows) -> float:

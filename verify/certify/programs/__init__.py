@@ -1,0 +1,1 @@
+"""Proofs about compiled sequence programs: translation validation by a checker of its own."""

@@ -1,0 +1,255 @@
+"""The checker's own reading of a program: a graph of nodes as functions of bases.
+
+A base is what a position is described by: its token, its position, its copy, and the value of every
+node that looks at other positions. Every other node is a function of bases, evaluated here from the
+graph alone. Standard library only.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from functools import reduce
+from itertools import product
+from math import gcd, lcm
+from typing import Any
+
+from tinyadder.verify.certify.check.intervals import need
+
+MOST = 30_000
+"""The most combinations of values of bases that are gone through."""
+TOKEN, INDEX = "token", "index"
+Base = str | int
+"""TOKEN, INDEX, or the number of a node that reads other positions."""
+READS = ("count", "sum", "mean", "pick", "latest", "earliest")
+SELECTORS = ("relation", "both", "either", "except", "everywhere")
+FUNCTIONS: dict[str, Any] = {
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "*": operator.mul,
+    "%": operator.mod,
+    "//": operator.floordiv,
+    "minimum": min,
+    "maximum": max,
+    "&": lambda a, b: bool(a and b),
+    "|": lambda a, b: bool(a or b),
+    "~": lambda a: not a,
+}
+
+
+def plain(value: Any) -> Any:
+    """A value of the graph: lists are tuples, {"ratio": [a, b]} a fraction."""
+    if isinstance(value, dict):
+        return Fraction(*value["ratio"])
+    return tuple(map(plain, value)) if isinstance(value, list) else value
+
+
+def number(value: Any) -> bool:
+    return isinstance(value, int | Fraction)
+
+
+class Meaning:
+    """The graph, the value set of every base, and every node as a function of bases."""
+
+    def __init__(self, graph: dict[str, Any], length: int) -> None:
+        self.nodes, self.length, self.causal = graph["nodes"], length, graph["causal"] is True
+        self.letters = {name: plain(value) for value, name in graph["inputs"]}
+        self.answers = {plain(value): name for value, name in graph["outputs"]}
+        need(len(self.answers) == len(graph["outputs"]), "two answers have one value")
+        self.output = graph["output"]
+        for number_, node in enumerate(self.nodes):
+            need(all(0 <= i < number_ for i in node["inputs"]), "a node reads a later one")
+        self._tables: dict[int, dict] = {}
+        self._supports: dict[Base, list[Any]] = {}
+        self._bases: dict[int, tuple[Base, ...]] = {}
+        self._memo: dict[tuple, Any] = {}
+
+    # ---- bases ----
+
+    def bases(self, node: int) -> tuple[Base, ...]:
+        """The bases that a node is a function of."""
+        if node not in self._bases:
+            op, inputs = self.nodes[node]["op"], self.nodes[node]["inputs"]
+            if op in READS:
+                found: tuple[Base, ...] = (node,)
+            elif op in ("tokens", "indices"):
+                found = (TOKEN,) if op == "tokens" else (INDEX,)
+            else:
+                need(op in ("constant", "affine", "map"), f"no rule covers the operation {op!r}")
+                found = tuple(dict.fromkeys(b for i in inputs for b in self.bases(i)))
+            self._bases[node] = found
+        return self._bases[node]
+
+    def support(self, base: Base) -> list[Any]:
+        """Every value that a base can have (and perhaps more)."""
+        if base not in self._supports:
+            if base == TOKEN:
+                self._supports[base] = list(self.letters.values())
+            elif base == INDEX:
+                self._supports[base] = list(range(self.length))
+            else:
+                self._supports[base] = self._read(int(base))
+        return self._supports[base]
+
+    def _read(self, node: int) -> list[Any]:
+        op, inputs = self.nodes[node]["op"], self.nodes[node]["inputs"]
+        most = 1 if self.single(inputs[0]) else self.length
+        least = 1 if self.nonempty(inputs[0]) else 0
+        if op == "count":
+            return list(range(least, most + 1))
+        values = self.values(inputs[1])
+        if op == "sum":
+            need(all(map(number, values)), "a sum of values that are not numbers")
+            return spread([min(0, *values) * most, max(0, *values) * most], grid([0, *values]))
+        if op == "mean" and most > 1 and all(map(number, values)):
+            found = means(values, most)
+        else:
+            found = values
+        default = plain(self.nodes[node]["default"])
+        return found if least or default in found else [*found, default]
+
+    def values(self, node: int) -> list[Any]:
+        """Every value that a node can have."""
+        bases = self.bases(node)
+        return list(dict.fromkeys(self.at(node, bases, row) for row in self.rows(bases)))
+
+    def rows(self, bases: Sequence[Base]) -> Iterator[tuple]:
+        """Every combination of values of these bases."""
+        size = reduce(operator.mul, (len(self.support(b)) for b in bases), 1)
+        need(size <= MOST, f"{size:,} combinations of {len(bases)} bases, more than {MOST:,}")
+        return product(*(self.support(b) for b in bases))
+
+    # ---- pointwise nodes ----
+
+    def at(self, node: int, bases: Sequence[Base], row: Sequence[Any]) -> Any:
+        """The node's value where these bases have these values."""
+        return self.value(node, dict(zip(bases, row, strict=True)))
+
+    def value(self, node: int, row: dict[Base, Any]) -> Any:
+        if node in row:
+            return row[node]
+        data = self.nodes[node]
+        op = data["op"]
+        if op in ("tokens", "indices"):
+            return row[TOKEN if op == "tokens" else INDEX]
+        if op == "constant":
+            return plain(data["value"])
+        values = [self.value(i, row) for i in data["inputs"]]
+        if op == "affine":
+            if None in values:
+                return None
+            factors = [plain(f) for f in data["factors"]]
+            total = Fraction(plain(data["offset"]))
+            return total + sum(f * v for f, v in zip(factors, values, strict=True))
+        need(op == "map", f"no rule covers the operation {op!r}")
+        name = data.get("function")
+        if name == "where":
+            return None if values[0] is None else values[1] if values[0] else values[2]
+        if name is not None:
+            return None if None in values else FUNCTIONS[name](*values)
+        if node not in self._tables:
+            rows = [[plain(v) for v in entry] for entry in data["table"]]
+            self._tables[node] = {tuple(entry[:-1]): entry[-1] for entry in rows}
+        need(tuple(values) in self._tables[node], f"the table of node {node} lacks {values}")
+        return self._tables[node][tuple(values)]
+
+    # ---- selectors ----
+
+    def relations(self, selector: int) -> list[int]:
+        """The comparisons that a selector is made of."""
+        data = self.nodes[selector]
+        if data["op"] == "relation":
+            return [selector]
+        need(data["op"] in SELECTORS, "a selector is made of something else")
+        return [r for i in data["inputs"] for r in self.relations(i)]
+
+    def key_bases(self, selector: int) -> tuple[Base, ...]:
+        keys = [self.nodes[r]["inputs"][0] for r in self.relations(selector)]
+        return tuple(dict.fromkeys(b for k in keys for b in self.bases(k)))
+
+    def query_bases(self, selector: int) -> tuple[Base, ...]:
+        queries = [self.nodes[r]["inputs"][1] for r in self.relations(selector)]
+        return tuple(dict.fromkeys(b for q in queries for b in self.bases(q)))
+
+    def selects(self, selector: int, there: dict[Base, Any], here: dict[Base, Any]) -> bool:
+        """Whether a position described by `there` is selected from one described by `here`."""
+        data = self.nodes[selector]
+        op, inputs = data["op"], data["inputs"]
+        if op == "everywhere":
+            return True
+        if op == "both":
+            return all(self.selects(i, there, here) for i in inputs)
+        if op == "either":
+            return any(self.selects(i, there, here) for i in inputs)
+        if op == "except":
+            return not self.selects(inputs[0], there, here)
+        a, b = self.value(inputs[0], there), self.value(inputs[1], here)
+        if "pairs" in data:
+            name = ("pairs", selector)
+            if name not in self._memo:
+                self._memo[name] = {(plain(k), plain(q)) for k, q in data["pairs"]}
+            return (a, b) in self._memo[name]
+        if data["function"] in ("==", "!="):
+            return (a == b) == (data["function"] == "==")
+        return a is not None and b is not None and bool(FUNCTIONS[data["function"]](a, b))
+
+    def _sides(self, selector: int) -> tuple[tuple[Base, ...], tuple[Base, ...]]:
+        return self.key_bases(selector), self.query_bases(selector)
+
+    def single(self, selector: int) -> bool:
+        """Whether positions alone decide, and never select two."""
+        keys, queries = self._sides(selector)
+        if keys != (INDEX,):
+            return False
+        return all(
+            sum(self.selects(selector, {INDEX: k}, row) for k in range(self.length)) <= 1
+            for row in (dict(zip(queries, r, strict=True)) for r in self.rows(queries))
+        )
+
+    def nonempty(self, selector: int) -> bool:
+        """Whether every position selects itself, or one at or before it by positions alone."""
+        keys, queries = self._sides(selector)
+        both = tuple(dict.fromkeys([*keys, *queries]))
+        if all(
+            self.selects(selector, here, here)
+            for here in (dict(zip(both, row, strict=True)) for row in self.rows(both))
+        ):
+            return True
+        if keys != (INDEX,) or not set(queries) <= {INDEX}:
+            return False
+        return all(
+            any(self.selects(selector, {INDEX: k}, {INDEX: q}) for k in range(q + 1))
+            for q in range(self.length)
+        )
+
+
+def grid(numbers: Sequence[Any]) -> Fraction:
+    """The largest step on which all these numbers lie, from the first on."""
+    steps = [abs(Fraction(n) - numbers[0]) for n in numbers if n != numbers[0]]
+    if not steps:
+        return Fraction(1)
+    scale = reduce(lcm, (s.denominator for s in steps), 1)
+    return Fraction(reduce(gcd, (int(s * scale) for s in steps)), scale)
+
+
+def spread(ends: Sequence[Any], step: Fraction) -> list[Any]:
+    """Every number of the grid between the ends."""
+    many = (Fraction(ends[1]) - ends[0]) / step
+    need(many <= MOST, f"a node can have {many} values, more than {MOST:,}")
+    return [ends[0] + step * k for k in range(int(many) + 1)]
+
+
+def means(values: Sequence[Any], most: int) -> list[Any]:
+    """Every mean of 1 to `most` of these numbers."""
+    found: set[Fraction] = set()
+    sums = {Fraction(0)}
+    for many in range(1, most + 1):
+        sums = {s + v for s in sums for v in values}
+        found |= {s / many for s in sums}
+        need(len(found) <= MOST, f"a mean can have more than {MOST:,} values")
+    return sorted(found)

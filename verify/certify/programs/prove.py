@@ -1,0 +1,67 @@
+"""Write down where each node of a program is in the weights, and let the checker judge it."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from tinyadder.io.folder import atomic_write
+from tinyadder.machine.transformer import Transformer
+from tinyadder.tasks.sequences import Sequences
+from tinyadder.verify.certify import check as kernel
+from tinyadder.verify.certify.check.model import Model
+from tinyadder.verify.certify.programs.check import check
+from tinyadder.verify.verdict import Proved, Unknown, Verdict
+
+NUMERICS = kernel.NUMERICS
+
+
+def certify_program(model: Transformer, task: Sequences, folder: Path) -> dict[str, Any]:
+    """`verdict`, `proof_seconds`, `check_seconds`, `combinations` of the model in `folder`."""
+    began = time.perf_counter()
+    file = folder / "certificate.json"
+    hints = task.graph.get("hints")
+    if hints is None:
+        file.unlink(missing_ok=True)  # of an earlier model
+        verdict: Verdict = Unknown("the program does not say which lane holds which node")
+        return {"verdict": verdict, "proof_seconds": 0.0, "check_seconds": None, "combinations": 0}
+    starts, at = {}, 0
+    for lane, width in model.config.lanes:
+        starts[lane], at = at, at + width
+    heads = [
+        {**hint, "column": starts[hint["lane"]]}
+        for hint in hints["heads"]
+        if hint["lane"] in starts
+    ]
+    described = Model(folder)
+    certificate = {
+        "format": "tinyadder program proof",
+        "model": described.digest(described.to_json()["sha256"]),
+        "codes": hints["codes"],
+        "heads": heads,
+    }
+    with atomic_write(file) as part:
+        part.write_text(json.dumps(certificate, separators=(",", ":")) + "\n", encoding="utf-8")
+    proved = time.perf_counter()
+    try:
+        checked = check(folder)
+    except kernel.Rejected as reason:
+        file.unlink()
+        verdict = Unknown(f"the checker of programs: {reason}")
+        seconds = time.perf_counter() - proved
+        return {
+            "verdict": verdict,
+            "proof_seconds": proved - began,
+            "check_seconds": seconds,
+            "combinations": 0,
+        }
+    domain = f"all {checked['problems']:,} texts of at most {checked['length']} tokens"
+    numerics = "; ".join(f"{key}: {value}" for key, value in NUMERICS.items())
+    return {
+        "verdict": Proved(domain, str(file), checked["margin"], numerics),
+        "proof_seconds": proved - began,
+        "check_seconds": time.perf_counter() - proved,
+        "combinations": checked["combinations"],
+    }
