@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tinyadder.io.folder import atomic_write
+from tinyadder.io.files import atomic_write
 from tinyadder.machine.transformer import Transformer
 from tinyadder.tasks.sequences import Sequences
 from tinyadder.verify.certify import check as kernel
