@@ -9,6 +9,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from tinyadder.programs.language import (
+    AGGREGATES,
     CHOICE,
     EQUAL,
     UNEQUAL,
@@ -112,20 +113,23 @@ def hints(low: Lowering, places: dict[int, int]) -> dict[str, Any]:
     """Which lane of which layer holds which node, for a prover: places to look at, not claims."""
     heads = []
     for lane in low.lanes.values():
-        if lane.head is None or lane.defines is None:
+        if lane.head is None:
             continue
-        node, line = lane.defines
-        at = "index" if node.op == "indices" else places.get(id(node))
+        at: Any = "copy" if lane.defines is None else None
+        shift, own = Fraction(0), True
+        if lane.defines is not None:
+            node, line = lane.defines
+            at = "index" if node.op == "indices" else places.get(id(node))
+            if node.op in AGGREGATES:
+                shift, own = line.bias, low.values.looks_back(node.data[0])
         if at is not None:
-            base = lane.head[0].base
-            shift = 0 if at == "index" else line.bias
             heads.append(
                 {
                     "lane": lane.name,
                     "layer": lane.head[0].layer,
                     "node": at,
                     "shift": Fraction(shift).as_integer_ratio(),
-                    "base": [base, 1],
+                    "own": own,
                 }
             )
     codes = [*low.codes.items(), (None, low.nothing)]

@@ -89,8 +89,6 @@ class Head:
     rows: tuple[tuple[Line, Line], ...]
     slope: int
     layer: int
-    base: int
-    """The score of a selected position, but for the slope."""
     values: list[tuple[Line, bool]] = field(default_factory=list)
     """(value, whether it is multiplied by e^64)."""
 
@@ -319,11 +317,11 @@ class Lowering:
         found.defines = (indices(), line)
         return line
 
-    def head(self, rows: tuple[tuple[Line, Line], ...], slope: int, layer: int, base: int) -> Head:
+    def head(self, rows: tuple[tuple[Line, Line], ...], slope: int, layer: int) -> Head:
         """The head with these scores in this layer: one for all that read by it."""
-        name = (rows, slope, layer)  # the base is in the rows
+        name = (rows, slope, layer)
         if name not in self.heads:
-            self.heads[name] = Head(rows, slope, layer, base)
+            self.heads[name] = Head(rows, slope, layer)
         return self.heads[name]
 
     def deliver(self, head: Head, value: Line, scaled: bool) -> int:

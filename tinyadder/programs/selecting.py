@@ -91,9 +91,11 @@ def aggregate(low: Lowering, node: Seq) -> Line:
     back = low.values.looks_back(selector)
     clauses = [r for r in clauses if not _is_prefix(r)] if back else clauses
     nonempty = low.values.nonempty(selector)
-    rows = copy_rows(low, local=back)
+    rows: Rows = []
     for relation in clauses:
         rows = rows + relation_rows(low, relation, square=sums or not nonempty)
+    loud = sum(max(Fraction(0), _highest(low, row)) for row in rows)
+    rows = copy_rows(low, local=back, force=2 ** ceil(log2(1 + loud))) + rows
     value = ONE if node.op == "count" else low.form(node.args[0])
     shift = Fraction(0) if sums or nonempty else low.code(default)
     if node.op != "count":
@@ -178,7 +180,7 @@ def make_head(
     made += [(q, k) for k, q in others.items() if q.terms or q.bias]
     lines = [line for pair in made for line in pair] + [value]
     time = low.time(*lines)
-    return low.head(tuple(made), slope, (time + 1) // 2, base)
+    return low.head(tuple(made), slope, (time + 1) // 2)
 
 
 def score_error(low: Lowering, rows: Rows) -> float:
@@ -346,19 +348,28 @@ def _sum(a: dict, b: dict, sign: int) -> dict:
 # ---- relations -----------------------------------------------------------------------------------
 
 
-def copy_rows(low: Lowering, *, local: bool) -> Rows:
+def copy_rows(low: Lowering, *, local: bool, force: int = 1) -> Rows:
     """Which copy a head reads: its own (local), or the one before. A separator lies half a step
-    from every copy.
+    from every copy. Positions elsewhere are at least `force` penalties below, whatever they hold.
     """
     if not low.copies:
         return []
     copy = low.copy()
     if low.copies == 1:
-        return [Row(copy * 2, copy - 1)] if local else [Row(ONE, copy * -2)]
+        return [Row(copy * (2 * force), copy - 1)] if local else [Row(ONE, copy * (-2 * force))]
     square = low.copy_square()
     here = copy if local else copy - 1
     here_square = square if local else square - copy * 2 + 1
-    return [Row(here * 8, copy), Row(ONE, square * -4), Row(here_square * -4, ONE)]
+    return [
+        Row(here * (8 * force), copy),
+        Row(ONE, square * (-4 * force)),
+        Row(here_square * (-4 * force), ONE),
+    ]
+
+
+def _highest(low: Lowering, row: Row) -> Fraction:
+    """The largest that the product of a row can be, at any two positions."""
+    return max(a * b for a in low.range(row.query) for b in low.range(row.key))
 
 
 def relation_rows(low: Lowering, relation: Relation, *, square: bool) -> Rows:

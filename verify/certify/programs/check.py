@@ -4,8 +4,10 @@ Every column of the stream is a function of bases, exact, with an error bound fo
 of their values. Embeddings and hidden units are computed from the weights; what a head delivers is
 the node that the certificate names, once the scores of every pair of descriptions are found to
 select what the program selects, and the values to be the program's. The readout is tried for every
-combination. Hints say where to look; nothing else of the compiler is believed. Standard library
-only; of the package `check` only the reading of weights and the list of what is assumed.
+combination. Hints say where to look; nothing else of the compiler is believed. Where a text is read
+in several copies, a column is known from some copy on; elsewhere, and at separators, it is only
+known to lie in its box, and a head must not hear anything from there. Standard library only; of the
+package `check` only the reading of weights and the list of what is assumed.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from typing import Any
 
 from tinyadder.verify.certify.check.intervals import Rejected, need
 from tinyadder.verify.certify.check.model import Model, no_overflow
-from tinyadder.verify.certify.programs.meaning import INDEX, TOKEN, Base, Meaning, plain
+from tinyadder.verify.certify.programs.meaning import COPY, INDEX, TOKEN, Base, Meaning, plain
 
 U = 2.0**-53
 SLACK = 1 + 2.0**-30
@@ -45,17 +47,39 @@ class Column:
 
     bases: tuple[Base, ...]
     table: dict[tuple, tuple[Fraction, float]]
+    box: tuple[float, float]
+    """What the column can hold anywhere at all, as floats."""
+    separators: list[tuple[Fraction, float] | None]
+    """The value at the separator after each copy; None where only the box is known."""
+    level: int = 0
+    """The first copy in which the table holds."""
 
     def at(self, row: dict[Base, Any]) -> tuple[Fraction, float]:
         return self.table[tuple(row[b] for b in self.bases)]
 
     @property
     def zero(self) -> bool:
-        return all(value == 0 and error == 0 for value, error in self.table.values())
+        return self.box == (0.0, 0.0)
 
 
-def constant(value: Fraction | int = 0) -> Column:
-    return Column((), {(): (Fraction(value), 0.0)})
+def hull(values: Iterable[tuple[Fraction, float]]) -> tuple[float, float]:
+    """A box of floats around these (value, error)."""
+    ends = [(float(v), e * SLACK + abs(float(v)) * 2.0**-52) for v, e in values]
+    return min(v - e for v, e in ends), max(v + e for v, e in ends)
+
+
+def box_product(a: tuple[float, float], b: tuple[float, float]) -> tuple[float, float]:
+    """A box around the products of two boxes."""
+    ends = [x * y for x in a for y in b]
+    slack = 2.0**-52 * max(abs(e) for e in ends)
+    return min(ends) - slack, max(ends) + slack
+
+
+def box_sum(boxes: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """A box around the sums of boxes."""
+    low, high = sum(b[0] for b in boxes), sum(b[1] for b in boxes)
+    slack = (len(boxes) + 2) * 2.0**-52 * sum(max(abs(b[0]), abs(b[1])) for b in boxes)
+    return low - slack, high + slack
 
 
 def above(number: Fraction) -> float:
@@ -78,8 +102,14 @@ class Checker:
         self.model, self.meaning = model, meaning
         self.codes = {plain(value): Fraction(*code) for value, code in hints["codes"]}
         self.hints = {(h["layer"], h["column"]): h for h in hints["heads"]}
+        self.known: dict[Base, int] = {TOKEN: 0, INDEX: 0, COPY: 0}
         self.combinations = 0
         self.margin = float("inf")
+
+    def levels(self, base: Base) -> int:
+        """The first copy in which a base is known: it must have been found in a column."""
+        need(base in self.known, f"node {base} is not in any column yet")
+        return self.known[base]
 
     def code(self, value: Any) -> Fraction:
         """The number that stands for a value: numbers for themselves."""
@@ -97,19 +127,29 @@ class Checker:
         table = {}
         weights = [(Fraction(w), abs(w)) for w, _ in kept]
         rounds = (len(kept) + 2) * U if len(kept) + (bias != 0) > 1 else 0.0
-        if kept and len(kept) == 1 and abs(kept[0][0]) != 1:
+        if len(kept) == 1 and abs(kept[0][0]) != 1:
             rounds = max(rounds, 2 * U)
-        for row in self.meaning.rows(bases):
-            self.combinations += 1
-            at = dict(zip(bases, row, strict=True))
+
+        def total(parts: Sequence[tuple[Fraction, float]]) -> tuple[Fraction, float]:
             value, error, size = Fraction(bias), 0.0, abs(bias)
-            for (weight, magnitude), (_, column) in zip(weights, kept, strict=True):
-                inner, wrong = column.at(at)
+            for (weight, magnitude), (inner, wrong) in zip(weights, parts, strict=True):
                 value += weight * inner
                 error += magnitude * wrong
                 size += magnitude * (above(inner) + wrong)
-            table[row] = value, (error + rounds * size) * SLACK
-        return Column(bases, table)
+            return value, (error + rounds * size) * SLACK
+
+        for row in self.meaning.rows(bases):
+            self.combinations += 1
+            at = dict(zip(bases, row, strict=True))
+            table[row] = total([column.at(at) for _, column in kept])
+        separators = []
+        for copy in range(self.meaning.copies):
+            parts = [column.separators[copy] for _, column in kept]
+            separators.append(None if None in parts else total(parts))  # type: ignore[arg-type]
+        boxes = [box_product((w, w), column.box) for w, column in kept] + [(bias, bias)]
+        box = box_sum(boxes) if kept else (bias, bias)
+        level = max((column.level for _, column in kept), default=0)
+        return Column(bases, table, box, separators, level)
 
     # ---- the forward pass ----
 
@@ -119,11 +159,16 @@ class Checker:
         letters = [t for t in model.vocabulary if t in self.meaning.letters]
         need(len(letters) == len(self.meaning.letters), "the model lacks tokens of the program")
         ids = {self.meaning.letters[t]: model.vocabulary.index(t) for t in letters}
+        mark = model.vocabulary.index("|") if self.meaning.copies else None
         stream = []
         for k in range(model.width):
             table = {(v,): (Fraction(model.embedding[t][k]), 0.0) for v, t in ids.items()}
-            column = Column((TOKEN,), table)
-            stream.append(constant() if column.zero else column)
+            entry = (Fraction(model.embedding[mark][k] if mark is not None else 0.0), 0.0)
+            marks = [entry] * self.meaning.copies
+            bases: tuple[Base, ...] = (TOKEN,)
+            if len({value for value, _ in table.values()}) == 1:
+                bases, table = (), {(): next(iter(table.values()))}
+            stream.append(Column(bases, table, hull([*table.values(), *marks]), marks))
         for depth, layer in enumerate(model.layers):
             if layer.query:
                 added = self.attention(depth, layer, stream)
@@ -148,18 +193,29 @@ class Checker:
             table = {}
             for row in self.meaning.rows(bases):
                 at = dict(zip(bases, row, strict=True))
-                (g, wrong), (u, other) = gate.at(at), up.at(at)
-                if g < 0 and float(-g) > wrong * SLACK * SLACK:  # the gate is surely shut
-                    table[row] = Fraction(0), 0.0
-                    continue
-                high = max(g, Fraction(0))
-                error = wrong * (above(u) + other) + above(high) * other
-                table[row] = high * u, (error + 2 * U * above(high * u)) * SLACK
-            made.append(Column(bases, table))
+                table[row] = self.unit(gate.at(at), up.at(at))
+            separators = [
+                None if g is None or u is None else self.unit(g, u)
+                for g, u in zip(gate.separators, up.separators, strict=True)
+            ]
+            positive = (max(gate.box[0], 0.0), max(gate.box[1], 0.0))
+            box = box_product(positive, up.box)
+            made.append(Column(bases, table, box, separators, max(gate.level, up.level)))
         return [
             self.affine((layer.down[k][n], made[n]) for n in range(len(made)))
             for k in range(self.model.width)
         ]
+
+    def unit(
+        self, gate: tuple[Fraction, float], up: tuple[Fraction, float]
+    ) -> tuple[Fraction, float]:
+        """relu(gate) * up; exactly 0 where the gate is surely shut."""
+        (g, wrong), (u, other) = gate, up
+        if g < 0 and float(-g) > wrong * SLACK * SLACK:
+            return Fraction(0), 0.0
+        high = max(g, Fraction(0))
+        error = wrong * (above(u) + other) + above(high) * other
+        return high * u, (error + 2 * U * (above(high * u) + error)) * SLACK
 
     def attention(self, depth: int, layer: Any, stream: Sequence[Column]) -> list[Column]:
         """What the heads of a layer add to every column."""
@@ -172,7 +228,7 @@ class Checker:
                 if row[k] != 0
             ]
             if not wires:
-                added.append(constant())
+                added.append(self.affine([]))
                 continue
             need(len(wires) == 1, f"column {k} of layer {depth} is written by several heads")
             (h, r) = wires[0]
@@ -185,7 +241,7 @@ class Checker:
         self, hint: dict[str, Any], layer: Any, h: int, r: int, stream: Sequence[Column]
     ) -> Column:
         """Rules SELECT, SUM, MEAN, ORDER: the column that a head writes is what the hint says."""
-        form = [
+        queries, keys = (
             [
                 self.affine(zip(rows, stream, strict=True), bias)
                 for rows, bias in zip(
@@ -193,138 +249,90 @@ class Checker:
                 )
             ]
             for name in ("query", "key")
-        ]
+        )
         value = self.affine(zip(layer.value[h][r], stream, strict=True), layer.value_bias[h][r])
-        slope, base = layer.slopes[h], Fraction(*hint["base"])
-        node, shift = hint["node"], Fraction(*hint["shift"])
-        sums = node == INDEX or self.meaning.nodes[node]["op"] in ("count", "sum")
-        found = self.select(hint, form[0], form[1], value, base, slope, sums)
-        delta, gap, wrong, reach, never_empty = found
-        total = self.meaning.length
+        slope, node, total = layer.slopes[h], hint["node"], self.total
+        if node == COPY:
+            return self.copies(queries, keys, value, slope)
         op = "count" if node == INDEX else self.meaning.nodes[node]["op"]
+        sums = op in ("count", "sum")
+        found = Selection(self, hint, queries, keys, value, slope, sums)
+        delta, gap, lowest = found.delta, found.gap, found.lowest
+        wrong, reach = found.wrong, found.reach
         need(delta < 0.01, "the scores of selected positions differ too much")
         rounding = 2.0**-49 + (total + 10) * 2 * U
         if sums:
-            need(slope == 0 and base <= -40, "a sum needs a base far below 0, and no slope")
-            weight = float(exp_of(base)) * 2 * total
+            need(slope == 0 and found.highest <= -40, "a sum needs scores far below 0, no slope")
+            weight = exp(found.highest) * 2 * total
             relative = 2 * delta + rounding + weight
             error = total * (wrong + (reach + wrong) * relative)
-            error += total * (reach + wrong) * exp(min(-gap, 0)) * 1.1
+            error += total * found.heard * exp(min(-gap, 0)) * 1.1
         else:
-            need(base >= 40, "a mean needs a base far above 0")
             spread = abs(slope) * total
             if slope:
                 need(op in ("latest", "earliest"), "a slope means latest or earliest")
                 need((slope > 0) == (op == "latest"), "the slope has the other sign")
                 need(abs(slope) >= 1, "the slope is too flat")
             else:
-                several = op == "mean" or op == "pick"
-                need(several, "latest and earliest need a slope")
-            lowest = float(base) - (spread if slope > 0 else 0.0)
-            need(lowest >= 40, "a far position has a score too low")
-            off = gap - spread
-            need(off >= 30, "positions that are not selected have scores too high")
+                need(op in ("mean", "pick"), "latest and earliest need a slope")
+            bottom = lowest - (spread if slope > 0 else 0.0)
+            need(bottom >= 40, "a far position has a score too low")
+            need(gap - spread >= 30, "positions that are not selected have scores too high")
             far = exp(-abs(slope)) / (1 - exp(-abs(slope))) if slope else 0.0
-            leak = exp(-lowest) + total * exp(-off) + far
-            relative = 4 * delta + rounding + (abs(lowest) + spread + gap_size(base)) * 4 * U
-            error = wrong + 2 * (reach + wrong) * (relative + 1.1 * leak)
-            empty = float(base) + (spread if slope < 0 else 0.0) - gap
-            if not never_empty:
+            leak = exp(-bottom) + total * exp(spread - gap) + far
+            relative = 4 * delta + rounding + (bottom + 2 * spread) * 4 * U
+            error = wrong + 2 * (found.heard + wrong) * (relative + 1.1 * leak)
+            if not found.never_empty:
+                empty = found.loudest + (spread if slope < 0 else 0.0)
                 need(empty <= -30, "where nothing is selected, something is heard")
                 default = self.code(plain(self.meaning.nodes[node]["default"]))
-                need(shift == default, "the default is another")
-                error += 1.1 * total * (reach + wrong) * exp(empty)
+                need(Fraction(*hint["shift"]) == default, "the default is another")
+                error += 1.1 * total * found.heard * exp(empty)
+        error *= SLACK
         if node == INDEX:
-            table = {(i,): (i + 1 + Fraction(0), error * SLACK) for i in range(total)}
-            return Column((INDEX,), table)
-        values = self.meaning.support(node)
-        return Column((node,), {(v,): (self.code(v) - shift, error * SLACK) for v in values})
-
-    def select(
-        self,
-        hint: dict[str, Any],
-        queries: list[Column],
-        keys: list[Column],
-        value: Column,
-        base: Fraction,
-        slope: float,
-        sums: bool,
-    ) -> tuple[float, float, float, float, bool]:
-        """(d, g, error of the values, their size, whether something is always selected)."""
-        meaning, node = self.meaning, hint["node"]
-        if node == INDEX:
-            selector, read, selector_keys, selector_queries = None, None, (), ()
+            table = {(i,): (Fraction(i + 1), error) for i in range(self.meaning.length)}
+            bases: tuple[Base, ...] = (INDEX,)
         else:
-            inputs = meaning.nodes[node]["inputs"]
-            selector, read = inputs[0], inputs[1] if len(inputs) > 1 else None
-            selector_keys = meaning.key_bases(selector)
-            selector_queries = meaning.query_bases(selector)
-        scale = exp_of(base) if sums else Fraction(1)
-        shift = Fraction(*hint["shift"])
-        key_bases = tuple(dict.fromkeys([*selector_keys, *(b for c in keys for b in c.bases)]))
-        query_bases = tuple(
-            dict.fromkeys([*selector_queries, *(b for c in queries for b in c.bases)])
-        )
-        # values: every key description, those the scores do not see included
-        of_value = meaning.bases(read) if read is not None else ()
-        wrong = reach = 0.0
-        bases = tuple(dict.fromkeys([*of_value, *value.bases]))
-        for row in meaning.rows(bases):
-            at = dict(zip(bases, row, strict=True))
-            held, error = value.at(at)
-            meant = self.code(meaning.value(read, at)) if read is not None else Fraction(1)
-            meant -= 0 if sums else shift
-            factor = float(scale) * SLACK
-            wrong = max(wrong, above(held * scale - meant) + error * factor)
-            reach = max(reach, above(meant))
-        need(not sums or node == INDEX or shift == 0, "a sum is shifted")
-        there = self.described(keys, key_bases)
-        here = self.described(queries, query_bases)
-        placed = INDEX in key_bases and INDEX in query_bases
-        shared = [b for b in key_bases if b in query_bases and b != INDEX]
-        delta, gap = 0.0, float("inf")
-        for k_row, k_rows in there:
-            for q_row, q_rows in here:
-                chosen = selector is None or meaning.selects(selector, k_row, q_row)
-                if placed and k_row[INDEX] > q_row[INDEX]:
-                    need(
-                        meaning.causal or selector is None or not chosen,
-                        "the program looks ahead, and this head cannot",
-                    )
-                    continue
-                if placed and k_row[INDEX] == q_row[INDEX]:
-                    if any(k_row[b] != q_row[b] for b in shared):
-                        continue  # one position has one description
-                elif not placed and chosen:
-                    need(meaning.causal or selector is None, "the program may look ahead")
-                self.combinations += 1
-                score, error, size = Fraction(0), 0.0, 0.0
-                for (a, ea), (b, eb) in zip(q_rows, k_rows, strict=True):
-                    if (a == 0 and ea == 0) or (b == 0 and eb == 0):
-                        continue
-                    score += a * b
-                    error += above(a) * eb + (above(b) + eb) * ea
-                    size += above(a * b)
-                error += (len(keys) + 3) * U * (size + abs(slope) * meaning.length)
-                away = score - base
-                if chosen:
-                    delta = max(delta, (above(away) + error) * SLACK)
-                else:
-                    below = float(-away) / SLACK if away < 0 else float(-away)
-                    gap = min(gap, below - error * SLACK)
-        need(gap > 0, "a position that is not selected has the score of one that is")
-        never_empty = selector is not None and meaning.nonempty(selector)
-        return delta, gap, wrong, reach, never_empty
+            shift = Fraction(*hint["shift"])
+            values = self.meaning.support(node)
+            table = {(v,): (self.code(v) - shift, error) for v in values}
+            bases = (node,)
+        mute = [None] * self.meaning.copies
+        box = hull([*table.values(), (Fraction(0), 0.0)])
+        if mute or self.meaning.copies:
+            weight = 1.0 if not sums else min(1.0, exp(min(found.anywhere, 0.0)) * total)
+            size = max(abs(end) for end in value.box) * weight * 1.01
+            box = (min(box[0], -size), max(box[1], size))
+        self.known[node] = min(found.level, self.known.get(node, found.level))
+        return Column(bases, table, box, mute, found.level)
 
-    def described(
-        self, columns: list[Column], bases: tuple[Base, ...]
-    ) -> list[tuple[dict[Base, Any], list[tuple[Fraction, float]]]]:
-        """Every description of a position, and what the rows hold there."""
-        found = []
-        for row in self.meaning.rows(bases):
-            at = dict(zip(bases, row, strict=True))
-            found.append((at, [column.at(at) for column in columns]))
-        return found
+    def copies(
+        self, queries: list[Column], keys: list[Column], value: Column, slope: float
+    ) -> Column:
+        """The number of separators so far: a sum over everything that is 1 at separators."""
+        low, high = self.score_box(queries, keys)
+        need(slope == 0 and high <= -40 and high - low < 1e-9, "copies are not a plain sum")
+        scale = exp_of(Fraction(low))
+        need(all(v == 0 and e == 0 for v, e in value.table.values()), "tokens count as copies")
+        marks = [mark for mark in value.separators if mark is not None]
+        need(len(marks) == self.meaning.copies, "a separator has no known value")
+        off = max(above(held * scale - 1) + e * float(scale) * SLACK for held, e in marks)
+        apart = 2 * (high - low) + 2.0**-50 + exp(high) * 2 * self.total
+        error = (self.meaning.copies + 1) * (off + apart)
+        error = (error + (self.total + 10) * 4 * U * (self.meaning.copies + 1)) * SLACK
+        table = {(c,): (Fraction(c), error) for c in range(self.meaning.copies + 1)}
+        after = [(Fraction(c + 1), error) for c in range(self.meaning.copies)]
+        separators: list[tuple[Fraction, float] | None] = [*after]
+        return Column((COPY,), table, hull([*table.values(), *after]), separators)
+
+    def score_box(self, queries: list[Column], keys: list[Column]) -> tuple[float, float]:
+        """What a score can be between any two positions."""
+        return box_sum([box_product(q.box, k.box) for q, k in zip(queries, keys, strict=True)])
+
+    @property
+    def total(self) -> int:
+        """The most tokens of a prompt."""
+        return (self.meaning.copies + 1) * self.meaning.length + self.meaning.copies
 
     def read(self, stream: Sequence[Column]) -> None:
         """Rule READ: the right token wins wherever a text can lead."""
@@ -334,9 +342,13 @@ class Checker:
         read = [k for k in range(model.width) if any(w[k] != 0 for w, _ in logits.values())]
         columns = {k: stream[k] for k in read}
         output = meaning.bases(meaning.output)
+        last = meaning.copies
+        need(all(c.level <= last for c in columns.values()), "the last copy does not know it")
         bases = tuple(dict.fromkeys([*output, *(b for c in columns.values() for b in c.bases)]))
         for row in meaning.rows(bases):
             at = dict(zip(bases, row, strict=True))
+            if at.get(COPY, last) != last or not meaning.possible(at, {}):
+                continue
             meant = meaning.value(meaning.output, at)
             need(meant in meaning.answers, f"no token stands for the answer {meant!r}")
             right = meaning.answers[meant]
@@ -367,8 +379,185 @@ class Checker:
         return value, error + terms * 2 * U * size
 
 
-def gap_size(base: Fraction) -> float:
-    return abs(float(base))
+class Selection:
+    """What the scores of a head select, for every pair of descriptions of positions.
+
+    `lowest` .. `highest` are the scores of selected positions, `delta` how far they differ for one
+    query, `gap` how far others lie below, `loudest` the highest score of an unselected position,
+    `wrong` the error of a value, `reach` its size, `heard` the size of any value anywhere.
+    """
+
+    def __init__(
+        self,
+        checker: Checker,
+        hint: dict[str, Any],
+        queries: list[Column],
+        keys: list[Column],
+        value: Column,
+        slope: float,
+        sums: bool,
+    ) -> None:
+        self.checker, self.meaning, self.queries, self.keys = (
+            checker,
+            checker.meaning,
+            queries,
+            keys,
+        )
+        self.own, self.slope = hint["own"] is True, slope
+        meaning, node = self.meaning, hint["node"]
+        self.selector: int | None = None
+        read = None
+        sides: tuple[tuple[Base, ...], tuple[Base, ...]] = ((), ())
+        if node != INDEX:
+            inputs = meaning.nodes[node]["inputs"]
+            self.selector, read = inputs[0], inputs[1] if len(inputs) > 1 else None
+            sides = meaning.key_bases(self.selector), meaning.query_bases(self.selector)
+        of_value = meaning.bases(read) if read is not None else ()
+        self.level = self._level(sides, of_value, value)
+        need(self.own or meaning.copies > 0, "a head reads the copy before, and there is none")
+        self.delta, self.gap, self.lowest = 0.0, float("inf"), float("inf")
+        self.highest = self.loudest = -float("inf")
+        self._pairs(*sides)
+        self.anywhere = checker.score_box(queries, keys)[1]
+        self.never_empty = self.selector is not None and meaning.nonempty(self.selector)
+        # values: at every description, those that the scores do not see included
+        scale = exp_of(Fraction(self.lowest)) if sums else Fraction(1)
+        shift = Fraction(*hint["shift"])
+        need(not sums or shift == 0, "a sum is shifted")
+        self.wrong = self.reach = 0.0
+        bases = tuple(dict.fromkeys([*of_value, *value.bases]))
+        need(COPY not in bases, "values depend on the copy")
+        for row in meaning.rows(bases):
+            at = dict(zip(bases, row, strict=True))
+            held, error = value.at(at)
+            meant = checker.code(meaning.value(read, at)) if read is not None else Fraction(1)
+            meant -= 0 if sums else shift
+            factor = float(scale) * SLACK
+            self.wrong = max(self.wrong, above(held * scale - meant) + error * factor)
+            self.reach = max(self.reach, above(meant))
+        heard = max(abs(end) for end in value.box) * float(scale) * SLACK
+        self.heard = max(heard, self.reach + self.wrong)
+
+    def _level(self, sides: Any, of_value: Sequence[Base], value: Column) -> int:
+        """The first copy in which the head knows its node."""
+        level = self.checker.levels
+        there = max([0, *(level(b) for b in (*sides[0], *of_value))])
+        there = max([there, value.level, *(k.level for k in self.keys)])
+        here = max([0, *(level(b) for b in sides[1]), *(q.level for q in self.queries)])
+        return max(here, there if self.own else there + 1)
+
+    def _pairs(self, of_keys: Sequence[Base], of_queries: Sequence[Base]) -> None:
+        """Go through every query in every copy that knows its node, and every key."""
+        meaning = self.meaning
+        key_bases = _union(of_keys, self.keys)
+        query_bases = _union(of_queries, self.queries)
+        placed = INDEX in key_bases and INDEX in query_bases
+        shared = [b for b in key_bases if b in query_bases and b not in (INDEX, COPY)]
+        there = self._described(self.keys, key_bases)
+        for here, q_rows in self._described(self.queries, query_bases):
+            if not meaning.possible(here, {}):
+                continue
+            copies = [here[COPY]] if COPY in here else range(self.level, meaning.copies + 1)
+            for copy in copies:
+                if copy < self.level:
+                    continue
+                target = copy if self.own else copy - 1
+                on: list[tuple[float, float]] = []
+                off = -float("inf")
+                for k_row, k_rows in there:
+                    if k_row.get(COPY, target) != target:
+                        continue
+                    fate = self._fate(here, k_row, placed, shared)
+                    if fate is None:
+                        continue
+                    score, error = self._score(q_rows, k_rows)
+                    if fate:
+                        on.append((score, error))
+                    else:
+                        off = max(off, score + error)
+                off = max(off, *self._elsewhere(q_rows, copy, target), -float("inf"))
+                self._note(on, off)
+
+    def _fate(
+        self, here: dict[Base, Any], there: dict[Base, Any], placed: bool, shared: list[Base]
+    ) -> bool | None:
+        """Whether the program selects the key; None where the two cannot be in one text so."""
+        meaning = self.meaning
+        if not meaning.possible(here, there):
+            return None
+        chosen = self.selector is None or meaning.selects(self.selector, there, here)
+        if placed and there[INDEX] == here[INDEX] and any(there[b] != here[b] for b in shared):
+            return None  # one position has one description
+        if not self.own or self.selector is None:
+            need(not meaning.causal or self.own, "a causal program reads the copy before")
+            return chosen
+        if placed and there[INDEX] > here[INDEX]:
+            need(meaning.causal or not chosen, "the program looks ahead, and this head cannot")
+            return None
+        need(placed or meaning.causal or not chosen, "the program may look ahead")
+        return chosen
+
+    def _score(
+        self, q_rows: list[tuple[Fraction, float]], k_rows: list[tuple[Fraction, float]]
+    ) -> tuple[float, float]:
+        """(score without the slope, error)."""
+        self.checker.combinations += 1
+        score, error, size = Fraction(0), 0.0, 0.0
+        for (a, ea), (b, eb) in zip(q_rows, k_rows, strict=True):
+            if (a == 0 and ea == 0) or (b == 0 and eb == 0):
+                continue
+            product = a * b
+            score += product
+            error += above(a) * eb + (above(b) + eb) * ea
+            size += above(product)
+        error += (len(q_rows) + 3) * U * (size + error + abs(self.slope) * self.checker.total)
+        value = float(score)
+        return value, (error + abs(value) * 2.0**-50) * SLACK
+
+    def _elsewhere(
+        self, q_rows: list[tuple[Fraction, float]], copy: int, target: int
+    ) -> list[float]:
+        """Upper bounds of the scores of positions outside of the target copy, and of separators."""
+        found = []
+        boxes = [hull([row]) for row in q_rows]
+        places = [(c, False) for c in range(copy + 1) if c != target]
+        places += [(c, True) for c in range(copy)]
+        for other, separator in places:
+            parts = []
+            for q, column in zip(boxes, self.keys, strict=True):
+                known = column.separators[other] if separator else None
+                if not separator and set(column.bases) <= {COPY} and column.level <= other:
+                    known = column.at({COPY: other})
+                parts.append(box_product(q, column.box if known is None else hull([known])))
+            high = box_sum(parts)
+            slack = 2.0**-40 * sum(max(abs(p[0]), abs(p[1])) for p in parts)
+            found.append(high[1] + slack + abs(self.slope) * self.checker.total * 2.0**-40)
+        return found
+
+    def _note(self, on: list[tuple[float, float]], off: float) -> None:
+        """Take the scores that one query gives into account."""
+        self.loudest = max(self.loudest, off)
+        if not on:
+            return
+        low, high = min(s - e for s, e in on), max(s + e for s, e in on)
+        self.lowest, self.highest = min(self.lowest, low), max(self.highest, high)
+        self.delta = max(self.delta, high - low)
+        need(off < low, "a position that is not selected has the score of one that is")
+        self.gap = min(self.gap, low - off)
+
+    def _described(
+        self, columns: list[Column], bases: tuple[Base, ...]
+    ) -> list[tuple[dict[Base, Any], list[tuple[Fraction, float]]]]:
+        """Every description of a position, and what the rows hold there."""
+        found = []
+        for row in self.meaning.rows(bases):
+            at = dict(zip(bases, row, strict=True))
+            found.append((at, [column.at(at) for column in columns]))
+        return found
+
+
+def _union(bases: Sequence[Base], columns: list[Column]) -> tuple[Base, ...]:
+    return tuple(dict.fromkeys([*bases, *(b for column in columns for b in column.bases)]))
 
 
 def check(folder: Path) -> dict[str, Any]:
@@ -378,21 +567,22 @@ def check(folder: Path) -> dict[str, Any]:
     task = model.task
     need(task["name"] == "sequences", "the task is not that of a sequence program")
     options = task["options"]
-    need(options.get("copies", 0) == 0, "no rule covers several copies of a text")
+    copies = options.get("copies", 0)
+    need(type(copies) is int and 0 <= copies <= 10, "too many copies")
     need(options.get("steps", 0) == 0, "no rule covers programs that write")
     need(certificate["format"] == "tinyadder program proof", "another kind of certificate")
     digest = model.digest(model.to_json()["sha256"])
     need(certificate["model"] == digest, "it is for other weights or another task")
-    meaning = Meaning(json.loads(options["program"]), options["length"])
-    no_overflow(model, meaning.length)
+    meaning = Meaning(json.loads(options["program"]), options["length"], copies)
     checker = Checker(model, meaning, certificate)
+    no_overflow(model, checker.total)
     try:
         checker.run()
     except (KeyError, TypeError, ValueError, OverflowError, ZeroDivisionError) as error:
         raise Rejected(f"the certificate or the program cannot be read: {error!r}") from error
     letters, length = len(meaning.letters), meaning.length
     return {
-        "problems": sum(letters**n for n in range(1, length + 1)),
+        "problems": sum(letters**n * (n if copies else 1) for n in range(1, length + 1)),
         "length": length,
         "margin": checker.margin,
         "combinations": checker.combinations,

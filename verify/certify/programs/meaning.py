@@ -19,9 +19,9 @@ from tinyadder.verify.certify.check.intervals import need
 
 MOST = 30_000
 """The most combinations of values of bases that are gone through."""
-TOKEN, INDEX = "token", "index"
+TOKEN, INDEX, COPY = "token", "index", "copy"
 Base = str | int
-"""TOKEN, INDEX, or the number of a node that reads other positions."""
+"""TOKEN, INDEX, COPY (which copy of the text it is), or the number of a node that reads others."""
 READS = ("count", "sum", "mean", "pick", "latest", "earliest")
 SELECTORS = ("relation", "both", "either", "except", "everywhere")
 FUNCTIONS: dict[str, Any] = {
@@ -56,7 +56,8 @@ def number(value: Any) -> bool:
 class Meaning:
     """The graph, the value set of every base, and every node as a function of bases."""
 
-    def __init__(self, graph: dict[str, Any], length: int) -> None:
+    def __init__(self, graph: dict[str, Any], length: int, copies: int) -> None:
+        self.copies = copies
         self.nodes, self.length, self.causal = graph["nodes"], length, graph["causal"] is True
         self.letters = {name: plain(value) for value, name in graph["inputs"]}
         self.answers = {plain(value): name for value, name in graph["outputs"]}
@@ -92,6 +93,8 @@ class Meaning:
                 self._supports[base] = list(self.letters.values())
             elif base == INDEX:
                 self._supports[base] = list(range(self.length))
+            elif base == COPY:
+                self._supports[base] = list(range(self.copies + 1))
             else:
                 self._supports[base] = self._read(int(base))
         return self._supports[base]
@@ -201,18 +204,42 @@ class Meaning:
     def _sides(self, selector: int) -> tuple[tuple[Base, ...], tuple[Base, ...]]:
         return self.key_bases(selector), self.query_bases(selector)
 
-    def single(self, selector: int) -> bool:
-        """Whether positions alone decide, and never select two."""
+    def is_length(self, base: Base) -> bool:
+        """Whether the base is the length of the text: the count of everything."""
+        if not isinstance(base, int) or self.causal or self.nodes[base]["op"] != "count":
+            return False
+        return self.nodes[self.nodes[base]["inputs"][0]]["op"] == "everywhere"
+
+    def possible(self, here: dict[Base, Any], there: dict[Base, Any]) -> bool:
+        """Whether two positions of one text can be so: both lie before its length."""
+        lengths = [v for row in (here, there) for b, v in row.items() if self.is_length(b)]
+        places = [row[INDEX] for row in (here, there) if INDEX in row]
+        return len(set(lengths)) < 2 and all(p < n for p in places for n in lengths)
+
+    def _by_place(self, selector: int) -> list[tuple[dict[Base, Any], list[int]]] | None:
+        """(query, selected positions) where positions and the length alone decide, else None."""
         keys, queries = self._sides(selector)
         if keys != (INDEX,):
-            return False
-        return all(
-            sum(self.selects(selector, {INDEX: k}, row) for k in range(self.length)) <= 1
-            for row in (dict(zip(queries, r, strict=True)) for r in self.rows(queries))
-        )
+            return None
+        found = []
+        for row in self.rows(queries):
+            here = dict(zip(queries, row, strict=True))
+            if self.possible(here, {}):
+                chosen = [
+                    k
+                    for k in range(self.length)
+                    if self.possible(here, {INDEX: k}) and self.selects(selector, {INDEX: k}, here)
+                ]
+                found.append((here, chosen))
+        return found
+
+    def single(self, selector: int) -> bool:
+        """Whether positions alone decide, and never select two."""
+        found = self._by_place(selector)
+        return found is not None and all(len(chosen) <= 1 for _, chosen in found)
 
     def nonempty(self, selector: int) -> bool:
-        """Whether every position selects itself, or one at or before it by positions alone."""
+        """Whether every position selects itself, or one that is surely there by positions alone."""
         keys, queries = self._sides(selector)
         both = tuple(dict.fromkeys([*keys, *queries]))
         if all(
@@ -220,12 +247,17 @@ class Meaning:
             for here in (dict(zip(both, row, strict=True)) for row in self.rows(both))
         ):
             return True
-        if keys != (INDEX,) or not set(queries) <= {INDEX}:
+        found = self._by_place(selector)
+        if found is None:
             return False
+        known = {b for b in queries if b == INDEX or self.is_length(b)}
+        if known != set(queries):
+            return False
+        if any(self.is_length(b) for b in queries):
+            return all(chosen for _, chosen in found)
         return all(
-            any(self.selects(selector, {INDEX: k}, {INDEX: q}) for k in range(q + 1))
-            for q in range(self.length)
-        )
+            any(k <= here.get(INDEX, 0) for k in chosen) for here, chosen in found
+        )  # without the length, only what lies before is surely there
 
 
 def grid(numbers: Sequence[Any]) -> Fraction:
