@@ -310,8 +310,8 @@ class Lowering:
         )
         wobble = 2 * penalty * selecting.score_error(self, rows)
         error = self.length * ((self.total + 140) * 2 * UNIT + wobble)
-        text = "the position in its copy, and 1"
-        found = self.lane("index", text, 2 * head.layer + 1, 0, self.length, error, "counts")
+        text, most = "the position in its copy, and 1", self.total if self.copies else self.length
+        found = self.lane("index", text, 2 * head.layer + 1, 0, most + 1, error, "counts")
         found.head = (head, self.deliver(head, Line(bias=Fraction(1)), True))
         line = self.line(found) - 1
         found.defines = (indices(), line)

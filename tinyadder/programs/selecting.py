@@ -140,7 +140,7 @@ def _held(
         codes = [low.code(value) for value in support]
         bottom, top = min(codes) - shift, max(codes) - shift
     if low.copies:  # where a copy does not know the answer yet, anything of this kind may stand
-        many = low.length if node.op in ("count", "sum") else 1
+        many = low.total + 1 if node.op in ("count", "sum") else 1
         bottom = min(bottom, Fraction(0), ends[0] * many)
         top = max(top, Fraction(0), ends[1] * many)
     return bottom, top

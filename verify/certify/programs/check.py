@@ -47,8 +47,8 @@ class Column:
 
     bases: tuple[Base, ...]
     table: dict[tuple, tuple[Fraction, float]]
-    box: tuple[float, float]
-    """What the column can hold anywhere at all, as floats."""
+    boxes: list[tuple[float, float]]
+    """What the column can hold at a token of each copy, then at the separator after each copy."""
     separators: list[tuple[Fraction, float] | None]
     """The value at the separator after each copy; None where only the box is known."""
     level: int = 0
@@ -58,8 +58,26 @@ class Column:
         return self.table[tuple(row[b] for b in self.bases)]
 
     @property
+    def box(self) -> tuple[float, float]:
+        """What the column can hold anywhere at all."""
+        return min(b[0] for b in self.boxes), max(b[1] for b in self.boxes)
+
+    @property
     def zero(self) -> bool:
         return self.box == (0.0, 0.0)
+
+    def sharpened(self) -> Column:
+        """The boxes of the copies in which the table holds, from the table."""
+        last = len(self.separators)
+        for copy in range(self.level, last + 1):
+            at = self.bases.index(COPY) if COPY in self.bases else None
+            self.boxes[copy] = hull(
+                v for row, v in self.table.items() if at is None or row[at] == copy
+            )
+        for copy, known in enumerate(self.separators):
+            if known is not None:
+                self.boxes[last + 1 + copy] = hull([known])
+        return self
 
 
 def hull(values: Iterable[tuple[Fraction, float]]) -> tuple[float, float]:
@@ -71,15 +89,15 @@ def hull(values: Iterable[tuple[Fraction, float]]) -> tuple[float, float]:
 def box_product(a: tuple[float, float], b: tuple[float, float]) -> tuple[float, float]:
     """A box around the products of two boxes."""
     ends = [x * y for x in a for y in b]
-    slack = 2.0**-52 * max(abs(e) for e in ends)
-    return min(ends) - slack, max(ends) + slack
+    low, high = min(ends), max(ends)
+    return low - 2.0**-52 * abs(low), high + 2.0**-52 * abs(high)
 
 
 def box_sum(boxes: Sequence[tuple[float, float]]) -> tuple[float, float]:
     """A box around the sums of boxes."""
-    low, high = sum(b[0] for b in boxes), sum(b[1] for b in boxes)
-    slack = (len(boxes) + 2) * 2.0**-52 * sum(max(abs(b[0]), abs(b[1])) for b in boxes)
-    return low - slack, high + slack
+    slack = (len(boxes) + 2) * 2.0**-52
+    low = sum(b[0] - slack * abs(b[0]) for b in boxes)
+    return low, sum(b[1] + slack * abs(b[1]) for b in boxes)
 
 
 def above(number: Fraction) -> float:
@@ -146,10 +164,12 @@ class Checker:
         for copy in range(self.meaning.copies):
             parts = [column.separators[copy] for _, column in kept]
             separators.append(None if None in parts else total(parts))  # type: ignore[arg-type]
-        boxes = [box_product((w, w), column.box) for w, column in kept] + [(bias, bias)]
-        box = box_sum(boxes) if kept else (bias, bias)
+        boxes = []
+        for place in range(2 * self.meaning.copies + 1):
+            parts_ = [box_product((w, w), column.boxes[place]) for w, column in kept]
+            boxes.append(box_sum([*parts_, (bias, bias)]) if kept else (bias, bias))
         level = max((column.level for _, column in kept), default=0)
-        return Column(bases, table, box, separators, level)
+        return Column(bases, table, boxes, separators, level).sharpened()
 
     # ---- the forward pass ----
 
@@ -168,7 +188,9 @@ class Checker:
             bases: tuple[Base, ...] = (TOKEN,)
             if len({value for value, _ in table.values()}) == 1:
                 bases, table = (), {(): next(iter(table.values()))}
-            stream.append(Column(bases, table, hull([*table.values(), *marks]), marks))
+            boxes = [(0.0, 0.0)] * (2 * self.meaning.copies + 1)
+            known: list[tuple[Fraction, float] | None] = [*marks]
+            stream.append(Column(bases, table, boxes, known).sharpened())
         for depth, layer in enumerate(model.layers):
             if layer.query:
                 added = self.attention(depth, layer, stream)
@@ -198,9 +220,12 @@ class Checker:
                 None if g is None or u is None else self.unit(g, u)
                 for g, u in zip(gate.separators, up.separators, strict=True)
             ]
-            positive = (max(gate.box[0], 0.0), max(gate.box[1], 0.0))
-            box = box_product(positive, up.box)
-            made.append(Column(bases, table, box, separators, max(gate.level, up.level)))
+            boxes = [
+                box_product((max(g[0], 0.0), max(g[1], 0.0)), u)
+                for g, u in zip(gate.boxes, up.boxes, strict=True)
+            ]
+            level = max(gate.level, up.level)
+            made.append(Column(bases, table, boxes, separators, level).sharpened())
         return [
             self.affine((layer.down[k][n], made[n]) for n in range(len(made)))
             for k in range(self.model.width)
@@ -280,7 +305,8 @@ class Checker:
             need(gap - spread >= 30, "positions that are not selected have scores too high")
             far = exp(-abs(slope)) / (1 - exp(-abs(slope))) if slope else 0.0
             leak = exp(-bottom) + total * exp(spread - gap) + far
-            relative = 4 * delta + rounding + (bottom + 2 * spread) * 4 * U
+            one = slope or op == "pick" or self.meaning.single(found.selector)
+            relative = rounding + (0.0 if one else 4 * delta + (bottom + 1) * 4 * U)
             error = wrong + 2 * (found.heard + wrong) * (relative + 1.1 * leak)
             if not found.never_empty:
                 empty = found.loudest + (spread if slope < 0 else 0.0)
@@ -297,14 +323,14 @@ class Checker:
             values = self.meaning.support(node)
             table = {(v,): (self.code(v) - shift, error) for v in values}
             bases = (node,)
-        mute = [None] * self.meaning.copies
         box = hull([*table.values(), (Fraction(0), 0.0)])
-        if mute or self.meaning.copies:
-            weight = 1.0 if not sums else min(1.0, exp(min(found.anywhere, 0.0)) * total)
-            size = max(abs(end) for end in value.box) * weight * 1.01
-            box = (min(box[0], -size), max(box[1], size))
+        weight = 1.0 if not sums else min(1.0, exp(min(found.anywhere, 0.0)) * total)
+        low, high = value.box  # a sum of at most `weight` of them, or a mean of them and of 0
+        box = min(box[0], low * weight * 1.01), max(box[1], high * weight * 1.01)
+        boxes = [box] * (2 * self.meaning.copies + 1)
+        mute: list[tuple[Fraction, float] | None] = [None] * self.meaning.copies
         self.known[node] = min(found.level, self.known.get(node, found.level))
-        return Column(bases, table, box, mute, found.level)
+        return Column(bases, table, boxes, mute, found.level).sharpened()
 
     def copies(
         self, queries: list[Column], keys: list[Column], value: Column, slope: float
@@ -323,7 +349,8 @@ class Checker:
         table = {(c,): (Fraction(c), error) for c in range(self.meaning.copies + 1)}
         after = [(Fraction(c + 1), error) for c in range(self.meaning.copies)]
         separators: list[tuple[Fraction, float] | None] = [*after]
-        return Column((COPY,), table, hull([*table.values(), *after]), separators)
+        boxes = [(0.0, 0.0)] * (2 * self.meaning.copies + 1)
+        return Column((COPY,), table, boxes, separators).sharpened()
 
     def score_box(self, queries: list[Column], keys: list[Column]) -> tuple[float, float]:
         """What a score can be between any two positions."""
@@ -520,18 +547,17 @@ class Selection:
         """Upper bounds of the scores of positions outside of the target copy, and of separators."""
         found = []
         boxes = [hull([row]) for row in q_rows]
-        places = [(c, False) for c in range(copy + 1) if c != target]
-        places += [(c, True) for c in range(copy)]
-        for other, separator in places:
-            parts = []
-            for q, column in zip(boxes, self.keys, strict=True):
-                known = column.separators[other] if separator else None
-                if not separator and set(column.bases) <= {COPY} and column.level <= other:
-                    known = column.at({COPY: other})
-                parts.append(box_product(q, column.box if known is None else hull([known])))
-            high = box_sum(parts)
-            slack = 2.0**-40 * sum(max(abs(p[0]), abs(p[1])) for p in parts)
-            found.append(high[1] + slack + abs(self.slope) * self.checker.total * 2.0**-40)
+        last = self.meaning.copies
+        places = [c for c in range(copy + 1) if c != target] + [last + 1 + c for c in range(copy)]
+        for place in places:
+            parts = [
+                box_product(q, column.boxes[place])
+                for q, column in zip(boxes, self.keys, strict=True)
+            ]
+            # t + g |t| grows with t, so the rounding of a score counts at the upper ends only
+            rounding = sum(abs(p[1]) for p in parts) * 2.0**-40
+            rounding += abs(self.slope) * self.checker.total * 2.0**-40
+            found.append(box_sum(parts)[1] + rounding)
         return found
 
     def _note(self, on: list[tuple[float, float]], off: float) -> None:
