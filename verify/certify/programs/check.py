@@ -284,8 +284,9 @@ class Checker:
         found = Selection(self, hint, queries, keys, value, slope, sums)
         delta, gap, lowest = found.delta, found.gap, found.lowest
         wrong, reach = found.wrong, found.reach
-        need(delta < 0.01, "the scores of selected positions differ too much")
         rounding = 2.0**-49 + (total + 10) * 2 * U
+        one = slope or op == "pick" or (op == "mean" and self.meaning.single(found.selector))
+        need(delta < (1 if one else 0.01), "the scores of selected positions differ too much")
         if sums:
             need(slope == 0 and found.highest <= -40, "a sum needs scores far below 0, no slope")
             weight = exp(found.highest) * 2 * total
@@ -303,9 +304,8 @@ class Checker:
             bottom = lowest - (spread if slope > 0 else 0.0)
             need(bottom >= 40, "a far position has a score too low")
             need(gap - spread >= 30, "positions that are not selected have scores too high")
-            far = exp(-abs(slope)) / (1 - exp(-abs(slope))) if slope else 0.0
+            far = exp(delta - abs(slope)) / (1 - exp(-abs(slope))) if slope else 0.0
             leak = exp(-bottom) + total * exp(spread - gap) + far
-            one = slope or op == "pick" or self.meaning.single(found.selector)
             relative = rounding + (0.0 if one else 4 * delta + (bottom + 1) * 4 * U)
             error = wrong + 2 * (found.heard + wrong) * (relative + 1.1 * leak)
             if not found.never_empty:
@@ -445,7 +445,9 @@ class Selection:
         self.delta, self.gap, self.lowest = 0.0, float("inf"), float("inf")
         self.highest = self.loudest = -float("inf")
         self._pairs(*sides)
-        self.anywhere = checker.score_box(queries, keys)[1]
+        if sums:  # every query must give a selected position one weight, not only each its own
+            self.delta = self.highest - self.lowest
+        self.anywhere = self._anywhere() if sums else 0.0
         self.never_empty = self.selector is not None and meaning.nonempty(self.selector)
         # values: at every description, those that the scores do not see included
         scale = exp_of(Fraction(self.lowest)) if sums else Fraction(1)
@@ -540,6 +542,40 @@ class Selection:
         error += (len(q_rows) + 3) * U * (size + error + abs(self.slope) * self.checker.total)
         value = float(score)
         return value, (error + abs(value) * 2.0**-50) * SLACK
+
+    def _anywhere(self) -> float:
+        """The highest score between any two positions, where the node is not known included."""
+        last = self.meaning.copies
+        found = -float("inf")
+        for here in range(2 * last + 1):
+            for there in range(2 * last + 1):
+                found = max(found, self._between(here, there))
+        return found
+
+    def _between(self, here: int, there: int) -> float:
+        """The highest score between two places: exact where both are known, else by boxes."""
+        last = self.meaning.copies
+        if here > last or there > last or max(q.level for q in self.queries) > here:
+            known = False
+        else:
+            known = max(k.level for k in self.keys) <= there
+        if not known:
+            parts = [
+                box_product(q.boxes[here], k.boxes[there])
+                for q, k in zip(self.queries, self.keys, strict=True)
+            ]
+            return box_sum(parts)[1] + sum(abs(p[1]) for p in parts) * 2.0**-40
+        sides = []
+        for columns, place in ((self.queries, here), (self.keys, there)):
+            bases = _union((), columns)
+            rows = {
+                tuple(c.at(at) for c in columns)
+                for at, _ in self._described(columns, bases)
+                if at.get(COPY, place) == place
+            }
+            sides.append([[*row] for row in rows])
+        scores = (self._score(q, k) for q in sides[0] for k in sides[1])
+        return max((score + error for score, error in scores), default=-float("inf"))
 
     def _elsewhere(
         self, q_rows: list[tuple[Fraction, float]], copy: int, target: int

@@ -1,0 +1,161 @@
+"""Proofs of compiled programs: what is proved is right, and no wrong model is ever proved."""
+
+import json
+from pathlib import Path
+from random import Random
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from programs_strategy import programs
+
+from tinyadder.construction import construct
+from tinyadder.io.folder import save
+from tinyadder.machine.answers import answers
+from tinyadder.machine.compile import build
+from tinyadder.programs import Refused, compile, indices, key, prefix, tokens
+from tinyadder.verify.certify.check import Rejected
+from tinyadder.verify.certify.programs.check import check
+from tinyadder.verify.certify.programs.prove import certify_program
+from tinyadder.verify.verdict import Proved
+
+ROOT = Path(__file__).parents[1]
+
+
+def judge(model, task, folder):
+    save(model, task, folder, name="x", options={}, force=folder.exists())
+    return certify_program(model, task, folder)["verdict"]
+
+
+def wrong(model, task):
+    """The problems of the whole domain that the model answers wrongly."""
+    domain = task.domain()
+    problems = [domain.problem(n) for n in range(domain.size)]
+    pairs = zip(problems, answers(model, task, problems), strict=True)
+    return [p for p, given in pairs if tuple(given) != task.answer(p)]
+
+
+@pytest.mark.parametrize(
+    ("name", "length"),
+    [
+        ("shift", 10),
+        ("first_index", 10),
+        ("cumulative_sum", 8),
+        ("majority_so_far", 10),
+        ("parity_so_far", 10),
+        ("dyck1", 10),
+        ("dyck2", 5),
+        ("in_context", 10),
+        ("shuffle_dyck2_ptf", 6),
+        ("length", 10),
+        ("hist", 10),
+        ("reverse", 10),
+        ("minimum", 5),
+        ("palindrome", 5),
+        ("sort", 5),
+    ],
+)
+def test_programs_are_proved_for_every_text(name, length, tmp_path):
+    made = construct(str(ROOT / "constructions" / "programs" / f"{name}.py"), length=length)
+    verdict = judge(build(made.program), made.task, tmp_path / "m")
+    assert isinstance(verdict, Proved), verdict
+    assert f"{made.task.domain().size:,}" in verdict.domain
+    assert verdict.margin > 0.9
+
+
+x, i = tokens("abc"), indices()
+SMALL = {
+    "hist": compile((key(x) == x).count(), length=3),
+    "previous": compile((key(i) == i - 1).pick(x, default="c"), length=4, causal=True),
+    "share": compile(prefix().mean(x == "a"), length=4, causal=True),
+    "reverse": compile((key(i) == 2 - i).latest(x, default="a"), length=3),
+}
+CHANGES = {
+    "zero": lambda w: 0.0,
+    "negated": lambda w: -w,
+    "a little more": lambda w: w * 1.001,
+    "half more": lambda w: w * 1.5,
+    "one less": lambda w: w - 1,
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [("hist", 4), ("share", 3), *(pytest.param(n, 12, marks=pytest.mark.slow) for n in SMALL)],
+)
+def test_no_mutant_is_proved_that_a_text_refutes(name, count, tmp_path):
+    made = SMALL[name]
+    model = build(made.program)
+    assert isinstance(judge(model, made.task, tmp_path / "m"), Proved)
+    random, counts = Random(0), {"proved": 0, "refuted": 0, "unknown": 0}
+    entries = [
+        (parameter.data.view(-1), int(at))
+        for parameter in model.parameters()
+        for at in parameter.data.view(-1).nonzero()[:, 0]
+    ]
+    for flat, at in random.sample(entries, min(len(entries), count)):
+        kept = flat[at].item()
+        for change in CHANGES.values():
+            flat[at] = change(kept)
+            proved = isinstance(judge(model, made.task, tmp_path / "m"), Proved)
+            refuted = bool(wrong(model, made.task))
+            assert not (proved and refuted), (flat, at, kept)
+            counts["proved" if proved else "refuted" if refuted else "unknown"] += 1
+        flat[at] = kept
+    assert counts["refuted"] > 2 and counts["proved"] + counts["unknown"] > 0, counts
+
+
+def test_a_weight_that_depends_on_the_query_is_not_proved(tmp_path):
+    """Found by the mutants: 128 -> 128.128 gives each token another weight in its sum."""
+    made = SMALL["hist"]
+    model = build(made.program)
+    query = model.blocks[1].attention.query.data.view(-1)
+    at = int((query == 128.0).nonzero()[0])
+    query[at] = 128.128
+    assert wrong(model, made.task) != []
+    assert not isinstance(judge(model, made.task, tmp_path / "m"), Proved)
+
+
+def test_lying_hints_are_rejected(tmp_path):
+    made = SMALL["hist"]
+    assert isinstance(judge(build(made.program), made.task, tmp_path / "m"), Proved)
+    file = tmp_path / "m" / "certificate.json"
+    honest = json.loads(file.read_text())
+    (count,) = [h for h in honest["heads"] if h["lane"] == "count"]
+    for change in ({"node": "index"}, {"own": True}, {"shift": [1, 1]}, {"node": "copy"}):
+        heads = [h | change if h["lane"] == "count" else h for h in honest["heads"]]
+        file.write_text(json.dumps(honest | {"heads": heads}))
+        with pytest.raises(Rejected):
+            check(tmp_path / "m")
+    file.write_text(json.dumps(honest | {"heads": [h for h in honest["heads"] if h != count]}))
+    with pytest.raises(Rejected, match="nothing is said of column"):
+        check(tmp_path / "m")
+    file.write_text(json.dumps(honest | {"model": "0" * 64}))
+    with pytest.raises(Rejected, match="other weights"):
+        check(tmp_path / "m")
+
+
+def test_a_task_that_means_something_else_is_not_proved(tmp_path):
+    hist, prefix_hist = SMALL["hist"], compile((prefix() & (key(x) == x)).count(), length=3)
+    model = build(hist.program)
+    other = prefix_hist.task
+    assert model.config.vocabulary != other.vocabulary or not isinstance(
+        judge(model, other, tmp_path / "m"), Proved
+    )
+    causal = compile((key(x) == x).count(), length=3, causal=True)
+    graph = json.loads(causal.task.program)
+    graph["causal"] = False  # now the program may look ahead, and the model does not
+    lying = type(causal.task)(json.dumps(graph), 3, 0)
+    assert not isinstance(judge(build(causal.program), lying, tmp_path / "n"), Proved)
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@given(programs(), st.booleans())
+def test_a_random_program_that_is_proved_is_right_on_every_text(tmp_path_factory, program, causal):
+    try:
+        made = compile(program, length=3, causal=causal, vocabulary="abc")
+    except Refused:
+        return
+    model = build(made.program)
+    if isinstance(judge(model, made.task, tmp_path_factory.mktemp("m") / "m"), Proved):
+        assert wrong(model, made.task) == []
