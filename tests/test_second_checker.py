@@ -18,9 +18,12 @@ import pytest
 from flint import arb, ctx
 from test_certify import SMALL_TASKS
 from test_check import (
+    CONFIGS,
     FORGERIES,
+    HEADERS,
     INCOMPLETE,
     STRANGE,
+    again,
     classes,
     cut_split,
     folder_of,
@@ -28,6 +31,7 @@ from test_check import (
     sealed,
     shape_of,
     tampered,
+    weights_with,
 )
 
 from tinyadder.construction import construct
@@ -239,6 +243,47 @@ def test_damaged_files_are_rejected_and_not_a_crash(proved):
     ]
     cases += [encoded(folder, certificate=text.replace(b'"rules"', b'"rules": 0, "rules"', 1))]
     assert [verdict for verdict, *_ in second(cases)] == ["rejected"] * len(cases)
+
+
+def same_verdicts(folder: Path, others: dict[str, Path]) -> dict[str, str]:
+    """What both checkers say of other model files under the certificate of `folder`."""
+    text = (folder / "certificate.json").read_bytes()
+    for other in others.values():
+        (other / "certificate.json").write_bytes(text)
+    found = second([encoded(other) for other in others.values()])
+    verdicts = {kind: verdict for kind, (verdict, *_) in zip(others, found, strict=True)}
+    assert verdicts == {kind: first(other)[0] for kind, other in others.items()}
+    return verdicts
+
+
+def test_both_refuse_headers_and_configs_that_two_readers_may_read_in_two_ways(proved, tmp_path):
+    folder, others = proved("add10"), {}
+    weights, described = ((folder / name).read_bytes() for name in FILES[:2])
+    for kind, change in HEADERS.items():
+        header = change(weights_with(folder, b"%b")[8:].partition(b"}}")[0] + b"}}")
+        others[kind] = again(folder, tmp_path, None, weights_with(folder, header))
+    for kind, changes in CONFIGS.items():
+        edited = json.loads(described)
+        for key, value in changes.items():
+            old = edited["config"].get(key)
+            edited["config"][key] = value(old) if callable(value) else value
+        others[kind] = again(folder, tmp_path, json.dumps(edited), weights)
+    assert set(same_verdicts(folder, others).values()) == {"rejected"}
+
+
+def test_both_say_the_same_of_200_descriptions_with_an_error_in_them(proved, tmp_path):
+    folder, random, others = proved("add10"), Random(22), {}
+    weights, described = ((folder / name).read_bytes() for name in FILES[:2])
+    for n in range(200):
+        edited = bytearray(described)
+        at = random.randrange(len(edited))
+        part = bytes(
+            random.choice(b'0123456789"[]{},:.eE- truefalsn\\xu')
+            for _ in range(random.randrange(3))
+        )
+        edited[at : at + random.randrange(3)] = part
+        others[str(n)] = again(folder, tmp_path, bytes(edited), weights)
+    assert set(same_verdicts(folder, others).values()) == {"proved", "rejected"}
 
 
 def test_a_number_with_a_fraction_is_refused_by_both_wherever_it_stands(proved, tmp_path):

@@ -21,6 +21,7 @@ from PIL import Image
 from tinyadder.inspect.explorer import exhibit_of, page
 from tinyadder.io.files import atomic_write
 from tinyadder.named import load_model
+from tinyadder.report.certificates import certificate_file, read_certificate
 from tools.pages import ROOT
 
 PICTURES = ROOT / "docs" / "pictures"
@@ -55,7 +56,7 @@ def screenshot(text: str, width: int, height: int) -> bytes:
             raise RuntimeError(f"Chromium made no picture: {done.stderr[-500:]}")
         image = Image.open(shot).crop((0, 0, width, height))
         written = io.BytesIO()
-        image.convert("P", palette=Image.Palette.ADAPTIVE, colors=64).save(
+        image.convert("P", palette=Image.Palette.ADAPTIVE, colors=192).save(
             written, format="png", optimize=True
         )
     return written.getvalue()
@@ -66,7 +67,9 @@ def main() -> None:
     """Make the screenshots that docs/ shows."""
     for name, (width, height, model, problem) in SHOTS.items():
         loaded = load_model(model, {})
-        text = page([exhibit_of(loaded, [loaded.task.parse(problem)])])
+        kept = certificate_file(ROOT / "results", model, {})
+        certificate = read_certificate(kept) if kept.is_file() else None
+        text = page([exhibit_of(loaded, [loaded.task.parse(problem)], certificate)])
         with atomic_write(PICTURES / f"{name}.png") as part:
             part.write_bytes(screenshot(text, width, height))
         click.echo(f"wrote docs/pictures/{name}.png")
