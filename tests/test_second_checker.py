@@ -23,6 +23,7 @@ from test_check import (
     HEADERS,
     INCOMPLETE,
     STRANGE,
+    a_head,
     again,
     classes,
     cut_split,
@@ -485,6 +486,70 @@ def test_both_enclose_1000_exponentials_and_differ_by_less_than_four_units():
             assert abs(low - intervals.exp_of(x)[0]) < 4 and abs(high - intervals.exp_of(x)[1]) < 4
 
 
+MODELS = """([net, readout, phases]) => {
+  const logit = (token) => ({ row: readout[token], bias: 0 }), texts = ["ab", "ab", "ab"].map((t) => [...t]);
+  const model = { ...net, logit, outputs: net.vocabulary }, base = new Check.View(model, texts);
+  let view = new Check.View(model, texts, 2, base);
+  for (const [n, on] of phases) view = view.part("phases", JSON.stringify([0, n]), on);
+  const show = (a) => a.map((x) => x.toString(16)), tables = (t) => Object.fromEntries([...t].map(([k, x]) => [k, show(x)]));
+  const out = ({ c, tables: t }) => ({ c: show(c), tables: Object.fromEntries([...t].map(([p, x]) => [p, tables(x)])) });
+  const forms = [...["a", "b"].flatMap((t) => view.weights(0, 2, 0, t)), view.mixed(0, 2, 0, 0), view.before(1, 2, 0),
+    view.before(1, 2, 1), view.before(1, 1, 1), view.margin("a", "b")];
+  return forms.map((form) => out(view.expand(form)));
+}"""
+
+
+def a_model(random: Random) -> tuple[SimpleNamespace, list[tuple[int, bool]]]:
+    """The model of one head of tests/test_check.py with two hidden units, and signs of their gates."""
+    net = a_head(random)
+    layer = net.layers[0]
+    for name in ("gate", "up"):
+        rows = [[random.choice((0.0, 1.0, random.uniform(-2, 2))) for _ in "ab"] for _ in "12"]
+        setattr(layer, name, rows)
+        setattr(layer, f"{name}_bias", [random.choice((0.0, random.uniform(-2, 2))) for _ in "12"])
+    layer.down = [[random.choice((0.0, random.uniform(-2, 2))) for _ in "12"] for _ in "ab"]
+    return net, [(n, random.random() < 0.5) for n in range(2)]
+
+
+def near(mine: list[str], theirs: list[str]) -> bool:
+    """Whether two intervals are the same but for what their exponentials may differ by, 2^-800."""
+    pairs = [(int(a, 16), int(b, 16)) for a, b in zip(mine, theirs, strict=True)]
+    return all(abs(a - b) <= (1 << 100) + (abs(b) >> 800) for a, b in pairs)
+
+
+def far_models(checker: str | None = None, count: int = 150) -> list[int]:
+    """The random models for which the two checkers compute different forms."""
+    random, asked, expected = Random(23), [], []
+    for _ in range(count):
+        net, phases = a_model(random)
+        data = {key: getattr(net, key) for key in ("vocabulary", "width", "embedding")}
+        data["layers"] = [vars(net.layers[0])]
+        asked.append([data, {t: net.logit(t)[0] for t in "ab"}, phases])
+        view = forward.View(
+            net, [list(t) for t in TEXTS], 2, forward.View(net, [list(t) for t in TEXTS])
+        )
+        for n, on in phases:
+            view = view.part("phases", (0, n), on)
+        found = [form for t in "ab" for form in view.weights(0, 2, 0, t)]
+        found += [view.mixed(0, 2, 0, 0), view.before(1, 2, 0), view.before(1, 2, 1)]
+        found += [view.before(1, 1, 1), view.margin("a", "b")]
+        expected.append([plain(view.expand(form)) for form in found])
+    far = []
+    for k, (mine, theirs) in enumerate(zip(node(MODELS, asked, checker), expected, strict=True)):
+        for one, other in zip(mine, theirs, strict=True):
+            same = one["tables"].keys() == other["tables"].keys() and near(one["c"], other["c"])
+            tables = [(one["tables"][p], other["tables"][p]) for p in one["tables"]] if same else []
+            if not same or not all(near(a[t], b[t]) for a, b in tables for t in b):
+                far.append(k)
+                break
+    return far
+
+
+def test_both_checkers_compute_the_same_of_150_random_models():
+    """Attention, gates with their sign fixed, units, the stream, margins."""
+    assert far_models() == []
+
+
 FAULTS = {
     "products rounded inward": ("[ends.reduce(least) >> F, ", "[up(ends.reduce(least), F), "),
     "quotients rounded inward": ("-floor(-a[1] << F, b[a", "floor(a[1] << F, b[a"),
@@ -505,6 +570,26 @@ def test_a_fault_planted_in_the_second_checker_is_a_disagreement(name):
     source, (old, new) = CHECKER.read_text(), FAULTS[name]
     assert source.count(old) == 1
     assert disagreements(source.replace(old, new), 500)
+
+
+MODEL_FAULTS = {
+    "no error of exp": ("EXP = ONE >> 51n", "EXP = 0n"),
+    "no error of quotients": ("once(over(p, total))", "over(p, total)"),
+    "the sum of the weights does not round": ("spread(sum, gamma(i + 1))", "sum"),
+    "the distance to the largest score does not round": (", 53n) : 0n;", ", 530n) : 0n;"),
+    "softmax instead of softmax1": ("exp([-top, -top]))", "NOTHING)"),
+    "the slope is forgotten": ("[...terms, place]", "terms"),
+    "values are summed without rounding": ("relative = gamma(count - 1)", "relative = 0n"),
+    "phases the wrong way round": ("return phase ? gate", "return !phase ? gate"),
+    "logits do not round": ("found = found.wider(this.error(terms.filter(([w]) => w)));", ""),
+}
+
+
+@pytest.mark.parametrize("name", MODEL_FAULTS)
+def test_a_fault_planted_in_a_rule_of_the_second_checker_is_a_disagreement(name):
+    source, (old, new) = CHECKER.read_text(), MODEL_FAULTS[name]
+    assert source.count(old) == 1
+    assert far_models(source.replace(old, new), 30)
 
 
 # ---- tasks ---------------------------------------------------------------------------------------
