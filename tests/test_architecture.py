@@ -8,141 +8,22 @@ import ast
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from jaxtyping import TypeCheckError
 
-ROOT = Path(__file__).parents[1]
-
-GROUPS = {
-    "errors": r"tinyadder\.(errors|plain)",
-    "fields": r"tinyadder\.fields",
-    "language": r"tinyadder\.(dsl|lang|lang\.(forms|sublayers|program|printing|serialization))",
-    "gadgets": r"tinyadder\.lang\.gadgets",
-    "encodings": r"tinyadder\.encodings",
-    "construction": r"tinyadder\.construction",
-    "tasks": r"tinyadder\.tasks(\..*)?",
-    "machine": r"tinyadder\.machine(\.(config|transformer|layers|inference|encoder|tensors))?",
-    "compile": r"tinyadder\.machine\.compile",
-    "single": r"tinyadder\.machine\.(reference|single)",
-    "decode": r"tinyadder\.machine\.decode",
-    "answers": r"tinyadder\.machine\.answers",
-    "train": r"tinyadder\.train(\..*)?",
-    "report": r"tinyadder\.report(\..*)?",
-    "commands": r"tinyadder\.(commands(\..*)?|cli|build|__main__)",
-    "checker": r"tinyadder\.verify\.certify\.check(\..*)?",
-    "program checker": r"tinyadder\.verify\.certify\.programs\.(check|meaning)",
-    "verify": r"tinyadder\.verify(\..*)?",
-    "constructions": r"tinyadder\.constructions(\..*)?",
-    "front": r"tinyadder(\.model)?",
-    "programs": r"tinyadder\.programs(\..*)?",
-    "library": r"tinyadder(\..*)?",
-}
-"""The first pattern that fits a module names its group; `library` is the rest of tinyadder."""
-
-CORE = {
-    "errors",
-    "fields",
-    "language",
-    "construction",
-    "tasks",
-    "machine",
-    "compile",
-    "single",
-    "decode",
-    "answers",
-}
-
-ALLOWED = {
-    "errors": set(),
-    "fields": {"errors", "msgspec"},
-    "language": {"errors", "numpy"},
-    "gadgets": {"errors", "language", "numpy"},
-    "construction": {"errors", "fields", "language", "tasks"},
-    "programs": {"errors", "language", "construction", "tasks", "numpy"},
-    "encodings": {"errors"},
-    "tasks": {"errors", "fields", "encodings", "numpy", "jaxtyping", "hypothesis"},
-    "machine": {"errors", "fields", "numpy", "torch", "jaxtyping"},
-    "compile": {"errors", "language", "machine", "numpy", "torch"},
-    "single": {"errors", "language", "numpy", "jaxtyping"},
-    "decode": {"errors", "machine", "torch", "jaxtyping"},
-    "answers": {"errors", "tasks", "machine", "decode", "torch"},
-    "library": {*CORE, "gadgets", "encodings", "ANY PACKAGE"},
-    "train": {*CORE, "library", "ANY PACKAGE"},
-    "constructions": {
-        "errors",
-        "fields",
-        "language",
-        "gadgets",
-        "construction",
-        "programs",
-        "tasks",
-        "numpy",
-    },
-    "verify": {*CORE, "library", "checker", "program checker", "ANY PACKAGE"},
-    "report": {*CORE, "library", "verify", "checker", "train", "ANY PACKAGE"},
-    "checker": set(),
-    "program checker": {"checker"},
-    "front": {*CORE, "gadgets", "library", "verify", "ANY PACKAGE"},
-    "commands": {*GROUPS, "ANY PACKAGE"} - {"constructions"},
-}
-"""What each group may import besides itself and the standard library, at any level of a file."""
-
-
-def group(module: str) -> str:
-    """The group of a project module, the top-level package of any other."""
-    return next(
-        (name for name, pattern in GROUPS.items() if re.fullmatch(pattern, module)),
-        module.partition(".")[0],
-    )
-
-
-def sources() -> dict[str, str]:
-    """Module name -> source, for every file of the three packages."""
-    found = {}
-    for folder, package in (
-        ("tinyadder", ()),
-        ("constructions", ("tinyadder",)),
-        ("verify", ("tinyadder",)),
-    ):
-        for path in (ROOT / folder).rglob("*.py"):
-            parts = (*package, *path.relative_to(ROOT).with_suffix("").parts)
-            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path.read_text()
-    return found
-
-
-def imports(source: str, modules: set[str]) -> Iterator[str]:
-    """Every module that a file imports, at any level; `from package import module` names the
-    module.
-    """
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, "imports are absolute"
-            assert node.module is not None
-            inner = [f"{node.module}.{alias.name}" for alias in node.names]
-            yield from (name if name in modules else node.module for name in inner)
-
-
-def forbidden_imports(files: dict[str, str]) -> list[str]:
-    """Imports that the table does not allow, as `importer -> imported`."""
-    found = []
-    for name, source in files.items():
-        mine = group(name)
-        for imported in imports(source, set(files)):
-            theirs = group(imported)
-            ours = theirs in GROUPS
-            fits = (
-                theirs == mine
-                or theirs in ALLOWED[mine]
-                or (not ours and "ANY PACKAGE" in ALLOWED[mine])
-            )
-            if not fits and (ours or theirs not in sys.stdlib_module_names):
-                found.append(f"{name} -> {imported}")
-    return found
+from tools.architecture import (
+    ROOT,
+    TABLE,
+    arrows,
+    circles,
+    drawn,
+    floors,
+    forbidden_imports,
+    picture,
+    room_of,
+    sources,
+)
 
 
 def test_every_import_is_allowed_by_the_table():
@@ -160,7 +41,7 @@ PLANTED = [
     ("tinyadder.inspect.trace", "from tinyadder.commands._common import find"),
     ("tinyadder.constructions.add10", "from tinyadder.machine.transformer import softmax1"),
     ("tinyadder.constructions.add10", "import scipy"),
-    ("tinyadder.verify.count", "import constructions"),
+    ("tinyadder.verify.count", "import tinyadder.constructions.add10"),
     ("tinyadder.verify.count", "from tinyadder.cli import main"),
     ("tinyadder.verify.certify.check", "import numpy"),
     ("tinyadder.verify.certify.check", "from tinyadder.verify.certify.forms import Form"),
@@ -175,6 +56,49 @@ def test_a_planted_import_is_noticed(module, line):
     assert any(found.startswith(f"{module} -> ") for found in forbidden_imports(files))
 
 
+def test_a_room_imports_only_rooms_above_its_line_in_the_table():
+    above: set[str] = set()
+    for room in TABLE:
+        assert set(room.imports) <= above, room.name
+        above.add(room.name)
+
+
+def test_every_module_has_a_room_and_every_room_a_module():
+    rooms = {room_of(name) for name in sources()}
+    assert rooms == set(TABLE)
+
+
+def test_no_modules_import_one_another_in_a_circle():
+    assert circles(sources()) == []
+
+
+def test_a_planted_circle_is_noticed():
+    planted = {
+        "tinyadder.errors": "import tinyadder.plain",
+        "tinyadder.plain": "from tinyadder.escape import html",
+        "tinyadder.escape": "def late():\n    import tinyadder.errors",
+    }
+    files = sources()
+    assert circles({**files, **planted}) == []
+    planted["tinyadder.escape"] = "if True:\n    from tinyadder import errors"
+    (circle,) = circles({**files, **planted})
+    assert sorted(circle) == sorted(planted)
+
+
+def test_the_picture_and_the_page_are_those_of_the_table():
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    assert page == drawn(page), "python -m tools.renew architecture"
+    drawing = ROOT / "docs" / "pictures" / "architecture.svg"
+    assert drawing.read_text(encoding="utf-8") == picture(), "python -m tools.renew architecture"
+
+
+def test_every_arrow_of_the_picture_points_down():
+    height = {name: floor for floor, names in enumerate(floors()) for name in names}
+    assert len(arrows()) > 20 and set(height) == {room.name for room in TABLE}
+    assert all(height[upper] > height[lower] for upper, lower in arrows())
+
+
+LIGHT = ("basics", "language", "tasks", "construction", "constructions", "commands")
 HEAVY = ("torch", "matplotlib", "hypothesis", "flint", "scipy", "joblib")
 
 
@@ -190,9 +114,7 @@ def test_tinyadder_its_verbs_and_its_constructions_import_nothing_heavy():
     names = [
         name
         for name in sources()
-        if group(name)
-        in ("commands", "constructions", "language", "tasks", "construction", "errors")
-        and name not in ("tinyadder.__main__",)
+        if (room := room_of(name)) and room.name in LIGHT and name != "tinyadder.__main__"
     ]
     assert {
         "tinyadder.commands.run",

@@ -48,6 +48,14 @@ def leaderboard() -> None:
     put(README, readme(README.read_text(encoding="utf-8"), rows))
 
 
+def architecture() -> None:
+    from tools.architecture import drawn, picture
+
+    page = ROOT / "docs" / "architecture.md"
+    put(page, drawn(page.read_text(encoding="utf-8")))
+    put(ROOT / "docs" / "pictures" / "architecture.svg", picture())
+
+
 def baselines() -> None:
     from benchmarks.baselines import page
 
@@ -103,7 +111,16 @@ def notebooks() -> None:
 
 STEPS: dict[str, Callable[[], None]] = {
     step.__name__: step
-    for step in (proofs, leaderboard, baselines, pictures, screenshots, pages, notebooks)
+    for step in (
+        proofs,
+        leaderboard,
+        architecture,
+        baselines,
+        pictures,
+        screenshots,
+        pages,
+        notebooks,
+    )
 }
 """In an order in which nothing is read before it is renewed."""
 
@@ -116,6 +133,7 @@ def main(what: tuple[str, ...]) -> None:
     \b
     proofs       every proof in results/ and its certificate (minutes)
     leaderboard  LEADERBOARD.md and the table of the README: every certificate is checked again
+    architecture the table and the picture of docs/architecture.md
     baselines    baselines/README.md
     pictures     docs/pictures, by the commands that docs/ shows for them
     screenshots  of the explorer, in docs/pictures; needs Chromium
