@@ -176,8 +176,8 @@ TABLE = (
         "commands",
         r"(commands(\..*)?|cli|build|__main__)",
         "the command line: one file a verb",
-        f"{MODEL} gadgets encodings programs storage inspect exports train checker program_checker verify"
-        " report front",
+        f"{MODEL} gadgets encodings programs storage inspect exports train checker"
+        " program_checker verify report front",
         ANY,
     ),
 )
