@@ -128,6 +128,16 @@ def test_a_heavy_import_would_be_noticed():
     assert loaded_by("import tinyadder.machine.transformer") == ["torch"]
 
 
+def test_every_file_that_contributors_are_sent_to_is_there():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    named = set(
+        re.findall(r"[`(]((?:constructions|docs|tests|tinyadder|verify)/[\w./]+)[`)]", text)
+    )
+    assert len(named) > 20
+    missing = {path for path in named if "NAME" not in path and not (ROOT / path).exists()}
+    assert missing == set()
+
+
 # ---- what no file contains -----------------------------------------------------------------------
 
 TEXTS = {".py", ".md", ".toml", ".json", ".ipynb", ".html", ".csv", ".txt", ".yml", ".yaml", ""}
