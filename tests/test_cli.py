@@ -42,11 +42,15 @@ def process(*arguments, cwd=None, module="tinyadder"):
 def tinyadder(*arguments, cwd=None, stdin=""):
     """Run the command in this process, which has paid for torch already."""
     out, said = io.StringIO(), io.StringIO()
+    given = stdin if isinstance(stdin, bytes) else stdin.encode()
     with (
         contextlib.chdir(cwd or "."),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(said),
-        mock.patch("sys.stdin", io.TextIOWrapper(io.BytesIO(stdin.encode()))),
+        mock.patch(
+            "sys.stdin",
+            io.TextIOWrapper(io.BytesIO(given)),
+        ),
         pytest.raises(SystemExit) as left,
     ):
         main(list(arguments))

@@ -99,7 +99,7 @@ def _key_value(text: str) -> tuple[str, Any]:
         raise TinyadderError(f"'-o {text}' is not KEY=VALUE, e.g. -o digits=4")
     try:
         return key, json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         return key, value
 
 
