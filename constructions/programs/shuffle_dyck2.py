@@ -10,8 +10,6 @@ def construct(*, length: int = 8) -> Construction:
     steps = [x.map({"(": 1, ")": -1, "{": 0, "}": 0}), x.map({"(": 0, ")": 0, "{": 1, "}": -1})]
     depths = [prefix().sum(step) for step in steps]
     low = (depths[0] < 0) | (depths[1] < 0)
-    totals = [
-        everywhere().sum(x.map(lambda b, p=p: (b == p[0]) - (b == p[1]))) for p in ("()", "{}")
-    ]
+    totals = [everywhere().sum(step) for step in steps]
     right = (everywhere().sum(low) == 0) & (totals[0] == 0) & (totals[1] == 0)
     return compile(right, length=length)

@@ -511,11 +511,11 @@ class Values:
         if place(indices(), bases) is None or isinstance(self.support(node), Span):
             return False
         if not all(base.op in ("tokens", "indices") for base in bases):
-            places = self.places(node)
+            places = self.places(node) or {}
             lengths = range(1, self.length + 1)
             return bool(places) and all(len({places[i, n] for i in range(n)}) == n for n in lengths)
         owner: dict[Value, Value] = {}
-        at = place(indices(), bases)
+        at = place(indices(), bases) or 0
         rows = zip(self.rows(bases), self.column(node, bases), strict=True)
         return all(owner.setdefault(value, row[at]) == row[at] for row, value in rows)
 

@@ -187,7 +187,8 @@ class Checker:
             marks = [entry] * self.meaning.copies
             bases: tuple[Base, ...] = (TOKEN,)
             if len({value for value, _ in table.values()}) == 1:
-                bases, table = (), {(): next(iter(table.values()))}
+                first = next(iter(table.values()))
+                bases, table = (), {(): first}  # type: ignore[dict-item]
             boxes = [(0.0, 0.0)] * (2 * self.meaning.copies + 1)
             known: list[tuple[Fraction, float] | None] = [*marks]
             stream.append(Column(bases, table, boxes, known).sharpened())
@@ -285,7 +286,7 @@ class Checker:
         delta, gap, lowest = found.delta, found.gap, found.lowest
         wrong, reach = found.wrong, found.reach
         rounding = 2.0**-49 + (total + 10) * 2 * U
-        one = slope or op == "pick" or (op == "mean" and self.meaning.single(found.selector))
+        one = slope or op == "pick" or (op == "mean" and self.meaning.single(found.read_selector()))
         need(delta < (1 if one else 0.01), "the scores of selected positions differ too much")
         if sums:
             need(slope == 0 and found.highest <= -40, "a sum needs scores far below 0, no slope")
@@ -466,6 +467,11 @@ class Selection:
             self.reach = max(self.reach, above(meant))
         heard = max(abs(end) for end in value.box) * float(scale) * SLACK
         self.heard = max(heard, self.reach + self.wrong)
+
+    def read_selector(self) -> int:
+        """The selector of the node. Rejected where the node reads everything."""
+        need(self.selector is not None, "the node has no selector")
+        return self.selector or 0
 
     def _level(self, sides: Any, of_value: Sequence[Base], value: Column) -> int:
         """The first copy in which the head knows its node."""

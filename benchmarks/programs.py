@@ -1,0 +1,199 @@
+"""Sequence programs: what every case costs, how far it is exact and what is proved of it.
+
+    python -m benchmarks.programs           the table of docs/programs.md, and programs.json beside
+    python -m benchmarks.programs --check   only the programs that Tracr's figures are known of
+
+Nonzero counts are those of the equations, readout included (Tracr's exclude its un-embedding).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tinyadder.commands.cases import run_case
+from tinyadder.io.folder import save
+from tinyadder.machine.compile import build
+from tinyadder.programs import (
+    Seq,
+    compile,
+    everywhere,
+    from_graph,
+    horizon,
+    indices,
+    key,
+    prefix,
+    tokens,
+)
+from tinyadder.verify.certify.programs.prove import certify_program
+
+ROOT = Path(__file__).parents[1]
+CASES = ROOT / "tests" / "data" / "program_cases.json"
+TRACR = {
+    "frac_prevs": (2, 19, 93),
+    "length": (1, 29, 131),
+    "hist": (1, 29, 119),
+    "reverse": (4, 73, 641),
+    "sort": (3, 145, 5616),
+    "sort_unique": (2, 23, 97),
+    "sort_freq": (5, 66, 741),
+    "shuffle_dyck2": (8, 55, 792),
+}
+"""Layers, width and nonzero numbers (without un-embedding) that Tracr makes of these programs, at
+length 10 (the first five) or 5; its output was measured, not taken from a paper.
+"""
+SECONDS = 20
+"""The most that a proof may take here."""
+
+
+def named() -> dict[str, tuple[Seq, dict[str, Any]]]:
+    """The programs of TRACR: written in the language, or a case of Tracr's own tests."""
+    x, i, n = tokens("abcde"), indices(), everywhere().count()
+    numbers = tokens(range(1, 11))
+    rank = (key(numbers) < numbers).count()
+    rank += (prefix() & (key(numbers) == numbers)).count() - 1
+    found: dict[str, tuple[Seq, dict[str, Any]]] = {
+        "frac_prevs": (prefix().mean(x == "a"), {"length": 10, "answers": "number"}),
+        "length": (n, {"length": 10, "vocabulary": "abcde"}),
+        "hist": ((key(x) == x).count(), {"length": 10}),
+        "reverse": ((key(i) == n - 1 - i).pick(x), {"length": 10}),
+        "sort": ((key(rank) == i).pick(numbers), {"length": 10}),
+    }
+    cases = {case["name"]: case for case in json.loads(CASES.read_text())["cases"]}
+    for name, case in (
+        ("sort_unique", "tracr_sort_unique_1"),
+        ("sort_freq", "tracr_sort_freq"),
+        ("shuffle_dyck2", "tracr_shuffle_dyck2_1"),
+    ):
+        data = cases[case]
+        program = from_graph(data["program"], data["vocab"])
+        found[name] = program, {"length": data["max_seq_len"], "vocabulary": data["vocab"]}
+    return found
+
+
+def verdict(made: Any) -> str:
+    """What can be proved of the compiled program within the time."""
+
+    def late(*_: Any) -> None:
+        raise TimeoutError
+
+    signal.signal(signal.SIGALRM, late)
+    signal.alarm(SECONDS)
+    try:
+        with tempfile.TemporaryDirectory() as place:
+            folder = Path(place) / "model"
+            model = build(made.program)
+            save(model, made.task, folder, name="case", options={})
+            judged = certify_program(model, made.task, folder)
+            return type(judged["verdict"]).__name__.lower()
+    except TimeoutError:
+        return f"not within {SECONDS} s"
+    finally:
+        signal.alarm(0)
+
+
+def measure(program: Seq, options: dict[str, Any]) -> dict[str, Any]:
+    """Sizes, seconds to compile, verdict."""
+    compile(program, **options)  # what is imported for the first time does not count
+    began = time.perf_counter()
+    made = compile(program, **options)
+    return {
+        "layers": len(made.program.blocks),
+        "width": made.program.stream.width,
+        "nonzero": made.program.nonzero,
+        "copies": made.copies,
+        "seconds": round(time.perf_counter() - began, 4),
+        "verdict": "a number: sampled" if "answers" in options else verdict(made),
+    }
+
+
+def compared() -> list[str]:
+    """The rows of the table beside Tracr's figures."""
+    lines = [
+        "| program | Tracr: layers, width, nonzero | here: layers, width, nonzero | copies | compile"
+        " | horizon | verdict |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    ratios = []
+    for name, (program, options) in named().items():
+        row = measure(program, options)
+        layers, width, nonzero = TRACR[name]
+        reach = horizon(program, causal=options.get("causal", False), limit=200)
+        shown = f"{reach.length}" if reach.reason else f">= {reach.length}"
+        ratios.append(nonzero / row["nonzero"])
+        lines.append(
+            f"| {name} | {layers}, {width}, {nonzero:,} | {row['layers']}, {row['width']}, "
+            f"{row['nonzero']:,} | {row['copies'] + 1} | {1000 * row['seconds']:.0f} ms | {shown} "
+            f"| {row['verdict']} |"
+        )
+    lines.append("")
+    lines.append(f"Median of Tracr's nonzero numbers over ours: {statistics.median(ratios):.1f}.")
+    return lines
+
+
+def every_case() -> tuple[list[str], list[dict[str, Any]]]:
+    """The rows of all cases, and their data."""
+    rows = []
+    for case in json.loads(CASES.read_text())["cases"]:
+        row = run_case(case)
+        row["verdict"] = "a number: sampled"
+        if case["encoding"] != "numerical":
+            program = from_graph(case["program"], case["vocab"])
+            made = compile(
+                program,
+                length=case["max_seq_len"],
+                causal=case["attention"] == "causal",
+                vocabulary=case["vocab"],
+            )
+            row["verdict"] = verdict(made)
+        rows.append(row)
+    lines = [
+        "| case | copies | layers | heads | width | nonzero | seconds | vectors right | verdict |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for row in rows:
+        right = f"{row['vectors'] - row['wrong']} of {row['vectors']}"
+        lines.append(
+            f"| {row['case']} | {row['copies'] + 1} | {row['layers']} | {row['heads']} "
+            f"| {row['width']} | {row['nonzero']} | {row['seconds']:.3f} | {right} "
+            f"| {row['verdict']} |"
+        )
+    return lines, rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="Only the programs of Tracr's table.")
+    only = parser.parse_args().check
+    torch.set_num_threads(1)
+    lines = compared()
+    print("\n".join(lines))
+    if only:
+        return
+    table, rows = every_case()
+    nonzero = [row["nonzero"] for row in rows]
+    proved = sum(row["verdict"] == "proved" for row in rows)
+    lines += ["", *table, ""]
+    lines.append(
+        f"{len(rows)} cases: median nonzero {statistics.median(nonzero):.0f}, {proved} proved for "
+        f"every text, {sum(row['wrong'] for row in rows)} vectors wrong."
+    )
+    print("\n".join(lines))
+    (ROOT / "docs" / "programs_table.md").write_text(
+        "# Programs: the table\n\nMade by `python -m benchmarks.programs`.\n\n"
+        + "\n".join(lines)
+        + "\n"
+    )
+    (ROOT / "benchmarks" / "programs.json").write_text(json.dumps(rows, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
