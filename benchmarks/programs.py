@@ -118,8 +118,8 @@ def measure(program: Seq, options: dict[str, Any]) -> dict[str, Any]:
 def compared() -> list[str]:
     """The rows of the table beside Tracr's figures."""
     lines = [
-        "| program | Tracr: layers, width, nonzero | here: layers, width, nonzero | copies | compile"
-        " | horizon | verdict |",
+        "| program | Tracr: layers, width, nonzero | here: layers, width, nonzero | copies"
+        " | compile | horizon | verdict |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     ratios = []
