@@ -11,6 +11,7 @@ from pkgutil import iter_modules
 from typing import Any
 
 from tinyadder.errors import TinyadderError, did_you_mean
+from tinyadder.plain import short
 from tinyadder.tasks.base import Problem, Task
 
 __all__ = ["Problem", "Task", "task_from_json", "task_names"]
@@ -41,7 +42,7 @@ def task_from_json(data: Any) -> Task:
     if name not in task_names():
         known = ", ".join(task_names())
         raise TinyadderError(
-            f"unknown task {name!r}{did_you_mean(str(name), task_names())} (tasks: {known})"
+            f"unknown task {short(name)}{did_you_mean(str(name), task_names())} (tasks: {known})"
         )
     if name == "custom":
         from tinyadder.tasks.custom import Custom
@@ -51,4 +52,4 @@ def task_from_json(data: Any) -> Task:
     try:
         return import_module(f"tinyadder.tasks.{name}").TASK(**options)
     except TypeError as error:
-        raise TinyadderError(f"task '{name}' does not take {options}: {error}") from error
+        raise TinyadderError(f"task '{name}' does not take {short(options)}: {error}") from error
