@@ -195,9 +195,14 @@ def _locked_scratch(folder: Path) -> tuple[Path, Any]:
     ):  # until another process's `clean` did not come between the making and the locking
         scratch = Path(mkdtemp(prefix=SCRATCH, dir=folder))
         mine = FileLock(scratch / LOCK, timeout=0)
-        with suppress(FileNotFoundError, Timeout):
+        try:
             mine.acquire()
             return scratch, mine
+        except (FileNotFoundError, Timeout):
+            continue
+        except BaseException:
+            shutil.rmtree(scratch, ignore_errors=True)
+            raise
     raise OSError("other processes keep removing its temporary folders")
 
 
