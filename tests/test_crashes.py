@@ -80,6 +80,11 @@ VERBS = {
 }
 
 
+def each(*quick: str) -> list[Any]:
+    """All verbs; those that are not `quick` run with `pytest -m slow`."""
+    return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in VERBS]
+
+
 def in_child(folder: Path, arguments: tuple[str, ...], prepare: Callable[[], None]) -> Any:
     """Run `tinyadder ARGUMENTS` in `folder`, in a fork of this process, which has paid for torch.
 
@@ -212,7 +217,7 @@ def ready(tmp_path_factory):
     return prepare
 
 
-@pytest.mark.parametrize("name", VERBS)
+@pytest.mark.parametrize("name", each("build --force", "new", "train --data"))
 def test_killed_before_any_file_operation_nothing_is_half_and_the_next_run_finishes(
     name, ready, tmp_path
 ):
@@ -235,7 +240,7 @@ def test_killed_before_any_file_operation_nothing_is_half_and_the_next_run_finis
         shutil.rmtree(folder)
 
 
-@pytest.mark.parametrize("name", VERBS)
+@pytest.mark.parametrize("name", each("export --to submission", "new"))
 def test_where_the_disk_fills_up_it_is_one_line_and_what_was_there_stays(name, ready, tmp_path):
     """At operations, and in the middle of files: a limit on their length cuts writes short."""
     start, operations = ready(name)
