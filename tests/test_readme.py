@@ -34,7 +34,7 @@ def test_commands_print_what_stands_below_them(block):
 
 def test_the_first_block_builds_and_the_second_tests():
     build, test = [block for kind, block in BLOCK.findall(README.read_text()) if kind == "sh"]
-    assert "pip install -e ." in build and build.rstrip().endswith(
+    assert "pip install -e '.[plot,prove,sweep,report]'" in build and build.rstrip().endswith(
         "python -m tinyadder.build add10"
     )
     assert "pip install -e '.[test]'" in test and "pytest" in test

@@ -237,7 +237,11 @@ def test_problems_that_depend_on_the_worker_are_caught():
         assert (source.take(3000) == source.take(3000, workers=2)) is same
 
 
-@pytest.mark.parametrize("name", task_names())
+GIVEN = {"custom", "sequences"}
+"""Tasks whose answers are a function that somebody gives; they have no default."""
+
+
+@pytest.mark.parametrize("name", sorted({*task_names()} - GIVEN))
 def test_every_task_has_a_chance_level_and_a_ceiling(name):
     """A constant answer is right now and then; the best function of the prompt is right always."""
     task = task_from_json({"name": name})
@@ -320,8 +324,8 @@ def test_gcd_is_asked_and_answered_in_tokens_of_base_b():
     assert task.show_answer(("+", "$", "=")) == "+ $ ="
     for text, said in (
         ("14", "has 1 number"),
-        ("0 3", "'0' is not one of"),
-        ("5 x", "'x' is not one of"),
+        ("0 3", "0 is outside 1"),
+        ("5 x", "'x' is not a whole number"),
     ):
         with pytest.raises(TinyadderError, match=said):
             task.parse(text)

@@ -18,7 +18,7 @@ from pathlib import Path
 import click
 
 from tinyadder import __version__
-from tinyadder.errors import TinyadderError, did_you_mean
+from tinyadder.errors import TinyadderError, did_you_mean, missing_extra
 from tinyadder.escape import terminal
 from tinyadder.plain import first_paragraph
 
@@ -93,6 +93,11 @@ def main(
         code = _say(f"error: {error.format_message()}", error.exit_code)
     except TinyadderError as error:
         code = _say(f"error: {error}", error.exit_code)
+    except ModuleNotFoundError as error:
+        extra = missing_extra(error)
+        if extra is None:
+            raise
+        code = _say(f"error: {extra}", extra.exit_code)
     except (click.Abort, KeyboardInterrupt):
         code = _say("interrupted", 130)
     except BrokenPipeError:

@@ -21,6 +21,29 @@ class MissingExtra(TinyadderError):
     exit_code = 3
 
 
+EXTRA_OF = {
+    "matplotlib": "plot",
+    "flint": "prove",
+    "hypothesis": "prove",
+    "joblib": "sweep",
+    "jinja2": "report",
+}
+"""Top-level package -> the extra that brings it. What only decodes needs none of them."""
+
+
+def missing_extra(error: ModuleNotFoundError) -> MissingExtra | None:
+    """What to install where the missing package is one of an extra's; None where it is not.
+
+    >>> print(missing_extra(ModuleNotFoundError("", name="matplotlib.figure")))
+    this needs matplotlib: pip install 'tinyadder[plot]'
+    """
+    package = (error.name or "").partition(".")[0]
+    extra = EXTRA_OF.get(package)
+    if extra is None:
+        return None
+    return MissingExtra(f"this needs {package}: pip install 'tinyadder[{extra}]'")
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`"; did you mean 'add10'?"` when something in `known` is close to `word`, else the empty
     string.

@@ -42,7 +42,7 @@ from tinyadder.verify.verdict import Proved
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-DPI, COLOURS = 72, 64
+DPI = 72
 """Of the pictures: the smallest that is legible, in as many colours as a colour map needs."""
 SMALL = 3
 """Digits of the instance whose attention is drawn: ten make token sequences too long for a small
@@ -207,11 +207,7 @@ def _small(model: Entry) -> tuple[Transformer, Task, list[str]]:
 
 
 def _png(figure: Figure, dpi: int = DPI) -> str:
-    """The picture as a data URI, in few colours, which halves it or better."""
-    from PIL import Image
-
-    file, small = io.BytesIO(), io.BytesIO()
-    figure.savefig(file, format="png", dpi=dpi)
-    with Image.open(file) as image:
-        image.convert("RGB").quantize(COLOURS).save(small, format="png", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(small.getvalue()).decode()
+    """The picture as a data URI."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=dpi, pil_kwargs={"optimize": True})
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
