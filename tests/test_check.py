@@ -66,16 +66,19 @@ def folder_of(root: Path, name: str, **options) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory):
+def certified(root: Path) -> dict[str, Path]:
     """Folders with accepted certificates, one for every kind of split."""
-    root = tmp_path_factory.mktemp("certified")
     return {
         "plain": folder_of(root, "add10", digits=1),
         "phase": folder_of(root, "add10_95", digits=1),
         "again": folder_of(root, "copy_digits", length=7),
         "state": folder_of(root, "parity_once", length=4),
     }
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    return certified(tmp_path_factory.mktemp("certified"))
 
 
 # ---- it stands alone -----------------------------------------------------------------------------

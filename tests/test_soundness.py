@@ -28,7 +28,7 @@ from tinyadder.verify.certify.network import read_network
 from tinyadder.verify.certify.prove import certify, prove
 from tinyadder.verify.verdict import Proved, Unknown
 
-from test_check import split_readout  # isort: skip
+from test_check import FORGERIES, certified, sealed, split_readout  # isort: skip
 
 ROOT = Path(__file__).parents[1]
 NODE = shutil.which("node")
@@ -54,16 +54,27 @@ def pythons() -> list[Path]:
     return [found[version] for version in sorted(found)]
 
 
-def checked(python: Path, folder: Path) -> subprocess.CompletedProcess[str]:
-    """The checker's command in an isolated interpreter without any package."""
+def checked(python: Path, *cases: tuple[Path, Path]) -> list[str]:
+    """What the checker's command says first of each (folder, certificate), in an isolated
+    interpreter without any package.
+    """
     code = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
         "from tinyadder.verify.certify.check.__main__ import main\n"
-        "sys.exit(main(sys.argv[1:]))"
+        "for case in zip(sys.argv[1::2], sys.argv[2::2]):\n"
+        "    print('exit', main([*case]))\n"
     )
-    return subprocess.run(
-        [python, "-I", "-S", "-B", "-c", code, folder], capture_output=True, text=True, check=False
+    files = [file for case in cases for file in case]
+    done = subprocess.run(
+        [python, "-I", "-S", "-B", "-c", code, *files], capture_output=True, text=True, check=False
     )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    verdicts = [line for line in lines if line.startswith(("PROVED", "REJECTED"))]
+    assert [line for line in lines if line.startswith("exit")] == [
+        f"exit {int(line.startswith('REJECTED'))}" for line in verdicts
+    ]
+    return verdicts
 
 
 @pytest.fixture(scope="module")
@@ -86,18 +97,33 @@ def forged(tmp_path_factory):
     return model, task, folder
 
 
-@pytest.mark.parametrize("python", pythons(), ids=lambda path: path.parent.parent.name)
-def test_no_python_accepts_a_certificate_that_holds_for_exact_sums_only(forged, python, tmp_path):
+each_python = pytest.mark.parametrize("python", pythons(), ids=lambda path: path.parent.parent.name)
+
+
+@each_python
+def test_no_python_accepts_a_certificate_that_holds_for_exact_sums_only(forged, python):
     model, task, folder = forged
     assert "".join(answers(model, task, [(9, 9)])[0]) == "19"
-    rejected = checked(python, folder)
-    assert rejected.returncode == 1 and rejected.stdout.startswith("REJECTED"), rejected
-    made = construct("add10", digits=1)
-    right = tmp_path / "right"
-    save(build(made.program), made.task, right, name="add10", options={"digits": 1})
-    assert isinstance(certify(build(made.program), made.task, right).verdict, Proved)
-    accepted = checked(python, right)
-    assert accepted.returncode == 0 and "all 100 problems" in accepted.stdout, accepted
+    assert checked(python, (folder, folder / "certificate.json"))[0].startswith("REJECTED")
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    return certified(tmp_path_factory.mktemp("certified"))
+
+
+@each_python
+def test_every_python_accepts_what_is_proved_and_rejects_what_is_forged(folders, python, tmp_path):
+    """A certificate with every kind of split, and every forgery of one."""
+    cases = [(folder, folder / "certificate.json") for folder in folders.values()]
+    for k, forgery in enumerate(FORGERIES):
+        certificate = json.loads((folders["plain"] / "certificate.json").read_text())
+        forgery(certificate)
+        file = tmp_path / f"{k}.json"
+        file.write_text(json.dumps(sealed(certificate)))
+        cases.append((folders["plain"], file))
+    said = [line.split()[0] for line in checked(python, *cases)]
+    assert said == ["PROVED"] * len(folders) + ["REJECTED"] * len(FORGERIES)
 
 
 # ---- every program that runs a model -------------------------------------------------------------
