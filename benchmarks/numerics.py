@@ -274,9 +274,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--save", action="store_true", help=f"write {KEPT.name}")
     given = parser.parse_args(arguments)
     found = measure(given.points, given.seed)
-    print(
-        "largest error of exp x, x <= 0, in units of 2^-53 exp x; assumed: 2^-51 exp x, that is 4"
-    )
+    print("largest error of exp x, x <= 0, in units of 2^-53 exp x; assumed: 4 (2^-51 exp x)")
     for name, one in found.items():
         print(line(name, one))
     for key, assumed in NUMERICS.items():
