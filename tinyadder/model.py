@@ -17,7 +17,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +26,7 @@ from torch import Tensor
 from tinyadder.construction import LaneClaim
 from tinyadder.dsl import Program
 from tinyadder.errors import TinyadderError, did_you_mean
+from tinyadder.escape import html
 from tinyadder.inspect import patching, trace
 from tinyadder.inspect.trace import ActivationCache, Step, activation_names
 from tinyadder.io.folder import save
@@ -162,7 +162,7 @@ class Picture(Shown):
 
     def _repr_html_(self) -> str:
         data = base64.b64encode(self._repr_png_()).decode()
-        return f'<img alt="{escape(self.title)}" src="data:image/png;base64,{data}">'
+        return f'<img alt="{html(self.title)}" src="data:image/png;base64,{data}">'
 
 
 @dataclass(frozen=True)
@@ -417,7 +417,6 @@ class Model(Shown):
 
         folder, file = (None, self.source) if self._is_file() else (self.source, None)
         loaded = Loaded(
-            self.module,
             self.task,
             self.program,
             self.name,
@@ -425,6 +424,7 @@ class Model(Shown):
             folder,
             self.claims,
             file,
+            model=self.module,
         )
         first = [] if problem is None else [self.problem(problem)]
         return Explorer([exhibit_of(loaded, first)], height=height)

@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from tinyadder.construction import (
     LaneClaim,
@@ -19,14 +20,15 @@ from tinyadder.construction import (
 )
 from tinyadder.dsl import Program
 from tinyadder.errors import TinyadderError
-from tinyadder.io.folder import describe, load
+from tinyadder.io.folder import Description, describe, load
 from tinyadder.tasks.base import Task
 
 if TYPE_CHECKING:
     from tinyadder.machine.transformer import Transformer
 
 
-class Named(NamedTuple):
+@dataclass(frozen=True)
+class Named:
     """What a NAME stands for, before anything heavy is imported."""
 
     task: Task
@@ -41,17 +43,11 @@ class Named(NamedTuple):
     """The Python file that defines the construction, where that is the user's own."""
 
 
-class Loaded(NamedTuple):
-    """A model ready to run: `model, task, *_ = load_model(name, options)`."""
+@dataclass(frozen=True, kw_only=True)
+class Loaded(Named):
+    """The same, with its model ready to run."""
 
     model: Transformer
-    task: Task
-    program: Program | None
-    name: str
-    options: dict[str, Any]
-    folder: Path | None
-    claims: Mapping[str, LaneClaim] | None = None
-    file: Path | None = None
 
 
 def is_folder_name(name: str) -> bool:
@@ -71,12 +67,14 @@ def find(name: str, options: dict[str, Any] | None = None) -> Named:
     if is_folder_name(name):
         described = describe(name)
         _no_options(name, options)
-        return Named(
-            described.task, described.program, described.name, described.options, Path(name)
-        )
+        return _folder(described, name)
     found = construct(name, **options)
     file = Path(name) if is_file_name(name) else None
     return Named(found.task, found.program, model_name(name), options, None, found.claims, file)
+
+
+def _folder(described: Description, path: str) -> Named:
+    return Named(described.task, described.program, described.name, described.options, Path(path))
 
 
 def load_model(
@@ -91,17 +89,15 @@ def load_model(
         _no_options(name, options)
         use_device(device)
         model, described = load(name, device=device)
-        loaded = Loaded(
-            model, described.task, described.program, described.name, described.options, Path(name)
-        )
+        loaded = Loaded(**vars(_folder(described, name)), model=model)
     else:
         named = find(name, options)
         assert named.program is not None, "a construction has a program"
         use_device(device)
         from tinyadder.machine.compile import build
 
-        loaded = Loaded(build(named.program, device=device), *named)
-    return loaded if task is None else loaded._replace(task=_task_of(task, loaded))
+        loaded = Loaded(**vars(named), model=build(named.program, device=device))
+    return loaded if task is None else replace(loaded, task=_task_of(task, loaded))
 
 
 def _task_of(file: str, loaded: Loaded) -> Task:
@@ -133,7 +129,7 @@ def use_device(device: str) -> None:
         )
 
 
-def summary(found: Named | Loaded) -> str:
+def summary(found: Named) -> str:
     """One line about the model: the first of its file's docstring, or of a folder the task and
     where it came from.
     """

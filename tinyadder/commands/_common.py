@@ -220,7 +220,7 @@ def show_table(title: str, columns: dict[str, str], rows: Sequence[Sequence[str]
     click.echo("\n".join([terminal(title), *lines[:-1]]))  # a heading may be in bold
 
 
-def shown_model(found: Named | Loaded) -> str:
+def shown_model(found: Named) -> str:
     """The model in words: `add10`, `add10 (digits=4)` or `out/add10`."""
     if found.folder is not None:
         return str(found.folder)
