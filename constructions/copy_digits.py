@@ -12,11 +12,13 @@ every query.
 
 from fractions import Fraction
 from math import log
+from typing import Any
 
 import numpy as np
 
 from tinyadder.construction import Construction, LaneClaim, token_claim
 from tinyadder.dsl import MLP, Attention, Embed, Head, Program, Stream, Unembed, relu
+from tinyadder.tasks.base import Task
 from tinyadder.tasks.options import check_option
 from tinyadder.tasks.rewriting import Rewriting
 
@@ -58,33 +60,38 @@ def construct(*, length: int = 5) -> Construction:
     return Construction(
         program,
         task,
-        {**_claims(task, loud, copy, r0, z1, above), "mark": token_claim(task, marks)},
+        {
+            **readout_claims(
+                task,
+                task.length + 1,
+                size=copy,
+                r0=r0,
+                gain=Fraction(loud) / Fraction(z1),
+                above=above,
+            ),
+            "mark": token_claim(task, marks),
+        },
     )
 
 
-def _claims(
-    task: Rewriting, loud: float, copy: float, r0: float, z1: float, above: float
+def readout_claims(
+    task: Task, first: int, *, size: float, r0: float, gain: Fraction, above: float
 ) -> dict[str, LaneClaim]:
-    """Place weight and remainder at the queries, what the token carries itself left out."""
-    first, z0 = task.length + 1, 1 + 1 / (1 - Fraction(r0))
+    """What `place` and `digit` hold from position `first` on: the place weight of the answer's next
+    digit, and `gain` times what is left of the answer, what the token carries itself left out.
+    """
+    z0 = 1 + 1 / (1 - Fraction(r0))
 
     def weight(i: int) -> Fraction:
-        return Fraction(copy) * Fraction(r0) ** (i - first) / z0
+        return Fraction(size) * Fraction(r0) ** (i - first) / z0
 
-    def digit(problem: str, i: int) -> Fraction | None:
+    def digit(problem: Any, i: int) -> Fraction | None:
         if i < first:
             return None
-        shade = (
-            (Fraction(above) - 1)
-            * Fraction(task.answer(problem))
-            / 10 ** (task.answer_length - 1 + first - i)
-        )
-        return (
-            weight(i)
-            * Fraction(loud)
-            / Fraction(z1)
-            / 10
-            * (task.remainder(problem, i - first) + shade)
-        )
+        place = 10 ** (task.answer_length - 1 + first - i)
+        shade = (Fraction(above) - 1) * Fraction(task.answer(problem)) / place
+        left = task.remainder(problem, i - first)
+        assert left is not None, "the answer is a number"
+        return weight(i) * gain / 10 * (left + shade)
 
     return {"place": lambda problem, i: -weight(i) if i >= first else None, "digit": digit}

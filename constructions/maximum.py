@@ -19,6 +19,7 @@ from math import log
 import numpy as np
 
 from tinyadder.construction import DIGIT_VALUES, Construction, LaneClaim, token_claim
+from tinyadder.constructions.copy_digits import readout_claims
 from tinyadder.dsl import MLP, Attention, Embed, Head, Program, Stream, Unembed, concat, relu
 from tinyadder.tasks.maximum import Maximum
 from tinyadder.tasks.options import check_option
@@ -75,41 +76,18 @@ def construct(*, digits: int = 6) -> Construction:
         program,
         task,
         {
-            **_claims(task, loud, answer, r0, z1, above),
+            **readout_claims(  # what '^' weighs in b is left out, too
+                task,
+                2 * task.digits + 2,
+                size=answer,
+                r0=r0,
+                gain=Fraction(loud) / Fraction(z1),
+                above=above,
+            ),
             **_side_claims(task, second, r0, r1, loud / z1),
             "first": token_claim(task, first),
         },
     )
-
-
-def _claims(
-    task: Maximum, loud: float, answer: float, r0: float, z1: float, above: float
-) -> dict[str, LaneClaim]:
-    """Place weight and remainder at the queries, what the token carries itself and what '^' weighs
-    in b left out.
-    """
-    first, z0 = 2 * task.digits + 2, 1 + 1 / (1 - Fraction(r0))
-
-    def weight(i: int) -> Fraction:
-        return Fraction(answer) * Fraction(r0) ** (i - first) / z0
-
-    def digit(problem: Pair, i: int) -> Fraction | None:
-        if i < first:
-            return None
-        shade = (
-            (Fraction(above) - 1)
-            * Fraction(task.answer(problem))
-            / 10 ** (task.answer_length - 1 + first - i)
-        )
-        return (
-            weight(i)
-            * Fraction(loud)
-            / Fraction(z1)
-            / 10
-            * (task.remainder(problem, i - first) + shade)
-        )
-
-    return {"place": lambda problem, i: -weight(i) if i >= first else None, "digit": digit}
 
 
 def _side_claims(

@@ -19,6 +19,7 @@ from math import exp, log
 import numpy as np
 
 from tinyadder.construction import Construction, LaneClaim, token_claim
+from tinyadder.constructions.copy_digits import readout_claims
 from tinyadder.dsl import MLP, Attention, Embed, Head, Program, Stream, Unembed, relu
 from tinyadder.lang.gadgets import hinge, sum_head
 from tinyadder.tasks.options import check_option
@@ -92,26 +93,13 @@ def _claims(
     """Counts and powers everywhere; weight and remainder at the queries, what the token carries
     itself left out.
     """
-    first, z0 = task.degree + 4, 1 + 1 / (1 - Fraction(r0))
-
-    def weight(i: int) -> Fraction:
-        return Fraction(answer) * Fraction(r0) ** (i - first) / z0
-
-    def digit(problem: str, i: int) -> Fraction | None:
-        if i < first:
-            return None
-        shade = (
-            (Fraction(above) - 1)
-            * Fraction(task.answer(problem))
-            / 10 ** (task.answer_length - 1 + first - i)
-        )
-        return weight(i) * Fraction(loud) / 10 * (task.remainder(problem, i - first) + shade)
-
+    read = readout_claims(
+        task, task.degree + 4, size=answer, r0=r0, gain=Fraction(loud), above=above
+    )
     x = token_claim(task, {"0": -60, **{str(i): log(i / 10) for i in range(1, 10)}})
     return {
         "base": lambda problem, i: x(problem, min(i, 1)),
-        "place": lambda problem, i: -weight(i) if i >= first else None,
-        "digit": digit,
+        **read,
         "index": lambda problem, i: i + 1,
         "power": lambda problem, i: max(0, task.degree + 3 - i),
     }
