@@ -68,6 +68,7 @@ MISUSE = [
     (lambda: everywhere().pick(x)("ab"), "selects 2 positions"),
     (lambda: compile(x, length=0), "expected a positive integer"),
     (lambda: compile(i, length=3), "give vocabulary="),
+    (lambda: compile(x, length=3).prompt("abca"), "this model is exact to 3: compile it"),
     (lambda: compile(x.map(lambda v: 1 // 0), length=3), "ZeroDivisionError"),
 ]
 

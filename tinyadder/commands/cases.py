@@ -178,6 +178,9 @@ def run_vector(
     values = list(answers) if answers else None
     codes = sorted(low.code(v) for v in values) if values else []
     gap = min((b - a for a, b in itertools.pairwise(codes)), default=Fraction(1))
+    held = low.values.support(made.source)
+    numbers = sorted(map(Fraction, filter(is_number, held))) if isinstance(held, tuple) else []
+    spread = min((float(b - a) for a, b in itertools.pairwise(numbers)), default=1.0)
     worst, right = 0.0, len(vector["output"]) == len(text)
     for place, expected in enumerate(map(rational, vector["output"])):
         if expected is None:  # nothing is owed here
@@ -187,7 +190,7 @@ def run_vector(
         )
         if values is None:
             away = abs(raw - float(expected))
-            right &= away <= _slack(case, expected) and abs(
+            right &= away <= _slack(expected, spread) and abs(
                 logits[place, 0].item() - raw
             ) <= 1e-9 * max(1, abs(raw))
         else:
@@ -212,13 +215,8 @@ def _distance(value: Any, expected: Any) -> float:
     return abs(float(value - expected)) if isinstance(value, int | Fraction) else float("inf")
 
 
-def _slack(case: Mapping[str, Any], expected: Any) -> float:
-    """How far a number may be from the expected one: what the case allows at most, and never more
-    than 1e-6.
+def _slack(expected: Any, gap: float) -> float:
+    """How far a number may be from the expected one: 1e-6, relative where it is large, but never
+    more than a quarter of the gap to another value.
     """
-    allowed = (
-        1e-7 + 0.005 * abs(float(expected))
-        if case["compare"] == "allclose"
-        else 1e-9 * abs(float(expected))
-    )
-    return min(allowed, 1e-6)
+    return min(1e-6 * max(1.0, abs(float(expected))), gap / 4)

@@ -64,7 +64,15 @@ class Compiled(Construction):
         return horizon(self.source, causal=self.causal, limit=limit)
 
     def prompt(self, text: Any) -> list[str]:
-        """The tokens that the model reads to answer at every position of `text`."""
+        """The tokens that the model reads to answer at every position of `text`.
+
+        Raises `TinyadderError` for a text beyond the length that was vouched for.
+        """
+        if len(text) > self.length:
+            raise TinyadderError(
+                f"a text of {len(text)} tokens; this model is exact to {self.length}: compile it "
+                f"with length={len(text)}"
+            )
         names = self.task.graph["inputs"]  # type: ignore[attr-defined]
         word = [names[rational(token)] for token in text]
         found: list[str] = []
@@ -146,7 +154,8 @@ def _answers(low: Lowering, program: Seq, answers: str) -> list[Value]:
     """The values that have a token, in the order of their codes; none where a number is read."""
     support = low.values.support(program)
     if answers == "number":
-        if not low.values.numeric(program):
+        listed = [] if isinstance(support, Span) else [v for v in support if v is not None]
+        if not all(map(is_number, listed)):  # where there is no value, the number means nothing
             raise Refused(
                 f"{show(program)} is not always a number, so it cannot be read from a logit; give "
                 "answers='tokens'"

@@ -40,6 +40,7 @@ from tinyadder.programs.language import (
     combine,
     indices,
     is_number,
+    relations,
     show,
     walk,
 )
@@ -54,7 +55,7 @@ from tinyadder.programs.lines import (
     relevant,
     spacing,
 )
-from tinyadder.programs.values import GONE, Refused, Span, Values, same
+from tinyadder.programs.values import GONE, MOST, Refused, Span, Values, same
 
 UNIT = 2.0**-53
 SEPARATOR = "|"
@@ -129,6 +130,16 @@ class Lowering:
                 offset = max(offset, int(max(numbers)) + 1)
             if numbers and None in found:
                 low = min(low, *numbers)
+        for node in walk(self.program):
+            for relation in relations(node.data[0]) if node.op in AGGREGATES else []:
+                sides = [self.values.support(n) for n in (relation.key, relation.query)]
+                listed = [v for side in sides if not isinstance(side, Span) for v in side]
+                numbers = [Fraction(v) for v in listed if is_number(v)]
+                if any(v is not None and not is_number(v) for v in listed):  # 1 is not "a"
+                    offset = max([offset, *(int(n) + 1 for n in numbers)])
+                    offset = MOST if any(isinstance(side, Span) for side in sides) else offset
+                if None in listed:
+                    low = min([low, *numbers])
         self.offset, self.nothing = offset, Fraction(ceil(low) - 1)
 
     def code(self, value: Value) -> Fraction:
