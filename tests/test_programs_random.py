@@ -98,3 +98,26 @@ def test_labels_of_several_sequences_stay_level_at_separators():
     digit = x.map({"a": 0, "b": 1, "c": 2})
     program = ((key(i) <= i) | (key(x) == x)).latest(digit, default=0)
     assert disagreement(program, ["a", "b", "aa", "ab", "abc", "abcab"]) is None
+
+
+def test_a_number_is_never_a_letter():
+    """Found by random graphs: letters were coded 0, 1, 2 and matched positions."""
+    x, i = tokens("abc"), indices()
+    assert disagreement((key(i) == x).mean(i, default=0), ["a", "ab", "cba", "abcab"]) is None
+
+
+def test_a_mean_of_values_that_may_be_missing_has_all_its_values():
+    """Found by random graphs: None among the values hid the means of the numbers."""
+    x, i = tokens("abc"), indices()
+    digit = x.map({"a": 0, "b": 1, "c": 2})
+    maybe = (key(i) <= digit).mean(digit, default=None)
+    program = ((key(i) <= digit).mean(maybe, default=None)).map(lambda v: int(2 * v))
+    assert disagreement(program, ["a", "bab", "cab", "abca", "cbacb"]) is None
+
+
+def test_a_number_may_be_missing():
+    x, i = tokens("abc"), indices()
+    program = (key(x) != x).mean(i, default=None)
+    made = compile(program, length=3, answers="number")
+    assert program("ab") == [1, 0] and program("aa") == [None, None]
+    assert made.program.output_tokens == ("<number>",)

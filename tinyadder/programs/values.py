@@ -137,24 +137,18 @@ class Values:
         inner = self.support(node.args[0])
         if node.op == "sum":
             return self._sums(node, inner, high)
-        if (
-            node.op == "mean"
-            and high > 1
-            and (isinstance(inner, Span) or all(is_number(v) for v in inner))
-        ):
-            found = self._means(inner)
-        else:
-            found = inner
+        found = inner
+        if node.op == "mean" and high > 1:
+            numbers = inner if isinstance(inner, Span) else tuple(filter(is_number, inner))
+            if isinstance(numbers, Span) or numbers:  # several are averaged, a single one is itself
+                found = self._means(numbers)
+            if not isinstance(found, Span) and not isinstance(inner, Span):
+                found = tuple(dict.fromkeys([*found, *inner]))
         if low:
             return found
-        if isinstance(found, Span):
-            if not is_number(default):
-                raise Refused(
-                    f"{show(node)} can be any number or {default!r}; give a number as default"
-                )
-            return Span(
-                min(found.lo, Fraction(default)), max(found.hi, Fraction(default)), Fraction(0)
-            )
+        if isinstance(found, Span):  # a number in the logit; where there is none it means nothing
+            least = Fraction(default if is_number(default) else min(found.lo, Fraction(0)) - 1)
+            return Span(min(found.lo, least), max(found.hi, least), Fraction(0))
         return found if default in found else (*found, default)
 
     def _sums(self, node: Seq, inner: Support, most: int) -> Support:

@@ -109,10 +109,10 @@ class Meaning:
         if op == "sum":
             need(all(map(number, values)), "a sum of values that are not numbers")
             return spread([min(0, *values) * most, max(0, *values) * most], grid([0, *values]))
-        if op == "mean" and most > 1 and all(map(number, values)):
-            found = means(values, most)
-        else:
-            found = values
+        found = values
+        if op == "mean" and most > 1 and any(map(number, values)):
+            averaged = means([v for v in values if number(v)], most)
+            found = list(dict.fromkeys([*averaged, *values]))
         default = plain(self.nodes[node]["default"])
         return found if least or default in found else [*found, default]
 
