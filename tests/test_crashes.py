@@ -236,7 +236,8 @@ def test_killed_before_any_file_operation_nothing_is_half_and_the_next_run_finis
         status, said = in_child(folder, again, lambda: None)
         assert status == 0 or " exists" in said, (at, said)  # killed when all was done
         check_nothing_half(folder, before)
-        assert not list(folder.rglob(".tinyadder-*")), at
+        if status == 0:  # a run that writes removes what the killed one left
+            assert not list(folder.rglob(".tinyadder-*")), at
         shutil.rmtree(folder)
 
 
