@@ -330,10 +330,11 @@ def test_the_shell_completes_verbs_names_and_files(begun, completed, monkeypatch
     monkeypatch.setenv("COMP_WORDS", words)
     monkeypatch.setenv("COMP_CWORD", str(len(words.split()) - 1))
     monkeypatch.setenv("_TINYADDER_COMPLETE", "bash_complete")
-    out = io.StringIO()
+    written = io.BytesIO()
+    out = io.TextIOWrapper(written, write_through=True)
     with contextlib.redirect_stdout(out), pytest.raises(SystemExit) as left:
         main([])
-    assert left.value.code == 0 and out.getvalue() == completed
+    assert left.value.code == 0 and written.getvalue().decode() == completed
 
 
 # ---- tasks from a few lines
