@@ -21,6 +21,7 @@ import click
 
 ROOT = Path(__file__).parents[1]
 PYTHONS, RESOLUTIONS = ("3.11", "3.12", "3.13"), ("lowest-direct", "highest")
+EXTRAS = ("plot", "prove", "sweep", "report")
 HEAVY = ("torch==", "nvidia-", "triton==", "cuda-", "-e ")
 TORCH_TESTS = ("tests/test_machine.py", "tests/test_folder.py", "tests/test_front_door.py")
 SMOKE = """
@@ -35,7 +36,7 @@ for arguments in (["list"], ["show", "add10"], ["run", "add10", "123", "456"]):
     except SystemExit as left:
         assert left.code == 0, (arguments, left.code)
 assert "torch" not in sys.modules
-import flint, joblib, matplotlib, hypothesis, safetensors, PIL, jinja2, rich
+import flint, joblib, matplotlib, hypothesis, safetensors, jinja2, rich
 """
 
 
@@ -52,7 +53,15 @@ def tried(python: str, resolution: str, torch: bool) -> str:
     with tempfile.TemporaryDirectory() as scratch:
         place = Path(scratch) / "venv"
         compile_ = ("uv", "pip", "compile", "-q", "--no-header", "--no-annotate")
-        project = ("--python-version", python, "--resolution", resolution, "pyproject.toml")
+        extras = [word for name in EXTRAS for word in ("--extra", name)]
+        project = (
+            "--python-version",
+            python,
+            "--resolution",
+            resolution,
+            *extras,
+            "pyproject.toml",
+        )
         every = called(*compile_, *project).splitlines()
         light = [line for line in every if not line.startswith(HEAVY)]
         (Path(scratch) / "light.txt").write_text("\n".join(light) + "\n")
