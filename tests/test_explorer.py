@@ -564,7 +564,7 @@ document.documentElement.dataset.theme = "{theme}";
 (async () => {{
   const found = [];
   for (const model of MODELS)
-    for (const stage of [0, 1, 2, 4]) {{
+    for (const stage of model === MODELS[0] ? [1, 4] : [0, 2]) {{
       chooseModel(model.name);
       state.open = true;
       go(stage, query());

@@ -1,6 +1,6 @@
 "use strict";
-// The second checker: does a certificate prove a model right on every problem? Written from docs/proofs.md ("The
-// rules"), in another language than the first (verify/certify/check), with nothing but integers (BigInt).
+// The second checker: does a certificate prove a written program right on every problem? By the rules of docs/proofs.md,
+// in another language than the first (verify/certify/check), with nothing but integers (BigInt).
 //
 //     node checker.js FOLDER [CERTIFICATE]        exit code 0 proved, 1 rejected, 2 usage
 //
@@ -1018,8 +1018,8 @@ const Check = (() => {
     const steps = checker(...files);
     for (let step = steps.next(); ; step = steps.next()) if (step.done) return step.value;
   }
-  return { Rejected, NUMERICS, F, checker, check, exact, exp, expOf, mul, over, nearest, roundedSum, Form, View, Model,
-    canonical, readJson, sha256, specify };
+  return { Rejected, NUMERICS, checker, check, exact, expOf, mul, over, nearest, roundedSum, Form, View, canonical, readJson,
+    sha256, specify };
 })();
 
 if (typeof module !== "undefined") {

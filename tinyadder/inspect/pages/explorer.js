@@ -518,8 +518,7 @@ function drawWhy() {
 }
 
 function drawProgram() {
-  const { model, stage } = state,
-    edited = new Set();
+  const { model, stage } = state;
   const nodes = stages().map(([key, title], k) => {
     const lit = k === stage,
       lines = model.equations
@@ -536,7 +535,7 @@ function drawProgram() {
       }),
       ...lines.map((text) => make("code", { textContent: text })),
     );
-    if (lit) box.append(numberList(key, edited));
+    if (lit) box.append(numberList(key));
     return box;
   });
   const first = $("program").contains(document.activeElement);

@@ -147,7 +147,7 @@ function units(part, x, o) {
     output.forEach((v, n) => v !== 0 && added[i].push([part.down[n][0], part.down[n][1], v]));
     return { gate, up, output };
   });
-  return { units: at, added, part };
+  return { units: at, added };
 }
 
 function argmax(logits) {
