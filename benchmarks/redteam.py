@@ -648,7 +648,8 @@ def resealed(seed: int, tally: Tally, folder: Path) -> None:
         for key in parents:
             inner = inner[key]
         inner[last] = edited(random, inner[last], target)
-    for part in content.get("parts") or []:
+    parts = content.get("parts")
+    for part in parts if isinstance(parts, list) else []:
         if isinstance(part, dict) and isinstance(spec := part.get("specification"), dict):
             rest = {k: v for k, v in spec.items() if k not in ("sha256", "texts")}
             spec["sha256"] = hashlib.sha256(canonical(rest)).hexdigest()
