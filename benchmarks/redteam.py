@@ -81,6 +81,7 @@ BASES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("binary_to_decimal", {"digits": 4}),
     ("deriv_coeff", {"exponents": 1}),
 )
+HEX = re.compile(r"-?0x[01]\.[0-9a-f]+p[+-]\d+")
 EXECUTIONS = 2
 """Hostile executions of every problem, beside torch."""
 
@@ -592,7 +593,7 @@ def edited(random: Random, value: Any, whole: Any) -> Any:
         return random.choice((True, False, None, 0, 1))
     if isinstance(value, int):
         return random.choice((value + 1, value - 1, -value, 0, value + (1 << 60), bool(value)))
-    if isinstance(value, str) and "0x" in value:
+    if isinstance(value, str) and HEX.fullmatch(value):
         number = float.fromhex(value)
         ways = (step(number, 1), step(number, -1), number * 2, number / 2, -number, 0.0)
         return random.choice((*(way.hex() for way in ways), "inf", "nan", None))
