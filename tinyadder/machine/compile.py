@@ -68,9 +68,9 @@ def build(program: Program, *, device: str | torch.device = "cpu") -> Transforme
     )
     t.new("embedding", len(vocabulary), program.stream.width)
     for lane, table in program.embed.lanes.items():
-        for token, numbers in table.items():
-            for i, number in enumerate(_fill(numbers, program.stream[lane].width)):
-                t.put("embedding", (vocabulary[token], columns[lane, i]), number)
+        for token, weights in table.items():
+            for i, weight in enumerate(_fill(weights, program.stream[lane].width)):
+                t.put("embedding", (vocabulary[token], columns[lane, i]), weight)
     blocks = [
         _block(t, f"blocks.{layer}", program, attention, mlp)
         for layer, (attention, mlp) in enumerate(program.blocks)
@@ -90,8 +90,8 @@ def build(program: Program, *, device: str | torch.device = "cpu") -> Transforme
     return model.to(device).eval()
 
 
-def _fill(numbers: Sequence[Weight], width: int) -> list[Weight]:
-    return list(numbers) * width if len(numbers) == 1 else list(numbers)
+def _fill(weights: Sequence[Weight], width: int) -> list[Weight]:
+    return list(weights) * width if len(weights) == 1 else list(weights)
 
 
 def _block(

@@ -34,7 +34,7 @@ class Options:
     gated: bool = True
     dropout: Annotated[float, Between(0, 0.999)] = 0.0
     repeat: Annotated[int, Between(1, 1000)] = 1
-    """How often the list of blocks is run, with the same numbers: shared layers."""
+    """How often the list of blocks is run, with the same weights: shared layers."""
 
     def __post_init__(self) -> None:
         check_fields(self, "options")

@@ -74,7 +74,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     except (SafetensorError, OSError, KeyError, ValueError, TypeError, AttributeError) as error:
         raise TinyadderError(f"{path} is damaged: {error}") from error
     if _digest(tensors) != digest or type(step) is not int:
-        raise TinyadderError(f"{path} is damaged: its numbers are not those that were written")
+        raise TinyadderError(f"{path} is damaged: its weights are not those that were written")
     return Checkpoint(step, tensors, facts)
 
 

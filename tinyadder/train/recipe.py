@@ -149,7 +149,7 @@ class TrainRecipe:
     accumulate: Annotated[int, Between(1, 10**6)] = 1
     """Batches are split into so many parts, whose gradients are added up."""
     precision: Literal["full", "bf16"] = "full"
-    """bf16: matrix products in bfloat16 (autocast), numbers and optimizer in full precision."""
+    """bf16: matrix products in bfloat16 (autocast), weights and optimizer in full precision."""
     grokfast: float = 0.0
     """Add this multiple of the gradient's moving average to it (Lee et al. 2024, Grokfast)."""
     grokfast_memory: float = 0.98
