@@ -405,3 +405,12 @@ def test_a_corrupted_folder_is_one_line(model, tmp_path):
     assert "is not a sound safetensors file" in refused(
         tinyadder("run", "./bad", "1", "2", cwd=tmp_path)
     )
+
+
+def test_a_search_leaves_nothing_in_the_current_folder(tmp_path):
+    """hypothesis keeps a folder `.hypothesis` where it runs, unless it is told another place."""
+    run = process(
+        *("verify", "add10", "--digits", "4", "--count", "1", "--examples", "5"), cwd=tmp_path
+    )
+    assert run.returncode == 0 and "search" in run.stdout, run.stderr
+    assert os.listdir(tmp_path) == []

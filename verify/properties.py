@@ -9,9 +9,10 @@ hypothesis', which also shrinks what it finds; `Task.simpler` shrinks what was f
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from random import Random
+from tempfile import TemporaryDirectory
 
 from tinyadder.errors import TinyadderError
 from tinyadder.machine.answers import answers, is_right
@@ -244,7 +245,7 @@ class Judge:
         limits = settings(
             max_examples=examples, deadline=None, database=None, phases=phases, derandomize=False
         )
-        with suppress(NoSuchExample):
+        with suppress(NoSuchExample), _storage_elsewhere():
             found = [find(self.task.strategy(), wrong, settings=limits, random=Random(seed))]
         self.parts.append(CheckResult("search", tried, len(found)))
         return found
@@ -270,6 +271,20 @@ class Judge:
             if simpler is None:
                 return problem
             problem = simpler
+
+
+@contextmanager
+def _storage_elsewhere() -> Iterator[None]:
+    """What hypothesis keeps goes to a folder that is deleted, not to `.hypothesis` in this one."""
+    from hypothesis import configuration
+
+    before = getattr(configuration, "__hypothesis_home_directory", None)
+    with TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
+        configuration.set_hypothesis_home_dir(scratch)
+        try:
+            yield
+        finally:
+            configuration.set_hypothesis_home_dir(before)
 
 
 def chunks(problems: Iterable[Problem], size: int = CHUNK) -> Iterator[list[Problem]]:
