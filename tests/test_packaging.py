@@ -136,7 +136,7 @@ def test_a_hostile_file_would_be_noticed(installed, hostile):
 
 
 def test_the_version_stands_in_one_place():
-    assert "\nversion =" not in (ROOT / "pyproject.toml").read_text()
+    assert '\nversion = "' not in (ROOT / "pyproject.toml").read_text()
     assert f"## {ta.__version__}" in (ROOT / "CHANGELOG.md").read_text()
     assert f"version: {ta.__version__}\n" in (ROOT / "CITATION.cff").read_text()
 
