@@ -22,7 +22,8 @@ from tinyadder.tasks.derivative import Derivative
 
 ADD10 = build(construct("add10").program)
 TASKS = [construct(name).task for name in construction_names()]
-TASKS = list(dict.fromkeys([*TASKS, *(task_from_json({"name": name}) for name in task_names())]))
+WITHOUT_OPTIONS = [name for name in task_names() if name != "sequences"]  # it takes a program
+TASKS = list(dict.fromkeys([*TASKS, *(task_from_json({"name": n}) for n in WITHOUT_OPTIONS)]))
 
 
 def refused(call) -> str:
