@@ -122,6 +122,9 @@ class Unknown(Shown):
 
 Verdict = Sampled | Exhaustive | Proved | Refuted | Unknown
 
+EXIT: Mapping[type, int] = {Sampled: 0, Exhaustive: 0, Proved: 0, Refuted: 1, Unknown: 4}
+"""The exit code of a command that ends in a verdict."""
+
 
 def verdict_to_json(verdict: Verdict) -> dict[str, Any]:
     """`{"verdict": "sampled", ...}` with the fields of the type."""

@@ -42,15 +42,14 @@ def command(
 
     The verdict is the checker's: `python -m tinyadder.verify.certify.check FOLDER` repeats it
     without torch. Exit code 0 proved, 1 refuted (with a problem the model, run as it is, answers
-    wrongly) or unknown (with what is missing).
+    wrongly), 4 unknown (with what is missing).
     """
     from tinyadder.io.folder import check_writable, save
     from tinyadder.report.certificates import CERTIFICATE, certificate_file, keep_certificate
     from tinyadder.report.measure import proof_data
     from tinyadder.report.results import FOLDER
-    from tinyadder.verify.certify.check import NUMERICS
     from tinyadder.verify.certify.prove import certify
-    from tinyadder.verify.verdict import Proved, Refuted, verdict_to_json
+    from tinyadder.verify.verdict import EXIT, Proved, Refuted, verdict_to_json
 
     if out is not None:
         check_writable(out, force=force)
@@ -86,17 +85,17 @@ def command(
                 "model": shown_model(loaded),
                 **verdict_to_json(verdict),
                 **kept,
-                "numerics": NUMERICS,
+                "numerics": judged.numerics,
                 "proof_seconds": judged.proof_seconds,
                 "check_seconds": judged.check_seconds,
                 "claims": judged.claims,
                 "certificate_bytes": size,
             }
         )
-        return 0 if isinstance(verdict, Proved) else 1
+        return EXIT[type(verdict)]
     if isinstance(verdict, Proved):
         echo(f"PROVED     {shown_model(loaded)}: {verdict.domain}")
-        echo(f"margin     {verdict.margin:.6g} in logits, the smallest over all of them")
+        echo(f"margin     {verdict.margin:.6g} in {judged.unit}, the smallest over all of them")
         kept_at = (
             f"{verdict.certificate}, {size:,} bytes"
             if where is not None
@@ -108,10 +107,10 @@ def command(
         )
     else:
         echo(str(verdict))
-    for key, value in NUMERICS.items():
+    for key, value in judged.numerics.items():
         echo(f"{key:10} {value}", err=isinstance(verdict, Refuted))
     times = f"proof {judged.proof_seconds:.2f} s" + (
         f", check {judged.check_seconds:.2f} s" if judged.check_seconds else ""
     )
     echo(times, err=True)
-    return 0 if isinstance(verdict, Proved) else 1
+    return EXIT[type(verdict)]

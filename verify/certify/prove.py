@@ -14,7 +14,7 @@ import hashlib
 import json
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -584,6 +584,10 @@ class Judged:
     check_seconds: float | None = None
     claims: int | None = None
     """Shortest paths that the checker checked."""
+    numerics: Mapping[str, str] = field(default_factory=lambda: NUMERICS)
+    """What is assumed of the machine."""
+    unit: str = "logits"
+    """What margins are in."""
 
 
 def certify(model: Transformer, task: Task, folder: Path) -> Judged:
@@ -616,7 +620,8 @@ def certify(model: Transformer, task: Task, folder: Path) -> Judged:
     except check.Rejected as reason:
         return Judged(Unknown(f"the checker rejected the certificate: {reason}"), found.seconds)
     verdict = Proved.by_checker(checked, str(file))
-    return Judged(verdict, found.seconds, time.perf_counter() - began, checked["claims"])
+    seconds, about = time.perf_counter() - began, (checked["claims"], checked["numerics"])
+    return Judged(verdict, found.seconds, seconds, *about, checked["unit"])
 
 
 def write_certificate(certificate: dict[str, Any], path: Path) -> None:
