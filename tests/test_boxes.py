@@ -279,3 +279,14 @@ def test_a_side_that_does_not_hold_is_refused():
         with pytest.raises(Rejected, match="side of a box"):
             tree.leaf(moved, 0, fixed, moves)
     assert isinstance(tree, Tree)
+
+
+def test_a_path_of_torch_that_is_worse_than_assumed_of_binary32_is_noticed(monkeypatch):
+    from benchmarks import numerics32
+
+    found = numerics32.measure("default", 2000, 0)
+    assert not isinstance(found, str) and len(found) == 16
+    assert all(error <= numerics32.ASSUMED[name] for name, _, error in found)
+    assert any(error > 0.5 for _, _, error in found)  # the errors are those of binary32
+    monkeypatch.setattr(numerics32, "measure", lambda *_: [("silu", "whole", 12.5)])
+    assert numerics32.main([]) == 1
