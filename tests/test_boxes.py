@@ -15,17 +15,20 @@ import mpmath
 import pytest
 import torch
 
-from tinyadder.io.folder import save
+from tinyadder.io.folder import load, save
 from tinyadder.machine.config import BlockConfig, Config, Options
 from tinyadder.machine.transformer import Transformer
+from tinyadder.report.certificates import read_certificate, recheck
 from tinyadder.tasks.addition import Addition
 from tinyadder.verify.certify.check import block as rules
 from tinyadder.verify.certify.check import curves
 from tinyadder.verify.certify.check.block import Block
 from tinyadder.verify.certify.check.boxes import GRID, Tree
 from tinyadder.verify.certify.check.intervals import ONE, F, Rejected, exact
-from tinyadder.verify.certify.check.specifications import addition
+from tinyadder.verify.certify.check.specifications import addition, specify
+from tinyadder.verify.verdict import Proved, Unknown
 
+ROOT = Path(__file__).parents[1]
 mpmath.mp.prec = 1200  # finer than the units of the checker
 TASK = {"digits": 2, "base": 10, "order": "least", "operands": 2, "padding": 0}
 VOCABULARY = Addition(**TASK).vocabulary
@@ -290,3 +293,38 @@ def test_a_path_of_torch_that_is_worse_than_assumed_of_binary32_is_noticed(monke
     assert any(error > 0.5 for _, _, error in found)  # the errors are those of binary32
     monkeypatch.setattr(numerics32, "measure", lambda *_: [("silu", "whole", 12.5)])
     assert numerics32.main([]) == 1
+
+
+# ---- the proved trained adder --------------------------------------------------------------
+
+
+MODEL = ROOT / "baselines" / "addition10-tiny" / "seed-1" / "model"
+CERTIFICATE = ROOT / "results" / "certificates" / "addition10-tiny" / "seed-1.json.gz"
+
+
+def test_the_committed_proof_of_a_trained_adder_holds_where_the_answer_begins():
+    """The first of its eleven positions; `pytest -m slow` and `tinyadder report` check all."""
+    certificate = json.loads(read_certificate(CERTIFICATE))
+    block = Block(MODEL)
+    [(start, stages)] = specify(block.task)[1]
+    tree = certificate["parts"][0]["positions"][0]
+    assert certificate["model"] == block.digest(block.to_json()["sha256"])
+    assert Tree(block, stages).position(tree, start - 1) > 0
+    tree["margin"] = (float.fromhex(tree["margin"]) * 1.001).hex()
+    with pytest.raises(Rejected, match="margin"):
+        Tree(block, stages).position(tree, start - 1)
+
+
+def test_one_weight_that_differs_in_its_last_bit_is_another_model(tmp_path):
+    model, described = load(MODEL)
+    with torch.no_grad():
+        model.embedding[0, 0] = torch.nextafter(model.embedding[0, 0], torch.tensor(9.0))
+    verdict = recheck(model, described.task, CERTIFICATE)
+    assert isinstance(verdict, Unknown) and "proves nothing" in verdict.reason
+
+
+@pytest.mark.slow
+def test_a_trained_adder_is_proved_on_all_sums_of_ten_digits():
+    model, described = load(MODEL)
+    verdict = recheck(model, described.task, CERTIFICATE)
+    assert isinstance(verdict, Proved) and f"{10**20:,}" in verdict.domain

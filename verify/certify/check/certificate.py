@@ -45,7 +45,9 @@ def check(folder: Path, certificate: Path | None = None) -> dict[str, Any]:
     """
     try:
         data = read(certificate or folder / "certificate.json")
-        return judge(model_of(folder), parse(data, fractions=False))
+        model = model_of(folder)
+        # a rotary base is one; the certificates of programs, which two checkers read, have none
+        return judge(model, parse(data, fractions=isinstance(model, Block)))
     except (
         OSError,
         ArithmeticError,
