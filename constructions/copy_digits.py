@@ -89,7 +89,7 @@ def readout_claims(
         if i < first:
             return None
         place = 10 ** (task.answer_length - 1 + first - i)
-        shade = (Fraction(above) - 1) * Fraction(task.answer(problem)) / place
+        shade = (Fraction(above) - 1) * Fraction("".join(task.answer(problem))) / place
         left = task.remainder(problem, i - first)
         assert left is not None, "the answer is a number"
         return weight(i) * gain / 10 * (left + shade)

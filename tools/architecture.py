@@ -335,11 +335,11 @@ def picture() -> str:
             f'<line x1="{x1 + WIDTH / 2:g}" y1="{y1 + HEIGHT:g}" x2="{x2 + WIDTH / 2:g}"'
             f' y2="{y2:g}" stroke="#888" marker-end="url(#tip)"/>'
         )
-    for name, (x, y) in place.items():
+    for name, (left, top) in place.items():
         lines.append(
-            f'<rect x="{x:g}" y="{y:g}" width="{WIDTH}" height="{HEIGHT}" rx="5" fill="#eef4fb"'
+            f'<rect x="{left:g}" y="{top:g}" width="{WIDTH}" height="{HEIGHT}" rx="5" fill="#eef4fb"'
             ' stroke="#36c"/>'
-            f'<text x="{x + WIDTH / 2:g}" y="{y + HEIGHT / 2 + 5:g}" text-anchor="middle">{name}'
+            f'<text x="{left + WIDTH / 2:g}" y="{top + HEIGHT / 2 + 5:g}" text-anchor="middle">{name}'
             "</text>"
         )
     return "\n".join([*lines, "</svg>", ""])

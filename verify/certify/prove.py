@@ -33,6 +33,7 @@ from tinyadder.machine.config import Options
 from tinyadder.machine.tensors import items
 from tinyadder.machine.transformer import Transformer
 from tinyadder.tasks.base import Problem, Task
+from tinyadder.tasks.sequences import Sequences
 from tinyadder.verify.certify import check
 from tinyadder.verify.certify.boxes import Undecided, prove_block
 from tinyadder.verify.certify.check import NUMERICS, RULES, VERSION
@@ -598,7 +599,7 @@ def certify(model: Transformer, task: Task, folder: Path) -> Judged:
     removed.
     """
     file = folder / "certificate.json"
-    if task.name == "sequences":  # a compiled program is checked node by node, not by an automaton
+    if isinstance(task, Sequences):  # a compiled program is checked node by node
         from tinyadder.verify.certify.programs.prove import certify_program
 
         validated = certify_program(model, task, folder)
