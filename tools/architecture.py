@@ -335,11 +335,11 @@ def picture() -> str:
             f'<line x1="{x1 + WIDTH / 2:g}" y1="{y1 + HEIGHT:g}" x2="{x2 + WIDTH / 2:g}"'
             f' y2="{y2:g}" stroke="#888" marker-end="url(#tip)"/>'
         )
-    for name, (left, top) in place.items():
+    for name, (a, b) in place.items():
         lines.append(
-            f'<rect x="{left:g}" y="{top:g}" width="{WIDTH}" height="{HEIGHT}" rx="5" fill="#eef4fb"'
+            f'<rect x="{a:g}" y="{b:g}" width="{WIDTH}" height="{HEIGHT}" rx="5" fill="#eef4fb"'
             ' stroke="#36c"/>'
-            f'<text x="{left + WIDTH / 2:g}" y="{top + HEIGHT / 2 + 5:g}" text-anchor="middle">{name}'
+            f'<text x="{a + WIDTH / 2:g}" y="{b + HEIGHT / 2 + 5:g}" text-anchor="middle">{name}'
             "</text>"
         )
     return "\n".join([*lines, "</svg>", ""])
