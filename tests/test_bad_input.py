@@ -210,3 +210,12 @@ def test_the_property_finds_what_is_planted(folder, monkeypatch):
     with pytest.raises(AssertionError, match="-> 70"):
         check(folder, ["show", "add10"], b"")
     assert not (folder / "left.txt").exists()
+
+
+@pytest.mark.parametrize(
+    "verb", ["ablate", "claims", "compare", "evaluate", "legality", "train", "verify"]
+)
+@pytest.mark.parametrize("seed", ["-1", str(2**31), "9" * 30, "x"])
+def test_a_seed_that_no_generator_takes_is_refused(verb, seed):
+    run = tinyadder(verb, "add10", "--seed", seed)
+    assert run.returncode == 2 and "'--seed'" in run.stderr and len(run.stderr.splitlines()) == 1

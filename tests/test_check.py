@@ -8,6 +8,7 @@ import hashlib
 import itertools
 import json
 import math
+import os
 import struct
 import subprocess
 import sys
@@ -1442,3 +1443,17 @@ def test_every_fault_planted_in_the_checker_is_noticed(folders, tmp_path, name):
 
 def test_the_prover_and_the_checker_name_the_same_rules():
     assert prove.RULES is certificate.RULES and prove.NUMERICS is intervals.NUMERICS
+
+
+def test_a_full_disk_and_a_closed_pipe_are_not_a_verdict(folders):
+    command = [sys.executable, "-m", "tinyadder.verify.certify.check", str(folders["plain"])]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2 and done.stderr.splitlines() == [
+        "error: cannot write the verdict: No space left on device"
+    ]
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, "")

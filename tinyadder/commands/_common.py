@@ -43,6 +43,9 @@ def complete_names(context: click.Context, parameter: click.Parameter, begun: st
     return [*found, *([] if names else [CompletionItem(begun, type="file")])]
 
 
+SEED = click.IntRange(0, 2**31 - 1)
+"""Seeds that every generator of random numbers takes."""
+
 name_argument: Decorator = click.argument("name", metavar="NAME", shell_complete=complete_names)
 json_option: Decorator = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON on standard output."

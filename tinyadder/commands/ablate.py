@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tinyadder.commands._common import (
+    SEED,
     console,
     construction_options,
     device_option,
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 @click.option(
     "--no-proof", is_flag=True, help="Leave what survives the tests undecided; much faster."
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the structured problems.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Of the structured problems.")
 @device_option
 @json_option
 def command(

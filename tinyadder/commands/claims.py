@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from tinyadder.commands._common import (
+    SEED,
     construction_options,
     device_option,
     echo,
@@ -33,7 +34,7 @@ from tinyadder.commands._common import (
     show_default=True,
     help="Hard problems.",
 )
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=SEED, default=0, show_default=True)
 @device_option
 @json_option
 def command(

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from tinyadder.commands._common import (
+    SEED,
     device_option,
     echo,
     echo_json,
@@ -42,7 +43,7 @@ FORMATS = (".png", ".svg", ".pdf")
     show_default=True,
     help="Structured samples of the verifier; 0 skips it.",
 )
-@click.option("--seed", default=1, show_default=True, help="Of the random problems.")
+@click.option("--seed", type=SEED, default=1, show_default=True, help="Of the random problems.")
 @click.option(
     "--plot",
     type=click.Path(path_type=Path),

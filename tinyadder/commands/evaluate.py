@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from tinyadder.commands._common import (
+    SEED,
     construction_options,
     device_option,
     echo,
@@ -46,7 +47,11 @@ PREFIX = (
     help="Held-out problems to decode.",
 )
 @click.option(
-    "--seed", default=1, show_default=True, help="Of the problems, for a model without a recipe."
+    "--seed",
+    type=SEED,
+    default=1,
+    show_default=True,
+    help="Of the problems, for a model without a recipe.",
 )
 @click.option(
     "--file", type=click.Path(exists=True, dir_okay=False), help="JSONL of problems instead."

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from tinyadder.commands._common import (
+    SEED,
     construction_options,
     device_option,
     echo,
@@ -32,7 +33,7 @@ from tinyadder.errors import TinyadderError
 )
 @click.option(
     "--seed",
-    type=int,
+    type=SEED,
     default=0,
     show_default=True,
     help="Of the problems and of the random tokens.",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from tinyadder.commands._common import echo, echo_json, json_option, use_device
+from tinyadder.commands._common import SEED, echo, echo_json, json_option, use_device
 from tinyadder.errors import TinyadderError
 
 
@@ -31,7 +31,7 @@ from tinyadder.errors import TinyadderError
     "--missing", is_flag=True, help="Make those of models that have none for what they are now."
 )
 @click.option("--only", "names", metavar="NAME", multiple=True, help="Measure these models only.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the fresh verdicts.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Of the fresh verdicts.")
 @click.option(
     "--root",
     type=click.Path(path_type=Path, file_okay=False, exists=True),

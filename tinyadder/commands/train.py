@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from tinyadder.commands._common import console, echo, echo_json
+from tinyadder.commands._common import SEED, console, echo, echo_json
 from tinyadder.errors import TinyadderError
 from tinyadder.io.files import lock
 
@@ -23,7 +23,7 @@ from tinyadder.io.files import lock
 @click.option(
     "--seed",
     "seeds",
-    type=click.IntRange(0, 2**31 - 1),
+    type=SEED,
     multiple=True,
     help="Seed instead of the recipe's; may be repeated.",
 )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tinyadder.commands._common import (
+    SEED,
     Loaded,
     console,
     construction_options,
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     help="Problems of the hypothesis search.",
 )
 @click.option(
-    "--seed", type=int, default=0, show_default=True, help="Of the samples and the search."
+    "--seed", type=SEED, default=0, show_default=True, help="Of the samples and the search."
 )
 @task_option
 @device_option

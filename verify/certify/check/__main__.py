@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -35,5 +36,20 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
+def run(arguments: list[str]) -> int:
+    """`main`, where what reads the output may be gone (141, as of a signal) or full (2)."""
+    try:
+        code = main(arguments)
+        sys.stdout.flush()
+        return code
+    except OSError as error:
+        # what is still to be written goes nowhere, so that the interpreter can end in peace
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            return 141
+        print(f"error: cannot write the verdict: {error.strerror}", file=sys.stderr)
+        return 2
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run(sys.argv[1:]))
