@@ -24,7 +24,7 @@ from typing import Any
 import torch
 
 from tinyadder.construction import construct, construction_names
-from tinyadder.io.folder import save
+from tinyadder.io.folder import load, save
 from tinyadder.machine.compile import build
 from tinyadder.machine.transformer import Transformer
 from tinyadder.report.certificates import certificate_file, recheck
@@ -181,9 +181,15 @@ def committed() -> int:
     rejected, whole = 0, time.process_time()
     results = [r for r in read_results() if r.kind == "proved" and "margin" in r.data["verdict"]]
     for found in results:
-        made, began = construct(found.model, **found.options), time.process_time()
+        began = time.process_time()
         certificate = certificate_file(FOLDER, found.model, found.options)
-        verdict = recheck(build(made.program), made.task, certificate)
+        if "/seed-" in found.model:
+            model, described = load(Path("baselines") / found.model / "model")
+            task = described.task
+        else:
+            made = construct(found.model, **found.options)
+            model, task = build(made.program), made.task
+        verdict = recheck(model, task, certificate)
         rejected += not isinstance(verdict, Proved)
         print(f"{time.process_time() - began:6.2f} s  {found.model:20} {verdict}", flush=True)
     total = time.process_time() - whole

@@ -41,15 +41,18 @@ def chosen(results: list[Result], changed: list[str], commit: str) -> list[Resul
 
 
 CHANGED = os.environ.get("TINYADDER_CHANGED", "").split()
-NOW = chosen(proved(), CHANGED, os.environ.get("TINYADDER_COMMIT", ""))
+WRITTEN = [result for result in proved() if "/seed-" not in result.model]
+"""Proved constructions; tests/test_boxes.py has the trained model, whose check takes minutes."""
+NOW = chosen(WRITTEN, CHANGED, os.environ.get("TINYADDER_COMMIT", ""))
 
 
 def name(result: Result) -> str:
-    return certificate_file(FOLDER, result.model, result.options).name.removesuffix(".json.gz")
+    path = certificate_file(FOLDER, result.model, result.options).relative_to(FOLDER)
+    return path.as_posix().removesuffix(".json.gz")
 
 
 def test_every_proved_row_has_its_certificate_and_no_certificate_is_left_over():
-    files = {path.name for path in (FOLDER / "certificates").iterdir()}
+    files = {path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*.json.gz")}
     assert files == {f"{name(result)}.json.gz" for result in proved()}
 
 
@@ -70,6 +73,8 @@ def test_what_a_commit_touched_is_checked_after_it():
     assert chosen(every, ["verify/certify/check/forms.py"], "") == every
     for path in ("constructions/compare.py", "results/certificates/compare.json.gz"):
         found = {name(r) for turn in range(TURNS) for r in chosen(every, [path], f"{turn:08x}")}
-        assert all("compare" in map(name, chosen(every, [path], f"{t:08x}")) for t in range(TURNS))
+        for turn in range(TURNS):
+            now = chosen(every, [path], f"{turn:08x}")
+            assert "certificates/compare" in map(name, now)
         assert found == set(map(name, every))
     assert chosen([], ["README.md"], "") == []
