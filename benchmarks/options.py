@@ -51,6 +51,9 @@ def switched(name: str, steps: int) -> Recipe:
     section, change = SWITCHES[name]
     recipe = read_recipe(RECIPE)
     recipe = replace(recipe, train=replace(recipe.train, steps=steps, patience=0))
+    if section == "model":  # what a switch changes there is an option of the machine
+        options = replace(recipe.model.options, **change)
+        return replace(recipe, model=replace(recipe.model, options=options))
     return replace(recipe, **{section: replace(getattr(recipe, section), **change)})
 
 

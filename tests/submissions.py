@@ -184,7 +184,7 @@ BROKEN = {
         "def build_model():\n    raise RuntimeError('no weights')\ndef add(m, a, b): return 0\n",
         "no weights",
     ),
-    "syntax": ("def build_model(:\n", "not Python"),
+    "syntax": ("def build_model(:\n", "line 1: invalid syntax"),
     "no add": ("def build_model(): pass\n", r"defines no function add\(\)"),
     "no model": ("def build_model(): return 3\ndef add(m, a, b): return 0\n", "returned a int"),
     "exit": (

@@ -216,19 +216,19 @@ def test_trace_shows_contributions_lanes_and_margin():
 
 def test_count_agrees_with_the_equations_and_lists_every_number():
     data = json.loads(tinyadder("count", "add10_95", "--why", "--json").stdout)
-    counts, numbers = data["counts"], data["numbers"]
+    counts, weights = data["counts"], data["weights"]
     assert (counts["nonzero"], counts["nonzero + positional"], counts["with wiring"]) == (
         95,
         96,
         118,
     )
-    rungs = [number["rung"] for number in numbers]
+    rungs = [weight["rung"] for weight in weights]
     assert [rungs.count(rung) for rung in ("nonzero", "nonzero + positional", "with wiring")] == [
         95,
         1,
         22,
     ]
-    shared = [number for number in numbers if number["tie"]]
+    shared = [weight for weight in weights if weight["tie"]]
     assert (
         len(shared) == 1
         and shared[0]["value"] == 100

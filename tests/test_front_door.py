@@ -257,7 +257,7 @@ FILES = {
     "def construct():\n    raise ValueError('no\\nway')\n": ", line 2: ValueError: no way",
     "def construct():\n    return 3\n": ": construct() returned int; expected",
     "construct = 3\n": ": construct is a int; expected a function",
-    "x = 3\n": " defines no function construct; tinyadder new",
+    "x = 3\n": " defines no function construct and no variable model; tinyadder new",
     "def build_model(): pass\ndef add(m, a, b): pass\n": " defines build_model and add: a subm",
     "\x00": ", line 1: source code string cannot contain null bytes",
 }

@@ -331,7 +331,7 @@ def test_a_task_without_a_specification_is_said_in_few_words():
 def test_a_verdict_in_markdown_has_its_type_in_bold_and_the_rest_escaped():
     verdict = Exhaustive("<script>alert(1)</script> | *stars*", 7)
     assert markdown_verdict(Finding(verdict, {"o": "`"})) == (
-        r"**exhaustive** with o=\`: all 7 of &lt;script>alert(1)&lt;/script> \| \*stars\*"
+        r"**exhaustive** with o=\`: all 7 &lt;script>alert(1)&lt;/script> \| \*stars\*"
     )
 
 

@@ -145,7 +145,7 @@ def defined(path: Path) -> set[str]:
 
 
 def is_submission(name: str) -> bool:
-    """Whether NAME means a submission file, one that defines `build_model` and `add`, and no
+    """Whether NAME means a submission file, one that defines `build_model` or `add`, and no
     construction.
 
     Raises `TinyadderError` where the file cannot be read.
@@ -153,7 +153,7 @@ def is_submission(name: str) -> bool:
     if not is_file_name(name):
         return False
     names = defined(Path(name))
-    return "construct" not in names and {"build_model", "add"} <= names
+    return "construct" not in names and not names.isdisjoint({"build_model", "add"})
 
 
 def construct(name: str, **options: Any) -> Construction:

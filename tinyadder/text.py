@@ -23,8 +23,12 @@ def format_table(title: str, columns: Mapping[str, str], rows: Sequence[Sequence
     """A table as text under its title; `columns` maps each heading to its alignment, "left" or
     "right".
 
-    >>> print(format_table("counts", {"rung": "left", "count": "right"}, [("numel", "173"),
-    ("nonzero", "40")])) counts rung     count numel      173 nonzero     40
+    >>> rows = [("numel", "173"), ("nonzero", "40")]
+    >>> print(format_table("counts", {"rung": "left", "count": "right"}, rows))
+    counts
+    rung     count
+    numel      173
+    nonzero     40
     """
     lines = [list(columns), *map(list, rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]

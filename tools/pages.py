@@ -20,9 +20,9 @@ BLOCK = re.compile(r"```(\w+)\n(.*?)```", re.S)
 
 @contextlib.contextmanager
 def scratch() -> Iterator[None]:
-    """A folder to run a page in: it sees baselines and results; what it writes goes away."""
+    """A folder to run a page in, with baselines, benchmarks and results; what it writes goes."""
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
-        for name in ("baselines", "results"):
+        for name in ("baselines", "benchmarks", "results"):
             Path(name).symlink_to(ROOT / name)
         yield
 

@@ -137,7 +137,7 @@ def verdict_from_json(data: Any) -> Verdict:
     Raises `TinyadderError` for anything else; a stranger may have written it.
 
     >>> verdict_from_json({"verdict": "sampled", "count": 7, "seed": 0})
-    Sampled(count=7, seed=0)
+    SAMPLED    7 problems, seed 0: 0 wrong
     """
     kinds = {
         kind.__name__.lower(): kind for kind in (Sampled, Exhaustive, Proved, Refuted, Unknown)

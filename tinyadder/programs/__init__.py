@@ -7,7 +7,7 @@
 [2, 2, 1, 2, 2]
 >>> made = compile(hist, length=10)
 >>> made.program.nonzero, made.copies
-(46, 1)
+(38, 1)
 """
 
 from tinyadder.programs.compiler import Compiled, Horizon, compile, horizon
