@@ -122,17 +122,6 @@ def tensors_of(model: Transformer) -> dict[str, Tensor]:
     return {item.stored: item.tensor for item in items(model)}
 
 
-def block_tensors(block: nn.Module) -> dict[str, Tensor]:
-    """The tensors of one layer by plain name (`attention.query`), shared weights read in."""
-    found = {}
-    for name in [*dict(block.named_parameters()), *dict(block.named_buffers())]:
-        plain = plain_name(name)
-        if plain in KINDS:
-            path, _, leaf = plain.rpartition(".")
-            found[plain] = getattr(block.get_submodule(path), leaf)
-    return found
-
-
 def plain_name(stored: str) -> str:
     """The name of a tensor without torch's parametrization.
 
