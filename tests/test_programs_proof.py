@@ -1,6 +1,7 @@
 """Proofs of compiled programs: what is proved is right, and no wrong model is ever proved."""
 
 import json
+from itertools import product
 from pathlib import Path
 from random import Random
 
@@ -13,9 +14,10 @@ from tinyadder.construction import construct
 from tinyadder.io.folder import save
 from tinyadder.machine.answers import answers
 from tinyadder.machine.compile import build
-from tinyadder.programs import Refused, compile, indices, key, prefix, tokens
+from tinyadder.programs import Refused, compile, everywhere, indices, key, prefix, tokens
 from tinyadder.verify.certify.check import Rejected
 from tinyadder.verify.certify.programs.check import check
+from tinyadder.verify.certify.programs.meaning import Meaning
 from tinyadder.verify.certify.programs.prove import certify_program
 from tinyadder.verify.verdict import Proved
 
@@ -147,6 +149,95 @@ def test_a_task_that_means_something_else_is_not_proved(tmp_path):
     graph["causal"] = False  # now the program may look ahead, and the model does not
     lying = type(causal.task)(json.dumps(graph), 3, 0)
     assert not isinstance(judge(build(causal.program), lying, tmp_path / "n"), Proved)
+
+
+def test_a_query_that_selects_nothing_must_stay_silent(tmp_path):
+    """Found by review: only queries that select something were held against the others."""
+    after = x.map({"a": "b", "b": "c", "c": "d"}.get)
+    made = compile((key(x) == after).count(), length=3)
+    model = build(made.program)
+    assert isinstance(judge(model, made.task, tmp_path / "m"), Proved)
+    embedding = model.embedding.data
+    letters = {t: made.task.vocabulary.index(t) for t in "abc"}
+    refuted = 0
+    for column in range(embedding.shape[1]):  # c looks for what a or b looks for
+        for other in "ab":
+            kept = embedding[letters["c"], column].item()
+            embedding[letters["c"], column] = embedding[letters[other], column]
+            if wrong(model, made.task):
+                refuted += 1
+                assert not isinstance(judge(model, made.task, tmp_path / "m"), Proved)
+            embedding[letters["c"], column] = kept
+    assert refuted > 0
+
+
+def test_positions_are_not_counted_in_the_copy_before(tmp_path):
+    """Found by review: a head that finds the length was taken for one that finds the position."""
+    made = compile(everywhere().count(), length=3, vocabulary="ab")
+    graph = json.loads(made.task.program)
+    graph["nodes"] = [
+        {"op": "indices", "inputs": []},
+        {"op": "affine", "inputs": [0], "factors": [1], "offset": 1},
+    ]
+    graph["output"] = 1
+    for head in graph["hints"]["heads"]:
+        head["node"] = "index" if head["lane"] == "count" else head["node"]
+    task = type(made.task)(json.dumps(graph), 3, 1)
+    model = build(made.program)
+    assert wrong(model, task) != []
+    verdict = judge(model, task, tmp_path / "m")
+    assert "positions are counted in the copy before" in str(verdict)
+
+
+def test_two_tokens_with_one_value_are_refused():
+    """Only the weights of one of them would be looked at."""
+    graph = json.loads(SMALL["hist"].task.program)
+    Meaning(graph, 3, 1)
+    graph["inputs"].append([graph["inputs"][0][0], "other"])
+    with pytest.raises(Rejected, match="two tokens have one value"):
+        Meaning(graph, 3, 1)
+
+
+RANKS = {
+    "stable": ((key(x) < x).count() + (prefix() & (key(x) == x)).count() - 1, True, True),
+    "not stable": ((key(x) < x).count(), True, False),
+    "from 1": ((key(x) < x).count() + (prefix() & (key(x) == x)).count(), False, False),
+    "overlapping": ((key(x) <= x).count() + (prefix() & (key(x) == x)).count() - 1, False, False),
+    "equal ones reversed": (
+        (key(x) < x).count() + ((key(i) >= i) & (key(x) == x)).count() - 1,
+        True,
+        True,
+    ),
+    "no order": ((key(x) != x).count(), True, False),
+    "twice": (2 * (key(x) < x).count(), False, False),
+}
+
+
+@pytest.mark.parametrize(("node", "inside", "distinct"), RANKS.values(), ids=RANKS)
+def test_a_rank_is_what_it_is_said_to_be(node, inside, distinct):
+    graph = json.loads(compile(node, length=3).task.program)
+    meaning = Meaning(graph, 3, 1)
+    rank = meaning.rank(graph["output"])
+    assert (rank.inside, rank.distinct) == (inside, distinct)
+    for text in (t for n in (1, 2, 3) for t in product("abc", repeat=n)):
+        values = node(text)
+        assert not inside or {*values} <= {*range(len(text))}
+        assert not distinct or len({*values}) == len(text)
+
+
+def test_a_pick_that_may_select_two_is_proved_only_where_it_has_a_value(tmp_path):
+    rank = (key(x) < x).count()
+    made = compile((key(rank) == i).pick(x), length=3)
+    verdict = judge(build(made.program), made.task, tmp_path / "m")
+    assert isinstance(verdict, Proved) and "wherever the program has a value" in verdict.domain
+    stable = compile((key(RANKS["stable"][0]) == i).pick(x), length=3)
+    verdict = judge(build(stable.program), stable.task, tmp_path / "n")
+    assert isinstance(verdict, Proved) and "wherever" not in verdict.domain
+
+
+def test_a_mean_of_what_is_no_number_is_refused(tmp_path):
+    made = compile((key(x) == x).mean(x, default="a"), length=3)
+    assert "not numbers" in str(judge(build(made.program), made.task, tmp_path / "m"))
 
 
 @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
 from fractions import Fraction
-from math import exp
+from math import exp, isfinite
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,8 @@ from tinyadder.verify.certify.check.model import Model, no_overflow
 from tinyadder.verify.certify.programs.meaning import COPY, INDEX, TOKEN, Base, Meaning, plain
 
 U = 2.0**-53
+MARK = "|"
+"""What stands between the copies of a text."""
 SLACK = 1 + 2.0**-30
 """Error bounds are added up in floats and widened by this: more than their own rounding."""
 RULES = {
@@ -36,6 +38,8 @@ RULES = {
     " descriptions with one position, one token: they are the same position",
     "SUM": "base far below 0: sum of e^base v, relative error 2d, n e^-g and rounding",
     "MEAN": "base far above 0: the mean of v, or 0 where nothing is selected",
+    "RANK": "a count of all that come before in an order of the positions takes each of 0 .. n - 1"
+    " once",
     "ORDER": "a slope s: the nearest (farthest) selected position, others weigh e^-|s|",
     "READ": "the logit of the right token is the largest, for every combination",
 }
@@ -90,6 +94,7 @@ def box_product(a: tuple[float, float], b: tuple[float, float]) -> tuple[float, 
     """A box around the products of two boxes."""
     ends = [x * y for x in a for y in b]
     low, high = min(ends), max(ends)
+    need(all(map(isfinite, ends)), "a box has no ends")
     return low - 2.0**-52 * abs(low), high + 2.0**-52 * abs(high)
 
 
@@ -178,8 +183,9 @@ class Checker:
         model = self.model
         letters = [t for t in model.vocabulary if t in self.meaning.letters]
         need(len(letters) == len(self.meaning.letters), "the model lacks tokens of the program")
+        need(MARK not in letters, "a token of the program is the separator")
         ids = {self.meaning.letters[t]: model.vocabulary.index(t) for t in letters}
-        mark = model.vocabulary.index("|") if self.meaning.copies else None
+        mark = model.vocabulary.index(MARK) if self.meaning.copies else None
         stream = []
         for k in range(model.width):
             table = {(v,): (Fraction(model.embedding[t][k]), 0.0) for v, t in ids.items()}
@@ -286,6 +292,7 @@ class Checker:
         delta, gap, lowest = found.delta, found.gap, found.lowest
         wrong, reach = found.wrong, found.reach
         rounding = 2.0**-49 + (total + 10) * 2 * U
+        # texts on which a `pick` selects two positions have no meaning, and nothing is said of them
         one = slope or op == "pick" or (op == "mean" and self.meaning.single(found.read_selector()))
         need(delta < (1 if one else 0.01), "the scores of selected positions differ too much")
         if sums:
@@ -443,13 +450,18 @@ class Selection:
         of_value = meaning.bases(read) if read is not None else ()
         self.level = self._level(sides, of_value, value)
         need(self.own or meaning.copies > 0, "a head reads the copy before, and there is none")
+        need(self.own or node != INDEX, "positions are counted in the copy before")
         self.delta, self.gap, self.lowest = 0.0, float("inf"), float("inf")
         self.highest = self.loudest = -float("inf")
         self._pairs(*sides)
-        if sums:  # every query must give a selected position one weight, not only each its own
+        if sums:  # every query must give a selected position one weight, not only each its own,
             self.delta = self.highest - self.lowest
+            self.gap = self.lowest - self.loudest  # and a query that selects nothing must be silent
         self.anywhere = self._anywhere() if sums else 0.0
-        self.never_empty = self.selector is not None and meaning.nonempty(self.selector)
+        single = self.selector is not None and meaning.nodes[node]["op"] == "pick"
+        self.never_empty = self.selector is not None and meaning.nonempty(
+            self.selector, single=single
+        )
         # values: at every description, those that the scores do not see included
         scale = exp_of(Fraction(self.lowest)) if sums else Fraction(1)
         shift = Fraction(*hint["shift"])
@@ -654,4 +666,5 @@ def check(folder: Path) -> dict[str, Any]:
         "length": length,
         "margin": checker.margin,
         "combinations": checker.combinations,
+        "partial": bool(meaning.partial),
     }

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import reduce
 from itertools import product
@@ -19,6 +20,8 @@ from tinyadder.verify.certify.check.intervals import need
 
 MOST = 30_000
 """The most combinations of values of bases that are gone through."""
+MOST_PAIRS = 250_000
+"""The most pairs of descriptions of positions that are compared to find an order."""
 TOKEN, INDEX, COPY = "token", "index", "copy"
 Base = str | int
 """TOKEN, INDEX, COPY (which copy of the text it is), or the number of a node that reads others."""
@@ -62,6 +65,9 @@ class Meaning:
         self.letters = {name: plain(value) for value, name in graph["inputs"]}
         self.answers = {plain(value): name for value, name in graph["outputs"]}
         need(len(self.answers) == len(graph["outputs"]), "two answers have one value")
+        letters = len(set(self.letters.values()))
+        need(letters == len(self.letters) == len(graph["inputs"]), "two tokens have one value")
+        need("start" not in graph and "end" not in graph, "no rule covers programs that write")
         self.output = graph["output"]
         for number_, node in enumerate(self.nodes):
             need(all(0 <= i < number_ for i in node["inputs"]), "a node reads a later one")
@@ -69,6 +75,8 @@ class Meaning:
         self._supports: dict[Base, list[Any]] = {}
         self._bases: dict[int, tuple[Base, ...]] = {}
         self._memo: dict[tuple, Any] = {}
+        self.partial: set[int] = set()
+        """The nodes `pick` that have no value on some texts: where two positions are selected."""
 
     # ---- bases ----
 
@@ -101,8 +109,8 @@ class Meaning:
 
     def _read(self, node: int) -> list[Any]:
         op, inputs = self.nodes[node]["op"], self.nodes[node]["inputs"]
-        most = 1 if self.single(inputs[0]) else self.length
-        least = 1 if self.nonempty(inputs[0]) else 0
+        most = 1 if op == "pick" or self.single(inputs[0]) else self.length
+        least = 1 if self.nonempty(inputs[0], single=op == "pick") else 0
         if op == "count":
             return list(range(least, most + 1))
         values = self.values(inputs[1])
@@ -110,9 +118,11 @@ class Meaning:
             need(all(map(number, values)), "a sum of values that are not numbers")
             return spread([min(0, *values) * most, max(0, *values) * most], grid([0, *values]))
         found = values
-        if op == "mean" and most > 1 and any(map(number, values)):
-            averaged = means([v for v in values if number(v)], most)
-            found = list(dict.fromkeys([*averaged, *values]))
+        if op == "pick" and not self.single(inputs[0]):
+            self.partial.add(node)
+        if op == "mean" and most > 1:
+            need(all(map(number, values)), "a mean of values that are not numbers")
+            found = means(values, most)
         default = plain(self.nodes[node]["default"])
         return found if least or default in found else [*found, default]
 
@@ -234,12 +244,21 @@ class Meaning:
         return found
 
     def single(self, selector: int) -> bool:
-        """Whether positions alone decide, and never select two."""
+        """Whether no position ever selects two: where positions alone decide, or the keys are
+        ranks.
+        """
+        data = self.nodes[selector]
+        if data["op"] == "both" and any(self.single(i) for i in data["inputs"]):
+            return True
         found = self._by_place(selector)
-        return found is not None and all(len(chosen) <= 1 for _, chosen in found)
+        if found is not None:
+            return all(len(chosen) <= 1 for _, chosen in found)
+        return self._equals(selector) and self.rank(data["inputs"][0]).distinct
 
-    def nonempty(self, selector: int) -> bool:
-        """Whether every position selects itself, or one that is surely there by positions alone."""
+    def nonempty(self, selector: int, *, single: bool = False) -> bool:
+        """Whether every position selects some position: itself, one that is surely there by
+        positions alone, or the one of its rank. `single`: two are never selected.
+        """
         keys, queries = self._sides(selector)
         both = tuple(dict.fromkeys([*keys, *queries]))
         if all(
@@ -247,6 +266,11 @@ class Meaning:
             for here in (dict(zip(both, row, strict=True)) for row in self.rows(both))
         ):
             return True
+        data = self.nodes[selector]
+        if self._equals(selector) and self.nodes[data["inputs"][1]]["op"] == "indices":
+            rank = self.rank(data["inputs"][0])
+            if rank.inside and (single or rank.distinct):
+                return True  # n distinct numbers below n are all of them
         found = self._by_place(selector)
         if found is None:
             return False
@@ -258,6 +282,69 @@ class Meaning:
         return all(
             any(k <= here.get(INDEX, 0) for k in chosen) for here, chosen in found
         )  # without the length, only what lies before is surely there
+
+    def _equals(self, selector: int) -> bool:
+        data = self.nodes[selector]
+        return data["op"] == "relation" and "pairs" not in data and data["function"] == "=="
+
+    # ---- ranks ----
+
+    def rank(self, node: int) -> Rank:
+        """Rule RANK: what is known of the node as a numbering of the positions of a text of n
+        tokens.
+
+        The node is a sum of counts of selectors of which at most one holds for any two positions,
+        and always or never one for a position and itself, plus an offset that makes up for that. So it lies
+        in 0 .. n - 1. Where a number can be given to every description of a position such that one
+        position is counted at another exactly if its number is smaller, and no two positions have
+        equal numbers, the node is the place in that order.
+        """
+        if ("rank", node) not in self._memo:
+            self._memo["rank", node] = self._rank(node)
+        return self._memo["rank", node]
+
+    def _rank(self, node: int) -> Rank:
+        data, nothing = self.nodes[node], Rank(False, False)
+        counts, offset = [node], 0
+        if data["op"] == "affine":
+            counts, offset = data["inputs"], plain(data["offset"])
+            if any(plain(f) != 1 for f in data["factors"]):
+                return nothing
+        if self.causal or not counts or any(self.nodes[c]["op"] != "count" for c in counts):
+            return nothing
+        selectors = [self.nodes[c]["inputs"][0] for c in counts]
+        bases = tuple(dict.fromkeys([INDEX, *(b for s in selectors for b in self._both(s))]))
+        places = [dict(zip(bases, row, strict=True)) for row in self.rows(bases)]
+        places = [place for place in places if self.possible(place, {})]
+        need(len(places) ** 2 <= MOST_PAIRS, f"{len(places):,} descriptions are too many to rank")
+
+        def counted(there: dict[Base, Any], here: dict[Base, Any]) -> int:
+            return sum(self.selects(s, there, here) for s in selectors)
+
+        alone = {counted(place, place) for place in places}
+        pairs = [[counted(there, here) for there in places] for here in places]
+        if max(map(max, pairs)) > 1 or alone != {-offset}:
+            return nothing
+        numbers = [sum(row) for row in pairs]
+        distinct = all(
+            numbers[k] != numbers[q] and bool(pairs[q][k]) == (numbers[k] < numbers[q])
+            for q, here in enumerate(places)
+            for k, there in enumerate(places)
+            if there[INDEX] != here[INDEX] and self.possible(here, there)
+        )
+        return Rank(True, distinct)
+
+    def _both(self, selector: int) -> tuple[Base, ...]:
+        keys, queries = self._sides(selector)
+        return (*keys, *queries)
+
+
+@dataclass(frozen=True)
+class Rank:
+    """Of a node: whether it is always one of 0 .. n - 1, and never the same at two positions."""
+
+    inside: bool
+    distinct: bool
 
 
 def grid(numbers: Sequence[Any]) -> Fraction:
