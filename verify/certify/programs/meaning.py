@@ -294,10 +294,10 @@ class Meaning:
         tokens.
 
         The node is a sum of counts of selectors of which at most one holds for any two positions,
-        and always or never one for a position and itself, plus an offset that makes up for that. So it lies
-        in 0 .. n - 1. Where a number can be given to every description of a position such that one
-        position is counted at another exactly if its number is smaller, and no two positions have
-        equal numbers, the node is the place in that order.
+        and always or never one for a position and itself, plus an offset that makes up for that. So
+        it lies in 0 .. n - 1. Where a number can be given to every description of a position such
+        that one position is counted at another exactly if its number is smaller, and no two
+        positions have equal numbers, the node is the place in that order.
         """
         if ("rank", node) not in self._memo:
             self._memo["rank", node] = self._rank(node)
