@@ -26,6 +26,7 @@ from tinyadder.verify.count import (
     machine_code,
     weights,
 )
+from tinyadder.verify.count.claims import matched
 from tinyadder.verify.external.submission import Submission
 
 
@@ -210,3 +211,20 @@ def test_answers_that_are_no_integers_come_back_as_what_they_are(written):
         "True",
         7,
     ]
+
+
+def test_a_claim_is_matched_with_the_rungs_that_give_it(written):
+    zeros = ROUTED.replace("return Model()", 'return Model(), {"params": 34}')
+    text = CliRunner().invoke(command, [str(written("claims_34", zeros))]).stdout
+    assert text.splitlines()[-1] == "claims 34: equals distinct + zero"
+
+
+def test_a_claim_that_no_rung_gives_is_said_beside_what_is_stored(written):
+    text = CliRunner().invoke(command, [str(written("claims_28", TWENTY_EIGHT))]).stdout
+    assert text.splitlines()[-1] == "claims 28: no rung; stored is 24"
+
+
+def test_a_claim_can_be_what_several_rungs_count():
+    counts = {"stored": 20, "nonzero": 20, "distinct": 19, "claimed": 20}
+    assert matched(20, counts).rungs == ("stored", "nonzero")
+    assert str(matched(21, counts)) == "claims 21: no rung; stored is 20"

@@ -47,15 +47,22 @@ def command(name: str, options: dict[str, Any], why: bool, seconds: float, as_js
     submission file (one that defines build_model and add). A submission is a stranger's code: it is
     run, in a process of its own with limits on time and memory.
     """
+    from tinyadder.verify.count.claims import matched
+
     if is_submission(name):
         shown, counts, listed, code = _submission(name, options, why, seconds)
     else:
         shown, counts, listed, code = _own(name, options, why)
     weights = [*listed, *(_placed(literal) for literal in code)] if why else []
+    match = matched(counts["claimed"], counts) if "claimed" in counts else None
     if as_json:
-        echo_json({"model": shown, "counts": counts, **({"weights": weights} if why else {})})
+        claim = {"claim": {"rungs": match.rungs, "text": str(match)}} if match else {}
+        listed_weights = {"weights": weights} if why else {}
+        echo_json({"model": shown, "counts": counts, **claim, **listed_weights})
     else:
         _show(shown, counts, weights)
+        if match:
+            echo(str(match))
 
 
 Counted = tuple[str, dict[str, int], list[dict[str, Any]], "list[Literal]"]
