@@ -195,7 +195,7 @@ def test_a_broken_submission_is_one_line_and_never_a_hang(name, written):
 
 
 def test_a_file_that_is_not_there_is_said():
-    with pytest.raises(TinyadderError, match="is not a file"):
+    with pytest.raises(TinyadderError, match="is not a file, folder or import path"):
         Submission(Path("nowhere.py"))
 
 

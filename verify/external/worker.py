@@ -1,27 +1,194 @@
-"""Runs inside the process of a submission file: `python -m tinyadder.verify.external.worker
-RESULT`, the job as JSON on standard input.
+"""Runs inside the process of a submission: answers requests, one job each, with the model loaded
+once.
 
-Started by `tinyadder.verify.external.submission` only. The limits are set before a line of the file
-is run.
+Started by `tinyadder.verify.external.submission` only. A job is a function `job(entry, report,
+**arguments) -> dict` anywhere in the project; it returns plain values (JSON), never a verdict: what
+is right is decided on the other side. `report(done, total, extra)` tells how far it is.
 """
 
 from __future__ import annotations
 
-import importlib.util
-import json
+import importlib
 import os
 import sys
+import time
 import traceback
-from collections.abc import Callable
-from pathlib import Path
-from types import ModuleType
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import msgspec
+
+from tinyadder.verify.external.entry import BrokenContract, Entry, load
+from tinyadder.verify.external.frames import Failure, Progress, Request, Result, Unpacker, packed
+
 MOST_WRITTEN = 2**26
+REPORT_EVERY = 0.05
+"""Seconds between two progress frames that are sent; those in between are dropped."""
+LONGEST = 80
+"""Characters of an answer that is no integer."""
+
+Report = Callable[[int, int | None, dict[str, Any]], None]
+
+JOBS: dict[str, str] = {
+    "about": "tinyadder.verify.external.worker:about",
+    "add": "tinyadder.verify.external.worker:add",
+    "count": "tinyadder.verify.external.worker:count",
+    "observe": "tinyadder.verify.external.worker:observe",
+}
+"""Name -> "module:function". A job that is not listed is asked for by "module:function" itself."""
 
 
-class BrokenContract(Exception):
-    """The file is not a submission."""
+class Setup(msgspec.Struct):
+    """The first frame: the submission and its limits."""
+
+    file: str
+    root: str
+    module: str
+    attribute: str
+    seconds: float
+    bytes: int
+
+
+# ---- jobs ----------------------------------------------------------------------------------------
+
+
+def about(entry: Entry, report: Report) -> dict[str, Any]:
+    """What kind of model it is, and what its author claims."""
+    kind = type(entry.model)
+    torch = sys.modules.get("torch")
+    return {
+        "kind": f"{kind.__module__}.{kind.__qualname__}"[:LONGEST],
+        "module": torch is not None and isinstance(entry.model, torch.nn.Module),
+        "claimed": entry.claimed,
+        "metadata": {str(k)[:LONGEST]: plain(v) for k, v in list(entry.metadata.items())[:20]},
+    }
+
+
+def count(entry: Entry, report: Report, why: bool) -> dict[str, Any]:
+    """The ladder of the model, every rung that needs the model itself; tensors of the file's own
+    are counted, too.
+    """
+    model = entry.module
+    # Here, since it imports torch, which a broken file need not wait for.
+    from tinyadder.verify.count import hang_on, ladder, weights
+
+    hang_on(model, {k: v for k, v in entry.names.items() if not k.startswith("__")})
+    listed = [vars(weight) for weight in weights(model)] if why else []
+    return {"counts": ladder(model), "weights": listed, "claimed": entry.claimed}
+
+
+def add(entry: Entry, report: Report, pairs: list[list[int]]) -> dict[str, Any]:
+    """What the submission's `add` returns for each pair: an integer, or in words what it was."""
+    answers: list[int | str] = []
+    for a, b in pairs:
+        try:
+            answers.append(plain(entry.add(entry.model, a, b)))
+        except Exception as error:
+            answers.append(f"raises {type(error).__name__}")
+        report(len(answers), len(pairs), {})
+    return {"answers": answers}
+
+
+def observe(entry: Entry, report: Report, pairs: list[list[int]], seed: int) -> dict[str, Any]:
+    """What can be seen of the model while the file's `add` runs: see
+    `tinyadder.verify.external.observe`.
+    """
+    model = entry.module
+    from tinyadder.verify.external.observe import observed
+
+    return observed(model, entry.add, [(a, b) for a, b in pairs], seed)
+
+
+def plain(answer: Any) -> int | str:
+    """The integer that an answer is (5.0 is 5, so is a tensor of one 5), else the beginning of its
+    repr, or its type where the repr would be a stranger's code.
+    """
+    for _ in range(2):
+        try:
+            if not isinstance(answer, bool | str):
+                whole = int(answer) if answer == int(answer) else None
+                if whole is not None and abs(whole) < 2**63:
+                    return whole
+        except Exception:
+            pass
+        if not callable(getattr(answer, "item", None)):
+            break
+        try:
+            answer = answer.item()
+        except Exception:
+            break
+    known = isinstance(answer, bool | float | str | None) and type(answer).__repr__ in BUILT_IN
+    if isinstance(answer, str):
+        answer = answer[:LONGEST]
+    return ascii(answer)[:LONGEST] if known else f"a {type(answer).__name__}"[:LONGEST]
+
+
+BUILT_IN = {kind.__repr__ for kind in (bool, float, str, type(None))}
+
+# ---- requests ------------------------------------------------------------------------------------
+
+
+class Channel:
+    """Frames in and out, for the process that opened it alone: a fork of it falls silent."""
+
+    def __init__(self, requests: int, replies: int) -> None:
+        self._requests, self._replies, self._owner = requests, replies, os.getpid()
+        self._unpacker = Unpacker()
+        self._ready: list[bytes] = []
+
+    def frames(self) -> Iterator[bytes]:
+        """The bodies that arrive, until the other side closes."""
+        while True:
+            while self._ready:
+                yield self._ready.pop(0)
+            more = os.read(self._requests, 2**16)
+            if not more:
+                return
+            self._ready += self._unpacker.feed(more)
+
+    def send(self, value: object) -> None:
+        """Write one frame. Raises what `packed` does."""
+        rest = memoryview(packed(value))
+        if os.getpid() != self._owner:
+            os._exit(0)
+        while rest:
+            rest = rest[os.write(self._replies, rest) :]
+
+
+def serve(channel: Channel) -> None:
+    """Answer requests until there are no more."""
+    frames = channel.frames()
+    setup = msgspec.json.decode(next(frames), type=Setup)
+    _limit(setup.seconds, setup.bytes)
+    entry: Entry | None = None
+    for body in frames:
+        request = msgspec.json.decode(body, type=Request)
+        try:
+            if entry is None:
+                entry = load(setup.file, setup.root, setup.module, setup.attribute)
+            function = _job(request.do)
+            data = function(entry, _reporter(channel, request.nonce), **request.job)
+            channel.send(Result(request.nonce, msgspec.Raw(msgspec.json.encode(data))))
+        except BaseException as error:  # SystemExit and KeyboardInterrupt of the file, too
+            channel.send(Failure(request.nonce, _in_words(error, setup.file)))
+
+
+def _job(name: str) -> Callable[..., dict[str, Any]]:
+    module, _, function = JOBS.get(name, name).partition(":")
+    return getattr(importlib.import_module(module), function)
+
+
+def _reporter(channel: Channel, nonce: str) -> Report:
+    last = 0.0
+
+    def report(done: int, total: int | None, extra: dict[str, Any]) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= REPORT_EVERY:
+            last = now
+            channel.send(Progress(nonce, done, total, extra))
+
+    return report
 
 
 def _limit(seconds: float, memory: int) -> None:
@@ -34,122 +201,33 @@ def _limit(seconds: float, memory: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def _load(path: str) -> ModuleType:
-    sys.path.insert(0, str(Path(path).parent))
-    spec = importlib.util.spec_from_file_location("submission", path)
-    if spec is None or spec.loader is None:
-        raise BrokenContract("this is no Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["submission"] = module
-    spec.loader.exec_module(module)
-    for name in ("build_model", "add"):
-        if not callable(getattr(module, name, None)):
-            raise BrokenContract(
-                f"it defines no function {name}(); a submission has build_model() and add(model,"
-                " a, b)"
-            )
-    return module
-
-
-def _build(module: ModuleType) -> tuple[Any, dict[str, Any]]:
-    """The model and its metadata."""
-    built = module.build_model()
-    model, metadata = built if isinstance(built, tuple) and len(built) == 2 else (built, {})
-    torch = sys.modules.get("torch")  # a file that never imported it has no module to give
-    if torch is None or not isinstance(model, torch.nn.Module):
-        kind = type(model).__name__
-        raise BrokenContract(
-            f"build_model() returned a {kind}; expected a torch.nn.Module, or one and its metadata"
-        )
-    return model, metadata if isinstance(metadata, dict) else {}
-
-
-# ---- jobs ----------------------------------------------------------------------------------------
-
-
-def count(path: str, why: bool) -> dict[str, Any]:
-    """The ladder of the model, every rung that needs the model itself; tensors of the file's own
-    are counted, too.
-    """
-    module = _load(path)
-    model, metadata = _build(module)
-    # Here, since it imports torch, which a broken file need not wait for.
-    from tinyadder.verify.count import hang_on, ladder, weights
-
-    hang_on(
-        model, {name: value for name, value in vars(module).items() if not name.startswith("__")}
-    )
-    listed = [vars(weight) for weight in weights(model)] if why else []
-    claimed = metadata.get("params")
-    return {
-        "counts": ladder(model),
-        "weights": listed,
-        "claimed": claimed if isinstance(claimed, int) and not isinstance(claimed, bool) else None,
-    }
-
-
-def add(path: str, pairs: list[list[int]]) -> dict[str, Any]:
-    """What the file's `add` returns for each pair; anything but an integer as its repr."""
-    module = _load(path)
-    model, _ = _build(module)
-    return {"answers": [plain(module.add(model, a, b)) for a, b in pairs]}
-
-
-def plain(answer: Any) -> int | str:
-    """An integer as it is (a 0-dimensional integer tensor, too), anything else as the beginning of
-    its repr.
-    """
-    try:
-        return repr(answer) if isinstance(answer, bool) else int(answer.__index__())
-    except Exception:
-        return repr(answer)[:80]
-
-
-def observe(path: str, pairs: list[list[int]], seed: int) -> dict[str, Any]:
-    """What can be seen of the model while the file's `add` runs: see
-    `tinyadder.verify.external.observe`.
-    """
-    module = _load(path)
-    model, _ = _build(module)
-    from tinyadder.verify.external.observe import observed
-
-    return observed(model, module.add, [(a, b) for a, b in pairs], seed)
-
-
-JOBS: dict[str, Callable[..., dict[str, Any]]] = {"count": count, "add": add, "observe": observe}
-
-
-def _said(error: BaseException, path: str) -> str:
+def _in_words(error: BaseException, path: str) -> str:
     """One line: what happened, and where in the file."""
     if isinstance(error, BrokenContract):
         return str(error)
-    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+    try:
+        text = str(error)
+    except BaseException:  # a stranger's exception
+        text = ""
+    if isinstance(error, MemoryError) or "can't allocate memory" in text:
         return "it asked for more memory than it may use"
     lines = [
         frame.lineno
         for frame in traceback.extract_tb(error.__traceback__)
         if frame.filename == path
     ]
-    first = str(error).strip().partition("\n")[0][:160]
+    first = text.strip().partition("\n")[0][:160]
     return f"{type(error).__name__}{f': {first}' if first else ''}" + (
         f" (line {lines[-1]})" if lines else ""
     )
 
 
 def main() -> None:
-    """Do the job on standard input and write what was found to the file named on the command
-    line.
-    """
-    job = json.load(sys.stdin)
-    _limit(job.pop("seconds"), job.pop("bytes"))
-    do, path = job.pop("do"), job["path"]
-    try:
-        text = json.dumps(JOBS[do](**job))
-    except BaseException as error:  # SystemExit and KeyboardInterrupt of the file, too
-        text = json.dumps({"error": _said(error, path)})
-    beside = Path(sys.argv[1]).with_suffix(".part")
-    beside.write_text(text)
-    os.replace(beside, sys.argv[1])
+    """Serve the pipes named on the command line."""
+    channel = Channel(int(sys.argv[1]), int(sys.argv[2]))
+    sys.argv = ["submission"]
+    serve(channel)
+    os._exit(0)  # handlers that the file registered for the end are not run
 
 
 if __name__ == "__main__":

@@ -1,0 +1,99 @@
+"""Load a submission: its code, its model, its `add`. Used inside its process only.
+
+Community contract: `build_model()` returns the model, or the model and a dict of metadata (whose
+`params` is what its author claims); `add(model, a, b)` returns the sum. The model is a torch module
+or any other object: what it is made of is its author's affair.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import nn
+
+NO_MODEL = (type(None), bool, int, float, str, bytes)
+EXPECTED = "expected a model (a torch module, an object, arrays), or a model and its metadata"
+
+
+class BrokenContract(Exception):
+    """What was loaded is not a submission; the text says why."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A submission, loaded: what the jobs of `tinyadder.verify.external.worker` get."""
+
+    file: str
+    """The file that defines it."""
+    names: dict[str, Any]
+    """What its module (or object) defines."""
+    model: Any
+    metadata: dict[str, Any]
+    add: Callable[[Any, int, int], Any]
+
+    @property
+    def claimed(self) -> int | None:
+        """The number of parameters that the metadata claims."""
+        found = self.metadata.get("params")
+        return found if isinstance(found, int) and not isinstance(found, bool) else None
+
+    @property
+    def module(self) -> nn.Module:
+        """The model. Raises `BrokenContract` where it is no torch module."""
+        torch = sys.modules.get("torch")  # a file that never imported it has no module to give
+        if torch is None or not isinstance(self.model, torch.nn.Module):
+            kind = type(self.model).__name__
+            raise BrokenContract(f"its model is a {kind}; this needs a torch.nn.Module")
+        return self.model
+
+
+def load(file: str, root: str, module: str, attribute: str) -> Entry:
+    """Import `module` (dotted) of `file`, build the model.
+
+    `root` is the folder that imports start from; `module` is "" for a file in no package;
+    `attribute` names an object of the module that has `build_model` and `add`, "" the module
+    itself. Raises `BrokenContract`, and whatever the code raises.
+    """
+    sys.path.insert(0, root)
+    found = _import(file, module)
+    if attribute:
+        if not hasattr(found, attribute):
+            raise BrokenContract(f"{Path(file).name} defines no {attribute}")
+        found = getattr(found, attribute)
+        found = found() if isinstance(found, type) else found
+    for name in ("build_model", "add"):
+        if not callable(getattr(found, name, None)):
+            raise BrokenContract(
+                f"it defines no function {name}(); a submission has build_model() and add(model,"
+                " a, b)"
+            )
+    built = found.build_model()
+    model, metadata = built if isinstance(built, tuple) and len(built) == 2 else (built, {})
+    if isinstance(model, NO_MODEL):
+        raise BrokenContract(f"build_model() returned a {type(model).__name__}; {EXPECTED}")
+    return Entry(
+        file, vars(found), model, metadata if isinstance(metadata, dict) else {}, found.add
+    )
+
+
+def _import(file: str, module: str) -> Any:
+    """The module of a file, inside its packages where it has some."""
+    if module:
+        return importlib.import_module(module)
+    package = [str(Path(file).parent)] if Path(file).name == "__init__.py" else None
+    spec = importlib.util.spec_from_file_location(
+        "submission", file, submodule_search_locations=package
+    )
+    if spec is None or spec.loader is None:
+        raise BrokenContract("this is no Python file")
+    loaded = importlib.util.module_from_spec(spec)
+    sys.modules["submission"] = loaded
+    spec.loader.exec_module(loaded)
+    return loaded
