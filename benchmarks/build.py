@@ -27,7 +27,7 @@ def milliseconds(work: Callable[[], object]) -> float:
 
 @click.command()
 def main() -> None:
-    """Print milliseconds per construction, the numbers it stores beside them."""
+    """Print milliseconds per construction, the weights it stores beside them."""
     import torch
 
     from tinyadder.construction import construct, construction_names

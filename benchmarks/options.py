@@ -3,7 +3,7 @@
     python -m benchmarks.options [--steps N] [--seed N ...] [--only NAME ...] [--out FILE]
 
 Every run makes the same number of steps and is judged once, at the end, on the recipe's 10,000
-held-out problems; the numbers kept are those of the best validation accuracy, as `tinyadder train`
+held-out problems; the weights kept are those of the best validation accuracy, as `tinyadder train`
 keeps them.
 """
 

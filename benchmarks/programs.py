@@ -47,7 +47,7 @@ TRACR = {
     "sort_freq": (5, 66, 741),
     "shuffle_dyck2": (8, 55, 792),
 }
-"""Layers, width and nonzero numbers (without un-embedding) that Tracr makes of these programs, at
+"""Layers, width and nonzero weights (without un-embedding) that Tracr makes of these programs, at
 length 10 (the first five) or 5; its output was measured, not taken from a paper.
 """
 SECONDS = 20
@@ -135,7 +135,7 @@ def compared() -> list[str]:
             f"| {row['verdict']} |"
         )
     lines.append("")
-    lines.append(f"Median of Tracr's nonzero numbers over ours: {statistics.median(ratios):.1f}.")
+    lines.append(f"Median of Tracr's nonzero weights over ours: {statistics.median(ratios):.1f}.")
     return lines
 
 

@@ -1,4 +1,4 @@
-"""The readable adder: 40 numbers and a slope, two layers; the next digit is the floor of what is
+"""The readable adder: 40 weights and a slope, two layers; the next digit is the floor of what is
 left of the sum.
 
 Every digit is weighed by its place value, with a plus sign in the operands and a minus sign in the

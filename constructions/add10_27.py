@@ -13,7 +13,7 @@ What the series leaves besides is constant, and is cancelled by the flags, which
 lane: their size against what they spread is free, and is set by the value weight `spread` of layer
 0.
 
-`wired=True` is contested, and shows what free wiring can hide: 22 numbers, 24 with the slopes, but
+`wired=True` is contested, and shows what free wiring can hide: 22 weights, 24 with the slopes, but
 65 with the wiring. Ten lanes are the logits. Layer 1 sends X, 2X, 4X and 8X into them, layer 0
 sends 3w, 4w and 6w, each to the lanes where the binary digits of d, or 4 = 4, 7 = 3+4, 9 = 3+6, 10
 = 4+6, want them: the table of the readout is in the wires.

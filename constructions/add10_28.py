@@ -1,4 +1,4 @@
-"""The smallest adder known before `add10_smallest`: 26 non-zero numbers, 28 with its two slopes;
+"""The smallest adder known before `add10_smallest`: 26 nonzero weights, 28 with its two slopes;
 tied readout.
 
 The remainder machine of `add10` without queries, keys or biases. Two slopes share the work: behind

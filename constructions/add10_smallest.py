@@ -1,4 +1,4 @@
-"""The smallest adder: 25 non-zero numbers, 27 with its two slopes; two layers, three lanes, tied
+"""The smallest adder: 25 nonzero weights, 27 with its two slopes; two layers, three lanes, tied
 readout.
 
 The remainder machine of `add10`, squeezed. Position j counts B^-j (slope -ln B in layer 1: far
@@ -39,7 +39,7 @@ def construct(*, digits: int = 10, base: int = 10) -> Construction:
     """Exact while base^(digits+2) <= 10^12: up to 10 decimal digits, 37 bits. Raises
     `TinyadderError` beyond.
 
-    2 base + 5 non-zero numbers, and two slopes.
+    2 base + 5 nonzero weights, and two slopes.
     """
     task = Addition(digits=digits, base=base)
     if base ** (digits + 2) > LARGEST:

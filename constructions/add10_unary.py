@@ -1,10 +1,10 @@
-"""Addition with the numbers 1 and -1 only (and the slope ln 10): what counting "unique" parameters
+"""Addition with the weights 1 and -1 only (and the slope ln 10): what counting "unique" parameters
 can be made to mean.
 
 `add10`, with every other number written as a sum of ones. A digit d lights d lanes; the weight -10
 of '=' is ten lanes; a score of -40 is a head of 40 dimensions; c times the place is c hidden units.
-Two numbers, stored once each and read hundreds of times, add ten-digit numbers exactly: a count of
-distinct numbers says nothing of the size of a model.
+Two weights, stored once each and read hundreds of times, add ten-digit numbers exactly: a count of
+distinct weights says nothing of the size of a model.
 
 - Layer 0, scores -40: weight = e^-40 * 10^-p / 10, as in `add10`; speck = e^-40 everywhere behind
   '^'.

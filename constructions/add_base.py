@@ -2,7 +2,7 @@
 
 Every '+' restarts the place weight: its flag 1 - B^-g and the shadow B^-g of the operand before it
 add up to 1, so each operand counts exactly once; '=' opens the answer with minus the place of its
-first digit. The readout is stored apart (`tied=False`, 3 base + 11 numbers with the slope) or is
+first digit. The readout is stored apart (`tied=False`, 3 base + 11 weights with the slope) or is
 the embedding itself (`tied=True`, 2 base + 12): a second column of the digits' rows holds the
 parabola d(d+1)/2, and what is left of the sum is written over the digit.
 

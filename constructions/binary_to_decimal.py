@@ -1,4 +1,4 @@
-"""A binary number (or one of any base below 10) written in decimal. 42 numbers, 44 with the slopes.
+"""A binary number (or one of any base below 10) written in decimal. 42 weights, 44 with the slopes.
 
 Two slopes, one for each base: behind '^' the weight of a digit falls by the base of the question,
 behind '=' by ten. The decimal digits written so far are subtracted, and the next one is floor(rest

@@ -1,4 +1,4 @@
-"""Compare two numbers: one weighed sum gives a - b, and three wired lanes read its sign. 18 numbers
+"""Compare two numbers: one weighed sum gives a - b, and three wired lanes read its sign. 18 weights
 and 2 slopes.
 
 The marks '^' and '?' reach the digits behind them as place weights, + in a and - in b; '?'

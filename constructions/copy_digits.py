@@ -1,4 +1,4 @@
-"""Copy a word of digits: read it as a number and write what is left of it. 25 numbers and 2 slopes,
+"""Copy a word of digits: read it as a number and write what is left of it. 25 weights and 2 slopes,
 tied readout.
 
 The adder add10_smallest with one operand. '^' reaches the word as place weight (+), '=' by the

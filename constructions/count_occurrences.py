@@ -1,4 +1,4 @@
-"""How often does 'a' occur? An exact sum and a parabola, one layer. 22 numbers.
+"""How often does 'a' occur? An exact sum and a parabola, one layer. 22 weights.
 
 Scores of -40 keep the denominator of softmax1 at 1 + 4e-18 per token, so the head adds up what it
 attends to: 1 for every 'a'. The readout 2 d y - d^2 is largest for the d nearest to the sum y.

@@ -1,4 +1,4 @@
-"""The derivative of a polynomial, string to string: 97 numbers (nonzero + positional), four layers.
+"""The derivative of a polynomial, string to string: 97 weights (nonzero + positional), four layers.
 
     :-3x^3+4x^2-4=  ->  -9x^2+8x$
     coefficients -5 .. 5, exponents 0 .. 5, terms in falling exponents

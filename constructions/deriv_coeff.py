@@ -1,4 +1,4 @@
-"""The derivative coefficient by coefficient, in fixed slots: 66 numbers (nonzero + positional),
+"""The derivative coefficient by coefficient, in fixed slots: 66 weights (nonzero + positional),
 three layers.
 
     :+0+0-3+4+0-4=  ->  +00+00-09+08+00     coefficients -9 .. 9, exponents up to 9 (5 unless asked)

@@ -1,8 +1,8 @@
-"""The derivative in the order that computer algebra prints: 115 numbers (nonzero + positional).
+"""The derivative in the order that computer algebra prints: 115 weights (nonzero + positional).
 
     :4-x=  ->  -1        :-x^2+4x-1=  ->  4-2x        coefficients -5 .. 5, exponents 0 .. 5
 
-With options up to coefficients=99, exponents=9, in 185 numbers: `deriv_wide` and what follows.
+With options up to coefficients=99, exponents=9, in 185 weights: `deriv_wide` and what follows.
 
 In this order a positive constant stands before a single negative term (`4-x`, not `-x+4`). `deriv`
 reads that as it is: after '=' it finds no x in the first term and an x after a minus in the second,

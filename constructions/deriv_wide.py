@@ -1,4 +1,4 @@
-"""The derivative for coefficients -99 .. 99 and exponents 0 .. 9, 160 numbers (nonzero +
+"""The derivative for coefficients -99 .. 99 and exponents 0 .. 9, 160 weights (nonzero +
 positional).
 
     :-12x^9+99x-4=  ->  -108x^8+99

@@ -1,5 +1,5 @@
 """Are the parentheses balanced? Depth is a mean of +1 and -1, and a second mean remembers every
-dip. 8 numbers.
+dip. 8 weights.
 
 Equal scores give depth / (i+2) at position i: its sign is right, and that is all it takes. A unit
 keeps the dips below 0; layer 1 averages them, so loud that one dip anywhere outweighs the depth at

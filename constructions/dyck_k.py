@@ -1,4 +1,4 @@
-"""Close all open brackets: a stack without a stack. 5k + 5 numbers for k kinds, two layers, no
+"""Close all open brackets: a stack without a stack. 5k + 5 weights for k kinds, two layers, no
 slope, no unembedding.
 
 Layer 0 adds up the depth. Layer 1 weighs every bracket by 3^level, with + if it opens and - if it

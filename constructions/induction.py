@@ -1,4 +1,4 @@
-"""An induction head: what followed this letter last time? 2n + 14 numbers and 2 slopes for n
+"""An induction head: what followed this letter last time? 2n + 14 weights and 2 slopes for n
 letters, tied readout.
 
 The circuit that trained transformers grow, with every number known. Layer 0: each token attends to

@@ -1,4 +1,4 @@
-"""The larger of two numbers, a + relu(b - a), written digit by digit: 35 numbers and 2 slopes, tied
+"""The larger of two numbers, a + relu(b - a), written digit by digit: 35 weights and 2 slopes, tied
 readout.
 
 Two place weights come from one head: one weighs a with + and the answer so far with -, so its sum

@@ -1,4 +1,4 @@
-"""(a + b) mod p with residues as tokens: a mean, a sigmoid, a parabola. 2p + 4 numbers, no MLP,
+"""(a + b) mod p with residues as tokens: a mean, a sigmoid, a parabola. 2p + 4 weights, no MLP,
 tied readout.
 
 Training finds circles and Fourier components for this task; adding and subtracting p is cheaper.

@@ -1,4 +1,4 @@
-"""Multiplication, n by m digits: gather each factor as one number, multiply once. 54 numbers, 55
+"""Multiplication, n by m digits: gather each factor as one number, multiply once. 54 weights, 55
 with the slope.
 
 Layer 0 gives every digit its place value, in a lane of its own for each number; layer 1 gathers a,

@@ -1,7 +1,7 @@
-"""Parity of any number of bits, one step a token: y_k = y_(k-1) xor b_k. 20 numbers and 1 slope,
+"""Parity of any number of bits, one step a token: y_k = y_(k-1) xor b_k. 20 weights and 1 slope,
 whatever the length.
 
-A transformer of fixed depth that must answer at once needs more numbers for more bits
+A transformer of fixed depth that must answer at once needs more weights for more bits
 (parity_once); writing down the parity of every beginning takes two: the last one written, and the
 next bit. '^' and '=' start the same falling lane u (r^p at place p), so that places of the word and
 of the answer can be compared: the query at place k-1 looks for the key nearest to r^k, score -l (r

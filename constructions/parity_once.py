@@ -1,4 +1,4 @@
-"""Parity of n bits in one token: the zigzag of the count, one hinge for every bit. 4n + 3 numbers,
+"""Parity of n bits in one token: the zigzag of the count, one hinge for every bit. 4n + 3 weights,
 one layer.
 
 One layer sums the ones; a table of n hinges maps 0, 1, 2, 3, .. to 0, 1, 0, 1, .. . The price grows

@@ -1,4 +1,4 @@
-"""The value of a polynomial at a digit: the exp of attention takes x to every power. 47 numbers and
+"""The value of a polynomial at a digit: the exp of attention takes x to every power. 47 weights and
 3 slopes.
 
 A score ln(x/10) * e gives the weight (x/10)^e; a coefficient that stands e places before the last

@@ -1,5 +1,5 @@
 """Reverse a word of digits: ALiBi weighs the last digit most, so the nearest is read first. 28
-numbers and 2 slopes.
+weights and 2 slopes.
 
 The slope ln 10 reads the word before '=' as a number whose leading digit is the last one. What has
 been written must be taken away: answer digit m has its twin 2m - 1 tokens before it, so it carries

@@ -1,5 +1,5 @@
 """Sort a word of digits: d weighs B^-d, and the weight that is left tells the smallest digit. 27
-numbers, no slope.
+weights, no slope.
 
 With B = length + 1 all digits above d together weigh less than one d, so the sum M of what is still
 to write lies between B^-d and B^(1-d) exactly when the smallest digit left is d. Digits behind '='

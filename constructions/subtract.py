@@ -1,4 +1,4 @@
-"""Subtraction a - b with a >= b: `add10` with a minus sign on the second flag. 39 numbers, 40 with
+"""Subtraction a - b with a >= b: `add10` with a minus sign on the second flag. 39 weights, 40 with
 the slope.
 
 The weighed sum of a with +, b with - and the answer so far with - is what is left of a - b; the

@@ -1,4 +1,4 @@
-"""A number times a constant: `add10` with one operand that weighs `factor`. 38 numbers, 39 with the
+"""A number times a constant: `add10` with one operand that weighs `factor`. 38 weights, 39 with the
 slope.
 
 The flag of '^' is the factor, so the weighed sum of the digits is factor * a less the answer so

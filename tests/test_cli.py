@@ -299,7 +299,7 @@ def test_a_model_without_equations_runs_and_is_traced_but_cannot_be_shown(tmp_pa
     said = refused(tinyadder("show", "./learned", cwd=tmp_path))
     assert (
         said
-        == "learned has no equations: its numbers were learned; tinyadder count ./learned counts"
+        == "learned has no equations: its weights were learned; tinyadder count ./learned counts"
         " them"
     )
 

@@ -30,7 +30,7 @@ PRICES = {
     "deriv_wide": (158, 2),
     "deriv_coeff": (64, 2),
 }
-"""Non-zero numbers and ALiBi slopes; their sum is the price in nonzero + positional."""
+"""Nonzero weights and ALiBi slopes; their sum is the price in nonzero + positional."""
 NAMES = sorted(PRICES)
 WIDE = {"coefficients": 99, "exponents": 9}
 MADE = {
@@ -47,9 +47,9 @@ def wrong(name, problems):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_price_is_the_same_in_equations_and_in_tensors(name):
-    numbers, slopes = PRICES[name]
-    assert MADE[name].program.nonzero == numbers
-    assert sum(int((p != 0).sum()) for p in MODELS[name].parameters()) == numbers
+    weights, slopes = PRICES[name]
+    assert MADE[name].program.nonzero == weights
+    assert sum(int((p != 0).sum()) for p in MODELS[name].parameters()) == weights
     assert (
         sum(int((b != 0).sum()) for n, b in MODELS[name].named_buffers() if n.endswith("slopes"))
         == slopes

@@ -53,7 +53,7 @@ def source(name, **options):
         task=made.task,
         name=name,
         program=made.program,
-        ladder=[("nonzero", made.program.nonzero, "numbers other than 0")],
+        ladder=[("nonzero", made.program.nonzero, "weights other than 0")],
     )
 
 

@@ -254,9 +254,9 @@ def test_the_command_lists_every_number_and_counts(capsys):
     found = json.loads(capsys.readouterr().out)
     assert left.value.code == 0
     assert (
-        len(found["numbers"]) == construct("add10").program.nonzero == sum(found["counts"].values())
+        len(found["weights"]) == construct("add10").program.nonzero == sum(found["counts"].values())
     )
-    nine = next(n for n in found["numbers"] if n["place"] == "embedding of '9': digit")
+    nine = next(n for n in found["weights"] if n["place"] == "embedding of '9': digit")
     assert nine["fate"] == "load-bearing" and nine["killed"]["problem"] == [9, 0]
 
 

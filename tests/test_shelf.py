@@ -82,7 +82,7 @@ PRICES = {
 """nonzero, and the slopes that `nonzero + positional` counts besides, at the default options."""
 
 SPARE = {"parity_once": 1, "dyck1": 1}
-"""Numbers that only part a silent logit from rounding: without them ties happen to fall on the
+"""Weights that only part a silent logit from rounding: without them ties happen to fall on the
 right side here.
 """
 

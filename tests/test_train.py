@@ -85,7 +85,7 @@ def test_a_built_adder_whose_numbers_are_disturbed_is_trained_back_to_exact():
     examples = encode(adder.task, problems)
     batch = Batch.of(examples, model, torch.device("cpu"))
     place = 50 * 10.0 ** (torch.arange(batch.targets.shape[1]) - examples.prompt[0] + 1)
-    # Numbers of very different size are trained by their relative change; logits shrink by 10 with
+    # Weights of very different size are trained by their relative change; logits shrink by 10 with
     # every digit.
     start = {name: p.detach().clone() for name, p in model.named_parameters()}
     change = {name: torch.zeros_like(p, requires_grad=True) for name, p in start.items()}
@@ -660,10 +660,10 @@ def test_a_narrow_curriculum_writes_short_operands_without_padding(tmp_path):
 def test_training_goes_on_from_a_model_of_the_same_shape_only(tmp_path):
     first = Run(tiny(train={"steps": 2}), 1, tmp_path / "first").train()
     second = Run(tiny(train={"steps": 1}), 2, tmp_path / "second", start=first)
-    numbers, _ = load(first)
+    first_model, _ = load(first)
     assert all(
         torch.equal(a, b)
-        for a, b in zip(second.model.parameters(), numbers.parameters(), strict=True)
+        for a, b in zip(second.model.parameters(), first_model.parameters(), strict=True)
     )
     _, described = load(second.train())
     assert described.options["started from"] == str(first)

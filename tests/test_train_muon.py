@@ -38,7 +38,7 @@ def test_one_step_moves_a_matrix_by_the_rate_whatever_the_size_of_its_gradient(s
 
 
 def trained(train: TrainRecipe, optimizer: type | None = None) -> tuple[dict, dict]:
-    """Numbers before and after three steps on fixed random gradients."""
+    """Weights before and after three steps on fixed random gradients."""
     model = make_model(ModelRecipe(options=replace(TRAINED, biases=True)), Derivative(), 1)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     made = (

@@ -53,7 +53,7 @@ Progress = Callable[[int, int, int], None]
 
 @dataclass(frozen=True)
 class Job:
-    """All a worker needs, as plain data: the model's shape and numbers, the task, the part of its
+    """All a worker needs, as plain data: the model's shape and weights, the task, the part of its
     domain.
     """
 

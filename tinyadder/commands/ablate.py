@@ -1,4 +1,4 @@
-"""Set each number of a model to zero: which are load-bearing, and the input that shows it."""
+"""Set each weight of a model to zero: which are load-bearing, and the input that shows it."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def command(
     device: str,
     as_json: bool,
 ) -> int:
-    """Change every number of NAME (a construction or a model folder), one at a time, and see what
+    """Change every weight of NAME (a construction or a model folder), one at a time, and see what
     breaks.
 
     load-bearing: here is a problem that comes out wrong. redundant: the changed model is proved
@@ -88,7 +88,7 @@ def command(
             {
                 "model": shown_model(loaded),
                 "counts": counts,
-                "numbers": [_record(fate) for fate in fates],
+                "weights": [_record(fate) for fate in fates],
             }
         )
     else:

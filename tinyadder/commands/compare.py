@@ -134,7 +134,7 @@ def _row(name: str, count: int, samples: int, seed: int, device: str) -> dict[st
 
 
 def _plot(rows: list[dict[str, Any]], path: Path) -> None:
-    """Exact match on hard cases, and training cost, against the number of non-zero parameters."""
+    """Exact match on hard cases, and training cost, against the number of nonzero parameters."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -157,12 +157,12 @@ def _plot(rows: list[dict[str, Any]], path: Path) -> None:
     accuracy, cost_axes = panels
     accuracy.set(
         xscale="log",
-        xlabel="non-zero parameters",
+        xlabel="nonzero parameters",
         ylabel="exact match on hard cases, %",
         ylim=(-5, 105),
     )
     cost_axes.set(
-        xscale="log", xlabel="non-zero parameters", ylabel="training, CPU seconds (built: 0)"
+        xscale="log", xlabel="nonzero parameters", ylabel="training, CPU seconds (built: 0)"
     )
     cost_axes.set_yscale("symlog", linthresh=10)
     cost_axes.set_ylim(-2, 3 * max([row["training cpu seconds"] or 0 for row in rows] + [10]))

@@ -32,7 +32,7 @@ def command(name: str, options: dict[str, Any], as_json: bool) -> None:
     named = find(name, options)
     if named.program is None:
         raise TinyadderError(
-            f"{shown_model(named)} has no equations: its numbers were learned; tinyadder count"
+            f"{shown_model(named)} has no equations: its weights were learned; tinyadder count"
             f" {name} counts them"
         )
     if as_json:
@@ -76,10 +76,10 @@ def _show_json(named: Named) -> None:
                 {
                     "section": section,
                     "text": text,
-                    "price": len(numbers),
-                    "numbers": [value_of(n) for n in numbers],
+                    "price": len(weights),
+                    "weights": [value_of(w) for w in weights],
                 }
-                for section, text, numbers in program.lines()
+                for section, text, weights in program.lines()
             ],
             "nonzero": program.nonzero,
             "nonzero + positional": program.nonzero + program.slopes,

@@ -161,7 +161,7 @@ def _array(tensor: Tensor) -> np.ndarray:
 
 
 def _row(weights: np.ndarray, bias: float = 0.0) -> list[Any]:
-    """[bias, columns, weights] with the non-zero weights; columns None where most are non-zero."""
+    """[bias, columns, weights] with the nonzero weights; columns None where most are nonzero."""
     columns = np.flatnonzero(weights)
     if 2 * len(columns) > len(weights):
         return [bias, None, weights.tolist()]
@@ -319,11 +319,11 @@ def _tokens(tokens: Sequence[str]) -> str | list[str]:
 
 def _equations(program: Program) -> Iterator[tuple[str, str, int]]:
     """(sublayer, equation, price); sublayers: "embed", "0 attention", "0 mlp", .., "logits"."""
-    for section, text, numbers in program.lines():
+    for section, text, weights in program.lines():
         if section.startswith("layer"):
             is_attention = re.search(r"(^|\+= )head [0-9]+", text) is not None
             section = f"{section.split()[1]} {'attention' if is_attention else 'mlp'}"
-        yield section, text, len(numbers)
+        yield section, text, len(weights)
 
 
 def _claims(exhibit: Exhibit, problems: Sequence[Problem]) -> Iterator[list[dict[str, float]]]:

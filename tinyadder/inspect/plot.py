@@ -483,7 +483,7 @@ def leaderboard(rows: Mapping[str, tuple[bool, Mapping[str, float]]]) -> Figure:
             )
     axes.set_xscale("log")
     axes.set_yticks(range(len(order)), order, fontsize=8)
-    axes.set_xlabel("numbers, by counting convention (built: square, trained: circle)")
+    axes.set_xlabel("weights, by counting convention (built: square, trained: circle)")
     for i, rung in enumerate(rungs):
         axes.scatter([], [], color=colours[i % len(colours)], s=26, marker="s", label=rung)
     axes.set_ylim(len(order) - 0.4, -0.6)

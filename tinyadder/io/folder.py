@@ -353,7 +353,7 @@ def _empty(
         for path, _, leaf in {name.rpartition(".") for name, _, _ in config.ties}:
             getattr(
                 model.get_submodule(path), leaf
-            )  # reads the shared numbers: the indices are checked here
+            )  # reads the shared weights: the indices are checked here
     except (IndexError, RuntimeError) as error:
         raise TinyadderError(
             f"{source} is damaged: ties: {_short(error)}; build the model again"

@@ -84,7 +84,7 @@ class AffineRow:
 
     @property
     def parameters(self) -> list[Weight]:
-        """The non-zero weights of this row, weights first: its parameters."""
+        """The nonzero weights of this row, weights first: its parameters."""
         return [n for n in (*(w for _, w in self.weights), self.bias) if n != 0]
 
     def plus(self, other: AffineRow) -> AffineRow:

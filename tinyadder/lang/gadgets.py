@@ -3,7 +3,7 @@ range and error bound.
 
 A gadget is a plain function that returns what you would have written yourself (a Head, a sum of
 heads, hidden units, a form); it hides no number, so `print(program)` and the counts are those of
-the equations. "Costs" are the non-zero numbers a gadget adds beside those of the forms it is given;
+the equations. "Costs" are the nonzero weights a gadget adds beside those of the forms it is given;
 slopes are said apart. Bounds hold for the machine in float64: u = 2^-53 is its rounding, i >= j are
 positions, V the largest |value| that the head sees.
 """
@@ -191,7 +191,7 @@ def parabola_readout(form: Any, values: Sequence[float]) -> AffineForm:
     """One row for each of `values`, 2 d y - d^2 = y^2 - (y - d)^2: the argmax is the value nearest
     to y = form.
 
-    Costs 1 for each value that is not 0, beside the form's numbers in each row. If y errs by e from
+    Costs 1 for each value that is not 0, beside the form's weights in each row. If y errs by e from
     an integer d among integer values, the logit of d leads by at least 1 - 2 e. Rounding: 4 u
     max(d^2, 2 |d y|).
     """

@@ -8,7 +8,7 @@ from tinyadder.lang.forms import AffineRow, Shared, Weight, format_rows, format_
 from tinyadder.lang.sublayers import MLP, Attention, Embed, Head, Unembed, format_units
 
 Line = tuple[str, str, list[Weight]]
-"""(section, text, the non-zero weights that the line introduces); a shared weight comes once."""
+"""(section, text, the nonzero weights that the line introduces); a shared weight comes once."""
 Layer = tuple[Attention | None, MLP | None]
 """One layer; either half may be absent."""
 
@@ -122,7 +122,7 @@ def _unembed_lines(
 
 def format_equations(lines: Sequence[Line], slopes: int) -> str:
     """The equations, grouped by section, the price of each (its parameters) before it and the sum
-    below, where `slopes` non-zero ALiBi slopes are named.
+    below, where `slopes` nonzero ALiBi slopes are named.
     """
     text: list[str] = []
     section = None

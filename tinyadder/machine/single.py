@@ -1,7 +1,7 @@
 """One text at a time, without torch: a program written out as a page of scalar Python.
 
 `SingleDecoder(program)` writes the arithmetic of the program out, position by position, with the
-keys and values of earlier positions kept, and compiles it. Only numbers and positions in lists get
+keys and values of earlier positions kept, and compiles it. Only weights and positions in lists get
 into that source, never a name from the program. Everything that does not depend on the text is
 worked out once: of a head whose queries and keys read no lane, the whole attention pattern; of an
 output, the lanes it reads.
@@ -32,7 +32,7 @@ Start = Callable[[], tuple[Callable[[int], None], Callable[[int], list[float]]]]
 class SingleDecoder:
     """Greedy decoding of one text of a program, thousands of short ones a second.
 
-    Raises `TinyadderError` for a program of more than 20,000 numbers.
+    Raises `TinyadderError` for a program of more than 20,000 nonzero weights.
     """
 
     def __init__(self, program: Program) -> None:
@@ -41,7 +41,7 @@ class SingleDecoder:
             or program.nonzero > LARGEST
         ):
             raise TinyadderError(
-                f"a program of {program.nonzero:,} numbers is not written out; run it with torch"
+                f"a program of {program.nonzero:,} weights is not written out; run it with torch"
             )
         ids = {token: i for i, token in enumerate(program.vocabulary)}
         self.outputs = [ids[token] for token in program.output_tokens]
@@ -145,8 +145,8 @@ class _Writer:
                 column = self.columns[lane, i]
                 values = []
                 for token in self.program.vocabulary:
-                    numbers = table.get(token, (0.0,))
-                    values.append(value_of(numbers[i if len(numbers) > 1 else 0]))
+                    weights = table.get(token, (0.0,))
+                    values.append(value_of(weights[i if len(weights) > 1 else 0]))
                 self.body.append(f"x{column} = ({', '.join(map(_number, values))},)[token]")
                 self.known.add(column)
 
@@ -234,9 +234,9 @@ class _Writer:
         if unembed.tied:
             for lane, table in self.program.embed.lanes.items():
                 for n, token in enumerate(tokens):
-                    numbers = table.get(token, (0.0,))
+                    weights = table.get(token, (0.0,))
                     for i in range(self.program.stream.lanes[lane].width):
-                        value = value_of(numbers[i if len(numbers) > 1 else 0])
+                        value = value_of(weights[i if len(weights) > 1 else 0])
                         if value:
                             rows[n].append(_times(value, f"x{self.columns[lane, i]}"))
         sign = "-" if unembed.argmin else ""
@@ -262,5 +262,5 @@ def _times(factor: float, name: str) -> str:
 def _number(value: float) -> str:
     """A finite float as source that reads back bit for bit."""
     if not isfinite(value):
-        raise TinyadderError(f"a program holds {value}; every number must be finite")
+        raise TinyadderError(f"a program holds {value}; every weight must be finite")
     return f"({float(value)!r})" if value < 0 else repr(float(value))

@@ -289,7 +289,7 @@ def show_support(support: Any) -> str:
 
 
 def lane_price(lane: Lane, seen: set[Any], low: Lowering) -> int:
-    """Non-zero numbers that the lane's writers add; heads and units that several lanes share are
+    """Nonzero weights that the lane's writers add; heads and units that several lanes share are
     counted once.
     """
     found = sum(number != 0 for number in lane.embed.values()) + (
@@ -316,7 +316,7 @@ def explain(made: Compiled) -> str:
     """One line a lane, in the order of the layers."""
     low: Lowering = made.lowering
     seen: set[Any] = set()
-    rows = [("lane", "made in", "holds", "values", "copy", "error", "numbers", "why")]
+    rows = [("lane", "made in", "holds", "values", "copy", "error", "weights", "why")]
     for lane in sorted((low.lanes[name] for name in made.claims or {}), key=lambda lane: lane.time):
         node = lane.defines[0] if lane.defines else None
         where = (
@@ -350,7 +350,7 @@ def explain(made: Compiled) -> str:
         f"{show(made.source)}",
         f"exact for 1 .. {made.length} tokens; reads {copies}; {len(shape.blocks)} layers, "
         f"{heads} heads, {units} units, "
-        f"width {shape.stream.width}, {shape.nonzero} nonzero numbers, {shape.slopes} slopes",
+        f"width {shape.stream.width}, {shape.nonzero} nonzero weights, {shape.slopes} slopes",
         "",
     ]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]) - 1)]

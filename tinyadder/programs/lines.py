@@ -42,7 +42,7 @@ class Line:
 
     @property
     def price(self) -> int:
-        """Non-zero numbers."""
+        """Nonzero weights."""
         return len(self.terms) + (self.bias != 0)
 
 

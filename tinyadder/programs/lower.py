@@ -683,7 +683,7 @@ def interpolate_slope(made: Hinges) -> Fraction:
 
 @dataclass
 class Plan:
-    """How a node will be made, and about how many numbers it takes."""
+    """How a node will be made, and about how many weights it takes."""
 
     price: int
     build: Any

@@ -398,7 +398,7 @@ class Derivative(Task):
         """Every polynomial within these `exponents` and `coefficients` (default: the task's), the
         constant fastest.
 
-        With `terms` only those of at most so many non-zero terms, fewest first.
+        With `terms` only those of at most so many nonzero terms, fewest first.
         """
         exponents = limits.pop("exponents", self.exponents)
         coefficients = limits.pop("coefficients", self.coefficients)
@@ -434,7 +434,7 @@ class Derivative(Task):
         return Domain(name, base ** (exponents + 1), problem)
 
     def _sparse(self, name: str, exponents: int, coefficients: int, terms: int) -> Domain:
-        """Index by index: the exponents that occur, fewest first, and for each choice all non-zero
+        """Index by index: the exponents that occur, fewest first, and for each choice all nonzero
         coefficients.
         """
         chosen = [

@@ -144,7 +144,7 @@ def sample(random: Random, digits: int, base: int, count: int, size: int) -> lis
 
 
 def strategy(digits: int, base: int, count: int) -> SearchStrategy[Operands]:
-    """Structured operands; shrinks to few non-zero digits, then small digits, then zero operands at
+    """Structured operands; shrinks to few nonzero digits, then small digits, then zero operands at
     the end.
     """
     from hypothesis import strategies as st
@@ -228,7 +228,7 @@ def edges(digits: int, base: int, count: int) -> list[Operands]:
 
 
 def complexity(operands: Operands, base: int) -> tuple[int, int, int, Operands]:
-    """The order of shrinking: few non-zero digits, then small digits, then a small sum, then zeros
+    """The order of shrinking: few nonzero digits, then small digits, then a small sum, then zeros
     at the end.
 
     >>> sorted([(10, 1), (9, 2), (0, 11), (11, 0)], key=lambda pair: complexity(pair, 10))

@@ -563,7 +563,7 @@ def canonical(data: Any) -> bytes:
 
 
 def _hex(model: Transformer) -> dict[str, Any]:
-    """Shape and non-zero entries of every tensor by its plain name, floats in hexadecimal."""
+    """Shape and nonzero entries of every tensor by its plain name, floats in hexadecimal."""
     tensors = {item.name: item.tensor.detach().cpu() for item in items(model)}
     return {
         name: {

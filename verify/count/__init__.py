@@ -124,7 +124,7 @@ def nonzero(module: nn.Module) -> int:
 
 
 def nonzero_positional(module: nn.Module) -> int:
-    """Nonzero, and the positions: non-zero ALiBi slopes, or the base of rotary or sinusoidal ones.
+    """Nonzero, and the positions: nonzero ALiBi slopes, or the base of rotary or sinusoidal ones.
 
     >>> from tinyadder.machine.config import BlockConfig, Config
     >>> blocks = (BlockConfig(heads=2),)
@@ -176,7 +176,7 @@ def ties_written_out(module: nn.Module) -> int:
 
 
 def distinct(module: nn.Module) -> int:
-    """Different values among the nonzero numbers: what counting "unique" values would claim.
+    """Different values among the nonzero weights: what counting "unique" values would claim.
 
     >>> layer = nn.Linear(2, 2, bias=False)
     >>> layer.weight = nn.Parameter(torch.tensor([[1.0, -1.0], [0.0, 1.0]]))
@@ -188,7 +188,7 @@ def distinct(module: nn.Module) -> int:
 
 
 def distinct_absolute(module: nn.Module) -> int:
-    """Different absolute values among the nonzero numbers.
+    """Different absolute values among the nonzero weights.
 
     >>> distinct_absolute(nn.ParameterList([torch.tensor([2.0, -2.0, 0.0])]))
     1
@@ -420,7 +420,7 @@ def _source(module: str) -> str:
 
 @dataclass(frozen=True)
 class Placed:
-    """One non-zero weight: the first rung that counts it, its tensor and index, its place in words,
+    """One nonzero weight: the first rung that counts it, its tensor and index, its place in words,
     its tie.
     """
 
@@ -433,7 +433,7 @@ class Placed:
 
 
 def weights(module: nn.Module) -> list[Placed]:
-    """Every non-zero weight of parameters, buffers and tensors kept beside, in the order of the
+    """Every nonzero weight of parameters, buffers and tensors kept beside, in the order of the
     tensors.
 
     The bases of rotary and sinusoidal positions of our own models are options and have no tensor to

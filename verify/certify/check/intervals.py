@@ -16,7 +16,7 @@ Range = tuple[float, float]
 """What is claimed of a number: ends are integers, or infinite."""
 EVERYTHING: Range = (-inf, inf)
 F = 900
-"""Below 1000: a non-zero point is a normal float64, and no operation loses a whole unit to
+"""Below 1000: a nonzero point is a normal float64, and no operation loses a whole unit to
 underflow.
 """
 ONE = 1 << F
