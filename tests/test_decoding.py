@@ -1,0 +1,254 @@
+"""The verifier's own decoding of a stranger's model: formats recovered, batches, what is refused."""
+
+from textwrap import dedent
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from tinyadder.verify.external.decoding import Decoder, NotRecovered, recorded, spread
+
+# A stand-in for a model: it computes the sum (no transformer does), one token a pass, and so fast
+# that formats are all that these tests spend time on.
+FILE = '''
+import torch
+from torch import nn
+
+class Model(nn.Module):
+    """Logits after every token from the second operand's end on: the next digit of the sum."""
+
+    def forward(self, tokens):
+        n, length = tokens.shape
+        logits = torch.zeros(n, length, 12)
+        powers = 10 ** torch.arange(10)
+        total = (tokens[:, 1:11] * powers).sum(1) + (tokens[:, 12:22] * powers).sum(1)
+        for place in range(22, length):
+            digit = total // 10 ** (place - 22) % 10
+            logits[:, place] = -(torch.arange(12.0) - digit[:, None]).abs()
+        return logits
+
+def build_model():
+    return Model()
+
+def prompt(a, b):
+    digits = lambda n: [n // 10**i % 10 for i in range(10)]
+    return [11, *digits(a), 10, *digits(b), 11]
+
+def add(model, a, b):
+    tokens = prompt(a, b)
+    for _ in range(11):
+        logits = model(torch.tensor([tokens]))
+        tokens.append(int(logits[0, -1].argmax()))
+    return sum(d * 10**i for i, d in enumerate(tokens[23:]))
+'''
+
+
+def loaded(*changes, text=FILE):
+    """Model and `add` of the file with some parts replaced."""
+    for old, new in changes:
+        assert old in text, old
+        text = text.replace(old, dedent(new))
+    names = {"__name__": "submission"}
+    exec(compile(text, "submission", "exec"), names)
+    return names["build_model"](), names["add"]
+
+
+FORWARD = FILE[FILE.index("        n, length") : FILE.index("def build_model")]
+LOOP = FILE[FILE.index("    for _ in range(11)") : FILE.index("    return sum")]
+PAIRS = spread(20, seed=5)
+RIGHT = [a + b for a, b in PAIRS]
+
+FORMATS = {
+    "last logits only": [("return logits\n", "return logits[:, -1]\n"), ("logits[0, -1]", "logits[0]")],
+    "a tuple": [("return logits\n", "return logits, None\n"), ("logits[0, -1]", "logits[0][0, -1]")],
+    "an object": [
+        ("import torch\n", "import torch\nfrom types import SimpleNamespace\n"),
+        ("return logits\n", "return SimpleNamespace(logits=logits)\n"),
+        ("logits[0, -1]", "logits.logits[0, -1]"),
+    ],
+    "the smallest": [("= -(torch", "= (torch"), ("argmax", "argmin")],
+    "most significant first": [
+        ("(place - 22)", "(32 - place)"),
+        ("enumerate(tokens[23:])", "enumerate(tokens[:22:-1])"),
+    ],
+    "one text without a batch": [("torch.tensor([tokens])", "torch.tensor(tokens)"),
+        ("n, length = tokens.shape", "tokens = tokens[None]; n, length = tokens.shape"),
+        ],
+    "a stop": [
+        ("range(11)", "range(12)"), ("+ 22, length", "+ 22, length"),
+    ],
+    "batches refused": [("n, length = tokens.shape", "(n, length) = (1, _) = tokens.shape")],
+    "the model as a plain object": [("(nn.Module)", ""), ("def forward", "def __call__")],
+    "a method": [("def forward", "def step"), ("model(", "model.step(")],
+    "generate in the model": [
+        (LOOP, "    tokens = model.generate(torch.tensor([tokens]))[0].tolist()\n"),
+        ("    def forward", """
+    def generate(self, tokens):
+        for _ in range(11):
+            row = self.forward(tokens)[:, -1]
+            tokens = torch.cat([tokens, row.argmax(-1, keepdim=True)], 1)
+        return tokens
+
+    def forward"""),
+    ],
+    "a function beside it": [
+        ("def build_model", "def logits_of(model, tokens):\n    return model.hidden(tokens)[0]\n\ndef build_model"),
+        ("def forward(self, tokens)", "def hidden(self, tokens)"),
+        ("return logits\n", "return [logits]\n"),
+        ("model(torch.tensor([tokens]))", "logits_of(model, torch.tensor([tokens]))"),
+    ],
+}  # fmt: skip
+del FORMATS["a stop"]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_format_is_recovered_and_any_pairs_are_decoded(name):
+    model, add = loaded(*FORMATS[name])
+    decoder = Decoder.of(model, add)
+    assert decoder.decode(PAIRS).answers == RIGHT and not decoder.altered
+    assert (decoder.batch == 1) == (name in ("batches refused", "one text without a batch"))
+    assert decoder.causal == (name != "last logits only")
+    assert str(decoder.format).startswith("prompt of 23 tokens ('11' a 0..9 '10' b 0..9 '11')")
+
+
+def test_leads_are_those_of_the_logits_and_one_pass_gives_what_greedy_decoding_gives():
+    model, add = loaded(("- digit[:, None]).abs()", "- digit[:, None]).abs() * (place - 20)"))
+    decoder = Decoder.of(model, add)
+    greedy, forced = decoder.decode(PAIRS), decoder.forced(PAIRS, RIGHT)
+    assert (greedy.gaps == np.arange(2, 13)).all() and (forced.gaps == greedy.gaps).all()
+    assert (forced.digits == greedy.digits).all()
+    wrong = decoder.forced(PAIRS[:1], [RIGHT[0] + 1])  # the model goes on by itself: digits stay
+    assert (wrong.digits == greedy.digits[:1]).all()
+
+
+def test_a_text_of_fixed_width_that_is_filled_in():
+    model, add = loaded(
+        (LOOP, """
+    width = len(tokens)
+    for k in range(11):
+        padded = tokens + [0] * (34 - len(tokens))
+        logits = model(torch.tensor([padded]))
+        tokens.append(int(logits[0, width + k - 1].argmax()))
+"""),
+    )  # fmt: skip
+    decoder = Decoder.of(model, add)
+    assert decoder.decode(PAIRS).answers == RIGHT and not decoder.causal
+    assert "is filled in" in str(decoder.format)
+
+
+def test_pairs_of_digits_as_tokens_and_tokens_that_are_no_digits():
+    model, add = loaded(
+        ("[n // 10**i % 10 for i in range(10)]", "n"),
+        (
+            "[11, *digits(a), 10, *digits(b), 11]",
+            "[110] * 12 + [10 * (a // 10**i % 10) + b // 10**i % 10 for i in range(10)] + [120]",
+        ),
+        ("(tokens[:, 1:11] * powers).sum(1)", "(tokens[:, 12:22] // 10 * powers).sum(1)"),
+        ("(tokens[:, 12:22] * powers).sum(1)", "(tokens[:, 12:22] % 10 * powers).sum(1)"),
+        ("int(logits[0, -1].argmax())", "int(logits[0, -1].argmax()) + 200"),
+        ("sum(d *", "sum((d - 200) *"),
+    )
+    decoder = Decoder.of(model, add)
+    assert decoder.decode(PAIRS).answers == RIGHT and "column 0..9" in str(decoder.format)
+
+
+def test_a_cache_of_the_text_before_is_done_without():
+    model, add = loaded(
+        ("def forward(self, tokens):", """\
+    def forward(self, tokens, cache=None):
+        tokens = tokens if cache is None else torch.cat([cache, tokens], 1)
+"""),
+        ("return logits\n", "return logits, tokens\n"),
+        (LOOP, """
+    given, cache = tokens, None
+    for _ in range(11):
+        logits, cache = model(torch.tensor([given]), cache=cache)
+        given = [int(logits[0, -1].argmax())]
+        tokens += given
+"""),
+    )  # fmt: skip
+    assert Decoder.of(model, add).decode(PAIRS).answers == RIGHT
+
+
+def test_answers_of_any_length_end_at_a_stop():
+    model, add = loaded(
+        ("logits[:, place] = ", "digit[total // 10 ** (place - 22) == 0] = 11; logits[:, place] = "),
+        ("range(11)", "range(12)"),
+        ("        tokens.append", "        if int(logits[0, -1].argmax()) == 11: break\n        tokens.append"),
+    )  # fmt: skip
+    decoder = Decoder.of(model, add)
+    short = [(0, 7), (12, 5), (99, 1), (9999999999, 1)]
+    assert decoder.format.length is None and decoder.decode(short).answers == [7, 17, 100, 10**10]
+    assert decoder.decode(PAIRS).answers == RIGHT
+
+
+REFUSED = {
+    "a sum written into the prompt": (
+        [("prompt(a, b)\n", "prompt(a, b)\n    tokens[0] = 12 + (a + b) % 7\n")],
+        "token 1 of pass 1 is no function of a digit",
+    ),
+    "an answer that is not the model's": (
+        [("return sum(d * 10**i for i, d in enumerate(tokens[23:]))", "return 3 * a + b")],
+        "not spelled by the choices",
+    ),
+    "no model": ([(LOOP, "    return a + b\n")], "no call that turns integer tokens into logits"),
+    "one pass": (
+        [("range(11)", "range(1)"), ("sum(d *", "a + b + 0 * sum(d *")],
+        "one pass of the model gives the whole answer",
+    ),
+    "another choice": ([("argmax())", "argmax() + k)"), ("for _", "for k")], "not the largest"),
+    "state between passes": (
+        [
+            ("n, length = tokens.shape", "n, length = tokens.shape; Model.k = getattr(Model, 'k', 0) + 1"),
+            ("torch.zeros(n, length, 12)", "torch.zeros(n, length, 12) + Model.k"),
+            ("- digit[:, None])", "- digit[:, None] + Model.k)"),
+            ("tokens = prompt(a, b)", "tokens = prompt(a, b); Model.k = 0"),
+            ("+ Model.k).abs()", "+ 0.01 * Model.k).abs()"),
+        ],
+        "other logits when repeated",
+    ),
+    "a crash": ([("tokens = prompt(a, b)", "tokens = prompt(a, b) + [[]]")], "TypeError|ValueError"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_not_recovered_is_refused_with_the_reason(name):
+    changes, said = REFUSED[name]
+    with pytest.raises(NotRecovered, match=said):
+        Decoder.of(*loaded(*changes))
+
+
+def test_an_add_that_repairs_the_answer_is_noticed():
+    model, add = loaded(
+        ("digit = total", "digit = (total + (total % 100 == 0)) "),
+        ("    return sum(", "    spelled = sum("),
+    )
+    repaired = add.__globals__
+    exec("def add(model, a, b, spell=add):\n    spell(model, a, b)\n    return a + b", repaired)
+    model, add = repaired["build_model"](), repaired["add"]
+    with pytest.raises(NotRecovered):  # spell returns nothing; a + b is not what most passes spell
+        Decoder.of(SimpleNamespace(), add)
+    model, add = loaded(
+        ("digit = total //", "digit = (total + (total % 100 == 0)) //"),
+        ("    return sum(d * 10**i for i, d in enumerate(tokens[23:]))",
+         "    s = sum(d * 10**i for i, d in enumerate(tokens[23:]))\n    return s - (s % 100 == 1)"),
+    )  # fmt: skip
+    decoder = Decoder.of(model, add)
+    assert (0, 0, 0, 1) in decoder.altered
+    assert decoder.decode([(150, 50)]).answers == [201] and add(model, 150, 50) == 200
+
+
+def test_a_model_that_copies_what_follows_is_not_causal():
+    model, add = loaded(
+        ("return logits\n", "logits[:, :-1] += 2.0 * nn.functional.one_hot(tokens[:, 1:].clamp(max=11), 12)\n        return logits\n"),
+    )  # fmt: skip
+    assert not Decoder.of(model, add).causal
+
+
+def test_recording_leaves_everything_as_it_was():
+    model, add = loaded(("(nn.Module)", ""), ("def forward", "def __call__"))
+    kind, names = type(model), dict(add.__globals__)
+    with recorded(model, add) as recorder:
+        add(model, 1, 2)
+        assert len(recorder.calls) == 11 and type(model) is not kind
+    assert type(model) is kind and vars(model) == {} and add.__globals__ == names
