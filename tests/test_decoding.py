@@ -1,7 +1,4 @@
-"""The verifier's own decoding of a stranger's model: formats recovered, batches, what is refused."""
-
-from textwrap import dedent
-from types import SimpleNamespace
+"""The verifier's own decoding of a stranger's model: formats, batches, and what is refused."""
 
 import numpy as np
 import pytest
@@ -47,58 +44,57 @@ def loaded(*changes, text=FILE):
     """Model and `add` of the file with some parts replaced."""
     for old, new in changes:
         assert old in text, old
-        text = text.replace(old, dedent(new))
+        text = text.replace(old, new)
     names = {"__name__": "submission"}
     exec(compile(text, "submission", "exec"), names)
     return names["build_model"](), names["add"]
 
 
-FORWARD = FILE[FILE.index("        n, length") : FILE.index("def build_model")]
 LOOP = FILE[FILE.index("    for _ in range(11)") : FILE.index("    return sum")]
+RESULT = "return sum(d * 10**i for i, d in enumerate(tokens[23:]))"
 PAIRS = spread(20, seed=5)
 RIGHT = [a + b for a, b in PAIRS]
 
+GENERATE = """def generate(self, tokens):
+        for _ in range(11):
+            row = self.forward(tokens)[:, -1]
+            tokens = torch.cat([tokens, row.argmax(-1, keepdim=True)], 1)
+        return tokens
+
+    def forward"""
+BESIDE = """def logits_of(model, tokens):
+    return model.hidden(tokens)[0]
+
+def build_model"""
+UNBATCHED = "tokens = tokens[None]; n, length = tokens.shape"
+READ, RETURN, SHAPE = "logits[0, -1]", "return logits\n", "n, length = tokens.shape"
 FORMATS = {
-    "last logits only": [("return logits\n", "return logits[:, -1]\n"), ("logits[0, -1]", "logits[0]")],
-    "a tuple": [("return logits\n", "return logits, None\n"), ("logits[0, -1]", "logits[0][0, -1]")],
+    "last logits only": [(RETURN, "return logits[:, -1]\n"), (READ, "logits[0]")],
+    "a tuple": [(RETURN, "return logits, None\n"), (READ, "logits[0][0, -1]")],
     "an object": [
-        ("import torch\n", "import torch\nfrom types import SimpleNamespace\n"),
-        ("return logits\n", "return SimpleNamespace(logits=logits)\n"),
-        ("logits[0, -1]", "logits.logits[0, -1]"),
+        (RETURN, "return type('Output', (), {'logits': logits})\n"),
+        (READ, "logits.logits[0, -1]"),
     ],
     "the smallest": [("= -(torch", "= (torch"), ("argmax", "argmin")],
     "most significant first": [
         ("(place - 22)", "(32 - place)"),
         ("enumerate(tokens[23:])", "enumerate(tokens[:22:-1])"),
     ],
-    "one text without a batch": [("torch.tensor([tokens])", "torch.tensor(tokens)"),
-        ("n, length = tokens.shape", "tokens = tokens[None]; n, length = tokens.shape"),
-        ],
-    "a stop": [
-        ("range(11)", "range(12)"), ("+ 22, length", "+ 22, length"),
-    ],
-    "batches refused": [("n, length = tokens.shape", "(n, length) = (1, _) = tokens.shape")],
-    "the model as a plain object": [("(nn.Module)", ""), ("def forward", "def __call__")],
-    "a method": [("def forward", "def step"), ("model(", "model.step(")],
+    "no batch": [("tensor([tokens])", "tensor(tokens)"), (SHAPE, UNBATCHED)],
+    "batches refused": [(SHAPE, SHAPE + "; assert n == 1")],
+    "a plain object": [("(nn.Module)", ""), ("def forward", "def __call__")],
+    "a method": [("def forward", "def step"), (" model(", " model.step(")],
     "generate in the model": [
         (LOOP, "    tokens = model.generate(torch.tensor([tokens]))[0].tolist()\n"),
-        ("    def forward", """
-    def generate(self, tokens):
-        for _ in range(11):
-            row = self.forward(tokens)[:, -1]
-            tokens = torch.cat([tokens, row.argmax(-1, keepdim=True)], 1)
-        return tokens
-
-    def forward"""),
+        ("def forward", GENERATE),
     ],
     "a function beside it": [
-        ("def build_model", "def logits_of(model, tokens):\n    return model.hidden(tokens)[0]\n\ndef build_model"),
-        ("def forward(self, tokens)", "def hidden(self, tokens)"),
-        ("return logits\n", "return [logits]\n"),
-        ("model(torch.tensor([tokens]))", "logits_of(model, torch.tensor([tokens]))"),
+        ("def build_model", BESIDE),
+        ("def forward", "def hidden"),
+        (RETURN, "return [logits]\n"),
+        (" model(torch", " logits_of(model, torch"),
     ],
-}  # fmt: skip
-del FORMATS["a stop"]
+}
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -106,7 +102,7 @@ def test_a_format_is_recovered_and_any_pairs_are_decoded(name):
     model, add = loaded(*FORMATS[name])
     decoder = Decoder.of(model, add)
     assert decoder.decode(PAIRS).answers == RIGHT and not decoder.altered
-    assert (decoder.batch == 1) == (name in ("batches refused", "one text without a batch"))
+    assert (decoder.batch == 1) == (name in ("batches refused", "no batch"))
     assert decoder.causal == (name != "last logits only")
     assert str(decoder.format).startswith("prompt of 23 tokens ('11' a 0..9 '10' b 0..9 '11')")
 
@@ -121,17 +117,15 @@ def test_leads_are_those_of_the_logits_and_one_pass_gives_what_greedy_decoding_g
     assert (wrong.digits == greedy.digits[:1]).all()
 
 
+FILLED = """
+    for k in range(23, 34):
+        logits = model(torch.tensor([tokens + [0] * (34 - len(tokens))]))
+        tokens.append(int(logits[0, k - 1].argmax()))
+"""
+
+
 def test_a_text_of_fixed_width_that_is_filled_in():
-    model, add = loaded(
-        (LOOP, """
-    width = len(tokens)
-    for k in range(11):
-        padded = tokens + [0] * (34 - len(tokens))
-        logits = model(torch.tensor([padded]))
-        tokens.append(int(logits[0, width + k - 1].argmax()))
-"""),
-    )  # fmt: skip
-    decoder = Decoder.of(model, add)
+    decoder = Decoder.of(*loaded((LOOP, FILLED)))
     assert decoder.decode(PAIRS).answers == RIGHT and not decoder.causal
     assert "is filled in" in str(decoder.format)
 
@@ -152,63 +146,62 @@ def test_pairs_of_digits_as_tokens_and_tokens_that_are_no_digits():
     assert decoder.decode(PAIRS).answers == RIGHT and "column 0..9" in str(decoder.format)
 
 
-def test_a_cache_of_the_text_before_is_done_without():
-    model, add = loaded(
-        ("def forward(self, tokens):", """\
-    def forward(self, tokens, cache=None):
-        tokens = tokens if cache is None else torch.cat([cache, tokens], 1)
-"""),
-        ("return logits\n", "return logits, tokens\n"),
-        (LOOP, """
+CACHED = """
     given, cache = tokens, None
     for _ in range(11):
         logits, cache = model(torch.tensor([given]), cache=cache)
         given = [int(logits[0, -1].argmax())]
         tokens += given
-"""),
-    )  # fmt: skip
+"""
+
+
+def test_a_cache_of_the_text_before_is_done_without():
+    joined = "tokens = tokens if cache is None else torch.cat([cache, tokens], 1)\n        "
+    model, add = loaded(
+        ("def forward(self, tokens)", "def forward(self, tokens, cache=None)"),
+        (SHAPE, joined + SHAPE),
+        (RETURN, "return logits, tokens\n"),
+        (LOOP, CACHED),
+    )
     assert Decoder.of(model, add).decode(PAIRS).answers == RIGHT
 
 
+STOPPING = """
+    for _ in range(12):
+        choice = int(model(torch.tensor([tokens]))[0, -1].argmax())
+        if choice == 11:
+            break
+        tokens.append(choice)
+"""
+
+
 def test_answers_of_any_length_end_at_a_stop():
-    model, add = loaded(
-        ("logits[:, place] = ", "digit[total // 10 ** (place - 22) == 0] = 11; logits[:, place] = "),
-        ("range(11)", "range(12)"),
-        ("        tokens.append", "        if int(logits[0, -1].argmax()) == 11: break\n        tokens.append"),
-    )  # fmt: skip
-    decoder = Decoder.of(model, add)
+    end = "digit[(total < 10 ** (place - 22)) & (place > 22)] = 11; logits[:, place] = "
+    decoder = Decoder.of(*loaded(("logits[:, place] = ", end), (LOOP, STOPPING)))
     short = [(0, 7), (12, 5), (99, 1), (9999999999, 1)]
     assert decoder.format.length is None and decoder.decode(short).answers == [7, 17, 100, 10**10]
     assert decoder.decode(PAIRS).answers == RIGHT
 
 
+STATE = "self.k = getattr(self, 'k', 0) + 0.01; "
 REFUSED = {
     "a sum written into the prompt": (
         [("prompt(a, b)\n", "prompt(a, b)\n    tokens[0] = 12 + (a + b) % 7\n")],
         "token 1 of pass 1 is no function of a digit",
     ),
-    "an answer that is not the model's": (
-        [("return sum(d * 10**i for i, d in enumerate(tokens[23:]))", "return 3 * a + b")],
-        "not spelled by the choices",
-    ),
-    "no model": ([(LOOP, "    return a + b\n")], "no call that turns integer tokens into logits"),
+    "an answer that is not the model's": ([(RESULT, "return 3 * a + b")], "not spelled by"),
+    "no model": ([(LOOP, ""), (RESULT, "return a + b")], "no call that turns integer tokens into"),
     "one pass": (
-        [("range(11)", "range(1)"), ("sum(d *", "a + b + 0 * sum(d *")],
+        [("range(11)", "range(1)"), (RESULT, "return a + b")],
         "one pass of the model gives the whole answer",
     ),
-    "another choice": ([("argmax())", "argmax() + k)"), ("for _", "for k")], "not the largest"),
+    "another choice": ([("argmax())", "argmax()) // 2")], "not the largest logit"),
     "state between passes": (
-        [
-            ("n, length = tokens.shape", "n, length = tokens.shape; Model.k = getattr(Model, 'k', 0) + 1"),
-            ("torch.zeros(n, length, 12)", "torch.zeros(n, length, 12) + Model.k"),
-            ("- digit[:, None])", "- digit[:, None] + Model.k)"),
-            ("tokens = prompt(a, b)", "tokens = prompt(a, b); Model.k = 0"),
-            ("+ Model.k).abs()", "+ 0.01 * Model.k).abs()"),
-        ],
+        [(SHAPE, STATE + SHAPE), ("digit[:, None])", "digit[:, None] + self.k)")],
         "other logits when repeated",
     ),
-    "a crash": ([("tokens = prompt(a, b)", "tokens = prompt(a, b) + [[]]")], "TypeError|ValueError"),
-}  # fmt: skip
+    "a crash": ([("tokens = prompt(a, b)", "tokens = [*prompt(a, b), []]")], "Error: "),
+}
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -220,29 +213,19 @@ def test_what_is_not_recovered_is_refused_with_the_reason(name):
 
 def test_an_add_that_repairs_the_answer_is_noticed():
     model, add = loaded(
-        ("digit = total", "digit = (total + (total % 100 == 0)) "),
-        ("    return sum(", "    spelled = sum("),
+        ("digit = total //", "digit = (total + (total % 10**6 == 0)) //"),
+        (RESULT, RESULT.replace("return", "s =") + "\n    return s - (s % 10**6 == 1)"),
     )
-    repaired = add.__globals__
-    exec("def add(model, a, b, spell=add):\n    spell(model, a, b)\n    return a + b", repaired)
-    model, add = repaired["build_model"](), repaired["add"]
-    with pytest.raises(NotRecovered):  # spell returns nothing; a + b is not what most passes spell
-        Decoder.of(SimpleNamespace(), add)
-    model, add = loaded(
-        ("digit = total //", "digit = (total + (total % 100 == 0)) //"),
-        ("    return sum(d * 10**i for i, d in enumerate(tokens[23:]))",
-         "    s = sum(d * 10**i for i, d in enumerate(tokens[23:]))\n    return s - (s % 100 == 1)"),
-    )  # fmt: skip
     decoder = Decoder.of(model, add)
     assert (0, 0, 0, 1) in decoder.altered
-    assert decoder.decode([(150, 50)]).answers == [201] and add(model, 150, 50) == 200
+    assert decoder.decode([(1500000, 500000)]).answers == [2000001]
+    assert add(model, 1500000, 500000) == 2000000
 
 
 def test_a_model_that_copies_what_follows_is_not_causal():
-    model, add = loaded(
-        ("return logits\n", "logits[:, :-1] += 2.0 * nn.functional.one_hot(tokens[:, 1:].clamp(max=11), 12)\n        return logits\n"),
-    )  # fmt: skip
-    assert not Decoder.of(model, add).causal
+    copies = "logits[:, :-1] += 2.0 * nn.functional.one_hot(tokens[:, 1:], 12)\n        "
+    decoder = Decoder.of(*loaded((RETURN, copies + RETURN)))
+    assert decoder.decode(PAIRS).answers == RIGHT and not decoder.causal
 
 
 def test_recording_leaves_everything_as_it_was():

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -37,6 +37,8 @@ PATIENCE = 3.0
 CLOSE = 1e-4
 """What logits may differ by, in units of the largest of their row: rounding in float32, not more.
 """
+SPELLED = 0.6
+"""The share of recorded sums whose answer its choices must spell."""
 BATCHES = (64, 256, 1024)
 LIBRARIES = ("torch", "numpy", "math", "builtins", "mlx", "jax")
 
@@ -150,7 +152,7 @@ class Recorder:
     def wrap(self, function: Callable[..., Any]) -> Callable[..., Any]:
         def called(*given: Any, **named: Any) -> Any:
             before = len(self.calls)
-            held = [*enumerate(given), *named.items()]
+            held: list[tuple[int | str, Any]] = [*enumerate(given), *named.items()]
             places = [(place, found) for place, v in held if (found := tokens_in(v)) is not None]
             output = function(*given, **named)
             if not places:
@@ -430,7 +432,7 @@ def _candidate_rows(runs: Sequence[Run], steps: int) -> Iterator[tuple[int, ...]
     place that is filled next, or that row itself.
     """
     yield (-1,) * steps
-    filled = []
+    filled = list[int]()
     for k in range(steps - 1):
         both = [run.texts[k : k + 2] for run in runs if len(run.calls) > k + 1]
         if any(len(before) != len(after) for before, after in both):
@@ -514,11 +516,12 @@ def _reading(
                 padded = digits_of(answers, length, base)
                 for order in orders:
                     spelled = padded if order == "least" else padded[:, ::-1]
-                    rows = zip(chosen[known, skip : skip + length].tolist(), spelled.tolist(),
-                               strict=True)  # fmt: skip
-                    digits = _one_to_one(
-                        ((c, d) for r, s in rows for c, d in zip(r, s, strict=True)), size
-                    )
+                    choices = chosen[known, skip : skip + length].tolist()
+                    pairs = [
+                        zip(c, d, strict=True)
+                        for c, d in zip(choices, spelled.tolist(), strict=True)
+                    ]
+                    digits = _one_to_one(pairs, size)
                     if digits is not None:
                         return order, skip, length, base, digits, frozenset()
             for order in orders:
@@ -536,16 +539,23 @@ def _spelled(number: int, base: int) -> list[int]:
     return digits
 
 
-def _one_to_one(pairs: Iterator[tuple[int, int]], size: int) -> tuple[int, ...] | None:
-    """The table choice -> digit where every choice has one digit and every digit one choice."""
-    table, back = [-1] * size, dict[int, int]()
-    for choice, digit in pairs:
-        if choice < 0 or back.setdefault(digit, choice) != choice:
+def _one_to_one(runs: Sequence[Iterable[tuple[int, int]]], size: int) -> tuple[int, ...] | None:
+    """The table choice -> digit that most runs spell, every digit by one choice.
+
+    None where it spells less than `SPELLED` of the runs: `add` may alter some answers.
+    """
+    votes = np.zeros((size, 100), dtype=np.int64)
+    lists = [list(run) for run in runs]
+    for choice, digit in (pair for pairs in lists for pair in pairs):
+        if choice < 0:
             return None
-        if table[choice] not in (-1, digit):
-            return None
-        table[choice] = digit
-    return tuple(table)
+        votes[choice, digit] += 1
+    table = np.where(votes.any(1), votes.argmax(1), -1)
+    known = table[table >= 0]
+    good = sum(all(table[choice] == digit for choice, digit in pairs) for pairs in lists)
+    if len(set(known.tolist())) < len(known) or good < SPELLED * len(lists):
+        return None
+    return tuple(table.tolist())
 
 
 def _unpadded(
@@ -557,15 +567,15 @@ def _unpadded(
     size: int,
 ) -> tuple[tuple[int, ...], frozenset[int]] | None:
     """The table and the stops of answers without leading zeros, each ended by a choice."""
-    pairs, stops = list[tuple[int, int]](), set[int]()
+    pairs, stops = list[Iterable[tuple[int, int]]](), set[int]()
     for row, answer in zip(chosen.tolist(), answers, strict=True):
         digits = _spelled(answer, base)[:: 1 if order == "least" else -1]
         spelled, rest = row[skip : skip + len(digits)], row[skip + len(digits) :]
         if len(spelled) < len(digits) or not rest or rest[0] < 0:
             return None
-        pairs += zip(spelled, digits, strict=True)
+        pairs.append(zip(spelled, digits, strict=True))
         stops.add(rest[0])
-    table = _one_to_one(iter(pairs), size)
+    table = _one_to_one(pairs, size)
     if table is None or any(table[stop] >= 0 for stop in stops):
         return None
     return table, frozenset(stops)
