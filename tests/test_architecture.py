@@ -76,13 +76,14 @@ def test_a_planted_circle_is_noticed():
     planted = {
         "tinyadder.errors": "import tinyadder.plain",
         "tinyadder.plain": "from tinyadder.escape import html",
-        "tinyadder.escape": "def late():\n    import tinyadder.errors",
+        "tinyadder.escape": "if TYPE_CHECKING:\n    import tinyadder.errors",
     }
     files = sources()
     assert circles({**files, **planted}) == []
-    planted["tinyadder.escape"] = "if True:\n    from tinyadder import errors"
-    (circle,) = circles({**files, **planted})
-    assert sorted(circle) == sorted(planted)
+    for line in ("def late():\n    import tinyadder.errors", "from tinyadder import errors"):
+        planted["tinyadder.escape"] = line
+        (circle,) = circles({**files, **planted})
+        assert sorted(circle) == sorted(planted)
 
 
 def test_the_picture_and_the_page_are_those_of_the_table():

@@ -243,11 +243,11 @@ def forbidden_imports(files: Mapping[str, str]) -> list[str]:
 
 
 def circles(files: Mapping[str, str]) -> list[list[str]]:
-    """Modules that import one another when they are loaded (not within functions, nor for the type
-    checker only), as one list a circle.
+    """Modules that import one another, at the top or within functions (not for the type checker
+    only), as one list a circle.
     """
     graph = {
-        name: {found for found in imports(_loaded(source), files) if found in files} - {name}
+        name: {found for found in imports(_run(source), files) if found in files} - {name}
         for name, source in files.items()
     }
     while free := [name for name, targets in graph.items() if not targets & graph.keys()]:
@@ -268,13 +268,10 @@ def circles(files: Mapping[str, str]) -> list[list[str]]:
     return found
 
 
-def _loaded(source: str) -> ast.Module:
-    """The tree without functions and without what only the type checker reads."""
+def _run(source: str) -> ast.Module:
+    """The tree without what only the type checker reads."""
 
     class Strip(ast.NodeTransformer):
-        def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
-            return None
-
         def visit_If(self, node: ast.If) -> ast.AST | None:
             return None if "TYPE_CHECKING" in ast.unparse(node.test) else self.generic_visit(node)
 

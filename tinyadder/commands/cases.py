@@ -156,7 +156,7 @@ def run_vector(
     """
     import torch
 
-    from tinyadder.programs.language import is_number, rational
+    from tinyadder.programs.functions import is_number, rational
 
     low, vocabulary = made.lowering, made.program.vocabulary
     text = [rational(token) for token in vector["input"]]

@@ -15,19 +15,10 @@ from tinyadder.construction import Construction, LaneClaim
 from tinyadder.errors import TinyadderError
 from tinyadder.programs.emit import emit
 from tinyadder.programs.export import hints, to_graph, token_names
-from tinyadder.programs.language import (
-    Selector,
-    Seq,
-    Value,
-    is_number,
-    rational,
-    sequence,
-    show,
-    walk,
-)
+from tinyadder.programs.functions import Value, is_number, rational
+from tinyadder.programs.language import Selector, Seq, sequence, show, walk
 from tinyadder.programs.lines import Line
 from tinyadder.programs.lower import Lane, Lowering
-from tinyadder.programs.meaning import evaluate
 from tinyadder.programs.values import Refused, Span
 from tinyadder.tasks.base import Task
 from tinyadder.tasks.sequences import SEPARATOR, Sequences, Word
@@ -250,7 +241,7 @@ class _Exact:
         if at is None or copy < self.low.level(node):
             return None
         if node not in self.columns:
-            self.columns[node] = evaluate(node, self.text, causal=self.low.causal)
+            self.columns[node] = node(self.text, causal=self.low.causal)
         rest = self.line(Line(tuple(t for t in line.terms if t[0] != name), line.bias), position)
         return (
             None

@@ -24,7 +24,7 @@ from tinyadder.dsl import (
     concat,
     relu,
 )
-from tinyadder.programs.language import Value
+from tinyadder.programs.functions import Value
 from tinyadder.programs.lines import Line
 from tinyadder.programs.lower import Lowering
 from tinyadder.programs.selecting import BASE

@@ -8,19 +8,15 @@ from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
+from tinyadder.programs.functions import CHOICE, EQUAL, UNEQUAL, Function, Value
 from tinyadder.programs.language import (
     AGGREGATES,
-    CHOICE,
-    EQUAL,
-    UNEQUAL,
     Both,
     Either,
     Except,
-    Function,
     Relation,
     Selector,
     Seq,
-    Value,
     walk,
 )
 from tinyadder.programs.values import GONE, Refused, Span, Values

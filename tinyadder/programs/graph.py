@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tinyadder.errors import TinyadderError
-from tinyadder.programs.language import (
+from tinyadder.programs.functions import (
     EQUAL,
     GREATER,
     GREATER_EQUAL,
@@ -14,6 +14,10 @@ from tinyadder.programs.language import (
     LESS_EQUAL,
     UNEQUAL,
     Function,
+    rational,
+    table_function,
+)
+from tinyadder.programs.language import (
     Relation,
     Selector,
     Seq,
@@ -22,7 +26,6 @@ from tinyadder.programs.language import (
     everywhere,
     indices,
     lift,
-    rational,
     tokens,
 )
 
@@ -97,21 +100,3 @@ def _select(node: Mapping[str, Any], keys: Seq, queries: Seq) -> Selector:
     if predicate not in PREDICATES:
         raise TinyadderError(f"node {node['id']!r} has the unknown predicate {predicate!r}")
     return Relation(keys, queries, PREDICATES[predicate])
-
-
-class Unreachable(Exception):
-    """A table has no entry for this combination: it is taken never to occur."""
-
-
-def table_function(table: dict[tuple, Any]) -> Function:
-    """A function from a table of argument tuples; what is not in it cannot occur."""
-
-    def look_up(*values: Any) -> Any:
-        try:
-            return table[values]
-        except KeyError:
-            raise Unreachable(f"no entry for {values}") from None
-
-    found = Function(look_up, "table")
-    found.table = {**table}
-    return found

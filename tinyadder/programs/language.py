@@ -15,107 +15,39 @@ count(key(x) == x)
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable, Iterable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any, NoReturn
 from weakref import WeakValueDictionary
 
 from tinyadder.errors import TinyadderError
-
-Value = Any
-"""What a position can hold: a number (int, bool, Fraction), a string, a tuple, or None where
-there is nothing.
-"""
+from tinyadder.programs.functions import (
+    BOTH,
+    CHOICE,
+    EITHER,
+    EQUAL,
+    GREATER,
+    GREATER_EQUAL,
+    LARGER,
+    LESS,
+    LESS_EQUAL,
+    MIRRORED,
+    NEITHER,
+    QUOTIENT,
+    REMAINDER,
+    SMALLER,
+    TIMES,
+    UNEQUAL,
+    Function,
+    Value,
+    is_number,
+    rational,
+    table_function,
+)
+from tinyadder.programs.meaning import evaluate
 
 AGGREGATES = ("count", "sum", "mean", "pick", "latest", "earliest")
-
-
-def rational(value: Any) -> Any:
-    """The exact value that is meant: floats become fractions, lists tuples; everything else stays
-    as it is.
-
-    1/3 written as 0.333.. is the fraction 1/3: of the fractions with a denominator up to 10^6 the
-    one within 1e-12.
-    Raises `TinyadderError` for a float that is not finite.
-    """
-    if isinstance(value, float):
-        if value != value or value in (float("inf"), float("-inf")):
-            raise TinyadderError(f"{value} is not a value of a program; give finite numbers")
-        near = Fraction(value).limit_denominator(10**6)
-        exact = (
-            near if abs(float(near) - value) <= 1e-12 * max(1.0, abs(value)) else Fraction(value)
-        )
-        return int(exact) if exact.denominator == 1 else exact
-    if isinstance(value, Fraction) and value.denominator == 1:
-        return int(value)
-    if isinstance(value, list | tuple):
-        return tuple(rational(item) for item in value)
-    return value
-
-
-def is_number(value: Any) -> bool:
-    """Whether a value is a number; True is 1 and False is 0."""
-    return isinstance(value, int | Fraction)
-
-
-# ---- functions of values -------------------------------------------------------------------------
-
-
-class Function:
-    """A Python function on values, with the name it prints as. Operators are kept once each."""
-
-    def __init__(
-        self, call: Callable[..., Any], name: str, form: str = "", lazy: bool = False
-    ) -> None:
-        self.call, self.name, self.form, self.lazy = call, name, form, lazy
-        self.table: dict[tuple, Value] | None = None
-        """Every argument tuple that can occur, where the function is given as a table."""
-        self.flat = False
-        """Whether the hinges that stand for it stay level beyond the ends."""
-
-    def __call__(self, *values: Value) -> Value:
-        if not self.lazy and None in values:
-            return None
-        return rational(self.call(*values))
-
-    def show(self, arguments: Sequence[str]) -> str:
-        return self.form.format(*arguments) if self.form else f"{self.name}({', '.join(arguments)})"
-
-
-def _operator(call: Callable[..., Any], sign: str) -> Function:
-    return Function(call, sign, f"({{}} {sign} {{}})")
-
-
-EQUAL, UNEQUAL = _operator(operator.eq, "=="), _operator(operator.ne, "!=")
-LESS, LESS_EQUAL = _operator(operator.lt, "<"), _operator(operator.le, "<=")
-GREATER, GREATER_EQUAL = _operator(operator.gt, ">"), _operator(operator.ge, ">=")
-BOTH = _operator(lambda a, b: bool(a) and bool(b), "&")
-EITHER = _operator(lambda a, b: bool(a) or bool(b), "|")
-NEITHER = Function(lambda a: not a, "~", "~{}")
-TIMES = _operator(lambda a, b: a * b, "*")
-CHOICE = Function(lambda c, a, b: None if c is None else a if c else b, "where", lazy=True)
-SMALLER = Function(min, "minimum")
-LARGER = Function(max, "maximum")
-REMAINDER = _operator(operator.mod, "%")
-QUOTIENT = _operator(operator.floordiv, "//")
-TUPLE = Function(lambda *values: values, "together", lazy=True)
-MIRRORED = {
-    EQUAL: EQUAL,
-    UNEQUAL: UNEQUAL,
-    LESS: GREATER,
-    GREATER: LESS,
-    LESS_EQUAL: GREATER_EQUAL,
-    GREATER_EQUAL: LESS_EQUAL,
-}
-OPPOSITE = {
-    EQUAL: UNEQUAL,
-    UNEQUAL: EQUAL,
-    LESS: GREATER_EQUAL,
-    GREATER_EQUAL: LESS,
-    GREATER: LESS_EQUAL,
-    LESS_EQUAL: GREATER,
-}
 
 
 # ---- sequences -----------------------------------------------------------------------------------
@@ -243,9 +175,7 @@ class Seq:
         a token that is
         not in the vocabulary, or a single `pick` that selects several positions.
         """
-        from tinyadder.programs.meaning import evaluate
-
-        return evaluate(self, list(text), causal=causal)
+        return evaluate(walk(self), list(text), causal=causal)
 
     def __repr__(self) -> str:
         return show(self)
@@ -347,8 +277,6 @@ def lift(function: Callable[..., Any] | dict | Function, *arguments: Any) -> Seq
     None in, None out: where one of the arguments has no value, the result has none.
     """
     if isinstance(function, dict):
-        from tinyadder.programs.graph import table_function
-
         function = table_function({(rational(k),): rational(v) for k, v in function.items()})
     if not isinstance(function, Function):
         if not callable(function):
@@ -443,7 +371,7 @@ def key(value: Any) -> Key:
     return Key(sequence(value))
 
 
-class Selector:
+class Selector(ABC):
     """For each position, a set of positions. Selectors join by & | ~; reading one gives a
     sequence.
     """
@@ -462,6 +390,12 @@ class Selector:
             f"{self} selects positions; join selectors by & | ~, not by and, or, not, and split a "
             "< b < c in two"
         )
+
+    @abstractmethod
+    def selects(self, columns: Mapping[Seq, list[Value]], there: int, here: int) -> bool:
+        """Whether position `there` is selected from `here`, where `columns` holds the value of
+        every sequence at every position.
+        """
 
     def count(self) -> Seq:
         """How many positions are selected."""
@@ -523,6 +457,9 @@ class Relation(Selector):
             f"key({_bare(show(self.key))}).related({_bare(show(self.query))}, {self.function.name})"
         )
 
+    def selects(self, columns: Mapping[Seq, list[Value]], there: int, here: int) -> bool:
+        return self.holds(columns[self.key][there], columns[self.query][here])
+
     def holds(self, there: Value, here: Value) -> bool:
         """Whether a position with the value `there` is selected from one with `here`; no order
         holds for None.
@@ -539,6 +476,9 @@ class Both(Selector):
     def __new__(cls, left: Selector, right: Selector) -> Both:
         return _kept(cls, "both", left=left, right=right)
 
+    def selects(self, columns: Mapping[Seq, list[Value]], there: int, here: int) -> bool:
+        return all(s.selects(columns, there, here) for s in (self.left, self.right))
+
     def __repr__(self) -> str:
         return f"{_joined(self.left)} & {_joined(self.right)}"
 
@@ -550,6 +490,9 @@ class Either(Selector):
     def __new__(cls, left: Selector, right: Selector) -> Either:
         return _kept(cls, "either", left=left, right=right)
 
+    def selects(self, columns: Mapping[Seq, list[Value]], there: int, here: int) -> bool:
+        return any(s.selects(columns, there, here) for s in (self.left, self.right))
+
     def __repr__(self) -> str:
         return f"{_joined(self.left)} | {_joined(self.right)}"
 
@@ -560,6 +503,9 @@ class Except(Selector):
     def __new__(cls, inner: Selector) -> Except:
         return _kept(cls, "except", inner=inner)
 
+    def selects(self, columns: Mapping[Seq, list[Value]], there: int, here: int) -> bool:
+        return not self.inner.selects(columns, there, here)
+
     def __repr__(self) -> str:
         return f"~{_joined(self.inner)}"
 
@@ -567,6 +513,9 @@ class Except(Selector):
 class Everywhere(Selector):
     def __new__(cls) -> Everywhere:
         return _kept(cls, "everywhere")
+
+    def selects(self, columns: Mapping[Seq, list[Value]], there: int, here: int) -> bool:
+        return True
 
     def __repr__(self) -> str:
         return "everywhere()"

@@ -20,8 +20,7 @@ from math import ceil
 from typing import Any
 
 from tinyadder.programs import selecting
-from tinyadder.programs.language import (
-    AGGREGATES,
+from tinyadder.programs.functions import (
     BOTH,
     CHOICE,
     EITHER,
@@ -35,15 +34,10 @@ from tinyadder.programs.language import (
     TIMES,
     UNEQUAL,
     Function,
-    Seq,
     Value,
-    combine,
-    indices,
     is_number,
-    relations,
-    show,
-    walk,
 )
+from tinyadder.programs.language import AGGREGATES, Seq, combine, indices, relations, show, walk
 from tinyadder.programs.lines import (
     Hinges,
     Line,

@@ -4,47 +4,47 @@ The oracle.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from typing import Any
+from typing import Any, Protocol
 
 from tinyadder.errors import TinyadderError
-from tinyadder.programs.language import (
-    AGGREGATES,
-    Both,
-    Either,
-    Except,
-    Relation,
-    Selector,
-    Seq,
-    Value,
-    is_number,
-    rational,
-    show,
-    walk,
-)
+from tinyadder.programs.functions import Value, is_number, rational
 
 
-def evaluate(program: Seq, text: Sequence[Any], *, causal: bool = False) -> list[Value]:
-    """One value a position. Raises `TinyadderError` for an unknown token or a `pick` that selects
-    several positions.
+class Node(Protocol):
+    """A sequence of a program (`language.Seq`)."""
+
+    op: str
+    args: tuple[Any, ...]
+    data: Any
+
+
+Columns = Mapping[Any, list[Value]]
+"""Node -> its value at every position."""
+
+
+def evaluate(nodes: Sequence[Node], text: Sequence[Any], *, causal: bool = False) -> list[Value]:
+    """The values of the last of `nodes`, one a position; arguments come before what reads them.
+    With `causal` selectors see positions up to their own only.
+
+    Raises `TinyadderError` for an unknown token or a `pick` that selects several positions.
     """
-    given, known = [rational(token) for token in text], program.vocabulary
+    given = [rational(token) for token in text]
+    known = dict.fromkeys(t for node in nodes if node.op == "tokens" for t in node.data)
     for place, token in enumerate(given):
         if known and token not in known:
             raise TinyadderError(
                 f"token {token!r} at position {place}; this program reads "
                 f"{' '.join(map(str, known))}"
             )
-    columns: dict[Seq, list[Value]] = {}
-    for node in walk(program):
+    columns: dict[Any, list[Value]] = {}
+    for node in nodes:
         columns[node] = _column(node, columns, given, causal)
-    return columns[program]
+    return columns[nodes[-1]]
 
 
-def _column(
-    node: Seq, columns: dict[Seq, list[Value]], text: list[Value], causal: bool
-) -> list[Value]:
+def _column(node: Node, columns: Columns, text: list[Value], causal: bool) -> list[Value]:
     places = range(len(text))
     if node.op == "tokens":
         return list(text)
@@ -52,27 +52,20 @@ def _column(
         return list(places)
     if node.op == "constant":
         return [node.data] * len(text)
-    rows = (
-        list(zip(*(columns[arg] for arg in node.args), strict=True))
-        if node.args
-        else [()] * len(text)
-    )
+    read = [columns[arg] for arg in node.args]
+    rows = list(zip(*read, strict=True)) if read else [()] * len(text)
     if node.op == "affine":
         factors, offset = node.data
         return [None if None in row else rational(_weighted(factors, row) + offset) for row in rows]
     if node.op == "map":
         return [node.data(*row) for row in rows]
     selector, default = node.data
-    assert node.op in AGGREGATES, node.op
-    values = columns[node.args[0]] if node.args else [1] * len(text)
+    values = read[0] if read else [1] * len(text)
     found = []
     for here in places:
         seen = range(here + 1) if causal else places
-        found.append(
-            aggregate(
-                node, [values[k] for k in seen if selects(selector, columns, k, here)], default
-            )
-        )
+        chosen = [values[there] for there in seen if selector.selects(columns, there, here)]
+        found.append(_aggregated(node, chosen, default))
     return found
 
 
@@ -80,7 +73,7 @@ def _weighted(factors: Sequence[Fraction], row: Sequence[Any]) -> Fraction:
     return sum((factor * value for factor, value in zip(factors, row, strict=True)), Fraction(0))
 
 
-def aggregate(node: Seq, chosen: list[Any], default: Value) -> Value:
+def _aggregated(node: Node, chosen: list[Any], default: Value) -> Value:
     """What `node` makes of the selected values, in the order of their positions."""
     if node.op == "count":
         return len(chosen)
@@ -92,28 +85,10 @@ def aggregate(node: Seq, chosen: list[Any], default: Value) -> Value:
         return chosen[-1] if node.op == "latest" else chosen[0]
     if node.op == "pick":
         raise TinyadderError(
-            f"{show(node)} selects {len(chosen)} positions; say which by latest or earliest, or "
-            "mean"
+            f"{node} selects {len(chosen)} positions; say which by latest or earliest, or mean"
         )
     if not all(is_number(value) for value in chosen):
         raise TinyadderError(
-            f"{show(node)} selects {len(chosen)} values that are not all numbers: {chosen[:4]}"
+            f"{node} selects {len(chosen)} values that are not all numbers: {chosen[:4]}"
         )
     return rational(sum(chosen, Fraction(0)) / len(chosen))
-
-
-def selects(selector: Selector, columns: dict[Seq, list[Value]], there: int, here: int) -> bool:
-    """Whether position `there` is selected from position `here`."""
-    if isinstance(selector, Relation):
-        return selector.holds(columns[selector.key][there], columns[selector.query][here])
-    if isinstance(selector, Both):
-        return selects(selector.left, columns, there, here) and selects(
-            selector.right, columns, there, here
-        )
-    if isinstance(selector, Either):
-        return selects(selector.left, columns, there, here) or selects(
-            selector.right, columns, there, here
-        )
-    return (
-        not selects(selector.inner, columns, there, here) if isinstance(selector, Except) else True
-    )

@@ -15,7 +15,7 @@ from fractions import Fraction
 from math import ceil, exp, log, log2
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tinyadder.programs.language import (
+from tinyadder.programs.functions import (
     EQUAL,
     GREATER,
     GREATER_EQUAL,
@@ -23,11 +23,13 @@ from tinyadder.programs.language import (
     LESS_EQUAL,
     TUPLE,
     UNEQUAL,
+    Function,
+)
+from tinyadder.programs.language import (
     Both,
     Either,
     Everywhere,
     Except,
-    Function,
     Relation,
     Selector,
     Seq,

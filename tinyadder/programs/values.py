@@ -17,27 +17,30 @@ from itertools import product
 from typing import Any
 
 from tinyadder.errors import TinyadderError
-from tinyadder.programs.graph import Unreachable
-from tinyadder.programs.language import (
-    AGGREGATES,
+from tinyadder.programs.functions import (
     EQUAL,
     OPPOSITE,
     TUPLE,
     UNEQUAL,
+    Function,
+    Unreachable,
+    Value,
+    is_number,
+    rational,
+)
+from tinyadder.programs.language import (
+    AGGREGATES,
     Both,
     Either,
     Everywhere,
     Except,
-    Function,
     Relation,
     Selector,
     Seq,
-    Value,
     everywhere,
     indices,
-    is_number,
     lift,
-    rational,
+    relations,
     show,
     walk,
 )
@@ -377,8 +380,6 @@ class Values:
         return Relation(relation.key, relation.query, _negation(relation))
 
     def _joint(self, selector: Both | Either, positive: bool) -> Relation:
-        from tinyadder.programs.language import relations
-
         parts = relations(selector)
         keys = list(dict.fromkeys(r.key for r in parts))
         queries = list(dict.fromkeys(r.query for r in parts))
