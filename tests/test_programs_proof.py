@@ -250,3 +250,12 @@ def test_a_random_program_that_is_proved_is_right_on_every_text(tmp_path_factory
     model = build(made.program)
     if isinstance(judge(model, made.task, tmp_path_factory.mktemp("m") / "m"), Proved):
         assert wrong(model, made.task) == []
+
+
+def test_numbers_are_proved_to_a_quarter_of_their_distance(tmp_path):
+    made = compile(prefix().mean(x == "a"), length=4, causal=True, answers="number")
+    model = build(made.program)
+    verdict = judge(model, made.task, tmp_path / "m")
+    assert isinstance(verdict, Proved) and "quarter" in verdict.domain
+    model.unembedding.data *= 1.2  # 1 is read as 1.2, and the least distance is 1/12
+    assert not isinstance(judge(model, made.task, tmp_path / "m"), Proved)

@@ -13,17 +13,26 @@ package `check` only the reading of weights and the list of what is assumed.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
 from fractions import Fraction
+from itertools import pairwise
 from math import exp, isfinite
 from pathlib import Path
 from typing import Any
 
 from tinyadder.verify.certify.check.intervals import Rejected, need
 from tinyadder.verify.certify.check.model import Model, no_overflow
-from tinyadder.verify.certify.programs.meaning import COPY, INDEX, TOKEN, Base, Meaning, plain
+from tinyadder.verify.certify.programs.meaning import (
+    COPY,
+    INDEX,
+    TOKEN,
+    Base,
+    Meaning,
+    number,
+    plain,
+)
 
 U = 2.0**-53
 MARK = "|"
@@ -42,6 +51,7 @@ RULES = {
     " once",
     "ORDER": "a slope s: the nearest (farthest) selected position, others weigh e^-|s|",
     "READ": "the logit of the right token is the largest, for every combination",
+    "NUMBER": "the one logit is within a quarter of the least distance of two values",
 }
 
 
@@ -306,7 +316,6 @@ class Checker:
             if slope:
                 need(op in ("latest", "earliest"), "a slope means latest or earliest")
                 need((slope > 0) == (op == "latest"), "the slope has the other sign")
-                need(abs(slope) >= 1, "the slope is too flat")
             else:
                 need(op in ("mean", "pick"), "latest and earliest need a slope")
             bottom = lowest - (spread if slope > 0 else 0.0)
@@ -331,11 +340,10 @@ class Checker:
             values = self.meaning.support(node)
             table = {(v,): (self.code(v) - shift, error) for v in values}
             bases = (node,)
-        box = hull([*table.values(), (Fraction(0), 0.0)])
-        weight = 1.0 if not sums else min(1.0, exp(min(found.anywhere, 0.0)) * total)
-        low, high = value.box  # a sum of at most `weight` of them, or a mean of them and of 0
-        box = min(box[0], low * weight * 1.01), max(box[1], high * weight * 1.01)
-        boxes = [box] * (2 * self.meaning.copies + 1)
+        # anywhere else: weights that add up to no more than 1, and to little where scores are low
+        weights = [min(1.0, total * exp(min(loud, 0.0))) for loud in found.loud]
+        low, high = min(value.box[0], 0.0), max(value.box[1], 0.0)
+        boxes = [(low * weight * 1.01, high * weight * 1.01) for weight in weights]
         mute: list[tuple[Fraction, float] | None] = [None] * self.meaning.copies
         self.known[node] = min(found.level, self.known.get(node, found.level))
         return Column(bases, table, boxes, mute, found.level).sharpened()
@@ -372,18 +380,13 @@ class Checker:
     def read(self, stream: Sequence[Column]) -> None:
         """Rule READ: the right token wins wherever a text can lead."""
         meaning, model = self.meaning, self.model
-        need(len(meaning.answers) > 0, "the answer is a number, not a token")
+        if not meaning.answers:
+            return self.read_number(stream)
         logits = {token: model.logit(token) for token in model.outputs}
         read = [k for k in range(model.width) if any(w[k] != 0 for w, _ in logits.values())]
         columns = {k: stream[k] for k in read}
-        output = meaning.bases(meaning.output)
-        last = meaning.copies
-        need(all(c.level <= last for c in columns.values()), "the last copy does not know it")
-        bases = tuple(dict.fromkeys([*output, *(b for c in columns.values() for b in c.bases)]))
-        for row in meaning.rows(bases):
-            at = dict(zip(bases, row, strict=True))
-            if at.get(COPY, last) != last or not meaning.possible(at, {}):
-                continue
+        need(all(c.level <= meaning.copies for c in columns.values()), "the last copy lacks it")
+        for at in self.last(meaning.bases(meaning.output), columns.values()):
             meant = meaning.value(meaning.output, at)
             need(meant in meaning.answers, f"no token stands for the answer {meant!r}")
             right = meaning.answers[meant]
@@ -398,6 +401,38 @@ class Checker:
                 lead = float(first[0] - other[0]) - (first[1] + other[1]) * SLACK
                 need(lead > 0, f"{token!r} may win where {right!r} is right")
                 self.margin = min(self.margin, lead / SLACK)
+
+    def read_number(self, stream: Sequence[Column]) -> None:
+        """Rule NUMBER: the one logit is nearer to the value than a quarter of the least distance
+        between two values.
+        """
+        meaning, model = self.meaning, self.model
+        need(len(model.outputs) == 1, "a number is read from one logit, and there are several")
+        weights, bias = model.logit(model.outputs[0])
+        columns = {k: stream[k] for k in range(model.width) if weights[k] != 0}
+        need(all(c.level <= meaning.copies for c in columns.values()), "the last copy lacks it")
+        values = meaning.values(meaning.output)
+        need(all(map(number, values)), "the answer is not always a number")
+        steps = sorted(values)
+        quarter = min((b - a for a, b in pairwise(steps)), default=Fraction(1)) / 4
+        for at in self.last(meaning.bases(meaning.output), columns.values()):
+            held, error = self.logit(
+                (weights, bias), {k: column.at(at) for k, column in columns.items()}
+            )
+            apart = above(held - meaning.value(meaning.output, at)) + error * SLACK
+            lead = float(quarter) * (1 - 2.0**-40) - apart
+            need(lead > 0, "the number is too far from the value")
+            self.margin = min(self.margin, lead)
+
+    def last(self, bases: Sequence[Base], columns: Iterable[Column]) -> Iterator[dict[Base, Any]]:
+        """Every description of a position of the last copy by these bases and those of columns."""
+        found = tuple(dict.fromkeys([*bases, *(b for c in columns for b in c.bases)]))
+        for row in self.meaning.rows(found):
+            at = dict(zip(found, row, strict=True))
+            if at.get(COPY, self.meaning.copies) == self.meaning.copies:
+                self.combinations += 1
+                if self.meaning.possible(at, {}):
+                    yield at
 
     def logit(
         self, row: tuple[list[float], float], held: dict[int, tuple[Fraction, float]]
@@ -457,7 +492,7 @@ class Selection:
         if sums:  # every query must give a selected position one weight, not only each its own,
             self.delta = self.highest - self.lowest
             self.gap = self.lowest - self.loudest  # and a query that selects nothing must be silent
-        self.anywhere = self._anywhere() if sums else 0.0
+        self.loud = self._loud()
         single = self.selector is not None and meaning.nodes[node]["op"] == "pick"
         self.never_empty = self.selector is not None and meaning.nonempty(
             self.selector, single=single
@@ -561,13 +596,18 @@ class Selection:
         value = float(score)
         return value, (error + abs(value) * 2.0**-50) * SLACK
 
-    def _anywhere(self) -> float:
-        """The highest score between any two positions, where the node is not known included."""
+    def _loud(self) -> list[float]:
+        """For each place (a token of each copy, the separator after each), the highest score of a
+        query there.
+        """
         last = self.meaning.copies
-        found = -float("inf")
+        slope = abs(self.slope) * self.checker.total
+        found = []
         for here in range(2 * last + 1):
-            for there in range(2 * last + 1):
-                found = max(found, self._between(here, there))
+            copy = here if here <= last else here - last - 1
+            marks = copy if here <= last else copy + 1  # a separator sees itself
+            seen = [*range(copy + 1), *range(last + 1, last + 1 + marks)]
+            found.append(slope + max(self._between(here, there) for there in seen))
         return found
 
     def _between(self, here: int, there: int) -> float:
@@ -622,7 +662,6 @@ class Selection:
         low, high = min(s - e for s, e in on), max(s + e for s, e in on)
         self.lowest, self.highest = min(self.lowest, low), max(self.highest, high)
         self.delta = max(self.delta, high - low)
-        need(off < low, "a position that is not selected has the score of one that is")
         self.gap = min(self.gap, low - off)
 
     def _described(
@@ -667,4 +706,5 @@ def check(folder: Path) -> dict[str, Any]:
         "margin": checker.margin,
         "combinations": checker.combinations,
         "partial": bool(meaning.partial),
+        "number": not meaning.answers,
     }

@@ -60,6 +60,8 @@ def certify_program(model: Transformer, task: Sequences, folder: Path) -> dict[s
     domain = f"all {checked['problems']:,} texts of at most {checked['length']} tokens"
     if checked["partial"]:
         domain += ", wherever the program has a value (no `pick` selects two positions)"
+    if checked["number"]:
+        domain += ": the number in the logit lies within a quarter of the least distance of two"
     numerics = "; ".join(f"{key}: {value}" for key, value in NUMERICS.items())
     return {
         "verdict": Proved(domain, str(file), checked["margin"], numerics),
