@@ -9,6 +9,7 @@ from __future__ import annotations
 import html as _html
 import json
 import re
+from collections.abc import Sequence
 from typing import Any
 
 _MARKDOWN = re.compile(r"[\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_])")
@@ -81,3 +82,15 @@ def markdown_code(text: str) -> Markdown:
     fence = "`" * (1 + max((len(run) for run in re.findall("`+", text)), default=0))
     space = " " if text[:1] in ("`", " ", "") or text[-1:] in ("`", " ") else ""
     return Markdown(f"{fence}{space}{text.replace('|', chr(92) + '|')}{space}{fence}")
+
+
+def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown; cells that are not `Markdown` are escaped.
+
+    >>> print(markdown_table(("a", "b"), [("1|2", Markdown("**3**"))]))
+    | a | b |
+    | --- | --- |
+    | 1\\|2 | **3** |
+    """
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join("| " + " | ".join(markdown(cell) for cell in line) + " |" for line in lines)

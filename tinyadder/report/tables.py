@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tinyadder.escape import Markdown, markdown, markdown_code
+from tinyadder.escape import Markdown, markdown, markdown_code, markdown_table
 from tinyadder.report.leaderboard import (
     FIELD_DATE,
     STRONGEST,
@@ -50,7 +50,7 @@ def report_markdown(rows: Sequence[LeaderboardRow]) -> str:
         "asked again. Exhaustive and sampled verdicts are as recorded, with the command that makes "
         "them again.",
         "A model has no number of parameters, it has one for each convention:",
-        _table(
+        markdown_table(
             ("convention", "counts"),
             [(rung, Markdown(definition(rung))) for rung in (rows[0].counts if rows else {})],
         ),
@@ -65,7 +65,7 @@ def report_markdown(rows: Sequence[LeaderboardRow]) -> str:
         f"What others say of their own adders, as listed on {FIELD_DATE}. Nothing here was "
         "measured or checked by this project, and each count follows its author's convention; "
         "`tinyadder count FILE.py` and `tinyadder legality FILE.py` judge a submission.",
-        _table(
+        markdown_table(
             ("claimed parameters", "kind", "author", "claimed accuracy", "architecture"),
             [tuple(entry[column] for column in CLAIMED) for entry in public_field()],
         ),
@@ -77,7 +77,7 @@ def counts_table(rows: Sequence[LeaderboardRow]) -> str:
     """One line a model, one column a convention, by task and then by `nonzero + positional`; seeds
     on one line.
     """
-    return _table(
+    return markdown_table(
         ("model", "task", *SHOWN),
         [
             (
@@ -212,7 +212,7 @@ def trained_table(rows: Sequence[LeaderboardRow]) -> str:
         "training CPU s",
         "answers/s",
     )
-    return _table(heads, [_trained_cells(group) for group in groups(rows)])
+    return markdown_table(heads, [_trained_cells(group) for group in groups(rows)])
 
 
 def _trained_cells(group: Group) -> tuple[str, ...]:
@@ -251,7 +251,7 @@ def verdict_table(rows: Sequence[LeaderboardRow]) -> str:
         "proof CPU s",
         "check CPU s",
     )
-    return _table(heads, [_verdict_cells(r) for r in ordered])
+    return markdown_table(heads, [_verdict_cells(r) for r in ordered])
 
 
 def _verdict_cells(row: LeaderboardRow) -> tuple[str, ...]:
@@ -353,12 +353,6 @@ def _number(value: float | None, form: str) -> str:
     return "" if value is None else format(value, form)
 
 
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown; cells that are not `Markdown` are escaped."""
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join("| " + " | ".join(markdown(cell) for cell in line) + " |" for line in lines)
-
-
 def readme(text: str, rows: Sequence[LeaderboardRow]) -> str:
     """The README with its table of adders as it is now, where it has the marks for it."""
     return between_marks(text, "ten-digit addition", adders_table(rows))
@@ -386,7 +380,7 @@ def adders_table(rows: Sequence[LeaderboardRow]) -> str:
             )
         )
     heads = ("ten-digit addition", "made by", *README_COUNTS, "verdict")
-    return _table(heads, cells)
+    return markdown_table(heads, cells)
 
 
 def between_marks(text: str, name: str, table: str) -> str:

@@ -1,0 +1,274 @@
+"""The board: entries of others, what is claimed beside what was measured; Markdown, a page, JSON.
+
+Everything that an entry or a manifest says is escaped for the place where it stands. A figure that
+was not measured is an empty cell, and an entry without a verdict has its reason.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from tinyadder.errors import TinyadderError
+from tinyadder.escape import Markdown, markdown, markdown_code, markdown_table, terminal
+from tinyadder.fields import from_json
+from tinyadder.io.files import read_bytes
+from tinyadder.verify.external.board import BoardRow
+
+MADE_BY = "tinyadder board"
+"""Stands in everything that is written, so that nothing else is ever replaced."""
+LARGEST = 64 * 2**20
+RUNGS = ("board", "stored", "nonzero", "strict")
+"""The rungs that the tables show; the JSON has all of them."""
+NOT_JUDGED = "not judged"
+PAGES = ("board.md", "board.html", "board.json")
+
+
+# ---- files that we wrote -------------------------------------------------------------------------
+
+
+def check_ours(folder: Path) -> None:
+    """Raise `TinyadderError` where a page of `folder` is not one that this module wrote."""
+    for name in PAGES:
+        path = folder / name
+        if path.is_symlink() or path.exists():
+            beginning = read_bytes(path, most=LARGEST)[:400].decode("utf-8", "replace")
+            if MADE_BY not in beginning:
+                raise TinyadderError(
+                    f"{path} was not written by {MADE_BY}; choose another --out, or move it away"
+                )
+
+
+def read_board(path: Path) -> list[BoardRow]:
+    """The rows of a `board.json`. Raises `TinyadderError` for anything else."""
+    try:
+        data = json.loads(read_bytes(path, most=LARGEST))
+        rows = data["rows"]
+    except (ValueError, RecursionError, TypeError, KeyError) as error:
+        raise TinyadderError(f"{path} holds no board: {error!r:.80}") from None
+    return [from_json(BoardRow, one, f"{path}: row {n}") for n, one in enumerate(rows, 1)]
+
+
+def board_json(rows: Sequence[BoardRow]) -> dict[str, Any]:
+    """Everything, as plain data."""
+    return {"made by": MADE_BY, "rows": [asdict(row) for row in rows]}
+
+
+# ---- in words ------------------------------------------------------------------------------------
+
+
+def kind_of_verdict(row: BoardRow) -> str:
+    """`refuted`, `sampled`, .. or `not judged`."""
+    return row.verdict or NOT_JUDGED
+
+
+def format_verdict(row: BoardRow) -> str:
+    """The verdict in a few words, without its type; not escaped."""
+    if row.pair is not None:
+        a, b = row.pair
+        return f"{a} + {b} gives {row.got}, not {a + b}"
+    return row.text if row.verdict else row.reason
+
+
+def format_legality(row: BoardRow) -> str:
+    """`8 of 9 pass; fails: dtype; not observed: feedback`; not escaped."""
+    if not row.legality:
+        return row.failed.get("legality", "") if row.verdict else ""
+    failing = [finding.check for finding in row.legality if finding.passed is False]
+    unseen = [finding.check for finding in row.legality if finding.passed is None]
+    text = f"{sum(f.passed is True for f in row.legality)} of {len(row.legality)} pass"
+    text += f"; fails {', '.join(failing)}" if failing else ""
+    return text + (f"; not observed: {', '.join(unseen)}" if unseen else "")
+
+
+def format_claim(row: BoardRow) -> str:
+    """`claims 57: equals board, stored`; not escaped."""
+    if row.claim:
+        return row.claim
+    return "" if row.listed.claim is None else f"claims {row.listed.claim:,}"
+
+
+def _rung(row: BoardRow, rung: str) -> str:
+    return f"{row.counts[rung]:,}" if rung in row.counts else ""
+
+
+def _figure(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)
+
+
+def link(row: BoardRow) -> str:
+    """Where the entry is published, if that is an address one may follow."""
+    parts = urlsplit(row.listed.link)
+    return row.listed.link if parts.scheme in ("http", "https") and parts.netloc else ""
+
+
+def ordered(rows: Sequence[BoardRow]) -> list[BoardRow]:
+    """By what is claimed, then by name; entries without a claim last."""
+    return sorted(
+        rows,
+        key=lambda row: (row.listed.claim is None, row.listed.claim or 0, row.name),
+    )
+
+
+def tally(rows: Sequence[BoardRow]) -> list[tuple[str, int]]:
+    """(type of verdict, entries), the most frequent first."""
+    return Counter(kind_of_verdict(row) for row in rows).most_common()
+
+
+# ---- Markdown ------------------------------------------------------------------------------------
+
+HEADS = (
+    "entry",
+    "author",
+    "kind",
+    "claim",
+    *RUNGS,
+    "verdict",
+    "smallest margin",
+    "legality",
+    "sums/s",
+)
+
+
+def _name(row: BoardRow) -> Markdown:
+    address = link(row)
+    if not address:
+        return markdown(row.name)
+    safe = "".join(c if c.isascii() and c not in "()<>|\\ `" else "" for c in address)
+    return Markdown(f"[{markdown(row.name)}]({safe})")
+
+
+def markdown_verdict(row: BoardRow) -> Markdown:
+    """The verdict in a few words as Markdown, its type in bold."""
+    return Markdown(f"**{kind_of_verdict(row)}**{markdown(f': {format_verdict(row)}')}")
+
+
+def board_table(rows: Sequence[BoardRow]) -> str:
+    """One line an entry: what is claimed beside what was measured."""
+    return markdown_table(
+        HEADS,
+        [
+            (
+                _name(row),
+                row.listed.author,
+                row.listed.kind,
+                format_claim(row),
+                *(_rung(row, rung) for rung in RUNGS),
+                markdown_verdict(row),
+                _figure(row.margin, ".3g"),
+                format_legality(row),
+                _figure(row.per_second, ",.0f"),
+            )
+            for row in ordered(rows)
+        ],
+    )
+
+
+def replay_list(rows: Sequence[BoardRow]) -> str:
+    """The commands that ask every counterexample again, as a list."""
+    return "\n".join(
+        f"- {markdown(row.name)}: {markdown(format_verdict(row))}: {markdown_code(row.replay)}"
+        for row in ordered(rows)
+        if row.replay
+    )
+
+
+def source_table(rows: Sequence[BoardRow]) -> str:
+    """Where each file came from: repository, commit, path, hash, notes."""
+    cells = []
+    for row in ordered(rows):
+        listed = row.listed
+        hashes = [
+            Markdown(f"{markdown(Path(name).name)} {markdown_code(value[:16])}")
+            for name, value in listed.sha256.items()
+        ][:3]
+        cells.append(
+            (
+                row.name,
+                listed.repository,
+                listed.commit[:12],
+                listed.path,
+                Markdown(", ".join(hashes)),
+                listed.notes,
+            )
+        )
+    return markdown_table(
+        ("entry", "repository", "commit", "path", "sha256 begins", "notes"), cells
+    )
+
+
+def board_markdown(rows: Sequence[BoardRow]) -> str:
+    """`board.md`: the table, every refutation with its command, where the files came from."""
+    parts = [f"<!-- made by {MADE_BY} -->", "# The board, measured", *board_sections(rows)]
+    return "\n\n".join(parts) + "\n"
+
+
+def board_sections(rows: Sequence[BoardRow]) -> list[str]:
+    """The parts of the page below its heading."""
+    counted = ", ".join(f"{count} {word}" for word, count in tally(rows))
+    versions = sorted({(row.version, f"{row.seconds:g} s", row.date) for row in rows})
+    parts = [
+        f"{len(rows)} entries: {counted}. Measured with tinyadder "
+        + "; ".join(markdown(", ".join(version)) for version in versions)
+        + ".",
+        EXPLAINED,
+        board_table(rows),
+    ]
+    if replays := replay_list(rows):
+        parts += ["## Every refutation, asked again by one line", REPLAYED, replays]
+    if any(row.listed.repository for row in rows):
+        parts += ["## Where the files came from", source_table(rows)]
+    return parts
+
+
+EXPLAINED = (
+    "A row is about one file at one commit, run here on a CPU, asked through its own `add`. "
+    "**refuted**: that `add` gives a wrong sum for the pair shown. **sampled**: so many sums were "
+    "asked, none was wrong; that is no proof. *claim*: what its author counts, and which of our "
+    "conventions (rungs) give that number. *smallest margin*: of the logit that is chosen over the "
+    "next, among the sums asked. *legality*: checks of whether it is an autoregressive transformer "
+    "that does the work itself; what could not be observed is said."
+)
+REPLAYED = "From the folder of the entries:"
+
+
+# ---- a page --------------------------------------------------------------------------------------
+
+
+def board_html(rows: Sequence[BoardRow]) -> str:
+    """The same as one HTML file: no network, sorted by its headings where scripts run."""
+    from jinja2 import Environment, FileSystemLoader
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_visible,
+    )
+    shown = [
+        {
+            "row": row,
+            "link": link(row),
+            "kind": kind_of_verdict(row),
+            "verdict": format_verdict(row),
+            "claim": format_claim(row),
+            "legality": format_legality(row),
+            "counts": [(rung, row.counts.get(rung)) for rung in RUNGS],
+            "ladder": list(row.counts.items()),
+        }
+        for row in ordered(rows)
+    ]
+    return environment.get_template("board.html.jinja").render(
+        made_by=MADE_BY, rows=shown, rungs=RUNGS, tally=tally(rows)
+    )
+
+
+def _visible(value: Any) -> Any:
+    """For the template: what does not print is written out, before HTML is escaped."""
+    return terminal(value, keep="\n\t") if type(value) is str else value
