@@ -19,10 +19,12 @@ from tinyadder.inspect.explorer import Exhibit
 from tinyadder.inspect.explorer import page as explorer_page
 from tinyadder.io.export import Source, hub
 from tinyadder.machine.compile import build
+from tinyadder.report.board import board_html, board_markdown
 from tinyadder.report.leaderboard import Entry, Finding, LeaderboardRow
 from tinyadder.report.page import report_html
 from tinyadder.report.results import Result
 from tinyadder.report.tables import SHOWN, adders_table, markdown_verdict, report_markdown
+from tinyadder.verify.external.board import BoardFinding, BoardRow, Listed
 from tinyadder.verify.verdict import Counterexample, Exhaustive, Proved, Refuted, Unknown
 
 MADE = construct("add10", digits=1)
@@ -60,12 +62,31 @@ def card(text: str) -> str:
     return hub.card(source).partition("---\n# ")[2]
 
 
+def entry(text: str) -> BoardRow:
+    """A row of the board with `text` wherever an entry or a manifest could put one."""
+    listed = Listed(text, text, text, "trained", 7, *[text] * 5, sha256={text: text}, notes=text)
+    return BoardRow(
+        listed,
+        *(text, text, 1.0, 0, text, text, "refuted", text),
+        pair=(9, 1),
+        got=text,
+        replay=text,
+        asked={text: 1},
+        counts={text: 7},
+        claim=text,
+        legality=tuple(BoardFinding(text, passed, text) for passed in (True, False, None)),
+        failed={text: text},
+    )
+
+
 MARKDOWN = {
+    "the board": lambda text: board_markdown([entry(text)]),
     "LEADERBOARD.md": lambda text: report_markdown([row(text)]).partition("## The public")[0],
     "the table of the README": lambda text: adders_table([row(text)]),
     "the model card": card,
 }
 HTML = {
+    "the page of the board": lambda text: board_html([entry(text)]),
     "the page of the report": lambda text: report_html(
         [Entry("add10", MODEL, MADE.task, False, None)], [row(text)], pictures=False
     ),

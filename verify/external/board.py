@@ -18,16 +18,18 @@ import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
+from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
+from random import Random
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
-from tinyadder import __version__
 from tinyadder.errors import TinyadderError, did_you_mean
 from tinyadder.fields import Between, from_json
 from tinyadder.io.files import NAME, below, read_bytes, write_text
+from tinyadder.verify.external.submission import Submission
 
 MANIFEST = "board.toml"
 """In the folder of the entries, unless another file is given."""
@@ -37,6 +39,10 @@ LONGEST_MANIFEST = 4 * 2**20
 LONGEST_ROW = 2**20
 MOST_FILES, MOST_BYTES = 2_000, 256 * 2**20
 """Of one entry."""
+PROBED = 12
+"""Sums that the checks of legality watch."""
+STEP_SECONDS = 120.0
+"""Of one request; that of the first includes the start of torch."""
 DEEPEST = 4
 """Folders below that of an entry in which its Python file is looked for."""
 LONGEST_SOURCE = 16 * 2**20
@@ -370,7 +376,7 @@ def judge_version() -> str:
     for path in sorted(root.rglob("*.py")):
         if "certify" not in path.parts:
             code.update(path.read_bytes())
-    return f"{__version__}+{code.hexdigest()[:12]}"
+    return f"{version('tinyadder')}+{code.hexdigest()[:12]}"
 
 
 # ---- one entry -----------------------------------------------------------------------------------
@@ -401,7 +407,31 @@ def _reason(error: TinyadderError, entry: BoardEntry) -> str:
 
 
 Step = Callable[[BoardEntry, BoardRow], dict[str, Any]]
-STEPS: dict[str, Step] = {}
+
+
+def _legality(entry: BoardEntry, row: BoardRow) -> dict[str, Any]:
+    from tinyadder.verify.external.legality import foreign_legality
+
+    random = Random(row.seed)
+    pairs = [(random.randrange(10**10), random.randrange(10**10)) for _ in range(PROBED)]
+    found = foreign_legality(_submission(entry), pairs, seed=row.seed)
+    return {"legality": tuple(BoardFinding(f.check, f.passed, f.said) for f in found)}
+
+
+def _counts(entry: BoardEntry, row: BoardRow) -> dict[str, Any]:
+    from tinyadder.verify.count.claims import matched
+
+    found = _submission(entry).ask("count", why=False)
+    counts, claim = found["counts"], row.listed.claim
+    claim = found["claimed"] if claim is None else claim
+    return {"counts": counts, "claim": "" if claim is None else str(matched(claim, counts))}
+
+
+def _submission(entry: BoardEntry) -> Submission:
+    return Submission(entry.path, seconds=STEP_SECONDS)
+
+
+STEPS: dict[str, Step] = {"counts": _counts, "legality": _legality}
 """What is done with an entry, in this order: fields of its row."""
 
 Tell = Callable[[int, BoardEntry, BoardRow | None], None]
@@ -455,6 +485,7 @@ def judge_board(
         before = known.get(entry.name)
         if entry.reason:
             row = replace(fresh, reason=entry.reason)
+            write_text(row_file(out, entry.name), row_json(row))
         elif before is not None and not again and _holds(before, fresh):
             row = replace(before, listed=entry.listed)
         else:
