@@ -54,14 +54,14 @@ class Entry:
         return self.model
 
 
-def load(file: str, root: str, module: str, attribute: str) -> Entry:
+def load(file: str, roots: list[str], module: str, attribute: str) -> Entry:
     """Import `module` (dotted) of `file`, build the model.
 
-    `root` is the folder that imports start from; `module` is "" for a file in no package;
+    `roots` are the folders that imports start from; `module` is "" for a file in no package;
     `attribute` names an object of the module that has `build_model` and `add`, "" the module
     itself. Raises `BrokenContract`, and whatever the code raises.
     """
-    sys.path.insert(0, root)
+    sys.path[:0] = roots
     found = _import(file, module)
     if attribute:
         if not hasattr(found, attribute):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+from msgspec.json import encode
 
 MOST = 2**24
 """Bytes of one frame. A longer one is refused before it is read."""
@@ -54,7 +55,7 @@ def packed(value: object) -> bytes:
     """The frame of a value. Raises `TypeError`, `ValueError` or `RecursionError` for what is not
     JSON, and `ValueError` for what is too long.
     """
-    body = msgspec.json.encode(value)
+    body = encode(value)
     if len(body) > MOST:
         raise ValueError(f"{len(body):,} bytes; the limit is {MOST:,}")
     return len(body).to_bytes(HEAD, "big") + body

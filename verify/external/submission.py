@@ -7,8 +7,10 @@ checked against the type that the asker expects. It never says what is right.
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
+import select
 import selectors
 import signal
 import subprocess
@@ -18,11 +20,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.machinery import PathFinder
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NoReturn, TypedDict
 
 import msgspec
 
@@ -30,18 +32,26 @@ from tinyadder.construction import defined
 from tinyadder.errors import TinyadderError
 from tinyadder.escape import terminal
 from tinyadder.verify.external.frames import Answer, Failure, Progress, Request, Unpacker, packed
+from tinyadder.verify.external.sandbox import MOST_PROCESSES, Ended, Limits
 from tinyadder.verify.external.worker import Setup
+
+log = logging.getLogger("tinyadder")
 
 SECONDS = 120.0
 """Wall-clock limit of one request; that of the first includes the start of torch."""
 TOTAL = 3600.0
-"""The same of a session, all its requests together."""
+"""Limit of a session, all its requests together, on wall-clock and on processor time."""
 GIBIBYTES = 6.0
 """Limit on the address space; torch alone maps about 3."""
 TAIL = 200
 """Characters of a stranger's message that are shown."""
 PACKAGES = Path(str(files("tinyadder"))).resolve().parent
 """Where the process finds this very package."""
+START = 60.0
+"""Seconds that a process may take to start, before it runs anything of a submission."""
+PATIENCE = 2.0
+"""Seconds that a process may take to end."""
+PROJECT = (".git", "pyproject.toml", "setup.py", "requirements.txt", "README.md")
 CONTRACT = "a submission has build_model() and add(model, a, b)"
 
 Watch = Callable[[Progress], None]
@@ -65,12 +75,18 @@ class Place:
 
     file: Path
     """The file that defines `build_model` and `add`."""
-    root: Path
-    """The folder that its imports start from."""
+    roots: tuple[Path, ...]
+    """The folders that its imports start from: its own, and that of the project it lies in."""
     module: str
-    """Its dotted name there, "" for a file that is in no package."""
+    """Its dotted name in the first, "" for a file that is in no package."""
     attribute: str = ""
     """The object of the module that has both, "" for the module itself."""
+
+    @property
+    def visible(self) -> list[Path]:
+        """What its process may read: its folders, of a home folder (or /) only the file."""
+        open_to_all = (Path("/"), Path.home())
+        return [self.file, *(root for root in self.roots if root not in open_to_all)]
 
 
 @dataclass(frozen=True)
@@ -86,6 +102,8 @@ class Submission:
     seconds: float = SECONDS
     gibibytes: float = GIBIBYTES
     total: float = TOTAL
+    sandbox: bool = True
+    """False: a process with limits, without namespaces, as where the system makes none."""
 
     def __post_init__(self) -> None:
         _ = self.place
@@ -134,46 +152,62 @@ class Session:
     """The process of a submission. Whatever it started ends with it."""
 
     def __init__(self, submission: Submission) -> None:
-        self._name, self._seconds = str(submission.given), submission.seconds
+        self._submission, self._name = submission, str(submission.given)
         self._end = time.monotonic() + submission.total
-        self._unpacker, self._errors = Unpacker(), bytearray()
+        try:
+            self._start(submission.sandbox and not _refused)
+        except _NoNamespaces as error:
+            _refused.append(str(error))
+            self._start(False)
+
+    def _start(self, namespaces: bool) -> None:
+        """Start the process and wait until its walls stand."""
+        if not namespaces:
+            _warn(_refused[0] if _refused else "it was asked not to be used")
+        submission, place = self._submission, self._submission.place
+        self._unpacker, self._errors, self._status = Unpacker(), bytearray(), b""
         self._ready: list[bytes] = []
         self._last: Progress | None = None
-        self._folder = tempfile.TemporaryDirectory(prefix="submission-")
-        requests, self._requests = os.pipe()
-        self._replies, replies = os.pipe()
-        allowed = ("PATH", "HOME", "LANG", "LC_ALL", "SYSTEMROOT", "TMPDIR", "TEMP")
-        environment = {name: os.environ[name] for name in allowed if name in os.environ}
-        environment |= {
-            "PYTHONPATH": str(PACKAGES),
-            "PYTHONDONTWRITEBYTECODE": "1",
-            "OMP_NUM_THREADS": "1",
-            "PYTHONHASHSEED": "0",
-        }
+        self._closed = self._running = False
+        self._folder = tempfile.TemporaryDirectory(prefix="submission-", ignore_cleanup_errors=True)
+        scratch = Path(self._folder.name) / "scratch"
+        scratch.mkdir()
+        theirs, self._requests = os.pipe()
+        pipes = [os.pipe(), os.pipe(), os.pipe()]
+        self._replies, self._said, self._stderr = (ours for ours, _ in pipes)
+        passed = (theirs, pipes[0][1], pipes[1][1])
         worker = "tinyadder.verify.external.worker"
         self._process = subprocess.Popen(
-            [sys.executable, "-m", worker, str(requests), str(replies)],
+            [sys.executable, "-P", "-m", worker, *map(str, passed)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            pass_fds=(requests, replies),
-            cwd=self._folder.name,
-            env=environment,
+            stderr=pipes[2][1],
+            pass_fds=passed,
+            cwd=scratch,
+            env=_environment(),
             start_new_session=True,
         )
-        os.close(requests)
-        os.close(replies)
+        for descriptor in (*passed, pipes[2][1]):
+            os.close(descriptor)
         os.set_blocking(self._requests, False)
-        place = submission.place
+        nonce = secrets.token_hex(16)
         setup = Setup(
-            str(place.file),
-            str(place.root),
-            place.module,
-            place.attribute,
-            submission.total,
-            int(submission.gibibytes * 2**30),
+            nonce=nonce,
+            file=str(place.file),
+            roots=[str(root) for root in place.roots],
+            module=place.module,
+            attribute=place.attribute,
+            limits=Limits(
+                submission.total,
+                int(submission.gibibytes * 2**30),
+                [str(path) for path in place.visible],
+            ),
+            scratch=str(scratch),
+            namespaces=namespaces,
         )
         self._unsent = packed(setup)
+        self._answer(nonce, dict[str, Any], START, None)
+        self._running = True
 
     def ask(
         self,
@@ -193,23 +227,13 @@ class Session:
         memory, breaks the contract or answers with something else, and `OutOfTime` (with the last
         report in `last`) for one that takes too long.
         """
-        if self._process.poll() is not None or self._requests < 0:
+        if self._closed:
             raise TinyadderError(f"{self._name}: its process has ended; start a new session")
         nonce = secrets.token_hex(16)
         self._unsent += packed(Request(nonce, do, job))
-        self._last = None
-        for body in self._bodies(self._seconds if limit is None else limit):
-            answer = self._checked(body, Answer)
-            if answer.nonce != nonce:
-                self._broken("an answer that was not asked for")
-            if isinstance(answer, Failure):
-                raise TinyadderError(f"{self._name}: {terminal(answer.error[:TAIL])}")
-            if not isinstance(answer, Progress):
-                return self._checked(bytes(answer.data), reply)
-            self._last = answer
-            if watch is not None:
-                watch(answer)
-        raise AssertionError("not reached")
+        return self._answer(
+            nonce, reply, self._submission.seconds if limit is None else limit, watch
+        )
 
     def add(self, pairs: Sequence[tuple[int, int]], watch: Watch | None = None) -> list[int | str]:
         """What `add(model, a, b)` returns for each pair: an integer, or in words what it was
@@ -223,15 +247,36 @@ class Session:
 
     def close(self) -> None:
         """End the process and whatever it started."""
-        if self._requests < 0:
+        if self._closed:
             return
-        os.close(self._requests)
-        self._requests = -1
-        _stop(self._process)
-        os.close(self._replies)
-        if self._process.stderr is not None:
-            self._process.stderr.close()
+        self._closed = True
+        os.close(self._requests)  # which the supervisor sees
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            try:
+                self._process.wait(PATIENCE)
+                break
+            except subprocess.TimeoutExpired:  # a fork of ours may still hold the pipe
+                os.killpg(self._process.pid, number)
+        self._process.wait()
+        for descriptor in (self._replies, self._said, self._stderr):
+            os.close(descriptor)
         self._folder.cleanup()
+
+    def _answer(self, nonce: str, reply: Any, seconds: float, watch: Watch | None) -> Any:
+        """The result that bears the nonce."""
+        self._last = None
+        for body in self._bodies(seconds):
+            answer = self._checked(body, Answer)
+            if answer.nonce != nonce:
+                self._broken("an answer that was not asked for")
+            if isinstance(answer, Failure):
+                raise TinyadderError(f"{self._name}: {terminal(answer.error[:TAIL])}")
+            if not isinstance(answer, Progress):
+                return self._checked(bytes(answer.data), reply)
+            self._last = answer
+            if watch is not None:
+                watch(answer)
+        raise AssertionError("not reached")
 
     def _checked(self, body: bytes, kind: Any) -> Any:
         try:
@@ -239,7 +284,7 @@ class Session:
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             return self._broken(f"something else than a result: {error}")
 
-    def _broken(self, why: str) -> Any:
+    def _broken(self, why: str) -> NoReturn:
         self.close()
         raise TinyadderError(f"{self._name}: its process sent {terminal(why[:TAIL])}")
 
@@ -248,24 +293,24 @@ class Session:
         of the process or of the time.
         """
         end = min(time.monotonic() + seconds, self._end)
-        assert self._process.stderr is not None
         with selectors.DefaultSelector() as selector:
             selector.register(self._replies, selectors.EVENT_READ)
-            selector.register(self._process.stderr, selectors.EVENT_READ)
+            selector.register(self._stderr, selectors.EVENT_READ)
             selector.register(self._requests, selectors.EVENT_WRITE)
             while True:
                 while self._ready:
                     yield self._ready.pop(0)
                 left = end - time.monotonic()
                 if left <= 0:
-                    self.close()
-                    stopped = OutOfTime(
-                        f"{self._name} did not finish within {seconds:g} s and was stopped"
-                    )
-                    stopped.last = self._last
-                    raise stopped
+                    self._out_of_time(seconds)
                 for key, _ in selector.select(min(left, 1.0)):
                     self._move(key.fd, selector)
+
+    def _out_of_time(self, seconds: float) -> NoReturn:
+        self.close()
+        error = OutOfTime(f"{self._name} did not finish within {seconds:g} s and was stopped")
+        error.last = self._last
+        raise error
 
     def _move(self, descriptor: int, selector: selectors.BaseSelector) -> None:
         """Read or write what can be read or written now."""
@@ -280,7 +325,7 @@ class Session:
                 selector.unregister(descriptor)
             return
         more = os.read(descriptor, 2**16)
-        if descriptor != self._replies:
+        if descriptor == self._stderr:
             self._errors += more
             del self._errors[:-4000]
             if not more:
@@ -293,34 +338,73 @@ class Session:
         else:
             self._ended()
 
-    def _ended(self) -> None:
-        """Raise, in words, how a process ended that left no answer."""
-        try:
-            code = self._process.wait(5)
-        except subprocess.TimeoutExpired:
-            self._broken("nothing more and went on")
-        stderr = self._process.stderr
-        assert stderr is not None
-        os.set_blocking(stderr.fileno(), False)
-        self._errors += stderr.read() or b""
+    def _ended(self) -> NoReturn:
+        """Raise, in words, how a process ended that gave no answer."""
+        said = _rest(self._said)
+        self._errors += _rest(self._stderr)
         lines = self._errors[-4000:].decode(errors="replace").strip().splitlines()
         self.close()
-        if code == -signal.SIGXCPU:
-            raise TinyadderError(f"{self._name} used up its processor time and was stopped")
-        how = f"ended its process with exit code {code}"
-        if code < 0:
-            how = f"was ended by signal {-code}"
         last = f": {terminal(lines[-1][:TAIL])}" if lines else " and said nothing"
+        if not said:
+            how = "closed its pipe" if self._running else "could not be started"
+            raise TinyadderError(f"{self._name}: its process {how}{last}")
+        ended = msgspec.json.decode(said, type=Ended)
+        if ended.refused:
+            raise _NoNamespaces(terminal(ended.refused))
+        if ended.why:
+            most = {
+                "memory": f"more memory than {self._submission.gibibytes:g} GiB",
+                "processes": f"more than {MOST_PROCESSES} processes",
+            }[ended.why]
+            raise TinyadderError(f"{self._name} took {most} and was stopped")
+        if ended.code == -signal.SIGXCPU:
+            raise TinyadderError(f"{self._name} used up its processor time and was stopped")
+        how = f"ended its process with exit code {ended.code}"
+        if ended.code < 0:
+            how = f"was ended by signal {-ended.code}"
         raise TinyadderError(f"{self._name} {how}{last}")
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    """End the process and whatever it started."""
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        process.kill()
-    process.wait()
+class _NoNamespaces(TinyadderError):
+    """The system does not make the walls that were asked for."""
+
+
+_refused: list[str] = []
+"""Why this system makes no namespaces, once that is known."""
+
+
+@cache
+def _warn(why: str) -> None:
+    log.warning(
+        "no sandbox (%s): submissions run with limits on time and memory, but with your rights to"
+        " files and network; docs/security.md says what that means",
+        why,
+    )
+
+
+def _environment() -> dict[str, str]:
+    """What the process is told: nothing of the user's but where programs are."""
+    allowed = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH")
+    return {name: os.environ[name] for name in allowed if name in os.environ} | {
+        "PYTHONPATH": str(PACKAGES),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONHASHSEED": "0",
+        "OMP_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+    }
+
+
+def _rest(descriptor: int) -> bytes:
+    """What a pipe still gives within a short time."""
+    found, end = b"", time.monotonic() + PATIENCE
+    while len(found) < 2**16 and (left := end - time.monotonic()) > 0:
+        if not select.select([descriptor], [], [], left)[0]:
+            break
+        more = os.read(descriptor, 2**12)
+        if not more:
+            break
+        found += more
+    return found
 
 
 # ---- where the code lies -------------------------------------------------------------------------
@@ -362,8 +446,17 @@ def _named(file: Path, attribute: str) -> Place:
     root, parts = file.parent, [] if file.name == "__init__.py" else [file.stem]
     while (root / "__init__.py").is_file() and root.name.isidentifier():
         parts, root = [root.name, *parts], root.parent
-    alone = root == file.parent
-    return Place(file, root, "" if alone else ".".join(parts), attribute)
+    module = "" if root == file.parent else ".".join(parts)
+    project = _project(root)
+    return Place(file, tuple(dict.fromkeys([root, project, project / "src"])), module, attribute)
+
+
+def _project(folder: Path) -> Path:
+    """The nearest folder around this one that looks like a project, itself where none does."""
+    for outer in (folder, *folder.parents[:3]):
+        if outer != Path.home() and any((outer / name).exists() for name in PROJECT):
+            return outer
+    return folder
 
 
 def _file_of(folder: Path) -> Path:

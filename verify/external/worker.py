@@ -9,19 +9,20 @@ is right is decided on the other side. `report(done, total, extra)` tells how fa
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from os import _exit, getpid, read, set_inheritable, write  # as they were before any strange code
 from typing import Any
 
 import msgspec
+from msgspec.json import decode, encode
 
 from tinyadder.verify.external.entry import BrokenContract, Entry, load
 from tinyadder.verify.external.frames import Failure, Progress, Request, Result, Unpacker, packed
+from tinyadder.verify.external.sandbox import Limits, enter
 
-MOST_WRITTEN = 2**26
 REPORT_EVERY = 0.05
 """Seconds between two progress frames that are sent; those in between are dropped."""
 LONGEST = 80
@@ -41,12 +42,15 @@ JOBS: dict[str, str] = {
 class Setup(msgspec.Struct):
     """The first frame: the submission and its limits."""
 
+    nonce: str
+    """Of the first answer, which says that the walls stand."""
     file: str
-    root: str
+    roots: list[str]
     module: str
     attribute: str
-    seconds: float
-    bytes: int
+    limits: Limits
+    scratch: str
+    namespaces: bool
 
 
 # ---- jobs ----------------------------------------------------------------------------------------
@@ -103,12 +107,13 @@ def plain(answer: Any) -> int | str:
     """The integer that an answer is (5.0 is 5, so is a tensor of one 5), else the beginning of its
     repr, or its type where the repr would be a stranger's code.
     """
+    kind = type(answer).__name__
     for _ in range(2):
         try:
             if not isinstance(answer, bool | str):
                 whole = int(answer) if answer == int(answer) else None
-                if whole is not None and abs(whole) < 2**63:
-                    return whole
+                if whole is not None:
+                    return whole if abs(whole) < 2**63 else "an integer of more than 63 bits"
         except Exception:
             pass
         if not callable(getattr(answer, "item", None)):
@@ -120,7 +125,9 @@ def plain(answer: Any) -> int | str:
     known = isinstance(answer, bool | float | str | None) and type(answer).__repr__ in BUILT_IN
     if isinstance(answer, str):
         answer = answer[:LONGEST]
-    return ascii(answer)[:LONGEST] if known else f"a {type(answer).__name__}"[:LONGEST]
+    if known:
+        return ascii(answer)[:LONGEST]
+    return f"not an integer: {kind}"[:LONGEST]
 
 
 BUILT_IN = {kind.__repr__ for kind in (bool, float, str, type(None))}
@@ -129,46 +136,52 @@ BUILT_IN = {kind.__repr__ for kind in (bool, float, str, type(None))}
 
 
 class Channel:
-    """Frames in and out, for the process that opened it alone: a fork of it falls silent."""
+    """Frames in and out, for the process that owns it alone: a fork of it falls silent."""
 
     def __init__(self, requests: int, replies: int) -> None:
-        self._requests, self._replies, self._owner = requests, replies, os.getpid()
+        self._requests, self._replies, self._owner = requests, replies, getpid()
         self._unpacker = Unpacker()
         self._ready: list[bytes] = []
+        for descriptor in (requests, replies):
+            set_inheritable(descriptor, False)
 
-    def frames(self) -> Iterator[bytes]:
-        """The bodies that arrive, until the other side closes."""
-        while True:
-            while self._ready:
-                yield self._ready.pop(0)
-            more = os.read(self._requests, 2**16)
+    def own(self) -> None:
+        """From here on this process is the one that speaks."""
+        self._owner = getpid()
+
+    def _check(self) -> None:
+        if getpid() != self._owner:
+            _exit(0)
+
+    def receive(self) -> bytes | None:
+        """The next body; None when the other side has closed."""
+        while not self._ready:
+            self._check()
+            more = read(self._requests, 2**16)
             if not more:
-                return
+                return None
             self._ready += self._unpacker.feed(more)
+        return self._ready.pop(0)
 
     def send(self, value: object) -> None:
         """Write one frame. Raises what `packed` does."""
         rest = memoryview(packed(value))
-        if os.getpid() != self._owner:
-            os._exit(0)
+        self._check()
         while rest:
-            rest = rest[os.write(self._replies, rest) :]
+            rest = rest[write(self._replies, rest) :]
 
 
-def serve(channel: Channel) -> None:
+def serve(channel: Channel, setup: Setup) -> None:
     """Answer requests until there are no more."""
-    frames = channel.frames()
-    setup = msgspec.json.decode(next(frames), type=Setup)
-    _limit(setup.seconds, setup.bytes)
     entry: Entry | None = None
-    for body in frames:
-        request = msgspec.json.decode(body, type=Request)
+    while body := channel.receive():
+        request = decode(body, type=Request)
         try:
             if entry is None:
-                entry = load(setup.file, setup.root, setup.module, setup.attribute)
+                entry = load(setup.file, setup.roots, setup.module, setup.attribute)
             function = _job(request.do)
             data = function(entry, _reporter(channel, request.nonce), **request.job)
-            channel.send(Result(request.nonce, msgspec.Raw(msgspec.json.encode(data))))
+            channel.send(Result(request.nonce, msgspec.Raw(encode(data))))
         except BaseException as error:  # SystemExit and KeyboardInterrupt of the file, too
             channel.send(Failure(request.nonce, _in_words(error, setup.file)))
 
@@ -189,16 +202,6 @@ def _reporter(channel: Channel, nonce: str) -> Report:
             channel.send(Progress(nonce, done, total, extra))
 
     return report
-
-
-def _limit(seconds: float, memory: int) -> None:
-    import resource
-
-    cpu = int(seconds) + 1
-    resource.setrlimit(resource.RLIMIT_CPU, (cpu, cpu + 1))
-    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (MOST_WRITTEN, MOST_WRITTEN))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def _in_words(error: BaseException, path: str) -> str:
@@ -223,11 +226,18 @@ def _in_words(error: BaseException, path: str) -> str:
 
 
 def main() -> None:
-    """Serve the pipes named on the command line."""
-    channel = Channel(int(sys.argv[1]), int(sys.argv[2]))
+    """Build the walls, then serve; the pipes (requests, replies, status) are named on the command
+    line.
+    """
+    requests, replies, status = map(int, sys.argv[1:])
     sys.argv = ["submission"]
-    serve(channel)
-    os._exit(0)  # handlers that the file registered for the end are not run
+    channel = Channel(requests, replies)
+    setup = decode(channel.receive() or b"", type=Setup)
+    enter(setup.limits, setup.scratch, requests, status, setup.namespaces)
+    channel.own()
+    channel.send(Result(setup.nonce, msgspec.Raw(b"{}")))
+    serve(channel, setup)
+    _exit(0)  # handlers that the file registered for the end are not run
 
 
 if __name__ == "__main__":
