@@ -336,7 +336,10 @@ def test_secrets_are_not_in_sight_in_proc(planted, monkeypatch):
     monkeypatch.setenv("OPEN", SECRET)
     with subprocess.Popen(["sleep", "30"]) as shell:
         try:
-            assert SECRET.encode() in Path(f"/proc/{shell.pid}/environ").read_bytes()
+            shown = Path(f"/proc/{shell.pid}/environ")
+            while not shown.read_bytes():  # it is still being started
+                time.sleep(0.01)
+            assert SECRET.encode() in shown.read_bytes()
             assert planted(SPY).add([(1, 0)]) == [0]
         finally:
             shell.kill()
