@@ -69,32 +69,31 @@ Counted = tuple[str, dict[str, int], list[dict[str, Any]], "list[Literal]"]
 
 
 def _own(name: str, options: dict[str, Any], why: bool) -> Counted:
-    from tinyadder.verify.count import construction_code, ladder, machine_code, weights
+    from tinyadder.verify.count import counted_literals, ladder, weights
+    from tinyadder.verify.count.code import construction_code, machine_code
 
     loaded = load_model(name, options)
     code = (
         machine_code(loaded.model) if loaded.folder else construction_code(loaded.name, loaded.file)
     )
     listed = [vars(weight) for weight in weights(loaded.model)] if why else []
-    return shown_model(loaded), ladder(loaded.model, code), listed, code
+    literals = counted_literals(loaded.model, code) if why else []
+    return shown_model(loaded), ladder(loaded.model, code), listed, literals
 
 
 def _submission(name: str, options: dict[str, Any], why: bool, seconds: float) -> Counted:
-    from tinyadder.verify.count.literals import literals
+    from tinyadder.verify.count.foreign import count_submission
     from tinyadder.verify.external.submission import Submission
 
     if options:
         raise TinyadderError(
-            f"{name} is a submission file; options ({', '.join(options)}) belong to a construction"
+            f"{name} is a submission; options ({', '.join(options)}) belong to a construction"
         )
-    submission = Submission(Path(name), seconds=seconds)
-    code = literals(submission.source, ["build_model"])
-    warn(submission.path)
-    found = submission.ask("count", why=why)
-    counts = {**found["counts"], "strict": found["counts"]["stored + buffers"] + len(code)}
-    if found["claimed"] is not None:
-        counts["claimed"] = found["claimed"]
-    return name, counts, found["weights"], code
+    submission = Submission(name, seconds=seconds)
+    warn(submission.place.file)
+    with submission.session() as session:
+        found = count_submission(session, submission.place, why=why)
+    return name, found.counts, found.weights, found.literals
 
 
 def warn(path: Path) -> None:
@@ -107,7 +106,8 @@ def warn(path: Path) -> None:
 
 
 def _placed(literal: Literal) -> dict[str, Any]:
-    where = f"line {literal.line}, {literal.where}: {literal.text}"
+    file = f"{literal.file}, " if literal.file else ""
+    where = f"{file}line {literal.line}, {literal.where}: {literal.text}"
     return {
         "rung": "strict",
         "tensor": "",
@@ -127,8 +127,9 @@ def _show(shown: str, counts: dict[str, int], weights: list[dict[str, Any]]) -> 
         [(rung, f"{count:,}", definition(rung)) for rung, count in counts.items()],
     )
     if weights:
+        echo("")
         show_table(
-            "\nevery weight; the first convention that counts it comes first",
+            "every weight; the first convention that counts it comes first",
             {"convention": "left", "value": "right", "place": "left", "tie": "left"},
             [
                 (weight["rung"], f"{weight['value']:.9g}", weight["place"], weight["tie"])

@@ -15,8 +15,8 @@ n hidden unit, o output token, c vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float, Int
@@ -235,6 +235,20 @@ class Tie(nn.Module):
         )
 
 
+@dataclass(frozen=True)
+class Derived:
+    """Which entries of the tensors the formulas of a program computed, and from which scalars.
+
+    It says how weights came about and is no part of the model: what is computed with them, and the
+    model's identity, do not depend on it.
+    """
+
+    entries: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """Plain name of a tensor -> flat indices."""
+    scalars: tuple[float, ...] = ()
+    """Those that are not among the model's shared weights, each once."""
+
+
 class Transformer(nn.Module):
     """A causal decoder: embedding, blocks, unembedding. `Transformer(config)` has all its weights
     zero.
@@ -246,6 +260,7 @@ class Transformer(nn.Module):
     def __init__(self, config: Config, dtype: torch.dtype = torch.float64) -> None:
         super().__init__()
         self.config = config
+        self.derived = Derived()
         width, outputs = config.width, len(config.outputs)
         self.embedding = nn.Parameter(torch.zeros(len(config.vocabulary), width, dtype=dtype))
         options = config.options

@@ -27,7 +27,8 @@ from tinyadder.machine.transformer import Transformer
 from tinyadder.report.certificates import certificate_file, recheck
 from tinyadder.report.results import FOLDER, Result
 from tinyadder.tasks.base import Task
-from tinyadder.verify.count import construction_code, definition, ladder, machine_code
+from tinyadder.verify.count import definition, ladder
+from tinyadder.verify.count.code import construction_code, machine_code
 from tinyadder.verify.counterexample import fails_as_stated
 from tinyadder.verify.verdict import (
     Exhaustive,

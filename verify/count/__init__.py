@@ -1,23 +1,18 @@
 """The counting ladder: a model has no number of parameters, it has one for each convention.
 
 Each rung is one function with its definition as docstring; `RUNGS` is the ladder in order, for any
-`nn.Module`. `weights(model)` lists where every counted weight sits, by lane, and how it is tied.
-Counts are read from the module's tensors, not from a program. Of our own models it is known which
-tensors are positions and which are wiring; of others they are recognised by name (positions) and by
-holding only 0 and 1 (wiring).
+`nn.Module` (`as_module` makes one of any other object). `weights(model)` lists where every counted
+weight sits, by lane, and how it is tied. Counts are read from the module's tensors, not from a
+program. Of our own models it is known which tensors are positions, which are wiring, and which
+entries a formula computes; of others positions are recognised by their names, wiring by holding
+only 0 and 1, and a table that `forward` computes is not stored at all: its scalars are.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
-from itertools import chain
-from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -26,62 +21,40 @@ from tinyadder.machine.tensors import (
     NONZERO,
     POSITIONAL,
     WIRING,
-    kind_of,
     plain_name,
     stored_name,
 )
 from tinyadder.machine.tensors import place as place_of
 from tinyadder.machine.transformer import Transformer
 from tinyadder.plain import first_paragraph
-from tinyadder.verify.count.literals import Literal, borrowed, literals
-
-POSITIONAL_NAMES = re.compile(
-    r"slope|alibi|pos(?!t)|rope|rotary|inv_freq|freqs|theta|(^|[._])(pe|sin|cos)($|[._])",
-    re.IGNORECASE,
+from tinyadder.verify.count.beside import (
+    Known,
+    as_module,
+    bases,
+    computed_tables,
+    hang_on,
+    kept_beside,
+    loose_numbers,
+    other_tensors,
+    placeholders,
+    unique,
 )
-"""Names under which foreign models keep what they know of positions."""
-GLOBALS = "_globals_of_the_file"
-MACHINE = ("tinyadder.machine.transformer", "Transformer")
-"""Where the forward pass of our own models is."""
+from tinyadder.verify.count.literals import Literal
 
-
-def _placeholders(module: nn.Module) -> dict[str, list[int]]:
-    """Entries of parameters that are never read because a shared weight stands there: name -> flat
-    indices.
-    """
-    result: dict[str, list[int]] = {}
-    for name, index, _ in module.config.ties if isinstance(module, Transformer) else ():
-        result.setdefault(stored_name(name), []).append(index)
-    return result
-
-
-def _unique(
-    tensors: Iterator[tuple[str, Tensor]], dead: dict[str, list[int]]
-) -> Iterator[tuple[str, Tensor, Tensor]]:
-    """(name, flat indices, their values), every scalar of memory once however many tensors show
-    it.
-    """
-    seen: dict[int, Tensor] = {}
-    for name, tensor in tensors:
-        storage = tensor.untyped_storage()
-        size = storage.nbytes() // tensor.element_size()
-        taken = seen.setdefault(storage.data_ptr(), torch.zeros(size, dtype=torch.bool))
-        places = (
-            torch.arange(size)
-            .as_strided(tensor.shape, tensor.stride(), tensor.storage_offset())
-            .reshape(-1)
-        )
-        fresh = ~taken[places]
-        fresh[dead.get(name, [])] = False
-        index = fresh.nonzero()[:, 0]
-        _, first = np.unique(places[index].numpy(), return_index=True)
-        index = index[np.sort(first)]
-        taken[places] = True
-        yield name, index, tensor.detach().cpu().reshape(-1)[index]
+__all__ = [
+    "RUNGS",
+    "as_module",
+    "definition",
+    "hang_on",
+    "kept_beside",
+    "ladder",
+    "other_tensors",
+    "weights",
+]
 
 
 def _parameters(module: nn.Module) -> Iterator[tuple[str, Tensor, Tensor]]:
-    return _unique(iter(module.named_parameters()), _placeholders(module))
+    return unique(module.named_parameters(), placeholders(module))
 
 
 def _values(module: nn.Module) -> Tensor:
@@ -89,11 +62,28 @@ def _values(module: nn.Module) -> Tensor:
     return torch.cat(values) if values else torch.zeros(0)
 
 
+def _fresh(module: nn.Module) -> list[tuple[str, float]]:
+    """Numbers beside the tensors that are not the model's own written once more: names, values."""
+    tensors = [*module.named_parameters(), *other_tensors(module), *loose_numbers(module)]
+    loose = len(list(loose_numbers(module)))
+    given = bases(module)
+    if not loose and not given:
+        return []
+    split = len(tensors) - loose
+    known, found = Known(), list[tuple[str, float]]()
+    for k, (name, _, values) in enumerate(unique(tensors, {})):
+        fresh = known.new(values.double().tolist())
+        if k >= split:
+            pairs = zip(fresh, values.tolist(), strict=True)
+            found += [(name, value) for new, value in pairs if new]
+    return found
+
+
 # ---- the rungs -----------------------------------------------------------------------------------
 
 
 def numel(module: nn.Module) -> int:
-    """Elements of all parameters, zeros included.
+    """Elements of all parameters, zeros included; a table by formula is written out.
 
     >>> numel(nn.Linear(3, 2))
     8
@@ -102,18 +92,59 @@ def numel(module: nn.Module) -> int:
 
 
 def stored(module: nn.Module) -> int:
-    """Scalars of the parameters, each place of memory once, tied entries once, zeros included.
+    """Scalars of the parameters, each place of memory once, tied entries once, zeros included; of a
+    table by formula the scalars in it.
 
     >>> both = nn.ModuleList([nn.Linear(3, 3, bias=False), nn.Linear(3, 3, bias=False)])
     >>> both[1].weight = nn.Parameter(both[0].weight.data.T)
     >>> numel(both), stored(both)
     (18, 9)
     """
-    return sum(len(index) for _, index, _ in _parameters(module))
+    return sum(len(index) for _, index, _ in _parameters(module)) - _saved(module)
+
+
+def _saved(module: nn.Module) -> int:
+    """How many entries of tables formulas save, their scalars taken off."""
+    if not isinstance(module, Transformer):
+        return 0
+    return sum(map(len, module.derived.entries.values())) - len(module.derived.scalars)
+
+
+def board(module: nn.Module) -> int:
+    """The public board's rule: unique parameters after tying; fixed positions are free, and of a
+    table by formula the scalars count. Of our own models: what the exported file stores.
+
+    >>> layer = nn.Linear(3, 3, bias=False)
+    >>> board(nn.ModuleList([layer, layer]))
+    9
+    """
+    if not isinstance(module, Transformer) or not module.config.plain:
+        return stored(module)
+    if module.embedding.dtype != torch.float64:
+        return stored(module)
+    return len(stored_scalars(module))
+
+
+def stored_scalars(module: Transformer) -> list[float]:
+    """What a submission of a built model stores: every shared weight, then each other value once,
+    but not 0, 1 and -1, which only route, nor what a formula computes.
+    """
+    shared = module.shared.detach().tolist() if module.config.shared else []
+    values = dict.fromkeys(module.derived.scalars)
+    for name, index, numbers in _parameters(module):
+        computed = set(module.derived.entries.get(plain_name(name), ()))
+        if name != "shared":
+            pairs = zip(index.tolist(), numbers.tolist(), strict=True)
+            values |= dict.fromkeys(v for i, v in pairs if i not in computed and v not in UNITS)
+    return [*shared, *values]
+
+
+UNITS = (0.0, 1.0, -1.0)
 
 
 def nonzero(module: nn.Module) -> int:
-    """Stored scalars that are not zero: the convention of the 95-parameter adder.
+    """Stored scalars that are not zero, a table by formula entry by entry: the convention of the
+    95-parameter adder.
 
     >>> layer = nn.Linear(2, 2, bias=False)
     >>> layer.weight = nn.Parameter(torch.eye(2))
@@ -124,7 +155,8 @@ def nonzero(module: nn.Module) -> int:
 
 
 def nonzero_positional(module: nn.Module) -> int:
-    """Nonzero, and the positions: nonzero ALiBi slopes, or the base of rotary or sinusoidal ones.
+    """Nonzero, and the positions: nonzero ALiBi slopes, or the base of rotary or sinusoidal ones,
+    not the entries of their tables.
 
     >>> from tinyadder.machine.config import BlockConfig, Config
     >>> blocks = (BlockConfig(heads=2),)
@@ -133,8 +165,24 @@ def nonzero_positional(module: nn.Module) -> int:
     >>> nonzero(model), nonzero_positional(model)
     (0, 2)
     """
-    named = _entries(module, POSITIONAL) + len(_float_attributes(module))
-    return nonzero(module) + named + _bases(module)
+    named = _entries(module, POSITIONAL) + len(bases(module))
+    return nonzero(module) + named + _own_bases(module)
+
+
+def _entries(module: nn.Module, rung: str) -> int:
+    return sum(
+        int(values.count_nonzero()) for first, _, _, values in kept_beside(module) if first == rung
+    )
+
+
+def _own_bases(module: nn.Module) -> int:
+    """The bases of rotary and sinusoidal positions, which our own models keep as options."""
+    if not isinstance(module, Transformer):
+        return 0
+    config = module.config
+    every = (config.options, *map(config.options_of, (*config.blocks, *config.encoder)))
+    rotary = {options.rotary_base for options in every if options.positions == "rotary"}
+    return len(rotary) + any(options.positions == "sinusoidal" for options in every)
 
 
 def with_wiring(module: nn.Module) -> int:
@@ -176,7 +224,8 @@ def ties_written_out(module: nn.Module) -> int:
 
 
 def distinct(module: nn.Module) -> int:
-    """Different values among the nonzero weights: what counting "unique" values would claim.
+    """Different values among the nonzero weights, a table by formula entry by entry: what counting
+    "unique" values would claim.
 
     >>> layer = nn.Linear(2, 2, bias=False)
     >>> layer.weight = nn.Parameter(torch.tensor([[1.0, -1.0], [0.0, 1.0]]))
@@ -198,127 +247,50 @@ def distinct_absolute(module: nn.Module) -> int:
 
 
 def stored_buffers(module: nn.Module) -> int:
-    """Stored, and the scalars of floating-point buffers and of tensors kept beside: slopes, wiring,
-    masks, tables.
+    """Stored, and the numbers kept beside, each once: buffers, attributes, names of the file; no
+    masks of 0 and -inf, and of tables of positions the base.
 
     >>> layer = nn.BatchNorm1d(4)
     >>> layer.table = torch.zeros(3)
     >>> stored(layer), stored_buffers(layer)
     (8, 19)
     """
-    every = chain(module.named_parameters(), other_tensors(module))
-    return sum(len(index) for _, index, _ in _unique(every, _placeholders(module)))
+    beside = sum(len(index) for _, _, index, _ in kept_beside(module))
+    return stored(module) + beside + len(bases(module)) + len(_fresh(module))
 
 
 def strict(module: nn.Module, code: Sequence[Literal]) -> int:
-    """Stored + buffers, and the literals in `forward` and in what derives the weights; 0, 1, -1 and
-    shapes are free.
+    """Stored + buffers, and the literals in `forward` and in what derives the weights, formulas
+    included; a weight that the code writes down counts once; 0, 1, -1 and shapes are free.
 
     >>> from tinyadder.verify.count.literals import literals
     >>> source = "def build_model(): return 0.5 * torch.ones(3)"
     >>> strict(nn.Linear(3, 2), literals(source, ["build_model"]))
     9
     """
-    return stored_buffers(module) + len(code)
+    return stored_buffers(module) - computed_tables(module) + len(counted_literals(module, code))
 
 
-# ---- tensors that are no parameters --------------------------------------------------------------
-
-
-def hang_on(module: nn.Module, names: Mapping[str, Any]) -> None:
-    """Let the ladder see tensors that a file keeps in its own names, as if the model kept them."""
-    object.__setattr__(module, GLOBALS, dict(names))
-
-
-def _tensors_in(name: str, value: Any) -> Iterator[tuple[str, Tensor]]:
-    if isinstance(value, np.ndarray) and value.dtype.kind == "f":
-        value = torch.from_numpy(value)
-    if isinstance(value, Tensor) and value.is_floating_point():
-        yield name, value
-    elif isinstance(value, dict | list | tuple):
-        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
-            yield from _tensors_in(f"{name}.{key}", item)
-
-
-def other_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Floating-point tensors that are no parameters: buffers, and tensors that hang on a module
-    unregistered.
-    """
-    for name, buffer in module.named_buffers():
-        if buffer.is_floating_point():
-            yield name, buffer
-    for path, part in module.named_modules():
-        for name, value in vars(part).items():
-            if name == GLOBALS or not name.startswith("_"):
-                yield from _tensors_in(f"{path}.{name}" if path else name, value)
-
-
-def _float_attributes(module: nn.Module) -> list[tuple[str, float]]:
-    """Plain floats with the name of a position (`self.rope_theta = 3.0`) on the modules of a
-    foreign model.
-    """
+def counted_literals(module: nn.Module, code: Sequence[Literal]) -> list[Literal]:
+    """Those literals that are not a weight of the model as it was written down."""
+    if not any(literal.written for literal in code):
+        return list(code)
+    known = Known()
+    tensors = [*module.named_parameters(), *other_tensors(module), *loose_numbers(module)]
+    for _, _, values in unique(tensors, placeholders(module)):
+        known.new(values.double().tolist())
+    known.new(value for _, value in bases(module))
     if isinstance(module, Transformer):
-        return []
-    return [
-        (f"{path}.{name}" if path else name, value)
-        for path, part in module.named_modules()
-        for name, value in vars(part).items()
-        if isinstance(value, float) and value not in (0.0, 1.0) and POSITIONAL_NAMES.search(name)
-    ]
-
-
-def _bases(module: nn.Module) -> int:
-    """The bases of rotary and sinusoidal positions, which our own models keep as options."""
-    if not isinstance(module, Transformer):
-        return 0
-    config = module.config
-    every = (config.options, *map(config.options_of, (*config.blocks, *config.encoder)))
-    rotary = {options.rotary_base for options in every if options.positions == "rotary"}
-    return len(rotary) + any(options.positions == "sinusoidal" for options in every)
-
-
-def _first_rung(module: nn.Module, name: str, tensor: Tensor) -> str:
-    """The rung that counts a tensor that is no parameter first."""
-    if isinstance(module, Transformer):
-        kind = kind_of(name)
-        return BUFFERS if kind is None else kind.rung
-    if POSITIONAL_NAMES.search(name):
-        return POSITIONAL
-    routes = bool(((tensor == 0) | (tensor == 1)).all()) and not _is_causal_mask(tensor)
-    return WIRING if routes else BUFFERS
-
-
-def _is_causal_mask(tensor: Tensor) -> bool:
-    if tensor.ndim < 2:
-        return False
-    ones = torch.ones_like(tensor)
-    return (
-        torch.equal(tensor, ones.tril())
-        or torch.equal(tensor, ones.triu())
-        or torch.equal(tensor, ones.triu(1))
-    )
-
-
-def kept_beside(module: nn.Module) -> Iterator[tuple[str, str, Tensor, Tensor]]:
-    """(first rung, name, flat indices, values) of the tensors that are no parameters, each place of
-    memory once.
-    """
-    tensors = dict(other_tensors(module))
-    names = {name for name, _ in module.named_parameters()}
-    for name, index, values in _unique(chain(module.named_parameters(), tensors.items()), {}):
-        if name not in names:
-            yield _first_rung(module, name, tensors[name]), name, index, values
-
-
-def _entries(module: nn.Module, rung: str) -> int:
-    return sum(
-        int(values.count_nonzero()) for first, _, _, values in kept_beside(module) if first == rung
-    )
+        known.new(module.derived.scalars)
+    written = [literal.value for literal in code if literal.written]
+    fresh = iter(known.new(written))
+    return [literal for literal in code if not literal.written or next(fresh)]
 
 
 RUNGS: dict[str, Callable[[nn.Module], int]] = {
     "numel": numel,
     "stored": stored,
+    "board": board,
     NONZERO: nonzero,
     POSITIONAL: nonzero_positional,
     WIRING: with_wiring,
@@ -348,73 +320,6 @@ def definition(rung: str) -> str:
     return first_paragraph((strict if rung == "strict" else RUNGS[rung]).__doc__ or "")
 
 
-def machine_code(model: nn.Module | None = None) -> list[Literal]:
-    """The literals in the forward pass of our own models, followed through imports.
-
-    Of a program (the default), and of any model of the plain family (`Config.plain`), the parts
-    that only trained models have (tinyadder/machine/layers.py) are not run and not read.
-    """
-    plain = model is None or (isinstance(model, Transformer) and model.config.plain)
-    skipped = "tinyadder.machine.layers" if plain else ""
-    coder = isinstance(model, Transformer) and model.config.encoder
-    start = ("tinyadder.machine.encoder", "EncoderDecoder") if coder else MACHINE
-    return _followed(
-        _source(start[0]),
-        [start[1]],
-        lambda other: other.startswith("tinyadder.machine.") and other != skipped,
-    )
-
-
-def construction_code(name: str, file: Path | None = None) -> list[Literal]:
-    """The literals behind a construction: of its equations, of the gadgets in them and of other
-    constructions that they are taken from, and of the forward pass. Claims are no weights.
-
-    `file` is the Python file of a construction that is not one of this toolkit.
-    """
-    source = _source(f"tinyadder.constructions.{name}") if file is None else file.read_text()
-    equations = _followed(
-        source,
-        ["construct"],
-        lambda other: (
-            other == "tinyadder.lang.gadgets" or other.startswith("tinyadder.constructions.")
-        ),
-        unread={"Construction": 2},  # Construction(program, task, claims)
-    )
-    return [*equations, *machine_code()]
-
-
-def _followed(
-    source: str,
-    roots: Sequence[str],
-    into: Callable[[str], bool],
-    unread: Mapping[str, int] | None = None,
-) -> list[Literal]:
-    """The literals that `roots` need, in `source` and in the modules that `into` admits; each once,
-    however many modules import it.
-    """
-    sources, needed = {"": source}, {"": set(roots)}
-    pending = [""]
-    while pending:
-        module = pending.pop()
-        taken = borrowed(sources[module], sorted(needed[module]), unread=unread)
-        for other, names in taken.items():
-            if into(other) and not set(names) <= needed.get(other, set()):
-                sources[other] = sources.get(other) or _source(other)
-                needed.setdefault(other, set()).update(names)
-                pending.append(other)
-    return [
-        literal
-        for module, names in needed.items()
-        for literal in literals(sources[module], sorted(names), unread=unread)
-    ]
-
-
-def _source(module: str) -> str:
-    spec = find_spec(module)
-    assert spec is not None and spec.origin is not None
-    return Path(spec.origin).read_text()
-
-
 # ---- where every weight sits ---------------------------------------------------------------------
 
 
@@ -441,8 +346,9 @@ def weights(module: nn.Module) -> list[Placed]:
     """
     ties = _readers(module) if isinstance(module, Transformer) else {}
     result = []
+    shapes = {name: parameter.shape for name, parameter in module.named_parameters()}
     for name, index, values in _parameters(module):
-        shape = module.get_parameter(name).shape
+        shape = shapes[name]
         for flat, value in zip(index.tolist(), values.tolist(), strict=True):
             if value != 0:
                 at = _unravel(flat, shape)
@@ -463,8 +369,8 @@ def weights(module: nn.Module) -> list[Placed]:
             if value != 0:
                 at = _unravel(flat, tensors[name].shape)
                 result.append(Placed(rung, name, at, value, place(module, name, at)))
-    attributes = ((name, value) for name, value in _float_attributes(module))
-    return result + [Placed(POSITIONAL, name, (), value, name) for name, value in attributes]
+    result += [Placed(POSITIONAL, name, (), value, name) for name, value in bases(module)]
+    return result + [Placed(BUFFERS, name, (), value, name) for name, value in _fresh(module)]
 
 
 def _unravel(flat: int, shape: torch.Size) -> tuple[int, ...]:

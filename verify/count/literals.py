@@ -22,8 +22,9 @@ text in `float("2.5")`.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 from tinyadder.errors import TinyadderError
@@ -153,6 +154,36 @@ SHAPED_WORDS = frozenset(
 are followed.
 """
 
+FORBIDS = {"masked_fill": 1e4, "masked_fill_": 1e4, "where": 1e8, "full": 1e8, "full_like": 1e8}
+"""Of these a number that is negative and at least as large masks."""
+KEEPING = frozenset(
+    (
+        "append",
+        "array",
+        "as_tensor",
+        "asarray",
+        "constant_",
+        "copy_",
+        "extend",
+        "fill_",
+        "full",
+        "full_like",
+        "from_numpy",
+        "load_state_dict",
+        "Parameter",
+        "ParameterDict",
+        "ParameterList",
+        "register_buffer",
+        "register_parameter",
+        "tensor",
+        "update",
+        "Embed",
+        "Head",
+        "Unembed",
+        "shared",
+    )
+)
+"""Functions of a library, and methods, that store a number as it is written; others compute."""
 SILENT = frozenset(("print", "isinstance", "TinyadderError"))
 CONSTANTS = frozenset(("pi", "e", "tau"))
 LIBRARIES = frozenset(("math", "torch", "np", "numpy"))
@@ -171,29 +202,125 @@ class Literal:
     where: str
     text: str
     """The line of source."""
+    written: bool = False
+    """It stands by itself (no operand of arithmetic) in code that makes the model: if a stored
+    weight has this value, it is that weight as written."""
+    file: str = ""
+    """The module that was followed to it, "" for the file itself."""
 
 
 def literals(
-    source: str, roots: Iterable[str], *, unread: Mapping[str, int] | None = None
+    source: str,
+    roots: Iterable[str],
+    *,
+    unread: Mapping[str, int] | None = None,
+    find: Find | None = None,
+    module: str = "",
 ) -> list[Literal]:
     """The numbers that the definitions named in `roots`, and whatever they use, put into a model's
-    values.
+    values; through imports into every module whose source `find` gives, each number once.
 
-    `unread` says which arguments of a call are no part of the values: those from this position on.
-    Raises `TinyadderError` for source that is no Python, or a root that it does not define.
+    `unread` says which arguments of a call are no part of the values: those from this position on;
+    `module` is the dotted name of the source, where it is in a package. Raises `TinyadderError` for
+    source that is no Python, or a root that it does not define.
     """
-    tree, file = _read(source, roots, unread)
-    reached = file.reach(roots)
-    reader = _Reader(file)
-    reader.visit_all(tree)
-    lines = source.splitlines()
+    files = {module: _File(_tree(source, unread), source)}
+    needed: dict[str, set[str]] = {module: set(roots)}
+    for root in needed[module]:
+        if root not in files[module].definitions and root not in files[module].imported:
+            raise TinyadderError(f"the source defines no '{root}'")
+    pending = [module] if find else []
+    edges: list[tuple[str, str, str]] = []
+    while pending and find:
+        here = pending.pop()
+        package = f"{here}.__init__"
+        importer = package if here and find(package) is not None else here
+        for other, names in files[here].borrowed(needed[here]).items():
+            for place, wanted in _taken(_absolute(other, importer), names, files, unread, find):
+                edges += [(here, place, name) for name in wanted]
+                if not wanted <= needed.setdefault(place, set()):
+                    needed[place] |= wanted
+                    pending.append(place)
+    result, valued = list[Literal](), dict[str, set[str]]()
+    for place, wanted in needed.items():
+        reader = _Reader(files[place])
+        reader.visit_all(files[place].tree)
+        for name in valued.get(place, ()):
+            reader.uses.setdefault(name, set()).add(VALUE)
+        for here, there, name in edges:
+            if here == place and any(
+                not reader.is_shape(f"->{local}") for local in files[here].called(name)
+            ):
+                valued.setdefault(there, set()).add(name)
+        result += _of(files[place], reader, wanted, "" if place == module else place)
+    return result
+
+
+Find = Callable[[str], str | None]
+"""Dotted name of a module -> its source, None where it is not followed."""
+
+
+def _taken(
+    module: str,
+    names: Mapping[str, set[str]],
+    files: dict[str, _File],
+    unread: Mapping[str, int] | None,
+    find: Find,
+) -> Iterator[tuple[str, set[str]]]:
+    """(module, names needed of it) for what is imported from `module`: names that it defines, and
+    modules that lie in it.
+    """
+    here = _opened(module, files, unread, find) if module else None
+    for name, attributes in names.items():
+        known = here is not None and (name in here.definitions or name in here.imported)
+        inner = f"{module}.{name}".strip(".")
+        if here is not None and name == WHOLE:
+            yield module, attributes or set(here.definitions)
+        elif known:
+            yield module, {name}
+        elif _opened(inner, files, unread, find) is not None:
+            yield inner, attributes or set(files[inner].definitions)
+
+
+def _opened(
+    module: str, files: dict[str, _File], unread: Mapping[str, int] | None, find: Find
+) -> _File | None:
+    if module not in files:
+        source = find(module)
+        if source is None:
+            return None
+        files[module] = _File(_tree(source, unread), source)
+    return files[module]
+
+
+def _absolute(module: str, importer: str) -> str:
+    """`..weights`, imported by `pkg.sub.file`, is `pkg.weights`.
+
+    >>> _absolute(".weights", ""), _absolute("..weights", "pkg.sub.file")
+    ('weights', 'pkg.weights')
+    """
+    name = module.lstrip(".")
+    level = len(module) - len(name)
+    if not level:
+        return module
+    package = importer.split(".")[:-level]
+    return ".".join([*package, name]).strip(".")
+
+
+def _of(file: _File, reader: _Reader, names: set[str], module: str) -> list[Literal]:
+    """The literals that the definitions of these names put into values."""
+    reached = file.reach(names)
+    lines = file.source.splitlines()
+    building = file.building(names)
     result = []
     for number in reader.numbers:
         if (
             number.top in reached
             and number.value not in (0, 1, -1)
+            and isfinite(number.value)
             and not reader.is_shape(number.use)
         ):
+            around = set(number.where.split(".")) & file.functions.keys()
             result.append(
                 Literal(
                     number.value,
@@ -201,42 +328,15 @@ def literals(
                     number.column,
                     number.where,
                     lines[number.line - 1].strip(),
+                    number.alone and (not around or bool(around & building)),
+                    module,
                 )
             )
     return sorted(result, key=lambda literal: (literal.line, literal.column))
 
 
-def borrowed(
-    source: str, roots: Iterable[str], *, unread: Mapping[str, int] | None = None
-) -> dict[str, list[str]]:
-    """What the definitions named in `roots`, and whatever they use, take from other modules: module
-    -> names.
-
-    >>> borrowed("from math import exp, log; construct = lambda: exp(2)", ["construct"])
-    {'math': ['exp']}
-    """
-    tree, file = _read(source, roots, unread)
-    named = {
-        node.id
-        for part in file.reach(roots)
-        for node in ast.walk(part)
-        if isinstance(node, ast.Name)
-    }
-    result: dict[str, list[str]] = {}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            result.setdefault(node.module, []).extend(
-                a.name for a in node.names if (a.asname or a.name) in named
-            )
-    return {module: names for module, names in result.items() if names}
-
-
-def _read(
-    source: str, roots: Iterable[str], unread: Mapping[str, int] | None
-) -> tuple[ast.Module, _File]:
-    """The syntax tree, without what is unread, and its top-level names; checks that the roots are
-    among them.
-    """
+def _tree(source: str, unread: Mapping[str, int] | None) -> ast.Module:
+    """The syntax tree, without what is unread."""
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError) as error:
@@ -248,29 +348,62 @@ def _read(
             and node.func.id in (unread or {})
         ):
             del node.args[(unread or {})[node.func.id] :]
-    file = _File(tree)
-    for root in roots:
-        if root not in file.definitions:
-            raise TinyadderError(f"the source defines no '{root}'")
-    return tree, file
+    return tree
+
+
+WHOLE = "*"
+"""In place of a name: the module itself, by `import module` or `from module import *`."""
+RUNNING = frozenset(("forward", "__call__", "add"))
+MAKING = frozenset(("__init__", "__post_init__", "__new__"))
 
 
 class _File:
-    """The top-level names of a file: definitions, and statements that assign constants."""
+    """The top-level names of a file: definitions, statements that assign constants, imports."""
 
-    def __init__(self, tree: ast.Module) -> None:
+    def __init__(self, tree: ast.Module, source: str) -> None:
+        self.tree, self.source = tree, source
         self.definitions: dict[str, list[ast.stmt]] = {}
         for statement in tree.body:
             for name in _names(statement):
                 self.definitions.setdefault(name, []).append(statement)
-        every = [node for node in ast.walk(tree) if isinstance(node, Definition)]
+        every: list[Definition] = [n for n in ast.walk(tree) if isinstance(n, Definition)]
         self.parameters = {node.name: _parameters(node) for node in every}
         """Parameter names by the simple name of every function and class, nested ones included."""
+        self.functions: dict[str, list[ast.AST]] = {}
+        for defined in every:
+            if not isinstance(defined, ast.ClassDef):
+                self.functions.setdefault(defined.name, []).append(defined)
+        self.imported: dict[str, tuple[str, str]] = {}
+        """Name in this file -> (module, with a dot a level, and name there)."""
+        self.stars: list[str] = []
+        for node in ast.walk(tree):
+            self._note_import(node)
+
+    def _note_import(self, node: ast.AST) -> None:
+        if isinstance(node, ast.ImportFrom):
+            module = "." * node.level + (node.module or "")
+            for alias in node.names:
+                if alias.name == WHOLE:
+                    self.stars.append(module)
+                else:
+                    self.imported[alias.asname or alias.name] = (module, alias.name)
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                name = alias.asname or alias.name.partition(".")[0]
+                self.imported[name] = (alias.name, WHOLE)
+
+    def called(self, there: str) -> set[str]:
+        """What this file calls a name of another module."""
+        return {there} | {here for here, (_, name) in self.imported.items() if name == there}
+
+    def from_library(self, name: str) -> bool:
+        """Whether a name is imported from a library that computes."""
+        return self.imported.get(name, ("",))[0].partition(".")[0] in LIBRARIES
 
     def reach(self, roots: Iterable[str]) -> set[ast.stmt]:
         """The top-level statements that the roots need, directly or through others."""
         reached: set[ast.stmt] = set()
-        pending = [statement for root in roots for statement in self.definitions[root]]
+        pending = [statement for root in roots for statement in self.definitions.get(root, [])]
         while pending:
             statement = pending.pop()
             if statement in reached:
@@ -280,6 +413,49 @@ class _File:
                 name = node.id if isinstance(node, ast.Name) else None
                 pending += self.definitions.get(name, []) if name else []
         return reached
+
+    def borrowed(self, roots: Iterable[str]) -> dict[str, dict[str, set[str]]]:
+        """What the roots, and whatever they use, take from other modules: module -> name there ->
+        attributes that are read of it.
+        """
+        roots = set(roots)
+        names, attributes = set(roots), dict[str, set[str]]()
+        for part in self.reach(roots):
+            for node in ast.walk(part):
+                if isinstance(node, ast.Name):
+                    names.add(node.id)
+                elif isinstance(node, ast.Attribute):
+                    attributes.setdefault(_leftmost(node), set()).add(node.attr)
+        result: dict[str, dict[str, set[str]]] = {}
+        for name in names & self.imported.keys():
+            module, there = self.imported[name]
+            result.setdefault(module, {})[there] = attributes.get(name, set())
+        for module in self.stars:
+            result.setdefault(module, {})[WHOLE] = names - self.definitions.keys()
+        return result
+
+    def building(self, roots: Iterable[str]) -> set[str]:
+        """Names of the functions that run when the model is made, not when it is asked."""
+        found = set[str]()
+        pending = {*roots, *MAKING} & self.functions.keys()
+        while pending:
+            found |= pending
+            nodes = [node for name in pending for node in self.functions[name]]
+            pending = {
+                name
+                for node in nodes
+                for call in ast.walk(node)
+                if isinstance(call, ast.Call)
+                for name in [getattr(call.func, "attr", getattr(call.func, "id", ""))]
+                if name in self.functions and name not in RUNNING
+            } - found
+        return found
+
+
+def _leftmost(node: ast.expr) -> str:
+    while isinstance(node, ast.Attribute):
+        node = node.value
+    return node.id if isinstance(node, ast.Name) else ""
 
 
 def _names(statement: ast.stmt) -> Iterator[str]:
@@ -322,6 +498,7 @@ class _Number:
     where: str
     top: ast.stmt
     use: str
+    alone: bool
 
 
 VALUE, SHAPE = "value", "shape"
@@ -342,6 +519,7 @@ class _Reader:
         self.values: set[str] | None = None
         self.top: ast.stmt = ast.Pass()
         self.where: list[str] = []
+        self.operands = 0
 
     def is_shape(self, use: str) -> bool:
         """Whether this use ends in shapes only, whatever names it flows through; a name nobody
@@ -378,7 +556,9 @@ class _Reader:
 
     def note(self, value: float, node: ast.expr, use: str) -> None:
         where = ".".join(self.where) or "the file"
-        self.numbers.append(_Number(value, node.lineno, node.col_offset, where, self.top, use))
+        self.numbers.append(
+            _Number(value, node.lineno, node.col_offset, where, self.top, use, not self.operands)
+        )
 
     def _Constant(self, node: ast.Constant, use: str) -> None:
         if isinstance(node.value, int | float) and not isinstance(node.value, bool):
@@ -394,6 +574,11 @@ class _Reader:
             self.note(-float(inner.value), node, _floating(inner.value, use))
         else:
             self.visit(inner, use)
+
+    def _BinOp(self, node: ast.BinOp, use: str) -> None:
+        self.operands += 1
+        self.children(node, use)
+        self.operands -= 1
 
     def _Name(self, node: ast.Name, use: str) -> None:
         if isinstance(node.ctx, ast.Load):
@@ -425,7 +610,9 @@ class _Reader:
     def _Compare(self, node: ast.Compare, use: str) -> None:
         text = ast.unparse(node)
         sized = any(word in text for word in ("len(", ".shape", ".size(", ".ndim", ".dim("))
+        self.operands += 1
         self.children(node, SHAPE if sized else VALUE)
+        self.operands -= 1
 
     def _Call(self, node: ast.Call, use: str) -> None:
         name = (
@@ -442,7 +629,16 @@ class _Reader:
         if name == "float" and node.args and isinstance(node.args[0], ast.Constant):
             self._text(node.args[0], use)
             return
+        if name in FORBIDS:
+            self._forbid(node, FORBIDS[name])
         known = self.file.parameters.get(name)
+        library = isinstance(node.func, ast.Attribute) or self.file.from_library(name)
+        computes = library and name not in KEEPING and known is None
+        self.operands += computes
+        self.visit_arguments(node, name, known, use)
+        self.operands -= computes
+
+    def visit_arguments(self, node: ast.Call, name: str, known: list[str] | None, use: str) -> None:
         for position, argument in enumerate(node.args):
             self.visit(argument, self._argument(node.func, name, known, position, use))
         for keyword in node.keywords:
@@ -455,6 +651,15 @@ class _Reader:
                     if keyword.arg in SHAPED_WORDS or name in SHAPED | SHAPED_AFTER
                     else VALUE,
                 )
+
+    def _forbid(self, node: ast.Call, least: float) -> None:
+        """A mask's large negative number says "not here", as -inf does: it is no weight."""
+        for argument in node.args:
+            if isinstance(argument, ast.UnaryOp) and isinstance(argument.op, ast.USub):
+                inner = argument.operand
+                number = inner.value if isinstance(inner, ast.Constant) else None
+                if isinstance(number, int | float) and number >= least:
+                    argument.operand = ast.copy_location(ast.Constant(0), inner)
 
     def _argument(
         self, func: ast.expr, name: str, known: list[str] | None, position: int, use: str
@@ -496,7 +701,9 @@ class _Reader:
 
     def _AugAssign(self, node: ast.AugAssign, use: str) -> None:
         self.visit(node.target, VALUE)
+        self.operands += 1
         self.visit(node.value, _flow(node.target))
+        self.operands -= 1
 
     def _keyword_defaults(self, arguments: ast.arguments) -> None:
         given = (*arguments.posonlyargs, *arguments.args)

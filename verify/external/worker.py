@@ -33,7 +33,6 @@ Report = Callable[[int, int | None, dict[str, Any]], None]
 JOBS: dict[str, str] = {
     "about": "tinyadder.verify.external.worker:about",
     "add": "tinyadder.verify.external.worker:add",
-    "count": "tinyadder.verify.external.worker:count",
     "observe": "tinyadder.verify.external.worker:observe",
 }
 """Name -> "module:function". A job that is not listed is asked for by "module:function" itself."""
@@ -66,19 +65,6 @@ def about(entry: Entry, report: Report) -> dict[str, Any]:
         "claimed": entry.claimed,
         "metadata": {str(k)[:LONGEST]: plain(v) for k, v in list(entry.metadata.items())[:20]},
     }
-
-
-def count(entry: Entry, report: Report, why: bool) -> dict[str, Any]:
-    """The ladder of the model, every rung that needs the model itself; tensors of the file's own
-    are counted, too.
-    """
-    model = entry.module
-    # Here, since it imports torch, which a broken file need not wait for.
-    from tinyadder.verify.count import hang_on, ladder, weights
-
-    hang_on(model, {k: v for k, v in entry.names.items() if not k.startswith("__")})
-    listed = [vars(weight) for weight in weights(model)] if why else []
-    return {"counts": ladder(model), "weights": listed, "claimed": entry.claimed}
 
 
 def add(entry: Entry, report: Report, pairs: list[list[int]]) -> dict[str, Any]:
