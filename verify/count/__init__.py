@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -64,17 +65,18 @@ def _values(module: nn.Module) -> Tensor:
 
 def _fresh(module: nn.Module) -> list[tuple[str, float]]:
     """Numbers beside the tensors that are not the model's own written once more: names, values."""
-    tensors = [*module.named_parameters(), *other_tensors(module), *loose_numbers(module)]
-    loose = len(list(loose_numbers(module)))
-    given = bases(module)
-    if not loose and not given:
+    loose = list(loose_numbers(module))
+    if not loose:
         return []
-    split = len(tensors) - loose
+    tensors = [*module.named_parameters(), *other_tensors(module), *loose]
+    split = len(tensors) - len(loose)
     known, found = Known(), list[tuple[str, float]]()
     for k, (name, _, values) in enumerate(unique(tensors, {})):
-        fresh = known.new(values.double().tolist())
-        if k >= split:
-            pairs = zip(fresh, values.tolist(), strict=True)
+        listed = values.double().tolist()
+        if k < split:
+            known.add(listed)
+        else:
+            pairs = zip(known.new(listed), listed, strict=True)
             found += [(name, value) for new, value in pairs if new]
     return found
 
@@ -276,12 +278,12 @@ def counted_literals(module: nn.Module, code: Sequence[Literal]) -> list[Literal
     if not any(literal.written for literal in code):
         return list(code)
     known = Known()
-    tensors = [*module.named_parameters(), *other_tensors(module), *loose_numbers(module)]
+    tensors = chain(module.named_parameters(), other_tensors(module))
     for _, _, values in unique(tensors, placeholders(module)):
-        known.new(values.double().tolist())
-    known.new(value for _, value in bases(module))
+        known.add(values.double().tolist())
+    known.add(value for _, value in (*bases(module), *_fresh(module)))
     if isinstance(module, Transformer):
-        known.new(module.derived.scalars)
+        known.add(module.derived.scalars)
     written = [literal.value for literal in code if literal.written]
     fresh = iter(known.new(written))
     return [literal for literal in code if not literal.written or next(fresh)]

@@ -347,6 +347,10 @@ class Known:
     def __init__(self) -> None:
         self._counted = Counter[float]()
 
+    def add(self, values: Iterable[float]) -> None:
+        """Count all of these, whatever is counted already."""
+        self._counted.update(values)
+
     def new(self, values: Iterable[float]) -> list[bool]:
         """Which of these are not there yet; from now on all of them are."""
         left, fresh, result = Counter(self._counted), Counter[float](), []
