@@ -1,29 +1,75 @@
-"""The lowest and the newest versions of what is required, on every Python: resolved, installed by
-uv, and tried.
+"""The lowest and the newest versions of every requirement, on every Python: resolved, installed and
+tested.
 
-    python -m benchmarks.versions [--python 3.12] [--resolution lowest-direct] [--torch]
+    python -m benchmarks.versions [--python 3.12] [--resolution lowest-direct] [--light] [--save]
 
-For each Python and each resolution `uv pip compile` must find a set of versions for pyproject.toml.
-It is installed into a fresh environment without torch, which PyPI has for Linux only as a build of
-gigabytes for graphics cards; then what needs no torch is run: the language, the tasks, the
-constructions, single decoding and the command line. `--torch` adds torch 2.13.0 by pip, where a
-small wheel of it can be had, and runs fast tests of the machine. Pythons are those uv finds.
+For each Python and each resolution, `uv pip compile` must find a set of versions for pyproject.toml
+with the extras plot, prove, sweep and report. It is installed into a fresh environment, where two
+things are run: the part that needs no torch (language, tasks, constructions, command line), and
+the fast tests of `TESTS`, which need none of the heavy extras (onnx, hub, lens, cluster, docs).
+
+Torch comes from PyPI. On Linux that is a build for graphics cards: allow 3 GB of downloads and 6 GB
+of disk for each resolution, once for all Pythons. `--light` leaves torch and the tests out.
+Pythons are those that uv finds, on PATH for instance. `--save` keeps the results in
+benchmarks/versions.json.
 """
 
 from __future__ import annotations
 
+import json
+import platform
+import re
 import subprocess
 import sys
 import tempfile
+import time
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import click
 
 ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "versions.json"
 PYTHONS, RESOLUTIONS = ("3.11", "3.12", "3.13"), ("lowest-direct", "highest")
 EXTRAS = ("plot", "prove", "sweep", "report")
-HEAVY = ("torch==", "nvidia-", "triton==", "cuda-", "-e ")
-TORCH_TESTS = ("tests/test_machine.py", "tests/test_folder.py", "tests/test_front_door.py")
+HEAVY = ("torch==", "nvidia-", "triton==", "cuda-")
+NAMED = (
+    "click",
+    "filelock",
+    "hypothesis",
+    "jaxtyping",
+    "jinja2",
+    "joblib",
+    "matplotlib",
+    "msgspec",
+    "numpy",
+    "python-flint",
+    "rich",
+    "safetensors",
+    "torch",
+)
+TEST_TOOLS = ("pytest>=8", "beartype>=0.18")
+TESTS = (
+    "tests/test_addition_task.py",
+    "tests/test_bounds.py",
+    "tests/test_cli.py",
+    "tests/test_count.py",
+    "tests/test_dsl.py",
+    "tests/test_evaluate.py",
+    "tests/test_exhaustive.py",
+    "tests/test_folder.py",
+    "tests/test_front_door.py",
+    "tests/test_gadgets.py",
+    "tests/test_machine.py",
+    "tests/test_patching.py",
+    "tests/test_plot.py",
+    "tests/test_programs.py",
+    "tests/test_properties.py",
+    "tests/test_single.py",
+    "tests/test_tensors.py",
+    "tests/test_trace.py",
+)
 SMOKE = """
 import sys, tinyadder
 from tinyadder.cli import main
@@ -40,61 +86,72 @@ import flint, joblib, matplotlib, hypothesis, safetensors, jinja2, rich
 """
 
 
-def called(*command: object, folder: Path = ROOT) -> str:
-    """What a command prints. Raises click.ClickException with the end of its errors."""
+def run(*command: object, folder: Path = ROOT) -> str:
+    """What a command prints. Raises click.ClickException with the end of its output if it fails."""
     done = subprocess.run([str(c) for c in command], cwd=folder, capture_output=True, text=True)
     if done.returncode:
-        raise click.ClickException(f"{' '.join(map(str, command[:4]))}: {done.stderr[-2000:]}")
+        end = (done.stdout + done.stderr)[-2000:]
+        raise click.ClickException(f"{' '.join(map(str, command[:4]))}: {end}")
     return done.stdout
 
 
-def tried(python: str, resolution: str, torch: bool) -> str:
-    """Resolve, install, run; one line of what was found."""
+def try_versions(python: str, resolution: str, light: bool) -> dict[str, Any]:
+    """Resolve, install, run: the versions and the closing line of the tests."""
     with tempfile.TemporaryDirectory() as scratch:
-        place = Path(scratch) / "venv"
-        compile_ = ("uv", "pip", "compile", "-q", "--no-header", "--no-annotate")
+        folder, place = Path(scratch), Path(scratch) / "venv"
         extras = [word for name in EXTRAS for word in ("--extra", name)]
-        project = (
-            "--python-version",
-            python,
-            "--resolution",
-            resolution,
-            *extras,
-            "pyproject.toml",
-        )
-        every = called(*compile_, *project).splitlines()
-        light = [line for line in every if not line.startswith(HEAVY)]
-        (Path(scratch) / "light.txt").write_text("\n".join(light) + "\n")
-        called("uv", "venv", "-q", "--seed", "--python", python, place)
+        resolve = ("uv", "pip", "compile", "-q", "--no-header", "--no-annotate", "--resolution")
+        wanted = run(*resolve, resolution, "--python-version", python, *extras, "pyproject.toml")
+        lines = [x for x in wanted.splitlines() if not (light and x.startswith(HEAVY))]
+        (folder / "versions.txt").write_text("\n".join(lines) + "\n")
+        run("uv", "venv", "-q", "--python", python, place)
         inside = place / "bin" / "python"
-        install = ("uv", "pip", "install", "-q", "--no-deps", "--python", inside)
-        called(*install, "-r", Path(scratch) / "light.txt")
-        called(*install, "-e", ROOT)
-        called(inside, "-c", SMOKE, folder=Path(scratch))
-        tests = ""
-        if torch:
-            pip = (inside, "-m", "pip", "install", "-q", "--no-deps", "torch==2.13.0")
-            called(*pip)
-            more = ("pytest", "beartype", "sympy", "networkx", "typing_extensions", "mpmath")
-            called(*install, *more, "fsspec", "iniconfig", "pluggy", "setuptools")
-            run = (inside, "-m", "pytest", "-q", "-p", "no:cacheprovider", *TORCH_TESTS)
-            tests = called(*run).splitlines()[-1]
-    versions = ", ".join(
-        line for line in light if line.startswith(("click=", "numpy=", "python-flint=", "rich="))
-    )
-    return f"{len(light)} packages ({versions}) run{'; ' + tests if tests else ''}"
+        install = ("uv", "pip", "install", "-q", "--python", inside)
+        run(*install, "--no-deps", "-r", folder / "versions.txt", "-e", ROOT)
+        run(inside, "-c", SMOKE, folder=folder)
+        versions = dict(line.split("==") for line in lines)
+        row: dict[str, Any] = {
+            "python": run(
+                inside, "-c", "import platform; print(platform.python_version())"
+            ).strip(),
+            "resolution": resolution,
+            "packages": len(lines),
+            "versions": {name: versions[name] for name in NAMED if name in versions},
+        }
+        if not light:
+            tools = [*TEST_TOOLS, "--constraint", folder / "versions.txt"]
+            run(*install, *tools)
+            began = time.monotonic()
+            tests = run(inside, "-m", "pytest", "-q", "-p", "no:cacheprovider", *TESTS)
+            row["tests"] = re.sub(r" in .*", "", tests.splitlines()[-1])
+            row["seconds"] = round(time.monotonic() - began)
+    return row
 
 
 @click.command()
 @click.option("--python", "pythons", multiple=True, default=PYTHONS, show_default=True)
 @click.option("--resolution", "resolutions", multiple=True, default=RESOLUTIONS, show_default=True)
-@click.option("--torch", is_flag=True, help="Also install torch and run the machine's fast tests.")
-def main(pythons: tuple[str, ...], resolutions: tuple[str, ...], torch: bool) -> None:
+@click.option("--light", is_flag=True, help="Without torch, and so without the tests.")
+@click.option("--save", is_flag=True, help="Keep the results in benchmarks/versions.json.")
+def main(pythons: tuple[str, ...], resolutions: tuple[str, ...], light: bool, save: bool) -> None:
     """Try the bounds of pyproject.toml; exit code 1 at the first that does not hold."""
+    rows = []
     for python in pythons:
         for resolution in resolutions:
-            click.echo(f"{python:5} {resolution:14} {tried(python, resolution, torch)}")
+            rows.append(row := try_versions(python, resolution, light))
+            named = " ".join(f"{name} {version}" for name, version in row["versions"].items())
+            click.echo(f"{row['python']:8} {resolution:14} {row.get('tests', 'runs')}: {named}")
             sys.stdout.flush()
+    if save:
+        made = {
+            "command": " ".join(["python -m benchmarks.versions", *sys.argv[1:]]),
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "uv": run("uv", "--version").split()[1],
+            "machine": f"{platform.system()} {platform.machine()}",
+            "tests": list(TESTS),
+            "rows": rows,
+        }
+        RESULTS.write_text(json.dumps(made, indent=1) + "\n")
 
 
 if __name__ == "__main__":
