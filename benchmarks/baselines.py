@@ -18,16 +18,16 @@ from tinyadder.io.folder import describe
 FOLDER = Path(__file__).parents[1] / "baselines"
 HEAD = """# Trained baselines
 
-Written by `python -m benchmarks.baselines` from the `evaluation.json` of each run. A run is made
-again by
+`python -m benchmarks.baselines` writes this page from the `evaluation.json` of each run. To repeat a
+run:
 
     tinyadder train RECIPE --seed N --out runs/RECIPE
     tinyadder evaluate runs/RECIPE/seed-N/model
 
-Exact match is by greedy decoding from the prompt alone, on problems whose operands were never shown
-in any order; token accuracy is teacher-forced. Chance is the exact match of the best constant
-answer; the ceiling is 100 % everywhere. Hard cases are the task's fixed list, parts of which may
-have been in training. Parameters are stored entries.
+Exact match is by greedy decoding from the prompt alone, on problems whose operands did not occur in
+training in any order; token accuracy is teacher-forced. Chance is the exact match of the best
+constant answer; the ceiling is always 100 %. Hard cases are the task's fixed list, parts of which
+may have occurred in training. Parameters are counted as stored entries.
 
 """
 COLUMNS = (

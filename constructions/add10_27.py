@@ -1,4 +1,5 @@
-"""27 weights another way: `add10_28` with a readout one weight smaller, by no convention larger.
+"""27 weights another way: `add10_28` with one weight less in the readout; no convention counts
+more.
 
 As in `add10_28`, the weight of digit p falls by r0 = 10^-6.5 a token in layer 0, and layer 1
 multiplies by r1 = 10^-5.5 a token of distance, which leaves 10^-p. New is the lane `part`: it holds

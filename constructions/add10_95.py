@@ -1,5 +1,5 @@
-"""The published 95-parameter adder, repaired: the readout gets lanes of its own. Exactly 95
-nonzero weights.
+"""The published 95-parameter adder, repaired: the readout gets lanes of its own. Exactly 95 nonzero
+weights.
 
 After "An adder in 95 parameters" (add10_gist holds it as published). Every candidate digit c gets a
 lane that measures how far c + 1/2 is from what is left of the sum, in units of the place; the

@@ -1,4 +1,4 @@
-"""The published 95-parameter adder exactly as published, its mistake included: 4999999999 + 0 gives
+"""The published 95-parameter adder exactly as published, including its error: 4999999999 + 0 gives
 5000000000.
 
 Source: the public gist "An adder in 95 parameters" (two layers, residual width 5, then 16, then

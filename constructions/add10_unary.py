@@ -1,5 +1,5 @@
-"""Addition with the weights 1 and -1 only (and the slope ln 10): what counting "unique" parameters
-can be made to mean.
+"""Addition with 1 and -1 as the only weights (and the slope ln 10): what counting "unique"
+parameters can be made to mean.
 
 `add10`, with every other number written as a sum of ones. A digit d lights d lanes; the weight -10
 of '=' is ten lanes; a score of -40 is a head of 40 dimensions; c times the place is c hidden units.

@@ -1,4 +1,4 @@
-"""Addition of any width, least significant digit first: 55 weights for every width, 57 with the
+"""Addition of any width, least significant digit first: 55 weights at every width, 57 with the
 slopes.
 
 Here nothing is weighed by place value, so nothing limits the number of digits: every answer digit

@@ -1,5 +1,5 @@
-"""Parity of any number of bits, one step a token: y_k = y_(k-1) xor b_k. 20 weights and 1 slope,
-whatever the length.
+"""Parity of any number of bits, one step a token: y_k = y_(k-1) xor b_k. 20 weights and 1 slope at
+every length.
 
 A transformer of fixed depth that must answer at once needs more weights for more bits
 (parity_once); writing down the parity of every beginning takes two: the last one written, and the

@@ -402,7 +402,7 @@ def test_an_unknown_names_position_digit_width_worst_input_and_what_would_be_nee
 def test_a_submission_is_no_model_to_prove(tmp_path):
     file = tmp_path / "sub.py"
     file.write_text("def build_model(): ...\ndef add(model, a, b): ...\n")
-    with pytest.raises(TinyadderError, match="a submission, which this verb does not take"):
+    with pytest.raises(TinyadderError, match="a submission, which this command does not take"):
         CliRunner().invoke(command, [str(file)], catch_exceptions=False)
 
 

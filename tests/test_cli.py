@@ -118,7 +118,7 @@ def test_every_verb_has_help_and_json():
 
 def test_no_arguments_show_the_help():
     run = process()
-    assert run.returncode == 2 and "Verbs:" in run.stdout + run.stderr
+    assert run.returncode == 2 and "Commands:" in run.stdout + run.stderr
 
 
 def test_list_has_a_line_for_every_construction():
@@ -298,8 +298,7 @@ def test_a_model_without_equations_runs_and_is_traced_but_cannot_be_shown(tmp_pa
     assert "nonzero" in tinyadder("count", "./learned", cwd=tmp_path).stdout
     said = refused(tinyadder("show", "./learned", cwd=tmp_path))
     assert (
-        said
-        == "learned has no equations: its weights were learned; tinyadder count ./learned counts"
+        said == "learned has no equations, because it was trained; tinyadder count ./learned counts"
         " them"
     )
 
@@ -327,7 +326,7 @@ def test_build_as_json_and_a_certificate_goes_with_its_model(tmp_path):
 
 MISTAKES = {
     "show ad10": "unknown construction 'ad10'; did you mean 'add10'? (tinyadder list)",
-    "shw add10": "no verb 'shw'; did you mean 'show'? (tinyadder --help)",
+    "shw add10": "no command 'shw'; did you mean 'show'? (tinyadder --help)",
     "show add10 --digit 3": (
         "No such option '--digit'. Did you mean '--digits'? (tinyadder show --help)"
     ),

@@ -1,5 +1,5 @@
-"""The `tinyadder` command. Each verb is one file of `tinyadder/commands`, imported only when it is
-called.
+"""The `tinyadder` command. Each subcommand is one file in `tinyadder/commands`, imported only when
+it is called.
 
 Exit codes: 0 good, 1 the model is wrong, 2 usage, 3 a missing extra, 4 undecided.
 """
@@ -25,10 +25,8 @@ from tinyadder.plain import first_paragraph
 COMMANDS = Path(__file__).parent / "commands"
 
 
-class Verbs(click.Group):
-    """Lists the files of the commands folder; a verb's file holds one click command named
-    `command`.
-    """
+class Commands(click.Group):
+    """Lists the files of the commands folder; each holds one click command named `command`."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(path.stem for path in COMMANDS.glob("*.py") if not path.stem.startswith("_"))
@@ -41,14 +39,14 @@ class Verbs(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        verbs = self.list_commands(ctx)
-        if args and not args[0].startswith("-") and args[0] not in verbs:
-            raise click.UsageError(f"no verb '{args[0]}'{did_you_mean(args[0], verbs)}", ctx)
+        names = self.list_commands(ctx)
+        if args and not args[0].startswith("-") and args[0] not in names:
+            raise click.UsageError(f"no command '{args[0]}'{did_you_mean(args[0], names)}", ctx)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        rows = [(verb, _summary(COMMANDS / f"{verb}.py")) for verb in self.list_commands(ctx)]
-        with formatter.section("Verbs"):
+        rows = [(name, _summary(COMMANDS / f"{name}.py")) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
             formatter.write_dl(rows)
 
 
@@ -56,7 +54,7 @@ def _summary(path: Path) -> str:
     return first_paragraph(ast.get_docstring(ast.parse(path.read_text())) or "")
 
 
-@click.group(cls=Verbs)
+@click.group(cls=Commands)
 @click.version_option(__version__, prog_name="tinyadder")
 def cli() -> None:
     """Write exact algorithms as the weights of small transformers; build, look inside, count,

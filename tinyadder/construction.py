@@ -1,8 +1,7 @@
-"""A construction: a Program with its task, one a file: of the package `tinyadder.constructions`, or
-any file anywhere.
+"""Constructions: a program with its task. Each is one Python file, in the package
+`tinyadder.constructions` or in any folder.
 
-A file that defines `construct` is a construction; it is run as it is, with the rights of whoever
-runs it.
+A file that defines `construct` is a construction. Loading it runs it, with the rights of the user.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from tinyadder.tasks.base import Problem, Task
 
 LaneClaim = Callable[[Problem, int], Fraction | int | Sequence[Fraction | int] | None]
 """The exact value a lane should hold after the last layer at a position of prompt + right answer: a
-rational (one a column of a wide lane), or None where nothing is claimed. No parameter:
+rational (for a wide lane one per column), or None where nothing is claimed. It is not a parameter;
 `tinyadder.verify.claims` compares it with the model."""
 
 
@@ -62,14 +61,14 @@ def token_claim(
 
 @dataclass(frozen=True)
 class Construction:
-    """An exact algorithm: the program, what it must compute, and (where stated) what its lanes
+    """An exact algorithm: a program, the task it must compute, and optionally what its lanes
     mean.
     """
 
     program: Program
     task: Task
     claims: Mapping[str, LaneClaim] | None = None
-    """Per lane, what it means in exact numbers."""
+    """The exact value of each lane."""
 
 
 @cache
@@ -91,15 +90,15 @@ def is_file_name(name: str) -> bool:
 
 
 def model_name(name: str) -> str:
-    """What a construction is called: its NAME, and of a file its name without folder and ending."""
+    """The name of a construction: its NAME, or for a file the name without folder and suffix."""
     return re.sub(r"[^A-Za-z0-9_.-]", "_", Path(name).stem) if is_file_name(name) else name
 
 
 def construction_summary(name: str) -> str:
-    """The first paragraph of the file's docstring, read without running the file; empty where it
-    has none.
+    """The first paragraph of the file's docstring, read without running the file; empty if it has
+    none.
 
-    Raises `TinyadderError` for a file that cannot be read or is no Python.
+    Raises `TinyadderError` for a file that cannot be read or is not Python.
     """
     path = Path(name) if is_file_name(name) else construction_folder() / f"{name}.py"
     return first_paragraph(ast.get_docstring(parse_file(path)) or "")
@@ -108,7 +107,7 @@ def construction_summary(name: str) -> str:
 def construction_introduction(name: str) -> str:
     """The paragraph of the file's docstring that says how it works, as one line.
 
-    That is the first after the summary that is prose: neither indented nor a list. Empty where
+    It is the first paragraph of prose after the summary: neither indented nor a list. Empty if
     there is none.
     """
     path = Path(name) if is_file_name(name) else construction_folder() / f"{name}.py"
@@ -118,7 +117,7 @@ def construction_introduction(name: str) -> str:
 
 
 def parse_file(path: Path) -> ast.Module:
-    """The syntax tree of a Python file. Raises `TinyadderError` where it cannot be read or has a
+    """The syntax tree of a Python file. Raises `TinyadderError` if it cannot be read or has a
     syntax error.
     """
     try:
@@ -157,13 +156,12 @@ def is_submission(name: str) -> bool:
 
 
 def construct(name: str, **options: Any) -> Construction:
-    """The construction NAME: that of `tinyadder/constructions/NAME.py`, or of any Python file, e.g.
-    "./mine.py".
+    """The construction NAME: `tinyadder/constructions/NAME.py`, or any Python file ("./mine.py").
 
-    `options` go to the function `construct(*, digits=10, ...)` of the file. Raises
-    `TinyadderError`, one line, for an unknown name, an option it does not have, a value where it is
-    not exact, and a file that cannot be read, is no construction, or fails (file, line and
-    message).
+    `options` are passed to the file's function `construct(*, digits=10, ...)`. Raises
+    `TinyadderError`, one line, for an unknown name, an unknown option, a value for which the
+    construction is not exact, and a file that cannot be read, is not a construction, or fails
+    (with file, line and message).
     """
     if is_file_name(name):
         return _construct_file(Path(name), options)
@@ -177,14 +175,14 @@ def construct(name: str, **options: Any) -> Construction:
 
 
 def _options(name: str, function: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options as the annotations of `function` want them; a plain `int` is one of -10^6 ..
+    """The options, checked against the annotations of `function`; a plain `int` is within -10^6 ..
     10^6.
     """
     try:
         known = signature(function, eval_str=True).parameters
     except (NameError, TypeError, ValueError, SyntaxError) as error:  # of an annotation
         raise TinyadderError(
-            f"{name}: an annotation of construct(...) means nothing: {error}"
+            f"{name}: an annotation of construct(...) cannot be read: {error}"
         ) from error
     for option in options:
         if option not in known:
@@ -206,7 +204,7 @@ def _construct_file(path: Path, options: Mapping[str, Any]) -> Construction:
     if "construct" not in names and "model" not in names:
         if {"build_model", "add"} <= names:
             raise TinyadderError(
-                f"{path} defines build_model and add: a submission, which this verb does not take;"
+                f"{path} defines build_model and add: a submission, which this command does not take;"
                 " a construction defines construct (tinyadder new writes one)"
             )
         raise TinyadderError(
@@ -237,11 +235,11 @@ def _construct_file(path: Path, options: Mapping[str, Any]) -> Construction:
 
 
 def _run_file(path: Path) -> dict[str, Any]:
-    """The names of a Python file after it ran; files beside it can be imported, after everything
-    that is installed.
+    """The global names of a Python file after running it. It can import files in its folder, which
+    come after everything installed.
 
-    The module leaves `sys.modules` again, so that worker processes are sent its functions and not
-    their names.
+    The module is removed from `sys.modules`, so that worker processes are sent its functions and
+    not their names.
     """
     module = ModuleType(f"tinyadder.files.{path.stem}")
     module.__file__ = str(path)
@@ -259,7 +257,7 @@ def _run_file(path: Path) -> dict[str, Any]:
 
 @contextmanager
 def _one_line(path: Path) -> Iterator[None]:
-    """Whatever a user's file raises, as one line: file, line, message."""
+    """Turn whatever a user's file raises into one line: file, line, message."""
     try:
         yield
     except (Exception, SystemExit) as error:

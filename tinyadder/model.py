@@ -1,11 +1,11 @@
-"""`Model`: one face for everything that can be done with a model, built or trained.
+"""`Model`: everything that can be done with a model, built or trained, in one class.
 
     m = load("add10"); m.generate("123+456"); m.count(); m.verify(); m.trace("123+456");
     m.plot("lanes", "123+456"); m.explore("123+456")
 
-Names of activations and the shapes of hooks are TransformerLens's (Nanda and Bloom 2022), so that
-code written for it is read the same way here. Text goes in and comes out; token ids (a tensor
-[batch, length]) are taken wherever text is.
+Activation names and hook signatures are TransformerLens's (Nanda and Bloom 2022), so code reads the
+same in both. Input and output are text; a tensor of token ids [batch, length] is accepted wherever
+text is.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ if TYPE_CHECKING:
 
 Input = str | Problem | Sequence[str | Problem] | Tensor
 """A problem as the task writes it ("123+456") or as data ((123, 456)), a raw prompt, a list of
-those, or token ids.
+these, or token ids.
 """
 HookFunction = Callable[[Tensor, "HookPoint"], Tensor | None]
-"""Gets an activation and its place; what it returns is used instead, None leaves the activation as
-it is.
+"""Is called with an activation and its hook point; returns a replacement, or None to keep the
+activation.
 """
 
 PICTURES = ("attention", "contributions", "lanes", "logits", "margins", "weights")
@@ -61,12 +61,12 @@ PICTURES = ("attention", "contributions", "lanes", "logits", "margins", "weights
 def load(
     name: str | Path, *, device: str = "cpu", task: str | None = None, **options: Any
 ) -> Model:
-    """The model NAME: a construction ("add10"), a Python file that defines `construct`
-    ("./mine.py"), a model folder.
+    """Load the model NAME: a construction ("add10"), a Python file that defines `construct`
+    ("./mine.py"), or a model folder.
 
-    `options` go to the construction (digits=4); `task` is a Python file by whose task the model is
-    judged. A file is code and is run; a folder is data and runs nothing. Raises `TinyadderError`
-    for whatever is none of the three.
+    `options` are passed to the construction (digits=4). `task` names a Python file whose task the
+    model is judged by. A file is run; a folder is only read. Raises `TinyadderError` if NAME is
+    none of the three.
 
     >>> load("add10", digits=3).generate("12+34")
     '46'
@@ -75,12 +75,13 @@ def load(
 
 
 def to_transformer_lens(model: Model, *, length: int | None = None) -> HookedTransformer:
-    """The model as a `HookedTransformer`: its logits, and the same names of activations.
+    """The model as a TransformerLens `HookedTransformer`, with the same logits and activation
+    names.
 
-    For texts of at most `length` tokens; unless given, as long as the longest of the task's hard
-    list with its answer. The residual stream has two more columns, `position` and `one` (see
-    `tinyadder.io.lens`). Raises `TinyadderError` with the part that this class cannot hold (norms,
-    rotary positions, an encoder), and `MissingExtra` without TransformerLens.
+    It reads at most `length` tokens; the default is the longest prompt of the task's hard list
+    with its answer. The residual stream has two more columns, `position` and `one` (see
+    `tinyadder.io.lens`). Raises `TinyadderError` naming the part that the class cannot represent
+    (norms, rotary positions, an encoder), and `MissingExtra` without TransformerLens.
     """
     from tinyadder.io.lens import hooked_transformer
 
@@ -91,7 +92,7 @@ def to_transformer_lens(model: Model, *, length: int | None = None) -> HookedTra
 
 
 class Answer(str):
-    """An answer as a person reads it; `raw` is what the model emitted, token by token."""
+    """An answer as a person reads it; `raw` holds the tokens as the model emitted them."""
 
     raw: str
 
@@ -101,15 +102,13 @@ class Answer(str):
         return answer
 
     def __repr__(self) -> str:
-        """The raw tokens stand beside an answer that is not part of them: a number written from its
-        last digit on.
-        """
+        """Shows the raw tokens too where they differ: a number written last digit first."""
         plain = self.raw.endswith(self) or self.raw[:-1].endswith(self)  # with or without an end
         return super().__repr__() if plain else f"{super().__repr__()} (raw {self.raw!r})"
 
 
 class Counts(Shown, dict[str, int]):
-    """Parameters by convention: a dictionary whose print is a table."""
+    """Parameter counts by convention: a dictionary that prints as a table."""
 
     def __str__(self) -> str:
         rows = [(rung, f"{count:,}") for rung, count in self.items()]
@@ -117,8 +116,8 @@ class Counts(Shown, dict[str, int]):
 
 
 class Trace(Shown, list[Step]):
-    """The steps of an answer, one a token; its print is a table, `trace[k]` is the step that emits
-    token k.
+    """The steps of an answer, one per token: a list that prints as a table. `trace[k]` emits token
+    k.
     """
 
     def __init__(self, steps: Sequence[Step], title: str) -> None:
@@ -141,7 +140,7 @@ class Trace(Shown, list[Step]):
 
 @dataclass(frozen=True, repr=False)
 class Picture(Shown):
-    """A picture that shows itself in a notebook; `figure` is the matplotlib figure, `save` writes a
+    """A picture that a notebook displays. `figure` is the matplotlib figure; `save` writes a
     file.
     """
 
@@ -152,7 +151,7 @@ class Picture(Shown):
         return f"picture of {self.title}; .save('FILE.png') writes it"
 
     def save(self, path: str | Path) -> None:
-        """Write a .png, .svg or .pdf, by the end of the name."""
+        """Write a .png, .svg or .pdf file, depending on the suffix."""
         self.figure.savefig(path, dpi=160)
 
     def _repr_png_(self) -> bytes:
@@ -167,20 +166,20 @@ class Picture(Shown):
 
 @dataclass(frozen=True)
 class HookPoint:
-    """The place of an activation, as hook functions of TransformerLens get it."""
+    """Where an activation is, as TransformerLens passes it to hook functions."""
 
     name: str
 
     def layer(self) -> int:
-        """The layer in "blocks.LAYER.". Raises `TinyadderError` for a place outside the layers."""
+        """The layer in "blocks.LAYER.". Raises `TinyadderError` outside the layers."""
         if not self.name.startswith("blocks."):
             raise TinyadderError(f"{self.name} is in no layer")
         return int(self.name.split(".")[1])
 
 
 class Model(Shown):
-    """A model with its task: `module` (the weights), `task`, `program` and `claims` (of a
-    construction), `name`.
+    """A model with its task. Attributes: `module` (the weights), `task`, `name`, `options`,
+    `source`, and for a construction `program` and `claims`.
     """
 
     def __init__(self, loaded: Loaded) -> None:
@@ -189,11 +188,11 @@ class Model(Shown):
         self.program: Program | None = loaded.program
         """The equations; None for a trained model."""
         self.claims: Mapping[str, LaneClaim] | None = loaded.claims
-        """What the lanes mean in exact numbers, where the construction says it."""
+        """The exact value of each lane, where the construction states it."""
         self.name: str = loaded.name
         self.options: dict[str, Any] = loaded.options
         self.source: Path | None = loaded.folder or loaded.file
-        """The folder or file it was read from; None for a construction of the toolkit."""
+        """The folder or file it was loaded from; None for a construction of the toolkit."""
 
     def __str__(self) -> str:
         config = self.module.config
@@ -205,10 +204,10 @@ class Model(Shown):
     # --------------------------------------------------------------------------
 
     def to_tokens(self, text: Input) -> Tensor:
-        """Token ids [batch, length]: of a problem its prompt, of a raw prompt itself.
+        """Token ids [batch, length] of a prompt; for a problem, of the prompt the task makes of it.
 
-        Raises `TinyadderError` for what is neither, texts of different lengths, and ids outside the
-        vocabulary.
+        Raises `TinyadderError` for anything else, for prompts of different lengths, and for ids
+        outside the vocabulary.
         """
         if isinstance(text, Tensor):
             tokens = text[None] if text.ndim == 1 else text
@@ -219,19 +218,19 @@ class Model(Shown):
         return tokens
 
     def to_str_tokens(self, text: Input) -> list[str]:
-        """The tokens of one text, as strings: the labels of its positions."""
+        """The tokens of one prompt as strings: labels for its positions."""
         (row,) = self.to_tokens(text).tolist()
         return [self.task.vocabulary[token] for token in row]
 
     def problem(self, text: str | Problem) -> Problem:
-        """The problem that `text` writes, or `text` as data. Raises `TinyadderError` with what the
-        task accepts.
+        """Parse a problem, or check one that is given as data. Raises `TinyadderError` with what
+        the task accepts.
         """
         return self.task.parse(text) if isinstance(text, str) else self.task.check(text)
 
     def _is_raw(self, text: Any) -> bool:
-        """Whether a string is a raw prompt: it is no problem of the task, and begins with the token
-        of all prompts.
+        """Whether a string is a raw prompt: not a problem of the task, and it begins with the token
+        that all prompts begin with.
         """
         if (
             not isinstance(text, str)
@@ -247,7 +246,7 @@ class Model(Shown):
 
     @cached_property
     def _first(self) -> set[str]:
-        """The token that every prompt begins with; empty where they begin with different ones."""
+        """The token that every prompt begins with; empty if they begin with different ones."""
         found = {self.task.prompt(problem)[0] for problem in self.task.hard()[:100]}
         return found if len(found) == 1 else set()
 
@@ -263,12 +262,12 @@ class Model(Shown):
             return self.module(self.to_tokens(text))
 
     def generate(self, text: Input) -> Any:
-        """What the model answers, greedily, from the prompt alone: an `Answer` (a string) for one
-        problem.
+        """Decode the answer greedily, from the prompt alone. One problem gives an `Answer` (a
+        string).
 
         A list gives a list, decoded as one batch; a raw prompt gives the raw tokens; token ids give
-        token ids. Raises `TinyadderError` for a problem outside the task (operands too large,
-        negative) and for unknown tokens.
+        token ids. Raises `TinyadderError` for a problem outside the task (an operand that is too
+        large or negative) and for unknown tokens.
         """
         if isinstance(text, Tensor):
             return self._continue(self.to_tokens(text))
@@ -285,8 +284,8 @@ class Model(Shown):
         return found if isinstance(text, list) else found[0]
 
     def _continue(self, tokens: Tensor) -> Tensor:
-        """The answer tokens to raw prompts: generated after them, of a tagger the choice at every
-        position.
+        """The answer tokens [batch, step]: generated after the prompts, or for a tagger the choice
+        at every position.
         """
         if self._tags():
             return self.module.outputs[self(tokens).max(-1).indices]
@@ -297,9 +296,7 @@ class Model(Shown):
         return self.task.read_at(self.task.hard()[0]) is not None
 
     def run_with_cache(self, text: Input) -> tuple[Tensor, ActivationCache]:
-        """Logits and every activation of a forward pass over the prompt (or raw text):
-        `cache["pattern", 0]`.
-        """
+        """Logits and every activation of one forward pass over the prompt: `cache["pattern", 0]`."""
         return trace.run_with_cache(self.module, self.to_tokens(text))
 
     def run_with_hooks(
@@ -308,8 +305,8 @@ class Model(Shown):
         *,
         fwd_hooks: Sequence[tuple[str | Callable[[str], bool], HookFunction]] = (),
     ) -> Tensor:
-        """Logits of a forward pass in which activations go through functions: (name or test of a
-        name, function).
+        """Logits of one forward pass with hooks: pairs of a name (or a predicate on names) and a
+        function.
 
         Raises `TinyadderError` for a name that the model does not have.
         """
@@ -320,7 +317,9 @@ class Model(Shown):
     def hooks(
         self, fwd_hooks: Sequence[tuple[str | Callable[[str], bool], HookFunction]] = ()
     ) -> Iterator[Model]:
-        """The same for everything that runs the model inside the block, decoding included."""
+        """A context manager: everything that runs the model inside it has these hooks, decoding
+        included.
+        """
         names = activation_names(self.module.config)
         for where, _ in fwd_hooks:
             if isinstance(where, str) and where not in names:
@@ -345,8 +344,8 @@ class Model(Shown):
         units: Collection[patching.Component] = (),
         positions: Collection[int] | None = None,
     ) -> Iterator[Model]:
-        """While the block runs, these lanes hold 0, these heads and hidden units add 0: (layer,
-        index or lane).
+        """A context manager in which these lanes hold 0, and these heads and hidden units, given as
+        (layer, index or lane), add 0.
         """
         with patching.ablate(
             self.module, lanes=lanes, heads=heads, units=units, positions=positions
@@ -363,8 +362,8 @@ class Model(Shown):
         units: Collection[patching.Component] = (),
         positions: Collection[int] | None = None,
     ) -> Iterator[Model]:
-        """While the block runs, these parts have the values of `source`: a number, or the cache of
-        another run.
+        """A context manager in which these parts have their values from `source`: a constant, or
+        the cache of another run.
         """
         with patching.patch(
             self.module, source, lanes=lanes, heads=heads, units=units, positions=positions
@@ -375,8 +374,8 @@ class Model(Shown):
     # ----------------------------------------------------------------------------------
 
     def trace(self, problem: str | Problem) -> Trace:
-        """Every step of the answer: what was read, what was emitted, by what margin; `[k]` has
-        heads, units, lanes.
+        """Every step of the answer: what it read, what it emitted, by what margin. `[k]` also has
+        the heads, units and lanes of step k.
         """
         asked = self.problem(problem)
         return Trace(
@@ -384,11 +383,11 @@ class Model(Shown):
         )
 
     def plot(self, kind: str, problem: str | Problem | None = None, *, digit: int = 0) -> Picture:
-        """A picture: attention, lanes, contributions or logits of one run, margins or weights of
-        the model.
+        """Draw a picture: attention, lanes, contributions or logits of one run; margins or weights
+        of the model.
 
-        `digit` is the answer token of contributions and logits, from 0. Raises `TinyadderError` for
-        another kind.
+        `digit` is the answer token for contributions and logits, counted from 0. Raises
+        `TinyadderError` for any other kind.
         """
         from tinyadder.inspect import plot
 
@@ -410,8 +409,8 @@ class Model(Shown):
         )
 
     def explore(self, problem: str | Problem | None = None, *, height: int = 900) -> Explorer:
-        """The explorer page on `problem`: in a notebook a frame of `height` pixels, `save` writes
-        it to a file.
+        """The explorer page, opened at `problem`. A notebook shows it in a frame of `height`
+        pixels; `save` writes it to a file.
         """
         from tinyadder.inspect.explorer import Explorer, exhibit_of
 
@@ -433,14 +432,15 @@ class Model(Shown):
         return self.source is not None and self.source.is_file()
 
     def count(self) -> Counts:
-        """The number of parameters by every convention; a model has no single one."""
+        """The number of parameters by every convention; there is no single right one."""
         from tinyadder.verify.count import ladder
 
         return Counts(ladder(self.module))
 
     def circuit(self, *, pairs: int = 20) -> Circuit:
-        """Nodes, edges and their weights, with pairs of clean and corrupted prompts: the ground
-        truth for circuit discovery. Raises `TinyadderError` for a model with norms.
+        """The model as a graph of nodes and weighted edges, with `pairs` pairs of clean and
+        corrupted prompts: ground truth for circuit discovery. Raises `TinyadderError` for a model
+        with norms.
         """
         from tinyadder.inspect.circuit import circuit
 
@@ -450,20 +450,20 @@ class Model(Shown):
     # ----------------------------------------------------------------------
 
     def verify(self, *, count: int = 200_000, examples: int = 500, seed: int = 0) -> Verification:
-        """Ask hard problems, look for a wrong answer, and say what is known: exhaustive, sampled or
-        refuted.
+        """Test the model on hard problems and search for a wrong answer. The verdict is exhaustive,
+        sampled or refuted.
         """
         from tinyadder.verify.properties import verify
 
         return verify(self.module, self.task, count=count, examples=examples, seed=seed)
 
     def prove(self, folder: str | Path | None = None) -> Proved | Refuted | Unknown:
-        """Prove the model right on every problem of its task, or refute it; Unknown says what is
-        missing.
+        """Prove the model right on every problem of its task, or refute it. `Unknown` says what the
+        proof lacks.
 
-        Model and certificate are kept in `folder` where one is given (it must be new); `python -m
-        tinyadder.verify.certify.check FOLDER` checks them again. Raises `TinyadderError` where it
-        cannot be written.
+        If `folder` is given (it must not exist yet), model and certificate are kept there, and
+        `python -m tinyadder.verify.certify.check FOLDER` repeats the check. Raises `TinyadderError`
+        if it cannot be written.
         """
         from tinyadder.verify.certify.prove import certify
         from tinyadder.verify.verdict import Proved
@@ -477,9 +477,9 @@ class Model(Shown):
         return verdict
 
     def save(self, folder: str | Path, *, force: bool = False) -> None:
-        """Write the model folder that `load` reads: weights and description, data only.
+        """Write a model folder that `load` reads: weights and description, data only.
 
-        Raises `TinyadderError` where something is there already and `force` is not given.
+        Raises `TinyadderError` if `folder` exists already and `force` is not given.
         """
         save(
             self.module,

@@ -1,4 +1,4 @@
-"""What a NAME stands for, in the verbs and in `tinyadder.load`: a construction, a Python file, a
+"""What a NAME stands for, in the commands and in `tinyadder.load`: a construction, a Python file, a
 model folder.
 """
 

@@ -1,4 +1,4 @@
-"""What the verbs share: finding a model by NAME, construction options, the device, JSON and
+"""What the commands share: finding a model by NAME, construction options, the device, JSON and
 tables.
 """
 
@@ -35,7 +35,7 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 def complete_names(context: click.Context, parameter: click.Parameter, begun: str) -> list[Any]:
-    """What a NAME that was begun may become, for the shell: constructions, files, folders."""
+    """Completions of a partial NAME for the shell: constructions, files, folders."""
     from click.shell_completion import CompletionItem
 
     names = [name for name in construction_names() if name.startswith(begun)]
@@ -61,7 +61,7 @@ device_option: Decorator = click.option(
 task_option: Decorator = click.option(
     "--task",
     metavar="FILE.py",
-    help="Judge by the task that this file defines; for a folder without right answers.",
+    help="Judge the model by the task in this file; needed for a folder without right answers.",
 )
 
 
@@ -164,7 +164,7 @@ def _takes(task: Task, text: str) -> bool:
 def echo(text: str = "", *, err: bool = False, nl: bool = True) -> None:
     """Print `text`, in which strings from files may stand: nothing in it commands a terminal.
 
-    Every verb prints with this, with `echo_json` or with `show_table`.
+    Every command prints with this, with `echo_json` or with `show_table`.
     """
     click.echo(terminal(text, keep="\n\t"), err=err, nl=nl)
 
@@ -251,9 +251,9 @@ def save_result(
     limits: Mapping[str, int] | None = None,
     force: bool,
 ) -> Result:
-    """Write what a verb found about a model to results/, for the leaderboard.
+    """Write what a command found about a model to results/, for the leaderboard.
 
-    `command` is the verb and the NAME it was given; the options that decide the model and the part
+    `command` is its name and the NAME it was given; the options that decide the model and the part
     of the domain are added. Raises `TinyadderError` where there is such a result already.
     """
     from tinyadder.report.results import result, write_result

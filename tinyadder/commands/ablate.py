@@ -1,4 +1,4 @@
-"""Set each weight of a model to zero: which are load-bearing, and the input that shows it."""
+"""Set each weight of a model to zero: which are needed, and an input that shows it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ if TYPE_CHECKING:
 @click.option(
     "--no-proof", is_flag=True, help="Leave what survives the tests undecided; much faster."
 )
-@click.option("--seed", type=SEED, default=0, show_default=True, help="Of the structured problems.")
+@click.option(
+    "--seed", type=SEED, default=0, show_default=True, help="Seed of the structured problems."
+)
 @device_option
 @json_option
 def command(
@@ -50,12 +52,12 @@ def command(
     device: str,
     as_json: bool,
 ) -> int:
-    """Change every weight of NAME (a construction or a model folder), one at a time, and see what
+    """Change the weights of NAME (a construction or a model folder) one at a time, and see what
     breaks.
 
-    load-bearing: here is a problem that comes out wrong. redundant: the changed model is proved
-    right on all inputs, by the independent checker. undecided: no test failed and no proof was
-    found; the reason stands beside it.
+    load-bearing: the changed model gets the problem shown wrong. redundant: the independent checker
+    accepts a proof that the changed model is right on all inputs. undecided: no test failed and no
+    proof was found; the reason is given.
     """
     from tinyadder.errors import TinyadderError, did_you_mean
     from tinyadder.verify.mutate import KINDS, SWAP, judged, mutants, problems_for, try_mutant

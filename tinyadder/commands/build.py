@@ -45,10 +45,10 @@ def command(
     name: str, options: dict[str, Any], out: Path | None, force: bool, device: str, as_json: bool
 ) -> int:
     """Build NAME (a construction, or a file such as ./mine.py): compile, count, verify quickly,
-    prove, write a folder.
+    prove, and write a folder.
 
-    A wrong model is written too, with its counterexample on show and exit code 1. The same model
-    that is there already is left unchanged; another one is replaced with --force only.
+    A wrong model is written too, with its counterexample and exit code 1. If the folder already
+    holds the same model it is left unchanged; a different one is replaced only with --force.
     """
     folder = out or Path("out") / model_name(name)
     construct(name, **options)  # a wrong NAME or option is said before the folder is looked at

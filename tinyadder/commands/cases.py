@@ -1,4 +1,4 @@
-"""Compile every program of a file of cases, run every vector through the model, and print the
+"""Compile every program in a file of cases, run its test vectors through the model, and print a
 table.
 """
 

@@ -1,4 +1,4 @@
-"""Talk to a model: problems in, reasoning and answers out, until quit."""
+"""Talk to a model: enter problems and read its reasoning and answers, until quit."""
 
 from __future__ import annotations
 

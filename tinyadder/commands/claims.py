@@ -1,5 +1,5 @@
-"""Compare what a construction says its lanes mean with what they hold, on hard inputs; the largest
-error of each.
+"""Compare what a construction claims its lanes hold with what they hold, on hard inputs; print the
+largest error of each.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ from tinyadder.commands._common import (
 def command(
     name: str, options: dict[str, Any], count: int, seed: int, device: str, as_json: bool
 ) -> None:
-    """Compare the claims of NAME with the model, lane by lane, over all positions of hard and
+    """Compare the claims of NAME with the model, lane by lane, at all positions of hard and
     structured problems.
 
-    Errors are given absolute, relative to the claimed value, and scaled: relative to the largest
-    value claimed at the same position, which says more where a remainder is near zero.
+    Errors are absolute, relative to the claimed value, and scaled: relative to the largest value
+    claimed at the same position, which is more telling where a remainder is near zero.
     """
     from tinyadder.verify.claims import check_claims, check_readout
 

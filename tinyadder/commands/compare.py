@@ -1,4 +1,4 @@
-"""Built and trained models of one task side by side: counts, accuracy, verdict, cost, speed."""
+"""Compare built and trained models of one task: counts, accuracy, verdict, cost, speed."""
 
 from __future__ import annotations
 
@@ -43,7 +43,9 @@ FORMATS = (".png", ".svg", ".pdf")
     show_default=True,
     help="Structured samples of the verifier; 0 skips it.",
 )
-@click.option("--seed", type=SEED, default=1, show_default=True, help="Of the random problems.")
+@click.option(
+    "--seed", type=SEED, default=1, show_default=True, help="Seed of the random problems."
+)
 @click.option(
     "--plot",
     type=click.Path(path_type=Path),
@@ -62,8 +64,8 @@ def command(
     device: str,
     as_json: bool,
 ) -> None:
-    """Compare NAMEs (constructions or model folders) that do the same task, in whatever format each
-    writes it.
+    """Compare NAMEs (constructions or model folders) that do the same task, even in different
+    formats.
 
     Exact match is by greedy decoding, on uniform problems and on the task's hard cases; the verdict
     is the verifier's; speed is answer tokens per second of that decoding, one thread.

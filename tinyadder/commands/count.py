@@ -1,6 +1,4 @@
-"""Count a model's parameters by every convention; --why lists each number, its place and its
-tie.
-"""
+"""Count a model's parameters by every convention; --why lists each weight."""
 
 from __future__ import annotations
 
@@ -30,7 +28,7 @@ if TYPE_CHECKING:
 @name_argument
 @construction_options
 @click.option(
-    "--why", is_flag=True, help="List every number, where it sits, what it is, how it is tied."
+    "--why", is_flag=True, help="List every weight: where it is, its value, how it is tied."
 )
 @click.option(
     "--seconds",

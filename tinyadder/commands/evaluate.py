@@ -51,7 +51,7 @@ PREFIX = (
     type=SEED,
     default=1,
     show_default=True,
-    help="Of the problems, for a model without a recipe.",
+    help="Seed of the problems, for a model without a recipe.",
 )
 @click.option(
     "--file", type=click.Path(exists=True, dir_okay=False), help="JSONL of problems instead."

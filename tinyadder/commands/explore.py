@@ -52,9 +52,9 @@ def command(
     """Write a page for the NAMEs (constructions or model folders): tinyadder explore add10
     add10_gist.
 
-    Without a NAME: add10, add10_gist (its wrong sum on show), deriv, and the smallest trained
-    baseline that is here. The page needs no network: type a problem, step through the program,
-    choose a cell to see the sum that made it, change a number, check the proof.
+    Without a NAME: add10, add10_gist (showing a sum it gets wrong), deriv, and the smallest trained
+    baseline at hand. The page needs no network: type a problem, step through the program,
+    select a cell to see the sum behind it, change a weight, check the proof.
     """
     if out.exists() and not force:
         raise TinyadderError(f"{out} exists; give --force to overwrite it, or another --out")

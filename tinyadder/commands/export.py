@@ -45,7 +45,7 @@ def command(
     options: dict[str, Any],
     as_json: bool,
 ) -> None:
-    """Write NAME (a construction or a model folder) in the format of others.
+    """Write NAME (a construction or a model folder) in another format.
 
     For example: tinyadder export add10 --to onnx. A hub folder holds what the card, the tokenizer
     and AutoModelForCausalLM need; with --force only these files are replaced.

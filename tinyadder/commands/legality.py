@@ -36,7 +36,7 @@ from tinyadder.errors import TinyadderError
     type=SEED,
     default=0,
     show_default=True,
-    help="Of the problems and of the random tokens.",
+    help="Seed of the problems and of the random tokens.",
 )
 @click.option(
     "--seconds",

@@ -24,12 +24,12 @@ SHOWN = ("task", "nonzero", "nonzero + positional", "layers")
 @click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=complete_names)
 @json_option
 def command(names: tuple[str, ...], as_json: bool) -> None:
-    """List the constructions with the counts of their equations (no model is built): tinyadder list
-    ./mine.py.
+    """List constructions with the weight counts of their equations (no model is built): tinyadder
+    list ./mine.py.
 
-    Without a NAME: every construction of the toolkit, and the Python files of this folder that
-    define construct. Those files are not run, so their counts are not known; name a file to have it
-    run and counted.
+    Without a NAME: every construction of the toolkit, and the Python files in this folder that
+    define construct. Those files are not run, so their counts are not known; name a file to run and
+    count it.
     """
     rows = [_row(name) for name in names or construction_names()]
     if not names:
@@ -46,7 +46,7 @@ def command(names: tuple[str, ...], as_json: bool) -> None:
         "what": "left",
     }
     show_table(
-        "every option at its default; counted from the equations",
+        "options at their defaults; counted from the equations",
         columns,
         [
             [r["name"], *(str(r.get(key, "-")) for key in SHOWN), r.get("error") or r["summary"]]

@@ -1,4 +1,4 @@
-"""Start a construction of your own: write a commented file that already builds and runs, and is
+"""Start a construction of your own: write a commented file that builds and runs but is still
 wrong.
 """
 
@@ -19,8 +19,8 @@ from tinyadder.errors import TinyadderError
 SKELETON = '''"""NAME: say in one line what it does; `tinyadder list` shows this line.
 
 Say here why it works: what each lane holds, what each head attends to, where every constant comes
-from. This skeleton adds up all digits it has seen and takes 10 away from 10 on. That is not
-addition: `tinyadder verify ./NAME.py` shows you a pair of numbers for which it is wrong.
+from. This skeleton adds up all the digits it has seen and subtracts 10 once the sum reaches 10.
+That is not addition: `tinyadder verify ./NAME.py` finds two numbers that it adds wrongly.
 """
 
 import tinyadder as ta
@@ -30,39 +30,39 @@ from tinyadder.tasks.addition import Addition
 
 def construct(*, digits: int = 2) -> ta.Construction:
     """Say for which options it is exact, and raise ta.TinyadderError for the others."""
-    # The task: prompt and right answer. '^12+34=' is continued with '046', one token a step, each
-    # fed back. A task of your own: ta.task(alphabet="ab", lengths=range(1, 9), answer=lambda word:
-    # str(word.count("a"))).
+    # The task: prompts and right answers. After '^12+34=' the answer is '046', one token per step,
+    # each fed back. For a task of your own: ta.task(alphabet="ab", lengths=range(1, 9),
+    # answer=lambda word: str(word.count("a"))).
     task = Addition(digits=digits)
 
-    # The residual stream: named lanes with their meaning. Every token carries one number in each.
+    # The residual stream: named lanes with their meaning. Each holds one value per token.
     x = ta.Stream(
         digit="the digit, 0 on other tokens",
-        total="sum of the digits so far, less 10 from 10 on",
+        total="sum of the digits so far, minus 10 once it reaches 10",
     )
 
     program = ta.Program(
         task.vocabulary,
         x,
-        # What each token writes into the stream; what is not named is 0.
+        # What each token writes into the stream; everything else is 0.
         ta.Embed(digit={str(d): d for d in range(1, 10)}),
         # Heads add to lanes: a weighted sum over this token and those before it. sum_head(v) is
-        # Head(query=1, key=-40, value=exp(40) * v); give a Head a slope to make the past fade.
+        # Head(query=1, key=-40, value=exp(40) * v); with a slope, earlier tokens count less.
         ta.Attention(total=sum_head(x.digit)),
-        # Hidden units add to lanes: sums of relu(a) * b, token by token. step(..) is two of them.
+        # Hidden units add to lanes: sums of relu(a) * b, at each token. step(..) is two of them.
         ta.MLP(total=-10 * step(x.total, at=9.5, width=1)),
-        # One row for each of the first tokens of the vocabulary; the largest is the next token.
+        # One row for each of the first tokens of the vocabulary; the largest wins.
         ta.Unembed(argmax=parabola_readout(x.total, range(10))),
     )
-    # More attention and MLP sublayers may stand between. `tinyadder show ./NAME.py` prints
-    # equations and prices.
+    # There may be more attention and MLP sublayers. `tinyadder show ./NAME.py` prints the equations
+    # and their prices.
     return ta.Construction(program, task, claims(task))
 
 
 def claims(task):
-    """What the lanes mean, exactly, at a position of prompt + right answer.
+    """The exact value of each lane at a position of prompt + right answer.
 
-    `tinyadder claims ./NAME.py` compares.
+    `tinyadder claims ./NAME.py` compares them with the model.
     """
 
     def digit(problem, position):
@@ -88,10 +88,10 @@ def claims(task):
 )
 @json_option
 def command(name: str, folder: Path, as_json: bool) -> None:
-    """Write NAME.py: a small construction to change step by step. It builds, runs, and verify
+    """Write NAME.py: a small construction to change step by step. It builds and runs, and verify
     refutes it.
 
-    Every verb takes such a file, wherever it is: tinyadder build ./NAME.py. A file that exists is
+    Every command takes such a file, wherever it is: tinyadder build ./NAME.py. An existing file is
     never overwritten.
     """
     _check(name)

@@ -1,4 +1,4 @@
-"""Draw a picture: of one run, of a model, of its training, or of the leaderboard."""
+"""Draw a picture of one run, a model, its training, or the leaderboard."""
 
 from __future__ import annotations
 

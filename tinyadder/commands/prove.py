@@ -1,5 +1,5 @@
-"""Prove a model right on every input of its task, or refute it: a certificate that a second program
-checks.
+"""Prove a model right on every input of its task, with a certificate that a second program checks,
+or refute it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The leaderboard: our models as measured, others as claimed; as Markdown, a page or JSON."""
+"""Print the leaderboard (our models as measured, others as claimed) as Markdown, a page or JSON."""
 
 from __future__ import annotations
 
@@ -26,12 +26,14 @@ from tinyadder.errors import TinyadderError
     help="Write everything as one page for the browser, with equations and pictures.",
 )
 @click.option("--force", is_flag=True, help="Replace files that are there.")
-@click.option("--fresh", is_flag=True, help="Make all verdicts anew, recorded sweeps too.")
+@click.option("--fresh", is_flag=True, help="Recompute every verdict, recorded sweeps included.")
 @click.option(
-    "--missing", is_flag=True, help="Make those of models that have none for what they are now."
+    "--missing",
+    is_flag=True,
+    help="Compute the verdicts of models that have none for their present weights.",
 )
 @click.option("--only", "names", metavar="NAME", multiple=True, help="Measure these models only.")
-@click.option("--seed", type=SEED, default=0, show_default=True, help="Of the fresh verdicts.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of the fresh verdicts.")
 @click.option(
     "--root",
     type=click.Path(path_type=Path, file_okay=False, exists=True),
@@ -51,11 +53,10 @@ def command(
     root: Path,
     as_json: bool,
 ) -> None:
-    """Count every construction and trained baseline by every convention, and put the verdicts
-    beside the counts.
+    """Count every construction and trained baseline by every convention, with its verdicts.
 
-    Verdicts come from results/, for exactly these weights, config and task. The checker reads each
-    certificate again and each counterexample is asked again, whatever the results say.
+    Verdicts come from results/, for exactly these weights, config and task. Each certificate is
+    checked again, and each counterexample is run again.
     """
     from tinyadder.io.files import lock, write_text
     from tinyadder.report.leaderboard import own_models, report_json, row

@@ -1,4 +1,4 @@
-"""Run a model on one problem, or on standard input, one problem a line."""
+"""Run a model on one problem, or on standard input with one problem per line."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from tinyadder.tasks.base import Problem, Task
     "answer_file",
     metavar="FILE",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="With -: compare with the answers in this file, one a line in the same order.",
+    help="With -: compare with the answers in this file, one per line, in the same order.",
 )
 @device_option
 @json_option
@@ -50,12 +50,12 @@ def command(
     device: str,
     as_json: bool,
 ) -> int:
-    """Let NAME (a construction or a model folder) answer a problem: tinyadder run add10 123 456.
+    """Run NAME (a construction or a model folder) on a problem: tinyadder run add10 123 456.
 
-    With - it reads one problem a line from standard input and prints one answer a line in order, as
-    the lines come; a bad line gives an error with its number on standard error and the rest goes
-    on. Exit codes: 1 if an answer was wrong, 2 if a line was bad. Data in two files, problems and
-    answers, is run as it is: tinyadder run deriv_printed - --answers outputs.txt < inputs.txt
+    With - it reads one problem per line from standard input and prints one answer per line, in
+    order, as the lines come. A bad line gives an error with its line number on standard error, and
+    the rest is answered. Exit codes: 1 if an answer was wrong, 2 if a line was bad. With answers in
+    a second file: tinyadder run deriv_printed - --answers outputs.txt < inputs.txt
     """
     for word in problem:
         if word.startswith("--"):

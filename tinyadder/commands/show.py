@@ -32,7 +32,7 @@ def command(name: str, options: dict[str, Any], as_json: bool) -> None:
     named = find(name, options)
     if named.program is None:
         raise TinyadderError(
-            f"{shown_model(named)} has no equations: its weights were learned; tinyadder count"
+            f"{shown_model(named)} has no equations, because it was trained; tinyadder count"
             f" {name} counts them"
         )
     if as_json:

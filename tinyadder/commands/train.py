@@ -27,8 +27,8 @@ from tinyadder.io.files import lock
     multiple=True,
     help="Seed instead of the recipe's; may be repeated.",
 )
-@click.option("--resume", is_flag=True, help="Go on from the newest sound checkpoint.")
-@click.option("--force", is_flag=True, help="Train again although a trained model is there.")
+@click.option("--resume", is_flag=True, help="Resume from the newest valid checkpoint.")
+@click.option("--force", is_flag=True, help="Train again even if there is a trained model.")
 @click.option(
     "--data",
     type=click.Path(path_type=Path),
@@ -39,7 +39,7 @@ from tinyadder.io.files import lock
     "--start",
     metavar="MODEL",
     type=click.Path(path_type=Path),
-    help="Train on from this model folder.",
+    help="Continue training from this model folder.",
 )
 @click.option("--threads", type=int, default=1, show_default=True, help="CPU threads of torch.")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")

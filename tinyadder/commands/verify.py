@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     help="Problems of the hypothesis search.",
 )
 @click.option(
-    "--seed", type=SEED, default=0, show_default=True, help="Of the samples and the search."
+    "--seed", type=SEED, default=0, show_default=True, help="Seed of the samples and the search."
 )
 @task_option
 @device_option

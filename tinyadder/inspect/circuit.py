@@ -1,10 +1,10 @@
-"""A model as a circuit: who writes, who reads, how much; the ground truth for circuit discovery.
+"""A model as a circuit (a graph of parts and weights): ground truth for circuit discovery.
 
-Nodes are the lanes of the embedding, heads, hidden units and the logits. An edge is there exactly
-if the reader's weights on what the sender writes are not zero; its weight is the Frobenius norm of
-that product, for a head that reads values |W_V W_O|. Nothing else carries information, so a method
-that scores edges can be scored itself. Names are those of edge attribution patching (Syed et al.
-2023; Hanna et al. 2024): `input`, `a0.h1`, `m0`, `logits`, `a0.h1->a1.h0<v>`.
+Nodes are the lanes of the embedding, the heads, the hidden units and the logits. There is an edge
+exactly if the product of the sender's output weights and the receiver's input weights is not zero;
+its weight is the Frobenius norm of that product. Nothing else carries information, so a method that
+ranks edges can itself be scored. Names are those of edge attribution patching (Syed et al. 2023;
+Hanna et al. 2024): `input`, `a0.h1`, `m0`, `logits`, `a0.h1->a1.h0<v>`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tinyadder.tasks.base import Problem, Task
 from tinyadder.text import Shown, format_table
 
 PAIRS = 20
-"""Pairs of prompts that are given where nobody says how many."""
+"""How many pairs of prompts by default."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Node:
     """lane, head, unit or logits."""
     layer: int | None
     writes: tuple[str, ...]
-    """The lanes it adds to; its own of an embedding lane, none of the logits."""
+    """The lanes it adds to: for an embedding lane itself, for the logits none."""
 
     @property
     def coarse(self) -> str:
@@ -45,7 +45,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Edge:
-    """`receiver` reads what `sender` wrote, through `channel`: q, k, v of a head, else empty."""
+    """`receiver` reads what `sender` wrote; `channel` is q, k or v if it is a head, else empty."""
 
     sender: str
     receiver: str
@@ -55,7 +55,7 @@ class Edge:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two token sequences of one length whose next tokens differ: for activation patching.
+    """Two token sequences of equal length with different next tokens, for activation patching.
 
     The answer token is read at the last position.
     """

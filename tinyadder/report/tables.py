@@ -44,17 +44,17 @@ def report_markdown(rows: Sequence[LeaderboardRow]) -> str:
     built, trained = [r for r in rows if not r.trained], [r for r in rows if r.trained]
     parts = [
         "# Leaderboard",
-        "Made by `tinyadder report` from the models in this repository and the results in "
-        "`results/`; the same as data: `tinyadder report --json`. Proved: the checker accepted the "
-        "certificate in `results/certificates/` when this page was made. Refuted: the problem was "
-        "asked again. Exhaustive and sampled verdicts are as recorded, with the command that makes "
-        "them again.",
-        "A model has no number of parameters, it has one for each convention:",
+        "`tinyadder report` makes this page from the models in this repository and the results in "
+        "`results/`; `tinyadder report --json` prints the same as data. Proved: the checker "
+        "accepted the certificate in `results/certificates/` when this page was made. Refuted: the "
+        "counterexample was run again. Exhaustive and sampled verdicts are as recorded, each with "
+        "the command that repeats it.",
+        "A parameter count means nothing without its convention. The conventions here:",
         markdown_table(
             ("convention", "counts"),
             [(rung, Markdown(definition(rung))) for rung in (rows[0].counts if rows else {})],
         ),
-        "## Written models",
+        "## Built models",
         counts_table(built),
         verdict_table(built),
     ]
@@ -62,8 +62,8 @@ def report_markdown(rows: Sequence[LeaderboardRow]) -> str:
         parts += ["## Trained models", TRAINED, counts_table(trained), trained_table(trained)]
     parts += [
         "## The public field, as claimed",
-        f"What others say of their own adders, as listed on {FIELD_DATE}. Nothing here was "
-        "measured or checked by this project, and each count follows its author's convention; "
+        f"What others report about their own adders, as listed on {FIELD_DATE}. Nothing here was "
+        "measured or checked by this project, and each count follows its author's convention. "
         "`tinyadder count FILE.py` and `tinyadder legality FILE.py` judge a submission.",
         markdown_table(
             ("claimed parameters", "kind", "author", "claimed accuracy", "architecture"),
@@ -93,10 +93,10 @@ def counts_table(rows: Sequence[LeaderboardRow]) -> str:
 # ---- several seeds of a recipe -------------------------------------------------------------------
 
 TRAINED = (
-    "Seeds of one recipe stand on one line: the mean, and the worst of them where they differ (the "
-    "largest count, the lowest accuracy or rate). Exact match is by greedy decoding; held-out "
-    "problems were never shown in training, hard cases may have been. Every seed: "
-    "`tinyadder report --json`, [baselines](baselines/README.md)."
+    "The seeds of a recipe share one line: the mean, and the worst where they differ (the largest "
+    "count, the lowest accuracy or rate). Exact match is by greedy decoding. Held-out problems did "
+    "not occur in training; hard cases may have. `tinyadder report --json` and "
+    "[baselines](baselines/README.md) have every seed."
 )
 
 

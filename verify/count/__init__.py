@@ -1,4 +1,4 @@
-"""The counting ladder: a model has no number of parameters, it has one for each convention.
+"""The counting ladder: a parameter count means nothing without its convention.
 
 Each rung is one function with its definition as docstring; `RUNGS` is the ladder in order, for any
 `nn.Module` (`as_module` makes one of any other object). `weights(model)` lists where every counted
@@ -188,7 +188,7 @@ def _own_bases(module: nn.Module) -> int:
 
 
 def with_wiring(module: nn.Module) -> int:
-    """Nonzero + positional, and the ones of the 0/1 matrices that route heads into lanes and lanes
+    """Nonzero + positional, plus the ones in the 0/1 matrices that route heads into lanes and lanes
     into logits.
 
     >>> from tinyadder.machine.config import BlockConfig, Config
@@ -202,7 +202,7 @@ def with_wiring(module: nn.Module) -> int:
 
 
 def ties_written_out(module: nn.Module) -> int:
-    """Nonzero + positional, where a shared or tied weight counts at every place that reads it.
+    """Nonzero + positional, with a shared or tied weight counted wherever it is read.
 
     >>> both = nn.ModuleList([nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False)])
     >>> both[1].weight = both[0].weight
