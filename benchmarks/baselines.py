@@ -18,8 +18,8 @@ from tinyadder.io.folder import describe
 FOLDER = Path(__file__).parents[1] / "baselines"
 HEAD = """# Trained baselines
 
-`python -m benchmarks.baselines` writes this page from the `evaluation.json` of each run. To repeat a
-run:
+`python -m benchmarks.baselines` writes this page from the `evaluation.json` of each run. To repeat
+a run:
 
     tinyadder train RECIPE --seed N --out runs/RECIPE
     tinyadder evaluate runs/RECIPE/seed-N/model

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,11 @@ import tinyadder as ta
 from tinyadder.cli import main
 from tinyadder.errors import TinyadderError
 from tinyadder.inspect.circuit import prompt_pairs
+from tinyadder.inspect.trace import lane_columns
 from tinyadder.machine.config import BlockConfig, Config, Options
 from tinyadder.machine.transformer import Transformer
 
-NAMES = ("count_occurrences", "add10", "induction", "maximum", "dyck1", "deriv")
+NAMES = ("count_occurrences", "add10", "induction", "maximum", "dyck1")
 
 
 def test_the_adder_is_the_circuit_that_its_equations_say():
@@ -35,36 +37,85 @@ def test_the_adder_is_the_circuit_that_its_equations_say():
     assert str(found).startswith("add10: 6 nodes, 6 edges\n")
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_sender_without_an_edge_to_a_reader_does_not_change_what_it_reads(name):
-    """Every head and unit, one at a time: the readers that change are those with an edge, or after
-    one of those."""
-    m = ta.load(name)
-    found = m.circuit()
-    after = {node.name: {node.name} for node in found.nodes}
-    for node in reversed(found.nodes):
-        for edge in found.edges:
-            if edge.sender == node.name:
-                after[node.name] |= after[edge.receiver]
-    text = found.pairs[0].clean
+def part_of(node):
+    """A head or unit as (layer, index)."""
+    return node.layer, int(re.split("[hn]", node.name)[-1])
+
+
+def read_by(node, logits, cache):
+    """What a node reads (heads), or what it makes of it (units, logits), by channel."""
+    if node.kind == "logits":
+        return {"": logits}
+    layer, index = part_of(node)
+    if node.kind == "head":
+        return {c: cache[f"blocks.{layer}.attn.hook_{c}"][:, index] for c in "qkv"}
+    return {"": cache[f"blocks.{layer}.mlp.hook_post"][..., index]}
+
+
+def direct_effects(m, circuit, text):
+    """(sender, receiver, channel) where the receiver reads something else without the sender, while
+    every other part is kept as it was."""
     tokens = torch.from_numpy(m.task.encode([text]))
     logits, clean = m.run_with_cache(tokens)
-    for node in found.nodes:
-        if node.kind not in ("head", "unit"):
+    parts = [node for node in circuit.nodes if node.kind in ("head", "unit")]
+    places = {(node.kind, node.layer) for node in circuit.nodes if node.kind != "lane"}
+    found = set()
+    for sender in circuit.nodes:
+        if sender.kind == "logits":
             continue
-        part = (node.layer, int(node.name.split(".")[1][1:]))
-        with m.ablate(**{f"{node.kind}s": [part]}):
-            changed_logits, changed = m.run_with_cache(tokens)
-        for other in found.nodes:
-            if other.kind == "head":
-                layer, h = other.layer, int(other.name.split(".h")[1])
-                names = [f"blocks.{layer}.attn.hook_{part}" for part in "qkv"]
-                same = all(torch.equal(clean[n][:, h], changed[n][:, h]) for n in names)
-            elif other.kind == "logits":
-                same = torch.equal(logits, changed_logits)
-            else:
-                continue
-            assert same or other.name in after[node.name], (node.name, other.name)
+        if sender.kind == "lane":
+            removed = {"lanes": [(sender.writes[0], "hook_embed")]}
+        else:
+            removed = {f"{sender.kind}s": [part_of(sender)]}
+        for place in places:
+            kept = [n for n in parts if n != sender and (n.kind, n.layer) != place]
+            heads = [part_of(node) for node in kept if node.kind == "head"]
+            units = [part_of(node) for node in kept if node.kind == "unit"]
+            with m.patch(clean, heads=heads, units=units), m.ablate(**removed):
+                changed_logits, changed = m.run_with_cache(tokens)
+            for reader in circuit.nodes:
+                if (reader.kind, reader.layer) != place or reader == sender:
+                    continue
+                before = read_by(reader, logits, clean)
+                after = read_by(reader, changed_logits, changed)
+                found |= {
+                    (sender.name, reader.name, channel)
+                    for channel in before
+                    if not torch.equal(before[channel], after[channel])
+                }
+    return found
+
+
+def edges_of(circuit):
+    return {(edge.sender, edge.receiver, edge.channel) for edge in circuit.edges}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_without_an_edge_nothing_goes_from_one_part_to_another(name):
+    m = ta.load(name)
+    circuit = m.circuit(pairs=1)
+    assert direct_effects(m, circuit, circuit.pairs[0].clean) <= edges_of(circuit)
+
+
+@pytest.mark.parametrize("name", ["count_occurrences", "add10", "induction"])
+def test_along_every_edge_something_goes(name):
+    """So an edge too few, or one too many, would be noticed here or above."""
+    m = ta.load(name)
+    circuit = m.circuit(pairs=3)
+    seen = set().union(*(direct_effects(m, circuit, pair.clean) for pair in circuit.pairs))
+    assert seen == edges_of(circuit)
+
+
+def test_a_circuit_of_other_weights_is_noticed():
+    """The planted fault: one weight of the model changes, and the circuit said before is wrong."""
+    m = ta.load("add10")
+    circuit = m.circuit(pairs=1)
+    digit = lane_columns(m.module.config, "digit")
+    with torch.no_grad():  # the second head attends by what the digit is, too
+        m.module.blocks[1].attention.query[0, 0, digit] = 1.0
+    effects = direct_effects(m, circuit, circuit.pairs[0].clean)
+    assert ("input.digit", "a1.h0", "q") in effects - edges_of(circuit)
+    assert effects <= edges_of(m.circuit(pairs=1))
 
 
 @pytest.mark.parametrize("name", ["add10", "induction", "parity_once", "multiply"])
@@ -77,6 +128,12 @@ def test_pairs_are_of_one_length_and_their_answers_differ(name):
         for text, answer in ((pair.clean, pair.answer), (pair.corrupted, pair.corrupted_answer)):
             chosen = m(torch.from_numpy(m.task.encode([text])))[0, -1].argmax()
             assert m.task.vocabulary[m.module.outputs[chosen]] == answer
+
+
+@pytest.mark.parametrize("name", ["dyck1", "induction", "maximum"])
+def test_as_many_pairs_are_found_as_were_asked_for(name):
+    task = ta.load(name).task
+    assert [len(prompt_pairs(task, count)) for count in (1, 5)] == [1, 5]
 
 
 def test_a_tagger_has_pairs_too():

@@ -203,14 +203,14 @@ def test_a_mistake_is_a_tinyadder_error_that_says_what_is_accepted(kind, m):
 
 
 @pytest.mark.parametrize("name", FOUR)
-def test_a_circuit_with_its_task_is_one_file_of_25_lines_and_every_verb_takes_it(name, tmp_path):
+def test_a_circuit_with_its_task_is_one_file_of_25_lines_and_every_command_takes_it(name, tmp_path):
     assert len((CIRCUITS / f"{name}.py").read_text().splitlines()) <= 25
     shutil.copy(CIRCUITS / f"{name}.py", tmp_path)
     file = f"./{name}.py"
     assert file in run("list", folder=tmp_path).out
     assert "custom" in run("list", file, folder=tmp_path).out
     built = run("build", file, folder=tmp_path)
-    assert built.code in (0, 4) and "0 wrong   (exhaustive)" in built.out, built.error
+    assert built.code == 0 and "0 wrong   (exhaustive)" in built.out, built.error
     (tmp_path / "away").mkdir()
     (tmp_path / "out" / name).rename(tmp_path / "away" / "model")
     (tmp_path / f"{name}.py").rename(tmp_path / "away" / f"{name}.py")
@@ -238,7 +238,7 @@ def test_a_tagger_is_judged_at_every_position(tmp_path):
     with m.ablate(lanes=["seen"]):
         wrong = m.verify()
     assert isinstance(wrong.verdict, ta.Refuted) and wrong.verdict.counterexample.shown == "a"
-    assert run("build", "./seen.py", folder=tmp_path).code in (0, 4)
+    assert run("build", "./seen.py", folder=tmp_path).code == 0  # undecided by proof: no mistake
     for where in ("./seen.py", "out/seen"):
         assert run("run", where, "bcab", folder=tmp_path).out == "nnyy\n"
         assert "EXHAUSTIVE" in run("verify", where, folder=tmp_path).out
@@ -313,7 +313,10 @@ def test_a_submission_file_and_a_construction_file_are_told_apart(tmp_path):
     shutil.copy(CIRCUITS / "vowels.py", tmp_path)
     assert "strict" in run("count", "./vowels.py", folder=tmp_path).out
     assert "running" not in run("count", "./vowels.py", folder=tmp_path).error
-    assert run("legality", "./vowels.py", "--problems", "4", folder=tmp_path).code in (0, 1)
+    assert (
+        "no check of 8 fails"
+        in run("legality", "./vowels.py", "--problems", "8", folder=tmp_path).out
+    )
 
 
 @pytest.mark.parametrize(
@@ -325,7 +328,7 @@ def test_a_submission_file_and_a_construction_file_are_told_apart(tmp_path):
         ("trac", "plain,trace\n"),
     ],
 )
-def test_the_shell_completes_verbs_names_and_files(begun, completed, monkeypatch):
+def test_the_shell_completes_commands_names_and_files(begun, completed, monkeypatch):
     words = f"tinyadder {begun}"
     monkeypatch.setenv("COMP_WORDS", words)
     monkeypatch.setenv("COMP_CWORD", str(len(words.split()) - 1))

@@ -1,6 +1,7 @@
 """Every check of legality passes an honest model and catches the one that is built to fail it."""
 
 from functools import partial
+from pathlib import Path
 from random import Random
 from types import SimpleNamespace
 
@@ -13,6 +14,7 @@ from tinyadder.construction import construct
 from tinyadder.machine.answers import answers
 from tinyadder.machine.compile import build
 from tinyadder.tasks.addition import DIGITS
+from tinyadder.tasks.custom import custom_task
 from tinyadder.verify import legality as checks
 from tinyadder.verify.external.legality import foreign_legality
 from tinyadder.verify.external.submission import Submission
@@ -139,6 +141,65 @@ def test_the_coded_model_answers_in_code_also_with_ties_and_a_tied_readout(probl
         made = construct(name)
         found = checks.weight_swap(build(made.program), made.task, made.task.uniform(Random(2), 30))
         assert found.passed and found.measured == 1
+
+
+# ---- taggers -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tagger():
+    """A model that says at every letter whether there has been an 'a' yet, and 40 words."""
+    construction = construct(str(Path(__file__).parent / "circuits" / "seen.py"))
+    task = construction.task
+    return build(construction.program), task, task.uniform(Random(0), 40)
+
+
+def test_an_honest_tagger_passes_and_what_taggers_do_not_have_is_not_observed(tagger):
+    found = {f.check: f.passed for f in checks.legality(*tagger)}
+    unseen = {"feedback", "weight swap"}  # nothing is written; words and tags have other letters
+    assert found == {check: None if check in unseen else True for check in found}
+
+
+@pytest.mark.parametrize(
+    "decode",
+    [
+        lambda m, t, ps: [t.answer(p) for p in ps],
+        lambda m, t, ps: [emitted[::-1] for emitted in answers(m, t, ps, cache=False)],
+        two_a_pass,
+    ],
+    ids=["no pass", "not its argmax", "two passes"],
+)
+def test_a_tagger_s_loop_makes_one_pass_and_takes_its_argmax(decode, tagger):
+    assert checks.one_token_per_pass(*tagger).measured < 1
+    found = checks.one_token_per_pass(*tagger, decode=decode)
+    assert found.passed is False and "over the prompt, each at its position" in found.said
+
+
+def test_a_tagger_that_looks_ahead_fails_prefix_consistency(tagger):
+    model, task, problems = tagger
+    forward = model.forward
+
+    def ahead(tokens, **rest):
+        """The last letter of the text decides everywhere."""
+        return forward(tokens, **rest) + 3.0 * tokens[:, -1:, None]
+
+    model.forward = ahead
+    assert checks.prefix_consistency(model, task, problems).passed is False
+
+
+def test_a_tagger_that_does_not_need_its_attention_fails_the_ablation(tagger):
+    """Its tags say of each letter by itself whether it is an 'a'."""
+    model, _, _ = tagger
+    alone = custom_task(
+        alphabet="abc",
+        lengths=range(1, 7),
+        answer=lambda word: ["y" if letter == "a" else "n" for letter in word],
+        positions=True,
+    )
+    with torch.no_grad():
+        model.unembedding.copy_(torch.tensor([[1.0, 0.0], [0.0, 0.0]]))  # 'y' reads the letter
+    found = checks.attention_ablation(model, alone, alone.uniform(Random(0), 40))
+    assert found.passed is False
 
 
 # ---- submission files ----------------------------------------------------------------------------

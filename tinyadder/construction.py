@@ -204,8 +204,8 @@ def _construct_file(path: Path, options: Mapping[str, Any]) -> Construction:
     if "construct" not in names and "model" not in names:
         if {"build_model", "add"} <= names:
             raise TinyadderError(
-                f"{path} defines build_model and add: a submission, which this command does not take;"
-                " a construction defines construct (tinyadder new writes one)"
+                f"{path} defines build_model and add: a submission, which this command does not "
+                "take; a construction defines construct (tinyadder new writes one)"
             )
         raise TinyadderError(
             f"{path} defines no function construct and no variable model; tinyadder new NAME writes"

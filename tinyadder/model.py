@@ -296,7 +296,7 @@ class Model(Shown):
         return self.task.read_at(self.task.hard()[0]) is not None
 
     def run_with_cache(self, text: Input) -> tuple[Tensor, ActivationCache]:
-        """Logits and every activation of one forward pass over the prompt: `cache["pattern", 0]`."""
+        """Logits and all activations of one forward pass over the prompt: `cache["pattern", 0]`."""
         return trace.run_with_cache(self.module, self.to_tokens(text))
 
     def run_with_hooks(

@@ -82,19 +82,38 @@ def legality(
 # ---- texts ---------------------------------------------------------------------------------------
 
 
+def _tags(task: Task, problems: Sequence[Problem]) -> bool:
+    """Whether the answer is read at positions of the prompt, so that nothing is generated."""
+    return task.read_at(problems[0]) is not None
+
+
 def _groups(
     model: Transformer, task: Task, problems: Sequence[Problem]
-) -> Iterator[tuple[Tensor, int]]:
-    """Token ids of prompt + right answer, in batches of one shape, and where the answer starts."""
+) -> Iterator[tuple[Tensor, int, Tensor]]:
+    """Batches of one shape: token ids of prompt + right answer (of a tagger the prompt), the
+    position that chooses the first answer token, and the ids of the right answers.
+    """
     pairs = [(task.prompt(problem), task.answer(problem)) for problem in problems]
+    whole = not _tags(task, problems)
     for group in by_length(pairs):
-        tokens = torch.from_numpy(task.encode([[*pairs[i][0], *pairs[i][1]] for i in group]))
-        yield tokens.to(model.outputs.device), len(pairs[group[0]][0])
+        texts = [[*pairs[i][0], *(pairs[i][1] if whole else ())] for i in group]
+        right = torch.from_numpy(task.encode([pairs[i][1] for i in group]))
+        first = task.forced(problems[group[0]])[1]
+        device = model.outputs.device
+        yield torch.from_numpy(task.encode(texts)).to(device), first, right.to(device)
 
 
 def _guessing(task: Task, problems: Sequence[Problem]) -> float:
-    """The share of the commonest right answer: what a model gets that ignores the prompt."""
-    return Counter(tuple(task.answer(p)) for p in problems).most_common(1)[0][1] / len(problems)
+    """The share of the commonest right answer: what a model gets that ignores the prompt.
+
+    Of a tagger that of the commonest of each length, which the prompt gives away.
+    """
+    tags = _tags(task, problems)
+    commonest: dict[int, Counter[tuple[str, ...]]] = {}
+    for problem in problems:
+        answer = tuple(task.answer(problem))
+        commonest.setdefault(len(answer) if tags else 0, Counter())[answer] += 1
+    return sum(found.most_common(1)[0][1] for found in commonest.values()) / len(problems)
 
 
 # ---- the checks ----------------------------------------------------------------------------------
@@ -110,10 +129,10 @@ def prefix_consistency(
     """
     random = torch.Generator().manual_seed(seed)
     worst, decided = 0.0, True
-    for texts, start in _groups(model, task, problems[:64]):
+    for texts, chooses, _ in _groups(model, task, problems[:64]):
         whole = model(texts)
         first = (
-            start if isinstance(model, EncoderDecoder) else 1
+            chooses + 1 if isinstance(model, EncoderDecoder) else 1
         )  # an encoder reads the whole prompt
         for end in range(first, texts.shape[1]):
             tail = torch.randint(
@@ -127,8 +146,8 @@ def prefix_consistency(
                 kept = whole[:, first - 1 : end]
                 size = kept.abs().amax(-1, keepdim=True).clamp(min=1e-300)
                 worst = max(worst, float(((part[:, first - 1 :] - kept).abs() / size).max()))
-                if end >= start:
-                    same = part[:, start - 1 :].argmax(-1) == whole[:, start - 1 : end].argmax(-1)
+                if end > chooses:
+                    same = part[:, chooses:].argmax(-1) == whole[:, chooses:end].argmax(-1)
                     decided &= bool(same.all())
     passed = decided and worst <= TOLERANCE[whole.dtype == torch.float64]
     said = f"logits change by at most {worst:.1e} of the largest when tokens follow"
@@ -154,15 +173,23 @@ def one_token_per_pass(
     model: Transformer, task: Task, problems: Sequence[Problem], *, decode: Decoder = reference
 ) -> Finding:
     """Every emitted token has a forward pass of its own, over the text so far, whose argmax it is.
+    Of a tagger: all are the argmax, each at its position, of one pass over the prompt.
 
     Watched is the decoding of single problems. Measured: forward passes per emitted token.
     """
     passes, tokens, faults = 0, 0, []
     for problem in problems[:8]:
-        log: list[tuple[list[int], int]] = []
+        read = task.read_at(problem)
+        log: list[tuple[list[int], list[int]]] = []
 
-        def note(text: Tensor, logits: Tensor, log: list[tuple[list[int], int]] = log) -> Tensor:
-            log.append((text[0].tolist(), int(model.outputs[logits[0, -1].argmax()])))
+        def note(
+            text: Tensor,
+            logits: Tensor,
+            log: list[tuple[list[int], list[int]]] = log,
+            read: range | None = read,
+        ) -> Tensor:
+            at = logits[0, -1:] if read is None else logits[0, read.start : read.stop]
+            log.append((text[0].tolist(), model.outputs[at.argmax(-1)].tolist()))
             return logits
 
         with _watched(model, note):
@@ -170,14 +197,18 @@ def one_token_per_pass(
         ids = [task.vocabulary.index(token) for token in emitted]
         text = [task.vocabulary.index(token) for token in task.prompt(problem)]
         passes, tokens = passes + len(log), tokens + len(ids)
-        expected = [(text + ids[:k], chosen) for k, chosen in enumerate(ids)]
-        if log[: len(expected)] != expected:
+        if read is None:
+            fine = log[: len(ids)] == [(text + ids[:k], [chosen]) for k, chosen in enumerate(ids)]
+        else:
+            fine = log == [(text, ids)]
+        if not fine:
             faults.append(task.show(problem))
     said = f"{passes} forward passes for {tokens} tokens"
     if faults:
-        said += (
-            f"; the tokens emitted for {faults[0]} are not the argmax of one pass each over the"
-            " text so far"
+        said += f"; the tokens emitted for {faults[0]} are not the argmax of one pass " + (
+            "over the prompt, each at its position"
+            if _tags(task, problems)
+            else "each over the text so far"
         )
     return Finding("one token per pass", not faults, passes / max(tokens, 1), said)
 
@@ -193,11 +224,14 @@ def feedback(
     whole answer at once and ignores its own output. Measured: the share of right tokens, the first
     of each answer aside.
     """
+    if _tags(task, problems):
+        return Finding("feedback", None, None, "a tagger writes nothing that it could read")
     random = Random(seed)
     right = count = 0
     said = sorted({token for p in problems for token in task.answer(p) if token != task.end})
     ids = [task.vocabulary.index(token) for token in said]
-    for texts, start in _groups(model, task, problems):
+    for texts, chooses, _ in _groups(model, task, problems):
+        start = chooses + 1
         fed = texts.clone()
         for k in range(start, texts.shape[1]):
             if k > start:
@@ -228,8 +262,10 @@ def attention_ablation(model: Transformer, task: Task, problems: Sequence[Proble
     """Without attention (all weights zero) or with blind attention (all positions equal) the
     accuracy is gone.
 
-    Measured: the higher of the two accuracies.
+    Where every head attends to all positions equally by itself, the second shows nothing and is
+    left out. Measured: the higher of the two accuracies.
     """
+    blind = True
 
     def zero(name: str, value: Tensor) -> Tensor:
         return torch.zeros_like(value) if name.endswith("hook_pattern") else value
@@ -237,17 +273,22 @@ def attention_ablation(model: Transformer, task: Task, problems: Sequence[Proble
     def uniform(name: str, value: Tensor) -> Tensor:
         if not name.endswith("hook_pattern"):
             return value
+        nonlocal blind
         queries, keys = value.shape[-2:]
         seen = torch.ones_like(value).tril(keys - queries)
-        return seen / seen.sum(-1, keepdim=True)
+        same = seen / seen.sum(-1, keepdim=True)
+        blind &= bool((value - same * value.sum(-1, keepdim=True)).abs().max() <= value.max() / 1e6)
+        return same
 
     found = {}
     for name, hook in (("no attention", zero), ("uniform attention", uniform)):
         right = 0
-        for texts, start in _groups(model, task, problems):
-            chosen = model.outputs[model(texts[:, :-1], hook=hook)[:, start - 1 :].argmax(-1)]
-            right += int((chosen == texts[:, start:]).all(1).sum())
+        for texts, first, answer in _groups(model, task, problems):
+            logits = model(texts[:, : first + answer.shape[1]], hook=hook)[:, first:]
+            right += int((model.outputs[logits.argmax(-1)] == answer).all(1).sum())
         found[name] = right / len(problems)
+    if blind:
+        found.pop("uniform attention")
     guessing, worst = _guessing(task, problems), max(found.values())
     said = ", ".join(f"{share:.0%} right with {name}" for name, share in found.items())
     allowed = guessing + CHANCE + 3 * (guessing * (1 - guessing) / len(problems)) ** 0.5

@@ -47,8 +47,9 @@ def command(
     """Build NAME (a construction, or a file such as ./mine.py): compile, count, verify quickly,
     prove, and write a folder.
 
-    A wrong model is written too, with its counterexample and exit code 1. If the folder already
-    holds the same model it is left unchanged; a different one is replaced only with --force.
+    If the folder already holds the same model it is left unchanged; a different one is replaced
+    only with --force. Exit code 0: built, and not refuted (which may be without a proof). 1: built,
+    and wrong, with the counterexample.
     """
     folder = out or Path("out") / model_name(name)
     construct(name, **options)  # a wrong NAME or option is said before the folder is looked at

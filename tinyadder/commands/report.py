@@ -30,7 +30,7 @@ from tinyadder.errors import TinyadderError
 @click.option(
     "--missing",
     is_flag=True,
-    help="Compute the verdicts of models that have none for their present weights.",
+    help="Compute the verdicts of models that have none yet.",
 )
 @click.option("--only", "names", metavar="NAME", multiple=True, help="Measure these models only.")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of the fresh verdicts.")

@@ -22,8 +22,8 @@ from tinyadder.machine.transformer import Transformer
 from tinyadder.tasks.base import Problem, Task
 from tinyadder.text import Shown, format_table
 
-PAIRS = 20
-"""How many pairs of prompts by default."""
+PAIRS, ROUNDS = 20, 20
+"""How many pairs of prompts by default, and how often problems are drawn to find them."""
 
 
 @dataclass(frozen=True)
@@ -169,21 +169,24 @@ def _edges(writers: Sequence[_Writer], node: Node, channel: str, rows: Tensor) -
 
 
 def prompt_pairs(task: Task, count: int, *, seed: int = 0) -> list[Pair]:
-    """Pairs of problems of one length and the tokens before an answer token that they differ in.
+    """Pairs of prompts of equal length, up to the first answer token in which they differ.
 
-    Fewer than `count` where the task has no more.
+    Fewer than `count` if problems drawn at random do not give that many.
     """
     random = Random(seed)
-    problems: list[Problem] = [
-        *task.structured(random, 4 * count),
-        *task.uniform(random, 4 * count),
-    ]
     found = dict[tuple[str, ...], Pair]()
-    random.shuffle(problems)
-    for first, second in zip(problems, reversed(problems), strict=True):
-        pair = _pair(task, first, second)
-        if pair is not None and len(found) < count:
-            found.setdefault(tuple(pair.clean), pair)
+    for _ in range(ROUNDS):
+        problems: list[Problem] = [
+            *task.structured(random, 4 * count),
+            *task.uniform(random, 4 * count),
+        ]
+        random.shuffle(problems)
+        for first, second in zip(problems, reversed(problems), strict=True):
+            pair = _pair(task, first, second)
+            if pair is not None and len(found) < count:
+                found.setdefault(tuple(pair.clean), pair)
+        if len(found) == count:
+            break
     return list(found.values())
 
 
