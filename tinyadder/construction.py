@@ -24,6 +24,7 @@ from typing import Any
 from tinyadder.dsl import Program
 from tinyadder.errors import TinyadderError, did_you_mean
 from tinyadder.fields import checked
+from tinyadder.io.files import read_bytes
 from tinyadder.plain import first_paragraph
 from tinyadder.tasks.base import Problem, Task
 
@@ -33,6 +34,8 @@ rational (for a wide lane one per column), or None where nothing is claimed. It 
 `tinyadder.verify.claims` compares it with the model."""
 
 
+MOST_SOURCE = 2**22
+"""Bytes of a Python file."""
 DIGIT_VALUES: Mapping[str, int] = {str(d): d for d in range(10)}
 """The table of a lane that holds the decimal digit."""
 
@@ -121,13 +124,21 @@ def parse_file(path: Path) -> ast.Module:
     syntax error.
     """
     try:
-        return ast.parse(path.read_bytes(), str(path))
+        return ast.parse(read_source(path), str(path))
     except SyntaxError as error:
         raise TinyadderError(f"{path}, line {error.lineno or 1}: {error.msg}") from error
-    except ValueError as error:
-        raise TinyadderError(f"{path} is not a Python file: {error}") from error
-    except OSError as error:
-        raise TinyadderError(f"cannot read {path}: {error.strerror or error}") from error
+    except TinyadderError:
+        raise
+    except (ValueError, RecursionError, MemoryError) as error:  # the latter: nested too deeply
+        said = str(error) or "nested too deeply"
+        raise TinyadderError(f"{path} is not a Python file: {said}") from error
+
+
+def read_source(path: Path) -> bytes:
+    """The text of a Python file. Raises `TinyadderError` where it cannot be read or is longer than
+    any that a person writes.
+    """
+    return read_bytes(path, most=MOST_SOURCE)
 
 
 def defined(path: Path) -> set[str]:
@@ -247,7 +258,7 @@ def _run_file(path: Path) -> dict[str, Any]:
     sys.modules[module.__name__] = module
     sys.path.append(folder)
     try:
-        exec(compile(path.read_bytes(), str(path), "exec"), module.__dict__)
+        exec(compile(read_source(path), str(path), "exec"), module.__dict__)
     finally:
         if folder in sys.path:  # the file may have changed it
             sys.path.remove(folder)

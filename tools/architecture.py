@@ -39,7 +39,7 @@ def _tinyadder(name: str, modules: str, about: str, imports: str = "", packages:
     return Room(name, rf"tinyadder\.{modules}", about, rooms, listed)
 
 
-MODEL = "basics fields language tasks construction machine compile single decode answers"
+MODEL = "basics fields files language tasks construction machine compile single decode answers"
 TABLE = (
     _tinyadder(
         "basics",
@@ -47,6 +47,13 @@ TABLE = (
         "the errors a user sees; text, made plain or made safe",
     ),
     _tinyadder("fields", "fields", "values checked against annotations", "basics", "msgspec"),
+    _tinyadder(
+        "files",
+        r"io\.(files|text)",
+        "files read with a bound, written whole or not at all",
+        "basics",
+        "filelock",
+    ),
     _tinyadder(
         "language",
         r"(dsl|lang|lang\.(forms|sublayers|program|printing|serialization))",
@@ -67,7 +74,7 @@ TABLE = (
         "construction",
         "construction",
         "a program with its task and what its lanes mean",
-        "basics fields language tasks",
+        "basics fields files language tasks",
     ),
     _tinyadder(
         "programs",
@@ -113,9 +120,9 @@ TABLE = (
     ),
     _tinyadder(
         "storage",
-        r"(named|io|io\.(files|folder|digest))",
+        r"(named|io|io\.(folder|digest))",
         "model folders, and models by name",
-        "basics fields language tasks construction machine compile",
+        "basics fields files language tasks construction machine compile",
         ANY,
     ),
     _tinyadder(

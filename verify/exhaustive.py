@@ -24,7 +24,8 @@ import torch
 from torch import Tensor
 
 from tinyadder.errors import TinyadderError
-from tinyadder.io.files import atomic_write
+from tinyadder.io.files import write_text
+from tinyadder.io.text import read_json
 from tinyadder.machine.answers import BATCH as ANSWERS
 from tinyadder.machine.answers import answers, forced_answers, is_right
 from tinyadder.machine.config import Config
@@ -44,6 +45,8 @@ SPACING = 1000
 """Every 1000th problem is also decoded autoregressively."""
 LISTED = 10
 """Wrong problems that are kept, the ones with the lowest indices."""
+MOST_SHARD = 2**20
+"""Bytes of the file of a shard."""
 MOST = 10**11
 """Larger domains are refused: at 10^6 problems a second this is a day."""
 
@@ -255,8 +258,8 @@ def _spaced(start: int, stop: int) -> range:
 def write_shard(folder: Path, shard: Shard) -> None:
     """Write the result of a shard of the sweep whose key `folder` is named after."""
     path = folder / f"shard-{shard.start:015d}.json"
-    with atomic_write(path, way_out="give another folder") as part:
-        part.write_text(json.dumps({**asdict(shard), "seal": _seal(folder, shard)}) + "\n")
+    text = json.dumps({**asdict(shard), "seal": _seal(folder, shard)}) + "\n"
+    write_text(path, text, way_out="give another folder")
 
 
 def _seal(folder: Path, shard: Shard) -> str:
@@ -275,12 +278,12 @@ def read_shards(folder: Path, size: int) -> dict[int, Shard]:
     found = {}
     for path in folder.glob("shard-*.json"):
         try:
-            data = json.loads(path.read_bytes())
+            data = read_json(path, most=MOST_SHARD)
             seal = data.pop("seal")
             shard = Shard(**{**data, "first": tuple(data["first"])})
             if seal == _seal(folder, shard) and is_sound(shard, size):
                 found[shard.start] = shard
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        except (ValueError, TypeError, KeyError, AttributeError):
             continue
     return found
 

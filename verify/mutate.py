@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -28,7 +27,9 @@ import torch
 
 from tinyadder.errors import TinyadderError
 from tinyadder.io.digest import weights_digest
+from tinyadder.io.files import append_line, lock, write_text
 from tinyadder.io.folder import save
+from tinyadder.io.text import parse_json, read_text
 from tinyadder.machine.answers import answers, is_right
 from tinyadder.machine.tensors import place, plain_name, stored_name
 from tinyadder.machine.transformer import Transformer
@@ -52,6 +53,7 @@ KINDS: dict[str, Callable[[float], float]] = {
     "scale by 1 + 1e-12": lambda value: value * (1 + 1e-12),
     "float32": lambda value: float(torch.tensor(value, dtype=torch.float32)),
 }
+GO_ON = "free some space, then run it again: it goes on"
 SWAP = "swap with the next"
 VERDICTS = ("proved", "refuted", "unknown")
 
@@ -257,19 +259,14 @@ def run_suite(
     problems, every = problems_for(task, seed), list(mutants(model))
     text = [weights_digest(model), task.to_json(), [repr(problem) for problem in problems], *KINDS]
     key = hashlib.sha256(json.dumps(text, sort_keys=True).encode()).hexdigest()[:16]
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{key}.jsonl"
-    trials = _kept(path, every)
-    beside = path.with_suffix(".part")
-    beside.write_text(
-        "".join(_line(trial) for trial in trials)
-    )  # without the line that a kill may have cut
-    os.replace(beside, path)
-    with path.open("a") as file:
+    with lock(folder, "trying mutants"):
+        trials = _kept(path, every)
+        # without the line that a kill may have cut
+        write_text(path, "".join(map(_line, trials)), way_out=GO_ON)
         for mutant in every[len(trials) :]:
             trials.append(try_twice(model, task, mutant, problems))
-            file.write(_line(trials[-1]))
-            file.flush()
+            append_line(path, _line(trials[-1]), way_out=GO_ON)
             if progress:
                 progress(len(trials), len(every))
     return trials
@@ -282,18 +279,14 @@ def _line(trial: Trial) -> str:
 def _kept(path: Path, every: Sequence[Mutant]) -> list[Trial]:
     """The trials of an earlier run, as far as they are those of the first mutants of `every`."""
     result: list[Trial] = []
-    for line, mutant in zip(
-        path.read_text().splitlines() if path.exists() else (), every, strict=False
-    ):
+    lines = read_text(path).split("\n") if path.exists() else ()
+    for line, mutant in zip(lines, every, strict=False):
         try:
-            trial = Trial(**json.loads(line))
+            trial = Trial(**parse_json(line, "a line"))
         except (ValueError, TypeError):
             break
-        if (trial.parameter, trial.place, trial.kind) != (
-            mutant.parameter,
-            mutant.place,
-            mutant.kind,
-        ):
+        wanted = (mutant.parameter, mutant.place, mutant.kind)
+        if (trial.parameter, trial.place, trial.kind) != wanted:
             break
         result.append(trial)
     return result

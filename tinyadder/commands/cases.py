@@ -5,20 +5,65 @@ table.
 from __future__ import annotations
 
 import itertools
-import json
 import time
-from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import click
 
 from tinyadder.commands._common import echo, echo_json, json_option, show_table
 from tinyadder.errors import TinyadderError
+from tinyadder.fields import Between, from_json
+from tinyadder.io.text import read_json
 
 REFUSALS: frozenset[str] = frozenset()
 """Cases that are known to be refused; any other refusal is a failure."""
+
+
+Value = str | bool | int | float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vector:
+    """What a program must give for an input; None where nothing is owed."""
+
+    input: tuple[str | int | float, ...]
+    output: tuple[Value, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A program of the file, what it is compiled for, and its vectors."""
+
+    name: str
+    program: dict[str, Any]
+    vocab: tuple[str | int | float, ...]
+    max_seq_len: Annotated[int, Between(1, 1000)]
+    attention: Literal["bidirectional", "causal"]
+    encoding: Literal["categorical", "numerical"]
+    vectors: tuple[Vector, ...]
+
+
+def read_cases(file: Path) -> list[Case]:
+    """Raises `TinyadderError` for what is no file of cases."""
+    found = read_json(file)
+    if not isinstance(found, dict) or not isinstance(found.get("cases"), list):
+        raise TinyadderError(f"{file} is not a file of cases ({{'cases': [...]}})")
+    return [_read_case(case, f"{file}: case {n}") for n, case in enumerate(found["cases"], 1)]
+
+
+def _read_case(data: Any, where: str) -> Case:
+    """What the file says of source and licence is for people."""
+    known = {field.name for field in fields(Case)}
+    if isinstance(data, dict) and isinstance(data.get("vectors"), list):
+        vectors = [
+            {k: v for k, v in one.items() if k != "origin"} if isinstance(one, dict) else one
+            for one in data["vectors"]
+        ]
+        data = {key: value for key, value in data.items() if key in known} | {"vectors": vectors}
+    return from_json(Case, data, where)
 
 
 @click.command("cases", short_help=__doc__)
@@ -34,13 +79,7 @@ def command(file: Path, only: tuple[str, ...], as_json: bool) -> int:
     token that of the value, the value the expected one. Exit code 1 on a wrong vector or a refusal
     that is not known.
     """
-    try:
-        cases = json.loads(file.read_text(encoding="utf-8"))["cases"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise TinyadderError(
-            f"{file} is not a file of cases ({{'cases': [...]}}): {error!r}"
-        ) from error
-    chosen = [case for case in cases if not only or any(name in case["name"] for name in only)]
+    chosen = [case for case in read_cases(file) if not only or any(n in case.name for n in only)]
     if not chosen:
         raise TinyadderError(f"no case of {file} has a name that contains {' or '.join(only)}")
     import torch
@@ -101,7 +140,7 @@ def _show(file: Path, rows: list[dict[str, Any]], bad: list[dict[str, Any]]) -> 
     )
 
 
-def run_case(case: Mapping[str, Any]) -> dict[str, Any]:
+def run_case(case: Case) -> dict[str, Any]:
     """Compile one case and run its vectors; what the table shows."""
     from tinyadder.machine.compile import build
     from tinyadder.programs import Refused, compile, from_graph
@@ -110,22 +149,22 @@ def run_case(case: Mapping[str, Any]) -> dict[str, Any]:
         ("copies", "layers", "heads", "width", "nonzero", "seconds", "deviation")
     )
     row |= {
-        "case": case["name"],
+        "case": case.name,
         "refused": None,
         "wrong": 0,
         "first": None,
-        "vectors": len(case["vectors"]),
+        "vectors": len(case.vectors),
     }
     start = time.perf_counter()
     try:
-        program = from_graph(case["program"], case["vocab"])
-        answers = "number" if case["encoding"] == "numerical" else "tokens"
+        program = from_graph(case.program, case.vocab)
+        answers = "number" if case.encoding == "numerical" else "tokens"
         made = compile(
             program,
-            length=case["max_seq_len"],
-            causal=case["attention"] == "causal",
+            length=case.max_seq_len,
+            causal=case.attention == "causal",
             answers=answers,
-            vocabulary=case["vocab"],
+            vocabulary=case.vocab,
         )
     except Refused as error:
         return row | {"refused": str(error), "seconds": time.perf_counter() - start}
@@ -139,18 +178,16 @@ def run_case(case: Mapping[str, Any]) -> dict[str, Any]:
         "deviation": 0.0,
     }
     model = build(made.program)
-    for vector in case["vectors"]:
+    for vector in case.vectors:
         deviation, right = run_vector(made, model, case, vector)
         row["deviation"] = max(row["deviation"], deviation)
         if not right:
             row["wrong"] += 1
-            row["first"] = row["first"] or str(vector["input"])
+            row["first"] = row["first"] or str(vector.input)
     return row
 
 
-def run_vector(
-    made: Any, model: Any, case: Mapping[str, Any], vector: Mapping[str, Any]
-) -> tuple[float, bool]:
+def run_vector(made: Any, model: Any, case: Case, vector: Vector) -> tuple[float, bool]:
     """(largest distance of the raw answer from the code of the expected value, whether every
     answer is right).
     """
@@ -159,7 +196,7 @@ def run_vector(
     from tinyadder.programs.functions import is_number, rational
 
     low, vocabulary = made.lowering, made.program.vocabulary
-    text = [rational(token) for token in vector["input"]]
+    text = [rational(token) for token in vector.input]
     ids = torch.tensor([[vocabulary.index(token) for token in made.prompt(text)]])
     kept: dict[str, Any] = {}
 
@@ -181,8 +218,8 @@ def run_vector(
     held = low.values.support(made.source)
     numbers = sorted(map(Fraction, filter(is_number, held))) if isinstance(held, tuple) else []
     spread = min((float(b - a) for a, b in itertools.pairwise(numbers)), default=1.0)
-    worst, right = 0.0, len(vector["output"]) == len(text)
-    for place, expected in enumerate(map(rational, vector["output"])):
+    worst, right = 0.0, len(vector.output) == len(text)
+    for place, expected in enumerate(map(rational, vector.output)):
         if expected is None:  # nothing is owed here
             continue
         raw = float(low.answer.bias) + sum(

@@ -4,6 +4,7 @@ cluster.
 
 from __future__ import annotations
 
+import re
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -115,7 +116,7 @@ def command(
 
 def _limit(text: str) -> tuple[str, int]:
     key, _, value = text.partition("=")
-    if not value.isdigit():
+    if not re.fullmatch("[0-9]{1,9}", value):
         raise TinyadderError(f"--within {text}: expected LIMIT=N, e.g. --within digits=4")
     return key, int(value)
 

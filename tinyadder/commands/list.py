@@ -14,6 +14,7 @@ from tinyadder.construction import (
     construction_summary,
     defined,
     is_file_name,
+    read_source,
 )
 from tinyadder.errors import TinyadderError
 
@@ -89,5 +90,12 @@ def _unread(path: Path) -> dict[str, Any] | None:
             "summary": construction_summary(str(path)) or "not run; name it to count it",
         }
     except TinyadderError as error:
-        mentions = path.is_file() and b"def construct(" in path.read_bytes()
-        return {"name": f"./{path}", "summary": "", "error": str(error)} if mentions else None
+        found = {"name": f"./{path}", "summary": "", "error": str(error)}
+        return found if _mentions_construct(path) else None
+
+
+def _mentions_construct(path: Path) -> bool:
+    try:
+        return b"def construct(" in read_source(path)
+    except TinyadderError:
+        return False

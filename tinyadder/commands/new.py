@@ -5,7 +5,6 @@ wrong.
 from __future__ import annotations
 
 import keyword
-import os
 import re
 import shlex
 from pathlib import Path
@@ -15,6 +14,7 @@ import click
 from tinyadder.commands._common import echo, echo_json, json_option
 from tinyadder.construction import construction_names
 from tinyadder.errors import TinyadderError
+from tinyadder.io.files import write_text
 
 SKELETON = '''"""NAME: say in one line what it does; `tinyadder list` shows this line.
 
@@ -97,8 +97,18 @@ def command(name: str, folder: Path, as_json: bool) -> None:
     _check(name)
     if name in construction_names():
         raise TinyadderError(f"there is a construction '{name}' already; choose another name")
+    if not folder.is_dir():
+        kind = "no folder" if folder.exists() else "not there"
+        raise TinyadderError(
+            f"cannot write into {folder}: it is {kind}; give another folder with --dir"
+        )
     path = folder / f"{name}.py"
-    _write(path, SKELETON.replace("NAME", name))
+    if path.exists():
+        raise TinyadderError(
+            f"{path} exists and is left as it is; choose another name or move it away"
+        )
+    way_out = "choose another name, or another folder with --dir"
+    write_text(path, SKELETON.replace("NAME", name), way_out=way_out, replace=False)
     shown = shlex.quote(str(path) if path.is_absolute() or folder != Path(".") else f"./{path}")
     steps = [f"tinyadder show {shown}", f"tinyadder run {shown} 12 34", f"tinyadder verify {shown}"]
     if as_json:
@@ -114,20 +124,3 @@ def _check(name: str) -> None:
             f"'{name}' cannot name a construction; take small letters, digits and '_', a letter"
             " first, e.g. my_adder"
         )
-
-
-def _write(path: Path, text: str) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        beside.write_text(text, encoding="utf-8")
-        os.link(beside, path)  # unlike a rename, refuses a file that is there
-    except FileExistsError:
-        raise TinyadderError(
-            f"{path} exists and is left as it is; choose another name or move it away"
-        ) from None
-    except OSError as error:
-        raise TinyadderError(
-            f"cannot write {path}: {error.strerror}; give another folder with --dir"
-        ) from None
-    finally:
-        beside.unlink(missing_ok=True)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import click
 
@@ -23,8 +22,10 @@ from tinyadder.commands._common import (
     shown_model,
 )
 from tinyadder.errors import TinyadderError
+from tinyadder.fields import Between, checked
 from tinyadder.io.files import atomic_write
 from tinyadder.io.folder import describe
+from tinyadder.io.text import read_json
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -148,6 +149,7 @@ def _curves(folder: Path) -> Figure:
     folder.
     """
     from tinyadder.inspect.plot import curves
+    from tinyadder.train.log import read_log
 
     if not is_folder_name(str(folder)):
         raise TinyadderError(
@@ -159,31 +161,30 @@ def _curves(folder: Path) -> Figure:
         raise TinyadderError(
             f"{folder} has no log.jsonl beside it; a model that tinyadder train makes has one"
         )
-    try:
-        lines = [json.loads(line) for line in logs[0].read_text().splitlines()]
-    except ValueError as error:
-        raise TinyadderError(f"{logs[0]} is damaged: {error}") from error
-    return curves(lines, short_name(str(folder)))
+    return curves(read_log(logs[0]), short_name(str(folder)))
 
 
 def _leaderboard(path: Path) -> Figure:
     """The counts of every model of the leaderboard; of several seeds of a recipe the mean."""
     from tinyadder.inspect.plot import leaderboard
-    from tinyadder.report.tables import SHOWN, mean_counts
+    from tinyadder.report.tables import mean_counts
 
     try:
-        models = json.loads(path.read_text())["models"]
-        return leaderboard(
-            mean_counts(
-                [
-                    (m["name"], bool(m["trained"]), {rung: m["counts"][rung] for rung in SHOWN})
-                    for m in models
-                ]
-            )
-        )
-    except OSError as error:
-        raise TinyadderError(
-            f"cannot read {path}: {error.strerror}; give what tinyadder report --json printed"
-        ) from error
+        found = read_json(path)
+        models = [
+            (checked(m["name"], str, "name"), m["trained"] is True, _shown_counts(m["counts"]))
+            for m in found["models"]
+        ]
+        if not models:
+            raise ValueError("it has no models")
     except (ValueError, KeyError, TypeError) as error:
-        raise TinyadderError(f"{path} is not what tinyadder report --json prints") from error
+        raise TinyadderError(
+            f"{path} is not what tinyadder report --json prints: {error}"
+        ) from error
+    return leaderboard(mean_counts(models))
+
+
+def _shown_counts(counts: Mapping[str, Any]) -> dict[str, int]:
+    from tinyadder.report.tables import SHOWN
+
+    return {rung: checked(counts[rung], Annotated[int, Between(1, 10**15)], rung) for rung in SHOWN}

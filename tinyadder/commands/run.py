@@ -24,6 +24,7 @@ from tinyadder.commands._common import (
 from tinyadder.commands._lines import blocks, standard_input
 from tinyadder.errors import TinyadderError
 from tinyadder.escape import terminal
+from tinyadder.io.text import read_text
 from tinyadder.tasks.base import Problem, Task
 
 
@@ -154,7 +155,7 @@ def _compare(answerer: Answerer, texts: Iterable[bytes], file: Path, as_json: bo
     problems = [
         line.strip() for text in texts for line in text.decode("utf-8", "replace").splitlines()
     ]
-    said = file.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+    said = read_text(file).splitlines()
     if len(said) != len(problems):
         raise TinyadderError(
             f"{file} has {len(said):,} lines and standard input {len(problems):,}; give one answer "

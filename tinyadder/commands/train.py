@@ -12,7 +12,7 @@ import click
 
 from tinyadder.commands._common import SEED, console, echo, echo_json
 from tinyadder.errors import TinyadderError
-from tinyadder.io.files import lock
+from tinyadder.io.files import clean, lock, recover
 
 
 @click.command
@@ -87,6 +87,10 @@ def command(
         place = folder / f"seed-{seed}"
         alone = lock(place, f"tinyadder train {recipe}") if processes.rank == 0 else nullcontext()
         with alone:
+            if processes.rank == 0:  # what killed runs left, also of a seed that is finished
+                for part in (place / "model", place / "checkpoints"):
+                    recover(part)
+                    clean(part)
             if (place / "model").exists() and not force:
                 echo(f"{place / 'model'} is there already; --force trains it again", err=True)
                 continue

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any
+from typing import Any, BinaryIO
 
 from tinyadder.errors import TinyadderError
 
@@ -61,29 +61,51 @@ def below(folder: Path, name: str) -> Path:
 
 
 @contextmanager
-def atomic_write(path: Path, *, way_out: str = OTHER_OUT) -> Iterator[Path]:
+def atomic_write(path: Path, *, way_out: str = OTHER_OUT, replace: bool = True) -> Iterator[Path]:
     """A path on the same disk, of the same name, that takes the place of `path` when the block has
     ended well.
 
     What is there stays as it was until then, and nothing half-written is left where the block
     fails; a killed process leaves a temporary folder that the next one removes. The block writes a
     file. Raises `TinyadderError`, which ends in `way_out`, for whatever keeps it from being
-    written: no permission, no space.
+    written: no permission, no space; without `replace`, a file that is there.
     """
     try:
         with _scratch(path.parent) as scratch:
             part = scratch / path.name
             yield part
             _flush(part)
-            os.replace(part, path)
+            (os.replace if replace else os.link)(part, path)  # a link refuses to replace
     except OSError as error:
         raise cannot_write(path, error, way_out) from error
 
 
-def write_text(path: Path, text: str, *, way_out: str = OTHER_OUT) -> None:
+def write_text(path: Path, text: str, *, way_out: str = OTHER_OUT, replace: bool = True) -> None:
     """`atomic_write` of UTF-8 text."""
-    with atomic_write(path, way_out=way_out) as part:
+    with atomic_write(path, way_out=way_out, replace=replace) as part:
         part.write_text(text, encoding="utf-8")
+
+
+def append_line(path: Path, line: str, *, way_out: str = OTHER_OUT) -> None:
+    """Append `line`, which ends in a newline, whole or not at all; the folder is made if need be.
+
+    A kill can cut it short: who reads the file leaves out a last line without its newline. Raises
+    `TinyadderError` where it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "ab", buffering=0) as file:
+            before, content = file.tell(), line.encode()
+            try:
+                while content:
+                    content = content[file.write(content) :]
+            except OSError:
+                file.truncate(before)
+                if not before:
+                    path.unlink()
+                raise
+    except OSError as error:
+        raise cannot_write(path, error, way_out) from error
 
 
 def write_together(
@@ -313,16 +335,25 @@ def read_bytes(path: Path, *, most: int, folder: Path | None = None) -> bytes:
     """The content of a file that passes `check_regular`. Raises `TinyadderError` for others, and
     for what is missing or unreadable.
     """
+    with opened(path, most=most, folder=folder) as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise too_long(path, most)
+    return content
+
+
+@contextmanager
+def opened(path: Path, *, most: int, folder: Path | None = None) -> Iterator[BinaryIO]:
+    """A file that passes `check_regular`, open for reading. Raises `TinyadderError` for others,
+    and for what is missing or unreadable.
+    """
     check_regular(path, most=most, folder=folder)
     try:
         with open(path, "rb", opener=_without_waiting) as file:
             _regular(path, os.fstat(file.fileno()), most)
-            content = file.read(most + 1)
+            yield file
     except OSError as error:
         raise _cannot_read(path, error) from error
-    if len(content) > most:
-        raise TinyadderError(_too_long(path, most))
-    return content
 
 
 def _without_waiting(name: str, flags: int) -> int:
@@ -339,8 +370,11 @@ def _regular(path: Path, status: os.stat_result, most: int) -> None:
         kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe, socket or device"
         raise TinyadderError(f"cannot read {path}: it is {kind}, not a file")
     if status.st_size > most:
-        raise TinyadderError(_too_long(path, most))
+        raise too_long(path, most)
 
 
-def _too_long(path: Path, most: int) -> str:
-    return f"{path} is longer than {most:,} bytes, the most that is read of such a file"
+def too_long(path: Path, most: int) -> TinyadderError:
+    """The error for a file of more than `most` bytes."""
+    return TinyadderError(
+        f"{path} is longer than {most:,} bytes, the most that is read of such a file"
+    )

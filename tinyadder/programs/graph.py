@@ -47,6 +47,13 @@ def from_graph(graph: Mapping[str, Any], vocabulary: Any) -> Seq:
     `TinyadderError` for an
     unknown operation or an input that is not there.
     """
+    try:
+        return _program(graph, vocabulary)
+    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        raise TinyadderError(f"the program is not a graph of nodes: {error!r}") from error
+
+
+def _program(graph: Mapping[str, Any], vocabulary: Any) -> Seq:
     made: dict[str, Any] = {}
     for node in graph["nodes"]:
         missing = [name for name in node["inputs"] if name not in made]

@@ -41,7 +41,7 @@ def certificate_file(results: Path, model: str, options: Mapping[str, Any]) -> P
 def keep_certificate(source: Path, target: Path) -> None:
     """Copy the certificate `source` to `target` in gzip; the same one gives the same bytes."""
     with atomic_write(target, way_out="free some space, or mend the permissions") as part:
-        part.write_bytes(gzip.compress(source.read_bytes(), 9, mtime=0))
+        part.write_bytes(gzip.compress(read_certificate(source), 9, mtime=0))
 
 
 def recheck(model: Transformer, task: Task, certificate: Path) -> Proved | Unknown:

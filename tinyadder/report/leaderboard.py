@@ -10,18 +10,20 @@ verdict without its type.
 from __future__ import annotations
 
 import csv
-import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from tinyadder.construction import construct, construction_names
 from tinyadder.errors import TinyadderError
+from tinyadder.fields import Between, checked
 from tinyadder.io.digest import model_digest
 from tinyadder.io.folder import load
+from tinyadder.io.text import read_json
 from tinyadder.machine.compile import build
 from tinyadder.machine.transformer import Transformer
 from tinyadder.report.certificates import certificate_file, recheck
@@ -234,18 +236,29 @@ def _finding(found: Result, model: Transformer, task: Task, folder: Path) -> Fin
     return Finding(verdict, found.options, of)
 
 
+COUNT, RATE = Annotated[int, Between(1, 10**12)], Annotated[float, Between(0, 1)]
+HELD_OUT = {"problems": COUNT, "exact": RATE, "tokens": RATE, "chance": RATE}
+HARD = {"problems": COUNT, "exact": RATE}
+
+
 def _evaluation(entry: Entry) -> dict[str, Any] | None:
     """Accuracies from the `evaluation.json` beside a trained model, where there is one."""
     path = entry.folder.parent / "evaluation.json" if entry.folder else None
-    if path is None or not path.is_file():
+    if path is None or not os.path.lexists(path):
         return None
-    found = json.loads(path.read_text())
-    return {
-        "held out": {key: found["score"][key] for key in ("problems", "exact", "tokens", "chance")},
-        "hard cases": {key: found["hard cases"][key] for key in ("problems", "exact")},
-        "training cpu seconds": (found.get("training") or {}).get("training cpu seconds"),
-        "command": found["command"],
-    }
+    found = read_json(path)
+    try:
+        seconds = (found.get("training") or {}).get("training cpu seconds")
+        return {
+            "held out": {key: checked(found["score"][key], HELD_OUT[key], key) for key in HELD_OUT},
+            "hard cases": {key: checked(found["hard cases"][key], HARD[key], key) for key in HARD},
+            "training cpu seconds": checked(seconds, float | None, "training cpu seconds"),
+            "command": checked(found["command"], str, "command"),
+        }
+    except (KeyError, TypeError, AttributeError, TinyadderError) as error:
+        raise TinyadderError(
+            f"{path} is not what tinyadder evaluate --out writes: {error}; make it again"
+        ) from error
 
 
 def recipe_of(name: str) -> str:

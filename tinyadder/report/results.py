@@ -18,7 +18,8 @@ from typing import Any
 
 from tinyadder.errors import TinyadderError
 from tinyadder.io.digest import model_digest
-from tinyadder.io.files import check_name, lock, read_bytes, write_text
+from tinyadder.io.files import check_name, lock, write_text
+from tinyadder.io.text import parse_json, read_text
 from tinyadder.machine.transformer import Transformer
 from tinyadder.tasks.base import Task
 from tinyadder.verify.verdict import verdict_from_json
@@ -147,10 +148,10 @@ def find_result(model: str, kind: str, folder: Path = FOLDER) -> Result:
 
 def _read(path: Path) -> list[Result]:
     found = []
-    lines = read_bytes(path, most=LARGEST).split(b"\n")
+    lines = read_text(path, most=LARGEST).split("\n")
     for number, line in enumerate(filter(None, lines), start=1):
         try:
-            one = Result(**json.loads(line))
+            one = Result(**parse_json(line, "it"))
             need(vars(one), RESULT)
             need(one.data, DATA)
             if "verdict" in one.data:

@@ -188,6 +188,9 @@ def mean_counts(
 ) -> dict[str, tuple[bool, dict[str, float]]]:
     """(name, trained, counts) of models -> (built, counts) by name, the mean over the seeds of a
     recipe.
+
+    >>> mean_counts([("a/seed-1", True, {"nonzero": 3}), ("a/seed-2", True, {"nonzero": 4})])
+    {'a': (False, {'nonzero': 3.5})}
     """
     found: dict[str, list[tuple[bool, Mapping[str, int]]]] = {}
     for name, trained, counts in models:

@@ -87,7 +87,7 @@ def read_graph(text: str) -> dict[str, Any]:
         for field in ("inputs", "outputs"):
             graph[field] = {value_from_json(value): name for value, name in graph[field]}
         return graph
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise TinyadderError(
             f"the program of this task is not a graph of nodes: {error!r}"
         ) from error

@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import Bool, Int64
 
 from tinyadder.errors import TinyadderError
+from tinyadder.io.text import parse_json, read_lines
 from tinyadder.tasks.base import Problem, Task
 from tinyadder.train.recipe import Recipe
 
@@ -250,29 +251,27 @@ def order(examples: Examples, batch: int, seed: int, epoch: int) -> Int64[np.nda
 
 
 def read_jsonl(task: Task, path: str) -> list[Problem]:
-    """Problems from a file, one JSON object a line with the problem as a person writes it under
-    "problem".
+    """Problems from a file, one JSON object a line, the problem under "problem": as a person writes
+    it, or as the task has it (`[12, 34]`).
 
     Raises `TinyadderError` for a file that cannot be read or holds no problem, and for a line that
     is none.
     """
-    import json
     from pathlib import Path
 
     result = []
-    try:
-        lines = Path(path).read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise TinyadderError(
-            f"cannot read {path}: {error}; give a JSONL file of problems"
-        ) from error
-    if not lines:
-        raise TinyadderError(f"{path} is empty: the data set has no problems")
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(read_lines(Path(path)), 1):
+        where = f"{path}, line {number}"
+        found = parse_json(line, where)
+        if not isinstance(found, dict) or "problem" not in found:
+            raise TinyadderError(f'{where} is {line:.40}, expected an object with a "problem"')
+        problem = found["problem"]
         try:
-            result.append(task.parse(json.loads(line)["problem"]))
-        except (ValueError, KeyError, TypeError) as error:
-            raise TinyadderError(f"{path}, line {number}: {error}") from error
+            result.append(task.parse(problem) if isinstance(problem, str) else task.check(problem))
+        except TinyadderError as error:
+            raise TinyadderError(f"{where}: {error}") from error
+    if not result:
+        raise TinyadderError(f"{path} is empty: the data set has no problems")
     return result
 
 

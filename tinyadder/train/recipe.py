@@ -220,8 +220,10 @@ def read_recipe(name: str) -> Recipe:
             f"unknown recipe '{name}'{did_you_mean(name, recipe_names())} (recipes: {_known()})"
         )
     try:
-        data = tomllib.loads(content.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        data = tomllib.loads(content.decode("utf-8-sig").replace("\r\n", "\n"))
+    except RecursionError as error:
+        raise TinyadderError(f"{where} is not TOML: it is nested too deeply") from error
+    except ValueError as error:  # no TOML, no UTF-8, a number of thousands of digits
         raise TinyadderError(f"{where} is not TOML: {error}") from error
     return recipe_from(data, name=Path(where).stem, where=where)
 
