@@ -193,6 +193,7 @@ def row(entry: Entry, results: Sequence[Result], folder: Path = FOLDER) -> Leade
     """Count the model, and take what `results` (of `folder`, with its certificates) say of exactly
     this model, or of exactly its construction at other options.
     """
+    evaluation = _evaluation(entry)
     code = machine_code(entry.model) if entry.trained else construction_code(entry.name)
     kept, findings = list[Result](), list[Finding]()
     for found in results:
@@ -215,7 +216,7 @@ def row(entry: Entry, results: Sequence[Result], folder: Path = FOLDER) -> Leade
         model_digest(entry.model, entry.task),
         tuple(kept),
         tuple(findings),
-        _evaluation(entry),
+        evaluation,
     )
 
 
