@@ -74,6 +74,7 @@ CONTENTS: dict[str, tuple[bytes, tuple[str, ...]]] = {
     "a number above all": (b'{"step": 1e999, "problem": 1e999, "cases": 1e999}\n', JSON),
     "no number": (b'{"step": NaN}\n', JSON),
     "no object": (b"12\n", JSON),
+    "a number of 900 digits": (b'{"step": 1, "loss": ' + b"9" * 900 + b"}\n", ("log",)),
     "wrong types": (b'{"problem": {"a": []}, "step": [], "cases": {"a": 1}, "models": 3}\n', JSON),
     "no text": (b"\xff\xfe\n", tuple(INPUTS)),
     "an endless line": (b'{"problem": "' + b"a" * (2**20 + 1) + b'"}\n', JSON),

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from tinyadder.errors import TinyadderError
+from tinyadder.fields import Between, checked
 from tinyadder.io.files import append_line, write_text
 from tinyadder.io.text import parse_json, read_text
-from tinyadder.plain import as_real
 from tinyadder.train.checkpoint import GO_ON
+
+NUMBERS = {"step": Annotated[int, Between(0, 10**12)], "loss": float, "validation exact": float}
+"""The entries of a line that are read again."""
 
 
 class Log:
@@ -42,11 +44,10 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     for number, text in enumerate(lines, 1):
         where = f"{path}, line {number}"
         line = parse_json(text, where)
-        if not isinstance(line, dict) or type(line.get("step")) is not int:
-            raise TinyadderError(f"{where} is no line of a training log: it has no whole 'step'")
-        for name in ("step", "loss", "validation exact"):
-            value = as_real(line.get(name, 0))
-            if value is None or not isfinite(value) or abs(value) > 1e300:
-                raise TinyadderError(f"{where} is no line of a training log: '{name}' is no number")
+        if not isinstance(line, dict) or "step" not in line:
+            raise TinyadderError(f"{where} is no line of a training log: it has no step")
+        for name, kind in NUMBERS.items():
+            if name in line:
+                line[name] = checked(line[name], kind, f"{where}: {name}")
         found.append(line)
     return found
