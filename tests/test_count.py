@@ -192,7 +192,7 @@ def test_a_broken_submission_is_one_line_and_never_a_hang(name, written):
 
 
 def test_a_file_that_is_not_there_is_said():
-    with pytest.raises(TinyadderError, match="is not a file, folder or import path"):
+    with pytest.raises(TinyadderError, match="is not there; a submission has build_model"):
         Submission(Path("nowhere.py"))
 
 

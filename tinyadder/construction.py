@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
 from importlib import import_module
+from importlib.machinery import PathFinder
 from inspect import Parameter, signature
 from pathlib import Path
 from types import ModuleType
@@ -142,28 +143,80 @@ def read_source(path: Path) -> bytes:
 
 
 def defined(path: Path) -> set[str]:
-    """The functions and variables that a Python file defines, read without running it."""
-    result = set[str]()
-    for node in parse_file(path).body:
+    """The functions and variables that a Python file defines, read without running it; "*" where
+    it imports all of another module.
+    """
+    return set(_defined(parse_file(path)))
+
+
+def _defined(block: ast.AST) -> Iterator[str]:
+    for node in ast.iter_child_nodes(block):
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
-            result.add(node.name)
+            yield node.name
         elif isinstance(node, ast.Assign):
-            result |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+            yield from (target.id for target in node.targets if isinstance(target, ast.Name))
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            yield node.target.id
         elif isinstance(node, ast.Import | ast.ImportFrom):
-            result |= {alias.asname or alias.name for alias in node.names}
-    return result
+            yield from (alias.asname or alias.name for alias in node.names)
+        elif isinstance(node, ast.If | ast.Try | ast.With | ast.ExceptHandler):
+            yield from _defined(node)
+
+
+SUBMISSION = frozenset({"build_model", "add"})
+"""What a submission defines."""
 
 
 def is_submission(name: str) -> bool:
-    """Whether NAME means a submission file, one that defines `build_model` or `add`, and no
-    construction.
+    """Whether NAME means a submission, which defines `build_model` and `add`, and no construction:
+    a Python file, a folder with such a file in it (and no model of ours), the import path of such a
+    module (`pkg.mod`), or one of these with `:NAME` behind, an object there.
 
-    Raises `TinyadderError` where the file cannot be read.
+    Nothing is run. Raises `TinyadderError` where a file cannot be read.
     """
-    if not is_file_name(name):
+    if is_file_name(name):
+        names = defined(Path(name))
+        return "construct" not in names and not names.isdisjoint(SUBMISSION)
+    if Path(name).is_dir():
+        return not (Path(name) / "model.json").exists() and bool(submissions_in(Path(name)))
+    before, colon, _ = name.rpartition(":")
+    if colon:
+        return Path(before).exists() or module_file(before) is not None
+    if name in construction_names():
         return False
-    names = defined(Path(name))
-    return "construct" not in names and not names.isdisjoint({"build_model", "add"})
+    file = module_file(name)
+    return file is not None and defined(file) >= SUBMISSION
+
+
+def submissions_in(folder: Path) -> list[Path]:
+    """The Python files in a folder (not below it) that define `build_model` and `add`, as far as
+    that can be seen without running them; alone the one called `submission` or `__init__`, where
+    there are several.
+    """
+    found = []
+    for path in sorted(folder.glob("*.py")):
+        try:
+            names = defined(path)
+        except TinyadderError:
+            continue
+        if names >= SUBMISSION or ("*" in names and not names.isdisjoint(SUBMISSION)):
+            found.append(path)
+    named = [path for path in found if path.stem in ("submission", "__init__")]
+    return named if len(named) == 1 else found
+
+
+def module_file(name: str) -> Path | None:
+    """The Python file of a module by its import path, found as `import` finds it, from the current
+    folder on, but without running any package on the way; None where there is none.
+    """
+    places = [str(Path.cwd()), *sys.path]
+    file = None
+    for part in name.split("."):
+        spec = PathFinder.find_spec(part, places) if part.isidentifier() else None
+        if spec is None:
+            return None
+        file, places = spec.origin, list(spec.submodule_search_locations or [])
+    return Path(file) if file is not None and file.endswith(".py") else None
 
 
 def construct(name: str, **options: Any) -> Construction:

@@ -27,6 +27,7 @@ EXTRA_OF = {
     "hypothesis": "prove",
     "joblib": "sweep",
     "jinja2": "report",
+    "mlx": "mlx",
 }
 """Top-level package -> the extra that brings it. What only decodes needs none of them."""
 

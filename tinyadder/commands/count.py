@@ -97,8 +97,8 @@ def _submission(name: str, options: dict[str, Any], why: bool, seconds: float) -
 def warn(path: Path) -> None:
     """Say on standard error that somebody's code is about to run."""
     echo(
-        f"running {path}: it is code, by whoever wrote it. It runs in a process of its own with"
-        " limits on time and memory, but with your rights to files and network.",
+        f"running {path}: it is code, by whoever wrote it; it runs in a sandbox, where the system"
+        " has one (docs/security.md)",
         err=True,
     )
 

@@ -21,14 +21,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property
-from importlib.machinery import PathFinder
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, NoReturn, TypedDict
 
 import msgspec
 
-from tinyadder.construction import defined
+from tinyadder.construction import module_file, submissions_in
 from tinyadder.errors import TinyadderError
 from tinyadder.escape import terminal
 from tinyadder.verify.external.frames import Answer, Failure, Progress, Request, Unpacker, packed
@@ -420,35 +419,42 @@ def locate(given: str) -> Place:
         name, _, attribute = given.rpartition(":")
     path = Path(name)
     if path.is_dir():
-        return _named(_file_of(path), attribute)
-    if path.is_file():
-        if path.suffix != ".py":
-            raise TinyadderError(f"{given} is no Python file (.py); {CONTRACT}")
-        return _named(path, attribute)
-    parts = name.split(".")
-    if name.endswith(".py") or not all(part.isidentifier() for part in parts):
-        raise TinyadderError(f"{given} is not a file, folder or import path (pkg.mod); {CONTRACT}")
-    places: list[str] | None = [str(Path.cwd()), *sys.path]
-    for k in range(len(parts)):
-        spec = PathFinder.find_spec(".".join(parts[: k + 1]), places)
-        if spec is None:
-            raise TinyadderError(f"there is no module {name} here or among the installed packages")
-        places = list(spec.submodule_search_locations or [])
-    assert spec is not None
-    if spec.origin is None or not spec.origin.endswith(".py"):
-        raise TinyadderError(f"the module {name} is no Python file; {CONTRACT}")
-    return _named(Path(spec.origin), attribute)
+        return _place(_file_of(path), attribute)
+    if path.is_file() and path.suffix == ".py":
+        return _place(path, attribute)
+    if path.exists() or name.endswith(".py"):
+        what = "is no Python file (.py)" if path.exists() else "is not there"
+        raise TinyadderError(f"{given} {what}; {CONTRACT}")
+    file = module_file(name)
+    if file is None:
+        raise TinyadderError(
+            f"{given} is no Python file, no folder, and no module that can be imported from here"
+            f" (pkg.mod); {CONTRACT}"
+        )
+    return _place(file, attribute)
 
 
-def _named(file: Path, attribute: str) -> Place:
-    """The dotted name of a file within the packages that it lies in."""
+def _file_of(folder: Path) -> Path:
+    """The file of a folder that defines a submission."""
+    found = submissions_in(folder)
+    if len(found) == 1:
+        return found[0]
+    if found:
+        names = ", ".join(path.name for path in found[:5])
+        raise TinyadderError(f"{folder}: several files define a submission ({names}); name one")
+    raise TinyadderError(f"{folder}: no file in it defines a submission; {CONTRACT}")
+
+
+def _place(file: Path, attribute: str) -> Place:
+    """The place of a file, with its name within the packages that it lies in."""
     file = file.resolve()
     root, parts = file.parent, [] if file.name == "__init__.py" else [file.stem]
     while (root / "__init__.py").is_file() and root.name.isidentifier():
         parts, root = [root.name, *parts], root.parent
     module = "" if root == file.parent else ".".join(parts)
     project = _project(root)
-    return Place(file, tuple(dict.fromkeys([root, project, project / "src"])), module, attribute)
+    roots = [root, project, *(folder for folder in [project / "src"] if folder.is_dir())]
+    return Place(file, tuple(dict.fromkeys(roots)), module, attribute)
 
 
 def _project(folder: Path) -> Path:
@@ -457,26 +463,3 @@ def _project(folder: Path) -> Path:
         if outer != Path.home() and any((outer / name).exists() for name in PROJECT):
             return outer
     return folder
-
-
-def _file_of(folder: Path) -> Path:
-    """The file of a folder that defines a submission."""
-    found = [
-        path for path in sorted(folder.glob("*.py")) if {"build_model", "add"} <= _defined(path)
-    ]
-    if len(found) > 1:
-        preferred = [path for path in found if path.stem in ("__init__", "submission")]
-        if len(preferred) != 1:
-            names = ", ".join(path.name for path in found[:5])
-            raise TinyadderError(f"{folder}: several files define a submission ({names}): name one")
-        found = preferred
-    if not found:
-        raise TinyadderError(f"{folder}: no file in it defines a submission; {CONTRACT}")
-    return found[0]
-
-
-def _defined(path: Path) -> set[str]:
-    try:
-        return defined(path)
-    except TinyadderError:
-        return set()

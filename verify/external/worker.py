@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 from msgspec.json import decode, encode
 
+from tinyadder.errors import missing_extra
 from tinyadder.verify.external.entry import BrokenContract, Entry, load
 from tinyadder.verify.external.frames import Failure, Progress, Request, Result, Unpacker, packed
 from tinyadder.verify.external.sandbox import Limits, enter
@@ -194,6 +195,8 @@ def _in_words(error: BaseException, path: str) -> str:
     """One line: what happened, and where in the file."""
     if isinstance(error, BrokenContract):
         return str(error)
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        return str(missing_extra(error) or f"it needs the package {error.name}, not installed here")
     try:
         text = str(error)
     except BaseException:  # a stranger's exception
