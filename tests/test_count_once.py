@@ -33,10 +33,10 @@ def counted(tmp_path, monkeypatch):
         file.write_text(HEAD + text + TAIL)
         monkeypatch.setattr(sys, "path", [*sys.path])
         monkeypatch.setattr(sys, "modules", dict(sys.modules))
-        code = file_code(file, tmp_path, whole=whole)
-        entry = load(str(file), str(tmp_path), "", "")
+        code = file_code(file, [tmp_path], whole=whole)
+        entry = load(str(file), [str(tmp_path)], "", "")
         given = [(literal.value, literal.written) for literal in code]
-        return count(entry, None, True, str(tmp_path), given)["counts"]
+        return count(entry, None, True, [str(tmp_path)], given)["counts"]
 
     return count_text
 

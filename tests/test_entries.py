@@ -274,6 +274,6 @@ def test_of_a_home_folder_only_the_file_is_shown(tmp_path, monkeypatch):
 
 def test_the_verbs_take_a_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    put(tmp_path, {"mine/any.py": PLAIN})
+    put(tmp_path, {"mine/any.py": "def build_model(): 1 / 0\n" + PLAIN.split("\n")[1]})
     result = CliRunner().invoke(command, ["mine"])
-    assert "this needs a torch.nn.Module" in str(result.exception)
+    assert str(result.exception) == "mine: ZeroDivisionError: division by zero (line 1)"

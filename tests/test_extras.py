@@ -1,5 +1,6 @@
 """What needs an extra says so in one line, and decoding needs none."""
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -62,7 +63,7 @@ def test_every_extra_that_is_named_is_one_of_the_package_and_brings_what_is_miss
     ]
     names = {"flint": "python-flint"}
     for package, extra in EXTRA_OF.items():
-        brought = [text.partition(">")[0] for text in extras[extra]]
+        brought = [re.split("[>[]", text)[0] for text in extras[extra]]
         assert names.get(package, package) in brought
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from types import ModuleType
@@ -159,14 +159,15 @@ def hang_on(module: nn.Module, names: Mapping[str, Any]) -> None:
     object.__setattr__(module, GLOBALS, dict(names))
 
 
-def names_of_files(names: Mapping[str, Any], root: Path) -> dict[str, Any]:
-    """The names of a file, and those of the modules below `root` that were imported with it."""
+def names_of_files(names: Mapping[str, Any], roots: Sequence[Path]) -> dict[str, Any]:
+    """The names of a file, and those of the modules below `roots` that were imported with
+    it."""
     found = {name: value for name, value in names.items() if not name.startswith("__")}
     for module_name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
         if (
             isinstance(file, str)
-            and Path(file).is_relative_to(root)
+            and any(Path(file).is_relative_to(root) for root in roots)
             and module_name != "submission"
         ):
             own = vars(module)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -56,11 +57,16 @@ def construction_code(name: str, file: Path | None = None) -> list[Literal]:
 
 
 def file_code(
-    file: Path, root: Path, module: str = "", attribute: str = "", *, whole: bool = False
+    file: Path,
+    roots: Sequence[Path],
+    module: str = "",
+    attribute: str = "",
+    *,
+    whole: bool = False,
 ) -> list[Literal]:
     """The literals of a submission: of `build_model` and what it uses (with `whole`, of `add`, too;
-    of the object `attribute`, all), followed into the modules below the folder `root`, where its
-    imports start.
+    of the object `attribute`, all), followed into the modules below the folders `roots`, where
+    its imports start.
 
     Raises `TinyadderError` for a file that is no Python.
     """
@@ -69,17 +75,18 @@ def file_code(
         parts = other.split(".")
         if not all(part.isidentifier() for part in parts):
             return None
-        place = root.joinpath(*parts)
-        for path in (place.with_suffix(".py"), place / "__init__.py"):
-            if path.is_file() and path.resolve().is_relative_to(root.resolve()):
-                return _text(path)
+        for root in roots:
+            place = root.joinpath(*parts)
+            for path in (place.with_suffix(".py"), place / "__init__.py"):
+                if path.is_file() and path.resolve().is_relative_to(root.resolve()):
+                    return _text(path)
         return None
 
     source = _text(file)
     module = f"{module}.__init__" if module and file.name == "__init__.py" else module
-    roots = ["build_model", "add"] if whole else ["build_model"]
-    roots = [attribute] if attribute else roots
-    return literals(source, roots, find=find, module=module)
+    used = ["build_model", "add"] if whole else ["build_model"]
+    used = [attribute] if attribute else used
+    return literals(source, used, find=find, module=module)
 
 
 def _text(path: Path) -> str:

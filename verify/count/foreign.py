@@ -50,10 +50,14 @@ def count_submission(session: Session, place: Place, *, why: bool = False) -> Fo
     """
     about = session.ask("about")
     whole = not about["module"]  # then `add` holds the forward pass
-    code = file_code(place.file, place.root, place.module, place.attribute, whole=whole)
+    code = file_code(place.file, place.roots, place.module, place.attribute, whole=whole)
     given = [[literal.value, literal.written] for literal in code]
     found: _Found = session.ask(
-        f"{__name__}:count", reply=_Found, why=why, root=str(place.root), code=given
+        f"{__name__}:count",
+        reply=_Found,
+        why=why,
+        roots=[str(root) for root in place.roots],
+        code=given,
     )
     counts = dict(found["counts"])
     if found["claimed"] is not None:
@@ -63,7 +67,7 @@ def count_submission(session: Session, place: Place, *, why: bool = False) -> Fo
 
 
 def count(
-    entry: Entry, report: Report, why: bool, root: str, code: list[tuple[float, bool]]
+    entry: Entry, report: Report, why: bool, roots: list[str], code: list[tuple[float, bool]]
 ) -> dict[str, Any]:
     """In the process of the submission: the ladder of the model with the numbers of its file's own
     names, and which literals of `code` (value, written) count.
@@ -72,7 +76,7 @@ def count(
     from tinyadder.verify.count.beside import names_of_files
 
     module = as_module(entry.model)
-    hang_on(module, names_of_files(entry.names, Path(root)))
+    hang_on(module, names_of_files(entry.names, [Path(root) for root in roots]))
     literals = [Literal(value, k, 0, "", "", written) for k, (value, written) in enumerate(code)]
     return {
         "counts": ladder(module, literals),
