@@ -38,6 +38,7 @@ from tinyadder.report.tables import (
 )
 from tinyadder.verify.certify.spec import NoSpecification, specifications
 from tinyadder.verify.count import ladder
+from tinyadder.verify.external.board import BoardRow, Listed
 from tinyadder.verify.verdict import (
     Counterexample,
     Exhaustive,
@@ -400,11 +401,20 @@ def test_an_accuracy_is_cut_so_that_100_percent_means_all():
     assert mean_and_worst([3.0, 3.0], whole) == "3"
 
 
-def test_the_public_field_stays_apart_and_is_marked_as_claims(adder):
+def test_the_public_field_stays_apart_with_what_was_measured_beside_what_is_claimed(adder):
     assert len(public_field()) == 52 and public_field()[0]["params_claimed"] == "6*"
-    ours, field = tables.report_markdown([row(adder, [])]).split("## The public field, as claimed")
-    assert "zcbtrak" in field and "zcbtrak" not in ours
-    assert "Nothing here was measured" in field and "add10" not in field
+    whole = tables.report_markdown([row(adder, [])])
+    ours, field = whole.split("## The public field, claimed and measured")
+    assert "zcbtrak" in field and "zcbtrak" not in ours and "add10" not in field
+    assert "Nothing of it was measured" in field and field.count("no copy that runs") == 52
+
+
+def test_a_measured_entry_stands_on_its_line_of_the_public_list(adder):
+    listed = Listed("z", author="Zcbtrak", kind="hand-coded", claim=6)
+    measured = BoardRow(listed, *("", "", 1.0, 0, "", ""), verdict="refuted", pair=(9, 1), got="11")
+    field = tables.report_markdown([row(adder, [])], [measured])
+    assert "9 + 1 gives 11, not 10" in field and field.count("no copy that runs") == 51
+    assert "1 of these entries were at hand and measured here (1 refuted)" in field
 
 
 def test_only_what_stands_between_the_marks_is_replaced():

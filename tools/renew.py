@@ -38,13 +38,16 @@ def proofs() -> None:
 
 
 def leaderboard() -> None:
+    from tinyadder.report.board import board_markdown, published
     from tinyadder.report.leaderboard import own_models, row
     from tinyadder.report.results import read_results
     from tinyadder.report.tables import readme, report_markdown
 
     results = read_results(RESULTS)
     rows = [row(entry, results, RESULTS) for entry in own_models(ROOT / "baselines")]
-    put(ROOT / "LEADERBOARD.md", report_markdown(rows))
+    board = published(RESULTS)
+    put(ROOT / "LEADERBOARD.md", report_markdown(rows, board))
+    put(ROOT / "docs" / "board.md", board_markdown(board))
     put(README, readme(README.read_text(encoding="utf-8"), rows))
 
 
@@ -132,7 +135,7 @@ def main(what: tuple[str, ...]) -> None:
 
     \b
     proofs       every proof in results/ and its certificate (minutes)
-    leaderboard  LEADERBOARD.md and the table of the README: every certificate is checked again
+    leaderboard  LEADERBOARD.md, docs/board.md and the README's table: certificates are checked again
     architecture the table and the picture of docs/architecture.md
     baselines    baselines/README.md
     pictures     docs/pictures, by the commands that docs/ shows for them

@@ -1,4 +1,6 @@
-"""Print the leaderboard (our models as measured, others as claimed) as Markdown, a page or JSON."""
+"""Print the leaderboard (our models, and those of others as claimed and measured) as Markdown, a
+page or JSON.
+"""
 
 from __future__ import annotations
 
@@ -59,6 +61,7 @@ def command(
     checked again, and each counterexample is run again.
     """
     from tinyadder.io.files import lock, write_text
+    from tinyadder.report.board import published
     from tinyadder.report.leaderboard import own_models, report_json, row
     from tinyadder.report.measure import measure, sweep_again
     from tinyadder.report.results import read_results
@@ -85,16 +88,16 @@ def command(
                         sweep_again(entry, found, folder, root / "out" / "exhaust")
     if fresh or missing:
         results = read_results(folder)
-    rows = [row(entry, results, folder) for entry in entries]
+    rows, board = [row(entry, results, folder) for entry in entries], published(folder)
     if as_json:
-        echo_json(report_json(rows))
+        echo_json(report_json(rows, board))
     if out is not None:
-        write_text(out, report_markdown(rows))
+        write_text(out, report_markdown(rows, board))
         echo(f"wrote {out}", err=True)
     if page is not None:
         from tinyadder.report.page import report_html
 
-        write_text(page, report_html(entries, rows), way_out="choose another --html")
+        write_text(page, report_html(entries, rows, board), way_out="choose another --html")
         echo(f"wrote {page}", err=True)
     if out is None and page is None and not as_json:
-        echo(report_markdown(rows), nl=False)
+        echo(report_markdown(rows, board), nl=False)

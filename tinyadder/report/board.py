@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ MADE_BY = "tinyadder board"
 LARGEST = 64 * 2**20
 RUNGS = ("board", "stored", "nonzero", "strict")
 """The rungs that the tables show; the JSON has all of them."""
+BY_ADD = "by the file's own add"
 NOT_JUDGED = "not judged"
 PAGES = ("board.md", "board.html", "board.json")
 
@@ -54,6 +55,12 @@ def read_board(path: Path) -> list[BoardRow]:
     return [from_json(BoardRow, one, f"{path}: row {n}") for n, one in enumerate(rows, 1)]
 
 
+def published(folder: Path) -> list[BoardRow]:
+    """The rows of the board in a folder of results; none where it holds no board."""
+    path = folder / "board.json"
+    return read_board(path) if path.exists() else []
+
+
 def board_json(rows: Sequence[BoardRow]) -> dict[str, Any]:
     """Everything, as plain data."""
     return {"made by": MADE_BY, "rows": [asdict(row) for row in rows]}
@@ -71,8 +78,16 @@ def format_verdict(row: BoardRow) -> str:
     """The verdict in a few words, without its type; not escaped."""
     if row.pair is not None:
         a, b = row.pair
-        return f"{a} + {b} gives {row.got}, not {a + b}"
+        only = "" if row.by in ("", BY_ADD) else f" ({row.by})"
+        return f"{a} + {b} gives {row.got}, not {a + b}{only}"
+    if row.verdict == "sampled":
+        return f"{sum(row.asked.values()):,} sums asked, 0 wrong"
     return row.text if row.verdict else row.reason
+
+
+def format_suite(row: BoardRow) -> str:
+    """`10,009 of 10,010`: right answers to the public suite."""
+    return "" if row.suite is None else f"{row.suite[0]:,} of {row.suite[1]:,}"
 
 
 def format_legality(row: BoardRow) -> str:
@@ -120,6 +135,72 @@ def tally(rows: Sequence[BoardRow]) -> list[tuple[str, int]]:
     return Counter(kind_of_verdict(row) for row in rows).most_common()
 
 
+# ---- the public field ----------------------------------------------------------------------------
+
+NOT_AT_HAND = "not measured: no copy that runs was at hand"
+FIELD_HEADS = (
+    "claimed parameters",
+    "kind",
+    "author",
+    "claimed accuracy",
+    "public suite",
+    "which rung",
+    "board",
+    "stored",
+    "strict",
+    "verdict",
+    "smallest margin",
+)
+
+
+def listed_and_measured(
+    field: Sequence[Mapping[str, str]], rows: Sequence[BoardRow]
+) -> list[tuple[Mapping[str, str], BoardRow | None]]:
+    """Every line of the public list with the row of the entry that it is about: same author, kind
+    and claim.
+    """
+    known: dict[tuple[str, str, int | None], BoardRow] = {
+        (r.listed.author.lower(), r.listed.kind, r.listed.claim): r for r in rows
+    }
+    return [
+        (one, known.get((one["author"].lower(), one["category"], claimed_number(one))))
+        for one in field
+    ]
+
+
+def claimed_number(listed: Mapping[str, str]) -> int | None:
+    """The number of parameters that the public list gives, without its marks.
+
+    >>> claimed_number({"params_claimed": "1,644*"})
+    1644
+    """
+    digits = listed["params_claimed"].replace(",", "").rstrip("*")
+    return int(digits) if digits.isdecimal() else None
+
+
+def field_cells(
+    field: Sequence[Mapping[str, str]], rows: Sequence[BoardRow]
+) -> list[tuple[str, ...]]:
+    """The cells of `FIELD_HEADS` for every line of the public list; not escaped."""
+    return [
+        (
+            *(one[key] for key in ("params_claimed", "category", "author", "accuracy_claimed")),
+            *(("", "", "", "", "", NOT_AT_HAND, "") if row is None else _measured(row)),
+        )
+        for one, row in listed_and_measured(field, rows)
+    ]
+
+
+def _measured(row: BoardRow) -> tuple[str, ...]:
+    return (
+        format_suite(row),
+        format_claim(row).partition(": ")[2],
+        *(_rung(row, rung) for rung in ("board", "stored", "strict")),
+        f"{kind_of_verdict(row)}: {format_verdict(row)}",
+        _figure(row.margin, ".3g"),
+    )
+
+
 # ---- Markdown ------------------------------------------------------------------------------------
 
 HEADS = (
@@ -128,6 +209,8 @@ HEADS = (
     "kind",
     "claim",
     *RUNGS,
+    "claimed accuracy",
+    "public suite",
     "verdict",
     "smallest margin",
     "legality",
@@ -159,6 +242,8 @@ def board_table(rows: Sequence[BoardRow]) -> str:
                 row.listed.kind,
                 format_claim(row),
                 *(_rung(row, rung) for rung in RUNGS),
+                row.listed.accuracy,
+                format_suite(row),
                 markdown_verdict(row),
                 _figure(row.margin, ".3g"),
                 format_legality(row),
@@ -257,6 +342,7 @@ def board_html(rows: Sequence[BoardRow]) -> str:
             "link": link(row),
             "kind": kind_of_verdict(row),
             "verdict": format_verdict(row),
+            "suite": format_suite(row),
             "claim": format_claim(row),
             "legality": format_legality(row),
             "counts": [(rung, row.counts.get(rung)) for rung in RUNGS],

@@ -1,5 +1,5 @@
 """The leaderboard: every construction and trained baseline, measured here; the public field apart,
-as claims.
+its claims beside what was measured of it.
 
 Counts are taken from the models when the report is made. Verdicts come from `results/`, for the
 same weights, config and task only, and what can be checked in a moment is: certificates by the
@@ -13,7 +13,7 @@ import csv
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
@@ -32,6 +32,7 @@ from tinyadder.tasks.base import Task
 from tinyadder.verify.count import definition, ladder
 from tinyadder.verify.count.code import construction_code, machine_code
 from tinyadder.verify.counterexample import fails_as_stated
+from tinyadder.verify.external.board import BoardRow
 from tinyadder.verify.verdict import (
     Exhaustive,
     Proved,
@@ -278,7 +279,7 @@ def format_task(task: Task) -> str:
 
 
 def public_field() -> list[dict[str, str]]:
-    """The public leaderboard as it stood on `FIELD_DATE`: what others claim, not measured here."""
+    """The public leaderboard as it stood on `FIELD_DATE`: what others claim."""
     text = (files("tinyadder") / "data" / FIELD).read_text(encoding="utf-8")
     return list(csv.DictReader(text.splitlines()))
 
@@ -286,10 +287,13 @@ def public_field() -> list[dict[str, str]]:
 # ---- as data -------------------------------------------------------------------------------------
 
 
-def report_json(rows: Sequence[LeaderboardRow]) -> dict[str, Any]:
-    """The leaderboard as plain data: ours as measured, the public field as claimed."""
+def report_json(rows: Sequence[LeaderboardRow], board: Sequence[BoardRow] = ()) -> dict[str, Any]:
+    """The leaderboard as plain data: ours, and the public field as claimed and as `board`
+    measured it.
+    """
     return {
         "conventions": {rung: definition(rung) for rung in rows[0].counts} if rows else {},
         "models": [found.to_json() for found in rows],
         "claims of others": {"as of": FIELD_DATE, "entries": public_field()},
+        "measured of others": [asdict(one) for one in board],
     }

@@ -24,6 +24,7 @@ from tinyadder.construction import construct, construction_summary
 from tinyadder.errors import TinyadderError
 from tinyadder.machine.compile import build
 from tinyadder.machine.transformer import Transformer
+from tinyadder.report.board import FIELD_HEADS, field_cells
 from tinyadder.report.leaderboard import FIELD_DATE, STRONGEST, Entry, LeaderboardRow, public_field
 from tinyadder.report.tables import (
     SHOWN,
@@ -37,6 +38,7 @@ from tinyadder.report.tables import (
 )
 from tinyadder.tasks.base import Problem, Task
 from tinyadder.verify.count import definition
+from tinyadder.verify.external.board import BoardRow
 from tinyadder.verify.verdict import Proved
 
 if TYPE_CHECKING:
@@ -51,7 +53,11 @@ picture.
 
 
 def report_html(
-    models: Sequence[Entry], rows: Sequence[LeaderboardRow], *, pictures: bool = True
+    models: Sequence[Entry],
+    rows: Sequence[LeaderboardRow],
+    board: Sequence[BoardRow] = (),
+    *,
+    pictures: bool = True,
 ) -> str:
     """The page for these models and their rows (in the same order), as the text of one HTML file.
 
@@ -75,7 +81,8 @@ def report_html(
         chart=_chart(rows) if pictures else None,
         tally=[(word, tally[word]) for word in STRONGEST if tally[word]],
         conventions=[(rung, definition(rung)) for rung in (rows[0].counts if rows else {})],
-        field=public_field(),
+        field=field_cells(public_field(), board),
+        field_heads=FIELD_HEADS,
         field_date=FIELD_DATE,
         page_environment={
             "python": platform.python_version(),

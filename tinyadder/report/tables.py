@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tinyadder.escape import Markdown, markdown, markdown_code, markdown_table
+from tinyadder.report.board import FIELD_HEADS, field_cells, listed_and_measured, tally
 from tinyadder.report.leaderboard import (
     FIELD_DATE,
     STRONGEST,
@@ -21,6 +22,7 @@ from tinyadder.report.leaderboard import (
     recipe_of,
 )
 from tinyadder.verify.count import definition
+from tinyadder.verify.external.board import BoardRow
 from tinyadder.verify.verdict import Exhaustive, Proved, Refuted, Sampled, counted
 
 SHOWN = (
@@ -35,12 +37,12 @@ SHOWN = (
 )
 """The rungs of the table of counts; the JSON has all of them."""
 README_COUNTS = ("nonzero", "nonzero + positional", "distinct")
-CLAIMED = ("params_claimed", "category", "author", "accuracy_claimed", "architecture")
-"""The columns of the public field that are shown."""
 
 
-def report_markdown(rows: Sequence[LeaderboardRow]) -> str:
-    """`LEADERBOARD.md`: conventions, counts, verdicts, the public field."""
+def report_markdown(rows: Sequence[LeaderboardRow], board: Sequence[BoardRow] = ()) -> str:
+    """`LEADERBOARD.md`: conventions, counts, verdicts, the public field with what `board` measured
+    of it.
+    """
     built, trained = [r for r in rows if not r.trained], [r for r in rows if r.trained]
     parts = [
         "# Leaderboard",
@@ -61,16 +63,28 @@ def report_markdown(rows: Sequence[LeaderboardRow]) -> str:
     if trained:
         parts += ["## Trained models", TRAINED, counts_table(trained), trained_table(trained)]
     parts += [
-        "## The public field, as claimed",
-        f"What others report about their own adders, as listed on {FIELD_DATE}. Nothing here was "
-        "measured or checked by this project, and each count follows its author's convention. "
-        "`tinyadder count FILE.py` and `tinyadder legality FILE.py` judge a submission.",
-        markdown_table(
-            ("claimed parameters", "kind", "author", "claimed accuracy", "architecture"),
-            [tuple(entry[column] for column in CLAIMED) for entry in public_field()],
-        ),
+        "## The public field, claimed and measured",
+        *field_sections(board),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def field_sections(board: Sequence[BoardRow]) -> list[str]:
+    """What others say of their own adders beside what was measured of them."""
+    listed = [row for _, row in listed_and_measured(public_field(), board) if row and row.verdict]
+    counted = ", ".join(f"{count} {word}" for word, count in tally(listed))
+    measured = (
+        f" {len(listed)} of these entries were at hand and measured here ({counted}); the others "
+        "are claims alone. Commands, commits and hashes, and entries that are not on that list: "
+        "[the board, measured](docs/board.md)."
+        if listed
+        else " Nothing of it was measured here."
+    )
+    return [
+        f"Adders of others as listed on {FIELD_DATE}: what their authors say, and what "
+        f"`tinyadder board` measured of one file each, on a CPU.{measured}",
+        markdown_table(FIELD_HEADS, field_cells(public_field(), board)),
+    ]
 
 
 def counts_table(rows: Sequence[LeaderboardRow]) -> str:

@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import time
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
@@ -41,8 +42,6 @@ MOST_FILES, MOST_BYTES = 2_000, 256 * 2**20
 """Of one entry."""
 PROBED = 12
 """Sums that the checks of legality watch."""
-STEP_SECONDS = 120.0
-"""Of one request; that of the first includes the start of torch."""
 DEEPEST = 4
 """Folders below that of an entry in which its Python file is looked for."""
 LONGEST_SOURCE = 16 * 2**20
@@ -91,6 +90,8 @@ class BoardEntry:
     """Why it cannot be judged, where that is known already."""
     digest: str = ""
     """Of all its files."""
+    file: str = ""
+    """The path from the folder of the entries."""
 
     @property
     def name(self) -> str:
@@ -128,13 +129,19 @@ class BoardRow:
     pair: tuple[Operand, Operand] | None = None
     """The shortest sum found that comes out wrong."""
     got: str = ""
-    """What the entry's own `add` gives for it."""
+    """What comes out instead."""
+    by: str = ""
+    """By whose decoding: the entry's own `add`, or the verifier's of its passes."""
     replay: str = ""
     """The command that asks it again."""
     margin: float | None = None
     """Smallest distance seen between the logit chosen and the next."""
     per_second: float | None = None
     """Sums."""
+    suite: tuple[Count, Count] | None = None
+    """Right answers to the public suite, and how many of it were asked."""
+    decoding: str = ""
+    """By whose decoding most sums were asked, and the format found."""
     asked: dict[str, Count] = field(default_factory=dict)
     """Class of sums -> how many were asked."""
     counts: dict[str, Count] = field(default_factory=dict)
@@ -213,7 +220,10 @@ def board_entries(
         if name not in names:
             raise TinyadderError(f"{folder} has no entry '{name}'{did_you_mean(name, names)}")
     wanted = [entry for entry in entries if not only or entry.name in only]
-    return [_hashed(folder, entry) for entry in wanted]
+    return [
+        _hashed(folder, replace(entry, file=str(entry.path.relative_to(folder))))
+        for entry in wanted
+    ]
 
 
 def _listed_entry(folder: Path, listed: Listed) -> BoardEntry:
@@ -409,29 +419,54 @@ def _reason(error: TinyadderError, entry: BoardEntry) -> str:
 Step = Callable[[BoardEntry, BoardRow], dict[str, Any]]
 
 
+def _verdict(entry: BoardEntry, row: BoardRow) -> dict[str, Any]:
+    from tinyadder.verify.external.judge import judge
+
+    found = judge(Submission(entry.path), seconds=row.seconds, seed=row.seed)
+    wrong = found.counterexample
+    margin = found.smallest[0] if found.smallest else None
+    return {
+        "verdict": type(found.verdict).__name__.lower(),
+        "text": found.line(),
+        "pair": wrong and tuple(wrong.problem),
+        "got": wrong.answers()[1] if wrong else "",
+        "by": wrong.only if wrong else "",
+        "replay": _replay(entry, wrong.shown) if wrong else "",
+        "margin": margin,
+        "per_second": round(found.sums_per_second, 1),
+        "suite": found.suite if found.suite[1] else None,
+        "decoding": found.decoding,
+        "asked": {part.name: part.asked for part in found.parts},
+    }
+
+
+def _replay(entry: BoardEntry, shown: str) -> str:
+    """The command line that asks one sum again, from the folder of the entries."""
+    return shlex.join(["tinyadder", "verify", entry.file, "--problem", shown])
+
+
+def _counts(entry: BoardEntry, row: BoardRow) -> dict[str, Any]:
+    from tinyadder.verify.count.claims import matched
+    from tinyadder.verify.count.foreign import count_submission
+
+    submission = Submission(entry.path)
+    with submission.session() as session:
+        found = dict(count_submission(session, submission.place).counts)
+    own = found.pop("claimed", None)
+    claim = own if row.listed.claim is None else row.listed.claim
+    return {"counts": found, "claim": "" if claim is None else str(matched(claim, found))}
+
+
 def _legality(entry: BoardEntry, row: BoardRow) -> dict[str, Any]:
     from tinyadder.verify.external.legality import foreign_legality
 
     random = Random(row.seed)
     pairs = [(random.randrange(10**10), random.randrange(10**10)) for _ in range(PROBED)]
-    found = foreign_legality(_submission(entry), pairs, seed=row.seed)
+    found = foreign_legality(Submission(entry.path), pairs, seed=row.seed)
     return {"legality": tuple(BoardFinding(f.check, f.passed, f.said) for f in found)}
 
 
-def _counts(entry: BoardEntry, row: BoardRow) -> dict[str, Any]:
-    from tinyadder.verify.count.claims import matched
-
-    found = _submission(entry).ask("count", why=False)
-    counts, claim = found["counts"], row.listed.claim
-    claim = found["claimed"] if claim is None else claim
-    return {"counts": counts, "claim": "" if claim is None else str(matched(claim, counts))}
-
-
-def _submission(entry: BoardEntry) -> Submission:
-    return Submission(entry.path, seconds=STEP_SECONDS)
-
-
-STEPS: dict[str, Step] = {"counts": _counts, "legality": _legality}
+STEPS: dict[str, Step] = {"verdict": _verdict, "counts": _counts, "legality": _legality}
 """What is done with an entry, in this order: fields of its row."""
 
 Tell = Callable[[int, BoardEntry, BoardRow | None], None]
