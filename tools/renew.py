@@ -135,7 +135,7 @@ def main(what: tuple[str, ...]) -> None:
 
     \b
     proofs       every proof in results/ and its certificate (minutes)
-    leaderboard  LEADERBOARD.md, docs/board.md and the README's table: certificates are checked again
+    leaderboard  LEADERBOARD.md, docs/board.md, the README's table: certificates are checked again
     architecture the table and the picture of docs/architecture.md
     baselines    baselines/README.md
     pictures     docs/pictures, by the commands that docs/ shows for them
