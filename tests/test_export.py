@@ -74,34 +74,67 @@ def run(*arguments, folder):
     )
 
 
-def run_alone(*arguments, folder):
-    """The same in a process of its own: the exporter of torch cannot trace the checks of shapes
-    that the tests add.
+TINY = ROOT / "baselines/addition10-tiny/seed-1/model"
+ALONE = {
+    "add10_95": ("add10_95", "--digits", "4", "--to", "torch", "--out", "add10_95.pt2"),
+    "add10_smallest": ("add10_smallest", "--digits", "4", "--to", "torch", "--out", "least.pt2"),
+    "tiny": (str(TINY), "--to", "torch", "--out", "tiny.pt2"),
+    "gist": ("add10_gist", "--to", "onnx", "--out", "gist.onnx"),
+    "lanes": ("add10", "--to", "onnx", "--out", "lanes.onnx", "--intermediate"),
+}
+PROGRAM = """
+import contextlib, io, json, sys
+from tinyadder.cli import main
+done = {}
+for name, arguments in json.load(sys.stdin).items():
+    out, error = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
+        try:
+            main(["export", *arguments])
+        except SystemExit as left:
+            done[name] = [left.code, out.getvalue(), error.getvalue()]
+print(json.dumps(done))
+"""
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """The file of each of these exports, from a process of its own: the exporter of torch cannot
+    trace the checks of shapes that the tests add. One process for all, since torch's exporters
+    take longer to import than to run.
     """
-    command = [sys.executable, "-m", "tinyadder", "export", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    folder = tmp_path_factory.mktemp("alone")
+    asked = {name: a for name, a in ALONE.items() if ONNX or "onnx" not in a}
+    command = [sys.executable, "-c", PROGRAM]
+    run = subprocess.run(
+        command, cwd=folder, input=json.dumps(asked), capture_output=True, text=True
+    )
+    assert (run.returncode, run.stderr) == (0, ""), run.stderr
+    done = json.loads(run.stdout)
+
+    def exported(name):
+        file = ALONE[name][ALONE[name].index("--out") + 1]
+        assert done[name] == [0, f"wrote {file}\n", ""]
+        return folder / file
+
+    return exported
 
 
 @pytest.mark.parametrize("name", ["add10_95", "add10_smallest"])
-def test_torch_export_is_bit_equal_at_any_batch_and_length(name, tmp_path):
+def test_torch_export_is_bit_equal_at_any_batch_and_length(name, alone):
     made = construct(name, digits=4)
     model = build(made.program)
-    done = run_alone(name, "--digits", "4", "--to", "torch", "--out", "m.pt2", folder=tmp_path)
-    assert done.returncode == 0, done.stderr
-    again = torch.export.load(tmp_path / "m.pt2").module()
+    again = torch.export.load(alone(name)).module()
     tokens = texts(made)
     with torch.no_grad():
         for part in (tokens, tokens[:1], tokens[:2], tokens[:7, :9], tokens[:1, :2]):
             assert torch.equal(again(part), model(part))
 
 
-def test_a_trained_model_with_rotary_positions_is_exported_bit_for_bit(tmp_path):
-    folder = ROOT / "baselines/addition10-tiny/seed-1/model"
-    model, described = load(folder)
+def test_a_trained_model_with_rotary_positions_is_exported_bit_for_bit(alone):
+    model, described = load(TINY)
     assert model.config.options.positions == "rotary"
-    done = run_alone(str(folder), "--to", "torch", "--out", "m.pt2", folder=tmp_path)
-    assert (done.stdout, done.stderr) == ("wrote m.pt2\n", "")
-    again = torch.export.load(tmp_path / "m.pt2").module()
+    again = torch.export.load(alone("tiny")).module()
     tokens = texts(described)
     with torch.no_grad():
         for part in (tokens, tokens[:1]):
@@ -115,12 +148,10 @@ def onnx_session(path):
 
 
 @pytest.mark.skipif(not ONNX, reason="needs the extra: pip install 'tinyadder[onnx]'")
-def test_onnx_decides_as_torch_and_says_how_to_ask_and_decode(tmp_path):
+def test_onnx_decides_as_torch_and_says_how_to_ask_and_decode(alone):
     made = construct("add10_gist")
     model = build(made.program)
-    done = run_alone("add10_gist", "--to", "onnx", "--out", "m.onnx", folder=tmp_path)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "wrote m.onnx\n", "")
-    session = onnx_session(tmp_path / "m.onnx")
+    session = onnx_session(alone("gist"))
     assert session.get_outputs()[0].type == "tensor(double)"
     tokens = texts(made)
     (found,) = session.run(None, {"tokens": tokens.numpy()})
@@ -147,13 +178,10 @@ def test_onnx_decides_as_torch_and_says_how_to_ask_and_decode(tmp_path):
 
 
 @pytest.mark.skipif(not ONNX, reason="needs the extra: pip install 'tinyadder[onnx]'")
-def test_onnx_gives_lanes_and_patterns_where_they_are_asked_for(tmp_path):
+def test_onnx_gives_lanes_and_patterns_where_they_are_asked_for(alone):
     made = construct("add10")
     model, tokens = build(made.program), texts(made, 5)
-    arguments = ("add10", "--to", "onnx", "--out", "m.onnx", "--intermediate")
-    done = run_alone(*arguments, folder=tmp_path)
-    assert (done.returncode, done.stderr) == (0, "")
-    session = onnx_session(tmp_path / "m.onnx")
+    session = onnx_session(alone("lanes"))
     names = [output.name for output in session.get_outputs()]
     found = dict(zip(names, session.run(None, {"tokens": tokens.numpy()}), strict=True))
     kept = {}
