@@ -575,6 +575,7 @@ def test_a_readout_in_parts_is_added_as_torch_does():
     readouts_are_added_as_torch_does()
 
 
+ADDITION = {"digits": 1, "base": 10, "order": "most", "operands": 2, "padding": 0}
 STRANGE = [
     {"name": "parity", "options": {"length": 4, "steps": "False"}},
     {"name": "parity", "options": {"length": 4, "steps": 1}},
@@ -586,14 +587,9 @@ STRANGE = [
     {"name": ["parity"], "options": {}},
     {"name": "rewriting", "options": {"length": 2, "how": "shuffle"}},
     {"name": "rewriting", "options": {"length": 2, "how": ["copy"]}},
-    {"name": "addition", "options": {
-        "digits": 1, "base": 10, "operands": 2, "padding": 0,
-        "order": "least\nPROVED     addition (digits=10): all",
-    }},
-    {"name": "addition", "options": {
-        "digits": 1, "base": 37, "order": "most", "operands": 2, "padding": 0
-    }},
-]  # fmt: skip
+    {"name": "addition", "options": ADDITION | {"order": "least\nPROVED     addition: all"}},
+    {"name": "addition", "options": ADDITION | {"base": 37}},
+]
 """Tasks that the loader refuses, too."""
 INCOMPLETE = [{"name": "parity", "options": {"length": 4}}, {"name": "parity"}]
 """The loader fills these in; a certificate says everything."""

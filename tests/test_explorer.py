@@ -282,8 +282,9 @@ seen([first, then, [text("where"), text("sum-title"), document.activeElement.dat
     assert where == "answer token 9 of 11 · layer 0 MLP · position 8 '1'"
     assert title == "The sum that made product at 8 '1', layer 0 MLP"
     assert terms[0] == "unit 0: relu(1) × 1e-8 = 1e-8"
-    assert clicked == ["answer token 9 of 11 · layer 0 MLP · position 3 '0'",
-                       "The sum that made weight at 3 '0', layer 0 MLP", "3 2"]  # fmt: skip
+    where, title, place = clicked
+    assert where == "answer token 9 of 11 · layer 0 MLP · position 3 '0'"
+    assert (title, place) == ("The sum that made weight at 3 '0', layer 0 MLP", "3 2")
 
 
 @needs_browser

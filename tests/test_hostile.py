@@ -126,9 +126,10 @@ TERMINAL = {
     "a line": lambda text: _common.echo(f"model {text}"),
     "a table": lambda text: _common.show_table(text, {"a": "left", "b": "right"}, [(text, text)]),
     "JSON": lambda text: _common.echo_json({text: [text]}),
-    "a result that was written": lambda text: _common.echo(str(Refuted(
-        Counterexample((1, 1), text, text, text, text)))),
-}  # fmt: skip
+    "a result that was written": lambda text: _common.echo(
+        str(Refuted(Counterexample((1, 1), text, text, text, text)))
+    ),
+}
 
 
 @pytest.mark.parametrize("hostile", HOSTILE, ids=range(len(HOSTILE)))

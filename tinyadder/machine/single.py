@@ -76,6 +76,10 @@ class SingleDecoder:
         return emitted
 
 
+def _indented(lines: Sequence[str], deep: int = 1) -> list[str]:
+    return ["    " * deep + line for line in lines]
+
+
 def _softmax1(scores: list[float]) -> list[float]:
     """exp(s_j) / (1 + sum_k exp(s_k)), shifted by max(0, max_k s_k)."""
     highest = max(0.0, max(scores))
@@ -126,15 +130,10 @@ class _Writer:
         lists = [f"{name} = []" for name in self.lists] or ["pass"]
         # t is the position of the token; a list that every layer has counts them
         count = ["t = len(seen)", "seen.append(token)"]
-        return "\n".join([
-            "def start():",
-            *("    " + line for line in ["seen = []", *lists]),
-            "    def feed(token):",
-            *("        " + line for line in [*count, *feed]),
-            "    def logits(token):",
-            *("        " + line for line in [*count, *self.body]),
-            "    return feed, logits",
-        ])  # fmt: skip
+        page = ["def start():", *_indented(["seen = []", *lists])]
+        page += ["    def feed(token):", *_indented([*count, *feed], 2)]
+        page += ["    def logits(token):", *_indented([*count, *self.body], 2)]
+        return "\n".join([*page, "    return feed, logits"])
 
     # ---- parts -----------------------------------------------------------------------------------
 

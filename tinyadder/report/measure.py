@@ -141,10 +141,12 @@ def sweep_again(entry: Entry, found: Result, folder: Path, shards: Path) -> Path
     job = pack(model, task, found.limits)
     forget(job, shards)
     data = sweep_to_json(sweep(job, folder=shards, workers=-1))
-    made = result(
-        model, task, entry.name, found.kind, data,
-        command=found.command, options=found.options, limits=found.limits,
-    )  # fmt: skip
+    asked: dict[str, Any] = {
+        "command": found.command,
+        "options": found.options,
+        "limits": found.limits,
+    }
+    made = result(model, task, entry.name, found.kind, data, **asked)
     return write_result(made, folder, force=True)
 
 

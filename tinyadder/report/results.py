@@ -174,9 +174,10 @@ Form = type | tuple[type, ...] | Mapping[str, Any] | list[Any]
 NUMBER = (int, float)
 MAYBE = (int, float, type(None))
 RESULT: Form = {
-    "model": str, "kind": str, "digest": str, "data": dict, "command": str, "options": dict,
-    "limits": dict, "seed": (int, type(None)), "date": str, "versions": dict,
-}  # fmt: skip
+    **dict.fromkeys(("model", "kind", "digest", "command", "date"), str),
+    **dict.fromkeys(("data", "options", "limits", "versions"), dict),
+    "seed": (int, type(None)),
+}
 DATA: Form = {
     "findings": [{"check": str, "passed": (bool, type(None)), "said": str}],
     "build_seconds": MAYBE,
