@@ -26,6 +26,7 @@ import click
 import torch
 from torch import Tensor, nn
 
+from tinyadder.commands._options import integer_option, json_option, out_option
 from tinyadder.io.files import atomic_write
 from tinyadder.tasks.derivative import Derivative
 from tinyadder.train.data import encode
@@ -166,23 +167,13 @@ def sizes(published: bool) -> list[tuple[str, ModelRecipe, int]]:
 
 
 @click.command
-@click.option(
-    "--steps", type=click.IntRange(1), default=5, show_default=True, help="Optimizer steps a round."
-)
-@click.option(
-    "--rounds",
-    type=click.IntRange(1),
-    default=3,
-    show_default=True,
-    help="Rounds; the best counts.",
-)
+@integer_option("--steps", default=5, help="Optimizer steps a round.")
+@integer_option("--rounds", default=3, help="Rounds; the best counts.")
 @click.option(
     "--derivax", is_flag=True, help="Also the published encoder-decoder, 15.8 M parameters."
 )
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="Also write the rows as JSON to this file."
-)
-@click.option("--json", "as_json", is_flag=True)
+@out_option("Also write the rows as JSON to this file.")
+@json_option
 def main(steps: int, rounds: int, derivax: bool, out: Path | None, as_json: bool) -> None:
     """Compare training steps with torch.nn."""
     torch.set_num_threads(1)

@@ -38,7 +38,7 @@ PLANTED = [
     ("tinyadder.verify.properties", "from tinyadder import load"),
     ("tinyadder.machine.transformer", "from tinyadder.dsl import Program"),
     ("tinyadder.machine.decode", "from tinyadder import tasks"),
-    ("tinyadder.inspect.trace", "from tinyadder.commands._common import find"),
+    ("tinyadder.inspect.trace", "from tinyadder.commands._output import echo"),
     ("tinyadder.constructions.add10", "from tinyadder.machine.transformer import softmax1"),
     ("tinyadder.constructions.add10", "import scipy"),
     ("tinyadder.verify.count", "import tinyadder.constructions.add10"),

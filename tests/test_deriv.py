@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from benchmarks.derivative_sweep import check
 from tinyadder.commands import run
-from tinyadder.commands._common import parse
+from tinyadder.commands._models import parse
 from tinyadder.construction import construct
 from tinyadder.errors import TinyadderError
 from tinyadder.io.digest import model_digest

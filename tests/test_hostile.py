@@ -11,7 +11,7 @@ from markdown_it import MarkdownIt
 from test_escape import HOSTILE, parsed
 
 from tinyadder.cli import main
-from tinyadder.commands import _common
+from tinyadder.commands import _output
 from tinyadder.construction import construct
 from tinyadder.errors import TinyadderError
 from tinyadder.escape import terminal
@@ -123,10 +123,10 @@ def test_html_is_built_as_with_a_word(output, hostile):
 
 
 TERMINAL = {
-    "a line": lambda text: _common.echo(f"model {text}"),
-    "a table": lambda text: _common.show_table(text, {"a": "left", "b": "right"}, [(text, text)]),
-    "JSON": lambda text: _common.echo_json({text: [text]}),
-    "a result that was written": lambda text: _common.echo(
+    "a line": lambda text: _output.echo(f"model {text}"),
+    "a table": lambda text: _output.show_table(text, {"a": "left", "b": "right"}, [(text, text)]),
+    "JSON": lambda text: _output.echo_json({text: [text]}),
+    "a result that was written": lambda text: _output.echo(
         str(Refuted(Counterexample((1, 1), text, text, text, text)))
     ),
 }
@@ -155,11 +155,11 @@ def test_an_error_is_one_line_that_commands_no_terminal(hostile, capsys, monkeyp
 
 
 def test_no_verb_prints_around_the_echo():
-    files = {path.name: path.read_text() for path in Path(_common.__file__).parent.glob("*.py")}
+    files = {path.name: path.read_text() for path in Path(_output.__file__).parent.glob("*.py")}
     around = {
         name for name, text in files.items() if re.search(r"click\.echo|(?<![\w.])print\(", text)
     }
-    assert around == {"_common.py"}, "use echo of tinyadder/commands/_common.py"
+    assert around == {"_output.py"}, "use echo of tinyadder/commands/_output.py"
 
 
 def test_these_checks_would_notice_what_is_not_escaped():

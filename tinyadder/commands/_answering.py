@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from tinyadder.commands._common import find, load_model
 from tinyadder.errors import TinyadderError
+from tinyadder.named import find, load_model
 from tinyadder.tasks.base import Problem, Task
 
 FEW = 64

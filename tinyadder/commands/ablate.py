@@ -8,27 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tinyadder.commands._common import (
-    SEED,
-    console,
-    construction_options,
-    device_option,
-    echo,
-    echo_json,
-    json_option,
-    load_model,
-    name_argument,
-    shown_model,
-)
+from tinyadder.commands._models import shown_model
+from tinyadder.commands._options import device_option, json_option, model_argument, seed_option
+from tinyadder.commands._output import console, echo, echo_json
 from tinyadder.escape import terminal
+from tinyadder.named import load_model
 
 if TYPE_CHECKING:
     from tinyadder.verify.mutate import Fate
 
 
 @click.command("ablate", short_help=__doc__)
-@name_argument
-@construction_options
+@model_argument
 @click.option(
     "--kind",
     "kinds",
@@ -38,9 +29,7 @@ if TYPE_CHECKING:
 @click.option(
     "--no-proof", is_flag=True, help="Leave what survives the tests undecided; much faster."
 )
-@click.option(
-    "--seed", type=SEED, default=0, show_default=True, help="Seed of the structured problems."
-)
+@seed_option("Seed of the structured problems.")
 @device_option
 @json_option
 def command(

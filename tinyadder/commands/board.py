@@ -9,15 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tinyadder.commands._common import (
-    SEED,
-    console,
-    echo,
-    echo_json,
-    json_option,
-    show_table,
-    to_json,
-)
+from tinyadder.commands._options import SEED, json_option
+from tinyadder.commands._output import console, echo, echo_json, show_table, to_json
 from tinyadder.errors import TinyadderError
 from tinyadder.escape import terminal
 

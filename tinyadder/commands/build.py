@@ -9,20 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tinyadder.commands._common import (
-    Loaded,
-    console,
-    construction_options,
-    device_option,
-    echo,
-    echo_json,
-    json_option,
-    load_model,
-    name_argument,
-    shown_model,
-)
+from tinyadder.commands._models import shown_model
+from tinyadder.commands._options import device_option, json_option, model_argument, out_option
+from tinyadder.commands._output import console, echo, echo_json
 from tinyadder.construction import construct, model_name
 from tinyadder.io.folder import check_writable, holds, model_files, save
+from tinyadder.named import Loaded, load_model
 
 if TYPE_CHECKING:
     from tinyadder.verify.properties import Verification
@@ -33,11 +25,8 @@ QUICK_SAMPLES, QUICK_EXAMPLES = 20_000, 100
 
 
 @click.command("build", short_help=__doc__)
-@name_argument
-@construction_options
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="The folder to write; out/NAME unless given."
-)
+@model_argument
+@out_option("The folder to write; out/NAME unless given.")
 @click.option("--force", is_flag=True, help="Replace a model that is already there.")
 @device_option
 @json_option

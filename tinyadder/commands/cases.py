@@ -13,7 +13,8 @@ from typing import Annotated, Any, Literal
 
 import click
 
-from tinyadder.commands._common import echo, echo_json, json_option, show_table
+from tinyadder.commands._options import json_option
+from tinyadder.commands._output import echo, echo_json, show_table
 from tinyadder.errors import TinyadderError
 from tinyadder.fields import Between, from_json
 from tinyadder.io.text import read_json

@@ -9,16 +9,10 @@ from typing import Any
 import click
 
 from tinyadder.commands._answering import Answerer
-from tinyadder.commands._common import (
-    construction_options,
-    device_option,
-    echo,
-    name_argument,
-    parse,
-    shown_model,
-    to_json,
-)
 from tinyadder.commands._lines import blocks, standard_input
+from tinyadder.commands._models import parse, shown_model
+from tinyadder.commands._options import device_option, model_argument
+from tinyadder.commands._output import echo, to_json
 from tinyadder.errors import TinyadderError
 from tinyadder.escape import terminal
 from tinyadder.tasks.base import Problem, Task
@@ -27,8 +21,7 @@ QUIT = ("quit", "exit", "q")
 
 
 @click.command("chat", short_help=__doc__)
-@name_argument
-@construction_options
+@model_argument
 @device_option
 @click.option("--check/--no-check", default=True, help="Say whether the answer is right.")
 @click.option("--json", "as_json", is_flag=True, help="Print every answer as one line of JSON.")

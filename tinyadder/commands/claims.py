@@ -9,29 +9,24 @@ from typing import Any
 
 import click
 
-from tinyadder.commands._common import (
+from tinyadder.commands._models import shown_model
+from tinyadder.commands._options import (
     SEED,
-    construction_options,
     device_option,
-    echo,
-    echo_json,
+    integer_option,
     json_option,
-    load_model,
-    name_argument,
-    show_table,
-    shown_model,
+    model_argument,
 )
+from tinyadder.commands._output import echo, echo_json, show_table
+from tinyadder.named import load_model
 
 
 @click.command("claims", short_help=__doc__)
-@name_argument
-@construction_options
-@click.option(
+@model_argument
+@integer_option(
     "--problems",
     "count",
-    type=click.IntRange(1),
     default=100,
-    show_default=True,
     help="Hard problems.",
 )
 @click.option("--seed", type=SEED, default=0, show_default=True)

@@ -8,44 +8,31 @@ from typing import Any
 
 import click
 
-from tinyadder.commands._common import (
-    SEED,
-    device_option,
-    echo,
-    echo_json,
-    find,
-    json_option,
-    load_model,
-    short_name,
-    show_table,
-    shown_model,
-)
+from tinyadder.commands._models import short_name, shown_model
+from tinyadder.commands._options import device_option, integer_option, json_option, seed_option
+from tinyadder.commands._output import echo, echo_json, show_table
 from tinyadder.errors import TinyadderError
 from tinyadder.io.files import atomic_write
+from tinyadder.named import find, load_model
 
 FORMATS = (".png", ".svg", ".pdf")
 
 
 @click.command("compare", short_help=__doc__)
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
-@click.option(
+@integer_option(
     "--problems",
     "count",
-    type=click.IntRange(1),
     default=1000,
-    show_default=True,
     help="Random problems of each model's own task.",
 )
-@click.option(
+@integer_option(
     "--samples",
-    type=click.IntRange(0),
     default=5000,
-    show_default=True,
     help="Structured samples of the verifier; 0 skips it.",
+    least=0,
 )
-@click.option(
-    "--seed", type=SEED, default=1, show_default=True, help="Seed of the random problems."
-)
+@seed_option("Seed of the random problems.", default=1)
 @click.option(
     "--plot",
     type=click.Path(path_type=Path),

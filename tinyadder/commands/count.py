@@ -7,18 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tinyadder.commands._common import (
-    construction_options,
-    echo,
-    echo_json,
-    json_option,
-    load_model,
-    name_argument,
-    show_table,
-    shown_model,
-)
+from tinyadder.commands._models import shown_model
+from tinyadder.commands._options import construction_options, json_option, name_argument
+from tinyadder.commands._output import echo, echo_json, show_table
 from tinyadder.construction import is_submission
 from tinyadder.errors import TinyadderError
+from tinyadder.named import load_model
 
 if TYPE_CHECKING:
     from tinyadder.verify.count.literals import Literal

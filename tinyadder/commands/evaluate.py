@@ -12,20 +12,19 @@ from typing import Any
 
 import click
 
-from tinyadder.commands._common import (
-    SEED,
-    construction_options,
+from tinyadder.commands._models import shown_model
+from tinyadder.commands._options import (
     device_option,
-    echo,
-    echo_json,
+    integer_option,
     json_option,
-    load_model,
-    name_argument,
-    show_table,
-    shown_model,
+    model_argument,
+    out_option,
+    seed_option,
 )
+from tinyadder.commands._output import echo, echo_json, show_table
 from tinyadder.errors import TinyadderError
 from tinyadder.io.files import atomic_write
+from tinyadder.named import load_model
 
 LEGALITY = 200
 """Problems of the legality checks: as many as `tinyadder legality` takes."""
@@ -36,38 +35,26 @@ PREFIX = (
 
 
 @click.command("evaluate", short_help=__doc__)
-@name_argument
-@construction_options
-@click.option(
+@model_argument
+@integer_option(
     "--problems",
     "count",
-    type=click.IntRange(1),
     default=10_000,
-    show_default=True,
     help="Held-out problems to decode.",
 )
-@click.option(
-    "--seed",
-    type=SEED,
-    default=1,
-    show_default=True,
-    help="Seed of the problems, for a model without a recipe.",
-)
+@seed_option("Seed of the problems, for a model without a recipe.", default=1)
 @click.option(
     "--file", type=click.Path(exists=True, dir_okay=False), help="JSONL of problems instead."
 )
-@click.option(
+@integer_option(
     "--samples",
-    type=click.IntRange(0),
     default=20_000,
-    show_default=True,
     help="Structured samples of the verifier; 0 skips it.",
+    least=0,
 )
-@click.option(
+@integer_option(
     "--beam",
-    type=click.IntRange(1),
     default=1,
-    show_default=True,
     help="Also decode by beam search of this width (1: greedy only).",
 )
 @click.option(
@@ -75,13 +62,9 @@ PREFIX = (
     is_flag=True,
     help="Also judge on lines split as is published, and out of distribution.",
 )
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="Also write the results as JSON to this file."
-)
+@out_option("Also write the results as JSON to this file.")
 @click.option("--force", is_flag=True, help="Replace OUT.")
-@click.option(
-    "--threads", type=click.IntRange(1), default=1, show_default=True, help="CPU threads of torch."
-)
+@integer_option("--threads", default=1, help="CPU threads of torch.")
 @device_option
 @json_option
 def command(

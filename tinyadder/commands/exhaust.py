@@ -11,25 +11,16 @@ from typing import Any
 
 import click
 
-from tinyadder.commands._common import (
-    construction_options,
-    device_option,
-    echo,
-    echo_json,
-    json_option,
-    load_model,
-    name_argument,
-    save_result,
-    shown_model,
-    task_option,
-)
+from tinyadder.commands._models import save_result, shown_model
+from tinyadder.commands._options import device_option, json_option, model_argument, task_option
+from tinyadder.commands._output import echo, echo_json
 from tinyadder.errors import MissingExtra, TinyadderError
 from tinyadder.escape import terminal
+from tinyadder.named import load_model
 
 
 @click.command("exhaust", short_help=__doc__)
-@name_argument
-@construction_options
+@model_argument
 @click.option(
     "--within",
     metavar="LIMIT=N",
@@ -165,7 +156,7 @@ class _Progress:
             TimeRemainingColumn,
         )
 
-        from tinyadder.commands._common import console
+        from tinyadder.commands._output import console
 
         self.console = console(stderr=True)
         columns = (

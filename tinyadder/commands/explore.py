@@ -9,16 +9,12 @@ from typing import Any
 
 import click
 
-from tinyadder.commands._common import (
-    construction_options,
-    echo,
-    echo_json,
-    json_option,
-    load_model,
-)
+from tinyadder.commands._options import construction_options, json_option
+from tinyadder.commands._output import echo, echo_json
 from tinyadder.construction import construction_names
 from tinyadder.errors import TinyadderError
 from tinyadder.io.files import atomic_write
+from tinyadder.named import load_model
 
 DEFAULT = ("add10", "add10_gist", "deriv")
 FAMOUS = {

@@ -7,29 +7,20 @@ from typing import Any
 
 import click
 
-from tinyadder.commands._common import (
-    Loaded,
-    construction_options,
-    echo,
-    echo_json,
-    json_option,
-    load_model,
-    name_argument,
-    summary,
-)
+from tinyadder.commands._options import construction_options, json_option, name_argument, out_option
+from tinyadder.commands._output import echo, echo_json
 from tinyadder.errors import TinyadderError
 from tinyadder.escape import Markdown
 from tinyadder.io.export import FORMATS, Source, module_of, write
 from tinyadder.io.files import check_name
 from tinyadder.io.folder import check_writable
+from tinyadder.named import Loaded, load_model, summary
 
 
 @click.command("export", short_help=__doc__)
 @name_argument
 @click.option("--to", "kind", type=click.Choice([*FORMATS]), required=True, help="The format.")
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="File (hub: folder) to write [default: by NAME]."
-)
+@out_option("File (hub: folder) to write [default: by NAME].")
 @click.option("--force", is_flag=True, help="Replace what is there.")
 @click.option(
     "--intermediate", is_flag=True, help="onnx: lanes and attention patterns are outputs too."

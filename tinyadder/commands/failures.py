@@ -7,17 +7,11 @@ from typing import Any
 
 import click
 
-from tinyadder.commands._common import (
-    construction_options,
-    echo,
-    echo_json,
-    json_option,
-    load_model,
-    name_argument,
-    save_result,
-    shown_model,
-)
+from tinyadder.commands._models import save_result, shown_model
+from tinyadder.commands._options import construction_options, json_option, name_argument
+from tinyadder.commands._output import echo, echo_json
 from tinyadder.errors import TinyadderError
+from tinyadder.named import load_model
 
 
 @click.command("failures", short_help=__doc__)

@@ -10,19 +10,18 @@ from typing import Any
 
 import click
 
-from tinyadder.commands._common import (
+from tinyadder.commands._models import shown_model
+from tinyadder.commands._options import (
     SEED,
     construction_options,
     device_option,
-    echo,
-    echo_json,
     json_option,
-    load_model,
     name_argument,
-    shown_model,
 )
+from tinyadder.commands._output import echo, echo_json
 from tinyadder.construction import is_submission
 from tinyadder.errors import TinyadderError
+from tinyadder.named import load_model
 
 
 @click.command("legality", short_help=__doc__)

@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from tinyadder.commands._common import complete_names, echo, echo_json, json_option, show_table
+from tinyadder.commands._options import complete_names, json_option
+from tinyadder.commands._output import echo, echo_json, show_table
 from tinyadder.construction import (
     construct,
     construction_names,

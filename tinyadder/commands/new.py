@@ -11,7 +11,8 @@ from pathlib import Path
 
 import click
 
-from tinyadder.commands._common import echo, echo_json, json_option
+from tinyadder.commands._options import json_option
+from tinyadder.commands._output import echo, echo_json
 from tinyadder.construction import construction_names
 from tinyadder.errors import TinyadderError
 from tinyadder.io.files import write_text

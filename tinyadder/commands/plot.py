@@ -8,24 +8,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import click
 
-from tinyadder.commands._common import (
-    Loaded,
+from tinyadder.commands._models import short_name, shown_model
+from tinyadder.commands._options import (
     construction_options,
     device_option,
-    echo,
-    echo_json,
-    is_folder_name,
     json_option,
-    load_model,
     name_argument,
-    short_name,
-    shown_model,
 )
+from tinyadder.commands._output import echo, echo_json
 from tinyadder.errors import TinyadderError
 from tinyadder.fields import Between, checked
 from tinyadder.io.files import atomic_write
 from tinyadder.io.folder import describe
 from tinyadder.io.text import read_json
+from tinyadder.named import Loaded, is_folder_name, load_model
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -11,23 +11,15 @@ from typing import Any
 
 import click
 
-from tinyadder.commands._common import (
-    construction_options,
-    echo,
-    echo_json,
-    load_model,
-    name_argument,
-    save_result,
-    shown_model,
-)
+from tinyadder.commands._models import save_result, shown_model
+from tinyadder.commands._options import model_argument, out_option
+from tinyadder.commands._output import echo, echo_json
+from tinyadder.named import load_model
 
 
 @click.command()
-@name_argument
-@construction_options
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="Keep model and certificate in this folder."
-)
+@model_argument
+@out_option("Keep model and certificate in this folder.")
 @click.option(
     "--save", "keep", is_flag=True, help="Write the verdict to results/, for the leaderboard."
 )

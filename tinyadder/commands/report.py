@@ -9,8 +9,10 @@ from pathlib import Path
 
 import click
 
-from tinyadder.commands._common import SEED, echo, echo_json, json_option, use_device
+from tinyadder.commands._options import json_option, seed_option
+from tinyadder.commands._output import echo, echo_json
 from tinyadder.errors import TinyadderError
+from tinyadder.named import use_device
 
 
 @click.command("report", short_help=__doc__)
@@ -35,7 +37,7 @@ from tinyadder.errors import TinyadderError
     help="Compute the verdicts of models that have none yet.",
 )
 @click.option("--only", "names", metavar="NAME", multiple=True, help="Measure these models only.")
-@click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of the fresh verdicts.")
+@seed_option("Seed of the fresh verdicts.")
 @click.option(
     "--root",
     type=click.Path(path_type=Path, file_okay=False, exists=True),

@@ -11,17 +11,15 @@ import click
 import numpy as np
 
 from tinyadder.commands._answering import Answerer
-from tinyadder.commands._common import (
+from tinyadder.commands._lines import blocks, standard_input
+from tinyadder.commands._models import parse
+from tinyadder.commands._options import (
     construction_options,
     device_option,
-    echo,
-    echo_json,
     json_option,
     name_argument,
-    parse,
-    to_json,
 )
-from tinyadder.commands._lines import blocks, standard_input
+from tinyadder.commands._output import echo, echo_json, to_json
 from tinyadder.errors import TinyadderError
 from tinyadder.escape import terminal
 from tinyadder.io.text import read_text

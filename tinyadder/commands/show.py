@@ -6,24 +6,17 @@ from typing import Any
 
 import click
 
-from tinyadder.commands._common import (
-    Named,
-    construction_options,
-    echo,
-    echo_json,
-    find,
-    json_option,
-    name_argument,
-    shown_model,
-)
+from tinyadder.commands._models import shown_model
+from tinyadder.commands._options import json_option, model_argument
+from tinyadder.commands._output import echo, echo_json
 from tinyadder.errors import TinyadderError
 from tinyadder.lang.forms import value_of
 from tinyadder.lang.serialization import program_to_json
+from tinyadder.named import Named, find
 
 
 @click.command("show", short_help=__doc__)
-@name_argument
-@construction_options
+@model_argument
 @json_option
 def command(name: str, options: dict[str, Any], as_json: bool) -> None:
     """Show the equations of NAME (a construction or a model folder): each line with the parameters

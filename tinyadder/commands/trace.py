@@ -11,19 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tinyadder.commands._common import (
-    Loaded,
+from tinyadder.commands._models import shown_model
+from tinyadder.commands._options import (
     construction_options,
     device_option,
-    echo,
-    echo_json,
-    find,
     json_option,
-    load_model,
     name_argument,
-    show_table,
-    shown_model,
 )
+from tinyadder.commands._output import echo, echo_json, show_table
+from tinyadder.named import Loaded, find, load_model
 
 if TYPE_CHECKING:
     from tinyadder.inspect.trace import HeadStep, Step, SublayerStep, UnitStep

@@ -10,16 +10,15 @@ from typing import Any
 
 import click
 
-from tinyadder.commands._common import SEED, console, echo, echo_json
+from tinyadder.commands._options import SEED, out_option
+from tinyadder.commands._output import console, echo, echo_json
 from tinyadder.errors import TinyadderError
 from tinyadder.io.files import clean, lock, recover
 
 
 @click.command
 @click.argument("recipe", required=False)
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="Folder of the results. [default: runs/RECIPE]"
-)
+@out_option("Folder of the results. [default: runs/RECIPE]")
 @click.option(
     "--seed",
     "seeds",

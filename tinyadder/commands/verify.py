@@ -8,20 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tinyadder.commands._common import (
+from tinyadder.commands._models import shown_model
+from tinyadder.commands._options import (
     SEED,
-    Loaded,
-    console,
     construction_options,
     device_option,
-    echo,
-    echo_json,
     json_option,
-    load_model,
     name_argument,
-    shown_model,
     task_option,
 )
+from tinyadder.commands._output import console, echo, echo_json
+from tinyadder.named import Loaded, load_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
