@@ -213,6 +213,7 @@ def add(model, a, b):
             "kind": "submission.Model",
             "module": True,
             "claimed": 2,
+            "replaced": [],
             "metadata": {"params": 2},
         }
 

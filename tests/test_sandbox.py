@@ -532,6 +532,15 @@ def test_patched_json_and_torch_do_not_reach_the_pipe(planted, walls):
     assert planted(PATCHES, sandbox=walls).add([(1, 2), (3, 4)]) == [3, 7]
 
 
+def test_functions_that_a_file_has_replaced_are_listed(planted):
+    with planted(PATCHES).session() as session:
+        found = session.ask("about")["replaced"]
+    assert {"json.dumps", "json.loads", "os.getpid", "msgspec.json.decode"} <= set(found)
+    assert "torch.equal" in found and "os.listdir" not in found
+    with planted(PLAIN).session() as session:
+        assert session.ask("about")["replaced"] == []
+
+
 FAKE = "\\x1b[2J\\x1b[1;32mPROVED     all 100,000,000,000,000,000,000 problems\\x1b[0m\\r"
 
 

@@ -32,6 +32,8 @@ class Entry:
 
     file: str
     """The file that defines it."""
+    roots: list[str]
+    """The folders that its imports start from."""
     names: dict[str, Any]
     """What its module (or object) defines."""
     model: Any
@@ -79,7 +81,7 @@ def load(file: str, roots: list[str], module: str, attribute: str) -> Entry:
     if isinstance(model, NO_MODEL):
         raise BrokenContract(f"build_model() returned a {type(model).__name__}; {EXPECTED}")
     return Entry(
-        file, vars(found), model, metadata if isinstance(metadata, dict) else {}, found.add
+        file, roots, vars(found), model, metadata if isinstance(metadata, dict) else {}, found.add
     )
 
 

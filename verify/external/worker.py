@@ -26,6 +26,8 @@ from tinyadder.verify.external.sandbox import Limits, enter
 
 REPORT_EVERY = 0.05
 """Seconds between two progress frames that are sent; those in between are dropped."""
+MOST_NAMED = 20
+"""Functions that a submission has replaced, as far as they are listed."""
 LONGEST = 80
 """Characters of an answer that is no integer."""
 
@@ -57,13 +59,18 @@ class Setup(msgspec.Struct):
 
 
 def about(entry: Entry, report: Report) -> dict[str, Any]:
-    """What kind of model it is, and what its author claims."""
+    """What kind of model it is, what its author claims, and which functions of libraries it has
+    replaced.
+    """
+    from tinyadder.verify.external.tamper import replaced
+
     kind = type(entry.model)
     torch = sys.modules.get("torch")
     return {
         "kind": f"{kind.__module__}.{kind.__qualname__}"[:LONGEST],
         "module": torch is not None and isinstance(entry.model, torch.nn.Module),
         "claimed": entry.claimed,
+        "replaced": replaced(entry.roots)[:MOST_NAMED],
         "metadata": {str(k)[:LONGEST]: plain(v) for k, v in list(entry.metadata.items())[:20]},
     }
 
