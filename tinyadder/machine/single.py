@@ -15,6 +15,7 @@ torch decides.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from math import exp, isfinite
 from operator import mul
 from typing import Any
@@ -51,7 +52,6 @@ class SingleDecoder:
             "exp": exp,
             "mul": mul,
             "patterns": writer.patterns,
-            "softmax1": _softmax1,
         }
         exec(compile(self.source, "<a program as scalar Python>", "exec"), names)
         self.start: Callable[[], tuple[Callable[[int], None], Callable[[int], list[float]]]] = (
@@ -101,6 +101,20 @@ class _Patterns:
         return self.rows[t]
 
 
+@dataclass(frozen=True)
+class _Kept:
+    """What a head keeps of the positions so far: the names of lists."""
+
+    number: int
+    keys: list[str]
+    """None where its queries and keys read no lane."""
+    values: list[str]
+    shared: bool
+    """Positions of equal keys share an entry."""
+    rare: set[str] = field(default_factory=set)
+    """Lists of values without zeros; their positions are in the list of that name after a j."""
+
+
 class _Writer:
     """Writes the source of `start()`: the functions feed(token) and logits(token) of a new text."""
 
@@ -109,8 +123,12 @@ class _Writer:
         self.columns = program.stream.columns()
         self.patterns: list[_Patterns] = []
         self.lists: list[str] = []
+        self.mappings: list[str] = []
+        self.kept = 0
         self.body: list[str] = []
         self.known: set[int] = set()
+        self.of_token: dict[int, list[float]] = {}
+        """What a column holds after each token, where the embedding alone has written it."""
 
     def source(self) -> str:
         self.embedding()
@@ -127,7 +145,8 @@ class _Writer:
             else:
                 self.mlp(sublayer)
         self.readout()
-        lists = [f"{name} = []" for name in self.lists] or ["pass"]
+        lists = [f"{name} = []" for name in self.lists]
+        lists += [f"{name} = {{}}" for name in self.mappings]
         # t is the position of the token; a list that every layer has counts them
         count = ["t = len(seen)", "seen.append(token)"]
         page = ["def start():", *_indented(["seen = []", *lists])]
@@ -148,53 +167,120 @@ class _Writer:
                     values.append(value_of(weights[i if len(weights) > 1 else 0]))
                 self.body.append(f"x{column} = ({', '.join(map(_number, values))},)[token]")
                 self.known.add(column)
+                self.of_token[column] = values
 
     def attention(self, attention: Attention) -> int:
         """Writes the attention; after how many lines of the body its keys and values are kept."""
-        heads = attention.heads
-        names = []
-        for head in heads:
-            number = len(self.lists)
-            constant = not any(row.weights for form in (head.query, head.key) for row in form.rows)
-            keys = [] if constant else [f"k{number}_{i}" for i in range(head.key.width)]
-            values = [f"v{number}_{i}" for i in range(head.value.width)]
-            for name, row in [
-                *zip(keys, head.key.rows, strict=False),
-                *zip(values, head.value.rows, strict=True),
-            ]:
-                self.lists.append(name)
-                self.body.append(f"{name}.append({self.row(row)})")
-            names.append((head, keys, values))
-        kept = len(self.body)
-        for number, (head, keys, values) in enumerate(names):
-            self.body.append(f"w{number} = {self.weights(head, keys)}")
-            self.body += [
-                f"m{number}_{i} = sum(map(mul, w{number}, {name}))" for i, name in enumerate(values)
-            ]
+        kept = [self.keep(head) for head in attention.heads]
+        lines = len(self.body)
+        for number, (head, what) in enumerate(zip(attention.heads, kept, strict=True)):
+            self.attend(number, head, what)
         written = [
-            (self.columns[lane, i], [f"m{heads.index(head)}_{row}" for head, row in part])
+            (self.columns[lane, i], [f"m{attention.heads.index(head)}_{row}" for head, row in part])
             for lane, output in attention.lanes.items()
             for i, part in self.parts(lane, output.parts)
         ]
         self.add(written)
+        return lines
+
+    def keep(self, head: Head) -> _Kept:
+        """Writes what a head keeps of a position."""
+        number = self.kept = self.kept + 1
+        constant = not any(row.weights for form in (head.query, head.key) for row in form.rows)
+        keys = [] if constant else [f"k{number}_{i}" for i in range(head.key.width)]
+        values = [f"v{number}_{i}" for i in range(head.value.width)]
+        kept = _Kept(number, keys, values, not constant and head.slope <= 0)
+        rows = [*([] if constant else head.key.rows), *head.value.rows]
+        pairs = [*zip([*keys, *values], map(self.row, rows), strict=True)]
+        self.lists += [name for name, _ in pairs]
+        if kept.shared:
+            self.keep_shared(kept, pairs, head.slope)
+            return kept
+        for (name, expression), row in zip(pairs, rows, strict=True):
+            if constant and self.is_rare(row):
+                kept.rare.add(name)
+                self.lists.append(f"j{name}")
+                self.body += [
+                    f"v = {expression}",
+                    "if v:",
+                    f"    {name}.append(v)",
+                    f"    j{name}.append(t)",
+                ]
+            else:
+                self.body.append(f"{name}.append({expression})")
         return kept
 
-    def weights(self, head: Head, keys: list[str]) -> str:
-        """The attention weights of a head at position t, as an expression."""
-        if not keys:
+    def keep_shared(self, kept: _Kept, pairs: list[tuple[str, str]], slope: float) -> None:
+        """Positions of equal keys share an entry: few keys are different. What they have together
+        is that of the first of them times n, their number or (with a slope) the sum of
+        exp(slope * (j - first)), a fall from 1.
+        """
+        n, first, entries = f"n{kept.number}", f"first{kept.number}", f"entries{kept.number}"
+        self.lists += [n, first]
+        self.mappings.append(entries)
+        names = [f"{name[0]}{i}" for i, (name, _) in enumerate(pairs)]
+        self.body += [
+            *(f"{name} = {row}" for name, (_, row) in zip(names, pairs, strict=True)),
+            f"key = {', '.join(name for name in names if name[0] == 'k')}",
+            f"entry = {entries}.get(key)",
+            "if entry is None:",
+            f"    {entries}[key] = len({n})",
+            f"    {n}.append(1.0)",
+            *([f"    {first}.append(t)"] if slope else []),
+            *(f"    {long}.append({name})" for name, (long, _) in zip(names, pairs, strict=True)),
+            "else:",
+        ]
+        times = ""
+        if slope:
+            self.body.append(f"    e = exp({_number(slope)} * (t - {first}[entry]))")
+            times = "e * "
+        self.body.append(f"    {n}[entry] += {'e' if slope else '1.0'}")
+        self.body += [
+            f"    {long}[entry] += {times}{name}"
+            for name, (long, _) in zip(names, pairs, strict=True)
+            if name[0] == "v"
+        ]
+
+    def is_rare(self, row: AffineRow) -> bool:
+        """Whether a row is known from the token, and 0 for most tokens."""
+        known = [self.columns[column] for column, _ in row.weights]
+        if row.bias or not all(column in self.of_token for column in known):
+            return False
+        tables = [self.of_token[column] for column in known]
+        written = sum(any(entries) for entries in zip(*tables, strict=True))
+        return 3 * written < len(self.program.vocabulary)
+
+    def attend(self, number: int, head: Head, kept: _Kept) -> None:
+        """Writes what head `number` reads at position t: m{number}_0, m{number}_1, ..."""
+        read = [(f"m{number}_{i}", name) for i, name in enumerate(kept.values)]
+        if not kept.keys:
             pairs = zip(head.query.rows, head.key.rows, strict=True)
             constant = sum(value_of(q.bias) * value_of(k.bias) for q, k in pairs)
             self.patterns.append(_Patterns(constant, head.slope))
-            return f"patterns[{len(self.patterns) - 1}][t]"
+            self.body.append(f"w = patterns[{len(self.patterns) - 1}][t]")
+            for m, name in read:
+                weights = f"[w[j] for j in j{name}]" if name in kept.rare else "w"
+                self.body.append(f"{m} = sum(map(mul, {weights}, {name}))")
+            return
         for i, row in enumerate(head.query.rows):
             self.body.append(f"q{i} = {self.row(row)}")
-        score = " + ".join(f"q{i} * a{i}" for i in range(len(keys)))
-        key = ", ".join(f"a{i}" for i in range(len(keys)))
-        item, items = (key, keys[0]) if len(keys) == 1 else (f"({key})", f"zip({', '.join(keys)})")
+        terms = [f"q{i} * a{i}" for i in range(len(kept.keys))]
+        names, lists = [f"a{i}" for i in range(len(kept.keys))], list(kept.keys)
         if head.slope:
-            score += f" + {_number(head.slope)} * (j - t)"
-            item, items = f"j, {item}", f"enumerate({items})"
-        return f"softmax1([{score} for {item} in {items}])"
+            terms.append(f"{_number(head.slope)} * (j - t)")
+            names.append("j")
+            lists.append(f"first{kept.number}" if kept.shared else f"range(len({kept.keys[0]}))")
+        one = len(lists) == 1
+        items = lists[0] if one else f"zip({', '.join(lists)})"
+        counts = f"n{kept.number}" if kept.shared else ""
+        self.body += [
+            f"w = [{' + '.join(terms)} for {', '.join(names)} in {items}]",
+            "high = max(w)",
+            "if high < 0.0: high = 0.0",
+            "w = [exp(a - high) for a in w]",
+            f"all = exp(-high) + sum({f'map(mul, w, {counts})' if counts else 'w'})",
+            *(f"{m} = sum(map(mul, w, {name})) / all" for m, name in read),
+        ]
 
     def mlp(self, mlp: MLP) -> None:
         units = mlp.units
@@ -222,6 +308,7 @@ class _Writer:
                 before = [f"x{column}"] if column in self.known else []
                 self.body.append(f"x{column} = {' + '.join([*before, *terms])}")
                 self.known.add(column)
+                self.of_token.pop(column, None)
 
     def readout(self) -> None:
         unembed, tokens = self.program.unembed, self.program.output_tokens
