@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from tinyadder.commands.cases import run_case
+from tinyadder.commands.cases import read_cases, run_case
 from tinyadder.io.folder import save
 from tinyadder.machine.compile import build
 from tinyadder.programs import (
@@ -142,14 +142,14 @@ def compared() -> list[str]:
 def every_case() -> tuple[list[str], list[dict[str, Any]]]:
     """The rows of all cases, and their data."""
     rows = []
-    for case in json.loads(CASES.read_text())["cases"]:
+    for case in read_cases(CASES):
         row = run_case(case)
         made = compile(
-            from_graph(case["program"], case["vocab"]),
-            length=case["max_seq_len"],
-            causal=case["attention"] == "causal",
-            answers="number" if case["encoding"] == "numerical" else "tokens",
-            vocabulary=case["vocab"],
+            from_graph(case.program, case.vocab),
+            length=case.max_seq_len,
+            causal=case.attention == "causal",
+            answers="number" if case.encoding == "numerical" else "tokens",
+            vocabulary=case.vocab,
         )
         row["verdict"] = verdict(made)
         rows.append(row)

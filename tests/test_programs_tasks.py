@@ -6,8 +6,9 @@ from random import Random
 
 import pytest
 
-from tinyadder.commands.cases import run_vector
+from tinyadder.commands.cases import Vector, run_vector
 from tinyadder.construction import construct
+from tinyadder.fields import from_json
 from tinyadder.machine.answers import answers
 from tinyadder.machine.compile import build
 from tinyadder.verify.claims import check_claims
@@ -34,7 +35,7 @@ def test_every_vector_is_right_in_meaning_and_weights(name):
         text = [tuple(t) if isinstance(t, list) else t for t in vector["input"]]
         meaning = found.source(text, causal=found.causal)
         assert all(b is None or a == b for a, b in zip(meaning, vector["output"], strict=True))
-        away, right = run_vector(found, model, {"compare": "equal"}, vector)
+        away, right = run_vector(found, model, from_json(Vector, vector, "vector"))
         assert right, (vector, away)
 
 

@@ -23,14 +23,15 @@ REFUSALS: frozenset[str] = frozenset()
 """Cases that are known to be refused; any other refusal is a failure."""
 
 
-Value = str | bool | int | float | None
+Whole = Annotated[int, Between(-(10**15), 10**15)]
+Value = str | bool | Whole | float | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Vector:
     """What a program must give for an input; None where nothing is owed."""
 
-    input: tuple[str | int | float, ...]
+    input: tuple[str | Whole | float, ...]
     output: tuple[Value, ...]
 
 
@@ -40,7 +41,7 @@ class Case:
 
     name: str
     program: dict[str, Any]
-    vocab: tuple[str | int | float, ...]
+    vocab: tuple[str | Whole | float, ...]
     max_seq_len: Annotated[int, Between(1, 1000)]
     attention: Literal["bidirectional", "causal"]
     encoding: Literal["categorical", "numerical"]
@@ -180,7 +181,7 @@ def run_case(case: Case) -> dict[str, Any]:
     }
     model = build(made.program)
     for vector in case.vectors:
-        deviation, right = run_vector(made, model, case, vector)
+        deviation, right = run_vector(made, model, vector)
         row["deviation"] = max(row["deviation"], deviation)
         if not right:
             row["wrong"] += 1
@@ -188,7 +189,7 @@ def run_case(case: Case) -> dict[str, Any]:
     return row
 
 
-def run_vector(made: Any, model: Any, case: Case, vector: Vector) -> tuple[float, bool]:
+def run_vector(made: Any, model: Any, vector: Vector) -> tuple[float, bool]:
     """(largest distance of the raw answer from the code of the expected value, whether every
     answer is right).
     """
