@@ -76,7 +76,9 @@ class _Mode(TorchDispatchMode):
             return function(*given, **named)
         if self.change != "no":
             given = (self.changed(scores, axes), *given[1:])
-            return (ATEN.exp.default if function is ATEN.exp_.default else function)(*given, **named)
+            return (ATEN.exp.default if function is ATEN.exp_.default else function)(
+                *given, **named
+            )
         made = function(*given, **named)
         return made if function in ALONG else torch.zeros_like(made)
 

@@ -16,32 +16,46 @@ Only what leads to the logits counts; what reaches Python always counts.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from tinyadder.errors import TinyadderError
+import msgspec
 
 FREE, VALUES, IDS, DECIDED = range(4)
 INTEGERS = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "bool")
-MOST = 100_000
-"""Operations and values that a recording may have."""
 
 
-@dataclass(frozen=True)
-class Operation:
+class Operation(msgspec.Struct):
     """One operation on what derives from the tokens."""
 
-    name: str
-    """`add` for `aten.add_.Tensor`."""
     full: str
-    reads: Mapping[str, Sequence[int | str]]
+    """`aten.add_.Tensor`"""
+    reads: dict[str, list[int | str]]
     """By argument: the values in it; `free` for a tensor without tokens, `range` for 0, 1, ..."""
-    options: Mapping[str, str]
-    writes: Sequence[int]
-    outs: Sequence[tuple[int, str]]
+    options: dict[str, str]
+    """The other arguments."""
+    writes: list[int]
+    outs: list[tuple[int, str]]
     """Value and type of each result."""
     line: str
+    """Of the source: `file:12: text`."""
+
+    @property
+    def name(self) -> str:
+        """`add` for `aten.add_.Tensor`."""
+        parts = self.full.split(".")
+        name = parts[1] if len(parts) > 1 and parts[0] != "Tensor" else parts[-1]
+        return name if name.startswith("__") else name.strip("_")
+
+
+class Recording(msgspec.Struct):
+    """The operations of one pass in their order; value 0 is the tokens."""
+
+    operations: list[Operation]
+    logits: int | None
+    """The value that the logits are; None where they derive from no token."""
+    tokens: str = "int64"
+    """The type of the tokens; a float: one-hot rows."""
 
 
 @dataclass(frozen=True)
@@ -54,43 +68,6 @@ class Fault:
 
     def __str__(self) -> str:
         return f"{self.operation} {self.why}" + (f" ({self.line})" if self.line else "")
-
-
-def operations(data: Any) -> list[Operation]:
-    """The recording that a process reported. Raises `TinyadderError` where it is none."""
-    try:
-        if not isinstance(data, list) or len(data) > MOST:
-            raise TypeError
-        return [_operation(part) for part in data]
-    except (TypeError, KeyError, ValueError, AttributeError):
-        raise TinyadderError(
-            "its process reported something else than a list of operations"
-        ) from None
-
-
-def _operation(part: Any) -> Operation:
-    full, line = part["op"], part["line"]
-    reads = {
-        str(name): [x if isinstance(x, int) else str(x) for x in found]
-        for name, found in part["reads"].items()
-    }
-    if not isinstance(full, str) or not isinstance(line, str):
-        raise TypeError
-    return Operation(
-        _plain(full),
-        full,
-        reads,
-        {str(key): str(value) for key, value in part["options"].items()},
-        [int(value) for value in part["writes"]],
-        [(int(value), str(kind)) for value, kind, _ in part["outs"]],
-        line,
-    )
-
-
-def _plain(full: str) -> str:
-    parts = full.split(".")
-    name = parts[1] if len(parts) > 1 and parts[0] != "Tensor" else parts[-1]
-    return name if name.startswith("__") else name.strip("_")
 
 
 # ---- the operations ------------------------------------------------------------------------------
@@ -169,17 +146,15 @@ CHOOSES = _names("argmax argmin argsort mode median kthvalue nanmedian multinomi
 # ---- the rules -----------------------------------------------------------------------------------
 
 
-def faults(recorded: Sequence[Operation], logits: int | None, tokens: str = "int64") -> list[Fault]:
-    """What these operations do that they must not, in their order; `logits` is the value that
-    the model returned, `tokens` the type of what it was given (a float: one-hot rows).
-    """
-    if logits is None:
+def faults(recording: Recording) -> list[Fault]:
+    """What these operations do that they must not, in their order."""
+    if recording.logits is None:
         return [Fault("the forward pass", "", "returns logits that derive from no token in torch")]
-    needed = _needed(recorded, logits)
-    labels = {0: IDS if tokens in INTEGERS else VALUES}
-    kinds = {0: tokens}
+    needed = _needed(recording.operations, recording.logits)
+    labels = {0: IDS if recording.tokens in INTEGERS else VALUES}
+    kinds = {0: recording.tokens}
     found: dict[tuple[str, str, str], Fault] = {}
-    for operation in recorded:
+    for operation in recording.operations:
         given = {
             argument: [labels.get(x, FREE) if isinstance(x, int) else FREE for x in values]
             for argument, values in operation.reads.items()
@@ -193,8 +168,10 @@ def faults(recorded: Sequence[Operation], logits: int | None, tokens: str = "int
         for value in operation.writes:
             kind = outs.get(value, kinds.get(value, ""))
             label = made
-            if made == VALUES and operation.name not in ("one_hot", "eq") and _is_index(
-                operation, value, kind
+            if (
+                made == VALUES
+                and operation.name not in ("one_hot", "eq")
+                and _is_index(operation, value, kind)
             ):
                 label = DECIDED
             labels[value] = max(label, labels.get(value, FREE))
@@ -202,12 +179,14 @@ def faults(recorded: Sequence[Operation], logits: int | None, tokens: str = "int
     return list(found.values())
 
 
-def lookups(recorded: Sequence[Operation]) -> int:
+def lookups(recording: Recording) -> int:
     """How many operations look token ids up."""
     return sum(
-        operation.name in LOOKS_UP and 0 in operation.reads.get(LOOKS_UP[operation.name][1], ())
-        or operation.name == "one_hot"
-        for operation in recorded
+        operation.name == "one_hot"
+        or (
+            operation.name in LOOKS_UP and 0 in operation.reads.get(LOOKS_UP[operation.name][1], ())
+        )
+        for operation in recording.operations
     )
 
 
@@ -230,7 +209,7 @@ def _rule(
     operation: Operation,
     given: Mapping[str, Sequence[int]],
     kinds: Mapping[int, str],
-    needed: Iterable[int],
+    needed: Collection[int],
 ) -> tuple[int, str]:
     """The label of what an operation gives, and what is wrong with it (or nothing)."""
     name = operation.name
@@ -242,7 +221,8 @@ def _rule(
     if label == DECIDED:  # its fault is reported where the decision was made
         return DECIDED, ""
     kind = operation.outs[0][1] if operation.outs else ""
-    sources = {kinds.get(x, "") for xs in operation.reads.values() for x in xs if isinstance(x, int)}
+    values = [x for xs in operation.reads.values() for x in xs if isinstance(x, int)]
+    sources = {kinds.get(value, "") for value in values}
     if name == "view" and "dtype" in operation.full:
         return DECIDED, "reads the bits of what derives from the tokens as other numbers"
     if name in MOVES:
@@ -292,9 +272,7 @@ def _looked_up(
     return (IDS if kind in INTEGERS else VALUES), ""
 
 
-def _computes_with_ids(
-    operation: Operation, given: Mapping[str, Sequence[int]]
-) -> tuple[int, str]:
+def _computes_with_ids(operation: Operation, given: Mapping[str, Sequence[int]]) -> tuple[int, str]:
     name = operation.name
     if name == "one_hot":
         return VALUES, ""
@@ -306,7 +284,7 @@ def _computes_with_ids(
 
 
 def _network(
-    operation: Operation, kind: str, sources: set[str], needed: Iterable[int]
+    operation: Operation, kind: str, sources: set[str], needed: Collection[int]
 ) -> tuple[int, str]:
     """The rule for values: an operation of a network, in floating point."""
     name = operation.name

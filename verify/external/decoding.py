@@ -200,33 +200,45 @@ def _watchable(model: Any, add: Add) -> list[tuple[Any, str, Callable[..., Any]]
 
 
 @contextmanager
-def recorded(model: Any, add: Add) -> Iterator[Recorder]:
-    """Watch every call that may be a forward pass; all is as before afterwards."""
-    recorder, undo = Recorder(), list[Callable[[], None]]()
+def wrapped(
+    model: Any, add: Add, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]
+) -> Iterator[None]:
+    """Put `wrap(function)` in the place of every function that may be the forward pass; all is as
+    before afterwards.
+    """
+    undo = list[Callable[[], None]]()
     kind = type(model)
     try:
         for owner, name, function in _watchable(model, add):
             with suppress(Exception):
                 if isinstance(owner, dict):
-                    owner[name] = recorder.wrap(function)
+                    owner[name] = wrap(function)
                     undo.append(lambda o=owner, n=name, f=function: o.__setitem__(n, f))  # type: ignore[misc]
                 else:
-                    object.__setattr__(owner, name, recorder.wrap(function))
+                    object.__setattr__(owner, name, wrap(function))
                     undo.append(lambda o=owner, n=name: object.__delattr__(o, n))  # type: ignore[misc]
         plain_call = kind.__dict__.get("__call__")
         if isinstance(plain_call, FunctionType):
-            bound = recorder.wrap(MethodType(plain_call, model))
+            bound = wrap(MethodType(plain_call, model))
             with suppress(TypeError):
                 model.__class__ = type(
                     kind.__name__, (kind,), {"__call__": lambda self, *g, **k: bound(*g, **k)}
                 )
-        yield recorder
+        yield
     finally:
         if type(model) is not kind:
             model.__class__ = kind
         for back in reversed(undo):
             with suppress(Exception):
                 back()
+
+
+@contextmanager
+def recorded(model: Any, add: Add) -> Iterator[Recorder]:
+    """Watch every call that may be a forward pass."""
+    recorder = Recorder()
+    with wrapped(model, add, recorder.wrap):
+        yield recorder
 
 
 def whole(answer: Any) -> int | None:

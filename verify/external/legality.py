@@ -1,77 +1,242 @@
-"""Judge what was observed of a submission file; what could not be observed is said, not guessed."""
+"""Judge what was observed of a submission file; what could not be observed is said, not guessed.
+
+The process of the submission reports facts (`observe.Seen`, `observe.Recordings`); the verdicts are
+made here.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
-from tinyadder.verify.external.submission import Submission
+from tinyadder.errors import TinyadderError
+from tinyadder.verify.external import dataflow
+from tinyadder.verify.external.observe import Recordings, Seen
+from tinyadder.verify.external.submission import OutOfTime, Submission
 from tinyadder.verify.legality import CHANCE, TOLERANCE, Finding
 
-NOT_SEEN = "no module of the model was seen to turn integer tokens into logits while add() ran"
+NOT_SEEN = "no call that turns integer tokens into logits was seen while add() ran"
+MIXED = 1e-6
+"""What logits may change by, in units of the largest, when tokens change that they cannot see: it
+is the same computation, so nothing but what a sum of zeros may do.
+"""
+SHOWN = 3
+"""Faults that a finding names; the others are counted."""
+WORDS = {"no": "no attention", "uniform": "uniform attention", "own": "its own position only"}
 
 
 def foreign_legality(
     submission: Submission, pairs: Sequence[tuple[int, int]], *, seed: int = 0
 ) -> list[Finding]:
     """The findings of the checks that can be made from outside, on these pairs."""
-    found = submission.ask("observe", pairs=[list(pair) for pair in pairs], seed=seed)
-    accuracy = float(found["accuracy"])
-    correct = f"{accuracy:.0%} of {len(pairs)} pairs are right"
+    job = {"pairs": [list(pair) for pair in pairs], "seed": seed}
+    with submission.session() as session:
+        seen = session.ask("observe", reply=Seen, **job)
+        if len(seen.answers) != len(pairs):
+            raise TinyadderError(f"{submission.given}: its process answered another question")
+        try:
+            recordings: Recordings | str = session.ask("record", reply=Recordings, **job)
+        except OutOfTime:
+            raise
+        except TinyadderError as error:
+            recordings = str(error)
+    return judged(seen, recordings, pairs)
+
+
+def judged(
+    seen: Seen, recordings: Recordings | str, pairs: Sequence[tuple[int, int]]
+) -> list[Finding]:
+    """All findings; `recordings` is why there are none, where there are none."""
+    right = sum(answer == a + b for (a, b), answer in zip(pairs, seen.answers, strict=True))
+    accuracy = right / len(pairs)
     return [
-        Finding("answers", accuracy == 1, accuracy, correct),
-        _prefix(found),
-        _one_token(found),
-        _feedback(found),
-        _ablation(found),
-        Finding(**found["buffers"]),
-        Finding(**found["dtype"]),
-        _honesty(found),
-        _swap(found, accuracy),
+        Finding(
+            "answers", accuracy == 1, accuracy, f"{accuracy:.0%} of {len(pairs)} pairs are right"
+        ),
+        decoding(seen, pairs),
+        dataflow_finding(seen, recordings),
+        state(seen),
+        attention(seen),
+        _prefix(seen),
+        _one_token(seen),
+        _feedback(seen),
+        Finding(**seen.buffers),
+        Finding(**seen.dtype),
+        _honesty(seen),
+        _swap(seen, accuracy),
     ]
 
 
-def _prefix(found: dict[str, Any]) -> Finding:
-    change = found.get("prefix")
-    if change is None:
-        why = (
-            NOT_SEEN
-            if found["passes"] is None
-            else "its passes do not give logits for every token of a growing text"
+def _listed(parts: Iterable[object]) -> str:
+    """The first few, and how many more."""
+    every = [str(part) for part in parts]
+    more = f"; and {len(every) - SHOWN} more" if len(every) > SHOWN else ""
+    return "; ".join(every[:SHOWN]) + more
+
+
+def decoding(seen: Seen, pairs: Sequence[tuple[int, int]]) -> Finding:
+    """`add` returns what the model says: the verifier's own decoding gives the same answers, also
+    where the model was made to err.
+    """
+    check = "decoding"
+    if seen.decoded is None:
+        return Finding(
+            check, None, None, f"the passes of add could not be recovered: {seen.format}"
         )
-        return Finding("prefix consistency", None, None, why)
+    other = [
+        f"{a} + {b}: the model says {ours}, add returns {theirs}"
+        for (a, b), ours, theirs in zip(pairs, seen.decoded, seen.answers, strict=True)
+        if ours != theirs
+    ]
+    other += [
+        f"{a} + {b}: made to say {said}, add returns {answer}" for a, b, said, answer in seen.untold
+    ]
+    other += [
+        f"{a} + {b}: with changed weights the model says {said}, add returns {answer}"
+        for a, b, said, answer in seen.repaired
+    ]
+    if other:
+        return Finding(
+            check, False, len(other), f"add does not return what the model says: {_listed(other)}"
+        )
+    return Finding(
+        check,
+        True,
+        0,
+        f"add returns what the model says ({len(pairs)} sums decoded by the verifier, {seen.told}"
+        f" with wrong digits, {seen.erred} with changed weights); {seen.format}",
+    )
+
+
+def dataflow_finding(seen: Seen, recordings: Recordings | str) -> Finding:
+    """Tokens are looked up and nothing else, and what is made of them goes through a network."""
+    check = "dataflow"
+    if isinstance(recordings, str):
+        return Finding(check, False, None, f"the operations could not be recorded: {recordings}")
+    if recordings.executed is None and recordings.graph is None:
+        return Finding(check, None, None, recordings.how)
+    tolerance = TOLERANCE[seen.float64]
+    faults, graph = list[dataflow.Fault](), recordings.graph
+    if recordings.executed is not None:
+        faults = dataflow.faults(recordings.executed)
+    if graph is not None and recordings.differs is not None and recordings.differs > tolerance:
+        said = f"the graph of torch.export computes something else than the model ({recordings.differs:.1e})"
+        faults.append(
+            dataflow.Fault("the module", "", f"behaves differently when exported: {said}")
+        )
+    elif graph is not None and not faults:
+        faults = dataflow.faults(graph)
+    unexplained = recordings.unexplained
+    if unexplained is not None and unexplained > tolerance and not faults:
+        why = (
+            f"passes something on outside of torch, or between passes: its operations, run on other"
+            f" tokens, give other logits than it does ({unexplained:.1e} of the largest)"
+        )
+        faults.append(dataflow.Fault("the forward pass", "", why))
+    how = (
+        f"torch.export graph, {recordings.how}: {len(graph.operations)} operations"
+        if graph is not None
+        else f"does not export ({recordings.how}); operations of a pass that was watched"
+    )
+    if faults:
+        return Finding(check, False, len(faults), f"{_listed(faults)} [{how}]")
+    shown = graph or recordings.executed
+    assert shown is not None
+    count = dataflow.lookups(shown)
+    places = "one place" if count == 1 else f"{count} places"
+    return Finding(
+        check, True, 0, f"token ids are looked up in {places} and used nowhere else; then only"
+        f" operations of a network [{how}]"
+    )  # fmt: skip
+
+
+def state(seen: Seen) -> Finding:
+    """The same text gives the same logits: again, in another order, from a copy that never ran."""
+    check, found = "state", seen.state
+    if found is None:
+        return Finding(check, None, None, NOT_SEEN)
+    tolerance = TOLERANCE[seen.float64]
+    texts = f"{found.texts} texts again, shuffled, each twice"
+    if found.fresh is not None and found.fresh > tolerance:
+        return Finding(check, False, found.fresh, f"{texts}: a copy of the model that never ran gives"
+                       f" logits that differ by {found.fresh:.1e} of the largest: it keeps something"
+                       " between passes")  # fmt: skip
+    if found.repeated > tolerance:
+        kept = f"{texts}: logits change by {found.repeated:.1e} of the largest"
+        if found.fresh is not None:
+            return Finding(check, True, found.repeated, f"{kept}, but a fresh copy of the model for"
+                           " every text gives the same as add saw: what it keeps is a cache")  # fmt: skip
+        return Finding(check, False, found.repeated, f"{kept}: it keeps something between passes")
+    copied = "" if found.fresh is None else ", and to fresh copies of the model"
+    return Finding(check, True, max(found.repeated, found.fresh or 0), f"{texts}{copied}: the same"
+                   f" logits within {found.repeated:.1e}")  # fmt: skip
+
+
+def attention(seen: Seen) -> Finding:
+    """Attention is there, it is used, and nothing else carries tokens from place to place."""
+    check, found = "attention ablation", seen.attended
+    if found is None:
+        return Finding(check, None, None, NOT_SEEN)
+    if not found.lines:
+        return Finding(check, False, None, "no attention was seen: no softmax or exponential of scores"
+                       " whose keys are the tokens of the text")  # fmt: skip
+    where = f"{len(found.lines)} a pass, at {_listed(sorted(set(found.lines)))}"
+    tolerance = TOLERANCE[seen.float64]
+    if found.change and max(found.change.values()) <= tolerance:
+        return Finding(check, False, max(found.change.values()),
+                       f"attention is there ({where}) and not used: no logit changes without it")  # fmt: skip
+    said = ", ".join(f"{share:.0%} right with {WORDS[name]}" for name, share in found.right.items())
+    worst = max(found.right.values(), default=0.0)
+    if worst > CHANCE:
+        return Finding(check, False, worst, f"{said}: the sum is not had by attention ({where})")
+    if found.mixed is not None and found.mixed > MIXED:
+        return Finding(check, False, found.mixed, f"with every position attending to itself only, the"
+                       f" last logits still change by {found.mixed:.1e} of the largest with the tokens"
+                       f" before: something else than attention moves them ({where})")  # fmt: skip
+    return Finding(
+        check, True, worst, f"{said}; attention alone moves what the tokens say ({where})"
+    )
+
+
+def _prefix(seen: Seen) -> Finding:
+    check, change = "prefix consistency", seen.prefix
+    if change is None:
+        why = NOT_SEEN
+        if seen.passes is not None:
+            why = "its passes do not give logits for every token of a growing text"
+        return Finding(check, None, None, why)
+    if seen.rows == "last":
+        return Finding(check, True, 0.0, "called prefix by prefix: it gives the last logits only,"
+                       " nothing follows that it could see")  # fmt: skip
     said = f"logits change by at most {change:.1e} of the largest when tokens follow"
-    return Finding("prefix consistency", change <= TOLERANCE[found["float64"]], change, said)
+    return Finding(check, change <= TOLERANCE[seen.float64], change, said)
 
 
-def _one_token(found: dict[str, Any]) -> Finding:
-    passes = found["passes"]
+def _one_token(seen: Seen) -> Finding:
+    passes = seen.passes
     if passes is None:
         return Finding("one token per pass", None, None, NOT_SEEN)
     fed = {"max": "the largest logit is fed back", "min": "the smallest logit is fed back"}.get(
-        found["rule"]
+        seen.rule or ""
     )
-    grows = (
-        "the text grows by one token a pass"
-        if found["grows"]
-        else "the text does not grow by one token a pass"
-    )
+    grows = "the text grows by one token a pass"
+    if not seen.grows:
+        filled = "one place of the text is filled in a pass"
+        grows = filled if seen.decoded is not None else "the text does not grow by one token a pass"
     said = (
         f"{passes:.2f} passes per digit; {grows};"
         f" {fed or 'what is fed back is not the largest logit'}"
     )
-    # A text of fixed width that is filled in may be honest, but which token a pass decides cannot
-    # be seen.
-    passed = False if passes < 1 else True if found["grows"] and fed else None
+    # Of a text of fixed width that is filled in, only the recovered format tells which token a
+    # pass decides.
+    recovered = seen.decoded is not None
+    passed = False if passes < 1 else True if recovered or (seen.grows and fed) else None
     return Finding("one token per pass", passed, passes, said)
 
 
-def _feedback(found: dict[str, Any]) -> Finding:
-    share = found.get("feedback")
+def _feedback(seen: Seen) -> Finding:
+    share = seen.feedback
     if share is None:
-        why = (
-            NOT_SEEN if found["passes"] is None else "it could not be seen which token is fed back"
-        )
+        why = NOT_SEEN if seen.passes is None else "it could not be seen which token is fed back"
         return Finding("feedback", None, None, why)
     said = f"after random tokens the next is right in {share:.0%}"
     return Finding(
@@ -79,23 +244,8 @@ def _feedback(found: dict[str, Any]) -> Finding:
     )
 
 
-def _ablation(found: dict[str, Any]) -> Finding:
-    shares = {
-        name: found[name]
-        for name in ("no attention", "uniform attention")
-        if found[name] is not None
-    }
-    if not shares:
-        return Finding(
-            "attention ablation", None, None, "no call of torch's softmax or attention was seen"
-        )
-    worst = max(shares.values())
-    said = ", ".join(f"{share:.0%} right with {name}" for name, share in shares.items())
-    return Finding("attention ablation", worst <= CHANCE, worst, said)
-
-
-def _honesty(found: dict[str, Any]) -> Finding:
-    share = found.get("random logits")
+def _honesty(seen: Seen) -> Finding:
+    share = seen.random_logits
     if share is None:
         return Finding("decode honesty", None, None, NOT_SEEN)
     return Finding(
@@ -103,8 +253,8 @@ def _honesty(found: dict[str, Any]) -> Finding:
     )
 
 
-def _swap(found: dict[str, Any], accuracy: float) -> Finding:
-    share = found["random weights"]
+def _swap(seen: Seen, accuracy: float) -> Finding:
+    share = seen.random_weights
     if share is None:
         return Finding("weight swap", False, None, "the model has no floating-point parameters")
     said = f"{share:.0%} right with random weights in the same code; {accuracy:.0%} before"

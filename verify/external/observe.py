@@ -1,289 +1,671 @@
-"""Watch a stranger's model while its own `add` runs; used inside its process
-(`tinyadder.verify.external.worker`) only.
+"""Watch a stranger's model while its own `add` runs, and call it without it; used inside its
+process (`tinyadder.verify.external.worker`) only.
 
-Nothing is assumed but that some module of the model takes integer tokens and returns a tensor of
-logits: the outermost such module is watched. What cannot be seen this way is reported as None,
-never guessed.
+What is found goes to the asker as plain facts; nothing here says what is right. What cannot be seen
+is None, never guessed.
 """
 
 from __future__ import annotations
 
-import math
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from itertools import pairwise
+from dataclasses import replace
 from random import Random
-from typing import Any
+from types import MethodType
+from typing import Any, Literal
 
+import msgspec
+import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tinyadder.verify.external import decoding
+from tinyadder.verify.external.attention import Change, attention
+from tinyadder.verify.external.dataflow import Recording
+from tinyadder.verify.external.decoding import Call, Decoder, NotRecovered, Pairs, Run
+from tinyadder.verify.external.entry import Entry
+from tinyadder.verify.external.operations import executed, exported
 from tinyadder.verify.legality import buffers, dtype
 
-Add = Callable[[Any, int, int], Any]
-Pairs = Sequence[tuple[int, int]]
-Change = Callable[[list[int], Tensor], Tensor]
-"""Given the tokens of a pass and its logits, the logits to go on with."""
+Report = Callable[[int, int | None, dict[str, Any]], None]
+CHANGES: tuple[Change, ...] = ("no", "uniform", "own")
+PERTURBED = (1e-4, 1e-3, 1e-2, 0.1, 0.3, 1.0)
+"""By how much weights are changed to make the model err."""
+BEYOND = 1e300
+"""A difference that is none of numbers; finite, since it goes through JSON."""
+Unsaid = tuple[int, int, int | None, int | str]
 
 
-def _logits(output: Any) -> Tensor | None:
-    """The tensor of logits in what a module returned."""
-    for found in (
-        output,
-        getattr(output, "logits", None),
-        output[0] if isinstance(output, tuple) and output else None,
-    ):
-        if isinstance(found, Tensor) and found.is_floating_point() and found.ndim >= 1:
-            return found
-    return None
+class State(msgspec.Struct):
+    """Largest change of logits, in units of the largest, when the same text is given again."""
+
+    repeated: float
+    """Twice in a row, in shuffled order."""
+    fresh: float | None
+    """To a copy of the model that never ran; None where it cannot be copied."""
+    texts: int
 
 
-def _with_logits(output: Any, logits: Tensor) -> Any:
-    if isinstance(output, Tensor):
-        return logits
-    if isinstance(output, tuple):
-        return (logits, *output[1:])
-    output.logits = logits
-    return output
+class Attended(msgspec.Struct):
+    """What was seen of attention."""
+
+    lines: list[str]
+    """Of one pass: the line of each softmax or its like."""
+    change: dict[str, float]
+    """Largest change of logits, in units of the largest, without it and with other weights."""
+    right: dict[str, float]
+    """Share of sums right with changed attention."""
+    mixed: float | None
+    """Change of the last logits when other tokens change although every position attends to
+    itself only."""
 
 
-@contextmanager
-def watched(model: nn.Module, change: Change) -> Iterator[None]:
-    """Let `change` see (and replace) the logits of every outermost pass over integer tokens of one
-    text.
+class Seen(msgspec.Struct):
+    """Everything that was observed of one submission."""
+
+    answers: list[int | str]
+    """Of `add`."""
+    decoded: list[int | None] | None
+    """The verifier's own greedy answers, had before `add` was given the pairs; None: the format of
+    the passes was not recovered."""
+    format: str
+    """In words; or why it was not recovered."""
+    float64: bool
+    passes: float | None
+    """Per digit of an answer."""
+    grows: bool
+    rule: Literal["max", "min"] | None
+    """Which logit is fed back."""
+    rows: Literal["all", "last", "other"]
+    """Whether a pass gives logits for every token, or for the last one only."""
+    prefix: float | None
+    feedback: float | None
+    told: int
+    """Sums for which the model was made to give wrong digits."""
+    untold: list[Unsaid]
+    """Of these: a, b, what the choices of the passes spell, what `add` returned instead."""
+    erred: int
+    """Sums that the model got wrong after its weights were changed a little."""
+    repaired: list[Unsaid]
+    """Of these: a, b, the verifier's answer, the right one that `add` returned nevertheless."""
+    random_logits: float | None
+    random_weights: float | None
+    state: State | None
+    attended: Attended | None
+    buffers: dict[str, Any]
+    dtype: dict[str, Any]
+
+
+class Recordings(msgspec.Struct):
+    """What a pass does with its tokens."""
+
+    executed: Recording | None
+    """The operations of one pass that was watched."""
+    unexplained: float | None
+    """Largest difference of logits, in units of the largest, when these operations are run on
+    other tokens and compared with the model."""
+    graph: Recording | None
+    """The graph of torch.export."""
+    how: str
+    """Of the graph: for which lengths; or why there is none."""
+    differs: float | None
+    """As `unexplained`, of the graph."""
+
+
+def observe(entry: Entry, report: Report, pairs: list[list[int]], seed: int) -> Seen:
+    """The job of that name: all but the operations."""
+    del report
+    return seen(entry.module, entry.add, [(a, b) for a, b in pairs], seed)
+
+
+def record(entry: Entry, report: Report, pairs: list[list[int]], seed: int) -> Recordings:
+    """The job of that name: the operations of a pass, executed and exported."""
+    del report
+    return recordings(entry.module, entry.add, [(a, b) for a, b in pairs], seed)
+
+
+# ---- calls ---------------------------------------------------------------------------------------
+
+
+def torch_call(call: Call) -> Callable[[Tensor], Tensor]:
+    """The recorded call as a function of tokens (1, length): logits (..., outputs)."""
+    own, function = taken(call), call.function
+    owner = getattr(function, "__self__", None)
+    if isinstance(owner, nn.Module) and function.__name__ == "forward":
+        function = owner  # hooks belong to the pass
+
+    def called(tokens: Tensor) -> Tensor:
+        put: Any = tokens
+        if isinstance(own, Tensor):
+            put = tokens.to(own.dtype) if own.ndim > 1 else tokens.to(own.dtype)[0]
+        elif isinstance(own, list | tuple):
+            nested = bool(own) and isinstance(own[0], list | tuple)
+            with torch._C.DisableTorchFunction():  # not the model's doing, so not recorded
+                put = type(own)(tokens.tolist() if nested else tokens[0].tolist())
+        elif isinstance(own, np.ndarray):
+            with torch._C.DisableTorchFunction():
+                put = tokens.numpy().astype(own.dtype).reshape((-1,) if own.ndim == 1 else (1, -1))
+        given, named = list(call.given), dict(call.named)
+        if isinstance(call.place, int):
+            given[call.place] = put
+        else:
+            named[call.place] = put
+        output = function(*given, **named)
+        if isinstance(output, tuple):
+            output = output[0]
+        elif isinstance(output, dict):
+            output = output["logits"]
+        found = output if isinstance(output, Tensor) else getattr(output, "logits", output)
+        if not isinstance(found, Tensor):
+            raise NotRecovered("its forward pass returns no tensor of torch")
+        return found
+
+    return called
+
+
+def taken(call: Call) -> Any:
+    """What the call was given as tokens."""
+    return call.given[call.place] if isinstance(call.place, int) else call.named[call.place]
+
+
+def bare(run: Run) -> Call:
+    """The first call of a run, without the caches of decoding with one."""
+    call = run.calls[0]
+    if not run.cached:
+        return call
+    return replace(call, given=(taken(call),), named={}, place=0)
+
+
+def on_copy(call: Call, model: Any, other: Any) -> Call | None:
+    """The same call on another copy of the model; None where it is not known how."""
+    given = tuple(other if x is model else x for x in call.given)
+    function = call.function
+    if isinstance(function, MethodType):
+        owner = function.__self__
+        place = other
+        if owner is not model:
+            names = [name for name, part in model.named_modules() if part is owner]
+            if not names:
+                return None
+            place = other.get_submodule(names[0])
+        function = MethodType(function.__func__, place)
+    elif not any(x is model for x in call.given):
+        return None
+    return replace(call, function=function, given=given)
+
+
+def apart(one: Tensor | np.ndarray, other: Tensor | np.ndarray) -> float:
+    """Largest difference in units of the largest; `BEYOND` where one is no number and the other
+    is, or the shapes differ.
     """
-    inside = 0
-
-    def wrap(part: nn.Module) -> Callable[..., Any]:
-        forward = part.forward
-
-        def called(*given: Any, **named: Any) -> Any:
-            nonlocal inside
-            tokens = next((g for g in (*given, *named.values()) if isinstance(g, Tensor)), None)
-            outermost = (
-                inside == 0
-                and tokens is not None
-                and not tokens.is_floating_point()
-                and tokens.dtype != torch.bool
-            )
-            inside += outermost
-            try:
-                output = forward(*given, **named)
-            finally:
-                inside -= outermost
-            logits = _logits(output) if outermost else None
-            if tokens is None or logits is None or (tokens.ndim > 1 and len(tokens) > 1):
-                return output
-            return _with_logits(output, change(tokens.reshape(-1).tolist(), logits))
-
-        return called
-
-    parts = [part for part in model.modules() if not isinstance(part, nn.Embedding)]
-    try:
-        for part in parts:
-            part.forward = wrap(part)
-        yield
-    finally:
-        for part in parts:
-            with suppress(AttributeError):
-                del part.forward
+    a, b = (np.asarray(x.detach() if isinstance(x, Tensor) else x, float) for x in (one, other))
+    if a.shape != b.shape:
+        return BEYOND
+    same = (a == b) | (np.isnan(a) & np.isnan(b))
+    if same.all():
+        return 0.0
+    if not (np.isfinite(a[~same]).all() and np.isfinite(b[~same]).all()):
+        return BEYOND
+    finite = np.abs(a[np.isfinite(a)])
+    size = max(float(finite.max(initial=0.0)), 1e-300)
+    return min(float(np.abs(a[~same] - b[~same]).max() / size), BEYOND)
 
 
-@contextmanager
-def attention(change: Callable[[Tensor], Tensor]) -> Iterator[list[int]]:
-    """Replace what every softmax gives by `change` of it; yields a list that grows with each call
-    seen.
-    """
-    seen: list[int] = []
-    kept = {
-        (place, name): getattr(place, name)
-        for place, name in (
-            (torch, "softmax"),
-            (F, "softmax"),
-            (Tensor, "softmax"),
-            (F, "scaled_dot_product_attention"),
-        )
-    }
-
-    def replaced(original: Callable[..., Tensor]) -> Callable[..., Tensor]:
-        def called(scores: Tensor, *given: Any, **named: Any) -> Tensor:
-            seen.append(1)
-            return change(original(scores, *given, **named))
-
-        return called
-
-    def product(query: Tensor, key: Tensor, value: Tensor, *given: Any, **named: Any) -> Tensor:
-        seen.append(1)
-        unit = torch.eye(key.shape[-2], dtype=value.dtype, device=value.device).expand(
-            *value.shape[:-1], -1
-        )
-        pattern = kept[F, "scaled_dot_product_attention"](query, key, unit, *given, **named)
-        return change(pattern) @ value
-
-    try:
-        for (place, name), original in kept.items():
-            setattr(place, name, product if name.startswith("scaled") else replaced(original))
-        yield seen
-    finally:
-        for (place, name), original in kept.items():
-            setattr(place, name, original)
-
-
-def _share(model: nn.Module, add: Add, pairs: Pairs) -> float:
-    """The share of pairs that `add` gets right; an exception counts as wrong."""
-    right = 0
-    for a, b in pairs:
-        with suppress(Exception):
-            right += add(model, a, b) == a + b
-    return right / len(pairs)
-
-
-def _last(logits: Tensor) -> Tensor:
-    """The logits after the last token: a view of one row."""
+def last_row(logits: Tensor) -> Tensor:
+    """The logits after the last token."""
     return logits.reshape(-1, logits.shape[-1])[-1]
 
 
-def observed(model: nn.Module, add: Add, pairs: Pairs, seed: int) -> dict[str, Any]:
-    """Every measurement, as plain numbers; `tinyadder.verify.external.legality` judges them."""
+@contextmanager
+def around(model: Any, add: Any, call: Call, change: Callable[..., Any]) -> Iterator[None]:
+    """While `add` runs, let `change(tokens, run)` stand for each pass; `run()` is the pass."""
+
+    def wrapped(*given: Any, **named: Any) -> Any:
+        own = named.get(call.place) if isinstance(call.place, str) else given[call.place]
+        return change(decoding.tokens_in(own), lambda: call.function(*given, **named))
+
+    with decoding.wrapped(model, add, lambda f: wrapped if f == call.function else f):
+        yield
+
+
+# ---- facts ---------------------------------------------------------------------------------------
+
+
+def seen(model: nn.Module, add: Any, pairs: Pairs, seed: int) -> Seen:
+    """Every measurement on these pairs."""
     torch.manual_seed(seed)
-    with torch.no_grad():
-        runs = [_run(model, add, pair) for pair in pairs]
-        share = _share(model, add, pairs)
-        found: dict[str, Any] = {"accuracy": share, "passes": None, "rule": None}
-        for check in (buffers(model), dtype(model)):
-            found[check.check] = vars(check)
-        if all(run for run in runs):
-            found["passes"] = sum(len(run) for run in runs) / sum(len(str(a + b)) for a, b in pairs)
-            found["grows"] = all(_grows(run) for run in runs)
-            found["rule"] = _rule(runs)
-            found["prefix"] = _prefix(runs)
-            found["float64"] = runs[0][0][1].dtype == torch.float64
-            found["feedback"] = _feedback(model, add, pairs, runs, found["rule"], seed)
-            with watched(model, lambda _, logits: torch.rand_like(logits)):
-                found["random logits"] = _share(model, add, pairs)
-        for name, change in (("no attention", torch.zeros_like), ("uniform attention", _uniform)):
-            with attention(change) as seen:
-                ablated = _share(model, add, pairs)
-            found[name] = ablated if seen else None
-        found["random weights"] = _random_weights(model, add, pairs)
-    return found
+    random = Random(seed)
+    fresh = _copied(model)
+    decoder, decoded = None, None
+    try:
+        decoder = Decoder.of(model, add, seed=seed)
+        words = str(decoder.format)
+        decoded = decoder.decode(pairs).answers
+    except NotRecovered as why:
+        words = str(why)
+    runs = _runs(model, add, pairs)
+    answers = [_plain(run.answer) for run in runs]
+    facts = Seen(
+        answers=answers,
+        decoded=decoded,
+        format=words,
+        float64=False,
+        passes=None,
+        grows=False,
+        rule=None,
+        rows="other",
+        prefix=None,
+        feedback=None,
+        told=0,
+        untold=[],
+        erred=0,
+        repaired=[],
+        random_logits=None,
+        random_weights=_random_weights(model, add, pairs),
+        state=None,
+        attended=None,
+        buffers=vars(buffers(model)),
+        dtype=vars(dtype(model)),
+    )
+    if not all(run.calls for run in runs):
+        return facts
+    call = bare(runs[0])
+    facts.float64 = runs[0].calls[0].rows.dtype == np.float64
+    facts.passes = sum(len(run.calls) for run in runs) / sum(len(str(a + b)) for a, b in pairs)
+    facts.rows = _rows(runs)
+    facts.grows = all(_grows(run) for run in runs)
+    facts.rule = _rule(runs)
+    facts.prefix = _prefix(call, runs, decoder, random)
+    facts.state = _state(call, model, fresh, runs, random)
+    facts.random_logits = _random_logits(model, add, call, pairs)
+    if decoder is not None:
+        facts.rule = "min" if decoder.format.smallest else "max"
+        facts.grows = decoder.format.grows
+        facts.feedback = _feedback(decoder, pairs, random)
+        facts.told, facts.untold = _told(model, add, decoder, pairs, random)
+        facts.untold += [(a, b, s, _plain(g)) for a, b, g, s in decoder.altered]
+        facts.erred, facts.repaired = _perturbed(model, add, decoder, random)
+    facts.attended = _attended(model, add, call, decoder, runs, random)
+    return facts
 
 
-Run = list[tuple[list[int], Tensor]]
+def _plain(answer: int | None) -> int | str:
+    return "no whole number" if answer is None else answer
 
 
-def _run(model: nn.Module, add: Add, pair: tuple[int, int]) -> Run:
-    """Tokens and logits of every pass while one pair is added."""
-    log: Run = []
+def _copied(model: Any) -> Any:
+    try:
+        return copy.deepcopy(model)
+    except Exception:
+        return None
 
-    def note(tokens: list[int], logits: Tensor) -> Tensor:
-        log.append((tokens, logits.detach().clone()))
-        return logits
 
-    with watched(model, note):
-        add(model, *pair)
-    return log
+def _runs(model: Any, add: Any, pairs: Pairs) -> list[Run]:
+    """Runs of `add`; one that raises has no answer and the passes until then are lost."""
+    runs = []
+    for pair in pairs:
+        try:
+            runs += decoding.watch(model, add, [pair])
+        except Exception:
+            runs.append(Run(pair, (), None))
+    return runs
+
+
+def _rows(runs: Sequence[Run]) -> Literal["all", "last", "other"]:
+    counts = {(len(call.rows), len(call.tokens)) for run in runs for call in run.calls}
+    if all(rows == tokens for rows, tokens in counts):
+        return "all"
+    return "last" if all(rows == 1 for rows, _ in counts) else "other"
 
 
 def _grows(run: Run) -> bool:
-    """Every pass has the text of the one before and one token more, or that one token alone (with a
-    cache).
-    """
-    steps = pairwise(run)
+    """Every text is the one before and one token more."""
     return all(
-        (len(after) == len(before) + 1 and after[:-1] == before) or len(after) == 1
-        for (before, _), (after, _) in steps
+        len(after) == len(before) + 1 and after[:-1] == before
+        for before, after in zip(run.texts, run.texts[1:], strict=False)
     )
 
 
-def _rule(runs: list[Run]) -> str | None:
-    """Whether the token fed back is always the largest logit ("max") or the smallest ("min") of the
-    pass before.
-    """
+def _rule(runs: Sequence[Run]) -> Literal["max", "min"] | None:
     for rule in ("max", "min"):
-        pairs = [
-            (getattr(_last(before), f"arg{rule}")(), after[-1])
+        steps = [
+            (int(getattr(before.rows[-1], f"arg{rule}")()), after[-1])
             for run in runs
-            for (_, before), (after, _) in pairwise(run)
+            for before, after in zip(run.calls, run.texts[1:], strict=False)
         ]
-        if pairs and all(int(chosen) == token for chosen, token in pairs):
+        if steps and all(chosen == token for chosen, token in steps):
             return rule
     return None
 
 
-def _prefix(runs: list[Run]) -> float | None:
-    """The largest change of a prefix's logits when tokens follow, in units of the largest; None if
-    not one a token.
-    """
-    worst = 0.0
-    for run in runs[:4]:
-        tokens, logits = run[-1]
-        if logits.reshape(-1, logits.shape[-1]).shape[0] != len(tokens) or len(tokens) < 2:
-            return None
-        rows = logits.reshape(len(tokens), -1)
-        for text, shorter in run[:-1]:
-            if tokens[: len(text)] != text:
-                return None
-            before = shorter.reshape(len(text), -1)
-            size = rows[: len(text)].abs().amax(-1, keepdim=True).clamp(min=1e-300)
-            worst = max(worst, float(((before - rows[: len(text)]).abs() / size).max()))
-    return worst if math.isfinite(worst) else None
-
-
-def _feedback(
-    model: nn.Module, add: Add, pairs: Pairs, runs: list[Run], rule: str | None, seed: int
+def _prefix(
+    call: Call, runs: Sequence[Run], decoder: Decoder | None, random: Random
 ) -> float | None:
-    """The share of steps whose own choice stays as it was although every token before was replaced
-    by a random one.
+    """The largest change of the logits after a token when other tokens follow it.
+
+    Those are the model's own, or random ones; in a text of fixed width what fills it up. A model
+    that gives the last logits only is called prefix by prefix: nothing follows.
     """
-    if rule is None:
+    kind = _rows(runs)
+    if kind == "last":
+        return 0.0
+    if kind == "other":
         return None
-    random = Random(seed)
-    spoken = sorted(
-        {int(getattr(_last(logits), f"arg{rule}")()) for run in runs for _, logits in run}
-    )
-    same = count = 0
-    for pair, run in zip(pairs, runs, strict=True):
-        plain = [int(getattr(_last(logits), f"arg{rule}")()) for _, logits in run]
-        said: list[int] = []
+    worst, give, grows = 0.0, torch_call(call), all(_grows(run) for run in runs)
+    if not grows and decoder is None:
+        return None
+    known = sorted({token for r in runs for t in r.texts for token in t})
+    with torch.no_grad(), suppress(Exception):
+        for run in runs[:4]:
+            text = run.texts[-1]
+            whole = give(torch.tensor([text])).reshape(len(text), -1)
+            for step, before in enumerate(run.texts[:-1]):
+                n = len(before) if grows or decoder is None else decoder.format.rows[step] + 1
+                if grows:
+                    worst = max(worst, _changed_rows(give(torch.tensor([before])), whole[:n]))
+                other = [*before[:n], *(random.choice(known) for _ in text[n:])]
+                kept = give(torch.tensor([before])).reshape(len(before), -1)[:n]
+                worst = max(worst, _changed_rows(give(torch.tensor([other])), kept))
+        return worst
+    return None
+
+
+def _changed_rows(logits: Tensor, kept: Tensor) -> float:
+    rows = logits.reshape(-1, logits.shape[-1])[: len(kept)]
+    return max(apart(a, b) for a, b in zip(rows, kept, strict=True))
+
+
+def _state(call: Call, model: Any, fresh: Any, runs: Sequence[Run], random: Random) -> State | None:
+    """Texts of all runs again, shuffled, each twice; and some to a fresh copy each."""
+    texts = [(run.texts[k], run.calls[k].rows[-1]) for run in runs for k in range(len(run.calls))]
+    random.shuffle(texts)
+    texts = texts[:60]
+    give = torch_call(call)
+    copied: float | None = None
+    with torch.no_grad():
+        for text, row in texts[:8]:
+            other = _copied(fresh)
+            again = None if other is None else on_copy(call, model, other)
+            if again is None:
+                copied = None
+                break
+            with suppress(Exception):
+                logits = torch_call(again)(torch.tensor([text]))
+                copied = max(copied or 0.0, apart(row, last_row(logits)))
+        repeated = 0.0
+        for text, row in texts:
+            for _ in range(2):
+                try:
+                    logits = give(torch.tensor([text]))
+                except NotRecovered:
+                    return None
+                except Exception:
+                    repeated = BEYOND
+                    break
+                repeated = max(repeated, apart(row, last_row(logits)))
+    return State(repeated, copied, len(texts))
+
+
+def _share(model: Any, add: Any, pairs: Pairs) -> float:
+    """The share of pairs that `add` gets right; an exception counts as wrong."""
+    right = 0
+    for a, b in pairs:
+        with suppress(Exception), torch.no_grad():
+            right += decoding.whole(add(model, a, b)) == a + b
+    return right / len(pairs)
+
+
+def _with_logits(output: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """What a pass returned, with its logits changed."""
+    if isinstance(output, Tensor):
+        return change(output)
+    if isinstance(output, tuple):
+        return (change(output[0]), *output[1:])
+    if isinstance(output, dict):
+        return {**output, "logits": change(output["logits"])}
+    output.logits = change(output.logits)
+    return output
+
+
+def _random_logits(model: Any, add: Any, call: Call, pairs: Pairs) -> float | None:
+    def noise(_: Any, run: Callable[[], Any]) -> Any:
+        return _with_logits(run(), torch.rand_like)
+
+    try:
+        with around(model, add, call, noise):
+            return _share(model, add, pairs)
+    except NotRecovered:
+        return None
+
+
+def _feedback(decoder: Decoder, pairs: Pairs, random: Random) -> float | None:
+    """The share of choices that stay as they were although every choice before was replaced by a
+    random other one.
+    """
+    chosen, _ = decoder.choices(pairs)
+    spoken = sorted(set(chosen.reshape(-1).tolist()))
+    if len(spoken) < 2 or chosen.shape[1] < 2:
+        return None
+    other = np.array([[random.choice([s for s in spoken if s != c]) for c in row]
+                      for row in chosen.tolist()])  # fmt: skip
+    same = []
+    for step in range(1, chosen.shape[1]):
+        rows = decoder.rows(decoder.tokens(step, pairs, other))[:, decoder.format.rows[step]]
+        same.append(decoder.choose(rows)[0] == chosen[:, step])
+    return float(np.mean(same))
+
+
+def _told(
+    model: Any, add: Any, decoder: Decoder, pairs: Pairs, random: Random
+) -> tuple[int, list[Unsaid]]:
+    """Make the model give wrong digits, one, two, some, all, and see whether `add` returns them."""
+    form, count, untold = decoder.format, 0, list[Unsaid]()
+    steps = len(form.passes)
+    spoken = [choice for choice, digit in enumerate(form.digits) if digit >= 0]
+    wrong = [{k} for k in range(steps)] + [
+        set(random.sample(range(steps), min(n, steps))) for n in (2, 2, 3, 4, 6, steps)
+    ]
+    for number, places in enumerate(wrong):
+        pair = pairs[number % len(pairs)]
+        made: list[int] = []
 
         def mislead(
-            _: list[int], logits: Tensor, said: list[int] = said, plain: list[int] = plain
-        ) -> Tensor:
-            row = _last(logits)
-            chosen = int(getattr(row, f"arg{rule}")())
-            right = plain[len(said)] if len(said) < len(plain) else chosen
-            said.append(chosen)
-            other = random.choice([token for token in spoken if token != right] or [chosen])
-            changed = logits.clone()
-            view = _last(changed)
-            view[chosen], view[other] = row[other].clone(), row[chosen].clone()
-            return changed
+            _: Any, run: Callable[[], Any], places: set[int] = places, made: list[int] = made
+        ) -> Any:
+            step = len(made)
 
-        with watched(model, mislead), suppress(Exception):
-            add(model, *pair)
-        steps = list(zip(said, plain, strict=False))[1:]
-        same, count = same + sum(a == b for a, b in steps), count + len(steps)
-    return same / count if count else None
+            def swapped(logits: Tensor) -> Tensor:
+                changed = logits.detach().clone()
+                row = changed.reshape(-1, changed.shape[-1])[
+                    form.rows[step] if step < steps else -1
+                ]
+                choice = int(decoder.choose(row.double().numpy())[0])
+                if step in places and choice in spoken:
+                    other = random.choice([c for c in spoken if c != choice])
+                    row[[choice, other]] = row[[other, choice]]
+                    choice = other
+                made.append(choice)
+                return changed
+
+            return _with_logits(run(), swapped)
+
+        answer: int | str = "an error"
+        with suppress(Exception), around(model, add, decoder.call, mislead), torch.no_grad():
+            answer = _plain(decoding.whole(add(model, *pair)))
+        if made:
+            count += 1
+            spelled = form.read(made)
+            if spelled is not None and answer != spelled:
+                untold.append((*pair, spelled, answer))
+    return count, untold
 
 
-def _uniform(pattern: Tensor) -> Tensor:
-    """Equal weights wherever there was any weight."""
-    seen = (pattern > 0).to(pattern.dtype)
-    return seen / seen.sum(-1, keepdim=True).clamp(min=1)
-
-
-def _random_weights(model: nn.Module, add: Add, pairs: Pairs) -> float | None:
-    """The share right with every parameter's entries replaced by random ones of the same size."""
+@contextmanager
+def _other_weights(model: nn.Module, change: Callable[[Tensor], Tensor]) -> Iterator[int]:
+    """Every floating-point parameter replaced by a change of it; yields how many there are."""
     kept = [(p, p.detach().clone()) for p in model.parameters() if p.is_floating_point()]
-    if not kept:
-        return None
     try:
-        for parameter, values in kept:
-            size = values.abs().mean()
-            parameter.copy_(torch.randn_like(parameter) * (size if size > 0 else 1))
-        return _share(model, add, pairs)
+        with torch.no_grad():
+            for parameter, values in kept:
+                parameter.copy_(change(values))
+        yield len(kept)
     finally:
-        for parameter, values in kept:
-            parameter.copy_(values)
+        with torch.no_grad():
+            for parameter, values in kept:
+                parameter.copy_(values)
+
+
+def _perturbed(
+    model: nn.Module, add: Any, decoder: Decoder, random: Random
+) -> tuple[int, list[Unsaid]]:
+    """Change the weights until the model errs, and see whether `add` errs with it.
+
+    Errors of few digits come first: those an `add` may repair unseen.
+    """
+    pairs = [(random.randrange(10**10), random.randrange(10**10)) for _ in range(24)]
+    count, repaired = 0, list[Unsaid]()
+    for size in PERTURBED:
+        with (
+            suppress(Exception),
+            _other_weights(model, lambda w, size=size: w * (1 + size * torch.randn_like(w))),  # type: ignore[misc]
+        ):
+            given = decoder.decode(pairs).answers
+            wrong = [(p, s) for p, s in zip(pairs, given, strict=True) if s != sum(p)]
+            wrong.sort(key=lambda found: _digits_apart(sum(found[0]), found[1]))
+            for pair, spelled in wrong[:4]:
+                answer: int | str = "an error"
+                with suppress(Exception), torch.no_grad():
+                    answer = _plain(decoding.whole(add(model, *pair)))
+                count += 1
+                if answer == sum(pair):
+                    repaired.append((*pair, spelled, answer))
+    return count, repaired
+
+
+def _digits_apart(right: int, other: int | None) -> int:
+    return 99 if other is None else sum(a != b for a, b in zip(f"{right:011d}", f"{other:011d}",
+                                                               strict=False))  # fmt: skip
+
+
+def _random_weights(model: nn.Module, add: Any, pairs: Pairs) -> float | None:
+    """The share right with every parameter's entries replaced by random ones of the same size."""
+    if not any(p.is_floating_point() for p in model.parameters()):
+        return None
+
+    def anew(values: Tensor) -> Tensor:
+        size = float(values.abs().mean()) if values.numel() else 0.0
+        return torch.randn_like(values) * (size if size > 0 else 1)
+
+    with _other_weights(model, anew):
+        return _share(model, add, pairs)
+
+
+def _attended(
+    model: Any, add: Any, call: Call, decoder: Decoder | None, runs: Sequence[Run], random: Random
+) -> Attended | None:
+    """Attention of the passes, and what is left without it."""
+    give = torch_call(call)
+    text = list(_text(model, runs))
+    tokens = torch.tensor([text])
+    try:
+        with attention(len(text)) as found:
+            logits = last_row(give(tokens))
+    except Exception:
+        return None
+    facts = Attended(found.lines, {}, {}, None)
+    if not found.lines:
+        return facts
+    pairs = [run.pair for run in runs]
+    for change in CHANGES:
+        with suppress(Exception):
+            with attention(len(text), change):
+                facts.change[change] = apart(logits, last_row(give(tokens)))
+            facts.right[change] = (
+                _right(decoder, pairs, change)
+                if decoder is not None
+                else _right_by_add(model, add, call, pairs, change)
+            )
+    known = sorted({token for run in runs for t in run.texts for token in t})
+    with suppress(Exception):
+        mixed = 0.0
+        for _ in range(4):
+            rows = []
+            for _ in range(2):
+                other = [*(random.choice(known) for _ in text[:-1]), text[-1]]
+                with attention(len(text), "own"):
+                    rows.append(last_row(give(torch.tensor([other]))))
+            mixed = max(mixed, apart(*rows))
+        facts.mixed = mixed
+    return facts
+
+
+def _text(model: Any, runs: Sequence[Run]) -> tuple[int, ...]:
+    """A text whose length is no size of a weight, so that a key axis cannot be mistaken."""
+    sizes = {n for p in model.parameters() for n in p.shape} if isinstance(model, nn.Module) else ()
+    texts = [text for run in runs for text in run.texts]
+    return next((text for text in texts if len(text) not in sizes), texts[0])
+
+
+def _right(decoder: Decoder, pairs: Pairs, change: Change) -> float:
+    """The share of the verifier's answers that are right with attention changed."""
+    other = replace(decoder)
+
+    def rows(tokens: np.ndarray) -> np.ndarray:
+        with attention(tokens.shape[-1], change):
+            return decoder.rows(tokens)
+
+    other.rows = rows  # type: ignore[method-assign]
+    answers = other.decode(pairs).answers
+    return sum(s == sum(p) for p, s in zip(pairs, answers, strict=True)) / len(pairs)
+
+
+def _right_by_add(model: Any, add: Any, call: Call, pairs: Pairs, change: Change) -> float:
+    def attending(tokens: np.ndarray | None, run: Callable[[], Any]) -> Any:
+        with attention(1 if tokens is None else tokens.shape[-1], change):
+            return run()
+
+    with around(model, add, call, attending):
+        return _share(model, add, pairs)
+
+
+# ---- operations ----------------------------------------------------------------------------------
+
+
+def recordings(model: nn.Module, add: Any, pairs: Pairs, seed: int) -> Recordings:
+    """The operations of one pass, watched and exported, each run again on other texts."""
+    runs = [run for run in _runs(model, add, pairs) if run.calls]
+    if not runs:
+        return Recordings(None, None, None, "no pass over tokens was seen", None)
+    call = bare(runs[0])
+    give = torch_call(call)
+    text = runs[0].texts[min(2, len(runs[0].texts) - 1)]
+    others = [t for run in runs for t in run.texts if len(t) == len(text)]
+    known = sorted({token for t in others for token in t})
+    random = Random(seed)
+    others += [tuple(random.choice(known) for _ in text[:-1]) + text[-1:] for _ in range(4)]
+    tokens = [torch.tensor([t]) for t in others[:16]]
+    watched, unexplained = None, None
+    with torch.no_grad():
+        logits = [give(t) for t in tokens]
+        with suppress(NotRecovered):
+            recorded = executed(give, torch.tensor([text]))
+            watched = Recording(recorded.operations, recorded.logits)
+            unexplained = _worst(recorded.again, tokens, logits)
+        if not isinstance(taken(call), Tensor):
+            kind = type(taken(call)).__name__
+            return Recordings(watched, unexplained, None, f"its forward pass takes a {kind}", None)
+        found = exported(model, give, torch.tensor([text]))
+        if isinstance(found, str):
+            return Recordings(watched, unexplained, None, found, None)
+        graph = Recording(found.operations, found.logits)
+        return Recordings(
+            watched, unexplained, graph, found.how, _worst(found.call, tokens, logits)
+        )
+
+
+def _worst(call: Callable[[Tensor], Tensor], tokens: list[Tensor], logits: list[Tensor]) -> float:
+    try:
+        return max(apart(b, call(t)) for t, b in zip(tokens, logits, strict=True))
+    except Exception:
+        return BEYOND

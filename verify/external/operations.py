@@ -27,6 +27,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter, tree_map
 
+from tinyadder.verify.external.dataflow import Operation
+
 Call = Callable[[Tensor], Tensor]
 """One forward pass: tokens as the model takes them -> its logits."""
 
@@ -34,6 +36,7 @@ MOST_OPERATIONS = 20_000
 OURS = (str(Path(torch.__file__).parent), str(Path(__file__).resolve().parents[2]))
 LEAVING = ("tolist", "numpy", "__array__", "__dlpack__", "data_ptr", "untyped_storage", "storage")
 """Methods that hand a tensor's values to Python without an operation."""
+MAKING = ("tensor", "as_tensor", "asarray", "from_numpy", "LongTensor", "IntTensor")
 
 
 @dataclass(frozen=True)
@@ -53,9 +56,9 @@ class _View:
 
 @dataclass
 class Recording:
-    """Operations as plain data (see `dataflow.Operation`), and what is needed to run them again."""
+    """The operations of a pass, and what is needed to run them again."""
 
-    operations: list[dict[str, Any]] = field(default_factory=list)
+    operations: list[Operation] = field(default_factory=list)
     logits: int | None = None
     """The value that the logits are; None where they derive from no token."""
     steps: list[tuple[Any, Any, Any, list[int]]] = field(default_factory=list)
@@ -108,6 +111,7 @@ class _Watch(TorchDispatchMode):
     def __init__(self, tokens: Tensor) -> None:
         super().__init__()
         self.recording = Recording()
+        self.tokens = tokens.reshape(-1).tolist()
         self.kept = [tokens.untyped_storage()]  # alive, so that no address is used twice
         self.values = {tokens.untyped_storage()._cdata: 0}
         self.next = 1
@@ -115,6 +119,13 @@ class _Watch(TorchDispatchMode):
 
     def value(self, tensor: Tensor) -> int | None:
         return self.values.get(tensor.untyped_storage()._cdata)
+
+    def begin(self, made: Any) -> None:
+        """A forward pass that takes a list makes a tensor of it: that is the tokens, too."""
+        whole = isinstance(made, Tensor) and not made.is_floating_point()
+        if whole and made.reshape(-1).tolist() == self.tokens:
+            self.kept.append(made.untyped_storage())
+            self.values[made.untyped_storage()._cdata] = 0
 
     def __torch_dispatch__(
         self, function: Any, types: Any, given: Any = (), named: Any = None
@@ -144,19 +155,23 @@ class _Watch(TorchDispatchMode):
         finally:
             self.inside -= 1
         outs = list(_tensors(made))
-        values = [self.new(x) if self.value(x) is None else self.value(x) for x in outs]
+        values = [self.known(x) for x in outs]
         self.recording.steps.append((function, *parts, values))
         self.recording.operations.append(
-            {
-                "op": name,
-                "reads": {key: found for key, found in reads.items() if found},
-                "options": _options(arguments),
-                "writes": sorted({self.value(x) for x in written} | set(values)),  # type: ignore[type-var]
-                "outs": [[value, *_kind(x)] for value, x in zip(values, outs, strict=True)],
-                "line": source_line(),
-            }
+            Operation(
+                name,
+                {key: found for key, found in reads.items() if found},
+                _options(arguments),
+                sorted({self.known(x) for x in written} | set(values)),
+                [(value, _kind(x)) for value, x in zip(values, outs, strict=True)],
+                source_line(),
+            )
         )
         return made
+
+    def known(self, tensor: Tensor) -> int:
+        value = self.value(tensor)
+        return self.new(tensor) if value is None else value
 
     def new(self, tensor: Tensor) -> int:
         storage = tensor.untyped_storage()
@@ -171,7 +186,7 @@ class _Watch(TorchDispatchMode):
         value = self.value(x)
         if value is None:
             return x.clone() if x.layout is torch.strided else x
-        return _View(value, x.dtype, tuple(x.shape), x.stride(), x.storage_offset())
+        return _View(value, x.dtype, tuple(x.shape), x.stride(), int(x.storage_offset()))
 
     def read(self, argument: Any) -> list[int | str]:
         """The values in one argument; a free tensor as `free`, the numbers 0, 1, ... as `range`."""
@@ -187,8 +202,8 @@ def _is_range(x: Tensor) -> bool:
     return 2 <= count == x.shape[-1] and x.reshape(-1).tolist() == list(range(count))
 
 
-def _kind(x: Tensor) -> tuple[str, list[int]]:
-    return str(x.dtype).removeprefix("torch."), list(x.shape)
+def _kind(x: Any) -> str:
+    return str(x.dtype).removeprefix("torch.") if isinstance(x, Tensor) else type(x).__name__
 
 
 def _by_name(function: Any, given: Any, named: Any) -> dict[str, Any]:
@@ -229,19 +244,22 @@ class _Python(TorchFunctionMode):
         name = getattr(function, "__name__", "")
         read = [x for x in _tensors((given, named)) if self.watch.value(x) is not None]
         if self.watch.inside or not read:
-            return function(*given, **named)
+            made = function(*given, **named)
+            if name in MAKING and not self.watch.inside:
+                self.watch.begin(made)
+            return made
         if name == "one_hot":
             return self.watch.record(function, name, {"self": given[0]}, given, named)
         if name in LEAVING:
             self.watch.recording.operations.append(
-                {
-                    "op": f"Tensor.{name}",
-                    "reads": {"self": [self.watch.value(x) for x in read]},
-                    "options": {},
-                    "writes": [],
-                    "outs": [],
-                    "line": source_line(),
-                }
+                Operation(
+                    f"Tensor.{name}",
+                    {"self": [self.watch.value(x) for x in read]},  # type: ignore[misc]
+                    {},
+                    [],
+                    [],
+                    source_line(),
+                )
             )
             self.watch.inside += 1
             try:
@@ -282,46 +300,78 @@ class _Pass(nn.Module):
 class Exported:
     """The graph as plain data, how it was had, and the graph as something to call."""
 
-    operations: list[dict[str, Any]]
+    operations: list[Operation]
     logits: int | None
     how: str
     call: Call
 
 
-def exported(model: nn.Module, call: Call, tokens: Tensor) -> Exported | str:
+def exported(model: Any, call: Call, tokens: Tensor) -> Exported | str:
     """The graph of one pass; a string, the reason and the line, where none can be had.
 
-    Tried in this order: any length, this length, and this length by torch.compile's tracer.
+    Tried in this order: for any batch and length, for any length, by the strict tracer.
     """
-    length = torch.export.Dim("length", min=2)
-    ways: list[tuple[str, dict[str, Any]]] = [
-        ("any length", {"dynamic_shapes": {"tokens": {1: length}}, "strict": False}),
-        (f"length {tokens.shape[-1]}", {"strict": False}),
-        (f"length {tokens.shape[-1]}, strict", {"strict": True}),
+    any_size = torch.export.Dim.AUTO
+    free = {"tokens": {0: any_size, 1: any_size}}
+    ways: list[tuple[Tensor, dict[str, Any]]] = [
+        (tokens.expand(2, -1).contiguous(), {"dynamic_shapes": free, "strict": False}),
+        (tokens, {"dynamic_shapes": free, "strict": False}),
+        (tokens, {"strict": True}),
     ]
     reason = ""
-    for how, options in ways:
-        if tokens.ndim < 2 and "dynamic_shapes" in options:
-            continue
+    for given, options in ways:
         try:
             with torch.no_grad():
-                program = torch.export.export(_Pass(model, call).eval(), (tokens,), **options)
+                program = torch.export.export(_Pass(model, call).eval(), (given,), **options)
+            again, sizes = _alone(program.module(), len(given)), _sizes(program)
+            if len(given) > 1 and (isinstance(sizes[0], int) or not _same(again, call, tokens)):
+                continue  # a graph for a batch of two is none for one text
             operations, logits = _graph(program)
-            return Exported(operations, logits, how, program.module())
+            return Exported(operations, logits, _how(sizes, options["strict"]), again)
         except Exception as error:
-            reason = reason if "strict" in how and reason else _reason(error)
+            if len(given) == 1 and not reason:
+                reason = _reason(error)
     return reason
+
+
+def _alone(module: Call, batch: int) -> Call:
+    """A graph for batches, asked for one text."""
+    return module if batch == 1 else lambda tokens: module(tokens.expand(batch, -1))[:1]
+
+
+def _same(one: Call, other: Call, tokens: Tensor) -> bool:
+    with torch.no_grad():
+        logits = other(tokens)
+        return logits.shape == (made := one(tokens)).shape and torch.allclose(made, logits)
+
+
+def _sizes(program: Any) -> tuple[Any, ...]:
+    """Batch and length of the tokens in a graph: a number where the graph is for this one only."""
+    names = [
+        spec.arg.name
+        for spec in program.graph_signature.input_specs
+        if spec.kind.name == "USER_INPUT"
+    ]
+    (tokens,) = (node for node in program.graph.nodes if node.name in names)
+    return tuple(tokens.meta["val"].shape)
+
+
+def _how(sizes: tuple[Any, ...], strict: bool) -> str:
+    named = zip(("batch", "length"), sizes, strict=False)
+    said = " and ".join(f"{name} {n}" if isinstance(n, int) else f"any {name}" for name, n in named)
+    return said + (", strict" if strict else "")
 
 
 def _reason(error: BaseException) -> str:
     """One line: what torch.export said, and the line of the file where it stopped."""
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(OURS)]
+    stack = traceback.extract_tb(error.__traceback__)
+    frames = [frame for frame in stack if not frame.filename.startswith(OURS)]
     where = f" ({_shown_line(frames[-1].filename, frames[-1].lineno or 0)})" if frames else ""
     said = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
     return f"{type(error).__name__}: {said[:160]}{where}"
 
 
-def _graph(program: Any) -> tuple[list[dict[str, Any]], int | None]:
+def _graph(program: Any) -> tuple[list[Operation], int | None]:
     graph = _Graph(
         {
             spec.arg.name
@@ -339,7 +389,7 @@ class _Graph:
 
     def __init__(self, tokens: set[str]) -> None:
         self.tokens = tokens
-        self.operations: list[dict[str, Any]] = []
+        self.operations: list[Operation] = []
         self.logits: int | None = None
         self.values: dict[Any, Any] = {}  # node -> its value, or of several results a list
         self.base: dict[Any, Any] = {}  # a view, or what was written in place -> where it is
@@ -399,31 +449,32 @@ class _Graph:
         if node in self.base:
             if self.value(node) is None:
                 self.values[self.root(node)] = self.new()
-            outs = [[self.value(node), *_meta(node.meta.get("val"))]]
+            outs = [(self.value(node), _kind(node.meta.get("val")))]
         else:
             made = node.meta.get("val")
             several = isinstance(made, tuple | list)
             values = [self.new() for _ in made] if several else [self.new()]
             self.values[node] = values if several else values[0]
             outs = [
-                [value, *_meta(x)]
+                (value, _kind(x))
                 for value, x in zip(values, made if several else [made], strict=True)
             ]
         self.operations.append(
-            {
-                "op": name,
-                "reads": {key: found for key, found in reads.items() if found},
-                "options": {
+            Operation(
+                name,
+                {key: found for key, found in reads.items() if found},
+                {
                     key: str(part)[:40]
                     for key, part in arguments.items()
                     if part is not None and not reads[key] and not isinstance(part, list)
                 },
-                "writes": sorted({out[0] for out in outs} | {
-                    self.value(x) for x in written if isinstance(self.value(x), int)
-                }),
-                "outs": outs,
-                "line": _traced_line(node.meta.get("stack_trace") or ""),
-            }
+                sorted(
+                    {value for value, _ in outs}
+                    | {self.value(x) for x in written if isinstance(self.value(x), int)}
+                ),
+                outs,
+                _traced_line(node.meta.get("stack_trace") or ""),
+            )
         )
 
     def new(self) -> int:
@@ -445,12 +496,6 @@ class _Graph:
 
 def _nodes(tree: Any) -> list[Any]:
     return [x for x in tree_iter(tree) if isinstance(x, torch.fx.Node)]
-
-
-def _meta(x: Any) -> tuple[str, list[int]]:
-    if isinstance(x, Tensor):
-        return str(x.dtype).removeprefix("torch."), [int(n) if isinstance(n, int) else -1 for n in x.shape]
-    return type(x).__name__, []
 
 
 def _traced_line(trace: str) -> str:

@@ -36,7 +36,8 @@ Report = Callable[[int, int | None, dict[str, Any]], None]
 JOBS: dict[str, str] = {
     "about": "tinyadder.verify.external.worker:about",
     "add": "tinyadder.verify.external.worker:add",
-    "observe": "tinyadder.verify.external.worker:observe",
+    "observe": "tinyadder.verify.external.observe:observe",
+    "record": "tinyadder.verify.external.observe:record",
 }
 """Name -> "module:function". A job that is not listed is asked for by "module:function" itself."""
 
@@ -85,16 +86,6 @@ def add(entry: Entry, report: Report, pairs: list[list[int]]) -> dict[str, Any]:
             answers.append(f"raises {type(error).__name__}")
         report(len(answers), len(pairs), {})
     return {"answers": answers}
-
-
-def observe(entry: Entry, report: Report, pairs: list[list[int]], seed: int) -> dict[str, Any]:
-    """What can be seen of the model while the file's `add` runs: see
-    `tinyadder.verify.external.observe`.
-    """
-    model = entry.module
-    from tinyadder.verify.external.observe import observed
-
-    return observed(model, entry.add, [(a, b) for a, b in pairs], seed)
 
 
 def plain(answer: Any) -> int | str:
