@@ -124,9 +124,7 @@ STEP = "        text.append(int(model(torch.tensor([text]))[0, -1].argmax()))\n"
 SCORES = '        scores = torch.einsum("bip,hpq,bjq->bhij", place, self.query, place)\n'
 MASKED = "        scores = scores.masked_fill(causal(x.shape[1]), -math.inf)\n"
 AVERAGED = "        return (pattern @ value[:, None])[..., 0].transpose(1, 2)\n"
-QUERY = (
-    "        self.query = nn.Parameter(torch.stack([SCALE * shift(offset) for offset in OFFSETS]))\n"
-)
+QUERY = "        self.query = nn.Parameter(torch.stack([SCALE * shift(offset) for offset in OFFSETS]))\n"
 
 MULTIHEAD = '''# attention
 

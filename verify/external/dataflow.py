@@ -29,7 +29,7 @@ class Operation(msgspec.Struct):
     """One operation on what derives from the tokens."""
 
     full: str
-    """`aten.add_.Tensor`"""
+    """`aten.add_.Tensor`, say."""
     reads: dict[str, list[int | str]]
     """By argument: the values in it; `free` for a tensor without tokens, `range` for 0, 1, ..."""
     options: dict[str, str]
@@ -87,8 +87,8 @@ MOVES = _names("""
     lift_fresh lift_fresh_copy copy fill select slice narrow split split_with_sizes unsafe_split
     chunk unbind cat concat stack hstack vstack dstack column_stack repeat tile flip roll rot90
     pad constant_pad_nd slice_scatter select_scatter diagonal_scatter diagonal diag diag_embed tril
-    triu as_strided unfold unfold_copy repeat_interleave broadcast_to broadcast_tensors atleast_1d
-    atleast_2d atleast_3d adjoint moveaxis resolve_conj resolve_neg masked_fill where set
+    triu as_strided unfold unfold_copy repeat_interleave broadcast_to broadcast_tensors
+    atleast_1d atleast_2d atleast_3d adjoint moveaxis resolve_conj resolve_neg masked_fill where set
     expand_copy view_copy transpose_copy select_copy slice_copy split_copy unbind_copy unsqueeze_copy
     squeeze_copy permute_copy t_copy alias_copy swapdims meshgrid block_diag pixel_shuffle trace
 """)

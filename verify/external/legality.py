@@ -7,6 +7,7 @@ made here.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from tinyadder.errors import TinyadderError
 from tinyadder.verify.external import dataflow
@@ -28,7 +29,7 @@ def foreign_legality(
     submission: Submission, pairs: Sequence[tuple[int, int]], *, seed: int = 0
 ) -> list[Finding]:
     """The findings of the checks that can be made from outside, on these pairs."""
-    job = {"pairs": [list(pair) for pair in pairs], "seed": seed}
+    job: dict[str, Any] = {"pairs": [list(pair) for pair in pairs], "seed": seed}
     with submission.session() as session:
         seen = session.ask("observe", reply=Seen, **job)
         if len(seen.answers) != len(pairs):
@@ -48,10 +49,9 @@ def judged(
     """All findings; `recordings` is why there are none, where there are none."""
     right = sum(answer == a + b for (a, b), answer in zip(pairs, seen.answers, strict=True))
     accuracy = right / len(pairs)
+    correct = f"{accuracy:.0%} of {len(pairs)} pairs are right"
     return [
-        Finding(
-            "answers", accuracy == 1, accuracy, f"{accuracy:.0%} of {len(pairs)} pairs are right"
-        ),
+        Finding("answers", accuracy == 1, accuracy, correct),
         decoding(seen, pairs),
         dataflow_finding(seen, recordings),
         state(seen),
@@ -79,32 +79,23 @@ def decoding(seen: Seen, pairs: Sequence[tuple[int, int]]) -> Finding:
     """
     check = "decoding"
     if seen.decoded is None:
-        return Finding(
-            check, None, None, f"the passes of add could not be recovered: {seen.format}"
-        )
+        said = f"the passes of add could not be recovered: {seen.format}"
+        return Finding(check, None, None, said)
     other = [
         f"{a} + {b}: the model says {ours}, add returns {theirs}"
         for (a, b), ours, theirs in zip(pairs, seen.decoded, seen.answers, strict=True)
         if ours != theirs
     ]
-    other += [
-        f"{a} + {b}: made to say {said}, add returns {answer}" for a, b, said, answer in seen.untold
-    ]
-    other += [
-        f"{a} + {b}: with changed weights the model says {said}, add returns {answer}"
-        for a, b, said, answer in seen.repaired
-    ]
+    for how, found in (("made to say", seen.untold), ("with changed weights", seen.repaired)):
+        other += [f"{a} + {b}: {how} {said}, add returns {got}" for a, b, said, got in found]
     if other:
-        return Finding(
-            check, False, len(other), f"add does not return what the model says: {_listed(other)}"
-        )
-    return Finding(
-        check,
-        True,
-        0,
+        said = f"add does not return what the model says: {_listed(other)}"
+        return Finding(check, False, len(other), said)
+    said = (
         f"add returns what the model says ({len(pairs)} sums decoded by the verifier, {seen.told}"
-        f" with wrong digits, {seen.erred} with changed weights); {seen.format}",
+        f" with wrong digits, {seen.erred} with changed weights); {seen.format}"
     )
+    return Finding(check, True, 0, said)
 
 
 def dataflow_finding(seen: Seen, recordings: Recordings | str) -> Finding:
@@ -112,89 +103,90 @@ def dataflow_finding(seen: Seen, recordings: Recordings | str) -> Finding:
     check = "dataflow"
     if isinstance(recordings, str):
         return Finding(check, False, None, f"the operations could not be recorded: {recordings}")
-    if recordings.executed is None and recordings.graph is None:
+    watched, graph = recordings.executed, recordings.graph
+    if watched is None and graph is None:
         return Finding(check, None, None, recordings.how)
-    tolerance = TOLERANCE[seen.float64]
-    faults, graph = list[dataflow.Fault](), recordings.graph
-    if recordings.executed is not None:
-        faults = dataflow.faults(recordings.executed)
-    if graph is not None and recordings.differs is not None and recordings.differs > tolerance:
-        said = f"the graph of torch.export computes something else than the model ({recordings.differs:.1e})"
-        faults.append(
-            dataflow.Fault("the module", "", f"behaves differently when exported: {said}")
-        )
-    elif graph is not None and not faults:
-        faults = dataflow.faults(graph)
-    unexplained = recordings.unexplained
-    if unexplained is not None and unexplained > tolerance and not faults:
-        why = (
-            f"passes something on outside of torch, or between passes: its operations, run on other"
-            f" tokens, give other logits than it does ({unexplained:.1e} of the largest)"
-        )
-        faults.append(dataflow.Fault("the forward pass", "", why))
-    how = (
-        f"torch.export graph, {recordings.how}: {len(graph.operations)} operations"
-        if graph is not None
-        else f"does not export ({recordings.how}); operations of a pass that was watched"
-    )
+    how = f"does not export ({recordings.how}); operations of a pass that was watched"
+    if graph is not None:
+        how = f"torch.export graph, {recordings.how}: {len(graph.operations)} operations"
+    faults = _faults(recordings, TOLERANCE[seen.float64])
     if faults:
         return Finding(check, False, len(faults), f"{_listed(faults)} [{how}]")
-    shown = graph or recordings.executed
+    shown = graph or watched
     assert shown is not None
     count = dataflow.lookups(shown)
     places = "one place" if count == 1 else f"{count} places"
-    return Finding(
-        check, True, 0, f"token ids are looked up in {places} and used nowhere else; then only"
-        f" operations of a network [{how}]"
-    )  # fmt: skip
+    said = f"token ids are looked up in {places} and used nowhere else; then only operations of a"
+    return Finding(check, True, 0, f"{said} network [{how}]")
+
+
+def _faults(recordings: Recordings, tolerance: float) -> list[dataflow.Fault]:
+    """What the operations do that they must not, and what they do not explain."""
+    faults = list[dataflow.Fault]()
+    if recordings.executed is not None:
+        faults = dataflow.faults(recordings.executed)
+    if recordings.graph is not None and not faults:  # lines of a watched pass are more exact
+        faults = dataflow.faults(recordings.graph)
+    if recordings.differs is not None and recordings.differs > tolerance:
+        why = f"gives other logits when it is exported ({recordings.differs:.1e} of the largest)"
+        faults.append(dataflow.Fault("the module", "", why))
+    if not faults and recordings.unexplained is not None and recordings.unexplained > tolerance:
+        why = (
+            "passes something on outside of torch, or between passes: its operations, run on other"
+            f" tokens, give other logits than it does ({recordings.unexplained:.1e} of the largest)"
+        )
+        faults.append(dataflow.Fault("the forward pass", "", why))
+    return faults
 
 
 def state(seen: Seen) -> Finding:
     """The same text gives the same logits: again, in another order, from a copy that never ran."""
-    check, found = "state", seen.state
+    check, found, tolerance = "state", seen.state, TOLERANCE[seen.float64]
     if found is None:
         return Finding(check, None, None, NOT_SEEN)
-    tolerance = TOLERANCE[seen.float64]
-    texts = f"{found.texts} texts again, shuffled, each twice"
-    if found.fresh is not None and found.fresh > tolerance:
-        return Finding(check, False, found.fresh, f"{texts}: a copy of the model that never ran gives"
-                       f" logits that differ by {found.fresh:.1e} of the largest: it keeps something"
-                       " between passes")  # fmt: skip
-    if found.repeated > tolerance:
-        kept = f"{texts}: logits change by {found.repeated:.1e} of the largest"
-        if found.fresh is not None:
-            return Finding(check, True, found.repeated, f"{kept}, but a fresh copy of the model for"
-                           " every text gives the same as add saw: what it keeps is a cache")  # fmt: skip
-        return Finding(check, False, found.repeated, f"{kept}: it keeps something between passes")
-    copied = "" if found.fresh is None else ", and to fresh copies of the model"
-    return Finding(check, True, max(found.repeated, found.fresh or 0), f"{texts}{copied}: the same"
-                   f" logits within {found.repeated:.1e}")  # fmt: skip
+    said = f"{found.texts} texts again, shuffled, each twice"
+    fresh, repeated = found.fresh, found.repeated
+    if fresh is not None and fresh > tolerance:
+        said += f": a copy of the model that never ran gives logits that differ by {fresh:.1e}"
+        said += " of the largest: it keeps something between passes"
+        return Finding(check, False, fresh, said)
+    if repeated > tolerance:
+        said += f": logits change by {repeated:.1e} of the largest"
+        if fresh is None:
+            return Finding(check, False, repeated, f"{said}: it keeps something between passes")
+        said += ", but a fresh copy of the model for every text gives the logits that add saw"
+        return Finding(check, True, repeated, f"{said}: what it keeps is a cache")
+    said += "" if fresh is None else ", and to fresh copies of the model"
+    said += f": the same logits within {repeated:.1e}"
+    return Finding(check, True, max(repeated, fresh or 0), said)
 
 
 def attention(seen: Seen) -> Finding:
     """Attention is there, it is used, and nothing else carries tokens from place to place."""
-    check, found = "attention ablation", seen.attended
+    check, found, tolerance = "attention ablation", seen.attended, TOLERANCE[seen.float64]
     if found is None:
-        return Finding(check, None, None, NOT_SEEN)
+        why = NOT_SEEN if seen.passes is None else "its forward pass is not torch's"
+        return Finding(check, None, None, why)
     if not found.lines:
-        return Finding(check, False, None, "no attention was seen: no softmax or exponential of scores"
-                       " whose keys are the tokens of the text")  # fmt: skip
-    where = f"{len(found.lines)} a pass, at {_listed(sorted(set(found.lines)))}"
-    tolerance = TOLERANCE[seen.float64]
-    if found.change and max(found.change.values()) <= tolerance:
-        return Finding(check, False, max(found.change.values()),
-                       f"attention is there ({where}) and not used: no logit changes without it")  # fmt: skip
+        said = "no attention was seen: no softmax or exponential of scores whose keys are the text"
+        return Finding(check, False, None, said)
+    where = f"({len(found.lines)} a pass, at {_listed(sorted(set(found.lines)))})"
+    most = max(found.change.values(), default=0.0)
+    if found.change and most <= tolerance:
+        said = f"attention is there {where} and not used: no logit changes without it"
+        return Finding(check, False, most, said)
     said = ", ".join(f"{share:.0%} right with {WORDS[name]}" for name, share in found.right.items())
     worst = max(found.right.values(), default=0.0)
     if worst > CHANCE:
-        return Finding(check, False, worst, f"{said}: the sum is not had by attention ({where})")
+        return Finding(check, False, worst, f"{said}: the sum is not had by attention {where}")
     if found.mixed is not None and found.mixed > MIXED:
-        return Finding(check, False, found.mixed, f"with every position attending to itself only, the"
-                       f" last logits still change by {found.mixed:.1e} of the largest with the tokens"
-                       f" before: something else than attention moves them ({where})")  # fmt: skip
-    return Finding(
-        check, True, worst, f"{said}; attention alone moves what the tokens say ({where})"
-    )
+        said = (
+            "with every position attending to itself only, the last logits still change by"
+            f" {found.mixed:.1e} of the largest with the tokens before: something else than"
+            f" attention moves them {where}"
+        )
+        return Finding(check, False, found.mixed, said)
+    return Finding(check, True, worst, f"{said}; nothing else moves what the tokens say {where}")
 
 
 def _prefix(seen: Seen) -> Finding:
@@ -205,8 +197,8 @@ def _prefix(seen: Seen) -> Finding:
             why = "its passes do not give logits for every token of a growing text"
         return Finding(check, None, None, why)
     if seen.rows == "last":
-        return Finding(check, True, 0.0, "called prefix by prefix: it gives the last logits only,"
-                       " nothing follows that it could see")  # fmt: skip
+        said = "called prefix by prefix: it gives the last logits only, so nothing follows"
+        return Finding(check, True, 0.0, said)
     said = f"logits change by at most {change:.1e} of the largest when tokens follow"
     return Finding(check, change <= TOLERANCE[seen.float64], change, said)
 

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tinyadder.verify.count.beside import as_module
 from tinyadder.verify.external import decoding
 from tinyadder.verify.external.attention import Change, attention
 from tinyadder.verify.external.dataflow import Recording
@@ -116,13 +117,13 @@ class Recordings(msgspec.Struct):
 def observe(entry: Entry, report: Report, pairs: list[list[int]], seed: int) -> Seen:
     """The job of that name: all but the operations."""
     del report
-    return seen(entry.module, entry.add, [(a, b) for a, b in pairs], seed)
+    return seen(entry.model, entry.add, [(a, b) for a, b in pairs], seed)
 
 
 def record(entry: Entry, report: Report, pairs: list[list[int]], seed: int) -> Recordings:
     """The job of that name: the operations of a pass, executed and exported."""
     del report
-    return recordings(entry.module, entry.add, [(a, b) for a, b in pairs], seed)
+    return recordings(entry.model, entry.add, [(a, b) for a, b in pairs], seed)
 
 
 # ---- calls ---------------------------------------------------------------------------------------
@@ -232,11 +233,11 @@ def around(model: Any, add: Any, call: Call, change: Callable[..., Any]) -> Iter
 # ---- facts ---------------------------------------------------------------------------------------
 
 
-def seen(model: nn.Module, add: Any, pairs: Pairs, seed: int) -> Seen:
+def seen(model: Any, add: Any, pairs: Pairs, seed: int) -> Seen:
     """Every measurement on these pairs."""
     torch.manual_seed(seed)
     random = Random(seed)
-    fresh = _copied(model)
+    fresh, held = _copied(model), as_module(model)
     decoder, decoded = None, None
     try:
         decoder = Decoder.of(model, add, seed=seed)
@@ -262,11 +263,11 @@ def seen(model: nn.Module, add: Any, pairs: Pairs, seed: int) -> Seen:
         erred=0,
         repaired=[],
         random_logits=None,
-        random_weights=_random_weights(model, add, pairs),
+        random_weights=_random_weights(model, add, pairs, held),
         state=None,
         attended=None,
-        buffers=vars(buffers(model)),
-        dtype=vars(dtype(model)),
+        buffers=vars(buffers(held)),
+        dtype=vars(dtype(held)),
     )
     if not all(run.calls for run in runs):
         return facts
@@ -285,7 +286,7 @@ def seen(model: nn.Module, add: Any, pairs: Pairs, seed: int) -> Seen:
         facts.feedback = _feedback(decoder, pairs, random)
         facts.told, facts.untold = _told(model, add, decoder, pairs, random)
         facts.untold += [(a, b, s, _plain(g)) for a, b, g, s in decoder.altered]
-        facts.erred, facts.repaired = _perturbed(model, add, decoder, random)
+        facts.erred, facts.repaired = _perturbed(model, add, decoder, held, random)
     facts.attended = _attended(model, add, call, decoder, runs, random)
     return facts
 
@@ -502,9 +503,9 @@ def _told(
 
 
 @contextmanager
-def _other_weights(model: nn.Module, change: Callable[[Tensor], Tensor]) -> Iterator[int]:
+def _other_weights(held: nn.Module, change: Callable[[Tensor], Tensor]) -> Iterator[int]:
     """Every floating-point parameter replaced by a change of it; yields how many there are."""
-    kept = [(p, p.detach().clone()) for p in model.parameters() if p.is_floating_point()]
+    kept = [(p, p.detach().clone()) for p in held.parameters() if p.is_floating_point()]
     try:
         with torch.no_grad():
             for parameter, values in kept:
@@ -517,7 +518,7 @@ def _other_weights(model: nn.Module, change: Callable[[Tensor], Tensor]) -> Iter
 
 
 def _perturbed(
-    model: nn.Module, add: Any, decoder: Decoder, random: Random
+    model: Any, add: Any, decoder: Decoder, held: nn.Module, random: Random
 ) -> tuple[int, list[Unsaid]]:
     """Change the weights until the model errs, and see whether `add` errs with it.
 
@@ -528,7 +529,7 @@ def _perturbed(
     for size in PERTURBED:
         with (
             suppress(Exception),
-            _other_weights(model, lambda w, size=size: w * (1 + size * torch.randn_like(w))),  # type: ignore[misc]
+            _other_weights(held, lambda w, size=size: w * (1 + size * torch.randn_like(w))),  # type: ignore[misc]
         ):
             given = decoder.decode(pairs).answers
             wrong = [(p, s) for p, s in zip(pairs, given, strict=True) if s != sum(p)]
@@ -548,16 +549,16 @@ def _digits_apart(right: int, other: int | None) -> int:
                                                                strict=False))  # fmt: skip
 
 
-def _random_weights(model: nn.Module, add: Any, pairs: Pairs) -> float | None:
+def _random_weights(model: Any, add: Any, pairs: Pairs, held: nn.Module) -> float | None:
     """The share right with every parameter's entries replaced by random ones of the same size."""
-    if not any(p.is_floating_point() for p in model.parameters()):
+    if not any(p.is_floating_point() for p in held.parameters()):
         return None
 
     def anew(values: Tensor) -> Tensor:
         size = float(values.abs().mean()) if values.numel() else 0.0
         return torch.randn_like(values) * (size if size > 0 else 1)
 
-    with _other_weights(model, anew):
+    with _other_weights(held, anew):
         return _share(model, add, pairs)
 
 
@@ -602,7 +603,7 @@ def _attended(
 
 def _text(model: Any, runs: Sequence[Run]) -> tuple[int, ...]:
     """A text whose length is no size of a weight, so that a key axis cannot be mistaken."""
-    sizes = {n for p in model.parameters() for n in p.shape} if isinstance(model, nn.Module) else ()
+    sizes = {n for p in as_module(model).parameters() for n in p.shape}
     texts = [text for run in runs for text in run.texts]
     return next((text for text in texts if len(text) not in sizes), texts[0])
 
@@ -632,7 +633,7 @@ def _right_by_add(model: Any, add: Any, call: Call, pairs: Pairs, change: Change
 # ---- operations ----------------------------------------------------------------------------------
 
 
-def recordings(model: nn.Module, add: Any, pairs: Pairs, seed: int) -> Recordings:
+def recordings(model: Any, add: Any, pairs: Pairs, seed: int) -> Recordings:
     """The operations of one pass, watched and exported, each run again on other texts."""
     runs = [run for run in _runs(model, add, pairs) if run.calls]
     if not runs:
