@@ -7,7 +7,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from submissions import HONEST, PARALLEL, PRETENDS
 from torch import nn
 
 from tinyadder.construction import construct
@@ -16,8 +15,6 @@ from tinyadder.machine.compile import build
 from tinyadder.tasks.addition import DIGITS
 from tinyadder.tasks.custom import custom_task
 from tinyadder.verify import legality as checks
-from tinyadder.verify.external.legality import foreign_legality
-from tinyadder.verify.external.submission import Submission
 
 
 @pytest.fixture
@@ -202,6 +199,65 @@ def test_a_tagger_that_does_not_need_its_attention_fails_the_ablation(tagger):
     assert found.passed is False
 
 
+# ---- taggers -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tagger():
+    """A model that says at every letter whether there has been an 'a' yet, and 40 words."""
+    construction = construct(str(Path(__file__).parent / "circuits" / "seen.py"))
+    task = construction.task
+    return build(construction.program), task, task.uniform(Random(0), 40)
+
+
+def test_an_honest_tagger_passes_and_what_taggers_do_not_have_is_not_observed(tagger):
+    found = {f.check: f.passed for f in checks.legality(*tagger)}
+    unseen = {"feedback", "weight swap"}  # nothing is written; words and tags have other letters
+    assert found == {check: None if check in unseen else True for check in found}
+
+
+@pytest.mark.parametrize(
+    "decode",
+    [
+        lambda m, t, ps: [t.answer(p) for p in ps],
+        lambda m, t, ps: [emitted[::-1] for emitted in answers(m, t, ps, cache=False)],
+        two_a_pass,
+    ],
+    ids=["no pass", "not its argmax", "two passes"],
+)
+def test_a_tagger_s_loop_makes_one_pass_and_takes_its_argmax(decode, tagger):
+    assert checks.one_token_per_pass(*tagger).measured < 1
+    found = checks.one_token_per_pass(*tagger, decode=decode)
+    assert found.passed is False and "over the prompt, each at its position" in found.said
+
+
+def test_a_tagger_that_looks_ahead_fails_prefix_consistency(tagger):
+    model, task, problems = tagger
+    forward = model.forward
+
+    def ahead(tokens, **rest):
+        """The last letter of the text decides everywhere."""
+        return forward(tokens, **rest) + 3.0 * tokens[:, -1:, None]
+
+    model.forward = ahead
+    assert checks.prefix_consistency(model, task, problems).passed is False
+
+
+def test_a_tagger_that_does_not_need_its_attention_fails_the_ablation(tagger):
+    """Its tags say of each letter by itself whether it is an 'a'."""
+    model, _, _ = tagger
+    alone = custom_task(
+        alphabet="abc",
+        lengths=range(1, 7),
+        answer=lambda word: ["y" if letter == "a" else "n" for letter in word],
+        positions=True,
+    )
+    with torch.no_grad():
+        model.unembedding.copy_(torch.tensor([[1.0, 0.0], [0.0, 0.0]]))  # 'y' reads the letter
+    found = checks.attention_ablation(model, alone, alone.uniform(Random(0), 40))
+    assert found.passed is False
+
+
 # ---- submission files ----------------------------------------------------------------------------
 
 
@@ -228,18 +284,18 @@ def test_an_honest_submission_passes_what_can_be_observed(judged):
     assert 0 < found["feedback"].measured < 0.8 and found["one token per pass"].measured >= 1
 
 
-def test_a_parallel_adder_is_caught_and_what_was_not_seen_is_said(judged):
+def test_a_parallel_adder_is_caught_by_every_check_of_its_kind(judged):
     found = judged(PARALLEL)
     assert found["answers"].passed and found["one token per pass"].passed
     assert found["feedback"].measured == 1 and found["feedback"].passed is False
     assert found["weight swap"].passed is False
-    assert (
-        found["attention ablation"].passed is None
-        and "was seen" in found["attention ablation"].said
-    )
+    assert found["dataflow"].passed is False and "to Python" in found["dataflow"].said
+    assert found["attention ablation"].passed is False
+    assert "no attention was seen" in found["attention ablation"].said
 
 
 def test_an_add_that_computes_the_sum_itself_is_caught(judged):
     found = judged(PRETENDS)
     assert found["answers"].passed
     assert found["decode honesty"].passed is False and found["weight swap"].passed is False
+    assert found["decoding"].passed is False and "made to say" in found["decoding"].said

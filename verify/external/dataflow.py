@@ -89,8 +89,9 @@ MOVES = _names("""
     pad constant_pad_nd slice_scatter select_scatter diagonal_scatter diagonal diag diag_embed tril
     triu as_strided unfold unfold_copy repeat_interleave broadcast_to broadcast_tensors
     atleast_1d atleast_2d atleast_3d adjoint moveaxis resolve_conj resolve_neg masked_fill where set
-    expand_copy view_copy transpose_copy select_copy slice_copy split_copy unbind_copy unsqueeze_copy
-    squeeze_copy permute_copy t_copy alias_copy swapdims meshgrid block_diag pixel_shuffle trace
+    expand_copy view_copy transpose_copy select_copy slice_copy split_copy unbind_copy
+    unsqueeze_copy squeeze_copy permute_copy t_copy alias_copy swapdims meshgrid block_diag
+    pixel_shuffle trace
 """)
 CONVERTS = _names("to to_copy type float double half bfloat16 int long short bool type_as")
 PYTHON = _names("""
@@ -148,8 +149,6 @@ CHOOSES = _names("argmax argmin argsort mode median kthvalue nanmedian multinomi
 
 def faults(recording: Recording) -> list[Fault]:
     """What these operations do that they must not, in their order."""
-    if recording.logits is None:
-        return [Fault("the forward pass", "", "returns logits that derive from no token in torch")]
     needed = _needed(recording.operations, recording.logits)
     labels = {0: IDS if recording.tokens in INTEGERS else VALUES}
     kinds = {0: recording.tokens}
@@ -176,6 +175,9 @@ def faults(recording: Recording) -> list[Fault]:
                 label = DECIDED
             labels[value] = max(label, labels.get(value, FREE))
             kinds.setdefault(value, kind)
+    if recording.logits is None:
+        why = "returns logits that derive from no token in torch"
+        return [*found.values(), Fault("the forward pass", "", why)]
     return list(found.values())
 
 
@@ -190,9 +192,9 @@ def lookups(recording: Recording) -> int:
     )
 
 
-def _needed(recorded: Sequence[Operation], logits: int) -> set[int]:
+def _needed(recorded: Sequence[Operation], logits: int | None) -> set[int]:
     """The values that lead to the logits."""
-    needed = {logits}
+    needed = set() if logits is None else {logits}
     for operation in reversed(recorded):
         if any(value in needed for value in operation.writes):
             needed.update(x for xs in operation.reads.values() for x in xs if isinstance(x, int))

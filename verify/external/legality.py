@@ -59,8 +59,7 @@ def judged(
         _prefix(seen),
         _one_token(seen),
         _feedback(seen),
-        Finding(**seen.buffers),
-        Finding(**seen.dtype),
+        *(Finding(**found) for found in (seen.buffers, seen.dtype) if found),
         _honesty(seen),
         _swap(seen, accuracy),
     ]

@@ -62,40 +62,40 @@ class Attended(msgspec.Struct):
     itself only."""
 
 
-class Seen(msgspec.Struct):
+class Seen(msgspec.Struct, kw_only=True):
     """Everything that was observed of one submission."""
 
     answers: list[int | str]
     """Of `add`."""
-    decoded: list[int | None] | None
+    decoded: list[int | None] | None = None
     """The verifier's own greedy answers, had before `add` was given the pairs; None: the format of
     the passes was not recovered."""
-    format: str
+    format: str = ""
     """In words; or why it was not recovered."""
-    float64: bool
-    passes: float | None
+    float64: bool = False
+    passes: float | None = None
     """Per digit of an answer."""
-    grows: bool
-    rule: Literal["max", "min"] | None
+    grows: bool = False
+    rule: Literal["max", "min"] | None = None
     """Which logit is fed back."""
-    rows: Literal["all", "last", "other"]
+    rows: Literal["all", "last", "other"] = "other"
     """Whether a pass gives logits for every token, or for the last one only."""
-    prefix: float | None
-    feedback: float | None
-    told: int
+    prefix: float | None = None
+    feedback: float | None = None
+    told: int = 0
     """Sums for which the model was made to give wrong digits."""
-    untold: list[Unsaid]
+    untold: list[Unsaid] = []
     """Of these: a, b, what the choices of the passes spell, what `add` returned instead."""
-    erred: int
+    erred: int = 0
     """Sums that the model got wrong after its weights were changed a little."""
-    repaired: list[Unsaid]
+    repaired: list[Unsaid] = []
     """Of these: a, b, the verifier's answer, the right one that `add` returned nevertheless."""
-    random_logits: float | None
-    random_weights: float | None
-    state: State | None
-    attended: Attended | None
-    buffers: dict[str, Any]
-    dtype: dict[str, Any]
+    random_logits: float | None = None
+    random_weights: float | None = None
+    state: State | None = None
+    attended: Attended | None = None
+    buffers: dict[str, Any] | None = None
+    dtype: dict[str, Any] | None = None
 
 
 class Recordings(msgspec.Struct):
@@ -213,11 +213,6 @@ def apart(one: Tensor | np.ndarray, other: Tensor | np.ndarray) -> float:
     return min(float(np.abs(a[~same] - b[~same]).max() / size), BEYOND)
 
 
-def last_row(logits: Tensor) -> Tensor:
-    """The logits after the last token."""
-    return logits.reshape(-1, logits.shape[-1])[-1]
-
-
 @contextmanager
 def around(model: Any, add: Any, call: Call, change: Callable[..., Any]) -> Iterator[None]:
     """While `add` runs, let `change(tokens, run)` stand for each pass; `run()` is the pass."""
@@ -237,7 +232,7 @@ def seen(model: Any, add: Any, pairs: Pairs, seed: int) -> Seen:
     """Every measurement on these pairs."""
     torch.manual_seed(seed)
     random = Random(seed)
-    fresh, held = _copied(model), as_module(model)
+    fresh, held = copied(model), as_module(model)
     decoder, decoded = None, None
     try:
         decoder = Decoder.of(model, add, seed=seed)
@@ -251,21 +246,7 @@ def seen(model: Any, add: Any, pairs: Pairs, seed: int) -> Seen:
         answers=answers,
         decoded=decoded,
         format=words,
-        float64=False,
-        passes=None,
-        grows=False,
-        rule=None,
-        rows="other",
-        prefix=None,
-        feedback=None,
-        told=0,
-        untold=[],
-        erred=0,
-        repaired=[],
-        random_logits=None,
         random_weights=_random_weights(model, add, pairs, held),
-        state=None,
-        attended=None,
         buffers=vars(buffers(held)),
         dtype=vars(dtype(held)),
     )
@@ -278,7 +259,7 @@ def seen(model: Any, add: Any, pairs: Pairs, seed: int) -> Seen:
     facts.grows = all(_grows(run) for run in runs)
     facts.rule = _rule(runs)
     facts.prefix = _prefix(call, runs, decoder, random)
-    facts.state = _state(call, model, fresh, runs, random)
+    facts.state = state(call, model, fresh, runs, random)
     facts.random_logits = _random_logits(model, add, call, pairs)
     if decoder is not None:
         facts.rule = "min" if decoder.format.smallest else "max"
@@ -287,7 +268,7 @@ def seen(model: Any, add: Any, pairs: Pairs, seed: int) -> Seen:
         facts.told, facts.untold = _told(model, add, decoder, pairs, random)
         facts.untold += [(a, b, s, _plain(g)) for a, b, g, s in decoder.altered]
         facts.erred, facts.repaired = _perturbed(model, add, decoder, held, random)
-    facts.attended = _attended(model, add, call, decoder, runs, random)
+    facts.attended = attended(model, add, call, decoder, runs, random)
     return facts
 
 
@@ -295,7 +276,8 @@ def _plain(answer: int | None) -> int | str:
     return "no whole number" if answer is None else answer
 
 
-def _copied(model: Any) -> Any:
+def copied(model: Any) -> Any:
+    """A copy of the model that shares nothing with it; None where it cannot be copied."""
     try:
         return copy.deepcopy(model)
     except Exception:
@@ -377,35 +359,35 @@ def _changed_rows(logits: Tensor, kept: Tensor) -> float:
     return max(apart(a, b) for a, b in zip(rows, kept, strict=True))
 
 
-def _state(call: Call, model: Any, fresh: Any, runs: Sequence[Run], random: Random) -> State | None:
+def state(call: Call, model: Any, fresh: Any, runs: Sequence[Run], random: Random) -> State | None:
     """Texts of all runs again, shuffled, each twice; and some to a fresh copy each."""
-    texts = [(run.texts[k], run.calls[k].rows[-1]) for run in runs for k in range(len(run.calls))]
+    texts = [(run.texts[k], run.calls[k].rows) for run in runs for k in range(len(run.calls))]
     random.shuffle(texts)
     texts = texts[:60]
-    give = torch_call(call)
-    copied: float | None = None
-    with torch.no_grad():
-        for text, row in texts[:8]:
-            other = _copied(fresh)
-            again = None if other is None else on_copy(call, model, other)
-            if again is None:
-                copied = None
-                break
-            with suppress(Exception):
-                logits = torch_call(again)(torch.tensor([text]))
-                copied = max(copied or 0.0, apart(row, last_row(logits)))
-        repeated = 0.0
-        for text, row in texts:
-            for _ in range(2):
-                try:
-                    logits = give(torch.tensor([text]))
-                except NotRecovered:
-                    return None
-                except Exception:
-                    repeated = BEYOND
-                    break
-                repeated = max(repeated, apart(row, last_row(logits)))
-    return State(repeated, copied, len(texts))
+    copies = [None if fresh is None else copied(fresh) for _ in texts[:8]]
+    others = [None if other is None else on_copy(call, model, other) for other in copies]
+    try:
+        again = [_again(call, *part) for part in texts for _ in range(2)]
+        anew = [
+            None if other is None else _again(other, *part)
+            for other, part in zip(others, texts, strict=False)
+        ]
+    except NotRecovered:
+        return None
+    known = [change for change in anew if change is not None]
+    return State(max(again), max(known) if len(known) == len(anew) else None, len(texts))
+
+
+def _again(call: Call, text: tuple[int, ...], rows: np.ndarray) -> float:
+    """How far the logits of a text are from those it had: of the last tokens, as many as it had."""
+    try:
+        with torch.no_grad():
+            logits = torch_call(call)(torch.tensor([text]))
+    except NotRecovered:
+        raise
+    except Exception:
+        return BEYOND
+    return apart(rows, logits.reshape(-1, logits.shape[-1])[-len(rows) :])
 
 
 def _share(model: Any, add: Any, pairs: Pairs) -> float:
@@ -562,7 +544,7 @@ def _random_weights(model: Any, add: Any, pairs: Pairs, held: nn.Module) -> floa
         return _share(model, add, pairs)
 
 
-def _attended(
+def attended(
     model: Any, add: Any, call: Call, decoder: Decoder | None, runs: Sequence[Run], random: Random
 ) -> Attended | None:
     """Attention of the passes, and what is left without it."""
@@ -571,7 +553,7 @@ def _attended(
     tokens = torch.tensor([text])
     try:
         with attention(len(text)) as found:
-            logits = last_row(give(tokens))
+            logits = give(tokens)
     except Exception:
         return None
     facts = Attended(found.lines, {}, {}, None)
@@ -581,24 +563,38 @@ def _attended(
     for change in CHANGES:
         with suppress(Exception):
             with attention(len(text), change):
-                facts.change[change] = apart(logits, last_row(give(tokens)))
+                facts.change[change] = apart(logits, give(tokens))
             facts.right[change] = (
                 _right(decoder, pairs, change)
                 if decoder is not None
                 else _right_by_add(model, add, call, pairs, change)
             )
-    known = sorted({token for run in runs for t in run.texts for token in t})
     with suppress(Exception):
-        mixed = 0.0
-        for _ in range(4):
-            rows = []
-            for _ in range(2):
-                other = [*(random.choice(known) for _ in text[:-1]), text[-1]]
-                with attention(len(text), "own"):
-                    rows.append(last_row(give(torch.tensor([other]))))
-            mixed = max(mixed, apart(*rows))
-        facts.mixed = mixed
+        facts.mixed = _mixed(give, decoder, runs, random)
     return facts
+
+
+def _mixed(
+    give: Callable[[Tensor], Tensor], decoder: Decoder | None, runs: Sequence[Run], random: Random
+) -> float:
+    """Largest change of the logits at a place that is read when all other tokens change, although
+    every position attends to itself only.
+    """
+    known = sorted({token for run in runs for text in run.texts for token in text})
+    worst = 0.0
+    for step in random.sample(range(len(runs[0].texts)), min(4, len(runs[0].texts))):
+        text = runs[0].texts[step]
+        place = (len(text) if decoder is None else decoder.format.rows[step] % len(text) + 1) - 1
+        rows = []
+        for _ in range(2):
+            other = [random.choice(known) for _ in text]
+            other[place] = text[place]
+            with attention(len(text), "own"):
+                logits = give(torch.tensor([other]))
+            logits = logits.reshape(-1, logits.shape[-1])
+            rows.append(logits[place if len(logits) == len(text) else -1])
+        worst = max(worst, apart(*rows))
+    return worst
 
 
 def _text(model: Any, runs: Sequence[Run]) -> tuple[int, ...]:
@@ -622,8 +618,13 @@ def _right(decoder: Decoder, pairs: Pairs, change: Change) -> float:
 
 
 def _right_by_add(model: Any, add: Any, call: Call, pairs: Pairs, change: Change) -> float:
+    length = 0
+
     def attending(tokens: np.ndarray | None, run: Callable[[], Any]) -> Any:
-        with attention(1 if tokens is None else tokens.shape[-1], change):
+        nonlocal length
+        given = 1 if tokens is None else tokens.shape[-1]
+        length = length + 1 if given == 1 and length > 1 else given  # one more, with a cache
+        with attention(length, change):
             return run()
 
     with around(model, add, call, attending):

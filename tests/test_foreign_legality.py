@@ -1,0 +1,147 @@
+"""A stranger's model is legal when its tokens are looked up, attention moves what they say, nothing
+is kept between passes and `add` returns what the model says; each cheat is found, by name and line.
+"""
+
+from random import Random
+
+import pytest
+import submissions
+from entries import CHEATS, HONEST
+
+from tinyadder.verify.external import observe
+from tinyadder.verify.external.decoding import watch
+from tinyadder.verify.external.entry import load
+from tinyadder.verify.external.legality import (
+    attention,
+    dataflow_finding,
+    decoding,
+    foreign_legality,
+    judged,
+    state,
+)
+from tinyadder.verify.external.observe import Seen, recordings, seen
+from tinyadder.verify.external.submission import Submission
+
+RANDOM = Random(3)
+PAIRS = [(RANDOM.randrange(10**10), RANDOM.randrange(10**10)) for _ in range(6)]
+
+
+@pytest.fixture
+def loaded(tmp_path):
+    """The entry that a text is, loaded in this process."""
+
+    def load_text(text):
+        file = tmp_path / "entry.py"
+        file.write_text(text)
+        return load(str(file), [str(tmp_path)], "", "")
+
+    return load_text
+
+
+@pytest.fixture
+def unexported(monkeypatch):
+    """Without torch.export, which takes a second or more for each module."""
+    monkeypatch.setattr(observe, "exported", lambda *_: "not tried")
+
+
+def quick(entry, pairs=PAIRS[:1]):
+    """What costs little to see of an entry: attention and state; the rest is blank."""
+    runs = watch(entry.model, entry.add, pairs)
+    call, random = observe.bare(runs[0]), Random(0)
+    fresh = observe.copied(entry.model)
+    return Seen(
+        answers=[],
+        float64=runs[0].calls[0].rows.dtype == float,
+        passes=1.0,
+        state=observe.state(call, entry.model, fresh, runs, random),
+        attended=observe.attended(entry.model, entry.add, call, None, runs, random),
+    )
+
+
+# ---- honest entries ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("style", HONEST)
+def test_honest_entries_of_every_style_raise_no_alarm(style, loaded, unexported):
+    entry = loaded(HONEST[style])
+    facts = quick(entry)
+    found = recordings(entry.model, entry.add, PAIRS[:1], 0)
+    assert found.unexplained == 0
+    assert dataflow_finding(facts, found).passed
+    assert facts.attended.mixed == 0
+    assert attention(facts).passed
+    assert state(facts).passed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("style", HONEST)
+def test_honest_entries_pass_every_check(style, loaded):
+    entry = loaded(HONEST[style])
+    findings = judged(
+        seen(entry.model, entry.add, PAIRS, 0), recordings(entry.model, entry.add, PAIRS, 0), PAIRS
+    )
+    assert all(finding.passed for finding in findings), [str(f) for f in findings]
+
+
+def test_an_honest_file_passes_every_check_in_its_sandbox(tmp_path):
+    file = tmp_path / "honest.py"
+    file.write_text(submissions.HONEST)
+    found = {f.check: f for f in foreign_legality(Submission(file), PAIRS[:4])}
+    assert {check: f.passed for check, f in found.items()} == dict.fromkeys(found, True)
+    assert 0 < found["feedback"].measured < 0.8 and found["one token per pass"].measured >= 1
+    assert "torch.export graph, any batch and any length" in found["dataflow"].said
+
+
+# ---- cheats --------------------------------------------------------------------------------------
+
+QUICK = {name: cheat for name, cheat in CHEATS.items() if cheat.fails != "decoding"}
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_a_cheat_fails_its_check_by_name(name, loaded, unexported):
+    cheat, entry = CHEATS[name], loaded(CHEATS[name].text)
+    if cheat.fails == "dataflow":
+        finding = dataflow_finding(
+            Seen(answers=[]), recordings(entry.model, entry.add, PAIRS[:1], 0)
+        )
+    else:
+        finding = {"state": state, "attention ablation": attention}[cheat.fails](
+            quick(entry, PAIRS[:2])
+        )
+    assert finding.passed is False and cheat.said in finding.said, finding
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CHEATS)
+def test_a_cheat_fails_when_everything_is_asked(name, loaded):
+    cheat, entry = CHEATS[name], loaded(CHEATS[name].text)
+    findings = {
+        finding.check: finding
+        for finding in judged(
+            seen(entry.model, entry.add, PAIRS, 0),
+            recordings(loaded(cheat.text).model, entry.add, PAIRS, 0),
+            PAIRS,
+        )
+    }
+    assert findings[cheat.fails].passed is False, findings[cheat.fails]
+    assert cheat.said in findings[cheat.fails].said, findings[cheat.fails]
+
+
+def test_an_add_that_repairs_a_few_digits_is_told_wrong_ones(loaded):
+    cheat = CHEATS["an add that repairs"]
+    entry = loaded(cheat.text)
+    facts = seen(entry.model, entry.add, PAIRS[:3], 0)
+    assert facts.answers == facts.decoded and facts.told > 11
+    assert len({(said, got) for _, _, said, got in facts.untold}) > 8
+    finding = decoding(facts, PAIRS[:3])
+    assert finding.passed is False and "made to say" in finding.said
+
+
+def test_a_parallel_adder_fails_every_check_of_its_kind(loaded, unexported):
+    entry = loaded(submissions.PARALLEL)
+    facts = seen(entry.model, entry.add, PAIRS[:3], 0)
+    findings = judged(facts, recordings(entry.model, entry.add, PAIRS[:3], 0), PAIRS[:3])
+    failed = {f.check: f for f in findings if f.passed is False}
+    assert set(failed) == {"dataflow", "attention ablation", "feedback", "weight swap"}
+    assert "to Python" in failed["dataflow"].said
+    assert "no attention was seen" in failed["attention ablation"].said
