@@ -49,7 +49,7 @@ from tinyadder.verify.certify.prove import certify
 from tinyadder.verify.verdict import Proved, Unknown
 
 import planting  # isort: skip
-from test_certify import SMALL_TASKS  # isort: skip
+from test_certify import BY_TEXT, SMALL_TASKS  # isort: skip
 
 ROOT = Path(__file__).parents[1]
 KERNEL = (intervals, forms, forward, proof)
@@ -776,6 +776,7 @@ def specifications_agree() -> None:
     """
     for name, options in [
         *SMALL_TASKS,
+        *BY_TEXT,
         ("addition", {"digits": 10}),
         ("addition", {"digits": 3, "base": 3, "operands": 9}),
     ]:

@@ -157,7 +157,11 @@ def test_both_checkers_say_the_same_of_every_proved_construction(proved):
     assert {verdict for verdict, *_ in found} == {"proved"}
 
 
-COMMITTED = sorted((Path(__file__).parents[1] / "results" / "certificates").glob("*.json.gz"))
+COMMITTED = [
+    file
+    for file in sorted((Path(__file__).parents[1] / "results" / "certificates").glob("*.json.gz"))
+    if json.loads(read_certificate(file))["rules"] != ["TEXT"]  # no rule of the second checker
+]
 QUICK = {"compare", "copy_digits", "count_occurrences", "add10", "add10_smallest"}
 
 

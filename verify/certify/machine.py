@@ -31,7 +31,7 @@ from tinyadder.verify.certify.forms import (
     total,
     within,
 )
-from tinyadder.verify.certify.network import Network, Unsupported
+from tinyadder.verify.certify.network import Network, TooWide
 from tinyadder.verify.certify.spec import Specification
 
 SMALL = -1000
@@ -334,7 +334,7 @@ class View:
         error = gamma(i + 1)
         below = low * (1 - error)
         if not below > 0:
-            raise Unsupported(
+            raise TooWide(
                 f"layer {layer}, head {head}, position {i}: over the texts its scores range from"
                 f" {min(float(b.lower()) for row in balls for b in row):.4g} to {float(top):.4g};"
                 " weights are enclosed where they lie within 700 of each other, and no rule splits"

@@ -21,6 +21,10 @@ class Unsupported(Exception):
     """A part of the model that no rule covers; the text names it."""
 
 
+class TooWide(Unsupported):
+    """The rules cover the model, and not how far apart its scores are over all texts at once."""
+
+
 KNOWN = {
     "vocabulary",
     "width",

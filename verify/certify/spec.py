@@ -456,6 +456,89 @@ def _conversion(task: Any) -> Specification:
     return relation(n + 2, stages, 0, lambda total: total == 0, problem)
 
 
+def _dyck_validity(task: Any, n: int) -> Specification:
+    """The state is the depth, and None from the first ')' on that closes nothing."""
+
+    def letter(depth: int | None) -> Iterable[tuple[str, State]]:
+        return [
+            ("(", None if depth is None else depth + 1),
+            (")", depth - 1 if depth else None),
+        ]
+
+    said: Step = lambda depth: [("y" if depth == 0 else "n", 0)]  # noqa: E731
+    return _words(task, [*((1 + p, letter) for p in range(n)), (n + 2, said)], n)
+
+
+def _dyck_completions(task: Any) -> list[Specification]:
+    """By the length of the beginning and of its completion; the state is the stack of closers."""
+
+    def letter(stack: tuple[str, ...]) -> Iterable[tuple[str, State]]:
+        found: list[tuple[str, State]] = [(stack[-1], stack[:-1])] if stack else []
+        if len(stack) < task.depth:
+            pairs = zip(task.openers, task.closers, strict=True)
+            found += [(opener, (*stack, closer)) for opener, closer in pairs]
+        return found
+
+    closing: Step = lambda stack: [(stack[-1], stack[:-1])] if stack else []  # noqa: E731
+    ending: Step = lambda stack: [] if stack else [(task.end, ())]  # noqa: E731
+    found = []
+    for n in task.lengths:
+        for opened in range(n % 2, min(n, task.depth) + 1, 2):
+            stages: list[tuple[int, Step]] = [(0, read("^"))]
+            stages += [(1 + p, letter) for p in range(n)]
+            stages += [(n + 1 + p, closing) for p in range(opened)]
+            stages.append((n + 1 + opened, ending))
+            found.append(
+                relation(
+                    n + 1,
+                    stages,
+                    (),
+                    lambda _: True,
+                    lambda text, n=n: "".join(text[1 : n + 1]),  # type: ignore[misc]
+                )
+            )
+    return found
+
+
+def _recall(task: Any, n: int) -> Specification:
+    """The state is the letters so far; behind the last, which was there before, the answer."""
+    new: Step = lambda word: [(x, (*word, x)) for x in task.letters if x not in word]  # noqa: E731
+    again: Step = lambda word: [  # noqa: E731
+        (x, (*word, x)[place + 1]) for place, x in enumerate(word)
+    ]
+    stages: list[tuple[int, Step]] = [(0, read("^")), *((1 + p, new) for p in range(n - 1))]
+    stages += [(n, again), (n + 1, lambda letter: [(letter, ())])]
+    return relation(n + 1, stages, (), lambda _: True, lambda text: "".join(text[1 : n + 1]))
+
+
+def _polynomial_value(task: Any) -> Specification:
+    """The state is x and the value of the coefficients so far, then what is left to write."""
+    degree, places = task.degree, task.answer_length
+    stages: list[tuple[int, Step]] = [(0, read("^")), (2, read(":")), (degree + 4, read("="))]
+    stages.append((1, lambda _: [(str(x), (x, 0)) for x in range(10)]))
+
+    def coefficient(state: tuple[int, int]) -> list[tuple[str, tuple[int, int]]]:
+        x, value = state
+        return [(str(c), (x, value * x + c)) for c in range(10)]
+
+    def last(state: tuple[int, int]) -> Iterable[tuple[str, State]]:
+        return [(token, (0, value)) for token, (_, value) in coefficient(state)]
+
+    def written(state: tuple[int, int], place: int) -> Iterable[tuple[str, State]]:
+        digit, rest = divmod(state[1], 10**place)
+        return [(str(digit), (0, rest))]
+
+    stages += [*((3 + p, coefficient) for p in range(degree)), (3 + degree, last)]
+    stages += [(degree + 5 + p, partial(written, place=places - 1 - p)) for p in range(places)]
+    return relation(
+        degree + 5,
+        stages,
+        (0, 0),
+        lambda _: True,
+        lambda text: text[1] + "".join(text[3 : degree + 4]),
+    )
+
+
 _ONE: dict[str, Callable[[Any], Specification]] = {
     "addition": _addition,
     "comparison": _comparison,
@@ -466,11 +549,14 @@ _ONE: dict[str, Callable[[Any], Specification]] = {
     "scaling": _scaling,
     "multiplication": _multiplication,
     "conversion": _conversion,
+    "polynomial_value": _polynomial_value,
 }
 _WORDS: dict[str, Callable[[Any, int], Specification]] = {
     "counting": _counting,
     "parity": _parity,
     "rewriting": _rewriting,
+    "dyck_validity": _dyck_validity,
+    "recall": _recall,
 }
 
 
@@ -482,5 +568,7 @@ def specifications(task: Task) -> list[Specification]:
         return [_ONE[task.name](task)]
     if task.name in _WORDS:
         return [_WORDS[task.name](task, n) for n in task.lengths]  # type: ignore[attr-defined]
-    known = ", ".join([*_ONE, *_WORDS])
+    if task.name == "dyck_completion":
+        return _dyck_completions(task)
+    known = ", ".join([*_ONE, *_WORDS, "dyck_completion"])
     raise NoSpecification(f"task '{task.name}' has no specification automaton (there are: {known})")

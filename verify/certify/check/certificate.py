@@ -10,7 +10,7 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-from tinyadder.verify.certify.check import block
+from tinyadder.verify.certify.check import block, texts
 from tinyadder.verify.certify.check.block import Block
 from tinyadder.verify.certify.check.boxes import Tree
 from tinyadder.verify.certify.check.files import canonical, number, parse, read, same
@@ -79,6 +79,9 @@ def judge(model: Model | Block, certificate: dict[str, Any]) -> dict[str, Any]:
     vocabulary, specifications = specify(model.task)
     need(model.vocabulary == vocabulary, "the vocabulary of the model is not that of the task")
     digest = model.digest(found)
+    rules = [*(RULES if isinstance(model, Model) else block.RULES)]
+    if isinstance(model, Model) and same(certificate["rules"], [*texts.RULES]):
+        rules = [*texts.RULES]
     expected = {
         "format": "tinyadder certificate",
         "version": VERSION,
@@ -86,7 +89,7 @@ def judge(model: Model | Block, certificate: dict[str, Any]) -> dict[str, Any]:
         "config": model.config,
         "task": model.task,
         "numerics": NUMERICS if isinstance(model, Model) else model.numerics(),
-        "rules": [*(RULES if isinstance(model, Model) else block.RULES)],
+        "rules": rules,
         "weights": weights,
     }
     for name, value in expected.items():
@@ -94,6 +97,27 @@ def judge(model: Model | Block, certificate: dict[str, Any]) -> dict[str, Any]:
     parts, stated = certificate.pop("parts"), certificate.pop("margin")
     only = set(certificate) == {"versions"}
     need(only, "the certificate has a part too many, or none of the versions")
+    if rules == [*texts.RULES]:
+        need(parts is None and stated is None, "there is something besides the texts")
+        problems, claims, margin = every_text(model, specifications)
+    else:
+        problems, claims, margin = every_branch(model, specifications, parts)
+        need(exact(number(stated))[0] == margin, "the margin is not the smallest of all branches")
+    return {
+        "task": model.task,
+        "problems": problems,
+        "margin": margin / ONE,
+        "unit": "logits" if isinstance(model, Model) else "logits times the root of the final norm",
+        "claims": claims,
+        "numerics": expected["numerics"],
+        "sha256": digest,
+    }
+
+
+def every_branch(
+    model: Model | Block, specifications: list[Specification], parts: list[dict[str, Any]]
+) -> tuple[int, int, float]:
+    """Problems, shortest paths, smallest margin of the trees in a certificate."""
     problems, claims, margin = 0, 0, inf
     for part, specification in zip(parts, specifications, strict=True):
         stages = specification[1]
@@ -104,17 +128,18 @@ def judge(model: Model | Block, certificate: dict[str, Any]) -> dict[str, Any]:
         trees = enumerate(part["positions"], specification[0] - 1)
         margin = min([margin, *(checker.position(tree, i) for i, tree in trees)])
         claims += checker.claims
-    stated, _ = exact(number(stated))
-    need(stated == margin, "the margin is not the smallest of all branches")
-    return {
-        "task": model.task,
-        "problems": problems,
-        "margin": margin / ONE,
-        "unit": "logits" if isinstance(model, Model) else "logits times the root of the final norm",
-        "claims": claims,
-        "numerics": expected["numerics"],
-        "sha256": digest,
-    }
+    return problems, claims, margin
+
+
+def every_text(model: Model | Block, specifications: list[Specification]) -> tuple[int, int, float]:
+    """Problems, tokens read, smallest margin of all texts, one by one."""
+    assert isinstance(model, Model)
+    problems, read, margin = 0, 0, inf
+    for start, stages in specifications:
+        no_overflow(model, len(stages))
+        smallest, more = texts.smallest_margin(model, start, stages)
+        problems, read, margin = problems + count(stages), read + more, min(margin, smallest)
+    return problems, read, margin
 
 
 def part_of(part: dict[str, Any], specification: Specification) -> int:

@@ -69,12 +69,16 @@ def neg(a: Interval) -> Interval:
 
 
 def mul(a: Interval, b: Interval) -> Interval:
-    """The extreme products are products of ends; two of them where `a` is a point."""
+    """The extreme products are products of ends; two of them where `a` is a point, or no factor is
+    negative.
+    """
     if b[0] == b[1]:
         a, b = b, a
     if a == ZERO or b == ZERO:
         return ZERO
-    if a[0] == a[1]:
+    if a[0] >= 0 <= b[0]:
+        low, high = a[0] * b[0], a[1] * b[1]
+    elif a[0] == a[1]:
         low, high = (a[0] * b[0], a[0] * b[1]) if a[0] > 0 else (a[0] * b[1], a[0] * b[0])
     else:
         ends = [x * y for x in a for y in b]

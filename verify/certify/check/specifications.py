@@ -352,3 +352,97 @@ def derivative_coefficients(exponents: int) -> list[Specification]:
                 (start + 3 * slot + k, step(lambda s: s[0], lambda s, t: s[1:])) for k in range(3)
             ]
     return [automaton(start, stages, "")]
+
+
+@task(lambda **_: "yn()=^", length=range(1, 1001))
+def dyck_validity(length: int) -> list[Specification]:
+    """Parentheses, then y if they are balanced: the state is how many are open, -1 if one closed
+    nothing.
+    """
+    letter = step("()", lambda s, t: s if s < 0 else s + 1 if t == "(" else s - 1)
+    said = step(lambda s: "n" if s else "y", lambda s, t: 0)
+    return [
+        word(n, [*((p, letter) for p in range(1, n + 1)), (n + 2, said)], 0)
+        for n in range(1, length + 1)
+    ]
+
+
+@task(
+    lambda kinds, **_: ")]}>"[:kinds] + "$" + "([{<"[:kinds] + "^",
+    kinds=range(1, 5),
+    length=range(1, 1001),
+    depth=range(1, 1001),
+)
+def dyck_completion(kinds: int, length: int, depth: int) -> list[Specification]:
+    """^ beginning, then what closes it, then $; the state is what closes it, innermost last. One
+    specification for each length of the beginning, and how many brackets are open after it.
+    """
+    need(depth <= length, "more brackets may be open than there are")
+    closer = dict(zip("([{<"[:kinds], ")]}>", strict=False))
+
+    def may_stand(s: str) -> str:
+        return ("".join(closer) if len(s) < depth else "") + s[-1:]
+
+    letter = step(may_stand, lambda s, t: s + closer[t] if t in closer else s[:-1])
+    close, end = step(lambda s: s[-1:], lambda s, t: s[:-1]), step(lambda s: "" if s else "$")
+    return [
+        automaton(
+            n + 1,
+            [
+                *marks("^", 0),
+                *((p, letter) for p in range(1, n + 1)),
+                *((p, close) for p in range(n + 1, n + opened + 1)),
+                (n + opened + 1, end),
+            ],
+            "",
+        )
+        for n in range(1, length + 1)
+        for opened in range(n % 2, min(n, depth) + 1, 2)
+    ]
+
+
+@task(lambda alphabet: ascii_lowercase[:alphabet] + "^", alphabet=range(2, 27))
+def recall(alphabet: int) -> list[Specification]:
+    """^ different letters, one of them again, and what followed it; the state is the letters, then
+    the answer.
+    """
+    letters = ascii_lowercase[:alphabet]
+    new = step(lambda s: [x for x in letters if x not in s], lambda s, t: s + t)
+    again = step(lambda s: s, lambda s, t: (s + t)[s.index(t) + 1])
+    return [
+        automaton(
+            n + 1,
+            [
+                *marks("^", 0),
+                *((p, new) for p in range(1, n)),
+                (n, again),
+                (n + 1, step(lambda s: s, lambda s, t: "")),
+            ],
+            "",
+        )
+        for n in range(2, alphabet + 2)
+    ]
+
+
+@task(lambda **_: DIGITS + ":=^", degree=range(1, 10))
+def polynomial_value(degree: int) -> list[Specification]:
+    """^ x : coefficients = value; the state is x and the value so far, then what is left to write
+    of it.
+    """
+    start, places = degree + 5, len(str(sum(9 ** (k + 1) for k in range(degree + 1))))
+    horner = step(DIGITS, lambda s, t: (s[0], s[0] * s[1] + int(t)))
+    last = step(DIGITS, lambda s, t: f"{s[0] * s[1] + int(t):0{places}}")
+    said = step(lambda s: s[0], lambda s, t: s[1:])
+    return [
+        automaton(
+            start,
+            [
+                *marks("^:=", 0, 2, start - 1),
+                (1, step(DIGITS, lambda s, t: (int(t), 0))),
+                *((3 + p, horner) for p in range(degree)),
+                (3 + degree, last),
+                *((start + p, said) for p in range(places)),
+            ],
+            "",
+        )
+    ]
