@@ -18,21 +18,22 @@ from tinyadder.commands._output import echo, echo_json, show_table
 from tinyadder.errors import TinyadderError
 from tinyadder.fields import Between, from_json
 from tinyadder.io.text import read_json
+from tinyadder.plain import short
 
 REFUSALS: frozenset[str] = frozenset()
 """Cases that are known to be refused; any other refusal is a failure."""
-
-
-Whole = Annotated[int, Between(-(10**15), 10**15)]
-Value = str | bool | Whole | float | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Vector:
     """What a program must give for an input; None where nothing is owed."""
 
-    input: tuple[str | Whole | float, ...]
-    output: tuple[Value, ...]
+    input: tuple[Any, ...]
+    output: tuple[Any, ...]
+
+    def __post_init__(self) -> None:
+        _check_tokens(self.input, "input")
+        _check_tokens(self.output, "output")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,11 +42,22 @@ class Case:
 
     name: str
     program: dict[str, Any]
-    vocab: tuple[str | Whole | float, ...]
+    vocab: tuple[Any, ...]
     max_seq_len: Annotated[int, Between(1, 1000)]
     attention: Literal["bidirectional", "causal"]
     encoding: Literal["categorical", "numerical"]
     vectors: tuple[Vector, ...]
+
+    def __post_init__(self) -> None:
+        _check_tokens(self.vocab, "vocab")
+
+
+def _check_tokens(tokens: Any, where: str) -> None:
+    for token in tokens:
+        if isinstance(token, list | tuple):
+            _check_tokens(token, where)
+        elif not isinstance(token, str | bool | int | float | None):
+            raise TinyadderError(f"{where} holds {short(token)}, expected numbers and words")
 
 
 def read_cases(file: Path) -> list[Case]:
