@@ -103,3 +103,26 @@ def test_the_page_of_the_api_has_every_public_name_once_with_an_example():
     for name, section in sections:
         code = "".join(block for kind, block in BLOCK.findall(section) if kind == "python")
         assert f"ta.{name}" in code or (name == "Model" and "m.generate" in code), name
+
+
+TEST = re.compile(r"\b(test_\w+)\.py(?:::|`, `)(test_\w+)")
+
+
+def missing_tests(text: str) -> list[str]:
+    """The tests that a page names and that are not in the file it names."""
+    found = []
+    for file, name in TEST.findall(text):
+        path = ROOT / "tests" / f"{file}.py"
+        if not path.is_file() or f"def {name}(" not in path.read_text():
+            found.append(f"{file}.py::{name}")
+    return found
+
+
+@pytest.mark.parametrize("page", DOCS, ids=lambda page: page.stem)
+def test_every_test_that_a_page_names_is_there(page):
+    assert missing_tests(page.read_text()) == []
+
+
+def test_a_test_that_is_not_there_would_be_noticed():
+    assert missing_tests("see `test_docs.py::test_nothing`") == ["test_docs.py::test_nothing"]
+    assert TEST.search((ROOT / "docs" / "trust.md").read_text())
