@@ -107,7 +107,19 @@ SHAPES = {
 }
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+SLOW = {
+    "a folder with submission.py among others",
+    "a package in a folder whose name is no module",
+    "a file with an end for the command line",
+    "a class of a module",
+    "a choice of definitions",
+}
+"""Much like others."""
+
+
+@pytest.mark.parametrize(
+    "shape", [pytest.param(s, marks=[pytest.mark.slow] if s in SLOW else []) for s in SHAPES]
+)
 def test_a_submission_may_be(shape, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     files, name = SHAPES[shape]
