@@ -327,6 +327,14 @@ def test_the_table_has_the_claim_beside_what_was_measured():
     assert "**not judged**: it hangs" in second
 
 
+def test_of_many_rungs_that_give_the_claim_those_that_say_most_are_named():
+    row = replace(ROW, claim="claims 57: equals numel, stored, board, distinct")
+    assert tables.format_claim(row) == "claims 57: equals stored, board and 2 more"
+    assert tables.format_claim(replace(ROW, claim="claims 57: no rung; stored is 60")) == (
+        "claims 57: no rung; stored is 60"
+    )
+
+
 def test_every_refutation_has_its_command():
     assert tables.replay_list([OTHER, ROW]) == (
         "- two: 9 + 1 gives 11, not 10: `tinyadder verify two.py --pair '9 + 1'`"

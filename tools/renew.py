@@ -38,16 +38,18 @@ def proofs() -> None:
 
 
 def leaderboard() -> None:
-    from tinyadder.report.board import board_markdown, published
+    from tinyadder.report.board import board_sections, published
     from tinyadder.report.leaderboard import own_models, row
     from tinyadder.report.results import read_results
-    from tinyadder.report.tables import readme, report_markdown
+    from tinyadder.report.tables import between_marks, readme, report_markdown
 
     results = read_results(RESULTS)
     rows = [row(entry, results, RESULTS) for entry in own_models(ROOT / "baselines")]
     board = published(RESULTS)
     put(ROOT / "LEADERBOARD.md", report_markdown(rows, board))
-    put(ROOT / "docs" / "board.md", board_markdown(board))
+    page = ROOT / "docs" / "board.md"
+    text = page.read_text(encoding="utf-8")
+    put(page, between_marks(text, "the board, measured", board_sections(board)))
     put(README, readme(README.read_text(encoding="utf-8"), rows))
 
 

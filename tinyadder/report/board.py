@@ -102,10 +102,15 @@ def format_legality(row: BoardRow) -> str:
 
 
 def format_claim(row: BoardRow) -> str:
-    """`claims 57: equals board, stored`; not escaped."""
-    if row.claim:
+    """`claims 57: equals board, stored and 4 more`, the rungs that say most first; not escaped."""
+    if not row.counts or not row.claim:
+        return "" if row.listed.claim is None else f"claims {row.listed.claim:,}"
+    said, equals, rungs = row.claim.partition(": equals ")
+    if not equals:
         return row.claim
-    return "" if row.listed.claim is None else f"claims {row.listed.claim:,}"
+    names = sorted(rungs.split(", "), key=lambda rung: rung not in RUNGS)
+    more = f" and {len(names) - 2} more" if len(names) > 2 else ""
+    return f"{said}: equals {', '.join(names[:2])}{more}"
 
 
 def _rung(row: BoardRow, rung: str) -> str:
@@ -289,12 +294,11 @@ def source_table(rows: Sequence[BoardRow]) -> str:
 
 def board_markdown(rows: Sequence[BoardRow]) -> str:
     """`board.md`: the table, every refutation with its command, where the files came from."""
-    parts = [f"<!-- made by {MADE_BY} -->", "# The board, measured", *board_sections(rows)]
-    return "\n\n".join(parts) + "\n"
+    return f"<!-- made by {MADE_BY} -->\n\n# The board, measured\n\n{board_sections(rows)}\n"
 
 
-def board_sections(rows: Sequence[BoardRow]) -> list[str]:
-    """The parts of the page below its heading."""
+def board_sections(rows: Sequence[BoardRow]) -> str:
+    """The page below its heading."""
     counted = ", ".join(f"{count} {word}" for word, count in tally(rows))
     versions = sorted({(row.version, f"{row.seconds:g} s", row.date) for row in rows})
     parts = [
@@ -308,7 +312,7 @@ def board_sections(rows: Sequence[BoardRow]) -> list[str]:
         parts += ["## Every refutation, asked again by one line", REPLAYED, replays]
     if any(row.listed.repository for row in rows):
         parts += ["## Where the files came from", source_table(rows)]
-    return parts
+    return "\n\n".join(parts)
 
 
 EXPLAINED = (
