@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tinyadder.verify.external.devices import asks_for_a_device, put_all_on_the_cpu
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -61,9 +63,29 @@ def load(file: str, roots: list[str], module: str, attribute: str) -> Entry:
 
     `roots` are the folders that imports start from; `module` is "" for a file in no package;
     `attribute` names an object of the module that has `build_model` and `add`, "" the module
-    itself. Raises `BrokenContract`, and whatever the code raises.
+    itself. Code that asks torch for an accelerator that this machine lacks is loaded once more, on
+    the CPU. Raises `BrokenContract`, and whatever the code raises.
     """
     sys.path[:0] = roots
+    before = set(sys.modules)
+    try:
+        return _load(file, roots, module, attribute)
+    except Exception as error:
+        if not asks_for_a_device(error):
+            raise
+    put_all_on_the_cpu()
+    for name in set(sys.modules) - before:
+        if _is_below(sys.modules[name], roots):
+            del sys.modules[name]
+    return _load(file, roots, module, attribute)
+
+
+def _is_below(module: Any, roots: list[str]) -> bool:
+    file = getattr(module, "__file__", None)
+    return isinstance(file, str) and any(Path(file).is_relative_to(root) for root in roots)
+
+
+def _load(file: str, roots: list[str], module: str, attribute: str) -> Entry:
     found = _import(file, module)
     if attribute:
         if not hasattr(found, attribute):
