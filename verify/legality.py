@@ -30,6 +30,9 @@ TOLERANCE = {True: 1e-6, False: 1e-3}
 CHANCE = 0.05
 """How far above always giving the commonest answer a model may be that is said to know nothing."""
 
+MASKING = -1e4
+"""A score of at most this masks; a tensor that has no other number but 0 and 1 is a mask."""
+
 Decoder = Callable[[Transformer, Task, Sequence[Problem]], Sequence[Sequence[str]]]
 
 
@@ -301,16 +304,17 @@ def buffers(model: nn.Module) -> Finding:
     """Floating-point numbers outside the parameters: slopes and 0/1 wiring are known, anything else
     fails.
 
-    Measured: how many numbers other than 0, 1 and infinity are kept there.
+    Measured: how many numbers other than 0, 1, infinity and the one of a mask are kept there.
     """
     from tinyadder.verify.count import kept_beside
 
     other = Counter[str]()
     known = 0
     for rung, name, _, values in kept_beside(model):
-        odd = int(((values != 0) & (values != 1) & values.isfinite()).sum())
-        if rung == BUFFERS and odd:
-            other[name] += odd
+        odd = values[(values != 0) & (values != 1) & values.isfinite()].unique()
+        mask = len(odd) == 1 and float(odd) <= MASKING
+        if rung == BUFFERS and len(odd) and not mask:
+            other[name] += int(torch.isin(values, odd).sum())
         known += int(values.count_nonzero()) if rung != BUFFERS else 0
     if not other:
         return Finding(

@@ -56,8 +56,9 @@ def command(
     as_json: bool,
 ) -> int:
     """Check NAME: prefix consistency, one token a pass, feedback, attention ablation, buffers,
-    dtype, decode honesty, weight swap. Of a submission file (a stranger's code, run in a
-    sandbox) only what can be observed is judged.
+    dtype, decode honesty, weight swap. Of a submission (somebody's code, in a process of its
+    own) also: does `add` return what the model says, what is done with the tokens, operation by
+    operation, is a state kept, is attention used. See docs/legality.md.
     """
     if is_submission(name):
         from tinyadder.commands.count import warn

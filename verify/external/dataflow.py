@@ -109,8 +109,15 @@ LOOKS_UP = {
     "unsafe_index": ("self", "indices"),
 }
 """Operation -> its arguments that are the table and the tokens."""
-MARKS = {"scatter": "index", "index_put": "indices", "scatter_add": "index", "index_fill": "index"}
-"""Operations that write a one-hot: argument that is the tokens."""
+WRITES_AT = {
+    "scatter": "index",
+    "scatter_add": "index",
+    "index_put": "indices",
+    "index_fill": "index",
+    "index_copy": "index",
+    "index_add": "index",
+}
+"""Operation -> its argument that says where it writes; with tokens there it writes a one-hot."""
 SMOOTH = _names("""
     add sub subtract rsub mul multiply div divide true_divide neg negative reciprocal square pow
     sqrt rsqrt abs absolute exp exp2 expm1 log log2 log10 log1p sin cos tan asin acos atan arctan
@@ -238,10 +245,8 @@ def _rule(
         return _converted(label, kind, sources)
     if name in LOOKS_UP:
         return _looked_up(operation, given, kind)
-    if name in MARKS and label == IDS:
-        others = [x for argument, xs in given.items() if argument != MARKS[name] for x in xs]
-        if IDS not in others and given[MARKS[name]].count(IDS) == 1:
-            return VALUES, ""
+    if name in WRITES_AT:
+        return _written_at(given, WRITES_AT[name])
     if label == IDS:
         return _computes_with_ids(operation, given)
     return _network(operation, kind, sources, needed)
@@ -256,6 +261,16 @@ def _converted(label: int, kind: str, sources: set[str]) -> tuple[int, str]:
     elif kind in INTEGERS and any(source not in INTEGERS for source in sources):
         return DECIDED, "rounds values to integers"
     return label, ""
+
+
+def _written_at(given: Mapping[str, Sequence[int]], place: str) -> tuple[int, str]:
+    places = list(given.get(place, [FREE]))
+    content = max((x for argument, xs in given.items() if argument != place for x in xs), default=0)
+    if max(places) == FREE:
+        return content, ""
+    if content == FREE and max(places) == IDS and places.count(IDS) == 1:
+        return VALUES, ""
+    return DECIDED, "puts values where the tokens say"
 
 
 def _looked_up(

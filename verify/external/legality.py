@@ -16,9 +16,9 @@ from tinyadder.verify.external.submission import OutOfTime, Submission
 from tinyadder.verify.legality import CHANCE, TOLERANCE, Finding
 
 NOT_SEEN = "no call that turns integer tokens into logits was seen while add() ran"
-MIXED = 1e-6
-"""What logits may change by, in units of the largest, when tokens change that they cannot see: it
-is the same computation, so nothing but what a sum of zeros may do.
+SAME = 1e-6
+"""What logits may differ by, in units of the largest, where the very same computation is made
+twice: next to nothing.
 """
 SHOWN = 3
 """Faults that a finding names; the others are counted."""
@@ -129,7 +129,7 @@ def _faults(recordings: Recordings, tolerance: float) -> list[dataflow.Fault]:
     if recordings.differs is not None and recordings.differs > tolerance:
         why = f"gives other logits when it is exported ({recordings.differs:.1e} of the largest)"
         faults.append(dataflow.Fault("the module", "", why))
-    if not faults and recordings.unexplained is not None and recordings.unexplained > tolerance:
+    if not faults and recordings.unexplained is not None and recordings.unexplained > SAME:
         why = (
             "passes something on outside of torch, or between passes: its operations, run on other"
             f" tokens, give other logits than it does ({recordings.unexplained:.1e} of the largest)"
@@ -140,9 +140,10 @@ def _faults(recordings: Recordings, tolerance: float) -> list[dataflow.Fault]:
 
 def state(seen: Seen) -> Finding:
     """The same text gives the same logits: again, in another order, from a copy that never ran."""
-    check, found, tolerance = "state", seen.state, TOLERANCE[seen.float64]
+    check, found = "state", seen.state
     if found is None:
         return Finding(check, None, None, NOT_SEEN)
+    tolerance = TOLERANCE[seen.float64] if found.cached else SAME
     said = f"{found.texts} texts again, shuffled, each twice"
     fresh, repeated = found.fresh, found.repeated
     if fresh is not None and fresh > tolerance:
@@ -162,8 +163,10 @@ def state(seen: Seen) -> Finding:
 
 def attention(seen: Seen) -> Finding:
     """Attention is there, it is used, and nothing else carries tokens from place to place."""
-    check, found, tolerance = "attention ablation", seen.attended, TOLERANCE[seen.float64]
+    check, found = "attention ablation", seen.attended
     if found is None:
+        if seen.module:
+            return Finding(check, False, None, f"no attention was seen: {NOT_SEEN}")
         why = NOT_SEEN if seen.passes is None else "its forward pass is not torch's"
         return Finding(check, None, None, why)
     if not found.lines:
@@ -171,14 +174,14 @@ def attention(seen: Seen) -> Finding:
         return Finding(check, False, None, said)
     where = f"({len(found.lines)} a pass, at {_listed(sorted(set(found.lines)))})"
     most = max(found.change.values(), default=0.0)
-    if found.change and most <= tolerance:
+    if found.change and most <= SAME:
         said = f"attention is there {where} and not used: no logit changes without it"
         return Finding(check, False, most, said)
     said = ", ".join(f"{share:.0%} right with {WORDS[name]}" for name, share in found.right.items())
     worst = max(found.right.values(), default=0.0)
     if worst > CHANCE:
         return Finding(check, False, worst, f"{said}: the sum is not had by attention {where}")
-    if found.mixed is not None and found.mixed > MIXED:
+    if found.mixed is not None and found.mixed > SAME:
         said = (
             "with every position attending to itself only, the last logits still change by"
             f" {found.mixed:.1e} of the largest with the tokens before: something else than"

@@ -46,6 +46,8 @@ class State(msgspec.Struct):
     fresh: float | None
     """To a copy of the model that never ran; None where it cannot be copied."""
     texts: int
+    cached: bool
+    """Whether `add` feeds single tokens and a cache, so that its own passes round otherwise."""
 
 
 class Attended(msgspec.Struct):
@@ -72,6 +74,8 @@ class Seen(msgspec.Struct, kw_only=True):
     the passes was not recovered."""
     format: str = ""
     """In words; or why it was not recovered."""
+    module: bool = False
+    """Whether the model is a torch module."""
     float64: bool = False
     passes: float | None = None
     """Per digit of an answer."""
@@ -246,6 +250,7 @@ def seen(model: Any, add: Any, pairs: Pairs, seed: int) -> Seen:
         answers=answers,
         decoded=decoded,
         format=words,
+        module=isinstance(model, nn.Module),
         random_weights=_random_weights(model, add, pairs, held),
         buffers=vars(buffers(held)),
         dtype=vars(dtype(held)),
@@ -327,17 +332,17 @@ def _prefix(
 ) -> float | None:
     """The largest change of the logits after a token when other tokens follow it.
 
-    Those are the model's own, or random ones; in a text of fixed width what fills it up. A model
-    that gives the last logits only is called prefix by prefix: nothing follows.
+    Compared are texts of one length, whose passes are the same computation; a text that ends
+    there only counts where another token is chosen, since sums of another length round otherwise.
+    A model that gives the last logits only is called prefix by prefix: nothing follows.
     """
     kind = _rows(runs)
     if kind == "last":
         return 0.0
-    if kind == "other":
+    grows = all(_grows(run) for run in runs)
+    if kind == "other" or (not grows and decoder is None):
         return None
-    worst, give, grows = 0.0, torch_call(call), all(_grows(run) for run in runs)
-    if not grows and decoder is None:
-        return None
+    worst, give = 0.0, torch_call(call)
     known = sorted({token for r in runs for t in r.texts for token in t})
     with torch.no_grad(), suppress(Exception):
         for run in runs[:4]:
@@ -345,11 +350,14 @@ def _prefix(
             whole = give(torch.tensor([text])).reshape(len(text), -1)
             for step, before in enumerate(run.texts[:-1]):
                 n = len(before) if grows or decoder is None else decoder.format.rows[step] + 1
-                if grows:
-                    worst = max(worst, _changed_rows(give(torch.tensor([before])), whole[:n]))
                 other = [*before[:n], *(random.choice(known) for _ in text[n:])]
-                kept = give(torch.tensor([before])).reshape(len(before), -1)[:n]
-                worst = max(worst, _changed_rows(give(torch.tensor([other])), kept))
+                kept = whole if grows else give(torch.tensor([before])).reshape(len(before), -1)
+                worst = max(worst, _changed_rows(give(torch.tensor([other])), kept[:n]))
+                if grows:
+                    alone = give(torch.tensor([before])).reshape(n, -1)[-1]
+                    sign = -1 if decoder is not None and decoder.format.smallest else 1
+                    if (sign * alone).argmax() != (sign * whole[n - 1]).argmax():
+                        worst = max(worst, apart(alone, whole[n - 1]))
         return worst
     return None
 
@@ -375,7 +383,8 @@ def state(call: Call, model: Any, fresh: Any, runs: Sequence[Run], random: Rando
     except NotRecovered:
         return None
     known = [change for change in anew if change is not None]
-    return State(max(again), max(known) if len(known) == len(anew) else None, len(texts))
+    all_anew = max(known) if len(known) == len(anew) else None
+    return State(max(again), all_anew, len(texts), any(run.cached for run in runs))
 
 
 def _again(call: Call, text: tuple[int, ...], rows: np.ndarray) -> float:
@@ -467,7 +476,7 @@ def _told(
                 if step in places and choice in spoken:
                     other = random.choice([c for c in spoken if c != choice])
                     row[[choice, other]] = row[[other, choice]]
-                    choice = other
+                    choice = int(decoder.choose(row.double().numpy())[0])
                 made.append(choice)
                 return changed
 
