@@ -103,6 +103,44 @@ def test_a_construction_takes_no_option_of_another_type_or_size(name, option):
     assert time.monotonic() - began < 2
 
 
+WITHOUT_ANNOTATIONS = """
+import tinyadder as ta
+
+task = ta.task(alphabet="ab", lengths=1, answer=lambda word: word, prompt="{}", outputs="ab")
+
+
+def construct(size=3, gain=1.0, word="a", flag=False, other=None, *, digits: int = 2):
+    x = ta.Stream(letter="1 on 'a', -1 on 'b'")
+    read = ta.Unembed(argmax={"a": x.letter, "b": -1 * x.letter})
+    embed = ta.Embed(letter={"a": 1, "b": -1})
+    return ta.Construction(ta.Program(task.vocabulary, x, embed, read), task)
+"""
+
+
+@pytest.mark.parametrize(
+    ("option", "good", "bad"),
+    [
+        ("size", [4, np.int64(4)], ["x", 10**12, 2.5, True, None, [1], math.nan]),
+        ("gain", [2, 0.5, np.float32(2)], ["x", math.nan, math.inf, True, None]),
+        ("word", ["", "b"], [3, None, True, ["a"]]),
+        ("flag", [True], [1, "true", None]),
+        ("other", [1, "x", None, [1]], [10**12, math.nan, {}]),
+        ("digits", [3], ["x", 10**12]),
+    ],
+)
+def test_an_option_without_an_annotation_is_checked_against_its_default(
+    option, good, bad, tmp_path
+):
+    (tmp_path / "mine.py").write_text(WITHOUT_ANNOTATIONS)
+    name = str(tmp_path / "mine.py")
+    for value in good:
+        construct(name, **{option: value})
+    for value in bad:
+        with pytest.raises(TinyadderError, match=rf"mine\.py: {option}=.*, expected ") as refused:
+            construct(name, **{option: value})
+        assert "\n" not in str(refused.value)
+
+
 def test_numbers_of_numpy_are_numbers():
     assert construct("add10", digits=np.int64(3)).task == construct("add10", digits=3).task
     assert type(construct("add10", digits=np.int64(3)).task.digits) is int

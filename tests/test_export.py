@@ -418,6 +418,34 @@ def test_a_hub_folder_loads_with_the_classes_of_transformers(name, tmp_path, mon
         tokenizer("?")
 
 
+@TRANSFORMERS
+def test_a_hub_folder_with_other_weights_is_refused_and_one_trained_on_is_not(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_MODULES_CACHE", str(tmp_path / "modules"))
+    from safetensors.torch import load_file, save_file
+    from transformers import AutoModelForCausalLM
+
+    def from_folder(folder, **settings):
+        return AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True, **settings)
+
+    assert run("add10", "--to", "hub", "--out", "h", folder=tmp_path).returncode == 0
+    model = from_folder(tmp_path / "h")
+    with torch.no_grad():
+        next(model.parameters()).mul_(2)
+    model.save_pretrained(tmp_path / "trained")
+    again = from_folder(tmp_path / "trained")
+    assert all(map(torch.equal, model.parameters(), again.parameters()))
+    weights = load_file(tmp_path / "h/model.safetensors")
+    name = next(name for name, tensor in weights.items() if tensor.count_nonzero())
+    weights[name] = weights[name] * 2
+    save_file(weights, tmp_path / "h/model.safetensors", metadata={"format": "pt"})
+    for settings in ({}, {"output_loading_info": True}):
+        with pytest.raises(ValueError, match=r"are not those that its config\.json names"):
+            from_folder(tmp_path / "h", **settings)
+
+
 def test_an_encoder_decoder_is_refused_and_not_exported_without_its_encoder(tmp_path):
     folder = ROOT / "baselines/gcd-encoder-decoder/seed-1/model"
     done = run(str(folder), "--to", "json", "--out", "x.json", folder=tmp_path)

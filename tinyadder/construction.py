@@ -239,8 +239,8 @@ def construct(name: str, **options: Any) -> Construction:
 
 
 def _options(name: str, function: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options, checked against the annotations of `function`; a plain `int` is within -10^6 ..
-    10^6.
+    """The options, checked against the annotations of `function`, or against its defaults where it
+    has none; a plain `int` is within -10^6 .. 10^6.
     """
     try:
         known = signature(function, eval_str=True).parameters
@@ -254,13 +254,18 @@ def _options(name: str, function: Callable[..., Any], options: Mapping[str, Any]
             raise TinyadderError(
                 f"{name} has no option '{option}'{did_you_mean(option, known)} (options: {takes})"
             )
-    hints = {option: known[option].annotation for option in options}
     return {
-        option: value
-        if hints[option] is Parameter.empty
-        else checked(value, hints[option], f"{name}: {option}")
+        option: checked(value, _hint(known[option]), f"{name}: {option}")
         for option, value in options.items()
     }
+
+
+def _hint(parameter: Parameter) -> Any:
+    """The annotation of an option; where it has none, the type of its default."""
+    if parameter.annotation is not Parameter.empty:
+        return parameter.annotation
+    kind = type(parameter.default)
+    return kind if kind in (bool, int, float, str) else bool | int | float | str | list | None
 
 
 def _construct_file(path: Path, options: Mapping[str, Any]) -> Construction:

@@ -137,8 +137,10 @@ def _expected(hint: Any, value: Any, error: Exception) -> str:
     if kind is str:
         return "text" + (f" of at most {limits.max_length} characters" if limits.max_length else "")
     if origin in (Union, UnionType) and NoneType in inner:
-        some = next(part for part in inner if part is not NoneType)
-        return f"{_expected(some, value, error)}, or None"
+        some = (_expected(part, value, error) for part in inner if part is not NoneType)
+        return f"{', '.join(some)}, or None"
+    if hint is list:
+        return "a list"
     return str(error).replace("`array`", "a list").replace("`", "'").removeprefix("Expected ")
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from tinyadder.errors import TinyadderError
 from tinyadder.escape import markdown, markdown_code
+from tinyadder.io.digest import weights_digest
 from tinyadder.io.export import Source
 from tinyadder.io.files import write_together
 from tinyadder.io.folder import CERTIFICATE, model_files
@@ -126,6 +127,7 @@ def _settings(source: Source) -> dict[str, Any]:
         raise TinyadderError(
             f"task '{task.name}' has tokens with spaces inside: no tokenizer for it"
         )
+    dtype = str(source.model.embedding.dtype).removeprefix("torch.")
     ids = {token: i for i, token in enumerate(config.vocabulary)}
     end = None if task.end is None else ids[task.end]
     model = {
@@ -135,12 +137,13 @@ def _settings(source: Source) -> dict[str, Any]:
             "AutoConfig": "modeling_tinyadder.TinyadderConfig",
             "AutoModelForCausalLM": "modeling_tinyadder.TinyadderForCausalLM",
         },
-        "dtype": str(source.model.embedding.dtype).removeprefix("torch."),
+        "dtype": dtype,
         "vocab_size": len(config.vocabulary),
         "eos_token_id": end,
         "tie_word_embeddings": config.shared > 0,
         "machine": config.to_json(),
         "task": as_data(task).to_json(),
+        "weights": {"dtype": dtype, "sha256": weights_digest(source.model)},
     }
     generation = {
         "max_new_tokens": task.answer_length,
