@@ -22,7 +22,7 @@ from tinyadder.machine.answers import answers, share_right
 from tinyadder.machine.encoder import EncoderDecoder, empty_model
 from tinyadder.machine.tensors import BUFFERS, stored_name
 from tinyadder.machine.transformer import Transformer
-from tinyadder.tasks.base import Problem, Task
+from tinyadder.tasks.base import Draw, Problem, Task
 from tinyadder.tasks.lengths import by_length
 
 TOLERANCE = {True: 1e-6, False: 1e-3}
@@ -414,17 +414,14 @@ class Relabelled(Task):
     def show_answer(self, answer: Sequence[str]) -> str:
         return self.task.show_answer(answer)
 
-    def structured(self, random: Random, count: int) -> list[Problem]:
-        return self.task.structured(random, count)
+    def draws(self) -> Sequence[Draw]:
+        return self.task.draws()
 
     def uniform(self, random: Random, count: int) -> list[Problem]:
         return self.task.uniform(random, count)
 
     def hard(self) -> list[Problem]:
         return self.task.hard()
-
-    def strategy(self) -> Any:
-        return self.task.strategy()
 
 
 def relabelled(model: Transformer, code: dict[int, int]) -> Transformer:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from random import Random
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
@@ -22,11 +22,8 @@ from tinyadder.errors import TinyadderError
 from tinyadder.fields import Between
 from tinyadder.tasks import operands as ops
 from tinyadder.tasks.arrays import LARGEST, Arrays
-from tinyadder.tasks.base import Domain, Task
+from tinyadder.tasks.base import Domain, Draw, Task
 from tinyadder.tasks.problems import DIGITS, read_number, refuse_pasted, short_text, whole_numbers
-
-if TYPE_CHECKING:
-    from hypothesis.strategies import SearchStrategy
 
 FOUND = [
     (4999999999, 0),
@@ -154,8 +151,8 @@ class Addition(Task):
             longest = max(longest, run)
         return {"digits": len(self._shown(max(problem))), "carry chain": longest}
 
-    def structured(self, random: Random, count: int) -> list[tuple[int, ...]]:
-        return ops.sample(random, self.digits, self.base, self.operands, count)
+    def draws(self) -> list[Draw]:
+        return ops.draws(self.digits, self.base, self.operands)
 
     def focused(self, random: Random, count: int) -> list[tuple[int, ...]]:
         """Uniform, structured, and runs of equal columns (often zeros) in turn: where a neighbour's
@@ -188,9 +185,6 @@ class Addition(Task):
         extra = (0,) * (self.operands - 2)
         found = [(*pair, *extra) for pair in FOUND if max(pair) <= self.largest]
         return list(dict.fromkeys([*found, *ops.hard(self.digits, self.base, self.operands)]))
-
-    def strategy(self) -> SearchStrategy[tuple[int, ...]]:
-        return ops.strategy(self.digits, self.base, self.operands)
 
     def simpler(self, problem: tuple[int, ...]) -> list[tuple[int, ...]]:
         return ops.simpler(problem, self.digits, self.base)

@@ -12,14 +12,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from random import Random
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from tinyadder.fields import Between
 from tinyadder.tasks.addition import Addition
-from tinyadder.tasks.base import Domain, Task
-
-if TYPE_CHECKING:
-    from hypothesis.strategies import SearchStrategy
+from tinyadder.tasks.base import Domain, Draw, Task
 
 
 @dataclass(frozen=True)
@@ -81,14 +78,11 @@ class AdditionSteps(Task):
     def balanced(self, random: Random, count: int) -> list[tuple[int, ...]]:
         return self._plain.balanced(random, count)
 
-    def structured(self, random: Random, count: int) -> list[tuple[int, ...]]:
-        return self._plain.structured(random, count)
+    def draws(self) -> Sequence[Draw]:
+        return self._plain.draws()
 
     def hard(self) -> list[tuple[int, ...]]:
         return self._plain.hard()
-
-    def strategy(self) -> SearchStrategy[tuple[int, ...]]:
-        return self._plain.strategy()
 
     def domain(self, **limits: int) -> Domain:
         """The domain of `Addition`; texts here have different lengths, so that they are written one

@@ -20,11 +20,10 @@ import numpy as np
 from tinyadder.errors import TinyadderError
 from tinyadder.tasks import operands as ops
 from tinyadder.tasks.arrays import LARGEST, Arrays
-from tinyadder.tasks.base import Domain, Task
+from tinyadder.tasks.base import Domain, Draw, Task
 from tinyadder.tasks.problems import read_number, refuse_pasted, short_text, whole_numbers
 
 if TYPE_CHECKING:
-    from hypothesis.strategies import SearchStrategy
     from jaxtyping import Int64
 
 Numbers = tuple[int, ...]
@@ -139,40 +138,31 @@ class Arithmetic(Task):
             self.settle(tuple(random.randint(0, top) for top in self.tops)) for _ in range(count)
         ]
 
-    def structured(self, random: Random, count: int) -> list[Numbers]:
+    def draws(self) -> list[Draw]:
         """In turn: operands that bring the answer beside a boundary of a digit, structured
         operands, uniform ones.
         """
-        found = []
-        for i in range(count):
-            if i % 3 == 0:
-                found.append(self._beside(random.randint(0, 10**9), random.randint(-2, 2), random))
-            elif i % 3 == 1:
-                found.append(
-                    self._clipped(
-                        ops.sample(random, max(self.widths), self.base, len(self.widths), 4)[i % 4]
-                    )
-                )
-            else:
-                found += self.uniform(random, 1)
+        found: list[Draw] = []
+        for drawn in ops.draws(max(self.widths), self.base, len(self.widths)):
+            found += [self._beside, self._clip_of(drawn), lambda random: self.uniform(random, 1)[0]]
         return found
 
-    def _beside(self, seed: int, step: int, random: Random) -> Numbers:
+    def _clip_of(self, draw: Draw) -> Draw:
+        return lambda random: self._clipped(draw(random))
+
+    def _beside(self, random: Random) -> Numbers:
         """A problem whose answer is about q 10^j: answers grow with the first operand, so halving
         finds it.
         """
+        unit, step = 10 ** random.randrange(self.answer_length), random.randint(-2, 2)
         problem = list(self.settle(tuple(random.randint(0, top) for top in self.tops)))
-        unit = 10 ** (seed % self.answer_length)
         target = self.result(tuple(problem)) // unit * unit
         low, high = 0, self.tops[0]
         while low < high:  # the smallest first operand whose answer reaches the target
             middle = (low + high) // 2
             moved = self.settle((middle, *problem[1:]))
-            low, high = (
-                (low, middle)
-                if moved[0] == middle and self.result(moved) >= target
-                else (middle + 1, high)
-            )
+            reached = moved[0] == middle and self.result(moved) >= target
+            low, high = (low, middle) if reached else (middle + 1, high)
         return self._clipped((low + step, *problem[1:]))
 
     def _clipped(self, problem: Numbers) -> Numbers:
@@ -198,16 +188,6 @@ class Arithmetic(Task):
     def slope(self) -> int:
         """The answer per unit of the first operand, where there is only one operand."""
         return 1
-
-    def strategy(self) -> SearchStrategy[Numbers]:
-        from hypothesis import strategies as st
-
-        structured = ops.strategy(max(self.widths), self.base, max(2, len(self.widths)))
-        free = st.tuples(*[st.integers(0, top) for top in self.tops])
-        return st.one_of(
-            structured.map(lambda numbers: self._clipped(numbers[: len(self.widths)])),
-            free.map(self.settle),
-        )
 
     def simpler(self, problem: Numbers) -> list[Numbers]:
         return [

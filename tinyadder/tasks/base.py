@@ -1,6 +1,4 @@
-"""What every task offers: vocabulary, prompt, exact answer, input check, samplers, hypothesis
-strategy.
-"""
+"""What every task offers: vocabulary, prompt, exact answer, input check, distributions."""
 
 from __future__ import annotations
 
@@ -9,7 +7,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 
@@ -24,6 +22,8 @@ if TYPE_CHECKING:
 
 Problem = Any
 """One question of a task, as plain comparable data: a tuple of integers, a string."""
+Draw = Callable[[Random], Problem]
+"""Draws one problem."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Domain:
 
 @dataclass(frozen=True)
 class TaskCore(ABC):
-    """What every task must give: these twelve members.
+    """What every task must give: these eleven members.
 
     A task's dataclass fields are its options, so that a task is data; `TASK` in its file names the
     class. A prompt and an answer are sequences of tokens: a string where every token is one
@@ -104,18 +104,12 @@ class TaskCore(ABC):
         """`count` problems, each digit (coefficient, ...) uniform."""
 
     @abstractmethod
-    def structured(self, random: Random, count: int) -> list[Problem]:
-        """`count` problems beside boundaries: the distribution that finds needles."""
+    def draws(self) -> Sequence[Draw]:
+        """The structured distribution, problems beside boundaries: what draws them, in turn."""
 
     @abstractmethod
     def hard(self) -> list[Problem]:
         """The fixed hard list: edges, boundaries, every counterexample ever found."""
-
-    @abstractmethod
-    def strategy(self) -> SearchStrategy[Problem]:
-        """The hypothesis strategy over structured problems; shrinks to what a person wants to look
-        at.
-        """
 
 
 @dataclass(frozen=True)
@@ -138,6 +132,24 @@ class Task(TaskCore):
         `answer_length` long.
         """
         return None
+
+    # ---- the structured distribution, seeded and searched
+
+    @final
+    def structured(self, random: Random, count: int) -> list[Problem]:
+        """`count` problems beside boundaries: the distribution that finds needles."""
+        draws = self.draws()
+        return [draws[i % len(draws)](random) for i in range(count)]
+
+    @final
+    def strategy(self) -> SearchStrategy[Problem]:
+        """The same problems as a hypothesis strategy: what the draws take from `Random`, hypothesis
+        chooses and shrinks.
+        """
+        from hypothesis import strategies as st
+
+        chosen = st.randoms(use_true_random=False)
+        return st.one_of([chosen.map(draw) for draw in self.draws()])
 
     # ---- what is not generated, what is not known
 

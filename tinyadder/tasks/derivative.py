@@ -16,15 +16,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, combinations, pairwise
 from random import Random
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from tinyadder.errors import TinyadderError
 from tinyadder.fields import Between
-from tinyadder.tasks.base import Domain, Task
+from tinyadder.tasks.base import Domain, Draw, Task
 from tinyadder.tasks.problems import short_text, whole_numbers
-
-if TYPE_CHECKING:
-    from hypothesis.strategies import SearchStrategy
 
 Polynomial = tuple[int, ...]
 """Entry n is the coefficient of x^n."""
@@ -329,24 +326,23 @@ class Derivative(Task):
         terms = [c for c in problem if c]
         return len(terms) >= 3 and len({c > 0 for c in terms}) == 1
 
-    def structured(self, random: Random, count: int) -> list[Polynomial]:
+    def draws(self) -> list[Draw]:
+        """Sparse and dense polynomials, whose coefficients are at edges more or less often."""
         edges = self._edges()
 
-        def one() -> Polynomial:
+        def one(random: Random) -> Polynomial:
             filled, at_edge = random.random(), random.random()
             sizes = [
-                (
-                    random.choice(edges)
-                    if random.random() < at_edge
-                    else random.randint(1, self.coefficients)
-                )
+                random.choice(edges)
+                if random.random() < at_edge
+                else random.randint(1, self.coefficients)
                 for _ in range(self.exponents + 1)
             ]
             return tuple(
                 random.choice((-1, 1)) * size if random.random() < filled else 0 for size in sizes
             )
 
-        return [one() for _ in range(count)]
+        return [one]
 
     def hard(self) -> list[Polynomial]:
         width, edges = self.exponents + 1, self._edges()
@@ -369,16 +365,6 @@ class Derivative(Task):
                 tuple(size * (-1) ** m for m in range(width)),
             ]
         return list(dict.fromkeys(found))
-
-    def strategy(self) -> SearchStrategy[Polynomial]:
-        """Sparse and dense polynomials; shrinks to few terms, then to small coefficients."""
-        from hypothesis import strategies as st
-
-        edges = [c for size in self._edges() for c in (size, -size)]
-        entry = st.one_of(
-            st.just(0), st.sampled_from(edges), st.integers(-self.coefficients, self.coefficients)
-        )
-        return st.tuples(*[entry] * (self.exponents + 1))
 
     def simpler(self, problem: Polynomial) -> list[Polynomial]:
         """A term less, a minus less, or a smaller coefficient: fewer terms first."""

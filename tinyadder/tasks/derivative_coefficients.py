@@ -11,14 +11,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from tinyadder.fields import Between
-from tinyadder.tasks.base import Domain, Task
+from tinyadder.tasks.base import Domain, Draw, Task
 from tinyadder.tasks.derivative import Derivative, Polynomial, derivative, write
-
-if TYPE_CHECKING:
-    from hypothesis.strategies import SearchStrategy
 
 
 def _sign(number: int) -> str:
@@ -72,14 +69,11 @@ class DerivativeCoefficients(Task):
     def uniform(self, random: Random, count: int) -> list[Polynomial]:
         return self._polynomials.uniform(random, count)
 
-    def structured(self, random: Random, count: int) -> list[Polynomial]:
-        return self._polynomials.structured(random, count)
+    def draws(self) -> Sequence[Draw]:
+        return self._polynomials.draws()
 
     def hard(self) -> list[Polynomial]:
         return self._polynomials.hard()
-
-    def strategy(self) -> SearchStrategy[Polynomial]:
-        return self._polynomials.strategy()
 
     def simpler(self, problem: Polynomial) -> list[Polynomial]:
         return self._polynomials.simpler(problem)

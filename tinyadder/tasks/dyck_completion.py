@@ -6,19 +6,15 @@ still needs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from tinyadder.errors import TinyadderError
 from tinyadder.fields import Between
-from tinyadder.tasks.base import Domain
+from tinyadder.tasks.base import Domain, Draw
 from tinyadder.tasks.options import check_option
 from tinyadder.tasks.words import Words
-
-if TYPE_CHECKING:
-    from hypothesis.strategies import SearchStrategy
 
 OPENERS, CLOSERS = "([{<", ")]}>"
 
@@ -122,13 +118,13 @@ class DyckCompletion(Words):
     def uniform(self, random: Random, count: int) -> list[str]:
         return [self._walk(random, random.choice(self.lengths), 0.5) for _ in range(count)]
 
-    def structured(self, random: Random, count: int) -> list[str]:
+    def draws(self) -> list[Draw]:
         """Walks that hover at the top, in the middle and at the ground, most of them long."""
-        lengths = [
-            self.length if random.random() < 0.5 else random.choice(self.lengths)
-            for _ in range(count)
-        ]
-        return [self._walk(random, n, random.choice((0.2, 0.5, 0.8, 0.95))) for n in lengths]
+        return [self._hovering]
+
+    def _hovering(self, random: Random) -> str:
+        length = self.length if random.random() < 0.5 else random.choice(self.lengths)
+        return self._walk(random, length, random.choice((0.2, 0.5, 0.8, 0.95)))
 
     def hard(self) -> list[str]:
         """Deepest nests and what is left of them, many pairs of one kind before or inside another,
@@ -155,25 +151,6 @@ class DyckCompletion(Words):
                     a * (self.depth - 1) + b,
                 ]
         return list(dict.fromkeys(word for word in found if self._fits(word)))
-
-    def strategy(self) -> SearchStrategy[str]:
-        from hypothesis import strategies as st
-
-        moves = st.lists(st.integers(-1, self.kinds - 1), min_size=1, max_size=self.length)
-        return moves.map(self._played)
-
-    def _played(self, moves: Sequence[int]) -> str:
-        """The beginning that opens kind m, or closes for -1; a move that cannot be made is the
-        other one.
-        """
-        word, needed = "", list[str]()
-        for move in moves:
-            if needed and (move < 0 or len(needed) == self.depth):
-                word += needed.pop()
-            else:
-                word += self.openers[max(move, 0)]
-                needed.append(self.closers[max(move, 0)])
-        return word
 
     def simpler(self, problem: str) -> list[str]:
         shorter = {

@@ -11,6 +11,7 @@ from random import Random
 from typing import Annotated
 
 from tinyadder.fields import Between
+from tinyadder.tasks.base import Draw
 from tinyadder.tasks.words import Words
 
 
@@ -62,17 +63,24 @@ class DyckValidity(Words):
                 return "n"
         return "n" if depth else "y"
 
-    def structured(self, random: Random, count: int) -> list[str]:
+    def draws(self) -> list[Draw]:
         """Balanced words, balanced words with two letters swapped or one dropped, and those of
-        `Words`, in turn.
+        `Words`.
         """
-        found = super().structured(random, count)
-        for i in range(count):
-            word = balanced(random, random.randint(1, max(1, self.length // 2)))[: self.length]
-            at = random.randrange(len(word))
-            swapped = word[:at] + word[at + 1 : at + 2] + word[at : at + 1] + word[at + 2 :]
-            found[i] = (word, swapped, word[:at] + word[at + 1 :] or "(", found[i])[i % 4]
-        return found
+        return [self._balanced, self._swapped, self._dropped, *super().draws()]
+
+    def _balanced(self, random: Random) -> str:
+        return balanced(random, random.randint(1, max(1, self.length // 2)))[: self.length]
+
+    def _swapped(self, random: Random) -> str:
+        word = self._balanced(random)
+        at = random.randrange(len(word))
+        return word[:at] + word[at + 1 : at + 2] + word[at : at + 1] + word[at + 2 :]
+
+    def _dropped(self, random: Random) -> str:
+        word = self._balanced(random)
+        at = random.randrange(len(word))
+        return word[:at] + word[at + 1 :] or "("
 
     def hard(self) -> list[str]:
         """The extremes: one mistake at either end of the longest deep and flat words."""

@@ -14,16 +14,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from tinyadder.encodings import Integers
 from tinyadder.errors import TinyadderError
 from tinyadder.fields import Between
-from tinyadder.tasks.base import Task
+from tinyadder.tasks.base import Draw, Task
 from tinyadder.tasks.problems import read_number, refuse_pasted, short_text, whole_numbers
-
-if TYPE_CHECKING:
-    from hypothesis.strategies import SearchStrategy
 
 SHOWN = 10
 """Accuracies are given for each divisor up to this one."""
@@ -94,17 +91,16 @@ class Gcd(Task):
 
     def balanced(self, random: Random, count: int) -> list[tuple[int, int]]:
         """Multiples of a number drawn with probability about 1/n: every size of divisor occurs."""
+        return [self._multiples(random) for _ in range(count)]
 
-        def one() -> tuple[int, int]:
-            n = int(self.largest ** random.random())
-            return n * random.randint(1, self.largest // n), n * random.randint(
-                1, self.largest // n
-            )
+    def _multiples(self, random: Random) -> tuple[int, int]:
+        n = int(self.largest ** random.random())
+        most = self.largest // n
+        return n * random.randint(1, most), n * random.randint(1, most)
 
-        return [one() for _ in range(count)]
-
-    def structured(self, random: Random, count: int) -> list[tuple[int, int]]:
-        return self.balanced(random, count)
+    def draws(self) -> list[Draw]:
+        """Those of `balanced`."""
+        return [self._multiples]
 
     def hard(self) -> list[tuple[int, int]]:
         """Equal numbers, neighbours, powers of the base, of two and of three, each with its
@@ -120,15 +116,6 @@ class Gcd(Task):
         found = [(a, b) for a in kept for b in kept]
         found += [(n, n + 1) for n in kept if n < top] + [(n, 1) for n in kept]
         return list(dict.fromkeys(found))
-
-    def strategy(self) -> SearchStrategy[tuple[int, int]]:
-        from hypothesis import strategies as st
-
-        number = st.integers(1, self.largest)
-        common = st.integers(1, self.largest).flatmap(
-            lambda n: st.tuples(*[st.integers(1, self.largest // n).map(lambda k: n * k)] * 2)
-        )
-        return st.one_of(st.tuples(number, number), common)
 
 
 TASK = Gcd

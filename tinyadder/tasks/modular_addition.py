@@ -9,15 +9,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from tinyadder.errors import TinyadderError
 from tinyadder.fields import Between
-from tinyadder.tasks.base import Domain, Task
+from tinyadder.tasks.base import Domain, Draw, Task
 from tinyadder.tasks.problems import read_number, refuse_pasted, short_text, whole_numbers
-
-if TYPE_CHECKING:
-    from hypothesis.strategies import SearchStrategy
 
 Residues = tuple[int, int]
 
@@ -70,13 +67,13 @@ class ModularAddition(Task):
             (random.randrange(self.modulus), random.randrange(self.modulus)) for _ in range(count)
         ]
 
-    def structured(self, random: Random, count: int) -> list[Residues]:
+    def draws(self) -> list[Draw]:
         """In turn: sums beside the modulus, any pair."""
-        found = []
-        for i, (a, b) in enumerate(self.uniform(random, count)):
-            near = (self.modulus + random.randint(-2, 2) - a) % self.modulus
-            found.append((a, near if i % 2 == 0 else b))
-        return found
+        return [self._near, lambda random: self.uniform(random, 1)[0]]
+
+    def _near(self, random: Random) -> Residues:
+        a = random.randrange(self.modulus)
+        return a, (random.randint(-2, 2) - a) % self.modulus
 
     def hard(self) -> list[Residues]:
         """Every a with the b that brings the sum to 0, modulus - 1, modulus, modulus + 1 and 2
@@ -88,15 +85,6 @@ class ModularAddition(Task):
                 (a, b % p) for a in range(p) for b in (0, p - 1 - a, p - a, p + 1 - a, p - 1)
             )
         )
-
-    def strategy(self) -> SearchStrategy[Residues]:
-        from hypothesis import strategies as st
-
-        residue = st.integers(0, self.modulus - 1)
-        near = st.builds(
-            lambda a, e: (a, (e - a) % self.modulus), residue, st.sampled_from((0, -1, 1))
-        )
-        return st.one_of(near, st.tuples(residue, residue))
 
     def simpler(self, problem: Residues) -> list[Residues]:
         a, b = problem

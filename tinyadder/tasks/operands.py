@@ -1,8 +1,7 @@
-"""Operands that find needles: sums first, carry chains, repdigits; as seeded samplers and as
-hypothesis strategies.
+"""Operands that find needles: sums first, carry chains, repdigits.
 
 Uniform operands are nearly worthless: the published 95-parameter adder is wrong on about 7e-7 of
-them, and on more than 3 % of the different pairs that `sample` draws (measured in
+them, and on more than 3 % of the different pairs that `draws` give (measured in
 tests/test_operands.py). Digits are lists, most significant first; a problem is a tuple of integers
 below base ** digits.
 """
@@ -11,10 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from random import Random
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from hypothesis.strategies import SearchStrategy
 
 Operands = tuple[int, ...]
 
@@ -57,7 +52,7 @@ def split(total: int, cut: int, digits: int, base: int, count: int) -> Operands:
     return tuple(parts)
 
 
-# ---- seeded samplers -----------------------------------------------------------------------------
+# ---- samplers -----------------------------------------------------------------------------
 
 
 def plain(random: Random, digits: int, base: int, count: int) -> Operands:
@@ -133,58 +128,16 @@ TURNS: tuple[Callable[[Random, int, int, int], Operands], ...] = (
 )
 
 
-def sample(random: Random, digits: int, base: int, count: int, size: int) -> list[Operands]:
-    """`size` operand tuples, the samplers in turn: every other one sum first, then chains,
-    repdigits, plain.
-    """
-    return [TURNS[i % len(TURNS)](random, digits, base, count) for i in range(size)]
+def draws(digits: int, base: int, count: int) -> list[Callable[[Random], Operands]]:
+    """The samplers in turn: every other one sum first, then chains, repdigits, plain."""
+
+    def bound(turn: Callable[[Random, int, int, int], Operands]) -> Callable[[Random], Operands]:
+        return lambda random: turn(random, digits, base, count)
+
+    return [bound(turn) for turn in TURNS]
 
 
-# ---- hypothesis strategies -----------------------------------------------------------------------
-
-
-def strategy(digits: int, base: int, count: int) -> SearchStrategy[Operands]:
-    """Structured operands; shrinks to few nonzero digits, then small digits, then zero operands at
-    the end.
-    """
-    from hypothesis import strategies as st
-
-    top = base**digits - 1
-    columns = st.lists(
-        st.tuples(*[st.integers(0, base - 1)] * count), min_size=digits, max_size=digits
-    )
-    free = columns.map(lambda cs: tuple(value([c[i] for c in cs], base) for i in range(count)))
-
-    @st.composite
-    def by_sum(draw: Callable) -> Operands:
-        lead = draw(st.lists(st.integers(0, base - 1), min_size=digits, max_size=digits))
-        j = draw(st.integers(0, digits))
-        total = value(lead, base) // base**j * base**j + draw(
-            st.sampled_from((0, -1, 1, -2, 2, -3, 3))
-        )
-        total += draw(st.integers(0, count - 1)) * base**digits
-        total = min(max(total, 0), count * top)
-        least = max(0, total - (count - 1) * top)
-        moved = draw(st.integers(0, min(total, top) - least))
-        return split(total, min(total, top) - moved, digits, base, count)
-
-    kinds = st.one_of(st.sampled_from((0, base - 1, base)), st.integers(0, count * (base - 1)))
-    runs = st.lists(st.tuples(st.integers(1, digits), kinds), min_size=1, max_size=digits)
-
-    @st.composite
-    def chains(draw: Callable) -> Operands:
-        sums = [s for length, s in draw(runs) for _ in range(length)][:digits]
-        away = draw(st.lists(st.integers(0, base - 1), min_size=len(sums), max_size=len(sums)))
-        columns = []
-        for total, moved in zip(sums, away, strict=True):
-            total = min(total, count * (base - 1))
-            first = max(0, total - (count - 1) * (base - 1), min(base - 1, total) - moved)
-            columns.append(split(total, first, 1, base, count))
-        return tuple(value([column[i] for column in columns], base) for i in range(count))
-
-    lengths = st.tuples(st.integers(0, base - 1), st.integers(0, digits))
-    repeated = lengths.map(lambda pair: value([pair[0]] * pair[1], base))
-    return st.one_of(by_sum(), chains(), by_sum(), st.tuples(*[repeated] * count), free)
+# ---- fixed lists ---------------------------------------------------------------------------------
 
 
 def hard(digits: int, base: int, count: int) -> list[Operands]:

@@ -5,19 +5,17 @@ asked of the two.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from random import Random
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from tinyadder.errors import TinyadderError
 from tinyadder.fields import Between
 from tinyadder.tasks import operands as ops
-from tinyadder.tasks.base import Domain, Task
+from tinyadder.tasks.base import Domain, Draw, Task
 from tinyadder.tasks.problems import read_number, refuse_pasted, short_text, whole_numbers
-
-if TYPE_CHECKING:
-    from hypothesis.strategies import SearchStrategy
 
 Pair = tuple[int, int]
 
@@ -69,23 +67,24 @@ class Pairs(Task):
             for _ in range(count)
         ]
 
-    def structured(self, random: Random, count: int) -> list[Pair]:
+    def draws(self) -> list[Draw]:
         """In turn: neighbours (one unit of one place apart), equal beginnings, equal numbers, any
         pair.
         """
-        found = []
-        for i in range(count):
-            a = random.choice((ops.repdigit, ops.plain))(random, self.digits, 10, 1)[0]
-            place = 10 ** random.randrange(self.digits)
-            b = [
-                a + random.choice((-1, 1)) * place,
-                a - a % place + random.randrange(place),
-                a,
-                None,
-            ][i % 4]
-            b = random.randrange(self.largest + 1) if b is None else min(max(b, 0), self.largest)
-            found.append((a, b) if random.random() < 0.5 else (b, a))
-        return found
+        beside: tuple[Callable[[Random, int, int], int], ...] = (
+            lambda random, a, place: a + random.choice((-1, 1)) * place,
+            lambda random, a, place: a - a % place + random.randrange(place),
+            lambda random, a, place: a,
+            lambda random, a, place: random.randrange(self.largest + 1),
+        )
+        return [partial(self._drawn, beside=second) for second in beside]
+
+    def _drawn(self, random: Random, beside: Callable[[Random, int, int], int]) -> Pair:
+        """A number and, before or behind it, the one that `beside` gives for it and a place."""
+        a = random.choice((ops.repdigit, ops.plain))(random, self.digits, 10, 1)[0]
+        b = beside(random, a, 10 ** random.randrange(self.digits))
+        b = min(max(b, 0), self.largest)
+        return (a, b) if random.random() < 0.5 else (b, a)
 
     def hard(self) -> list[Pair]:
         """Every d 10^k + (-1, 0, 1) and run of nines with itself, its neighbours, its first digits
@@ -105,16 +104,6 @@ class Pairs(Task):
             pair for a, b in pairs for pair in ((a, b), (b, a)) if 0 <= a <= top and 0 <= b <= top
         ]
         return list(dict.fromkeys(kept))
-
-    def strategy(self) -> SearchStrategy[Pair]:
-        from hypothesis import strategies as st
-
-        number = ops.strategy(self.digits, 10, 1).map(lambda operands: operands[0])
-        shift = st.builds(
-            lambda k, e: e * 10**k, st.integers(0, self.digits - 1), st.sampled_from((0, 1, -1))
-        )
-        near = st.builds(lambda a, e: (a, min(max(a + e, 0), self.largest)), number, shift)
-        return st.one_of(near, st.tuples(number, number))
 
     def simpler(self, problem: Pair) -> list[Pair]:
         return [(a, b) for a, b in ops.simpler(problem, self.digits, 10)]

@@ -15,17 +15,14 @@ from dataclasses import dataclass
 from decimal import Decimal
 from itertools import product
 from random import Random
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from tinyadder.encodings import Reals
 from tinyadder.errors import TinyadderError
 from tinyadder.fields import Between
 from tinyadder.plain import short
-from tinyadder.tasks.base import Task
+from tinyadder.tasks.base import Draw, Task
 from tinyadder.tasks.problems import short_text, whole_numbers
-
-if TYPE_CHECKING:
-    from hypothesis.strategies import SearchStrategy
 
 WRITTEN = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
 Number = tuple[int, int]
@@ -185,16 +182,19 @@ class RealProduct(Task):
         found = {low, low + 1, high, high - 1, root, root + 1, *(n * low for n in range(1, 10))}
         return sorted(n for n in found if low <= n <= high)
 
-    def structured(self, random: Random, count: int) -> list[tuple[Number, Number]]:
-        """Mantissas at edges, or such that the product lies about half-way between two answers."""
-        edges, mantissas, found = self._edges(), self._mantissas(), list[tuple[Number, Number]]()
-        for (x, e), (y, f) in self.uniform(random, count):
-            if random.random() < 0.5:
-                x = random.choice(edges)
-            else:
-                y = min((y // 50 + 1) * 50, mantissas[-1])  # many halves: 50 x / 100
-            found.append(((x, e), (y, f)))
-        return found
+    def draws(self) -> list[Draw]:
+        """In turn: a mantissa at an edge; a product about half-way between two answers."""
+        edges, largest = self._edges(), self._mantissas()[-1]
+
+        def at_edge(random: Random) -> tuple[Number, Number]:
+            ((_, e), y) = self.uniform(random, 1)[0]
+            return (random.choice(edges), e), y
+
+        def half_way(random: Random) -> tuple[Number, Number]:
+            (x, (y, f)) = self.uniform(random, 1)[0]
+            return x, (min((y // 50 + 1) * 50, largest), f)  # many halves: 50 x / 100
+
+        return [at_edge, half_way]
 
     def hard(self) -> list[tuple[Number, Number]]:
         top, edges = self.exponents, self._edges()
@@ -205,14 +205,6 @@ class RealProduct(Task):
             for e, f in product((-top, top), repeat=2)
         ]
         return list(dict.fromkeys(found))
-
-    def strategy(self) -> SearchStrategy[tuple[Number, Number]]:
-        from hypothesis import strategies as st
-
-        mantissa = st.one_of(st.sampled_from(self._edges()), st.sampled_from(self._mantissas()))
-        signed = st.tuples(mantissa, st.sampled_from([1, -1])).map(lambda pair: pair[0] * pair[1])
-        number = st.tuples(signed, st.integers(-self.exponents, self.exponents))
-        return st.tuples(number, number)
 
 
 TASK = RealProduct

@@ -8,15 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import perm
 from random import Random
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from tinyadder.errors import TinyadderError
 from tinyadder.fields import Between
-from tinyadder.tasks.base import Domain
+from tinyadder.tasks.base import Domain, Draw
 from tinyadder.tasks.words import Words
-
-if TYPE_CHECKING:
-    from hypothesis.strategies import SearchStrategy
 
 
 @dataclass(frozen=True)
@@ -73,17 +70,19 @@ class Recall(Words):
             found.append("".join(word) + random.choice(word))
         return found
 
-    def structured(self, random: Random, count: int) -> list[str]:
+    def draws(self) -> list[Draw]:
         """The whole alphabet, or fewer letters that are neighbours in it: those are easiest to
         confuse.
         """
-        found = []
-        for i in range(count):
-            size = self.alphabet if i % 2 else random.randint(1, self.alphabet)
-            start = random.randint(0, self.alphabet - size)
-            word = random.sample(self.letters[start : start + size], size)
-            found.append("".join(word) + random.choice(word))
-        return found
+        return [
+            lambda random: self._drawn(random, random.randint(1, self.alphabet)),
+            lambda random: self._drawn(random, self.alphabet),
+        ]
+
+    def _drawn(self, random: Random, size: int) -> str:
+        start = random.randint(0, self.alphabet - size)
+        word = random.sample(self.letters[start : start + size], size)
+        return "".join(word) + random.choice(word)
 
     def hard(self) -> list[str]:
         """The alphabet forwards and backwards with each letter again, every pair of letters, every
@@ -93,14 +92,6 @@ class Recall(Words):
         found += [a + b + c for a in self.letters for b in self.letters if a != b for c in (a, b)]
         found += [word + a for word in (self.letters, self.letters[::-1]) for a in word]
         return list(dict.fromkeys(found))
-
-    def strategy(self) -> SearchStrategy[str]:
-        from hypothesis import strategies as st
-
-        words = st.permutations(self.letters).flatmap(
-            lambda word: st.integers(1, self.alphabet).map(lambda size: "".join(word[:size]))
-        )
-        return words.flatmap(lambda word: st.sampled_from(word).map(lambda again: word + again))
 
     def simpler(self, problem: str) -> list[str]:
         return [word for word in super().simpler(problem) if self._fits(word)]

@@ -16,17 +16,14 @@ import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import product
 from random import Random
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from tinyadder.errors import TinyadderError
 from tinyadder.fields import Between
-from tinyadder.tasks.base import Domain, Task
-
-if TYPE_CHECKING:
-    from hypothesis.strategies import SearchStrategy
+from tinyadder.tasks.base import Domain, Draw, Task
 
 SEPARATOR = "|"
 FUNCTIONS: dict[str, Callable[..., Any]] = {
@@ -309,26 +306,28 @@ class Sequences(Task):
             for _ in range(count)
         ]
 
-    def structured(self, random: Random, count: int) -> list[Word]:
+    def draws(self) -> list[Draw]:
         """In turn: any word, runs of few letters, a permutation of the letters, a short word
         repeated.
         """
-        found = []
-        for i in range(count):
-            length = random.randint(1, self.length) if random.random() < 0.6 else self.length
-            few = random.choices(self.letters, k=random.randint(1, 3))
-            if i % 4 == 0:
-                text = random.choices(self.letters, k=length)
-            elif i % 4 == 1:
-                text = [
-                    t for _ in range(length) for t in [random.choice(few)] * random.randint(1, 4)
-                ]
-            elif i % 4 == 2:
-                text = random.sample(self.letters, len(self.letters))
-            else:
-                text = random.choices(self.letters, k=random.randint(1, 4)) * length
-            found.append(self._problem(random, text[:length]))
-        return found
+        texts: tuple[Callable[[Random, int], list[str]], ...] = (
+            lambda random, length: random.choices(self.letters, k=length),
+            self._runs,
+            lambda random, length: random.sample(self.letters, len(self.letters)),
+            lambda random, length: random.choices(self.letters, k=random.randint(1, 4)) * length,
+        )
+        return [partial(self._drawn, text=text) for text in texts]
+
+    def _drawn(self, random: Random, text: Callable[[Random, int], list[str]]) -> Word:
+        length = random.randint(1, self.length) if random.random() < 0.6 else self.length
+        return self._problem(random, text(random, length)[:length])
+
+    def _runs(self, random: Random, length: int) -> list[str]:
+        few = random.choices(self.letters, k=random.randint(1, 3))
+        text: list[str] = []
+        while len(text) < length:
+            text += [random.choice(few)] * random.randint(1, 4)
+        return text
 
     def hard(self) -> list[Word]:
         """All texts of one and two tokens (few letters), constant ones, and those with one other
@@ -352,14 +351,6 @@ class Sequences(Task):
             for p in ({0, len(t) // 2, len(t) - 1} if self.copies else {len(t) - 1})
         ]
         return list(dict.fromkeys(asked))
-
-    def strategy(self) -> SearchStrategy[Word]:
-        from hypothesis import strategies as st
-
-        word = st.lists(st.sampled_from(self.letters), min_size=1, max_size=self.length).map(tuple)
-        if not self.copies:
-            return word.map(lambda text: (text, len(text) - 1))
-        return word.flatmap(lambda text: st.tuples(st.just(text), st.integers(0, len(text) - 1)))
 
     def simpler(self, problem: Word) -> list[Word]:
         """One token less, or one token nearer to the first of the alphabet."""

@@ -9,14 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tinyadder.errors import TinyadderError
 from tinyadder.plain import short
-from tinyadder.tasks.base import Domain, Task
-
-if TYPE_CHECKING:
-    from hypothesis.strategies import SearchStrategy
+from tinyadder.tasks.base import Domain, Draw, Task
 
 
 @dataclass(frozen=True)
@@ -75,27 +72,34 @@ class Words(Task):
     def _random(self, random: Random, length: int) -> str:
         return "".join(random.choice(self.letters) for _ in range(length))
 
-    def structured(self, random: Random, count: int) -> list[str]:
+    def draws(self) -> list[Draw]:
         """In turn: runs of equal letters, a short word repeated, a constant word with one other
         letter, any word.
         """
-        found = []
-        for i in range(count):
-            length = random.choice(self.lengths) if random.random() < 0.7 else self.lengths[-1]
-            if i % 4 == 0:
-                word = "".join(
-                    random.choice(self.letters) * random.randint(1, length) for _ in range(length)
-                )
-            elif i % 4 == 1:
-                word = self._random(random, random.randint(1, min(4, length))) * length
-            elif i % 4 == 2:
-                at = random.randrange(length)
-                other, most = random.choice(self.letters), random.choice(self.letters)
-                word = most * at + other + most * length
-            else:
-                word = self._random(random, length)
-            found.append(word[:length])
-        return found
+        return [self._runs, self._repeated, self._spoiled, self._any]
+
+    def _length(self, random: Random) -> int:
+        return random.choice(self.lengths) if random.random() < 0.7 else self.lengths[-1]
+
+    def _runs(self, random: Random) -> str:
+        length = self._length(random)
+        word = ""
+        while len(word) < length:
+            word += random.choice(self.letters) * random.randint(1, length)
+        return word[:length]
+
+    def _repeated(self, random: Random) -> str:
+        length = self._length(random)
+        return (self._random(random, random.randint(1, min(4, length))) * length)[:length]
+
+    def _spoiled(self, random: Random) -> str:
+        length = self._length(random)
+        at = random.randrange(length)
+        other, most = random.choice(self.letters), random.choice(self.letters)
+        return (most * at + other + most * length)[:length]
+
+    def _any(self, random: Random) -> str:
+        return self._random(random, self._length(random))
 
     def hard(self) -> list[str]:
         """Shortest words, constant words of every letter, and those with their first or last letter
@@ -112,17 +116,6 @@ class Words(Task):
                 found += [a * length, *(b + a * (length - 1) for b in self.letters)]
                 found += [a * (length - 1) + b for b in self.letters]
         return list(dict.fromkeys(found))
-
-    def strategy(self) -> SearchStrategy[str]:
-        from hypothesis import strategies as st
-
-        low, high = self.lengths[0], self.lengths[-1]
-        letter = st.sampled_from(self.letters)
-        free = st.text(letter, min_size=low, max_size=high)
-        runs = st.lists(st.tuples(letter, st.integers(1, high)), min_size=1, max_size=4)
-        longest = (self.letters[0]) * low
-        joined = runs.map(lambda pairs: ("".join(a * n for a, n in pairs) + longest)[:high])
-        return st.one_of(free, joined, st.text(letter, min_size=high, max_size=high))
 
     def simpler(self, problem: str) -> list[str]:
         """One letter less, or one letter nearer to the first of the alphabet."""
