@@ -25,7 +25,20 @@ from fractions import Fraction
 import numpy as np
 
 from tinyadder.construction import Construction, LaneClaim
-from tinyadder.dsl import MLP, Attention, Embed, Head, Program, Stream, Unembed, concat, relu
+from tinyadder.dsl import (
+    MLP,
+    Attention,
+    Embed,
+    Head,
+    Program,
+    Stream,
+    Unembed,
+    concat,
+    derived,
+    relu,
+    shared,
+    token_value,
+)
 from tinyadder.errors import TinyadderError
 from tinyadder.tasks.addition import DIGITS, Addition
 
@@ -71,15 +84,15 @@ def construct(*, digits: int = 10, base: int = 10) -> Construction:
         parabola="-d(B-1-d)/B for the readout; at the query the place Y",
         group="flag of '+' and '='; after layer 0 also the step W",
     )
-    d = np.arange(base)
+    d = token_value
     names = DIGITS[:base]
     sums = Head(value=concat(gain * x.digit, -(base - 1) / 2 * gain * x.group), slope=-np.log(base))
     program = Program(
         task.vocabulary,
         x,
         Embed(
-            digit=dict(zip(names[1:], d[1:], strict=True)),
-            parabola=dict(zip(names[1:-1], -d[1:-1] * (base - 1 - d[1:-1]) / base, strict=True)),
+            digit=derived(d, names),
+            parabola=derived(d * (base - 1 - d) / shared(-base), names),
             group={token: float(flag / spread) for token, flag in flags.items()},
         ),
         Attention(group=Head(value=float(spread) * x.group, slope=-3 * np.log(base))),

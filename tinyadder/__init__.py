@@ -34,6 +34,8 @@ _HOME = {
     "concat": "tinyadder.dsl",
     "stack": "tinyadder.dsl",
     "shared": "tinyadder.dsl",
+    "derived": "tinyadder.dsl",
+    "token_value": "tinyadder.dsl",
     "gadgets": "tinyadder.lang.gadgets:",
     "task": "tinyadder.tasks.custom:custom_task",
     "Task": "tinyadder.tasks.base",
@@ -62,9 +64,11 @@ if TYPE_CHECKING:
     from tinyadder.dsl import Stream as Stream
     from tinyadder.dsl import Unembed as Unembed
     from tinyadder.dsl import concat as concat
+    from tinyadder.dsl import derived as derived
     from tinyadder.dsl import relu as relu
     from tinyadder.dsl import shared as shared
     from tinyadder.dsl import stack as stack
+    from tinyadder.dsl import token_value as token_value
     from tinyadder.errors import MissingExtra as MissingExtra
     from tinyadder.errors import TinyadderError as TinyadderError
     from tinyadder.inspect.trace import ActivationCache as ActivationCache

@@ -3,6 +3,7 @@ programs.
 """
 
 from tinyadder.lang.forms import AffineForm, Shared, Stream, concat, shared
+from tinyadder.lang.formulas import DerivedColumn, Formula, derived, token_value
 from tinyadder.lang.program import Program
 from tinyadder.lang.sublayers import (
     MLP,
@@ -22,7 +23,9 @@ __all__ = [
     "MLP",
     "AffineForm",
     "Attention",
+    "DerivedColumn",
     "Embed",
+    "Formula",
     "Head",
     "Hidden",
     "Outputs",
@@ -32,8 +35,10 @@ __all__ = [
     "Unembed",
     "Units",
     "concat",
+    "derived",
     "format_units",
     "relu",
     "shared",
     "stack",
+    "token_value",
 ]

@@ -56,7 +56,7 @@ TABLE = (
     ),
     _tinyadder(
         "language",
-        r"(dsl|lang|lang\.(forms|sublayers|program|printing|serialization))",
+        r"(dsl|lang|lang\.(forms|formulas|sublayers|program|printing|serialization))",
         "programs as equations: forms, sublayers, printing, JSON",
         "basics",
         "numpy",

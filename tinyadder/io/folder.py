@@ -275,6 +275,7 @@ def load(folder: str | Path, *, device: str = "cpu") -> tuple[Transformer, Descr
                 f"{folder}: {wrong[0]} is not what the equations in {DESCRIPTION} give; build the"
                 " model again"
             )
+        model.derived = rebuilt.derived
     return model.to(device).eval(), described
 
 

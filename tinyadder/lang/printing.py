@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tinyadder.lang.forms import AffineRow, Shared, Weight, format_rows, format_weight
+from tinyadder.lang.formulas import DerivedColumn
 from tinyadder.lang.sublayers import MLP, Attention, Embed, Head, Unembed, format_units
 
 Line = tuple[str, str, list[Weight]]
@@ -35,7 +36,9 @@ def equations(
     bill, lines = _Bill(), list[Line]()
     for lane, table in embed.lanes.items():
         weights = bill.new([w for listed in table.values() for w in listed])
-        lines.append(("embed", f"{lane} = {_format_table(table)}", weights))
+        column = embed.derived.get(lane)
+        text = _format_table(table) if column is None else _format_column(column)
+        lines.append(("embed", f"{lane} = {text}", weights))
     for layer, (attention, mlp) in enumerate(blocks):
         written = _attention_lines(attention, bill) if attention else []
         written += _mlp_lines(mlp, bill) if mlp else []
@@ -56,6 +59,13 @@ def _format_table(table: dict[str, list[Weight]]) -> str:
     return ", ".join(
         f"{value} on {' '.join(repr(t) for t in tokens)}" for value, tokens in groups.items()
     )
+
+
+def _format_column(column: DerivedColumn) -> str:
+    """`d * (9 - d) / shared(-10) on '0' .. '9'`, then the tokens with numbers of their own."""
+    span = f"'{column.tokens[0]}' .. '{column.tokens[-1]}'"
+    others = _format_table({token: [weight] for token, weight in column.others.items()})
+    return f"{column.formula} on {span}" + (f", {others}" if others else "")
 
 
 def _attention_lines(attention: Attention, bill: _Bill) -> list[tuple[str, list[Weight]]]:
@@ -110,6 +120,11 @@ def _unembed_lines(
         lines.append((f"{name} of {' '.join(unembed.tied)} = their embeddings . stream (tied)", []))
     if unembed.wired:
         lines.append((f"{name} of {tokens} = {unembed.form} (wired)", []))
+    elif unembed.derived:
+        for lane, column in unembed.derived.items():
+            rows = unembed.form.rows
+            weights = bill.new([w for row in rows for (at, _), w in row.weights if at == lane])
+            lines.append((f"{name} of {tokens} += ({column.formula}) * {lane}", weights))
     elif unembed.tokens is not None:
         for token, row in zip(unembed.tokens, unembed.form.rows, strict=True):
             lines.append((f"'{token}' = {format_rows([row])}", bill.new(row.parameters)))

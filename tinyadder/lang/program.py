@@ -31,7 +31,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tinyadder.errors import TinyadderError, did_you_mean
-from tinyadder.lang.forms import AffineRow, Stream
+from tinyadder.lang.forms import AffineRow, Shared, Stream
 from tinyadder.lang.printing import Line, equations, format_equations
 from tinyadder.lang.sublayers import MLP, Attention, Embed, Sublayer, Unembed, rows_read
 
@@ -99,6 +99,8 @@ class Program:
             for token, weights in table.items():
                 self._token(token, f"Embed, lane '{lane}'")
                 self._fits(f"Embed, lane '{lane}', token '{token}'", len(weights), width)
+            if lane in self.embed.derived and width != 1:
+                raise TinyadderError(f"Embed, lane '{lane}' has width {width}; a formula gives one")
         known |= set(self.embed.lanes)
         for position, sublayer in enumerate(self.sublayers):
             where = f"sublayer {position} ({type(sublayer).__name__})"
@@ -171,6 +173,12 @@ class Program:
         all.
         """
         return sum(len(weights) for _, _, weights in self.lines())
+
+    @property
+    def derived_scalars(self) -> list[Shared]:
+        """The stored scalars in the formulas of embedding and readout, each once."""
+        columns = (*self.embed.derived.values(), *self.unembed.derived.values())
+        return list(dict.fromkeys(s for column in columns for s in column.formula.scalars()))
 
     @property
     def slopes(self) -> int:

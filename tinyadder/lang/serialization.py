@@ -6,6 +6,16 @@ from typing import Any
 
 from tinyadder.errors import TinyadderError
 from tinyadder.lang.forms import AffineForm, AffineRow, Shared, Stream, Weight
+from tinyadder.lang.formulas import (
+    MOST,
+    OPERATIONS,
+    DerivedColumn,
+    DerivedReadout,
+    Formula,
+    as_formula,
+    derived,
+    token_value,
+)
 from tinyadder.lang.program import Program
 from tinyadder.lang.sublayers import (
     MLP,
@@ -17,6 +27,7 @@ from tinyadder.lang.sublayers import (
     Unembed,
     Units,
 )
+from tinyadder.plain import short
 
 PROGRAM_VERSION = 1
 
@@ -40,6 +51,18 @@ class _Writer:
 
     def form(self, form: AffineForm) -> list[Any]:
         return [self.row(row) for row in form.rows]
+
+    def formula(self, formula: Formula) -> Any:
+        if formula.operation:
+            return [formula.operation, *(self.formula(part) for part in formula.parts)]
+        leaf = formula.parts[0] if formula.parts else "d"
+        return self.weight(leaf) if isinstance(leaf, Shared) else leaf
+
+    def columns(self, columns: dict[str, DerivedColumn]) -> dict[str, Any]:
+        return {
+            lane: {"formula": self.formula(column.formula), "tokens": list(column.tokens)}
+            for lane, column in columns.items()
+        }
 
 
 def program_to_json(program: Program) -> dict[str, Any]:
@@ -87,7 +110,11 @@ def program_to_json(program: Program) -> dict[str, Any]:
         "vocabulary": list(program.vocabulary),
         "stream": {lane.name: [lane.meaning, lane.width] for lane in program.stream.lanes.values()},
         "embed": {
-            lane: {token: [write.weight(n) for n in weights] for token, weights in table.items()}
+            lane: {
+                token: [write.weight(n) for n in weights]
+                for token, weights in table.items()
+                if lane not in program.embed.derived or token in program.embed.derived[lane].others
+            }
             for lane, table in program.embed.lanes.items()
         },
         "sublayers": sublayers,
@@ -96,9 +123,14 @@ def program_to_json(program: Program) -> dict[str, Any]:
             "wired": unembed.wired,
             "tied": list(unembed.tied),
             "tokens": None if unembed.tokens is None else list(unembed.tokens),
-            "form": write.form(unembed.form),
+            "form": [] if unembed.derived else write.form(unembed.form),
         },
     }
+    if program.embed.derived or unembed.derived:
+        data["derived"] = {
+            "embed": write.columns(program.embed.derived),
+            "unembed": write.columns(unembed.derived),
+        }
     return {**data, "shared": [weight.value for weight in write.shared]}
 
 
@@ -120,6 +152,25 @@ class _Reader:
 
     def form(self, data: list[Any]) -> AffineForm:
         return AffineForm(self.stream, [self.row(row) for row in data])
+
+    def formula(self, data: Any, depth: int = 0) -> Formula:
+        if depth > MOST:
+            raise TinyadderError(f"a formula deeper than {MOST}")
+        if isinstance(data, list):
+            operation, left, right = data
+            if operation not in OPERATIONS:
+                raise TinyadderError(f"a formula knows no operation {short(operation)}")
+            parts = self.formula(left, depth + 1), self.formula(right, depth + 1)
+            return Formula(operation, parts)
+        if data == "d":
+            return token_value
+        return as_formula(self.shared[data["shared"]] if isinstance(data, dict) else data)
+
+    def columns(self, data: dict[str, Any]) -> dict[str, DerivedColumn]:
+        return {
+            lane: derived(self.formula(column["formula"]), tuple(map(str, column["tokens"])))
+            for lane, column in data.items()
+        }
 
     def sublayer(self, data: dict[str, Any]) -> Attention | MLP:
         if "heads" in data:
@@ -150,9 +201,13 @@ class _Reader:
             }
         )
 
-    def unembed(self, data: dict[str, Any]) -> Unembed:
+    def unembed(self, data: dict[str, Any], columns: dict[str, DerivedColumn]) -> Unembed:
         form: Any = self.form(data["form"])
-        if data["wired"]:
+        if columns:
+            if form.rows:
+                raise TinyadderError("a readout by formula has no rows beside")
+            form = DerivedReadout({self.stream[lane]: c for lane, c in columns.items()})
+        elif data["wired"]:
             form = tuple(
                 self.stream[row.weights[0][0][0]] for row in form.rows if row.weights[0][0][1] == 0
             )
@@ -172,16 +227,17 @@ def program_from_json(data: dict[str, Any]) -> Program:
         )
     try:
         read = _Reader(data)
-        embed = Embed(
-            {
-                lane: {token: [read.weight(n) for n in weights] for token, weights in table.items()}
-                for lane, table in data["embed"].items()
-            }
-        )
+        tables: dict[str, Any] = {
+            lane: {token: [read.weight(n) for n in weights] for token, weights in table.items()}
+            for lane, table in data["embed"].items()
+        }
+        formulas = data.get("derived", {"embed": {}, "unembed": {}})
+        for lane, column in read.columns(formulas["embed"]).items():
+            tables[lane] = column | {token: w for token, (w,) in tables[lane].items()}
+        embed = Embed(tables)
+        readout = read.unembed(data["unembed"], read.columns(formulas["unembed"]))
         sublayers = [read.sublayer(s) for s in data["sublayers"]]
-        return Program(
-            data["vocabulary"], read.stream, embed, *sublayers, read.unembed(data["unembed"])
-        )
+        return Program(data["vocabulary"], read.stream, embed, *sublayers, readout)
     except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
         if isinstance(error, TinyadderError):
             raise

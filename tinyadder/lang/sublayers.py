@@ -29,6 +29,7 @@ from tinyadder.lang.forms import (
     spread,
     weights_in,
 )
+from tinyadder.lang.formulas import DerivedColumn, DerivedReadout
 
 
 @dataclass(frozen=True, eq=False)
@@ -227,15 +228,24 @@ def _written(
 
 
 class Embed:
-    """The embedding: per lane a mapping from tokens to numbers (vectors for wider lanes); the rest
-    is 0.
+    """The embedding: per lane a mapping from tokens to numbers (vectors for wider lanes), or a
+    column by formula (`derived`); the rest is 0.
     """
 
     def __init__(
-        self, lanes: Mapping[str, Any] | None = None, /, **keywords: Mapping[str, Any]
+        self,
+        lanes: Mapping[str, Any] | None = None,
+        /,
+        **keywords: Mapping[str, Any] | DerivedColumn,
     ) -> None:
         self.lanes: dict[str, dict[str, list[Weight]]] = {}
+        self.derived: dict[str, DerivedColumn] = {}
         for lane, table in _written("Embed", lanes, keywords).items():
+            if isinstance(table, DerivedColumn):
+                self.derived[lane] = table
+                entries = {**table.values(), **table.others}
+                self.lanes[lane] = {token: [weight] for token, weight in entries.items()}
+                continue
             if not isinstance(table, Mapping):
                 raise TinyadderError(
                     f"Embed({lane}={table!r}): give a mapping from tokens to numbers, e.g."
@@ -297,10 +307,11 @@ class MLP:
 class Unembed:
     """The readout: the next token is the one with the largest (argmax) or smallest (argmin) value.
 
-    `argmax=` / `argmin=` takes a mapping from tokens to forms, or a form whose row n is for token n
-    of the vocabulary. A bare lane (or a tuple of lanes) is read as it stands: wiring, without
-    parameters. `tied=` names tokens whose embedding rows are their unembedding rows; it may stand
-    alone or be added to a form. Tokens without a row are never chosen.
+    `argmax=` / `argmin=` takes a mapping from tokens to forms, a form whose row n is for token n of
+    the vocabulary, or a sum of columns by formula, `derived(..) * lane`. A bare lane (or a tuple of
+    lanes) is read as it stands: wiring, without parameters. `tied=` names tokens whose embedding
+    rows are their unembedding rows; it may stand alone or be added to a form. Tokens without a row
+    are never chosen.
     """
 
     def __init__(self, *, argmax: Any = None, argmin: Any = None, tied: Sequence[str] = ()) -> None:
@@ -317,7 +328,12 @@ class Unembed:
                 "a readout wired to lanes cannot also be tied; write the lanes as a form: 1 * lane"
             )
         self.tokens: tuple[str, ...] | None = None
-        if isinstance(given, Mapping):
+        self.derived: dict[str, DerivedColumn] = {}
+        if isinstance(given, DerivedReadout):
+            self.tokens = given.tokens
+            self.form = _rows_of(given)
+            self.derived = {lane.name: column for lane, column in given.columns.items()}
+        elif isinstance(given, Mapping):
             self.tokens = tuple(given)
             self.form = concat(*given.values())
         elif given is not None:
@@ -329,6 +345,20 @@ class Unembed:
                 f"the readout has {self.form.width} rows for {len(self.tokens)} tokens; one row a"
                 " token"
             )
+
+
+def _rows_of(readout: DerivedReadout) -> AffineForm:
+    """The readout as a form, one row a token."""
+    values = {lane: column.values() for lane, column in readout.columns.items()}
+    rows = [
+        AffineRow(
+            tuple(
+                ((lane.name, 0), table[token]) for lane, table in values.items() if token in table
+            )
+        )
+        for token in readout.tokens
+    ]
+    return AffineForm(common_stream(*readout.columns), rows)
 
 
 Sublayer = Attention | MLP

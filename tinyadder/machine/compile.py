@@ -16,7 +16,7 @@ from tinyadder.errors import TinyadderError
 from tinyadder.lang.forms import AffineRow, Shared, Weight
 from tinyadder.machine.config import BlockConfig, Config
 from tinyadder.machine.tensors import items
-from tinyadder.machine.transformer import Transformer
+from tinyadder.machine.transformer import Derived, Transformer
 
 MOST = 10**8
 """Dense entries of all tensors of a program: its equations may be short and its heads many."""
@@ -87,7 +87,24 @@ def build(program: Program, *, device: str | torch.device = "cpu") -> Transforme
     model = Transformer(replace(config, shared=len(t.shared), ties=tuple(t.ties)))
     t.arrays["shared"] = np.array([number.value for number in t.shared])
     _load(model, t.arrays)
+    model.derived = _derived(t, program)
     return model.to(device).eval()
+
+
+def _derived(t: _Tensors, program: Program) -> Derived:
+    """Where the formulas of the program stand."""
+    columns, width = program.stream.columns(), program.stream.width
+    rows = {token: i for i, token in enumerate(program.vocabulary)}
+    entries: dict[str, tuple[int, ...]] = {}
+    for lane, column in program.embed.derived.items():
+        places = (rows[token] * width + columns[lane, 0] for token in column.tokens)
+        entries["embedding"] = (*entries.get("embedding", ()), *places)
+    for lane, column in program.unembed.derived.items():
+        outputs = range(len(column.tokens))
+        places = (i * width + columns[lane, 0] for i in outputs)
+        entries["unembedding"] = (*entries.get("unembedding", ()), *places)
+    scalars = [s.value for s in program.derived_scalars if s not in t.shared]
+    return Derived(entries, tuple(scalars))
 
 
 def _fill(weights: Sequence[Weight], width: int) -> list[Weight]:

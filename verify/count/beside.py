@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from types import ModuleType
@@ -159,20 +159,17 @@ def hang_on(module: nn.Module, names: Mapping[str, Any]) -> None:
     object.__setattr__(module, GLOBALS, dict(names))
 
 
-def names_of_files(names: Mapping[str, Any], roots: Sequence[Path]) -> dict[str, Any]:
-    """The names of a file, and those of the modules below `roots` that were imported with
-    it."""
+def names_of_files(names: Mapping[str, Any], roots: Iterable[Path]) -> dict[str, Any]:
+    """The names of a file, and those of the modules below `roots` that were imported with it."""
     found = {name: value for name, value in names.items() if not name.startswith("__")}
+    folders = [root for root in roots if root not in (Path("/"), Path.home())]
     for module_name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
-        if (
-            isinstance(file, str)
-            and any(Path(file).is_relative_to(root) for root in roots)
-            and module_name != "submission"
-        ):
-            own = vars(module)
-            if own is not names:
-                found |= {f"{module_name}.{k}": v for k, v in own.items() if k[:2] != "__"}
+        if not isinstance(file, str) or "site-packages" in file or vars(module) is names:
+            continue
+        if any(Path(file).is_relative_to(folder) for folder in folders):
+            own = vars(module).items()
+            found |= {f"{module_name}.{k}": v for k, v in own if not k.startswith("__")}
     return found
 
 

@@ -65,8 +65,8 @@ def file_code(
     whole: bool = False,
 ) -> list[Literal]:
     """The literals of a submission: of `build_model` and what it uses (with `whole`, of `add`, too;
-    of the object `attribute`, all), followed into the modules below the folders `roots`, where
-    its imports start.
+    of the object `attribute`, all), followed into the modules below the folders `roots`, where its
+    imports start.
 
     Raises `TinyadderError` for a file that is no Python.
     """
@@ -84,9 +84,8 @@ def file_code(
 
     source = _text(file)
     module = f"{module}.__init__" if module and file.name == "__init__.py" else module
-    used = ["build_model", "add"] if whole else ["build_model"]
-    used = [attribute] if attribute else used
-    return literals(source, used, find=find, module=module)
+    start = ["build_model", "add"] if whole else ["build_model"]
+    return literals(source, [attribute] if attribute else start, find=find, module=module)
 
 
 def _text(path: Path) -> str:

@@ -53,11 +53,7 @@ def count_submission(session: Session, place: Place, *, why: bool = False) -> Fo
     code = file_code(place.file, place.roots, place.module, place.attribute, whole=whole)
     given = [[literal.value, literal.written] for literal in code]
     found: _Found = session.ask(
-        f"{__name__}:count",
-        reply=_Found,
-        why=why,
-        roots=[str(root) for root in place.roots],
-        code=given,
+        f"{__name__}:count", reply=_Found, why=why, roots=list(map(str, place.roots)), code=given
     )
     counts = dict(found["counts"])
     if found["claimed"] is not None:
@@ -76,7 +72,7 @@ def count(
     from tinyadder.verify.count.beside import names_of_files
 
     module = as_module(entry.model)
-    hang_on(module, names_of_files(entry.names, [Path(root) for root in roots]))
+    hang_on(module, names_of_files(entry.names, list(map(Path, roots))))
     literals = [Literal(value, k, 0, "", "", written) for k, (value, written) in enumerate(code)]
     return {
         "counts": ladder(module, literals),
