@@ -17,6 +17,7 @@ FAINT = {
     # what is left of a sum: flags arrive 10^-11 as loud one group later, which half units guard
     # against
     ("add10", "rest"): 0.02,
+    ("add10_board", "rest"): 0.02,
     ("add10_95", "miss"): 0.02,
     ("add10_95", "cost"): 0.02,
     ("add10_unary", "level"): 0.02,

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from tinyadder.commands._options import construction_options, json_option, name_argument, out_option
-from tinyadder.commands._output import echo, echo_json
+from tinyadder.commands._output import echo, echo_json, show_table
 from tinyadder.errors import TinyadderError
 from tinyadder.escape import Markdown
 from tinyadder.io.export import FORMATS, Source, module_of, write
@@ -59,7 +59,8 @@ def command(
     from tinyadder.verify.count import definition, ladder
 
     counts = ladder(loaded.model)
-    order = ["nonzero", *(rung for rung in counts if rung != "nonzero")]
+    first = "board" if kind == "submission" else "nonzero"
+    order = [first, *(rung for rung in counts if rung != first)]
     certificate, verdict = _judged(loaded) if kind == "hub" else (None, None)
     source = Source(
         model=loaded.model,
@@ -74,10 +75,17 @@ def command(
         intermediate=intermediate,
     )
     write(kind, source, out)
+    claim = {"claim": counts["board"], "counts": counts} if kind == "submission" else {}
     if as_json:
-        echo_json({"model": loaded.name, "format": kind, "file": str(out)})
-    else:
-        echo(f"wrote {out}")
+        echo_json({"model": loaded.name, "format": kind, "file": str(out), **claim})
+        return
+    echo(f"wrote {out}")
+    if claim:
+        show_table(
+            f"claims {counts['board']:,} by the public board's rule; beside it the whole ladder:",
+            {"convention": "left", "count": "right", "what it counts": "left"},
+            [(rung, f"{count:,}", definition(rung)) for rung, count, _ in source.ladder],
+        )
 
 
 def _judged(loaded: Loaded) -> tuple[bytes | None, Markdown | None]:

@@ -92,19 +92,30 @@ def build(program: Program, *, device: str | torch.device = "cpu") -> Transforme
 
 
 def _derived(t: _Tensors, program: Program) -> Derived:
-    """Where the formulas of the program stand."""
+    """Where the formulas of the program stand, and from which scalars they are computed."""
     columns, width = program.stream.columns(), program.stream.width
     rows = {token: i for i, token in enumerate(program.vocabulary)}
-    entries: dict[str, tuple[int, ...]] = {}
-    for lane, column in program.embed.derived.items():
-        places = (rows[token] * width + columns[lane, 0] for token in column.tokens)
-        entries["embedding"] = (*entries.get("embedding", ()), *places)
-    for lane, column in program.unembed.derived.items():
-        outputs = range(len(column.tokens))
-        places = (i * width + columns[lane, 0] for i in outputs)
-        entries["unembedding"] = (*entries.get("unembedding", ()), *places)
-    scalars = [s.value for s in program.derived_scalars if s not in t.shared]
-    return Derived(entries, tuple(scalars))
+    own = [scalar for scalar in program.derived_scalars if scalar not in t.shared]
+
+    def name(scalar: Shared) -> str:
+        if scalar in t.shared:
+            return f"shared[{t.shared.index(scalar)}]"
+        return f"scalars[{own.index(scalar)}]"
+
+    found = [
+        (tensor, tuple(row * width + columns[lane, 0] for row in at), column.formula.text(name))
+        for tensor, written in (
+            ("embedding", program.embed.derived),
+            ("unembedding", program.unembed.derived),
+        )
+        for lane, column in written.items()
+        for at in [
+            [rows[token] for token in column.tokens]
+            if tensor == "embedding"
+            else range(len(column.tokens))
+        ]
+    ]
+    return Derived(tuple(found), tuple(scalar.value for scalar in own))
 
 
 def _fill(weights: Sequence[Weight], width: int) -> list[Weight]:

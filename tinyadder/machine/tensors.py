@@ -122,6 +122,27 @@ def tensors_of(model: Transformer) -> dict[str, Tensor]:
     return {item.stored: item.tensor for item in items(model)}
 
 
+UNITS = (0.0, 1.0, -1.0)
+"""Weights that only route."""
+
+
+def stored_scalars(model: Transformer) -> list[float]:
+    """What a sparse form of a built model stores: every shared weight, the scalars of its formulas,
+    then each other value once, but not 0, 1 and -1, nor what a formula computes.
+    """
+    shared = model.shared.detach().tolist() if model.config.shared else []
+    scalars, values = model.derived.scalars, dict[float, None]()
+    placed = {(name, index) for name, index, _ in model.config.ties}
+    for item in items(model):
+        if isinstance(item.tensor, nn.Parameter) and item.name != "shared":
+            flat = enumerate(item.tensor.detach().cpu().reshape(-1).tolist())
+            computed = model.derived.entries(item.name)
+            values |= dict.fromkeys(
+                v for i, v in flat if i not in computed and (item.name, i) not in placed
+            )
+    return [*shared, *scalars, *(v for v in values if v not in (*UNITS, *scalars))]
+
+
 def plain_name(stored: str) -> str:
     """The name of a tensor without torch's parametrization.
 

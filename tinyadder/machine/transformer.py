@@ -15,8 +15,8 @@ n hidden unit, o output token, c vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
@@ -243,10 +243,15 @@ class Derived:
     model's identity, do not depend on it.
     """
 
-    entries: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    """Plain name of a tensor -> flat indices."""
+    columns: tuple[tuple[str, tuple[int, ...], str], ...] = ()
+    """(plain name of a tensor, flat indices for d = 0, 1, .., the formula as an expression over
+    `d`, `shared[k]` and `scalars[k]`)."""
     scalars: tuple[float, ...] = ()
-    """Those that are not among the model's shared weights, each once."""
+    """Those that are not among the model's shared weights."""
+
+    def entries(self, name: str) -> set[int]:
+        """The flat indices of a tensor that are computed."""
+        return {index for tensor, indices, _ in self.columns if tensor == name for index in indices}
 
 
 class Transformer(nn.Module):

@@ -24,6 +24,7 @@ from tinyadder.machine.tensors import (
     WIRING,
     plain_name,
     stored_name,
+    stored_scalars,
 )
 from tinyadder.machine.tensors import place as place_of
 from tinyadder.machine.transformer import Transformer
@@ -109,7 +110,8 @@ def _saved(module: nn.Module) -> int:
     """How many entries of tables formulas save, their scalars taken off."""
     if not isinstance(module, Transformer):
         return 0
-    return sum(map(len, module.derived.entries.values())) - len(module.derived.scalars)
+    columns = module.derived.columns
+    return sum(len(indices) for _, indices, _ in columns) - len(module.derived.scalars)
 
 
 def board(module: nn.Module) -> int:
@@ -125,23 +127,6 @@ def board(module: nn.Module) -> int:
     if module.embedding.dtype != torch.float64:
         return stored(module)
     return len(stored_scalars(module))
-
-
-def stored_scalars(module: Transformer) -> list[float]:
-    """What a submission of a built model stores: every shared weight, then each other value once,
-    but not 0, 1 and -1, which only route, nor what a formula computes.
-    """
-    shared = module.shared.detach().tolist() if module.config.shared else []
-    values = dict.fromkeys(module.derived.scalars)
-    for name, index, numbers in _parameters(module):
-        computed = set(module.derived.entries.get(plain_name(name), ()))
-        if name != "shared":
-            pairs = zip(index.tolist(), numbers.tolist(), strict=True)
-            values |= dict.fromkeys(v for i, v in pairs if i not in computed and v not in UNITS)
-    return [*shared, *values]
-
-
-UNITS = (0.0, 1.0, -1.0)
 
 
 def nonzero(module: nn.Module) -> int:

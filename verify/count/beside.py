@@ -291,7 +291,7 @@ def _numbers(tensor: Tensor) -> Tensor:
 
 
 def _is_causal_mask(tensor: Tensor) -> bool:
-    if tensor.ndim < 2:
+    if tensor.ndim < 2 or not FEWEST - 1 <= tensor.shape[-1] == tensor.shape[-2]:
         return False
     ones = torch.ones_like(tensor)
     return (

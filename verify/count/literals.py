@@ -25,7 +25,6 @@ import ast
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import isfinite
-from typing import Any
 
 from tinyadder.errors import TinyadderError
 
@@ -154,6 +153,8 @@ SHAPED_WORDS = frozenset(
 are followed.
 """
 
+CONTAINED = frozenset(("copy", "get", "items", "keys", "values"))
+"""Methods of a container that give what is in it."""
 FORBIDS = {"masked_fill": 1e4, "masked_fill_": 1e4, "where": 1e8, "full": 1e8, "full_like": 1e8}
 """Of these a number that is negative and at least as large masks."""
 KEEPING = frozenset(
@@ -536,6 +537,21 @@ class _Reader:
                 self.values |= more
         return use == SHAPE or (use.startswith("->") and use[2:] not in self.values)
 
+    def flow(self, target: ast.expr) -> str:
+        """The use of what is assigned to this: a flow into a name, or into each of several."""
+        if isinstance(target, ast.Name):
+            return f"->{target.id}"
+        if isinstance(target, ast.Attribute):
+            return f"->{target.attr}"
+        if not isinstance(target, ast.Tuple | ast.List):
+            return VALUE
+        flows = {self.flow(one) for one in target.elts}
+        if VALUE in flows:
+            return VALUE
+        both = "|".join(sorted(flow[2:] for flow in flows))
+        self.uses.setdefault(both, set()).update(flows)
+        return f"->{both}"
+
     def visit_all(self, tree: ast.Module) -> None:
         for statement in tree.body:
             self.top = statement
@@ -610,8 +626,9 @@ class _Reader:
     def _Compare(self, node: ast.Compare, use: str) -> None:
         text = ast.unparse(node)
         sized = any(word in text for word in ("len(", ".shape", ".size(", ".ndim", ".dim("))
+        members = all(isinstance(op, ast.In | ast.NotIn) for op in node.ops)
         self.operands += 1
-        self.children(node, SHAPE if sized else VALUE)
+        self.children(node, SHAPE if sized or members else VALUE)
         self.operands -= 1
 
     def _Call(self, node: ast.Call, use: str) -> None:
@@ -619,7 +636,8 @@ class _Reader:
             node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
         )
         if isinstance(node.func, ast.Attribute):
-            self.visit(node.func.value, use if name in SHAPED | SHAPED_AFTER else VALUE)
+            passed = name in SHAPED | SHAPED_AFTER | CONTAINED
+            self.visit(node.func.value, use if passed else VALUE)
         elif isinstance(node.func, ast.Name):
             pass
         else:
@@ -691,18 +709,18 @@ class _Reader:
             and len(target.elts) == len(node.value.elts)
         ):
             for one, value in zip(target.elts, node.value.elts, strict=True):
-                self.visit(value, _flow(one))
+                self.visit(value, self.flow(one))
         else:
-            self.visit(node.value, _flow(target))
+            self.visit(node.value, self.flow(target))
 
     def _AnnAssign(self, node: ast.AnnAssign, use: str) -> None:
         if node.value is not None:
-            self.visit(node.value, _flow(node.target))
+            self.visit(node.value, self.flow(node.target))
 
     def _AugAssign(self, node: ast.AugAssign, use: str) -> None:
         self.visit(node.target, VALUE)
         self.operands += 1
-        self.visit(node.value, _flow(node.target))
+        self.visit(node.value, self.flow(node.target))
         self.operands -= 1
 
     def _keyword_defaults(self, arguments: ast.arguments) -> None:
@@ -740,7 +758,7 @@ class _Reader:
         self.where.pop()
 
     def _For(self, node: ast.For, use: str) -> None:
-        self.visit(node.iter, _flow(node.target))
+        self.visit(node.iter, self.flow(node.target))
         for statement in (*node.body, *node.orelse):
             self.visit(statement, VALUE)
 
@@ -763,14 +781,6 @@ class _Reader:
 def _floating(value: float, use: str) -> str:
     """A float is never a shape, wherever it stands."""
     return VALUE if isinstance(value, float) and use == SHAPE else use
-
-
-def _flow(target: Any) -> str:
-    if isinstance(target, ast.Name):
-        return f"->{target.id}"
-    if isinstance(target, ast.Attribute):
-        return f"->{target.attr}"
-    return VALUE
 
 
 def _metadata(node: ast.FunctionDef) -> set[ast.expr]:
