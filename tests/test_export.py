@@ -32,6 +32,7 @@ from tinyadder.machine.transformer import Transformer
 from tinyadder.report.results import result, write_result
 from tinyadder.verify.certify.check import check
 from tinyadder.verify.certify.prove import certify
+from tinyadder.verify.count import ladder
 from tinyadder.verify.verdict import Proved
 
 ROOT = Path(__file__).parents[1]
@@ -209,6 +210,7 @@ def test_a_missing_extra_names_the_install_line(monkeypatch, tmp_path):
 def test_a_submission_runs_alone_in_an_empty_folder_and_is_honest(name, tmp_path):
     done = run(name, "--to", "submission", "--out", "s.py", folder=tmp_path)
     assert done.returncode == 0, done.stderr
+    assert "by the public board's rule" in done.stdout and "nonzero + positional" in done.stdout
     script = (
         "import json, sys, s; model, meta = s.build_model();nonzero = sum(int(p.count_nonzero())"
         " for p in model.parameters());print(json.dumps([meta['params'], nonzero, s.add(model,"
@@ -218,8 +220,7 @@ def test_a_submission_runs_alone_in_an_empty_folder_and_is_honest(name, tmp_path
     command = [sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, '.'); {script}"]
     found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     params, nonzero, one, two, forced, leaked = json.loads(found.stdout)
-    made = construct(name)
-    assert params == nonzero == made.program.nonzero
+    assert params == nonzero == ladder(build(construct(name).program))["board"]
     assert (one, two, leaked) == (4999999999, 10000000000, False)
     assert (
         forced != "000"
