@@ -3,55 +3,9 @@
 import numpy as np
 import pytest
 
+from tests.stranger import LOOP, RESULT, loaded
 from tinyadder.verify.external.decoding import Decoder, NotRecovered, recorded, spread
 
-# A stand-in for a model: it computes the sum (no transformer does), one token a pass, and so fast
-# that formats are all that these tests spend time on.
-FILE = '''
-import torch
-from torch import nn
-
-class Model(nn.Module):
-    """Logits after every token from the second operand's end on: the next digit of the sum."""
-
-    def forward(self, tokens):
-        n, length = tokens.shape
-        logits = torch.zeros(n, length, 12)
-        powers = 10 ** torch.arange(10)
-        total = (tokens[:, 1:11] * powers).sum(1) + (tokens[:, 12:22] * powers).sum(1)
-        for place in range(22, length):
-            digit = total // 10 ** (place - 22) % 10
-            logits[:, place] = -(torch.arange(12.0) - digit[:, None]).abs()
-        return logits
-
-def build_model():
-    return Model()
-
-def prompt(a, b):
-    digits = lambda n: [n // 10**i % 10 for i in range(10)]
-    return [11, *digits(a), 10, *digits(b), 11]
-
-def add(model, a, b):
-    tokens = prompt(a, b)
-    for _ in range(11):
-        logits = model(torch.tensor([tokens]))
-        tokens.append(int(logits[0, -1].argmax()))
-    return sum(d * 10**i for i, d in enumerate(tokens[23:]))
-'''
-
-
-def loaded(*changes, text=FILE):
-    """Model and `add` of the file with some parts replaced."""
-    for old, new in changes:
-        assert old in text, old
-        text = text.replace(old, new)
-    names = {"__name__": "submission"}
-    exec(compile(text, "submission", "exec"), names)
-    return names["build_model"](), names["add"]
-
-
-LOOP = FILE[FILE.index("    for _ in range(11)") : FILE.index("    return sum")]
-RESULT = "return sum(d * 10**i for i, d in enumerate(tokens[23:]))"
 PAIRS = spread(20, seed=5)
 RIGHT = [a + b for a, b in PAIRS]
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,6 +14,8 @@ from tinyadder.escape import terminal
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from tinyadder.verify.properties import Progress as Progressed
 
 
 def echo(text: str = "", *, err: bool = False, nl: bool = True) -> None:
@@ -50,6 +53,40 @@ def console(*, stderr: bool = False) -> Console:
 
     found = Console(stderr=stderr, highlight=False)
     return found if found.is_terminal else Console(stderr=stderr, highlight=False, width=200)
+
+
+@contextmanager
+def progress_bars() -> Iterator[Progressed]:
+    """Bars on standard error in a terminal; nothing in a pipe, where the parts are printed when all
+    is done.
+    """
+    screen = console(stderr=True)
+    if not screen.is_terminal:
+        yield lambda name, done, total: None
+        return
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description:14}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=screen, transient=True) as bars:
+        known: dict[str, Any] = {}
+
+        def show(name: str, done: int, total: int) -> None:
+            if name not in known:
+                known[name] = bars.add_task(name, total=total)
+            bars.update(known[name], completed=done)
+
+        yield show
 
 
 def show_table(title: str, columns: dict[str, str], rows: Sequence[Sequence[str]]) -> None:

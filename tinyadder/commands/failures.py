@@ -1,4 +1,6 @@
-"""Count how many problems of its task a wrong adder answers wrongly, as a proved interval."""
+"""Count how many problems of its task a wrong adder answers wrongly, as a proved interval; of a
+submission an estimate.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +10,9 @@ from typing import Any
 import click
 
 from tinyadder.commands._models import save_result, shown_model
-from tinyadder.commands._options import construction_options, json_option, name_argument
-from tinyadder.commands._output import echo, echo_json
+from tinyadder.commands._options import SEED, construction_options, json_option, name_argument
+from tinyadder.commands._output import echo, echo_json, progress_bars
+from tinyadder.construction import is_submission
 from tinyadder.errors import TinyadderError
 from tinyadder.named import load_model
 
@@ -19,16 +22,42 @@ from tinyadder.named import load_model
 @construction_options
 @click.option("--save", is_flag=True, help="Write the count to results/.")
 @click.option("--force", is_flag=True, help="With --save: replace the result that is there.")
+@click.option(
+    "--seconds",
+    type=click.FloatRange(1.0),
+    help="Of a submission: the time for the estimate [60].",
+)
+@click.option("--seed", type=SEED, help="Of a submission: of the samples [0].")
 @json_option
-def command(name: str, options: dict[str, Any], save: bool, force: bool, as_json: bool) -> int:
+def command(
+    name: str,
+    options: dict[str, Any],
+    save: bool,
+    force: bool,
+    seconds: float | None,
+    seed: int | None,
+    as_json: bool,
+) -> int:
     """Count how many problems NAME (a construction or a model folder) answers wrongly, out of all
     there are.
+
+    Of a submission (a stranger's file, folder or import path) the share of wrong answers is
+    estimated: sums are drawn for every length of carry chains, and an exact confidence interval is
+    given.
 
     The interval holds for every execution of the floating-point program that the printed numerics
     allow; what rounding can turn either way makes it wide. For models that decide by one number
     which depends on the text: adders that subtract the digits written so far from the sum. Exit
     code 0 no failure, 1 failures, 2 unknown: another model.
     """
+    if is_submission(name):
+        if options or save:
+            given = "--save" if save else f"-o {next(iter(options))}"
+            raise TinyadderError(f"{name} is a submission; it takes no {given}")
+        return _stranger(name, seconds or 60.0, seed or 0, as_json)
+    if seconds is not None or seed is not None:
+        option = "--seed" if seconds is None else "--seconds"
+        raise TinyadderError(f"{option} is for submissions; {name} is none")
     from tinyadder.verify.certify.check import NUMERICS
     from tinyadder.verify.certify.failures import count_failures
     from tinyadder.verify.certify.network import Unsupported
@@ -61,6 +90,23 @@ def command(name: str, options: dict[str, Any], save: bool, force: bool, as_json
     if save:
         save_result(loaded, "failures", data, command=["failures", name], force=force)
     return 1 if found.high else 0
+
+
+def _stranger(name: str, seconds: float, seed: int, as_json: bool) -> int:
+    """The estimate of a submission; exit code 1 where a sum came out wrong."""
+    from tinyadder.commands.count import warn
+    from tinyadder.verify.external.estimate import estimate
+    from tinyadder.verify.external.submission import Submission
+
+    submission = Submission(name)
+    warn(submission.path)
+    with progress_bars() as progress:
+        found = estimate(submission, seconds=seconds, seed=seed, progress=progress)
+    if as_json:
+        echo_json({"model": name, **found.to_json()})
+    else:
+        echo("\n".join(found.lines()))
+    return 1 if found.wrong else 0
 
 
 def _interval(low: int, high: int) -> str:

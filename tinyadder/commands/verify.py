@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from shlex import join
 from typing import TYPE_CHECKING, Any
 
@@ -17,27 +16,37 @@ from tinyadder.commands._options import (
     name_argument,
     task_option,
 )
-from tinyadder.commands._output import console, echo, echo_json
+from tinyadder.commands._output import echo, echo_json, progress_bars
+from tinyadder.construction import is_submission
+from tinyadder.errors import TinyadderError
 from tinyadder.named import Loaded, load_model
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tinyadder.verify.properties import Progress, Verification
+    from tinyadder.verify.properties import Verification
 
 
 @click.command("verify", short_help=__doc__)
 @name_argument
 @construction_options
 @click.option(
-    "--count", type=int, default=200_000, show_default=True, help="Structured problems to decode."
+    "--count",
+    type=click.IntRange(1),
+    help="Structured problems to decode [200,000; of a submission 20,000].",
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(1.0),
+    help="Of a submission: the time for the whole verdict [60].",
+)
+@click.option(
+    "--problem",
+    metavar="'A + B'",
+    help="Of a submission: ask this sum only.",
 )
 @click.option(
     "--examples",
-    type=int,
-    default=500,
-    show_default=True,
-    help="Problems of the hypothesis search.",
+    type=click.IntRange(1),
+    help="Problems of the hypothesis search [500].",
 )
 @click.option(
     "--seed", type=SEED, default=0, show_default=True, help="Seed of the samples and the search."
@@ -48,26 +57,46 @@ if TYPE_CHECKING:
 def command(
     name: str,
     options: dict[str, Any],
-    count: int,
-    examples: int,
+    count: int | None,
+    seconds: float | None,
+    problem: str | None,
+    examples: int | None,
     seed: int,
     task: str | None,
     device: str,
     as_json: bool,
 ) -> int:
-    """Ask NAME (a construction or a model folder) the public suite, hard cases, structured samples
-    and a search.
+    """Ask NAME the public suite, hard cases, structured samples and a search.
+
+    NAME is a construction, a model folder, or a submission: a stranger's file, folder or import
+    path (pkg.mod) with build_model and add, which is run in a sandbox.
 
     Small tasks are asked every problem. Every answer is decoded greedily from the prompt alone. A
-    wrong answer is shrunk and explained. Exit code 1 if the model is wrong.
+    wrong answer is shrunk and explained. Of a submission the search is a margin hunt, and what was
+    asked when the time is over makes the verdict. Exit code 1 if the model is wrong.
     """
+    if is_submission(name):
+        given = [*(f"-o {key}" for key in options), *(["--task"] if task else [])]
+        given += [] if device == "cpu" else ["--device"]
+        given += [] if examples is None else ["--examples"]
+        if given:
+            raise TinyadderError(f"{name} is a submission; it takes no {', '.join(given)}")
+        return _stranger(name, count, seconds, problem, seed, as_json)
+    if seconds is not None or problem is not None:
+        option = "--seconds" if problem is None else "--problem"
+        raise TinyadderError(f"{option} is for submissions; {name} is none")
     from tinyadder.verify.properties import verify
     from tinyadder.verify.verdict import verdict_to_json
 
     loaded = load_model(name, options, device, task)
-    with _progress() as progress:
+    with progress_bars() as progress:
         found = verify(
-            loaded.model, loaded.task, count=count, seed=seed, examples=examples, progress=progress
+            loaded.model,
+            loaded.task,
+            count=count or 200_000,
+            seed=seed,
+            examples=examples or 500,
+            progress=progress,
         )
     if as_json:
         echo_json(
@@ -84,6 +113,55 @@ def command(
     return 1 if found.report else 0
 
 
+def _stranger(
+    name: str,
+    count: int | None,
+    seconds: float | None,
+    problem: str | None,
+    seed: int,
+    as_json: bool,
+) -> int:
+    """The verdict on a submission; the exit code."""
+    from tinyadder.commands.count import warn
+    from tinyadder.verify.external.judge import SECONDS, STRUCTURED, TASK, ask_one, judge, stated
+    from tinyadder.verify.external.submission import Submission
+    from tinyadder.verify.verdict import EXIT, Refuted, verdict_to_json
+
+    seconds = SECONDS if seconds is None else seconds
+    submission = Submission(name)
+    if problem is not None:
+        a, b = TASK.parse(problem)
+        warn(submission.path)
+        verdict = ask_one(submission, (a, b), seconds=seconds)
+        if as_json:
+            echo_json({"model": name, **verdict_to_json(verdict)})
+        else:
+            right = f"right      {a} + {b} = {a + b}"
+            echo(stated(verdict.counterexample) if isinstance(verdict, Refuted) else right)
+        return EXIT[type(verdict)]
+    warn(submission.path)
+    with progress_bars() as progress:
+        found = judge(
+            submission,
+            seconds=seconds,
+            seed=seed,
+            structured=count or STRUCTURED,
+            progress=progress,
+        )
+    wrong = found.counterexample
+    again = None if wrong is None else _asked_again(name, wrong.shown)
+    if as_json:
+        echo_json({"model": name, **found.to_json(), "replay": again})
+    else:
+        echo("\n".join(found.lines(again)))
+    return EXIT[type(found.verdict)]
+
+
+def _asked_again(name: str, problem: str) -> str:
+    """The command line that asks a submission one sum."""
+    return join(["tinyadder", "verify", name, "--problem", problem])
+
+
 def replay(loaded: Loaded, found: Verification) -> str | None:
     """The command line that asks the counterexample again."""
     if found.report is None:
@@ -92,37 +170,3 @@ def replay(loaded: Loaded, found: Verification) -> str | None:
     options = [word for key, value in loaded.options.items() for word in ("-o", f"{key}={value}")]
     given = [] if loaded.folder is not None else options
     return join(["tinyadder", "run", name, *given, found.report.counterexample.shown])
-
-
-@contextmanager
-def _progress() -> Iterator[Progress]:
-    """Bars on standard error in a terminal; nothing in a pipe, where the parts are printed when all
-    is done.
-    """
-    screen = console(stderr=True)
-    if not screen.is_terminal:
-        yield lambda name, done, total: None
-        return
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        TextColumn("{task.description:14}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=screen, transient=True) as bars:
-        known: dict[str, Any] = {}
-
-        def show(name: str, done: int, total: int) -> None:
-            if name not in known:
-                known[name] = bars.add_task(name, total=total)
-            bars.update(known[name], completed=done)
-
-        yield show

@@ -357,21 +357,6 @@ class Format:
             f" {self.order} significant digit first"
         )
 
-    def read(self, choices: Sequence[int]) -> int | None:
-        """The number that these choices spell; None where one is no digit."""
-        spelled = list(choices[self.skip :])
-        if self.length is not None:
-            spelled = spelled[: self.length]
-        else:
-            end = next((i for i, c in enumerate(spelled) if c in self.stops), len(spelled))
-            spelled = spelled[:end]
-        value, known = 0, [self.digits[c] if 0 <= c < len(self.digits) else -1 for c in spelled]
-        if not known or min(known) < 0:
-            return None
-        for digit in known if self.order == "most" else known[::-1]:
-            value = value * self.base + digit
-        return value
-
 
 def digits_of(numbers: Sequence[int], width: int = DIGITS, base: int = 10) -> np.ndarray:
     """(n, width) digits, least significant first."""
@@ -675,20 +660,28 @@ def _column(
 # ---- decoding ------------------------------------------------------------------------------------
 
 
+WIDTH = DIGITS + 1
+"""Digits of a sum."""
+
+
 @dataclass(frozen=True)
 class Decoded:
     """What greedy decoding gave, a row a pair."""
 
     digits: np.ndarray
-    """(n, width) int8 digits of the answer, least significant first; -1 where a choice is no digit
-    or the answer has ended."""
+    """(n, 11) int8 digits of the answer, least significant first; -1 where a choice is no digit.
+    An answer that ends early has zeros in front."""
     gaps: np.ndarray
-    """(n, width) float64: the chosen logit less the next best, of the choice that is this digit;
+    """(n, 11) float64: the chosen logit less the next best, of the choice that is this digit;
     NaN where there is none."""
-    answers: list[int | None]
 
-
-WIDTH = DIGITS + 1
+    @property
+    def answers(self) -> list[int | None]:
+        """The numbers; None where something is no digit."""
+        return [
+            None if min(row) < 0 else sum(d * 10**i for i, d in enumerate(row))
+            for row in self.digits.tolist()
+        ]
 
 
 @dataclass
@@ -773,7 +766,7 @@ class Decoder:
 
     def decode(self, pairs: Pairs) -> Decoded:
         """Greedy answers."""
-        return self._decoded(*self.choices(pairs))
+        return self.decoded(*self.choices(pairs))
 
     def forced(self, pairs: Pairs, answers: Sequence[int]) -> Decoded:
         """What is chosen at each digit after the digits of `answers` before it, in one pass.
@@ -793,29 +786,43 @@ class Decoder:
         last = form.length - 1
         logits = self.rows(self.tokens(last, pairs, chosen))[:, -form.length :]
         choice, gap = self.choose(logits)
-        return self._decoded(choice, gap)
+        return self.decoded(choice, gap)
 
-    def _decoded(self, chosen: np.ndarray, gaps: np.ndarray) -> Decoded:
-        form = self.format
-        answers = [form.read(row) for row in chosen.tolist()]
-        digits = np.full((len(chosen), WIDTH), -1, dtype=np.int8)
-        leads = np.full((len(chosen), WIDTH), np.nan)
-        step = 1 if form.base == 10 else 2
+    def decoded(self, chosen: np.ndarray, gaps: np.ndarray) -> Decoded:
+        """The answers that choices (n, passes) spell."""
+        form, count = self.format, len(chosen)
         table = np.array([*form.digits, -1])
-        for n, row in enumerate(chosen.tolist()):
-            length = form.length
-            if length is None:
-                cut = row[form.skip :]
-                length = next((i for i, c in enumerate(cut) if c in form.stops), len(cut))
-            for i in range(length):
-                at = form.skip + (i if form.order == "least" else length - 1 - i)
-                value = int(table[min(row[at], len(form.digits))])
-                for j in range(step):
-                    place = step * i + j
-                    if place < WIDTH:
-                        digits[n, place] = value // 10**j % 10 if value >= 0 else -1
-                        leads[n, place] = gaps[n, at]
-        return Decoded(digits, leads, answers)
+        read = table[np.minimum(chosen[:, form.skip :], len(form.digits))]
+        leads = gaps[:, form.skip :]
+        if form.length is not None:
+            length = np.full(count, form.length)
+        else:
+            ends = np.isin(chosen[:, form.skip :], list(form.stops))
+            length = np.where(ends.any(1), ends.argmax(1), ends.shape[1])
+        step = 1 if form.base == 10 else 2
+        digits = np.zeros((count, WIDTH), dtype=np.int8)
+        found = np.full((count, WIDTH), np.nan)
+        for place in range(WIDTH):
+            i = place // step
+            at = i if form.order == "least" else length - 1 - i
+            at = np.clip(np.broadcast_to(at, count), 0, read.shape[1] - 1)
+            value = read[np.arange(count), at]
+            digit = np.where(value < 0, -1, value // 10 ** (place % step) % 10)
+            inside = i < length
+            digits[:, place] = np.where(inside, digit, 0)
+            lead = leads[np.arange(count), at]
+            found[:, place] = np.where(inside, lead, np.nan)
+        digits[:, -1][(length == 0) | self._too_long(read, length, step)] = -1
+        return Decoded(digits, found)
+
+    def _too_long(self, read: np.ndarray, length: np.ndarray, step: int) -> np.ndarray:
+        """Whether a digit that `Decoded` has no place for is not zero."""
+        beyond = np.zeros(len(read), dtype=bool)
+        for i in range(-(-WIDTH // step), read.shape[1]):
+            at = i if self.format.order == "least" else length - 1 - i
+            at = np.clip(np.broadcast_to(at, len(read)), 0, read.shape[1] - 1)
+            beyond |= (i < length) & (read[np.arange(len(read)), at] != 0)
+        return beyond
 
     @classmethod
     def of(cls, model: Any, add: Add, *, seed: int = 0) -> Decoder:
@@ -861,15 +868,14 @@ class Decoder:
             self.batch = batch
             with suppress(Exception):
                 chosen, _ = self.choices(pairs)
-                if self._same_passes(runs, chosen):
+                if self.same_passes(runs, chosen):
                     break
         else:
             raise NotRecovered("the passes that its tokens spell give other logits when repeated")
+        answers = self.decoded(chosen, np.zeros(chosen.shape)).answers
         self.altered = [
             (*run.pair, run.answer, spelled)
-            for run, spelled in zip(
-                runs, (self.format.read(c) for c in chosen.tolist()), strict=True
-            )
+            for run, spelled in zip(runs, answers, strict=True)
             if run.answer != spelled
         ]
         if len(self.altered) > len(runs) / 2:
@@ -877,7 +883,7 @@ class Decoder:
         if self.batch > 1:
             self.batch = self._fastest(pairs)
 
-    def _same_passes(self, runs: Sequence[Run], chosen: np.ndarray) -> bool:
+    def same_passes(self, runs: Sequence[Run], chosen: np.ndarray) -> bool:
         """Whether each pass of `add` had the tokens and, but for rounding, the logits of ours."""
         for step in range(len(self.format.passes)):
             those = [n for n, run in enumerate(runs) if step < len(run.calls)]
@@ -902,15 +908,16 @@ class Decoder:
         for batch in BATCHES:
             many = (list(pairs) * (batch // len(pairs) + 1))[:batch]
             texts = self.tokens(0, many, np.zeros((batch, 1), dtype=np.int64))
-            self.batch = batch
-            began = time.perf_counter()
+            self.batch, took = batch, float("inf")
             try:
-                self.rows(texts)
+                for _ in range(2):  # the first of a size may be slow
+                    began = time.perf_counter()
+                    self.rows(texts)
+                    took = min(took, time.perf_counter() - began)
             except Exception:
                 break
-            speed = batch / (time.perf_counter() - began)
-            if speed > most:
-                best, most = batch, speed
+            if batch / took > most:
+                best, most = batch, batch / took
         return best
 
     def _is_causal(self, runs: Sequence[Run], seed: int) -> bool:

@@ -1,0 +1,92 @@
+"""Jobs inside a submission's process that answer sums by the verifier's own decoding.
+
+`prepare` first, once a session; then `decode` and `replay` use what it recovered. All give plain
+values, arrays as bytes; what is right is decided by `tinyadder.verify.external.judge`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tinyadder.verify.external.decoding import (
+    WIDTH,
+    Decoder,
+    NotRecovered,
+    watch,
+)
+from tinyadder.verify.external.entry import Entry
+
+Report = Callable[[int, int | None, dict[str, Any]], None]
+
+_prepared: list[Decoder] = []
+
+
+def _decoder() -> Decoder:
+    if not _prepared:
+        raise NotRecovered("asked to decode before it was prepared")
+    return _prepared[0]
+
+
+def prepare(entry: Entry, report: Report, seed: int) -> dict[str, Any]:
+    """Recover the format; `reason` says why it could not be.
+
+    `rounding` is what logits of one text may differ by between batches, in units of the largest.
+    """
+    _prepared.clear()
+    try:
+        decoder = Decoder.of(entry.model, entry.add, seed=seed)
+    except NotRecovered as why:
+        return {"format": None, "reason": str(why)[:200], "causal": False, "batch": 0, "altered": 0}
+    _prepared.append(decoder)
+    return {
+        "format": str(decoder.format),
+        "reason": "",
+        "causal": decoder.causal,
+        "batch": decoder.batch,
+        "altered": len(decoder.altered),
+    }
+
+
+def decode(
+    entry: Entry, report: Report, pairs: list[list[int]], drafts: list[int] | None = None
+) -> dict[str, Any]:
+    """Digits (least significant first, -1 none) and leads of the answers, as bytes of int8 and
+    float64 arrays (n, 11).
+
+    Greedy without `drafts`. With them, one answer a pair, what is chosen after the digits of the
+    draft before it, in one pass; the answer is the draft where every digit is its.
+    """
+    asked = [(a, b) for a, b in pairs]
+    decoder = _decoder()
+    found = decoder.decode(asked) if drafts is None else decoder.forced(asked, drafts)
+    return {"digits": found.digits.tobytes(), "leads": found.gaps.tobytes()}
+
+
+def replay(entry: Entry, report: Report, a: int, b: int) -> dict[str, Any]:
+    """One pair alone: the digits by our decoding, and whether the file's `add`, watched, made the
+    very passes that we make (the same tokens, logits the same but for rounding).
+    """
+    decoder = _decoder()
+    batch = decoder.batch
+    decoder.batch = 1
+    try:
+        chosen, gaps = decoder.choices([(a, b)])
+        found = decoder.decoded(chosen, gaps)
+        try:
+            same = decoder.same_passes(watch(entry.model, entry.add, [(a, b)]), chosen)
+        except Exception:  # of a stranger's add
+            same = False
+    finally:
+        decoder.batch = batch
+    return {"digits": found.digits.tobytes(), "leads": found.gaps.tobytes(), "same": same}
+
+
+def arrays(digits: bytes, leads: bytes, count: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """The two arrays (count, 11) that these bytes hold; None where they are of another size."""
+    if len(digits) != count * WIDTH or len(leads) != 8 * count * WIDTH:
+        return None
+    shape = (count, WIDTH)
+    return np.frombuffer(digits, np.int8).reshape(shape), np.frombuffer(leads).reshape(shape)
