@@ -64,7 +64,7 @@ class Inside:
     """Answers as a `Session` does, from this process: no walls, no limits, and no start."""
 
     def __init__(self, model: Any, add: Any) -> None:
-        self.entry = Entry("submission", {}, model, {}, add)
+        self.entry = Entry("submission", [], {}, model, {}, add)
 
     def ask(self, do: str, *, reply: Any = dict, limit: float = 0, **job: Any) -> Any:
         module, _, name = JOBS.get(do, do).partition(":")
