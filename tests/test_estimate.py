@@ -87,9 +87,8 @@ def test_a_wrong_adder_is_estimated_and_an_example_given():
 
 
 def test_what_add_gets_right_is_not_counted():
-    found = estimate(
-        Stranger(("digit = total", "digit = (total + 5 * torch.tensor(n > 1).long())")), seconds=2
-    )
+    odd = "digit = (total + 5 * ((total % 997 == 3) & torch.tensor(n > 1)).long())"
+    found = estimate(Stranger(("digit = total", odd)), seconds=3)
     assert found.wrong == 0 and found.low == 0 < found.high
 
 
