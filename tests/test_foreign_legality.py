@@ -2,6 +2,7 @@
 is kept between passes and `add` returns what the model says; each cheat is found, by name and line.
 """
 
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -9,7 +10,7 @@ import submissions
 from entries import CHEATS, HONEST
 
 from tinyadder.verify.external import observe
-from tinyadder.verify.external.decoding import watch
+from tinyadder.verify.external.decoding import Decoder, watch
 from tinyadder.verify.external.entry import load
 from tinyadder.verify.external.legality import (
     attention,
@@ -135,6 +136,16 @@ def test_an_add_that_repairs_a_few_digits_is_told_wrong_ones(loaded):
     assert len({(said, got) for _, _, said, got in facts.untold}) > 8
     finding = decoding(facts, PAIRS[:3])
     assert finding.passed is False and "made to say" in finding.said
+
+
+def test_an_add_that_chooses_a_twelfth_token_need_not_read_it(loaded):
+    text = HONEST["plain"].replace("range(11)", "range(12)").replace("[-11:]", "[-12:-1]")
+    assert text.count("range(12)") == text.count("[-12:-1]") == 1
+    entry = loaded(text)
+    decoder = Decoder.of(entry.model, entry.add)
+    decoder.format = replace(decoder.format, length=12)  # as where the twelfth is always a zero
+    told, untold = observe._told(entry.model, entry.add, decoder, PAIRS, Random(0))
+    assert len(decoder.format.passes) == 12 and told > 12 and untold == []
 
 
 def test_a_parallel_adder_fails_every_check_of_its_kind(loaded, unexported):
