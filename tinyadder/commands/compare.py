@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from os.path import lexists
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ def command(
     """
     if plot is not None and plot.suffix not in FORMATS:
         raise TinyadderError(f"'{plot}' does not say a format; end it in {', '.join(FORMATS)}")
-    if plot is not None and plot.exists() and not force:
+    if plot is not None and lexists(plot) and not force:
         raise TinyadderError(f"{plot} exists; give --force to replace it, or another --plot")
     kinds = {find(name).task.name.partition("_")[0] for name in names}
     if len(kinds) > 1:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from os.path import lexists
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -88,7 +89,7 @@ def command(
     trained model is judged on the test split of its recipe. Then come the task's hard cases, the
     legality checks, the counts and the verifier's verdict.
     """
-    if out is not None and out.exists() and not force:
+    if out is not None and lexists(out) and not force:
         raise TinyadderError(f"{out} exists; give --force to replace it, or another --out")
     import torch
 

@@ -4,6 +4,7 @@ value.
 
 from __future__ import annotations
 
+from os.path import lexists
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ def command(
     baseline at hand. The page needs no network: type a problem, step through the program,
     select a cell to see the sum behind it, change a weight, check the proof.
     """
-    if out.exists() and not force:
+    if lexists(out) and not force:
         raise TinyadderError(f"{out} exists; give --force to overwrite it, or another --out")
     if options and len(names) != 1:
         raise TinyadderError(

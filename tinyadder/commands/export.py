@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from os.path import lexists
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ def command(
         check_writable(out, force=force)
     elif out.is_dir():
         raise TinyadderError(f"{out} is a folder; name a file with --out")
-    elif out.exists() and not force:
+    elif lexists(out) and not force:
         raise TinyadderError(f"{out} exists; give --force to replace it, or another --out")
     if loaded.model.config.encoder:
         raise TinyadderError(f"{loaded.name} is an encoder-decoder; only decoders are exported")

@@ -7,6 +7,7 @@ from __future__ import annotations
 import keyword
 import re
 import shlex
+from os.path import lexists
 from pathlib import Path
 
 import click
@@ -104,7 +105,7 @@ def command(name: str, folder: Path, as_json: bool) -> None:
             f"cannot write into {folder}: it is {kind}; give another folder with --dir"
         )
     path = folder / f"{name}.py"
-    if path.exists():
+    if lexists(path):
         raise TinyadderError(
             f"{path} exists and is left as it is; choose another name or move it away"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from os.path import lexists
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -89,7 +90,7 @@ def command(
     out = out or Path(f"{called.replace('/', '-')}-{kind}.png")
     if out.suffix not in FORMATS:
         raise TinyadderError(f"'{out}' does not say a format; end it in {', '.join(FORMATS)}")
-    if out.exists() and not force:
+    if lexists(out) and not force:
         raise TinyadderError(f"{out} exists; give --force to overwrite it, or another --out")
 
     from tinyadder.inspect import plot

@@ -5,6 +5,7 @@ page or JSON.
 from __future__ import annotations
 
 from contextlib import nullcontext
+from os.path import lexists
 from pathlib import Path
 
 import click
@@ -70,7 +71,7 @@ def command(
     from tinyadder.report.tables import report_markdown
 
     for path, option in ((out, "--out"), (page, "--html")):
-        if path is not None and path.exists() and not force:
+        if path is not None and lexists(path) and not force:
             raise TinyadderError(f"{path} exists; give --force to replace it, or another {option}")
     use_device("cpu")
     folder = root / "results"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from contextlib import nullcontext
+from os.path import lexists
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +139,7 @@ def command(
 def _write(recipe: Any, seed: int, path: Path, force: bool) -> None:
     from tinyadder.train.data import training_problems, write_jsonl
 
-    if path.exists() and not force:
+    if lexists(path) and not force:
         raise TinyadderError(f"{path} exists; give --force to replace it, or another --data")
     problems = training_problems(recipe, seed)
     write_jsonl(recipe.task, problems, str(path))

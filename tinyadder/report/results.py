@@ -13,6 +13,7 @@ import json
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from os.path import lexists
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +118,7 @@ def write_result(found: Result, folder: Path = FOLDER, *, force: bool = False) -
     """
     path = results_file(folder, found.model)
     with lock(folder, "writing a result", wait=60, way_out="try again"):
-        known = {one.key: one for one in _read(path)} if path.exists() else {}
+        known = {one.key: one for one in _read(path)} if lexists(path) else {}
         if found.key in known and not force:
             about = "".join(f", {k}={v}" for k, v in {**found.options, **found.limits}.items())
             raise TinyadderError(
