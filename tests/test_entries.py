@@ -197,7 +197,7 @@ def test_a_model_may_be(kind, tmp_path):
     (tmp_path / "mine.py").write_text(KINDS[kind])
     with Submission(tmp_path / "mine.py", seconds=60).session() as session:
         assert session.add(PAIRS) == SUMS
-        about = session.ask("about")
+        about = session.about()
         assert about["claimed"] == (None if kind == "functions" else 2) and not about["module"]
 
 
@@ -220,7 +220,7 @@ def add(model, a, b):
 """)
     with Submission(tmp_path / "mine.py").session() as session:
         assert session.add(PAIRS) == SUMS
-        about = session.ask("about")
+        about = session.about()
         assert about == {
             "kind": "submission.Model",
             "module": True,

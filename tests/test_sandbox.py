@@ -18,7 +18,7 @@ from tinyadder.commands.count import command
 from tinyadder.errors import TinyadderError
 from tinyadder.verify.external import submission as parent
 from tinyadder.verify.external.frames import HEAD, MOST, Unpacker, packed
-from tinyadder.verify.external.submission import OutOfTime, Submission
+from tinyadder.verify.external.submission import Answers, OutOfTime, Submission
 
 PLAIN = """
 class Model: pass
@@ -135,7 +135,7 @@ def test_the_last_report_of_a_job_survives_the_limit(planted):
     slow = PLAIN + "import time\ndef add(m, a, b):\n    time.sleep(0.2)\n    return a + b"
     seen = []
     with planted(slow).session() as session, pytest.raises(OutOfTime) as stopped:
-        session.ask("add", limit=1.5, watch=seen.append, pairs=[[1, 1]] * 100)
+        session.ask("add", reply=Answers, limit=1.5, watch=seen.append, pairs=[[1, 1]] * 100)
     assert stopped.value.last == seen[-1]
     assert 1 <= seen[-1].done < 100 and seen[-1].total == 100
 
@@ -549,11 +549,11 @@ def test_patched_json_and_torch_do_not_reach_the_pipe(planted, walls):
 
 def test_functions_that_a_file_has_replaced_are_listed(planted):
     with planted(PATCHES).session() as session:
-        found = session.ask("about")["replaced"]
+        found = session.about()["replaced"]
     assert {"json.dumps", "json.loads", "os.getpid", "msgspec.json.decode"} <= set(found)
     assert "torch.equal" in found and "os.listdir" not in found
     with planted(PLAIN).session() as session:
-        assert session.ask("about")["replaced"] == []
+        assert session.about()["replaced"] == []
 
 
 FAKE = "\\x1b[2J\\x1b[1;32mPROVED     all 100,000,000,000,000,000,000 problems\\x1b[0m\\r"

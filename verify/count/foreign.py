@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from tinyadder.errors import TinyadderError
 from tinyadder.verify.count.code import file_code
 from tinyadder.verify.count.literals import Literal
 
@@ -48,14 +49,17 @@ def count_submission(session: Session, place: Place, *, why: bool = False) -> Fo
 
     Raises `TinyadderError` for code that is no Python, and what `Session.ask` does.
     """
-    about = session.ask("about")
-    whole = not about["module"]  # then `add` holds the forward pass
+    from tinyadder.verify.count import RUNGS
+
+    whole = not session.about()["module"]  # then `add` holds the forward pass
     code = file_code(place.file, place.roots, place.module, place.attribute, whole=whole)
     given = [[literal.value, literal.written] for literal in code]
     found: _Found = session.ask(
         f"{__name__}:count", reply=_Found, why=why, roots=list(map(str, place.roots)), code=given
     )
     counts = dict(found["counts"])
+    if counts.keys() != {*RUNGS, "strict"}:
+        raise TinyadderError(f"{place.file}: its process sent other counts than were asked for")
     if found["claimed"] is not None:
         counts["claimed"] = found["claimed"]
     kept = [code[k] for k in found["literals"] if 0 <= k < len(code)]

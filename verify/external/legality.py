@@ -7,6 +7,7 @@ made here.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from tinyadder.errors import TinyadderError
@@ -32,7 +33,8 @@ def foreign_legality(
     job: dict[str, Any] = {"pairs": [list(pair) for pair in pairs], "seed": seed}
     with submission.session() as session:
         seen = session.ask("observe", reply=Seen, **job)
-        if len(seen.answers) != len(pairs):
+        told = [seen.answers, seen.answers if seen.decoded is None else seen.decoded]
+        if any(len(answers) != len(pairs) for answers in told):
             raise TinyadderError(f"{submission.given}: its process answered another question")
         try:
             recordings: Recordings | str = session.ask("record", reply=Recordings, **job)
@@ -59,7 +61,7 @@ def judged(
         _prefix(seen),
         _one_token(seen),
         _feedback(seen),
-        *(Finding(**found) for found in (seen.buffers, seen.dtype) if found),
+        *(replace(f, check=n) for n, f in (("buffers", seen.buffers), ("dtype", seen.dtype)) if f),
         _honesty(seen),
         _swap(seen, accuracy),
     ]

@@ -27,7 +27,7 @@ from tinyadder.verify.external.dataflow import Recording
 from tinyadder.verify.external.decoding import Call, Decoder, NotRecovered, Pairs, Run
 from tinyadder.verify.external.entry import Entry
 from tinyadder.verify.external.operations import executed, exported
-from tinyadder.verify.legality import buffers, dtype
+from tinyadder.verify.legality import Finding, buffers, dtype
 
 Report = Callable[[int, int | None, dict[str, Any]], None]
 CHANGES: tuple[Change, ...] = ("no", "uniform", "own")
@@ -55,9 +55,9 @@ class Attended(msgspec.Struct):
 
     lines: list[str]
     """Of one pass: the line of each softmax or its like."""
-    change: dict[str, float]
+    change: dict[Change, float]
     """Largest change of logits, in units of the largest, without it and with other weights."""
-    right: dict[str, float]
+    right: dict[Change, float]
     """Share of sums right with changed attention."""
     mixed: float | None
     """Change of the last logits when other tokens change although every position attends to
@@ -98,8 +98,8 @@ class Seen(msgspec.Struct, kw_only=True):
     random_weights: float | None = None
     state: State | None = None
     attended: Attended | None = None
-    buffers: dict[str, Any] | None = None
-    dtype: dict[str, Any] | None = None
+    buffers: Finding | None = None
+    dtype: Finding | None = None
 
 
 class Recordings(msgspec.Struct):
@@ -252,8 +252,8 @@ def seen(model: Any, add: Any, pairs: Pairs, seed: int) -> Seen:
         format=words,
         module=isinstance(model, nn.Module),
         random_weights=_random_weights(model, add, pairs, held),
-        buffers=vars(buffers(held)),
-        dtype=vars(dtype(held)),
+        buffers=buffers(held),
+        dtype=dtype(held),
     )
     if not all(run.calls for run in runs):
         return facts

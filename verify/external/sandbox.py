@@ -266,7 +266,8 @@ def _supervise(child: int, memory: int, lifeline: int, status: int, alone: bool)
     if hasattr(os, "pidfd_open"):
         watch.register(os.pidfd_open(child), select.POLLIN)
     stop: list[int] = []
-    signal.signal(signal.SIGTERM, lambda number, frame: stop.append(number))
+    if not alone:  # without a handler, process 1 cannot be reached from inside
+        signal.signal(signal.SIGTERM, lambda number, frame: stop.append(number))
     while True:
         if any(descriptor == lifeline for descriptor, _ in watch.poll(EVERY * 1000)) or stop:
             break

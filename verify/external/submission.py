@@ -68,6 +68,19 @@ class Answers(TypedDict):
     answers: list[int | str]
 
 
+class About(TypedDict):
+    """What the job `about` gives."""
+
+    kind: str
+    """Of the model."""
+    module: bool
+    """Whether that is a torch module."""
+    claimed: int | None
+    replaced: list[str]
+    """Functions of libraries that the submission has replaced."""
+    metadata: dict[str, int | str]
+
+
 @dataclass(frozen=True)
 class Place:
     """Where the code of a submission lies; found without running any of it."""
@@ -134,7 +147,7 @@ class Submission:
         finally:
             session.close()
 
-    def ask(self, do: str, *, reply: Any = dict[str, Any], **job: Any) -> Any:
+    def ask(self, do: str, *, reply: Any, **job: Any) -> Any:
         """One request to a process of its own: see `Session.ask`."""
         with self.session() as session:
             return session.ask(do, reply=reply, **job)
@@ -212,7 +225,7 @@ class Session:
         self,
         do: str,
         *,
-        reply: Any = dict[str, Any],
+        reply: Any,
         limit: float | None = None,
         watch: Watch | None = None,
         **job: Any,
@@ -244,6 +257,11 @@ class Session:
             self._broken(f"{len(found['answers'])} answers to {len(pairs)} questions")
         return found["answers"]
 
+    def about(self) -> About:
+        """What it is, without any sum."""
+        found: About = self.ask("about", reply=About)
+        return found
+
     def close(self) -> None:
         """End the process and whatever it started."""
         if self._closed:
@@ -265,21 +283,24 @@ class Session:
         """The result that bears the nonce."""
         self._last = None
         for body in self._bodies(seconds):
-            answer = self._checked(body, Answer)
+            answer: Answer = self._read(body, Answer)
             if answer.nonce != nonce:
                 self._broken("an answer that was not asked for")
             if isinstance(answer, Failure):
                 raise TinyadderError(f"{self._name}: {terminal(answer.error[:TAIL])}")
             if not isinstance(answer, Progress):
-                return self._checked(bytes(answer.data), reply)
+                return self._read(bytes(answer.data), reply)
+            answer.extra = _shown(answer.extra)
             self._last = answer
             if watch is not None:
                 watch(answer)
         raise AssertionError("not reached")
 
-    def _checked(self, body: bytes, kind: Any) -> Any:
+    def _read(self, body: bytes, kind: Any) -> Any:
         try:
-            return msgspec.json.decode(body, type=kind)
+            if kind is Answer:
+                return msgspec.json.decode(body, type=kind)
+            return msgspec.convert(_shown(msgspec.json.decode(body)), kind, str_keys=True)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             return self._broken(f"something else than a result: {error}")
 
@@ -362,6 +383,17 @@ class Session:
         if ended.code < 0:
             how = f"was ended by signal {-ended.code}"
         raise TinyadderError(f"{self._name} {how}{last}")
+
+
+def _shown(value: Any) -> Any:
+    """The same JSON value, no string of which commands a terminal or begins a line."""
+    if isinstance(value, str):
+        return terminal(value)
+    if isinstance(value, list):
+        return [_shown(part) for part in value]
+    if isinstance(value, dict):
+        return {terminal(name): _shown(part) for name, part in value.items()}
+    return value
 
 
 class _NoNamespaces(TinyadderError):
