@@ -12,7 +12,8 @@ from math import exp, log
 import numpy as np
 
 from tinyadder.construction import DIGIT_VALUES, Construction, LaneClaim, token_claim
-from tinyadder.dsl import MLP, Attention, Embed, Head, Program, Stream, Unembed, relu, shared
+from tinyadder.constructions.add10_gist import EMBED
+from tinyadder.dsl import MLP, Attention, Head, Program, Stream, Unembed, relu, shared
 from tinyadder.errors import TinyadderError
 from tinyadder.tasks.addition import Addition
 
@@ -44,9 +45,7 @@ def construct(*, digits: int = 10) -> Construction:
     program = Program(
         "0123456789=^$+",
         x,
-        Embed(
-            eq={"=": 1}, mark={"^": 1, "+": 1, "=": 1}, digit={str(d): 10 * d for d in range(1, 10)}
-        ),
+        EMBED,
         Attention(
             place=Head(
                 query=1,

@@ -34,6 +34,11 @@ EXP40 = 2.3538526683701942e17
 """e^40 as the published file stores it: 18 units in the last place below `math.exp(40)`."""
 
 
+EMBED = Embed(
+    eq={"=": 1}, mark={"^": 1, "+": 1, "=": 1}, digit={str(d): 10 * d for d in range(1, 10)}
+)
+
+
 def construct() -> Construction:
     """The published model: 10 digits, no options."""
     x = Stream(
@@ -62,9 +67,7 @@ def construct() -> Construction:
     program = Program(
         "0123456789=^$+",
         x,
-        Embed(
-            eq={"=": 1}, mark={"^": 1, "+": 1, "=": 1}, digit={str(d): 10 * d for d in range(1, 10)}
-        ),
+        EMBED,
         Attention(
             place=Head(
                 query=1,

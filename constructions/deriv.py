@@ -43,6 +43,8 @@ BEFORE = 1 + 1 / (1 - exp(-SLOPE))
 """softmax1's denominator for scores 0, -20, -40, ...: the token before has attention e^-20 /
 BEFORE.
 """
+SCORE = 40
+"""Scores of -SCORE: e^-40 is below the rounding of what they stand beside."""
 X = 100
 """`digit` on 'x': so much larger than every digit that the sum over a term tells whether it has an
 x.
@@ -71,31 +73,13 @@ def construct() -> Construction:
         product="n * c",
         next="the next digit and a bit (0.11 .. 0.71 more), 0 where no digit is next",
     )
-    gain = exp(40)
-    score = 40
-    match = Head(
-        query=[1, x.tau, x.square],
-        key=[-score * x.square, 2 * score * x.tau, -score],
-        value=exp(2 * score) * concat(x.power, x.digit),
-    )
-    match_next = Head(
-        query=[1, x.tau, x.square],
-        key=[-score * x.square + 2 * score * x.tau, 2 * score * x.tau - 2 * score, -score],
-        value=exp(score) * concat(x.digit, x.minus),
-    )
-    counts = Head(query=1, key=-40, value=gain * concat(x.start, 2 * x.equals))
+    match, match_next = term_heads(x)
+    counts = Head(query=1, key=-SCORE, value=exp(SCORE) * concat(x.start, 2 * x.equals))
     exponent = relu(x.digit) * x.past
     program = Program(
         "0123456789=:$+-x^",
         x,
-        Embed(
-            digit={"0": 2, "2": 1, "3": 2, "4": 3, "5": 4, "6": 5, "x": X},
-            caret={"^": 1},
-            start={"+": 1, "-": 1, "=": 1},
-            equals={"=": 1},
-            minus={"-": 1},
-            past={"x": 1 / X, "^": 1 - exp(SLOPE)},
-        ),
+        term_embedding(X),
         Attention(
             tau=counts[0],
             square=counts[1],
@@ -130,6 +114,35 @@ def construct() -> Construction:
     return Construction(program, Derivative(), term_claims(Derivative(), X))
 
 
+def term_embedding(on_x: int) -> Embed:
+    """Of the tokens, with `digit` equal to `on_x` on 'x'."""
+    return Embed(
+        digit={"0": 2, "2": 1, "3": 2, "4": 3, "5": 4, "6": 5, "x": on_x},
+        caret={"^": 1},
+        start={"+": 1, "-": 1, "=": 1},
+        equals={"=": 1},
+        minus={"-": 1},
+        past={"x": 1 / on_x, "^": 1 - exp(SLOPE)},
+    )
+
+
+def term_heads(x: Stream) -> tuple[Head, Head]:
+    """What is read from the term tau of the input (`power`, `digit` summed over it), and from the
+    term behind it (`digit`, `minus`).
+    """
+    match = Head(
+        query=[1, x.tau, x.square],
+        key=[-SCORE * x.square, 2 * SCORE * x.tau, -SCORE],
+        value=exp(2 * SCORE) * concat(x.power, x.digit),
+    )
+    match_next = Head(
+        query=[1, x.tau, x.square],
+        key=[-SCORE * x.square + 2 * SCORE * x.tau, 2 * SCORE * x.tau - 2 * SCORE, -SCORE],
+        value=exp(SCORE) * concat(x.digit, x.minus),
+    )
+    return match, match_next
+
+
 def answering(
     task: Derivative, meaning: Callable[[Polynomial, int, str], Fraction | int]
 ) -> LaneClaim:
@@ -150,6 +163,12 @@ def answering(
 def is_exponent(task: Derivative, problem: Polynomial, position: int) -> bool:
     """Whether the token at `position` stands behind '^'."""
     return position > 0 and token_at(task, problem, position - 1) == "^"
+
+
+def flag_claims(task: Derivative) -> dict[str, LaneClaim]:
+    """Of the lanes that are 1 on some tokens and 0 on all others."""
+    flags = {"caret": "^", "start": "+-=", "equals": "=", "minus": "-"}
+    return {lane: token_claim(task, dict.fromkeys(on, 1)) for lane, on in flags.items()}
 
 
 def term_claims(task: Derivative, x: int) -> dict[str, LaneClaim]:
@@ -203,10 +222,7 @@ def term_claims(task: Derivative, x: int) -> dict[str, LaneClaim]:
 
     return {
         "digit": digit,
-        "caret": token_claim(task, {"^": 1}),
-        "start": token_claim(task, {"+": 1, "-": 1, "=": 1}),
-        "equals": token_claim(task, {"=": 1}),
-        "minus": token_claim(task, {"-": 1}),
+        **flag_claims(task),
         "past": past,
         "power": power,
         "tau": claim(lambda problem, tau, text: tau),

@@ -32,17 +32,20 @@ from math import exp
 from typing import Any
 
 from tinyadder.construction import Construction, LaneClaim, token_at
-from tinyadder.constructions.deriv import answering, term_claims
+from tinyadder.constructions.deriv import (
+    BEFORE,
+    SCORE,
+    SLOPE,
+    answering,
+    term_claims,
+    term_embedding,
+    term_heads,
+)
 from tinyadder.constructions.deriv_wide import wide_claims, wide_program
-from tinyadder.dsl import MLP, Attention, Embed, Head, Program, Stream, Unembed, concat, relu
+from tinyadder.dsl import MLP, Attention, Head, Program, Stream, Unembed, concat, relu
 from tinyadder.tasks.derivative import Derivative, Polynomial, derivative, is_swapped, terms_of
 from tinyadder.tasks.options import check_option
 
-SLOPE = 20
-BEFORE = 1 + 1 / (1 - exp(-SLOPE))
-"""softmax1's denominator for scores 0, -20, -40, ...: the token before has attention e^-20 /
-BEFORE.
-"""
 X = 10_000
 """`digit` on 'x': so much larger than every digit that sums of it count the x."""
 
@@ -90,37 +93,21 @@ def _small_program() -> Program:
         swapped="a if the answer is a constant a before a negative term, else 0",
         next="the next digit and a bit (0.11 .. 0.71 more), 0 where no digit is next",
     )
-    gain = exp(40)
-    score = 40
-    match = Head(
-        query=[1, x.tau, x.square],
-        key=[-score * x.square, 2 * score * x.tau, -score],
-        value=exp(2 * score) * concat(x.power, x.digit),
-    )
-    match_next = Head(
-        query=[1, x.tau, x.square],
-        key=[-score * x.square + 2 * score * x.tau, 2 * score * x.tau - 2 * score, -score],
-        value=exp(score) * concat(x.digit, x.minus),
-    )
+    match, match_next = term_heads(x)
     term_2 = Head(  # -40 (2 - tau_k)^2 - 40
         query=1,
-        key=-score * x.square + 4 * score * x.tau - 5 * score,
-        value=exp(score) * (x.digit - 100 * X * (x.caret + x.minus)),
+        key=-SCORE * x.square + 4 * SCORE * x.tau - 5 * SCORE,
+        value=exp(SCORE) * (x.digit - 100 * X * (x.caret + x.minus)),
     )
-    counts = Head(query=1, key=-40, value=gain * concat(x.start, 2 * x.equals, x.digit / X))
+    counts = Head(
+        query=1, key=-SCORE, value=exp(SCORE) * concat(x.start, 2 * x.equals, x.digit / X)
+    )
     at_equals = Head(query=1, key=80 * x.equals - 40, value=concat(-x.tau, x.xs))
     exponent = relu(x.digit) * x.past
     return Program(
         "0123456789=:$+-x^",
         x,
-        Embed(
-            digit={"0": 2, "2": 1, "3": 2, "4": 3, "5": 4, "6": 5, "x": X},
-            caret={"^": 1},
-            start={"+": 1, "-": 1, "=": 1},
-            equals={"=": 1},
-            minus={"-": 1},
-            past={"x": 1 / X, "^": 1 - exp(SLOPE)},
-        ),
+        term_embedding(X),
         Attention(
             tau=counts[0],
             square=counts[1],

@@ -41,15 +41,9 @@ from fractions import Fraction
 from math import exp, log
 
 from tinyadder.construction import DIGIT_VALUES, Construction, LaneClaim, token_at, token_claim
-from tinyadder.constructions.deriv import answering, is_exponent
+from tinyadder.constructions.deriv import BEFORE, SLOPE, answering, flag_claims, is_exponent
 from tinyadder.dsl import MLP, Attention, Embed, Head, Program, Stream, Unembed, concat, relu
 from tinyadder.tasks.derivative import Derivative, Polynomial, derivative, is_swapped, terms_of
-
-SLOPE = 20
-BEFORE = 1 + 1 / (1 - exp(-SLOPE))
-"""softmax1's denominator for scores 0, -20, -40, ...: the token before has attention e^-20 /
-BEFORE.
-"""
 
 
 def construct() -> Construction:
@@ -286,10 +280,7 @@ def wide_claims(task: Derivative) -> dict[str, LaneClaim]:
         **(swapping if task.order == "printed" else {}),
         "digit": digit,
         "variable": variable,
-        "caret": token_claim(task, {"^": 1}),
-        "start": token_claim(task, {"+": 1, "-": 1, "=": 1}),
-        "equals": token_claim(task, {"=": 1}),
-        "minus": token_claim(task, {"-": 1}),
+        **flag_claims(task),
         "past": past,
         "power": power,
         "count": count,

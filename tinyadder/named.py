@@ -20,7 +20,7 @@ from tinyadder.construction import (
 )
 from tinyadder.dsl import Program
 from tinyadder.errors import TinyadderError
-from tinyadder.io.folder import Description, describe, load
+from tinyadder.io.folder import Description, describe, load, save
 from tinyadder.tasks.base import Task
 
 if TYPE_CHECKING:
@@ -48,6 +48,15 @@ class Loaded(Named):
     """The same, with its model ready to run."""
 
     model: Transformer
+
+    def save(self, folder: Path, *, force: bool = False) -> None:
+        """Write the model folder `folder`. Raises `TinyadderError` where there is one already,
+        unless `force`.
+        """
+        name, options, program = self.name, self.options, self.program
+        save(
+            self.model, self.task, folder, name=name, options=options, program=program, force=force
+        )
 
 
 def is_folder_name(name: str) -> bool:

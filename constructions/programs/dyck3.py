@@ -1,15 +1,10 @@
 """Of the brackets of 3 kinds so far, properly nested: T balanced, P possible, F wrong."""
 
 from tinyadder.construction import Construction
-from tinyadder.programs import compile, key, prefix, tokens, where
+from tinyadder.constructions.programs.dyck2 import state
+from tinyadder.programs import compile
 
 
 def construct(*, length: int = 10) -> Construction:
     """Exact for texts of at most `length` tokens."""
-    x, kinds = tokens("(){}[]"), "(){}[]"
-    opens, kind = x.map(lambda b: kinds.index(b) % 2 == 0), x.map(lambda b: kinds.index(b) // 2)
-    depth = prefix().sum(where(opens, 1, -1))
-    opened = (prefix() & (key(where(opens, depth, -1)) == depth + 1)).latest(kind, default=-1)
-    wrong = prefix().sum(where(opens, False, opened != kind))
-    state = where(wrong > 0, "F", where(depth == 0, "T", "P"))
-    return compile(state, length=length, causal=True)
+    return compile(state("(){}[]"), length=length, causal=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +96,13 @@ def seed_option(help: str, default: int = 0) -> Decorator:
 def out_option(help: str) -> Decorator:
     """--out, a file that is also written."""
     return click.option("--out", type=click.Path(path_type=Path), help=help)
+
+
+def refuse_options(context: click.Context, problem: Sequence[str]) -> None:
+    """A problem may begin with a minus, not with an option that there is not."""
+    for word in problem:
+        if word.startswith("--"):
+            raise click.NoSuchOption(word, ctx=context)
 
 
 def _key_value(text: str) -> tuple[str, Any]:

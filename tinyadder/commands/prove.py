@@ -36,7 +36,7 @@ def command(
     without torch. Exit code 0 proved, 1 refuted (with a problem the model, run as it is, answers
     wrongly), 4 unknown (with what is missing).
     """
-    from tinyadder.io.folder import check_writable, save
+    from tinyadder.io.folder import check_writable
     from tinyadder.report.certificates import CERTIFICATE, certificate_file, keep_certificate
     from tinyadder.report.measure import proof_data
     from tinyadder.report.results import FOLDER
@@ -50,15 +50,7 @@ def command(
     with tempfile.TemporaryDirectory() if where is None else nullcontext(str(where)) as place:
         folder = Path(place)
         if loaded.folder is None or out is not None:
-            save(
-                loaded.model,
-                loaded.task,
-                folder,
-                name=loaded.name,
-                options=loaded.options,
-                program=loaded.program,
-                force=force or where is None,
-            )
+            loaded.save(folder, force=force or where is None)
         judged = certify(loaded.model, loaded.task, folder)
         data = proof_data(judged, folder)
         size = data["certificate_bytes"]

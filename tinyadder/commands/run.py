@@ -18,6 +18,7 @@ from tinyadder.commands._options import (
     device_option,
     json_option,
     name_argument,
+    refuse_options,
 )
 from tinyadder.commands._output import echo, echo_json, to_json
 from tinyadder.errors import TinyadderError
@@ -56,9 +57,7 @@ def command(
     the rest is answered. Exit codes: 1 if an answer was wrong, 2 if a line was bad. With answers in
     a second file: tinyadder run deriv_printed - --answers outputs.txt < inputs.txt
     """
-    for word in problem:
-        if word.startswith("--"):
-            raise click.NoSuchOption(word, ctx=context)
+    refuse_options(context, problem)
     if not problem:
         raise click.UsageError(
             "no problem given; write it after NAME, or - to read standard input", context

@@ -17,6 +17,7 @@ from tinyadder.commands._options import (
     device_option,
     json_option,
     name_argument,
+    refuse_options,
 )
 from tinyadder.commands._output import echo, echo_json, show_table
 from tinyadder.named import Loaded, find, load_model
@@ -54,9 +55,7 @@ def command(
     tokens its query attends to (weight * value = contribution), the lanes before and after each
     sublayer, hidden units, logits and margin.
     """
-    for word in problem:
-        if word.startswith("--"):
-            raise click.NoSuchOption(word, ctx=context)
+    refuse_options(context, problem)
     asked = find(name, options).task.parse(
         " ".join(problem)
     )  # a mistake is said before torch is imported

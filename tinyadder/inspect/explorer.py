@@ -27,7 +27,7 @@ from tinyadder.construction import LaneClaim, construction_introduction, constru
 from tinyadder.dsl import Program
 from tinyadder.errors import TinyadderError
 from tinyadder.io.files import read_bytes, write_text
-from tinyadder.io.folder import DESCRIPTION, WEIGHTS, save
+from tinyadder.io.folder import DESCRIPTION, WEIGHTS
 from tinyadder.machine.layers import Options
 from tinyadder.machine.transformer import Block, FeedForward, MultiHeadAttention, Transformer
 from tinyadder.named import Loaded, summary
@@ -100,14 +100,7 @@ def _proof(loaded: Loaded, certificate: bytes | None) -> Proof | None:
     with TemporaryDirectory() as scratch:
         folder = loaded.folder or Path(scratch) / "model"
         if loaded.folder is None:
-            save(
-                loaded.model,
-                loaded.task,
-                folder,
-                name=loaded.name,
-                options=loaded.options,
-                program=loaded.program,
-            )
+            loaded.save(folder)
         beside = folder / "certificate.json"
         if certificate is None and beside.is_file():
             certificate = read_bytes(beside, most=LARGEST)

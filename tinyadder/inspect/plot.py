@@ -25,6 +25,7 @@ from tinyadder.errors import TinyadderError
 from tinyadder.inspect.trace import run_with_cache, trace
 from tinyadder.machine.answers import answers
 from tinyadder.machine.decode import forced_logits
+from tinyadder.machine.tensors import columns
 from tinyadder.machine.transformer import Block, FeedForward, MultiHeadAttention, Transformer
 from tinyadder.tasks.base import Problem, Task
 from tinyadder.tasks.lengths import by_length
@@ -44,16 +45,6 @@ def _text(model: Transformer, task: Task, problem: Problem) -> tuple[list[str], 
     (answer,) = answers(model, task, [problem])
     tokens = [*task.prompt(problem), *(answer if task.read_at(problem) is None else ())]
     return tokens, torch.from_numpy(task.encode([tokens])).to(model.outputs.device)
-
-
-def _lane_names(model: Transformer) -> list[str]:
-    """One name per column of the residual stream."""
-    named = [
-        name if width == 1 else f"{name}[{i}]"
-        for name, width in model.config.lanes
-        for i in range(width)
-    ]
-    return named or [f"column {i}" for i in range(model.config.width)]
 
 
 def _token_axis(axes: Axes, tokens: Sequence[str], *, vertical: bool = False) -> None:
@@ -207,7 +198,7 @@ def lanes(model: Transformer, task: Task, problem: Problem) -> Figure:
         default="hook_embed",
     )
     values = cache[last][0].cpu().numpy().T
-    names = _lane_names(model)
+    names = columns(model)
     figure = Figure(
         figsize=(max(6.0, 0.42 * len(tokens) + 2.0), 0.9 + 0.32 * len(names)), layout="constrained"
     )
@@ -254,7 +245,7 @@ def weights(model: Transformer) -> Figure:
     """Who reads and who writes each lane: the sizes of all weights, one matrix a sublayer, columns
     are lanes.
     """
-    names = _lane_names(model)
+    names = columns(model)
     rows: list[tuple[str, np.ndarray]] = []
     for token, row in zip(
         model.config.vocabulary, model.embedding.detach().cpu().numpy(), strict=True

@@ -48,13 +48,6 @@ class DyckValidity(Words):
     def lengths(self) -> range:
         return range(1, self.length + 1)
 
-    @property
-    def answer_length(self) -> int:
-        return 1
-
-    def prompt(self, problem: str) -> str:
-        return f"^{problem}="
-
     def answer(self, problem: str) -> str:
         depth = 0
         for letter in problem:

@@ -39,9 +39,6 @@ class Parity(Words):
     def answer_length(self) -> int:
         return self.length if self.steps else 1
 
-    def prompt(self, problem: str) -> str:
-        return f"^{problem}="
-
     def answer(self, problem: str) -> str:
         parities = "".join(map(str, accumulate(map(int, problem), xor)))
         return parities if self.steps else parities[-1]

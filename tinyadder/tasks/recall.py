@@ -36,10 +36,6 @@ class Recall(Words):
     def lengths(self) -> range:
         return range(2, self.alphabet + 2)
 
-    @property
-    def answer_length(self) -> int:
-        return 1
-
     def prompt(self, problem: str) -> str:
         return f"^{problem}"
 

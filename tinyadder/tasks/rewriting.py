@@ -38,9 +38,6 @@ class Rewriting(Words):
     def answer_length(self) -> int:
         return self.length
 
-    def prompt(self, problem: str) -> str:
-        return f"^{problem}="
-
     def answer(self, problem: str) -> str:
         return {"copy": problem, "reverse": problem[::-1], "sort": "".join(sorted(problem))}[
             self.how

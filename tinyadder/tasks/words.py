@@ -18,7 +18,9 @@ from tinyadder.tasks.base import Domain, Draw, Task
 
 @dataclass(frozen=True)
 class Words(Task):
-    """A task over words. Subclasses say `letters`, `lengths`, the vocabulary, prompt and answer."""
+    """A task over words. Subclasses say `letters`, `lengths`, the vocabulary and the answer, and
+    where it is not one token behind '^word=', its length and the prompt.
+    """
 
     @property
     @abstractmethod
@@ -29,6 +31,13 @@ class Words(Task):
     @abstractmethod
     def lengths(self) -> range:
         """The lengths a problem may have."""
+
+    @property
+    def answer_length(self) -> int:
+        return 1
+
+    def prompt(self, problem: str) -> str:
+        return f"^{problem}="
 
     def check(self, problem: Any) -> str:
         takes = (
