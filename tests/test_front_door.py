@@ -23,6 +23,7 @@ from hypothesis import find
 import tinyadder as ta
 from tinyadder.cli import main
 from tinyadder.errors import TinyadderError
+from tinyadder.tasks.addition import Addition
 
 CIRCUITS = Path(__file__).parent / "circuits"
 FOUR = ("vowels", "most_frequent", "induction2", "palindrome")
@@ -493,3 +494,45 @@ def test_two_builds_of_a_changed_oracle_are_two_sweeps(tmp_path):
         m = ta.load(tmp_path / f"f{i}.py")
         keys.add(pack(ta.load(tmp_path / "f0.py").module, m.task, {}).key)
     assert len(keys) == 2
+
+
+# ---- models made and changed in Python -----------------------------------------------------------
+
+
+def made_here():
+    """A construction that is in no file."""
+    task = ta.task(alphabet="ab", lengths=range(1, 4), answer=lambda word: word.count("a"))
+    x = ta.Stream(a="1 on 'a'", count="how many")
+    rest = [
+        ta.Embed(a={"a": 1}),
+        ta.Attention(count=ta.gadgets.sum_head(x.a)),
+        ta.Unembed(argmax=ta.gadgets.parabola_readout(x.count, range(4))),
+    ]
+    return ta.Construction(ta.Program(task.vocabulary, x, *rest), task)
+
+
+def test_a_construction_made_in_python_is_a_model_like_any_other(tmp_path):
+    m = ta.load(made_here())
+    assert repr(m) == "Model('unnamed': custom, built, 1 layer, width 2)"
+    assert m.generate(["aba", "b"]) == ["2", "0"] and m.count()["nonzero"] == 10
+    assert isinstance(m.verify().verdict, ta.Exhaustive)
+    assert len(m.circuit(pairs=2).edges) == 2 and "unnamed" in str(m.explore("aba"))
+    m.save(tmp_path / "model")
+    again = ta.load(tmp_path / "model")
+    assert again.generate("aba") == "2" and again.program is not None
+    with pytest.raises(TinyadderError, match="takes no options and no task"):
+        ta.load(made_here(), digits=3)
+    other = ta.Construction(made_here().program, Addition(digits=2))
+    with pytest.raises(TinyadderError, match="make it Program\\(task.vocabulary"):
+        ta.load(other)
+
+
+def test_a_model_whose_weights_were_changed_is_saved_as_it_is(tmp_path):
+    """Once the equations went with it, and nothing could load the folder."""
+    m = ta.load("add10", digits=2)
+    with torch.no_grad():
+        m.module.embedding[7, 0] *= 1.5
+    m.save(tmp_path / "changed")
+    again = ta.load(tmp_path / "changed")
+    assert again.program is None and torch.equal(again.module.embedding, m.module.embedding)
+    assert isinstance(m.prove(), ta.Refuted)

@@ -23,17 +23,19 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from tinyadder.construction import LaneClaim
+from tinyadder.construction import Construction, LaneClaim
 from tinyadder.dsl import Program
 from tinyadder.errors import TinyadderError, did_you_mean
 from tinyadder.escape import html
 from tinyadder.inspect import patching, trace
 from tinyadder.inspect.trace import ActivationCache, Step, activation_names
-from tinyadder.io.folder import save
+from tinyadder.io.folder import first_difference, save
 from tinyadder.machine.answers import answers
+from tinyadder.machine.compile import build
 from tinyadder.machine.decode import check_tokens, generate
+from tinyadder.machine.tensors import tensors_of
 from tinyadder.machine.transformer import Transformer
-from tinyadder.named import Loaded, load_model
+from tinyadder.named import Loaded, load_model, use_device
 from tinyadder.tasks.base import Problem, Task
 from tinyadder.text import Shown, format_table
 
@@ -55,23 +57,47 @@ HookFunction = Callable[[Tensor, "HookPoint"], Tensor | None]
 activation.
 """
 
+UNNAMED = "unnamed"
+"""The name of a model that is built from a `Construction` in no file."""
 PICTURES = ("attention", "contributions", "lanes", "logits", "margins", "weights")
 
 
 def load(
-    name: str | Path, *, device: str = "cpu", task: str | None = None, **options: Any
+    name: str | Path | Construction,
+    *,
+    device: str = "cpu",
+    task: str | None = None,
+    **options: Any,
 ) -> Model:
     """Load the model NAME: a construction ("add10"), a Python file that defines `construct`
-    ("./mine.py"), or a model folder.
+    ("./mine.py"), or a model folder; or build a `Construction` made in Python.
 
     `options` are passed to the construction (digits=4). `task` names a Python file whose task the
-    model is judged by. A file is run; a folder is only read. Raises `TinyadderError` if NAME is
-    none of the three.
+    model is judged by. A file is run; a folder is only read. Raises `TinyadderError` for anything
+    else.
 
     >>> load("add10", digits=3).generate("12+34")
     '46'
     """
+    if isinstance(name, Construction):
+        if options or task:
+            raise TinyadderError(
+                "load(Construction(..)) takes no options and no task; give them to what made it"
+            )
+        return Model(_build(name, device))
     return Model(load_model(str(name), options, device, task))
+
+
+def _build(made: Construction, device: str) -> Loaded:
+    """The model of a construction that is in no file."""
+    if made.program.vocabulary != made.task.vocabulary:
+        raise TinyadderError(
+            f"the program has the vocabulary {' '.join(made.program.vocabulary)}, its task "
+            f"{' '.join(made.task.vocabulary)}; make it Program(task.vocabulary, ...)"
+        )
+    use_device(device)
+    model = build(made.program, device=device)
+    return Loaded(made.task, made.program, UNNAMED, {}, None, made.claims, model=model)
 
 
 def to_transformer_lens(model: Model, *, length: int | None = None) -> HookedTransformer:
@@ -196,7 +222,8 @@ class Model(Shown):
 
     def __str__(self) -> str:
         config = self.module.config
-        size = f"{len(config.blocks) * config.options.repeat} layers, width {config.width}"
+        layers = len(config.blocks) * config.options.repeat
+        size = f"{layers} layer{'s' * (layers != 1)}, width {config.width}"
         made = "trained" if self.program is None else "built"
         return f"Model({str(self.source or self.name)!r}: {self.task.name}, {made}, {size})"
 
@@ -479,14 +506,20 @@ class Model(Shown):
     def save(self, folder: str | Path, *, force: bool = False) -> None:
         """Write a model folder that `load` reads: weights and description, data only.
 
-        Raises `TinyadderError` if `folder` exists already and `force` is not given.
+        The equations go with it unless the weights have been changed since. Raises `TinyadderError`
+        if `folder` exists already and `force` is not given.
         """
+        program = self.program
+        if program and first_difference(
+            build(program), self.module.config, tensors_of(self.module)
+        ):
+            program = None
         save(
             self.module,
             self.task,
             folder,
             name=self.name,
             options=self.options,
-            program=self.program,
+            program=program,
             force=force,
         )

@@ -144,7 +144,7 @@ def summary(found: Named) -> str:
     """
     if found.file is not None:
         return construction_summary(str(found.file)) or f"{found.file}."
-    if found.folder is None:
+    if found.folder is None and found.name in construction_names():
         return construction_summary(found.name)
     made = "A trained model" if found.program is None else f"Built from {found.name}"
     return f"{made}, task {found.task.name}."

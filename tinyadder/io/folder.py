@@ -37,6 +37,7 @@ from tinyadder.tasks.custom import as_data
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from tinyadder.machine.config import Config
     from tinyadder.machine.transformer import Transformer
 
 FORMAT = "tinyadder model"
@@ -259,24 +260,31 @@ def load(folder: str | Path, *, device: str = "cpu") -> tuple[Transformer, Descr
     _fill(model, tensors)
     if described.program is not None:
         from tinyadder.machine.compile import build
-        from tinyadder.machine.tensors import tensors_of
 
         rebuilt = build(described.program)
-        built = tensors_of(rebuilt)
-        wrong = [
-            f"tensor '{name}'"
-            for name in built
-            if name not in tensors or not built[name].equal(tensors[name])
-        ]
-        if rebuilt.config != model.config:
-            wrong.insert(0, "the config")
-        if wrong:
+        if wrong := first_difference(rebuilt, model.config, tensors):
             raise TinyadderError(
-                f"{folder}: {wrong[0]} is not what the equations in {DESCRIPTION} give; build the"
+                f"{folder}: {wrong} is not what the equations in {DESCRIPTION} give; build the"
                 " model again"
             )
         model.derived = rebuilt.derived
     return model.to(device).eval(), described
+
+
+def first_difference(
+    model: Transformer, config: Config, tensors: Mapping[str, Tensor]
+) -> str | None:
+    """The first part of `model` that `config` and `tensors` have otherwise, in words; None if they
+    are the same.
+    """
+    from tinyadder.machine.tensors import tensors_of
+
+    if model.config != config:
+        return "the config"
+    for name, tensor in tensors_of(model).items():
+        if name not in tensors or not tensor.equal(tensors[name]):
+            return f"tensor '{name}'"
+    return None
 
 
 def _read_weights(file: Path, described: Description) -> dict[str, Tensor]:
