@@ -10,7 +10,7 @@ import pytest
 from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
 
-from tools.notebooks import NOTEBOOKS, executed
+from tools.notebooks import NOTEBOOKS, executed, printed_here
 
 
 def printed(notebook: NotebookNode) -> list[str]:
@@ -30,16 +30,17 @@ def pictures(notebook: NotebookNode) -> int:
     )
 
 
-def test_there_are_the_six():
-    assert [path.stem.partition("_")[0] for path in NOTEBOOKS] == list("123456")
+def test_they_are_numbered():
+    numbers = [path.stem.partition("_")[0] for path in NOTEBOOKS]
+    assert numbers == [str(k) for k in range(1, len(NOTEBOOKS) + 1)] and len(numbers) >= 6
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs_and_prints_what_it_shows(path):
     shown = nbformat.read(path, as_version=4)
-    now = executed(nbformat.read(path, as_version=4), path.parent)
-    assert printed(now) == printed(shown), "python -m tools.renew notebooks"
-    assert pictures(now) == pictures(shown) > 0
+    texts, count = printed_here(shown, path.parent)
+    assert texts == printed(shown), "python -m tools.renew notebooks"
+    assert count == pictures(shown) > 0
     assert path.stat().st_size < 500_000
 
 
@@ -49,3 +50,12 @@ def test_a_notebook_with_an_error_would_be_noticed(tmp_path):
     )
     with pytest.raises(CellExecutionError):
         executed(broken, tmp_path)
+    with pytest.raises(ImportError):
+        printed_here(broken, tmp_path)
+
+
+def test_an_output_that_is_no_longer_true_would_be_noticed(tmp_path):
+    cell = nbformat.v4.new_code_cell("print(2 + 2)\n5")
+    cell.outputs = [nbformat.v4.new_output("stream", text="5\n")]
+    notebook = nbformat.v4.new_notebook(cells=[cell])
+    assert printed_here(notebook, tmp_path) == (["4\n"], 0) != (printed(notebook), 0)

@@ -178,11 +178,11 @@ class Picture(Shown):
 
     def save(self, path: str | Path) -> None:
         """Write a .png, .svg or .pdf file, depending on the suffix."""
-        self.figure.savefig(path, dpi=160)
+        self.figure.savefig(path, dpi=160, bbox_inches="tight")
 
     def _repr_png_(self) -> bytes:
         written = io.BytesIO()
-        self.figure.savefig(written, format="png", dpi=100)
+        self.figure.savefig(written, format="png", dpi=100, bbox_inches="tight")
         return written.getvalue()
 
     def _repr_html_(self) -> str:
