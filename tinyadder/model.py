@@ -409,12 +409,20 @@ class Model(Shown):
             trace.trace_all(self.module, self.task, asked), f"{self.name}   {self.task.show(asked)}"
         )
 
-    def plot(self, kind: str, problem: str | Problem | None = None, *, digit: int = 0) -> Picture:
+    def plot(
+        self,
+        kind: str,
+        problem: str | Problem | None = None,
+        *,
+        digit: int = 0,
+        count: int = 4000,
+    ) -> Picture:
         """Draw a picture: attention, lanes, contributions or logits of one run; margins or weights
         of the model.
 
-        `digit` is the answer token for contributions and logits, counted from 0. Raises
-        `TinyadderError` for any other kind.
+        `digit` is the answer token for contributions and logits, counted from 0. Margins are taken
+        over the hard list and `count` structured problems. Raises `TinyadderError` for any other
+        kind.
         """
         from tinyadder.inspect import plot
 
@@ -427,7 +435,7 @@ class Model(Shown):
         if kind == "weights":
             return Picture(plot.weights(self.module), title)
         if kind == "margins":
-            return Picture(plot.margins(self.module, self.task), title)
+            return Picture(plot.margins(self.module, self.task, count=count), title)
         asked = self.task.hard()[0] if problem is None else self.problem(problem)
         extra = (digit,) if kind in ("contributions", "logits") else ()
         return Picture(

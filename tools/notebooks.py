@@ -51,6 +51,6 @@ def printed_here(notebook: NotebookNode, folder: Path) -> tuple[list[str], int]:
                 exec(compile(tree, "cell", "exec"), names)
                 if isinstance(last, ast.Expr):
                     value = eval(compile(ast.Expression(last.value), "cell", "eval"), names)
-                    pictures += hasattr(value, "_repr_png_") or type(value).__name__ == "Figure"
+                    pictures += hasattr(value, "_repr_png_")
             texts.append(stream.getvalue())
     return texts, pictures
