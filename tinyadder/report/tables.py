@@ -36,7 +36,7 @@ SHOWN = (
     "strict",
 )
 """The rungs of the table of counts; the JSON has all of them."""
-README_COUNTS = ("nonzero", "nonzero + positional", "distinct")
+README_COUNTS = ("nonzero", "nonzero + positional", "board")
 
 
 def report_markdown(rows: Sequence[LeaderboardRow], board: Sequence[BoardRow] = ()) -> str:
