@@ -176,7 +176,7 @@ def slope(secret):
     def ask(pairs):
         a, b = (digits_of([pair[which] for pair in pairs]) for which in (0, 1))
         away = np.abs(np.concatenate([a, b], 1) - digits).sum(1)
-        return np.tile(np.where(away, away, -1.0)[:, None], 11)
+        return np.tile(np.where(away, away, -1.0)[:, None], 11), np.empty((len(pairs), 0))
 
     return ask
 
@@ -202,6 +202,20 @@ def test_the_hunt_starts_with_every_run_of_nines_that_meets_a_carry():
         if (place * 11 + run) * 2 + carry not in cells
     }
     assert missing == {(place, place, 1) for place in range(11)}  # no carry comes into place 0
+
+
+def test_the_hunt_wakes_a_unit_that_was_silent():
+    def ask(pairs):
+        away = slope(SECRET)(pairs)[0][:, 0]
+        given = np.stack([5.0 - away, away], 1)  # the first is silent far from the sum
+        return np.where(away < 5, -1.0, 1.0)[:, None].repeat(11, 1), given
+
+    hunt = Hunt(ask)
+    while not hunt.wrong:
+        hunt.round(500)
+        assert hunt.asked < 100_000
+    assert "hidden unit 0" in {described(cell) for cell in hunt.cell}
+    assert "hidden unit 1" not in {described(cell) for cell in hunt.cell}
 
 
 def test_two_hunts_with_one_seed_ask_the_same():

@@ -13,6 +13,7 @@ import numpy as np
 
 from tinyadder.verify.external.decoding import (
     WIDTH,
+    Decoded,
     Decoder,
     NotRecovered,
     watch,
@@ -51,18 +52,29 @@ def prepare(entry: Entry, report: Report, seed: int) -> dict[str, Any]:
 
 
 def decode(
-    entry: Entry, report: Report, pairs: list[list[int]], drafts: list[int] | None = None
+    entry: Entry,
+    report: Report,
+    pairs: list[list[int]],
+    drafts: list[int] | None = None,
+    units: bool = False,
 ) -> dict[str, Any]:
     """Digits (least significant first, -1 none) and leads of the answers, as bytes of int8 and
     float64 arrays (n, 11).
 
     Greedy without `drafts`. With them, one answer a pair, what is chosen after the digits of the
-    draft before it, in one pass; the answer is the draft where every digit is its.
+    draft before it, in one pass; the answer is the draft where every digit is its. With `units`
+    also what each hidden unit was given, bytes of a float64 array (n, units), maybe empty.
     """
     asked = [(a, b) for a, b in pairs]
     decoder = _decoder()
-    found = decoder.decode(asked) if drafts is None else decoder.forced(asked, drafts)
-    return {"digits": found.digits.tobytes(), "leads": found.gaps.tobytes()}
+    if drafts is None:
+        return _packed(decoder.decode(asked))
+    return _packed(decoder.forced(asked, drafts, units=units))
+
+
+def _packed(found: Decoded) -> dict[str, Any]:
+    given = b"" if found.units is None else found.units.tobytes()
+    return {"digits": found.digits.tobytes(), "leads": found.gaps.tobytes(), "units": given}
 
 
 def replay(entry: Entry, report: Report, a: int, b: int) -> dict[str, Any]:

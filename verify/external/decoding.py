@@ -113,6 +113,60 @@ def _no_gradients() -> Any:
     return nullcontext() if torch is None else torch.no_grad()
 
 
+GATES = {
+    "relu",
+    "relu_",
+    "relu6",
+    "leaky_relu",
+    "elu",
+    "selu",
+    "celu",
+    "gelu",
+    "silu",
+    "mish",
+    "softplus",
+    "sigmoid",
+    "tanh",
+    "hardtanh",
+    "hardswish",
+    "hardsigmoid",
+    "clamp",
+    "clamp_",
+    "clip",
+    "threshold",
+}
+"""Names of torch's functions that decide what a hidden unit lets through."""
+MOST_UNITS = 256
+
+
+@contextmanager
+def units_seen(count: int) -> Iterator[list[np.ndarray]]:
+    """Yields a list that fills with what hidden units are given in passes over `count` texts:
+    (count, units), the largest over the text. Empty for models that are not torch's.
+    """
+    seen: list[np.ndarray] = []
+    torch = _torch()
+    if torch is None:
+        yield seen
+        return
+
+    class Watching(torch.overrides.TorchFunctionMode):  # type: ignore[misc, name-defined]
+        def __torch_function__(
+            self, function: Any, types: Any, given: Any = (), named: Any = None
+        ) -> Any:
+            value = given[0] if given else None
+            if getattr(function, "__name__", "") in GATES and isinstance(value, torch.Tensor):
+                room = MOST_UNITS - sum(units.shape[1] for units in seen)
+                fits = value.ndim > 1 and len(value) == count and value.shape[-1] <= room
+                if fits and value.numel() and value.is_floating_point():
+                    largest = value.detach().reshape(count, -1, value.shape[-1]).amax(1)
+                    seen.append(largest.double().numpy())
+            return function(*given, **(named or {}))
+
+    with Watching():
+        yield seen
+
+
 # ---- recording -----------------------------------------------------------------------------------
 
 
@@ -674,6 +728,8 @@ class Decoded:
     gaps: np.ndarray
     """(n, 11) float64: the chosen logit less the next best, of the choice that is this digit;
     NaN where there is none."""
+    units: np.ndarray | None = None
+    """(n, units) the largest that each hidden unit was given, where that was asked for and seen."""
 
     @property
     def answers(self) -> list[int | None]:
@@ -768,8 +824,9 @@ class Decoder:
         """Greedy answers."""
         return self.decoded(*self.choices(pairs))
 
-    def forced(self, pairs: Pairs, answers: Sequence[int]) -> Decoded:
-        """What is chosen at each digit after the digits of `answers` before it, in one pass.
+    def forced(self, pairs: Pairs, answers: Sequence[int], *, units: bool = False) -> Decoded:
+        """What is chosen at each digit after the digits of `answers` before it, in one pass; with
+        `units` also what the hidden units were given.
 
         Only where `causal`. Up to the first digit that is not that of the answer this is what
         greedy decoding gives.
@@ -784,9 +841,24 @@ class Decoder:
         chosen = np.zeros((len(pairs), steps), dtype=np.int64)
         chosen[:, : form.length] = np.vectorize(back.__getitem__, otypes=[np.int64])(spelled)
         last = form.length - 1
-        logits = self.rows(self.tokens(last, pairs, chosen))[:, -form.length :]
-        choice, gap = self.choose(logits)
-        return self.decoded(choice, gap)
+        logits, given = self._passes(self.tokens(last, pairs, chosen), units)
+        choice, gap = self.choose(logits[:, -form.length :])
+        return replace(self.decoded(choice, gap), units=given)
+
+    def _passes(self, tokens: np.ndarray, units: bool) -> tuple[np.ndarray, np.ndarray | None]:
+        """Logits, and what the hidden units were given, where that is the same kind of thing in
+        every batch.
+        """
+        if not units:
+            return self.rows(tokens), None
+        logits, given = [], []
+        for start in range(0, len(tokens), self.batch):
+            some = tokens[start : start + self.batch]
+            with units_seen(len(some)) as seen:
+                logits.append(self.rows(some))
+            given.append(np.concatenate(seen, 1) if seen else np.empty((len(some), 0)))
+        same = len({part.shape[1] for part in given}) == 1
+        return np.concatenate(logits), np.concatenate(given) if same else None
 
     def decoded(self, chosen: np.ndarray, gaps: np.ndarray) -> Decoded:
         """The answers that choices (n, passes) spell."""

@@ -5,6 +5,10 @@ digit wins. Random sums say little about the smallest one; a search that keeps t
 every kind and changes them finds failures that no sample meets. Kinds (cells) are: which place of
 the answer, how long the run of columns with sum 9 below it, whether a carry comes in. Each keeps
 its own narrowest sums, since a margin of 1 may be narrow at one place and wide at another.
+
+A fault may sleep in a hidden unit that lets nothing through, and moves no margin, until its sum
+comes. So every unit that was silent on the first sums is a cell, too: it keeps the sums that came
+nearest to waking it.
 """
 
 from __future__ import annotations
@@ -15,16 +19,21 @@ from random import Random
 
 import numpy as np
 
-from tinyadder.tasks import operands
+from tinyadder.tasks.addition import Addition
 from tinyadder.verify.external.decoding import DIGITS, WIDTH, Pair, digits_of
 
+TASK = Addition(digits=DIGITS)
 KEPT = 6
 """Narrowest sums kept a cell."""
 CELLS = WIDTH * WIDTH * 2
 POWERS = 10 ** np.arange(DIGITS, dtype=np.int64)
 
-Ask = Callable[[list[Pair]], np.ndarray]
-"""Margins (n, 11) of sums, by place, least significant first; NaN where nothing is decided."""
+FIRST = 2000
+"""Sums after which a unit that let nothing through counts as silent."""
+
+Ask = Callable[[list[Pair]], tuple[np.ndarray, np.ndarray]]
+"""Margins (n, 11) of sums, by place, least significant first, NaN where nothing is decided; and
+what hidden units were given (n, units), positive where they let something through."""
 
 
 def cells_of(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -42,6 +51,8 @@ def cells_of(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def described(cell: int) -> str:
     """A cell in words."""
+    if cell >= CELLS:
+        return f"hidden unit {cell - CELLS}"
     place, rest = divmod(int(cell), WIDTH * 2)
     run, carry = divmod(rest, 2)
     return f"place {place}, {run} nines below, carry {carry}"
@@ -64,8 +75,13 @@ class Hunt:
         self.score = np.empty(0)
         self.cell = np.empty(0, np.int64)
         self.known = set[Pair]()
+        self.largest = np.empty(0)
+        """What each hidden unit was given at most, on the first sums."""
+        self.silent: np.ndarray | None = None
+        """The units that let nothing through on these; None before that is known."""
         self.swept = set[Pair]()
         self.neighbours = list[Pair]()
+        self.turn = 0
 
     # ---- the sums kept ---------------------------------------------------------------------------
 
@@ -75,14 +91,16 @@ class Hunt:
 
     def smallest(self) -> tuple[float, Pair] | None:
         """The smallest margin and its sum."""
-        if not len(self.score):
+        if not (self.cell < CELLS).any():
             return None
-        row = int(self.score.argmin())
+        row = int(np.where(self.cell < CELLS, self.score, np.inf).argmin())
         return float(self.score[row]), self.pairs(np.array([row]))[0]
 
     def urgency(self) -> np.ndarray:
-        """Of each kept sum: its margin, in units of the median of its place."""
-        place, found = self.cell // (2 * WIDTH), np.empty(len(self.score))
+        """Of each kept sum: its margin, in units of the median of its place; infinite in the cells
+        of units, where there is no margin.
+        """
+        place, found = self.cell // (2 * WIDTH), np.full(len(self.score), np.inf)
         for one in range(WIDTH):
             scores = self.score[place == one]
             if len(scores):
@@ -91,21 +109,39 @@ class Hunt:
 
     def narrowest(self, count: int) -> list[Pair]:
         """`count` sums that are the most urgent, each once."""
-        return list(dict.fromkeys(self.pairs(self.urgency().argsort())))[:count]
+        margins = int((self.cell < CELLS).sum())
+        return list(dict.fromkeys(self.pairs(self.urgency().argsort()[:margins])))[:count]
 
-    def see(self, pairs: list[Pair], margins: np.ndarray) -> None:
+    def see(self, pairs: list[Pair], margins: np.ndarray, units: np.ndarray) -> None:
         """Take these sums into account."""
         self.asked += len(pairs)
-        a, b = (digits_of([pair[which] for pair in pairs]) for which in (0, 1))
-        margins = np.where(np.isnan(margins), np.inf, margins)
         self.wrong += [pairs[n] for n in np.flatnonzero((margins < 0).any(1)).tolist()]
-        worst = np.full(CELLS, np.inf)
-        full = np.bincount(self.cell, minlength=CELLS) >= KEPT
-        np.maximum.at(lowest := np.full(CELLS, -np.inf), self.cell, self.score)
-        worst[full] = lowest[full]
+        a, b = (digits_of([pair[which] for pair in pairs]) for which in (0, 1))
+        scores = np.where(np.isnan(margins), np.inf, margins)
         cells = cells_of(a, b)
-        row, place = np.nonzero(margins < worst[cells])
-        self._keep(a[row], b[row], margins[row, place], cells[row, place])
+        silent = self._silent(units)
+        if len(silent):
+            scores = np.concatenate([scores, -units[:, silent]], 1)
+            where = np.broadcast_to(CELLS + silent, (len(pairs), len(silent)))
+            cells = np.concatenate([cells, where], 1)
+        count = CELLS + len(self.largest)
+        full = np.bincount(self.cell, minlength=count) >= KEPT
+        np.maximum.at(highest := np.full(count, -np.inf), self.cell, self.score)
+        row, column = np.nonzero(scores < np.where(full, highest, np.inf)[cells])
+        self._keep(a[row], b[row], scores[row, column], cells[row, column])
+
+    def _silent(self, units: np.ndarray) -> np.ndarray:
+        """The units whose cells are kept; none where passes show other units than the first did."""
+        if self.asked <= FIRST or not len(self.largest):
+            if not len(self.largest):
+                self.largest = np.full(units.shape[1], -np.inf)
+            if units.shape[1] == len(self.largest):
+                self.largest = np.maximum(self.largest, units.max(0, initial=-np.inf))
+        elif self.silent is None:
+            self.silent = np.flatnonzero((self.largest <= 0) & np.isfinite(self.largest))
+        if self.silent is None or units.shape[1] != len(self.largest):
+            return np.empty(0, np.int64)
+        return self.silent
 
     def _keep(self, a: np.ndarray, b: np.ndarray, score: np.ndarray, cell: np.ndarray) -> None:
         """The `KEPT` narrowest different sums of each cell, of the kept ones and these."""
@@ -118,7 +154,7 @@ class Hunt:
         new = np.ones(len(order), dtype=bool)
         new[1:] = (np.diff(cell) != 0) | (np.diff(first) != 0) | (np.diff(second) != 0)
         a, b, score, cell = a[new], b[new], score[new], cell[new]
-        starts = np.searchsorted(cell, np.arange(CELLS))
+        starts = np.searchsorted(cell, np.arange(CELLS + len(self.largest)))
         kept = np.arange(len(cell)) - starts[cell] < KEPT
         self.a, self.b, self.score, self.cell = a[kept], b[kept], score[kept], cell[kept]
 
@@ -133,7 +169,7 @@ class Hunt:
         fresh = [pair for pair in dict.fromkeys(pairs) if pair not in self.known]
         if fresh:
             self.known.update(fresh)
-            self.see(fresh, self.ask(fresh))
+            self.see(fresh, *self.ask(fresh))
 
     def chains(self, count: int) -> list[Pair]:
         """Runs of columns with sum 9 of every length at every place, with a carry below them or
@@ -165,12 +201,17 @@ class Hunt:
             b[n, low - 1] = self.random.integers(0, 9 - first)
 
     def sweep(self, count: int) -> list[Pair]:
-        """`count` neighbours (one column replaced by any other) of the most urgent sums, one sum
-        after the other; each sum once.
+        """`count` neighbours (one column replaced by any other) of the most urgent sums and of
+        those nearest to waking a silent unit, one sum after the other; each sum once.
         """
         while len(self.neighbours) < count:
-            order = self.pairs(self.urgency().argsort()[: 4 * KEPT])
-            centre = next((pair for pair in order if pair not in self.swept), None)
+            self.turn += 1
+            order = self.urgency().argsort()[: 4 * KEPT]
+            units = np.flatnonzero(self.cell >= CELLS)
+            if len(units) and self.turn % 2:
+                one = self.random.choice(self.cell[units])
+                order = np.concatenate([np.flatnonzero(self.cell == one), order])
+            centre = next((pair for pair in self.pairs(order) if pair not in self.swept), None)
             if centre is None:
                 break
             self.swept.add(centre)
@@ -195,7 +236,7 @@ class Hunt:
 
     def children(self, count: int) -> list[Pair]:
         """Changed copies of kept sums, and a tenth from samplers."""
-        fresh = operands.sample(self.plain, DIGITS, 10, 2, count // 10)
+        fresh = TASK.structured(self.plain, count // 10)
         count -= len(fresh)
         one, other = self._parents(count), self.random.permutation(self._parents(count))
         a, b = self.a[one].copy(), self.b[one].copy()

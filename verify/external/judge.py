@@ -22,18 +22,16 @@ import numpy as np
 
 from tinyadder.errors import TinyadderError
 from tinyadder.escape import terminal
-from tinyadder.tasks.addition import Addition
 from tinyadder.text import Shown
 from tinyadder.verify.external.answering import arrays
-from tinyadder.verify.external.decoding import DIGITS, WIDTH, Pair, digits_of
-from tinyadder.verify.external.hunt import Hunt
+from tinyadder.verify.external.decoding import WIDTH, Pair, digits_of
+from tinyadder.verify.external.hunt import TASK, Ask, Hunt
 from tinyadder.verify.external.submission import OutOfTime, Session, Submission
 from tinyadder.verify.properties import UNIFORM, UNIFORM_SEED, CheckResult, Progress
 from tinyadder.verify.verdict import Counterexample, Refuted, Sampled, Unknown, verdict_to_json
 
 SECONDS = 60.0
 STRUCTURED = 20_000
-TASK = Addition(digits=DIGITS)
 TRIED = 40
 """Sums that came out wrong of which one is looked for that the file's own `add` gets wrong."""
 NARROW = 4
@@ -67,6 +65,7 @@ class Raw(TypedDict):
 
     digits: bytes
     leads: bytes
+    units: bytes
 
 
 class Replayed(TypedDict):
@@ -294,6 +293,12 @@ class Judge:
 
         By the verifier's decoding: with `drafts` each digit after the right ones before it.
         """
+        return self._decoded(pairs, drafts)[0]
+
+    def _decoded(
+        self, pairs: Sequence[Pair], drafts: bool, units: bool = False
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Margins, and (n, units) what the hidden units were given (none where it was not seen)."""
         answers = [a + b for a, b in pairs]
         raw: Raw = self._timed(
             "draft" if drafts else "greedy",
@@ -304,9 +309,13 @@ class Judge:
                 limit=limit,
                 pairs=[list(pair) for pair in pairs],
                 drafts=answers if drafts else None,
+                units=units,
             ),
         )
-        return self._signed(raw["digits"], raw["leads"], answers)
+        if len(raw["units"]) % (8 * len(pairs)):
+            raise TinyadderError("the submission's process sent arrays of another size")
+        given = np.frombuffer(raw["units"]).reshape(len(pairs), -1)
+        return self._signed(raw["digits"], raw["leads"], answers), given
 
     def _signed(self, digits: bytes, leads: bytes, answers: Sequence[int]) -> np.ndarray:
         found = arrays(digits, leads, len(answers))
@@ -453,15 +462,17 @@ class Judge:
         finally:
             self.parts[-1] = replace(self.parts[-1], asked=hunt.asked)
 
-    def _hunted(self, drafts: bool) -> Callable[[list[Pair]], np.ndarray]:
-        def ask(pairs: list[Pair]) -> np.ndarray:
+    def _hunted(self, drafts: bool) -> Ask:
+        def ask(pairs: list[Pair]) -> tuple[np.ndarray, np.ndarray]:
             found = [
-                self.margins(some, drafts=drafts)
+                self._decoded(some, drafts, units=True)
                 for some in _cut(pairs, max(64, self.sizes["draft" if drafts else "greedy"]))
             ]
-            margins = np.concatenate(found)
+            margins = np.concatenate([part for part, _ in found])
             self.note(pairs, margins)
-            return margins
+            same = len({given.shape[1] for _, given in found}) == 1
+            none = np.empty((len(pairs), 0))
+            return margins, np.concatenate([given for _, given in found]) if same else none
 
         return ask
 
