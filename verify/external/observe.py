@@ -156,17 +156,25 @@ def torch_call(call: Call) -> Callable[[Tensor], Tensor]:
             given[call.place] = put
         else:
             named[call.place] = put
-        output = function(*given, **named)
-        if isinstance(output, tuple):
-            output = output[0]
-        elif isinstance(output, dict):
-            output = output["logits"]
-        found = output if isinstance(output, Tensor) else getattr(output, "logits", output)
-        if not isinstance(found, Tensor):
-            raise NotRecovered("its forward pass returns no tensor of torch")
-        return found
+        found = _logits(function(*given, **named))
+        return found if isinstance(found, Tensor) else torch.from_numpy(np.array(found, float))
 
     return called
+
+
+def _logits(output: Any) -> Any:
+    """The logits in what a pass returned."""
+    if isinstance(output, tuple):
+        return output[0]
+    if isinstance(output, dict):
+        return output["logits"]
+    return output if isinstance(output, Tensor | np.ndarray) else getattr(output, "logits", output)
+
+
+def of_torch(call: Call) -> bool:
+    """Whether the pass is computed by torch, as far as its result tells."""
+    with torch.no_grad():
+        return isinstance(_logits(call.function(*call.given, **call.named)), Tensor)
 
 
 def taken(call: Call) -> Any:
@@ -367,21 +375,18 @@ def _changed_rows(logits: Tensor, kept: Tensor) -> float:
     return max(apart(a, b) for a, b in zip(rows, kept, strict=True))
 
 
-def state(call: Call, model: Any, fresh: Any, runs: Sequence[Run], random: Random) -> State | None:
+def state(call: Call, model: Any, fresh: Any, runs: Sequence[Run], random: Random) -> State:
     """Texts of all runs again, shuffled, each twice; and some to a fresh copy each."""
     texts = [(run.texts[k], run.calls[k].rows) for run in runs for k in range(len(run.calls))]
     random.shuffle(texts)
     texts = texts[:60]
     copies = [None if fresh is None else copied(fresh) for _ in texts[:8]]
     others = [None if other is None else on_copy(call, model, other) for other in copies]
-    try:
-        again = [_again(call, *part) for part in texts for _ in range(2)]
-        anew = [
-            None if other is None else _again(other, *part)
-            for other, part in zip(others, texts, strict=False)
-        ]
-    except NotRecovered:
-        return None
+    again = [_again(call, *part) for part in texts for _ in range(2)]
+    anew = [
+        None if other is None else _again(other, *part)
+        for other, part in zip(others, texts, strict=False)
+    ]
     known = [change for change in anew if change is not None]
     all_anew = max(known) if len(known) == len(anew) else None
     return State(max(again), all_anew, len(texts), any(run.cached for run in runs))
@@ -392,8 +397,6 @@ def _again(call: Call, text: tuple[int, ...], rows: np.ndarray) -> float:
     try:
         with torch.no_grad():
             logits = torch_call(call)(torch.tensor([text]))
-    except NotRecovered:
-        raise
     except Exception:
         return BEYOND
     return apart(rows, logits.reshape(-1, logits.shape[-1])[-len(rows) :])
@@ -413,22 +416,22 @@ def _with_logits(output: Any, change: Callable[[Tensor], Tensor]) -> Any:
     if isinstance(output, Tensor):
         return change(output)
     if isinstance(output, tuple):
-        return (change(output[0]), *output[1:])
+        return (_with_logits(output[0], change), *output[1:])
     if isinstance(output, dict):
-        return {**output, "logits": change(output["logits"])}
-    output.logits = change(output.logits)
-    return output
+        return {**output, "logits": _with_logits(output["logits"], change)}
+    if hasattr(output, "logits"):
+        output.logits = _with_logits(output.logits, change)
+        return output
+    made = change(torch.from_numpy(np.array(output))).numpy()
+    return made if isinstance(output, np.ndarray) else type(output)(made)
 
 
-def _random_logits(model: Any, add: Any, call: Call, pairs: Pairs) -> float | None:
+def _random_logits(model: Any, add: Any, call: Call, pairs: Pairs) -> float:
     def noise(_: Any, run: Callable[[], Any]) -> Any:
         return _with_logits(run(), torch.rand_like)
 
-    try:
-        with around(model, add, call, noise):
-            return _share(model, add, pairs)
-    except NotRecovered:
-        return None
+    with around(model, add, call, noise):
+        return _share(model, add, pairs)
 
 
 def _feedback(decoder: Decoder, pairs: Pairs, random: Random) -> float | None:
@@ -488,10 +491,14 @@ def _told(
         if made:
             count += 1
             spelled = form.read(made)
-            # No sum has a twelfth digit; an add need not read what is chosen there.
-            if spelled is not None and answer not in (spelled, spelled % 10**decoding.WIDTH):
+            if spelled is not None and not _agree(spelled, answer):
                 untold.append((*pair, spelled, answer))
     return count, untold
+
+
+def _agree(spelled: int, answer: int | str) -> bool:
+    """Whether `add` returned these digits; more than a sum has (read or not, always 0) are none."""
+    return not isinstance(answer, str) and (spelled - answer) % 10**decoding.WIDTH == 0
 
 
 @contextmanager
@@ -559,6 +566,8 @@ def attended(
 ) -> Attended | None:
     """Attention of the passes, and what is left without it."""
     give = torch_call(call)
+    if not of_torch(call):
+        return None
     text = list(_text(model, runs))
     tokens = torch.tensor([text])
     try:
@@ -650,6 +659,8 @@ def recordings(model: Any, add: Any, pairs: Pairs, seed: int) -> Recordings:
     if not runs:
         return Recordings(None, None, None, "no pass over tokens was seen", None)
     call = bare(runs[0])
+    if not of_torch(call):
+        return Recordings(None, None, None, "its forward pass is not torch's", None)
     give = torch_call(call)
     text = runs[0].texts[min(2, len(runs[0].texts) - 1)]
     others = [t for run in runs for t in run.texts if len(t) == len(text)]
@@ -657,13 +668,11 @@ def recordings(model: Any, add: Any, pairs: Pairs, seed: int) -> Recordings:
     random = Random(seed)
     others += [tuple(random.choice(known) for _ in text[:-1]) + text[-1:] for _ in range(4)]
     tokens = [torch.tensor([t]) for t in others[:16]]
-    watched, unexplained = None, None
     with torch.no_grad():
         logits = [give(t) for t in tokens]
-        with suppress(NotRecovered):
-            recorded = executed(give, torch.tensor([text]))
-            watched = Recording(recorded.operations, recorded.logits)
-            unexplained = _worst(recorded.again, tokens, logits)
+        recorded = executed(give, torch.tensor([text]))
+        watched = Recording(recorded.operations, recorded.logits)
+        unexplained = _worst(recorded.again, tokens, logits)
         if not isinstance(taken(call), Tensor):
             kind = type(taken(call)).__name__
             return Recordings(watched, unexplained, None, f"its forward pass takes a {kind}", None)
