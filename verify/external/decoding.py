@@ -224,6 +224,20 @@ class Recorder:
         return called
 
 
+def modules_in(model: Any) -> list[Any]:
+    """The torch modules that a model is or holds (in a dict, a list, attributes), and their parts."""
+    torch = _torch()
+    if torch is None:
+        return []
+    held = [model]
+    if not isinstance(model, torch.nn.Module):
+        inner = (
+            model.values() if isinstance(model, dict) else getattr(model, "__dict__", {}).values()
+        )
+        held = list(model if isinstance(model, list | tuple) else inner)
+    return [p for part in held if isinstance(part, torch.nn.Module) for p in part.modules()]
+
+
 def _watchable(model: Any, add: Add) -> list[tuple[Any, str, Callable[..., Any]]]:
     """(owner, name, function) of everything that may be the forward pass: `forward` of each module,
     the model's own methods, functions beside `add`.
@@ -231,9 +245,9 @@ def _watchable(model: Any, add: Add) -> list[tuple[Any, str, Callable[..., Any]]
     found: list[tuple[Any, str, Callable[..., Any]]] = []
     torch = _torch()
     module = torch.nn.Module if torch is not None else ()
-    if torch is not None and isinstance(model, module):
-        parts = [p for p in model.modules() if not isinstance(p, torch.nn.Embedding)]
-        found += [(part, "forward", part.forward) for part in parts]
+    for part in modules_in(model):
+        if not isinstance(part, torch.nn.Embedding):
+            found.append((part, "forward", part.forward))
     inherited = set(dir(torch.nn.Module)) if torch is not None and isinstance(model, module) else ()
     for name in dir(type(model)):
         if name.startswith("_") or name in inherited or (name == "forward" and inherited):

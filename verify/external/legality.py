@@ -85,7 +85,7 @@ def decoding(seen: Seen, pairs: Sequence[tuple[int, int]]) -> Finding:
     other = [
         f"{a} + {b}: the model says {ours}, add returns {theirs}"
         for (a, b), ours, theirs in zip(pairs, seen.decoded, seen.answers, strict=True)
-        if ours != theirs
+        if ours != theirs and (ours is not None or theirs == a + b)
     ]
     for how, found in (("made to say", seen.untold), ("with changed weights", seen.repaired)):
         other += [f"{a} + {b}: {how} {said}, add returns {got}" for a, b, said, got in found]

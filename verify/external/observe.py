@@ -24,7 +24,7 @@ from tinyadder.verify.count.beside import as_module
 from tinyadder.verify.external import decoding
 from tinyadder.verify.external.attention import Change, attention
 from tinyadder.verify.external.dataflow import Recording
-from tinyadder.verify.external.decoding import Call, Decoder, NotRecovered, Pairs, Run
+from tinyadder.verify.external.decoding import Call, Decoder, Format, NotRecovered, Pairs, Run
 from tinyadder.verify.external.entry import Entry
 from tinyadder.verify.external.operations import executed, exported
 from tinyadder.verify.legality import Finding, buffers, dtype
@@ -75,7 +75,7 @@ class Seen(msgspec.Struct, kw_only=True):
     format: str = ""
     """In words; or why it was not recovered."""
     module: bool = False
-    """Whether the model is a torch module."""
+    """Whether the model is a torch module, or holds one."""
     float64: bool = False
     passes: float | None = None
     """Per digit of an answer."""
@@ -196,12 +196,12 @@ def on_copy(call: Call, model: Any, other: Any) -> Call | None:
     function = call.function
     if isinstance(function, MethodType):
         owner = function.__self__
-        place = other
-        if owner is not model:
-            names = [name for name, part in model.named_modules() if part is owner]
-            if not names:
-                return None
-            place = other.get_submodule(names[0])
+        places = zip(
+            [model, *decoding.modules_in(model)], [other, *decoding.modules_in(other)], strict=True
+        )
+        place = next((there for here, there in places if here is owner), None)
+        if place is None:
+            return None
         function = MethodType(function.__func__, place)
     elif not any(x is model for x in call.given):
         return None
@@ -258,7 +258,7 @@ def seen(model: Any, add: Any, pairs: Pairs, seed: int) -> Seen:
         answers=answers,
         decoded=decoded,
         format=words,
-        module=isinstance(model, nn.Module),
+        module=bool(decoding.modules_in(model)),
         random_weights=_random_weights(model, add, pairs, held),
         buffers=buffers(held),
         dtype=dtype(held),
@@ -279,7 +279,11 @@ def seen(model: Any, add: Any, pairs: Pairs, seed: int) -> Seen:
         facts.grows = decoder.format.grows
         facts.feedback = _feedback(decoder, pairs, random)
         facts.told, facts.untold = _told(model, add, decoder, pairs, random)
-        facts.untold += [(a, b, s, _plain(g)) for a, b, g, s in decoder.altered]
+        facts.untold += [
+            (a, b, said, _plain(got))
+            for a, b, got, said in decoder.altered
+            if said is not None and not _agree(said, _plain(got))
+        ]
         facts.erred, facts.repaired = _perturbed(model, add, decoder, held, random)
     facts.attended = attended(model, add, call, decoder, runs, random)
     return facts
@@ -490,10 +494,24 @@ def _told(
             answer = _plain(decoding.whole(add(model, *pair)))
         if made:
             count += 1
-            spelled = form.read(made)
+            spelled = read(form, made)
             if spelled is not None and not _agree(spelled, answer):
                 untold.append((*pair, spelled, answer))
     return count, untold
+
+
+def read(form: Format, choices: Sequence[int]) -> int | None:
+    """The number that choices spell, also where it has more digits than a sum; None where one is
+    no digit.
+    """
+    spelled = list(choices[form.skip :][: form.length])
+    if form.length is None:
+        spelled = spelled[: next((i for i, c in enumerate(spelled) if c in form.stops), None)]
+    digits = [form.digits[c] if 0 <= c < len(form.digits) else -1 for c in spelled]
+    if not digits or min(digits) < 0:
+        return None
+    digits = digits if form.order == "least" else digits[::-1]
+    return sum(digit * form.base**place for place, digit in enumerate(digits))
 
 
 def _agree(spelled: int, answer: int | str) -> bool:
