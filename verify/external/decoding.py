@@ -225,16 +225,14 @@ class Recorder:
 
 
 def modules_in(model: Any) -> list[Any]:
-    """The torch modules that a model is or holds (in a dict, a list, attributes), and their parts."""
+    """The torch modules that a model is, or holds in a dict or its attributes; their parts, too."""
     torch = _torch()
     if torch is None:
         return []
     held = [model]
     if not isinstance(model, torch.nn.Module):
-        inner = (
-            model.values() if isinstance(model, dict) else getattr(model, "__dict__", {}).values()
-        )
-        held = list(model if isinstance(model, list | tuple) else inner)
+        named = model if isinstance(model, dict) else getattr(model, "__dict__", {})
+        held = list(model if isinstance(model, list | tuple) else named.values())
     return [p for part in held if isinstance(part, torch.nn.Module) for p in part.modules()]
 
 
