@@ -28,6 +28,7 @@ EXTRA_OF = {
     "joblib": "sweep",
     "jinja2": "report",
     "mlx": "mlx",
+    "transformers": "hub",
 }
 """Top-level package -> the extra that brings it. What only decodes needs none of them."""
 

@@ -8,11 +8,17 @@ from typing import Any
 
 import click
 
-from tinyadder.commands._options import construction_options, json_option, name_argument, out_option
+from tinyadder.commands._options import (
+    SEED,
+    construction_options,
+    json_option,
+    name_argument,
+    out_option,
+)
 from tinyadder.commands._output import echo, echo_json, show_table
 from tinyadder.errors import TinyadderError
 from tinyadder.escape import Markdown
-from tinyadder.io.export import FORMATS, Source, module_of, write
+from tinyadder.io.export import FOLDERS, FORMATS, Source, module_of, write
 from tinyadder.io.files import check_name
 from tinyadder.io.folder import check_writable
 from tinyadder.named import Loaded, load_model, summary
@@ -21,11 +27,13 @@ from tinyadder.named import Loaded, load_model, summary
 @click.command("export", short_help=__doc__)
 @name_argument
 @click.option("--to", "kind", type=click.Choice([*FORMATS]), required=True, help="The format.")
-@out_option("File (hub: folder) to write [default: by NAME].")
+@out_option("File (hub, llama, gpt2: folder) to write [default: by NAME].")
 @click.option("--force", is_flag=True, help="Replace what is there.")
 @click.option(
     "--intermediate", is_flag=True, help="onnx: lanes and attention patterns are outputs too."
 )
+@click.option("--rotate", type=SEED, help="llama, gpt2: a random basis of the residual stream.")
+@click.option("--noise", type=click.FloatRange(0, 1), help="llama, gpt2: on each weight, relative.")
 @construction_options
 @json_option
 def command(
@@ -34,6 +42,8 @@ def command(
     out: Path | None,
     force: bool,
     intermediate: bool,
+    rotate: int | None,
+    noise: float | None,
     options: dict[str, Any],
     as_json: bool,
 ) -> None:
@@ -44,11 +54,13 @@ def command(
     """
     if intermediate and kind != "onnx":
         raise TinyadderError("--intermediate belongs to --to onnx")
+    if (rotate, noise) != (None, None) and kind not in ("llama", "gpt2"):
+        raise TinyadderError("--rotate and --noise belong to --to llama and --to gpt2")
     loaded = load_model(name, options)
     out = out or Path(module_of(kind).FILE.format(check_name(loaded.name)))
     if not out.absolute().parent.is_dir():
         raise TinyadderError(f"there is no folder {out.absolute().parent}; choose another --out")
-    if kind == "hub":
+    if kind in FOLDERS:
         check_writable(out, force=force)
     elif out.is_dir():
         raise TinyadderError(f"{out} is a folder; name a file with --out")
@@ -74,6 +86,8 @@ def command(
         verdict=verdict,
         certificate=certificate,
         intermediate=intermediate,
+        rotate=rotate,
+        noise=noise or 0.0,
     )
     write(kind, source, out)
     claim = {"claim": counts["board"], "counts": counts} if kind == "submission" else {}

@@ -28,8 +28,12 @@ FORMATS = {
     "json": "operations",
     "hub": "hub",
     "circuit": "circuit",
+    "llama": "stock",
+    "gpt2": "stock",
 }
 """Name of a format -> its module in this folder."""
+FOLDERS = ("hub", "llama", "gpt2")
+"""The formats that are a folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +54,10 @@ class Source:
     """The content of a certificate that proves these weights right."""
     intermediate: bool = False
     """Whether lanes and attention patterns are outputs too (ONNX)."""
+    rotate: int | None = None
+    """The seed of a random basis of the residual stream (llama, gpt2)."""
+    noise: float = 0.0
+    """The relative size of noise on every weight (llama, gpt2)."""
 
     def examples(self, count: int) -> list[tuple[Problem, str | None]]:
         """Some hard problems, with right answers, where known, as a person reads them."""
@@ -64,8 +72,9 @@ def _answer(task: Task, problem: Problem) -> str | None:
 
 
 def module_of(kind: str) -> Any:
-    """The module of a format, imported when it is asked for."""
-    return import_module(f"tinyadder.io.export.{FORMATS[kind]}")
+    """The module of a format, or the family in it, imported when it is asked for."""
+    module = import_module(f"tinyadder.io.export.{FORMATS[kind]}")
+    return getattr(module, "FAMILIES", {}).get(kind, module)
 
 
 def write(kind: str, source: Source, path: Path) -> None:

@@ -19,6 +19,7 @@ from tinyadder.io.digest import weights_digest
 from tinyadder.io.export import Source
 from tinyadder.io.files import write_together
 from tinyadder.io.folder import CERTIFICATE, model_files
+from tinyadder.machine.config import Config
 from tinyadder.tasks.base import Task
 from tinyadder.tasks.custom import as_data
 
@@ -96,7 +97,7 @@ def card(source: Source) -> str:
         "",
         'model = AutoModelForCausalLM.from_pretrained(".", trust_remote_code=True)',
         'tokenizer = AutoTokenizer.from_pretrained(".", trust_remote_code=True)',
-        f"prompt = tokenizer({_text(task, task.prompt(example))!a}, return_tensors='pt')",
+        f"prompt = tokenizer({text_of(task, task.prompt(example))!a}, return_tensors='pt')",
         "print(tokenizer.decode(model.generate(**prompt)[0]))",
         "```",
         "",
@@ -111,7 +112,7 @@ def _quoted(problem: str) -> str:
     return shlex.quote("".join(c if c.isprintable() else " " for c in problem))
 
 
-def _text(task: Task, tokens: Any) -> str:
+def text_of(task: Task, tokens: Any) -> str:
     """Tokens as the tokenizer reads them."""
     return ("" if _characters(task) else " ").join(tokens)
 
@@ -123,13 +124,8 @@ def _characters(task: Task) -> bool:
 def _settings(source: Source) -> dict[str, Any]:
     """The JSON files of Hugging Face's classes."""
     task, config = source.task, source.model.config
-    if not _characters(task) and any(set(token) & set(" \t\n") for token in task.vocabulary):
-        raise TinyadderError(
-            f"task '{task.name}' has tokens with spaces inside: no tokenizer for it"
-        )
     dtype = str(source.model.embedding.dtype).removeprefix("torch.")
-    ids = {token: i for i, token in enumerate(config.vocabulary)}
-    end = None if task.end is None else ids[task.end]
+    end = None if task.end is None else config.vocabulary.index(task.end)
     model = {
         "model_type": "tinyadder",
         "architectures": ["TinyadderForCausalLM"],
@@ -151,6 +147,24 @@ def _settings(source: Source) -> dict[str, Any]:
         "do_sample": False,
         "use_cache": False,
     }
+    return {
+        "config.json": model,
+        "generation_config.json": generation,
+        **tokenizer_files(task, config),
+    }
+
+
+def tokenizer_files(task: Task, config: Config, start: str | None = None) -> dict[str, Any]:
+    """A stock tokenizer: one token a character, or a word. `start` is put in front of every text;
+    its id is the first behind the vocabulary.
+
+    Raises `TinyadderError` for tokens with spaces inside.
+    """
+    if not _characters(task) and any(set(token) & set(" \t\n") for token in task.vocabulary):
+        raise TinyadderError(
+            f"task '{task.name}' has tokens with spaces inside: no tokenizer for it"
+        )
+    ids = {token: i for i, token in enumerate(config.vocabulary)}
     tokenizer: dict[str, Any] = {
         "version": "1.0",
         "truncation": None,
@@ -162,13 +176,23 @@ def _settings(source: Source) -> dict[str, Any]:
         "decoder": {"type": "Fuse"} if _characters(task) else None,
         "model": {"type": "WordLevel", "vocab": ids, "unk_token": "(unknown)"},
     }
-    return {
-        "config.json": model,
-        "generation_config.json": generation,
-        "tokenizer.json": tokenizer,
-        "tokenizer_config.json": {
-            "tokenizer_class": "PreTrainedTokenizerFast",
-            "clean_up_tokenization_spaces": False,
-            "model_input_names": ["input_ids"],
-        },
+    settings: dict[str, Any] = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "clean_up_tokenization_spaces": False,
+        "model_input_names": ["input_ids"],
     }
+    if start is not None:
+        place = len(ids)
+        flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+        tokenizer["added_tokens"] = [{"id": place, "content": start, "special": True, **flags}]
+        tokenizer["post_processor"] = {
+            "type": "TemplateProcessing",
+            "single": [
+                {"SpecialToken": {"id": start, "type_id": 0}},
+                {"Sequence": {"id": "A", "type_id": 0}},
+            ],
+            "pair": [{"Sequence": {"id": name, "type_id": 0}} for name in "AB"],
+            "special_tokens": {start: {"id": start, "ids": [place], "tokens": [start]}},
+        }
+        settings["bos_token"] = start
+    return {"tokenizer.json": tokenizer, "tokenizer_config.json": settings}

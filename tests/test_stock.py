@@ -1,0 +1,98 @@
+"""Programs in stock architectures of transformers: loaded without remote code, right where the
+program is, refused by name where the class has nothing for a part.
+"""
+
+import json
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from tinyadder.cli import cli
+from tinyadder.construction import construct
+from tinyadder.errors import TinyadderError
+from tinyadder.io.export.stock import START, convert
+from tinyadder.machine.compile import build
+from tinyadder.programs import compile, everywhere, indices, key, prefix, tokens
+
+transformers = pytest.importorskip("transformers")
+x, i = tokens("abc"), indices()
+HIST = compile((key(x) == x).count(), length=4)
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_a_folder_is_loaded_by_the_stock_classes_and_generates_the_answers(family, tmp_path):
+    (tmp_path / "hist.py").write_text(
+        "from tinyadder.programs import compile, key, tokens\n"
+        "x = tokens('abc')\nmodel = compile((key(x) == x).count(), length=4)\n"
+    )
+    out = tmp_path / "stock"
+    command = ["export", str(tmp_path / "hist.py"), "--to", family, "--out", str(out)]
+    found = CliRunner().invoke(cli, [*command, "--rotate", "3"])
+    assert found.exit_code == 0, found.output
+    model = transformers.AutoModelForCausalLM.from_pretrained(out)
+    assert type(model).__module__.startswith("transformers.models.")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(out)
+    for problem in HIST.task.hard()[::7]:
+        prompt = tokenizer("".join(HIST.task.prompt(problem)), return_tensors="pt")
+        assert tokenizer.convert_ids_to_tokens(prompt.input_ids[0])[0] == START
+        ids = model.generate(**prompt, max_new_tokens=1, do_sample=False)
+        assert tokenizer.decode(ids[0, -1]) == HIST.task.answer(problem)[0]
+    lanes = json.loads((out / "lanes.json").read_text())
+    assert "count" in lanes and len(lanes["count"]) == model.config.hidden_size
+    assert sum(abs(v) > 1e-6 for v in lanes["count"]) > 2  # turned: no neuron of its own
+
+
+def test_a_direction_holds_what_the_lane_holds():
+    model, task = build(HIST.program), HIST.task
+    found, layout = convert(model, task, "llama", rotate=1, problems=task.hard()[:10])
+    (prompt,) = [task.prompt(p) for p in task.hard() if len(p[0]) == 4][:1]
+    ids = [model.config.vocabulary.index(token) for token in prompt]
+    seen = {}
+    model(torch.tensor([ids]), hook=lambda name, value: seen.setdefault(name, value))
+    last = found.config.num_hidden_layers - 1
+    stream = []
+    found.model.layers[last].register_forward_hook(lambda *args: stream.append(args[2]))
+    with torch.no_grad():
+        found.model(torch.tensor([[len(model.config.vocabulary), *ids]]), use_cache=False)
+    names = [name for name, width in model.config.lanes for _ in range(width)]
+    direction = torch.tensor(layout.directions(names)["count"])
+    held = stream[0][0, 1:].double() @ direction.double()
+    column = names.index("count")
+    assert torch.allclose(held, seen[f"blocks.{last}.hook_resid_post"][0, :, column], atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("family", "name", "reason"),
+    [
+        ("llama", "parity", "by an ALiBi slope, and a LLaMA has nothing for that"),
+        ("gpt2", "parity", "multiplies two values, and a GPT-2 has no gate; llama has"),
+    ],
+)
+def test_what_a_class_cannot_hold_is_refused_by_name(family, name, reason):
+    made = construct(name)
+    with pytest.raises(TinyadderError, match=reason):
+        convert(build(made.program), made.task, family)
+
+
+def test_a_slope_is_a_lane_of_positions_in_gpt2():
+    made = compile((prefix() & (key(x) != "b")).latest(x, default="b"), length=5, causal=True)
+    convert(build(made.program), made.task, "gpt2")
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_a_sum_is_read_without_what_the_norm_leaves(family):
+    """Found while it was written: weights of e^64 read what LayerNorm rounds at <s>."""
+    made = compile(everywhere().count(), length=12, vocabulary="ab")
+    convert(build(made.program), made.task, family)
+
+
+def test_a_conversion_that_answers_wrongly_is_refused():
+    model = build(HIST.program)
+    with pytest.raises(TinyadderError, match=r"answers \d+ of \d+ problems wrongly, first"):
+        convert(model, HIST.task, "llama", noise=0.3, problems=HIST.task.hard()[:10])
+
+
+def test_options_of_stock_classes_belong_to_them():
+    found = CliRunner().invoke(cli, ["export", "add10", "--to", "json", "--noise", "0.1"])
+    assert isinstance(found.exception, TinyadderError) and "--to llama" in str(found.exception)
