@@ -151,15 +151,16 @@ def test_export_writes_it_as_data(tmp_path, capsys):
     assert data["edges"][0]["channel"] == "v" and data["pairs"][0]["clean"][0] == "^"
 
 
-def test_a_model_with_norms_is_refused():
+@pytest.mark.parametrize("own", [None, Options(norm="rms")], ids=["all", "one layer"])
+def test_a_model_with_norms_is_refused(own):
     from tinyadder.inspect.circuit import circuit
 
     config = Config(
         vocabulary=("a",),
         width=2,
-        blocks=(BlockConfig(heads=1),),
+        blocks=(BlockConfig(heads=1), BlockConfig(heads=1, options=own)),
         outputs=(0,),
-        options=Options(norm="rms"),
+        options=Options() if own else Options(norm="rms"),
     )
     with pytest.raises(TinyadderError, match="who reads what is not in the weights alone"):
         circuit(Transformer(config), ta.load("dyck1").task, "trained")

@@ -2,7 +2,7 @@
 to decisions.
 """
 
-from __future__ import annotations
+import math
 
 import numpy as np
 import pytest
@@ -129,6 +129,39 @@ def test_a_learned_decoder_without_lane_names_can_be_traced():
     head = step.sublayers[2].heads[1]
     assert head.nothing == 0 and sum(t.weight for t in head.tokens) == pytest.approx(1)
     assert np.allclose(np.sum([t.contribution for t in head.tokens], 0), head.output)
+
+
+@pytest.mark.parametrize("plain", [0, 1])
+def test_each_layer_is_traced_by_its_own_options(plain):
+    """One layer has the options of programs, the other those of no program."""
+    torch.manual_seed(0)
+    task = Addition(digits=2)
+    other = Options(softmax="softmax", norm="rms", activation="silu", gated=False, scaled=True)
+    options = [other, other]
+    options[plain] = Options()
+    blocks = tuple(
+        BlockConfig(heads=1, d_head=3, d_value=3, hidden=5, options=own) for own in options
+    )
+    config = Config(
+        vocabulary=task.vocabulary, width=6, blocks=blocks, outputs=tuple(range(14)), options=other
+    )
+    model = Transformer(config, torch.float64).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_()
+    for sublayer in trace(model, task, (12, 34), 1).sublayers:
+        for head in sublayer.heads:
+            whole = sum(token.weight for token in head.tokens)
+            assert whole + head.nothing == pytest.approx(1)
+            assert (head.nothing > 0) == (sublayer.layer == plain)
+        for unit in sublayer.units:
+            gate = (
+                max(unit.gate, 0)
+                if sublayer.layer == plain
+                else unit.gate / (1 + math.exp(-unit.gate))
+            )
+            assert unit.output == pytest.approx(gate * unit.up)
+            assert (unit.up == 1) == (sublayer.layer != plain)
 
 
 def test_the_cache_has_the_names_that_users_of_transformerlens_know():

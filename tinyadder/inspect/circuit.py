@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from tinyadder.errors import TinyadderError
+from tinyadder.machine.tensors import columns
 from tinyadder.machine.transformer import Transformer
 from tinyadder.tasks.base import Problem, Task
 from tinyadder.text import Shown, format_table
@@ -109,13 +110,11 @@ def circuit(model: Transformer, task: Task, name: str, *, pairs: int = PAIRS) ->
     encoder.
     """
     config = model.config
-    if config.encoder or config.options.norm != "none":
+    normed = any(config.options_of(block).norm != "none" for block in config.blocks)
+    if config.encoder or normed or config.options.norm != "none":  # the last: the final norm
         part = "an encoder" if config.encoder else "norms"
         raise TinyadderError(f"{name} has {part}: who reads what is not in the weights alone")
-    lanes = [
-        f"{lane}[{i}]" if width > 1 else lane for lane, width in config.lanes for i in range(width)
-    ]
-    lanes = lanes or [f"column {i}" for i in range(config.width)]
+    lanes = columns(model)
     writers, edges = [*_embedding(model, lanes)], list[Edge]()
     for layer, block in enumerate([*model.blocks] * config.options.repeat):
         attention, mlp = block.attention, block.mlp

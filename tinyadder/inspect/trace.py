@@ -358,7 +358,7 @@ class _Look:
                 self.columns[column][0] for column in sorted({c for row in written for c in row})
             )
         )
-        softmax1 = self.model.config.options.softmax == "softmax1"
+        softmax1 = attention.options.softmax == "softmax1"
         return HeadStep(
             head=head,
             lanes=lanes,
@@ -376,7 +376,7 @@ class _Look:
         )
         read = self.cache[f"{name}hook_resid_mid"][None, -1:].to(self.model.outputs.device)
         with torch.inference_mode():
-            gated = self.model.config.options.gated
+            gated = mlp.options.gated
             up = (
                 mlp.project("up", block.before(block.mlp_norm, read))[0, 0].cpu()
                 if gated
