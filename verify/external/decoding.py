@@ -396,6 +396,21 @@ class Format:
     stops: frozenset[int]
     """Choices that end the answer."""
 
+    def read(self, choices: Sequence[int]) -> int | None:
+        """The number that these choices spell; None where one is no digit."""
+        spelled = list(choices[self.skip :])
+        if self.length is not None:
+            spelled = spelled[: self.length]
+        else:
+            end = next((i for i, c in enumerate(spelled) if c in self.stops), len(spelled))
+            spelled = spelled[:end]
+        value, known = 0, [self.digits[c] if 0 <= c < len(self.digits) else -1 for c in spelled]
+        if not known or min(known) < 0:
+            return None
+        for digit in known if self.order == "most" else known[::-1]:
+            value = value * self.base + digit
+        return value
+
     @property
     def grows(self) -> bool:
         """Each pass has the text of the one before and its choice."""
