@@ -4,6 +4,7 @@ never a traceback.
 
 from __future__ import annotations
 
+from base64 import b64encode
 from contextlib import suppress
 from random import Random
 
@@ -14,6 +15,7 @@ from msgspec import inspect
 from tinyadder.errors import TinyadderError
 from tinyadder.verify.count import RUNGS
 from tinyadder.verify.count.foreign import count_submission
+from tinyadder.verify.external.judge import judge
 from tinyadder.verify.external.legality import foreign_legality
 from tinyadder.verify.external.submission import Session, Submission
 
@@ -35,6 +37,9 @@ def anything(kind, random, depth=0):
             return random.choice((*NUMBERS, 0.5, 1e-9, -1e300))
         case inspect.BoolType():
             return random.random() < 0.5
+        case inspect.BytesType():
+            some = bytes(random.choice((0, 1, 9, 10, 255)) for _ in range(size * 11))
+            return b64encode(some).decode()
         case inspect.StrType():
             return random.choice(STRINGS)
         case inspect.NoneType():
@@ -102,10 +107,18 @@ def answers(submission):
     assert len(found) == 2
 
 
-@pytest.mark.parametrize("made", [legality, counts, answers], ids=lambda made: made.__name__)
-def test_whatever_an_answer_says_there_is_no_traceback(made, forged):
+def verdict(submission):
+    assert judge(submission, seconds=0.1, structured=10).verdict
+
+
+@pytest.mark.parametrize(
+    ("made", "seeds"),
+    [(legality, 100), (counts, 100), (answers, 100), (verdict, 8)],
+    ids=lambda made: getattr(made, "__name__", ""),
+)
+def test_whatever_an_answer_says_there_is_no_traceback(made, seeds, forged):
     whole = 0
-    for seed in range(100):
+    for seed in range(seeds):
         with suppress(TinyadderError):
             made(forged(seed))
             whole += 1

@@ -388,7 +388,7 @@ class Session:
 def _shown(value: Any) -> Any:
     """The same JSON value, no string of which commands a terminal or begins a line."""
     if isinstance(value, str):
-        return terminal(value)
+        return value if value.isprintable() else terminal(value)
     if isinstance(value, list):
         return [_shown(part) for part in value]
     if isinstance(value, dict):
