@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsFloat
 
 import torch
 from torch import Tensor
@@ -382,7 +382,7 @@ class Model(Shown):
     @contextmanager
     def patch(
         self,
-        source: float | Mapping[str, Tensor],
+        source: SupportsFloat | Mapping[str, Tensor],
         *,
         lanes: Collection[patching.Lane] = (),
         heads: Collection[patching.Component] = (),

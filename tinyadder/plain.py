@@ -10,6 +10,8 @@ from numbers import Integral, Real
 from operator import index
 from typing import Any
 
+from tinyadder.errors import TinyadderError
+
 
 def as_int(value: Any) -> int | None:
     """The integer that `value` is, or None: booleans, floats, strings and arrays with axes are
@@ -54,6 +56,20 @@ def as_real(value: Any) -> float | int | Decimal | Fraction | None:
         return float(value)
     except TypeError:
         return None
+
+
+def whole(value: Any, name: str, least: int = 0) -> int:
+    """`value` as an integer of at least `least`. Raises `TinyadderError`, which begins with
+    `name=value`, for anything else.
+
+    >>> whole(True, "steps")
+    Traceback (most recent call last):
+    tinyadder.errors.TinyadderError: steps=True, expected an integer >= 0
+    """
+    number = as_int(value)
+    if number is None or number < least:
+        raise TinyadderError(f"{name}={short(value)}, expected an integer >= {least}")
+    return number
 
 
 def _without_axes(value: Any) -> bool:

@@ -32,6 +32,7 @@ from tinyadder.machine.config import Config
 from tinyadder.machine.decode import score
 from tinyadder.machine.encoder import empty_model
 from tinyadder.machine.transformer import Transformer
+from tinyadder.plain import whole
 from tinyadder.tasks.base import Domain, Problem, Task
 from tinyadder.verify.counterexample import Way, in_company, refutation, wrong_answer
 from tinyadder.verify.properties import check_oracle
@@ -152,7 +153,7 @@ def domain_of(task: Task, limits: dict[str, int]) -> Domain:
     is too large.
     """
     check_oracle(task)
-    domain = task.domain(**limits)
+    domain = task.domain(**{name: whole(limit, name) for name, limit in limits.items()})
     if domain is None:
         raise TinyadderError(
             f"task '{task.name}' has no domain that can be counted off; use sampled or proved"

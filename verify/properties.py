@@ -17,6 +17,7 @@ from tempfile import TemporaryDirectory
 from tinyadder.errors import TinyadderError
 from tinyadder.machine.answers import answers, is_right
 from tinyadder.machine.transformer import Transformer
+from tinyadder.plain import whole
 from tinyadder.tasks.base import Problem, Task
 from tinyadder.text import Shown
 from tinyadder.verify.counterexample import (
@@ -106,8 +107,8 @@ def verify(
             " equal"
         )
     check_oracle(task)
-    if count < 1 or examples < 1:
-        raise TinyadderError(f"count={count}, examples={examples}; expected at least 1 of each")
+    count, examples = whole(count, "count", 1), whole(examples, "examples", 1)
+    seed = whole(seed, "seed")
     judge = Judge(model, task, progress)
     domain = task.domain()
     if domain is not None and domain.size <= SMALL:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, SupportsFloat
 
 import torch
 from torch import Tensor
@@ -24,7 +24,7 @@ from torch import Tensor
 from tinyadder.errors import TinyadderError, did_you_mean
 from tinyadder.inspect.trace import lane_columns, stream_names
 from tinyadder.machine.transformer import Transformer
-from tinyadder.plain import as_int, short
+from tinyadder.plain import as_int, as_real, short
 
 Lane = str | int | tuple[str | int, str]
 """A lane everywhere in the residual stream, or (lane, name of one place of it:
@@ -81,7 +81,7 @@ def ablate(
 @contextmanager
 def patch(
     model: Transformer,
-    source: float | Mapping[str, Tensor],
+    source: SupportsFloat | Mapping[str, Tensor],
     *,
     lanes: Collection[Lane] = (),
     heads: Collection[Component] = (),
@@ -98,6 +98,10 @@ def patch(
     an unknown lane, place, layer, head or unit, for positions that are no integers, for an
     encoder-decoder, and, when the model runs, for a cache of another batch.
     """
+    constant = as_real(0.0 if isinstance(source, Mapping) else source)
+    if constant is None:
+        raise TinyadderError(f"{short(source)} is no number and no cache to patch from")
+    constant = float(constant)
     wanted = _positions(positions)
     targets = _targets(model, lanes, heads, units)
     if isinstance(source, Mapping) and (
@@ -128,9 +132,10 @@ def patch(
             torch.tensor(index, dtype=torch.long, device=value.device)
             for index in ([p - first for p in at], at, targets[name])
         )
-        rows[:, here[:, None], part] = (
-            torch.tensor(source).to(rows) if other is None else other[:, there[:, None], part]
-        )
+        if other is None:
+            rows[:, here[:, None], part] = rows.new_tensor(constant)
+        else:
+            rows[:, here[:, None], part] = other[:, there[:, None], part]
         return changed
 
     with hooked(model, change):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, SupportsIndex
 
 import torch
 from jaxtyping import Float, Int
@@ -21,6 +21,7 @@ from tinyadder.errors import TinyadderError, did_you_mean
 from tinyadder.machine.answers import answers
 from tinyadder.machine.config import Config
 from tinyadder.machine.transformer import Transformer
+from tinyadder.plain import as_int, whole
 from tinyadder.tasks.base import Problem, Task
 from tinyadder.text import Shown, format_table
 
@@ -28,13 +29,14 @@ Lanes = dict[str, list[float]]
 """The residual stream at one position: lane name -> its components."""
 
 
-def lane_columns(config: Config, lane: str | int) -> list[int]:
+def lane_columns(config: Config, lane: str | SupportsIndex) -> list[int]:
     """The columns of the residual stream that hold `lane`; a column's own number where lanes have
     no names.
 
     Raises `TinyadderError` for a lane that the model does not have.
     """
-    if isinstance(lane, int):
+    if (column := as_int(lane)) is not None:
+        lane = column
         if not 0 <= lane < config.width:
             raise TinyadderError(
                 f"no column {lane}; the residual stream has columns 0 .. {config.width - 1}"
@@ -113,14 +115,17 @@ class ActivationCache(Shown, dict[str, Tensor]):
         super().__init__()
         self.config = config
 
+    def __getitem__(self, key: Any) -> Tensor:
+        return super().__getitem__(key) if isinstance(key, str) else self.__missing__(key)
+
     def __missing__(self, key: Any) -> Tensor:
         if (
             isinstance(key, tuple)
             and len(key) == 2
             and isinstance(key[0], str)
-            and isinstance(key[1], int)
+            and (layer := as_int(key[1])) is not None
         ):
-            short, layer = key
+            short = key[0]
             layers = len(self.config.blocks) * self.config.options.repeat
             place = f"blocks.{layer + layers if layer < 0 else layer}"
             name = f"{place}.{SUBLAYERS.get(short, 'hook_')}{short}"
@@ -141,7 +146,7 @@ class ActivationCache(Shown, dict[str, Tensor]):
         rows = [(name, " ".join(map(str, tensor.shape))) for name, tensor in self.items()]
         return format_table("", {"activation": "left", "shape": "left"}, rows)
 
-    def lane(self, lane: str | int, place: str | None = None) -> Float[Tensor, "b t w"]:
+    def lane(self, lane: str | SupportsIndex, place: str | None = None) -> Float[Tensor, "b t w"]:
         """A lane at every position, after the last layer or at `place` ("blocks.0.hook_resid_mid").
 
         Raises `TinyadderError` for a lane or a place that the model does not have.
@@ -246,13 +251,14 @@ class Step:
     """Logit of the chosen token minus that of the runner-up."""
 
 
-def trace(model: Transformer, task: Task, problem: Problem, index: int) -> Step:
+def trace(model: Transformer, task: Task, problem: Problem, index: SupportsIndex) -> Step:
     """The step that emits answer token `index` (from 0) when `model` answers `problem` greedily.
 
     Raises `TinyadderError` if the answer has no such token.
     """
     (answer,) = answers(model, task, [problem])
-    if not 0 <= index < len(answer):
+    index = whole(index, "the token of the answer")
+    if index >= len(answer):
         raise TinyadderError(
             f"the answer {''.join(answer)} has tokens 0 .. {len(answer) - 1}, there is no {index}"
         )

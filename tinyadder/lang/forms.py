@@ -6,12 +6,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 import numpy as np
 
 from tinyadder.errors import TinyadderError, did_you_mean
-from tinyadder.plain import short
+from tinyadder.plain import as_real, short
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,9 +38,10 @@ Column = tuple[str, int]
 
 
 def finite(value: float, where: str) -> float:
-    if not np.isfinite(value):
-        raise TinyadderError(f"{where} is {value}; every weight must be a finite number")
-    return float(value)
+    number = value if type(value) is float else as_real(value)
+    if number is None or not isfinite(number):
+        raise TinyadderError(f"{where} is {short(value)}; every weight must be a finite number")
+    return float(number)
 
 
 def value_of(weight: Weight) -> float:

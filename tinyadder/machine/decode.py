@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
+from typing import SupportsIndex
 
 import torch
 from jaxtyping import Float, Int
@@ -19,6 +20,7 @@ from torch import Tensor
 from tinyadder.errors import TinyadderError
 from tinyadder.machine.inference import Inference, prepare
 from tinyadder.machine.transformer import Transformer
+from tinyadder.plain import whole
 
 
 def choose(
@@ -122,7 +124,7 @@ def generate(
     model: Transformer,
     prompts: Int[Tensor, "b t"],
     *,
-    steps: int,
+    steps: SupportsIndex,
     end: int | None = None,
     temperature: float = 0.0,
     top_k: int | None = None,
@@ -136,7 +138,7 @@ def generate(
     is positive (`random` seeds it). Raises `TinyadderError` for what are no token ids of the model.
     """
     check_tokens(model, prompts)
-    length = prompts.shape[1]
+    length, steps = prompts.shape[1], whole(steps, "steps")
 
     def decode(inference: Inference | None, part: Tensor) -> Tensor:
         feed = _Feed(model, inference, length + steps, len(part), cache)

@@ -13,6 +13,7 @@ from typing import Any
 
 from tinyadder.construction import Construction, LaneClaim
 from tinyadder.errors import TinyadderError
+from tinyadder.plain import as_int, short
 from tinyadder.programs.emit import emit
 from tinyadder.programs.export import hints, to_graph, token_names
 from tinyadder.programs.functions import Value, is_number, rational
@@ -100,11 +101,13 @@ def compile(
     """
     if isinstance(program, Selector) or not isinstance(program, Seq):
         program = sequence(program)
-    if not isinstance(length, int) or isinstance(length, bool) or length < 1:
+    found = as_int(length)
+    if found is None or found < 1:
         raise TinyadderError(
-            f"length={length!r}, expected a positive integer: the longest text the model must be "
-            "right on"
+            f"length={short(length)}, expected a positive integer: the longest text the model must "
+            "be right on"
         )
+    length = found
     if answers not in ("tokens", "number"):
         raise TinyadderError(f"answers={answers!r}, expected 'tokens' or 'number'")
     letters = tuple(dict.fromkeys([*program.vocabulary, *(map(rational, vocabulary or ()))]))

@@ -8,6 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 from tinyadder.errors import TinyadderError
+from tinyadder.plain import as_real
 
 Value = Any
 """What a position can hold: a number (int, bool, Fraction), a string, a tuple, or None where
@@ -16,13 +17,15 @@ there is nothing.
 
 
 def rational(value: Any) -> Any:
-    """The exact value that is meant: floats become fractions, lists tuples; everything else stays
-    as it is.
+    """The exact value that is meant: floats become fractions, numbers of numpy and torch numbers,
+    lists tuples; everything else stays as it is.
 
     1/3 written as 0.333.. is the fraction 1/3: of the fractions with a denominator up to 10^6 the
     one within 1e-12.
     Raises `TinyadderError` for a float that is not finite.
     """
+    if not isinstance(value, bool) and (number := as_real(value)) is not None:
+        value = number
     if isinstance(value, float):
         if value != value or value in (float("inf"), float("-inf")):
             raise TinyadderError(f"{value} is not a value of a program; give finite numbers")

@@ -20,6 +20,7 @@ from typing import Annotated, Any
 
 from tinyadder.errors import TinyadderError
 from tinyadder.fields import Between
+from tinyadder.plain import as_int, as_real
 from tinyadder.tasks.base import Problem, Task
 from tinyadder.tasks.options import check_option
 from tinyadder.tasks.words import Words
@@ -281,7 +282,8 @@ def _tokens(problem: str, oracle: Oracle) -> str:
         raise TinyadderError(
             f"the answer to '{problem:.40}' fails: {type(error).__name__}: {error}"
         ) from error
-    parts = given if isinstance(given, list | tuple) else str(given)
+    number = as_real(given)
+    parts = given if isinstance(given, list | tuple) else str(given if number is None else number)
     tokens = [str(part) for part in parts]
     if not tokens or any(len(token) != 1 for token in tokens):
         raise TinyadderError(
@@ -328,11 +330,8 @@ def custom_task(
     >>> vowels.prompt("bead"), vowels.answer("bead"), "".join(vowels.vocabulary)
     ('^bead=', '2', '0123456789abcde=^')
     """
-    reach = (
-        range(lengths, lengths + 1)
-        if isinstance(lengths, int) and not isinstance(lengths, bool)
-        else lengths
-    )
+    one = as_int(lengths)
+    reach = lengths if one is None else range(one, one + 1)
     if not isinstance(reach, range) or reach.step != 1 or not reach:
         raise TinyadderError(
             f"a task: lengths={lengths!r}, expected a number or a range, e.g. range(1, 9)"
