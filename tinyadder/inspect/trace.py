@@ -21,7 +21,7 @@ from tinyadder.errors import TinyadderError, did_you_mean
 from tinyadder.machine.answers import answers
 from tinyadder.machine.config import Config
 from tinyadder.machine.transformer import Transformer
-from tinyadder.plain import as_int, whole
+from tinyadder.plain import as_int
 from tinyadder.tasks.base import Problem, Task
 from tinyadder.text import Shown, format_table
 
@@ -257,12 +257,12 @@ def trace(model: Transformer, task: Task, problem: Problem, index: SupportsIndex
     Raises `TinyadderError` if the answer has no such token.
     """
     (answer,) = answers(model, task, [problem])
-    index = whole(index, "the token of the answer")
-    if index >= len(answer):
+    number = as_int(index)
+    if number is None or not 0 <= number < len(answer):
         raise TinyadderError(
             f"the answer {''.join(answer)} has tokens 0 .. {len(answer) - 1}, there is no {index}"
         )
-    return _step(model, task, problem, answer, index)
+    return _step(model, task, problem, answer, number)
 
 
 def trace_all(model: Transformer, task: Task, problem: Problem) -> list[Step]:
