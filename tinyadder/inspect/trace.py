@@ -49,7 +49,7 @@ def lane_columns(config: Config, lane: str | SupportsIndex) -> list[int]:
             if names
             else f"lanes have no names; give a column 0 .. {config.width - 1}"
         )
-        raise TinyadderError(f"no lane '{lane}' ({listed})" + did_you_mean(lane, names))
+        raise TinyadderError(f"no lane '{lane}' ({listed})" + did_you_mean(str(lane), names))
     first = sum(width for _, width in config.lanes[: names.index(lane)])
     return list(range(first, first + dict(config.lanes)[lane]))
 
