@@ -108,7 +108,7 @@ def command(
 def _limit(text: str) -> tuple[str, int]:
     key, _, value = text.partition("=")
     if not re.fullmatch("[0-9]{1,9}", value):
-        raise TinyadderError(f"--within {text}: expected LIMIT=N, e.g. --within digits=4")
+        raise TinyadderError(f"--within {text:.40}: expected LIMIT=N, e.g. --within digits=4")
     return key, int(value)
 
 
