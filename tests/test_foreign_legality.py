@@ -7,9 +7,15 @@ from random import Random
 
 import pytest
 import submissions
+import torch
 from entries import CHEATS, HONEST
 
-from tinyadder.verify.external import observe
+from tinyadder.construction import construct
+from tinyadder.io.export import Source, write
+from tinyadder.machine.compile import build
+from tinyadder.verify.external import dataflow, observe
+from tinyadder.verify.external.attention import attention as watching
+from tinyadder.verify.external.dataflow import Operation, Recording
 from tinyadder.verify.external.decoding import Decoder, watch
 from tinyadder.verify.external.entry import load
 from tinyadder.verify.external.legality import (
@@ -21,6 +27,7 @@ from tinyadder.verify.external.legality import (
     state,
 )
 from tinyadder.verify.external.observe import Seen, recordings, seen
+from tinyadder.verify.external.operations import executed
 from tinyadder.verify.external.submission import Submission
 
 RANDOM = Random(3)
@@ -156,3 +163,119 @@ def test_a_parallel_adder_fails_every_check_of_its_kind(loaded, unexported):
     assert set(failed) == {"dataflow", "attention ablation", "feedback", "weight swap"}
     assert "to Python" in failed["dataflow"].said
     assert "no attention was seen" in failed["attention ablation"].said
+
+
+# ---- what the process reports --------------------------------------------------------------------
+
+
+def recording(*steps, tokens="int64"):
+    """Operations in a row, the tokens into the first: (name, options) or (name, reads)."""
+    operations = []
+    for value, (name, kind, *reads) in enumerate(steps, 1):
+        given = reads[0] if reads else {"self": [value - 1]}
+        operations.append(Operation(name, given, {}, [value], [(value, kind)], f"model.py:{value}"))
+    return Recording(operations, len(steps), tokens)
+
+
+EMBED = ("aten.embedding.default", "float32", {"weight": ["free"], "indices": [0]})
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        ("aten.floor.default", "float32"),
+        ("aten.fmod.Scalar", "float32"),
+        ("aten.sign.default", "float32"),
+        ("aten.gt.Scalar", "bool"),
+        ("aten.argmax.default", "int64"),
+        ("aten.to.dtype", "int32"),
+        ("aten.nonzero.default", "int64"),
+        ("aten.where.self", "float32", {"condition": [1], "self": ["free"], "other": ["free"]}),
+        ("aten.gather.default", "float32", {"self": [1], "index": [0]}),
+        ("mine.secret.default", "float32"),
+    ],
+    ids=lambda step: step[0],
+)
+def test_what_no_network_does_with_values_is_named_with_its_line(step):
+    (fault,) = dataflow.faults(recording(EMBED, step))
+    assert fault.operation == step[0] and fault.line == "model.py:2"
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        ("aten.add.Tensor", "int64", {"self": [0], "other": [0]}),
+        ("aten.bitwise_and.Scalar", "int64"),
+        ("aten.lt.Scalar", "bool"),
+        ("aten.eq.Scalar", "bool"),
+        ("aten._to_copy.default", "float32"),
+        ("aten.view.dtype", "int64"),
+        ("aten.sum.default", "int64"),
+        ("aten._local_scalar_dense.default", "int"),
+        ("aten.index.Tensor", "float32", {"self": ["free"], "indices": [0, 0]}),
+    ],
+    ids=lambda step: step[0],
+)
+def test_token_ids_are_looked_up_and_nothing_else(step):
+    (fault,) = dataflow.faults(recording(step))
+    assert fault.operation == step[0] and fault.line == "model.py:1"
+
+
+def test_what_networks_do_is_no_fault():
+    product = ("aten.matmul.default", "float32", {"self": [1], "other": ["free"]})
+    names = ("_softmax", "gelu", "clamp", "amax", "rsqrt", "native_layer_norm", "relu_")
+    steps = [EMBED, product, *((f"aten.{name}.default", "float32") for name in names)]
+    assert dataflow.faults(recording(*steps)) == []
+    one_hot = ("one_hot", "int64")
+    assert dataflow.faults(recording(one_hot, ("aten.to.dtype", "float32"), product)) == []
+    assert dataflow.faults(recording(product, tokens="float32")) == []  # one-hot rows as input
+
+
+def test_an_operation_that_leads_nowhere_is_no_fault_unless_python_gets_it():
+    found = recording(EMBED, ("aten.argmax.default", "int64"))
+    assert dataflow.faults(Recording(found.operations, 1)) == []
+    found = recording(EMBED, ("aten.item.default", "float"))
+    (fault,) = dataflow.faults(Recording(found.operations, 1))
+    assert "to Python" in fault.why
+
+
+def test_logits_that_no_token_leads_to_are_a_fault():
+    (fault,) = dataflow.faults(Recording([], None))
+    assert "derive from no token" in fault.why
+
+
+# ---- our own exports -----------------------------------------------------------------------------
+
+
+OURS = ["add10", "add10_smallest", "add10_95"]
+MORE = ["add10_27", "add10_28", "add10_gist", "add10_unary", "add_any", "add_base"]
+
+
+@pytest.mark.parametrize(
+    "name", [*OURS, *(pytest.param(name, marks=pytest.mark.slow) for name in MORE)]
+)
+def test_our_own_submissions_are_seen_to_use_their_attention(name, tmp_path, unexported):
+    file = tmp_path / "entry.py"
+    write("submission", exported_source(name), file)
+    entry = load(str(file), [str(tmp_path)], "", "")
+    facts = quick(entry, PAIRS[:1])
+    assert len(facts.attended.lines) == 2 and attention(facts).passed
+    found = recordings(entry.model, entry.add, PAIRS[:1], 0)
+    assert dataflow_finding(facts, found).passed and found.unexplained == 0
+
+
+def exported_source(name, **options):
+    made = construct(name, **options)
+    ladder = [("nonzero", made.program.nonzero, "weights other than 0")]
+    model = build(made.program)
+    return Source(model=model, task=made.task, name=name, program=made.program, ladder=ladder)
+
+
+def test_our_models_themselves_are_seen_to_use_attention():
+    source = exported_source("add10", digits=2)
+    tokens = torch.from_numpy(source.task.encode([source.task.prompt(source.task.hard()[0])]))
+    with watching(tokens.shape[1]) as found:
+        source.model(tokens)
+    assert len(found.lines) == 2
+    recorded = executed(source.model, tokens)
+    assert dataflow.faults(Recording(recorded.operations, recorded.logits)) == []
