@@ -1,5 +1,4 @@
-"""The adder with two stored weights, by the public board's rule: -10 and -40. All else is 1, -1, a
-column by formula, or one of two slopes.
+"""Two stored weights, by the public board's rule: -10 and -40; the rest is 1, -1, formulas, slopes.
 
 The remainder machine of `add10` without what can be had elsewhere:
 

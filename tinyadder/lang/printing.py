@@ -124,7 +124,8 @@ def _unembed_lines(
         for lane, column in unembed.derived.items():
             rows = unembed.form.rows
             weights = bill.new([w for row in rows for (at, _), w in row.weights if at == lane])
-            lines.append((f"{name} of {tokens} += ({column.formula}) * {lane}", weights))
+            factor = f"({column.formula})" if column.formula.operation else str(column.formula)
+            lines.append((f"{name} of {tokens} += {factor} * {lane}", weights))
     elif unembed.tokens is not None:
         for token, row in zip(unembed.tokens, unembed.form.rows, strict=True):
             lines.append((f"'{token}' = {format_rows([row])}", bill.new(row.parameters)))

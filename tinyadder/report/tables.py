@@ -31,6 +31,7 @@ SHOWN = (
     "with wiring",
     "ties written out",
     "stored",
+    "board",
     "distinct",
     "stored + buffers",
     "strict",
