@@ -20,7 +20,7 @@ from tinyadder.inspect.explorer import page as explorer_page
 from tinyadder.io.export import Source, hub
 from tinyadder.machine.compile import build
 from tinyadder.report.board import board_html, board_markdown
-from tinyadder.report.leaderboard import Entry, Finding, LeaderboardRow
+from tinyadder.report.leaderboard import Entry, LeaderboardRow, Standing
 from tinyadder.report.page import report_html
 from tinyadder.report.results import Result
 from tinyadder.report.tables import SHOWN, adders_table, markdown_verdict, report_markdown
@@ -47,17 +47,17 @@ def row(text: str) -> LeaderboardRow:
             Result("add10", "verified", "", {}, text, date=text, versions={text: text}),
         ),
         findings=(
-            Finding(Exhaustive(text, 7), {text: text}, of=10**9),
-            Finding(Proved(text, text, 0.5), {text: text}),
-            Finding(Unknown(text), {text: text}),
-            Finding(Refuted(wrong), {text: text}, share={"wrong": 1, "count": 2, "domain": text}),
+            Standing(Exhaustive(text, 7), {text: text}, of=10**9),
+            Standing(Proved(text, text, 0.5), {text: text}),
+            Standing(Unknown(text), {text: text}),
+            Standing(Refuted(wrong), {text: text}, share={"wrong": 1, "count": 2, "domain": text}),
         ),
     )
 
 
 def card(text: str) -> str:
     """The card of a hub folder, without its head."""
-    verdict = markdown_verdict(Finding(Unknown(text), {text: text}))
+    verdict = markdown_verdict(Standing(Unknown(text), {text: text}))
     source = Source(model=MODEL, task=MADE.task, name="add10", about=text, verdict=verdict)
     return hub.card(source).partition("---\n# ")[2]
 

@@ -19,8 +19,8 @@ from tinyadder.report import leaderboard, measure, tables
 from tinyadder.report.certificates import certificate_file
 from tinyadder.report.leaderboard import (
     Entry,
-    Finding,
     LeaderboardRow,
+    Standing,
     own_models,
     public_field,
     row,
@@ -321,16 +321,16 @@ def run_report(*arguments):
 
 def test_a_task_without_a_specification_is_said_in_few_words():
     reason = "task 'conversion' has no specification automaton (there are: addition, comparison)"
-    text = format_verdict(Finding(Unknown(reason), {}))
+    text = format_verdict(Standing(Unknown(reason), {}))
     assert text == "unknown whether right on all: no specification for this task"
     with pytest.raises(NoSpecification, match=tables.NO_SPECIFICATION):
         specifications(SimpleNamespace(name="gardening"))
-    assert "too uncertain" in format_verdict(Finding(Unknown("the scores are too uncertain"), {}))
+    assert "too uncertain" in format_verdict(Standing(Unknown("the scores are too uncertain"), {}))
 
 
 def test_a_verdict_in_markdown_has_its_type_in_bold_and_the_rest_escaped():
     verdict = Exhaustive("<script>alert(1)</script> | *stars*", 7)
-    assert markdown_verdict(Finding(verdict, {"o": "`"})) == (
+    assert markdown_verdict(Standing(verdict, {"o": "`"})) == (
         r"**exhaustive** with o=\`: all 7 &lt;script>alert(1)&lt;/script> \| \*stars\*"
     )
 
@@ -339,7 +339,7 @@ def test_a_counterexample_that_fails_in_a_batch_only_says_so():
     wrong = replace(
         WRONG.counterexample, only="in cached decoding, in a batch of 2: answer token 1"
     )
-    text = format_verdict(Finding(Refuted(wrong), {}))
+    text = format_verdict(Standing(Refuted(wrong), {}))
     assert text.endswith(
         "not 04999999999 (only in cached decoding, in a batch of 2: answer token 1)"
     )
@@ -347,7 +347,7 @@ def test_a_counterexample_that_fails_in_a_batch_only_says_so():
 
 def test_long_numbers_are_short_in_the_table():
     def of(domain):
-        return format_verdict(Finding(Proved(domain, None, 1.0), {}))
+        return format_verdict(Standing(Proved(domain, None, 1.0), {}))
 
     assert of("all 100,000,000,000,000,000,000 problems") == "proved: all 10^20 problems"
     assert of("all 47,045,881 of them") == "proved: all 47,045,881 of them"
@@ -368,7 +368,7 @@ def seeds(verdicts, exact):
             {**counts, "nonzero": 100 + i},
             "",
             (),
-            (Finding(verdict, {}),),
+            (Standing(verdict, {}),),
             {
                 "held out": {"problems": 9, "exact": e},
                 "hard cases": {"problems": 9, "exact": 1.0},

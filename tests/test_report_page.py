@@ -18,8 +18,8 @@ from tinyadder.report import leaderboard
 from tinyadder.report import tables as leaderboard_tables
 from tinyadder.report.leaderboard import (
     Entry,
-    Finding,
     LeaderboardRow,
+    Standing,
     own_models,
     public_field,
     row,
@@ -99,7 +99,7 @@ def test_what_a_model_is_called_or_answers_is_escaped(rows):
     evil = result(
         model.model, model.task, "add10", "verified", {}, command="<script>bad()</script>"
     )
-    wrong = Finding(Refuted(Counterexample(None, "<u>1</u>", "2", "</pre>")), {})
+    wrong = Standing(Refuted(Counterexample(None, "<u>1</u>", "2", "</pre>")), {})
     row = LeaderboardRow("add10", False, "<i>task</i>", found.counts, "", (evil,), (wrong,))
     text = report_html([model], [row], pictures=False)
     assert "<script>bad" not in text and "<u>1</u>" not in text and "<i>task" not in text

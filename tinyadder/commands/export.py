@@ -106,7 +106,7 @@ def command(
 def _judged(loaded: Loaded) -> tuple[bytes | None, Markdown | None]:
     """The certificate beside the model, if the checker accepts it, and what the checker says."""
     from tinyadder.report.certificates import CERTIFICATE, read_certificate, recheck
-    from tinyadder.report.leaderboard import Finding
+    from tinyadder.report.leaderboard import Standing
     from tinyadder.report.tables import markdown_verdict
     from tinyadder.verify.verdict import Proved
 
@@ -115,4 +115,4 @@ def _judged(loaded: Loaded) -> tuple[bytes | None, Markdown | None]:
     file = loaded.folder / CERTIFICATE
     verdict = recheck(loaded.model, loaded.task, file)
     certificate = read_certificate(file) if isinstance(verdict, Proved) else None
-    return certificate, markdown_verdict(Finding(verdict, {}))
+    return certificate, markdown_verdict(Standing(verdict, {}))

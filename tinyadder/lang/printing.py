@@ -10,8 +10,6 @@ from tinyadder.lang.sublayers import MLP, Attention, Embed, Head, Unembed, forma
 
 Line = tuple[str, str, list[Weight]]
 """(section, text, the nonzero weights that the line introduces); a shared weight comes once."""
-Layer = tuple[Attention | None, MLP | None]
-"""One layer; either half may be absent."""
 
 
 class _Bill:
@@ -30,7 +28,10 @@ class _Bill:
 
 
 def equations(
-    embed: Embed, blocks: Sequence[Layer], unembed: Unembed, outputs: Sequence[str]
+    embed: Embed,
+    blocks: Sequence[tuple[Attention | None, MLP | None]],
+    unembed: Unembed,
+    outputs: Sequence[str],
 ) -> list[Line]:
     """Every equation of a program, in the order in which it is used; `outputs` have a logit."""
     bill, lines = _Bill(), list[Line]()

@@ -50,7 +50,7 @@ STRONGEST = ("refuted", "proved", "exhaustive", "sampled", "part", "unknown", "n
 
 
 @dataclass(frozen=True)
-class Finding:
+class Standing:
     """A verdict on a model, with what the leaderboard must say beside it."""
 
     verdict: Verdict
@@ -77,13 +77,13 @@ class LeaderboardRow:
     counts: dict[str, int]
     digest: str
     results: tuple[Result, ...]
-    findings: tuple[Finding, ...] = ()
+    findings: tuple[Standing, ...] = ()
     """The verdicts among the results, as far as they hold today."""
     evaluation: dict[str, Any] | None = None
     """Of a trained model: exact match as `tinyadder evaluate` measured it, and what the training
     cost."""
 
-    def verdicts(self) -> list[Finding]:
+    def verdicts(self) -> list[Standing]:
         """The strongest first, then those about a part of the problems, then at other options.
 
         One refutation is enough, with the count of wrong problems if there is one.
@@ -196,7 +196,7 @@ def row(entry: Entry, results: Sequence[Result], folder: Path = FOLDER) -> Leade
     """
     evaluation = _evaluation(entry)
     code = machine_code(entry.model) if entry.trained else construction_code(entry.name)
-    kept, findings = list[Result](), list[Finding]()
+    kept, findings = list[Result](), list[Standing]()
     for found in results:
         if found.model != entry.name:
             continue
@@ -221,7 +221,7 @@ def row(entry: Entry, results: Sequence[Result], folder: Path = FOLDER) -> Leade
     )
 
 
-def _finding(found: Result, model: Transformer, task: Task, folder: Path) -> Finding:
+def _finding(found: Result, model: Transformer, task: Task, folder: Path) -> Standing:
     """The verdict of a result as it holds today: a proof if the checker accepts its certificate, a
     refutation if its problem is wrong again.
     """
@@ -235,7 +235,7 @@ def _finding(found: Result, model: Transformer, task: Task, folder: Path) -> Fin
     elif isinstance(verdict, Exhaustive):
         domain = task.domain()
         of = None if domain is None or verdict.count >= domain.size else domain.size
-    return Finding(verdict, found.options, of)
+    return Standing(verdict, found.options, of)
 
 
 COUNT, RATE = Annotated[int, Between(1, 10**12)], Annotated[float, Between(0, 1)]

@@ -167,19 +167,19 @@ def _read(path: Path) -> list[Result]:
     return found
 
 
-# ---- the form of the data ----------------------------------------------------------------------
+# ---- the schema of the data --------------------------------------------------------------------
 
-Form = type | tuple[type, ...] | Mapping[str, Any] | list[Any]
-"""Types that a value may have, the forms of a mapping's entries that have one, or [form of all]."""
+Schema = type | tuple[type, ...] | Mapping[str, Any] | list[Any]
+"""Types that a value may have, the schemas of the entries of a mapping, or [schema of all]."""
 
 NUMBER = (int, float)
 MAYBE = (int, float, type(None))
-RESULT: Form = {
+RESULT: Schema = {
     **dict.fromkeys(("model", "kind", "digest", "command", "date"), str),
     **dict.fromkeys(("data", "options", "limits", "versions"), dict),
     "seed": (int, type(None)),
 }
-DATA: Form = {
+DATA: Schema = {
     "findings": [{"check": str, "passed": (bool, type(None)), "said": str}],
     "build_seconds": MAYBE,
     "decoded_per_second": NUMBER,
@@ -194,23 +194,23 @@ DATA: Form = {
 """Of what pages and tables read."""
 
 
-def need(value: Any, form: Form, place: str = "the result") -> None:
-    """Raise TypeError unless `value` has the form; entries without a form may be anything.
+def need(value: Any, schema: Schema, place: str = "the result") -> None:
+    """Raise TypeError unless `value` fits; entries without a schema may be anything.
 
     >>> need({"wrong": "0"}, {"wrong": int})
     Traceback (most recent call last):
     TypeError: wrong is '0', expected int
     """
-    if isinstance(form, Mapping):
+    if isinstance(schema, Mapping):
         need(value, dict, place)
-        for name in form.keys() & value.keys():
-            need(value[name], form[name], name)
-    elif isinstance(form, list):
+        for name in schema.keys() & value.keys():
+            need(value[name], schema[name], name)
+    elif isinstance(schema, list):
         need(value, list, place)
         for one in value:
-            need(one, form[0], place)
+            need(one, schema[0], place)
     else:
-        kinds = form if isinstance(form, tuple) else (form,)
+        kinds = schema if isinstance(schema, tuple) else (schema,)
         if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
             said = " or ".join(kind.__name__ for kind in kinds)
             raise TypeError(f"{place} is {value!r:.40}, expected {said}")

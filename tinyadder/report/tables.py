@@ -16,8 +16,8 @@ from tinyadder.report.board import FIELD_HEADS, field_cells, listed_and_measured
 from tinyadder.report.leaderboard import (
     FIELD_DATE,
     STRONGEST,
-    Finding,
     LeaderboardRow,
+    Standing,
     public_field,
     recipe_of,
 )
@@ -313,7 +313,7 @@ def format_share(share: Mapping[str, Any] | None) -> str:
     return f"; {share['wrong']:,} of {share['count']:,} are wrong ({share['domain']})"
 
 
-def verdict_words(finding: Finding) -> tuple[str, str, str]:
+def verdict_words(finding: Standing) -> tuple[str, str, str]:
     """(type, about what, what) of a verdict, in a few words; not escaped for any context."""
     verdict, kind = finding.verdict, type(finding.verdict).__name__.lower()
     options = ", ".join(f"{key}={value}" for key, value in finding.options.items())
@@ -338,13 +338,13 @@ def verdict_words(finding: Finding) -> tuple[str, str, str]:
     return kind, where, text
 
 
-def format_verdict(finding: Finding) -> str:
+def format_verdict(finding: Standing) -> str:
     """A verdict in a few words, its type first; not escaped."""
     kind, where, text = verdict_words(finding)
     return f"{kind}{where}: {text}"
 
 
-def markdown_verdict(finding: Finding) -> Markdown:
+def markdown_verdict(finding: Standing) -> Markdown:
     """A verdict in a few words as Markdown, its type in bold."""
     kind, where, text = verdict_words(finding)
     return Markdown(f"**{kind}**{markdown(f'{where}: {text}')}")
