@@ -23,7 +23,13 @@ from tinyadder.report.board import board_html, board_markdown
 from tinyadder.report.leaderboard import Entry, LeaderboardRow, Standing
 from tinyadder.report.page import report_html
 from tinyadder.report.results import Result
-from tinyadder.report.tables import SHOWN, adders_table, markdown_verdict, report_markdown
+from tinyadder.report.tables import (
+    README_COUNTS,
+    SHOWN,
+    adders_table,
+    markdown_verdict,
+    report_markdown,
+)
 from tinyadder.verify.external.board import BoardFinding, BoardRow, Listed
 from tinyadder.verify.verdict import Counterexample, Exhaustive, Proved, Refuted, Unknown
 
@@ -40,7 +46,7 @@ def row(text: str) -> LeaderboardRow:
         name="add10",
         trained=False,
         task=f"addition (digits 10, base 10, order most, operands 2) {text}",
-        counts=dict.fromkeys((*SHOWN, "numel"), 7),
+        counts=dict.fromkeys((*SHOWN, *README_COUNTS, "numel"), 7),
         digest="",
         results=(
             Result("add10", "legality", "", {"findings": legal}, text, date=text),
