@@ -118,6 +118,29 @@ def test_when_the_time_is_over_the_verdict_is_partial():
     assert bad.line() == f"REFUTED    0 + 1   expected 1, model 2, {BY_ADD}"
 
 
+def test_where_not_all_can_be_asked_every_class_of_sums_is_asked_some():
+    found = judged(text=PLAIN.replace("return a", "import time; time.sleep(0.05); return a"))
+    asked = {part.name: part.asked for part in found.parts}
+    assert 0 < asked["public suite"] < 60 and 0 < asked["hard cases"] and 0 < asked["structured"]
+    assert not found.complete
+
+
+def test_a_start_with_a_time_of_its_own_takes_none_of_the_sums(monkeypatch):
+    stranger = Stranger(text=PLAIN)
+    ask = stranger.inside.ask
+
+    def late(do, **job):
+        if do.endswith("prepare"):
+            time.sleep(1)
+        return ask(do, **job)
+
+    monkeypatch.setattr(stranger.inside, "ask", late)
+    found = judge(stranger, seconds=0.8, structured=50)
+    assert isinstance(found.verdict, Unknown)
+    found = judge(stranger, seconds=0.8, structured=50, loading=60)
+    assert isinstance(found.verdict, Sampled)
+
+
 def test_without_one_answer_in_time_nothing_is_known():
     class Silent(Stranger):
         def __init__(self):

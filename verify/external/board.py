@@ -42,6 +42,9 @@ MOST_FILES, MOST_BYTES = 2_000, 256 * 2**20
 """Of one entry."""
 PROBED = 12
 """Sums that the checks of legality watch."""
+LOADING_SECONDS = 120.0
+"""What the start of an entry may take: torch and other packages are slow to load on a busy
+machine."""
 DEEPEST = 4
 """Folders below that of an entry in which its Python file is looked for."""
 LONGEST_SOURCE = 16 * 2**20
@@ -422,7 +425,9 @@ Step = Callable[[BoardEntry, BoardRow], dict[str, Any]]
 def _verdict(entry: BoardEntry, row: BoardRow) -> dict[str, Any]:
     from tinyadder.verify.external.judge import judge
 
-    found = judge(Submission(entry.path), seconds=row.seconds, seed=row.seed)
+    found = judge(
+        Submission(entry.path), seconds=row.seconds, seed=row.seed, loading=LOADING_SECONDS
+    )
     wrong = found.counterexample
     margin = found.smallest[0] if found.smallest else None
     return {

@@ -39,6 +39,9 @@ NARROW = 4
 SUITE_SHARE = 0.2
 """Of the time, what the public suite may take step by step; the rest of it is asked in one pass a
 sum, where the model allows that."""
+PART_SHARE = 0.5
+"""Of the time left, what one part may take, so that each is asked something where not all can be
+asked in full."""
 SHARE = 0.25
 """Of the time, what shrinking a counterexample may take."""
 TURN = 0.4
@@ -188,9 +191,11 @@ def judge(
     seconds: float = SECONDS,
     seed: int = 0,
     structured: int = STRUCTURED,
+    loading: float | None = None,
     progress: Progress | None = None,
 ) -> Judged:
-    """The verdict on a submission, in about `seconds` (its start included).
+    """The verdict on a submission, in about `seconds`, its start included; with `loading` the start
+    has so many seconds of its own.
 
     Refuted with the smallest counterexample found, replayed by the file's own `add`; Sampled with
     what was asked; Unknown where not one answer came in time. Raises `TinyadderError`, one line,
@@ -201,7 +206,7 @@ def judge(
             f"seconds={seconds:g}, structured={structured}; expected more than 0 of each"
         )
     with submission.session() as session:
-        return Judge(session, seconds, seed, structured, progress).verdict()
+        return Judge(session, seconds, seed, structured, loading, progress).verdict()
 
 
 def ask_one(submission: Submission, pair: Pair, *, seconds: float = SECONDS) -> Refuted | Sampled:
@@ -227,9 +232,11 @@ class Judge:
         seconds: float,
         seed: int = 0,
         structured: int = STRUCTURED,
+        loading: float | None = None,
         progress: Progress | None = None,
     ) -> None:
         self.session, self.seed, self.structured = session, seed, structured
+        self.loading = loading
         self.progress = progress or (lambda name, done, total: None)
         self.began = time.monotonic()
         self.end = self.began + seconds
@@ -256,7 +263,7 @@ class Judge:
 
     def prepare(self) -> None:
         """Recover how the file decodes; `own` is False where that fails."""
-        limit = max(self.left, 0.1)
+        limit = max(self.left, 0.1) if self.loading is None else self.loading
         try:
             self.prepared = self.session.ask(
                 JOBS + "prepare", reply=Prepared, limit=limit, seed=self.seed
@@ -416,8 +423,11 @@ class Judge:
         wrong, done = list[Pair](), 0
         self.progress(name, 0, len(pairs))
         self.parts.append(CheckResult(name, 0, 0))
-        began = time.monotonic()
+        began, most = time.monotonic(), PART_SHARE * self.left
         while done < len(pairs):
+            if time.monotonic() - began > most:
+                self.over = True
+                break
             if self.causal and time.monotonic() - began > SUITE_SHARE * self.seconds:
                 greedy = False
             kind = "add" if not self.own else "draft" if self.causal and not greedy else "greedy"
@@ -483,6 +493,8 @@ class Judge:
             self.progress("loading", 0, 1)
             self.prepare()
             self.progress("loading", 1, 1)
+            if self.loading is not None:
+                self.end = time.monotonic() + self.seconds
             wrong = self._parts()
         if wrong is not None:
             wrong = self.shrink(wrong)
@@ -495,6 +507,7 @@ class Judge:
 
     def _parts(self) -> Wrong | None:
         hard = [(a, b) for a, b in TASK.hard()]
+        Random(self.seed).shuffle(hard)
         drawn = [(a, b) for a, b in TASK.structured(Random(self.seed), self.structured)]
         for name, pairs in (
             (SUITE, self.suite_pairs()),
@@ -505,7 +518,7 @@ class Judge:
             if bad:
                 self._more_time()
             found = self.first_confirmed(bad)
-            if found is not None or self.over:
+            if found is not None:
                 return found
         return self.hunt() if self.own else None
 
