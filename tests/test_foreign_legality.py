@@ -19,6 +19,7 @@ from tinyadder.verify.external.dataflow import Operation, Recording
 from tinyadder.verify.external.decoding import Decoder, watch
 from tinyadder.verify.external.entry import load
 from tinyadder.verify.external.legality import (
+    _swap,
     attention,
     dataflow_finding,
     decoding,
@@ -279,3 +280,10 @@ def test_our_models_themselves_are_seen_to_use_attention():
     assert len(found.lines) == 2
     recorded = executed(source.model, tokens)
     assert dataflow.faults(Recording(recorded.operations, recorded.logits)) == []
+
+
+def test_weights_that_cannot_be_replaced_accuse_nobody():
+    facts = Seen(answers=[], random_weights=1.0, replaceable=False)
+    assert _swap(facts, 1.0).passed is None
+    facts.replaceable = True
+    assert _swap(facts, 1.0).passed is False

@@ -251,6 +251,9 @@ def _honesty(seen: Seen) -> Finding:
 
 def _swap(seen: Seen, accuracy: float) -> Finding:
     share = seen.random_weights
+    if not seen.replaceable and share != 0:
+        said = "its weights are in another library, and could not be replaced from outside"
+        return Finding("weight swap", None, None, said)
     if share is None:
         return Finding("weight swap", False, None, "the model has no floating-point parameters")
     said = f"{share:.0%} right with random weights in the same code; {accuracy:.0%} before"

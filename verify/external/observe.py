@@ -8,6 +8,7 @@ is None, never guessed.
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -96,6 +97,8 @@ class Seen(msgspec.Struct, kw_only=True):
     """Of these: a, b, the verifier's answer, the right one that `add` returned nevertheless."""
     random_logits: float | None = None
     random_weights: float | None = None
+    replaceable: bool = True
+    """Whether other weights could be given to the model from outside."""
     state: State | None = None
     attended: Attended | None = None
     buffers: Finding | None = None
@@ -260,6 +263,7 @@ def seen(model: Any, add: Any, pairs: Pairs, seed: int) -> Seen:
         format=words,
         module=bool(decoding.modules_in(model)),
         random_weights=_random_weights(model, add, pairs, held),
+        replaceable=_replaceable(model),
         buffers=buffers(held),
         dtype=dtype(held),
     )
@@ -391,7 +395,8 @@ def state(call: Call, model: Any, fresh: Any, runs: Sequence[Run], random: Rando
         None if other is None else _again(other, *part)
         for other, part in zip(others, texts, strict=False)
     ]
-    known = [change for change in anew if change is not None]
+    # A copy that cannot run (arrays of some libraries cannot be copied) says nothing.
+    known = [change for change in anew if change is not None and change < BEYOND]
     all_anew = max(known) if len(known) == len(anew) else None
     return State(max(again), all_anew, len(texts), any(run.cached for run in runs))
 
@@ -577,6 +582,14 @@ def _random_weights(model: Any, add: Any, pairs: Pairs, held: nn.Module) -> floa
 
     with _other_weights(held, anew):
         return _share(model, add, pairs)
+
+
+def _replaceable(model: Any) -> bool:
+    """Whether the model computes with the tensors that `as_module` shows: those of torch and numpy
+    are its own, those of other libraries are copies.
+    """
+    others = any(name in sys.modules for name in ("mlx.core", "jax"))
+    return isinstance(model, nn.Module) or bool(decoding.modules_in(model)) or not others
 
 
 def attended(
