@@ -154,6 +154,9 @@ def torch_call(call: Call) -> Callable[[Tensor], Tensor]:
         elif isinstance(own, np.ndarray):
             with torch._C.DisableTorchFunction():
                 put = tokens.numpy().astype(own.dtype).reshape((-1,) if own.ndim == 1 else (1, -1))
+        else:  # an array of another library
+            flat = tokens.numpy().astype(np.int32)
+            put = type(own)(flat[0] if getattr(own, "ndim", 2) == 1 else flat)
         given, named = list(call.given), dict(call.named)
         if isinstance(call.place, int):
             given[call.place] = put
