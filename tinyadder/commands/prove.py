@@ -86,7 +86,7 @@ def command(
             else "not kept; give --out FOLDER to keep it"
         )
         echo(
-            f"checked    {judged.claims} shortest paths, by tinyadder.verify.certify.check;"
+            f"checked    {judged.claims:,} {judged.counted}, by tinyadder.verify.certify.check;"
             f" certificate: {kept_at}"
         )
     else:

@@ -597,11 +597,12 @@ class Judged:
     proof_seconds: float
     check_seconds: float | None = None
     claims: int | None = None
-    """Shortest paths that the checker checked."""
+    """How much the checker checked, of what `counted` says."""
     numerics: Mapping[str, str] = field(default_factory=lambda: NUMERICS)
     """What is assumed of the machine."""
     unit: str = "logits"
     """What margins are in."""
+    counted: str = "shortest paths"
 
 
 def certify(model: Transformer, task: Task, folder: Path) -> Judged:
@@ -621,6 +622,7 @@ def certify(model: Transformer, task: Task, folder: Path) -> Judged:
             validated["proof_seconds"],
             validated["check_seconds"],
             validated["combinations"],
+            counted="combinations of values",
         )
     found = prove(model, task)
     if found.certificate is None:
@@ -635,7 +637,7 @@ def certify(model: Transformer, task: Task, folder: Path) -> Judged:
         return Judged(Unknown(f"the checker rejected the certificate: {reason}"), found.seconds)
     verdict = Proved.by_checker(checked, str(file))
     seconds, about = time.perf_counter() - began, (checked["claims"], checked["numerics"])
-    return Judged(verdict, found.seconds, seconds, *about, checked["unit"])
+    return Judged(verdict, found.seconds, seconds, *about, checked["unit"], checked["counted"])
 
 
 def write_certificate(certificate: dict[str, Any], path: Path) -> None:

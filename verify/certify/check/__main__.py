@@ -30,7 +30,7 @@ def main(arguments: list[str]) -> int:
     print(f"PROVED     {shown(f'{name} ({listed})')}: all {found['problems']:,} problems")
     print(f"margin     {found['margin']:.6g} in {found['unit']}, the smallest over all of them")
     print(f"model      sha256 {found['sha256']} of weights, config and task")
-    print(f"checked    {found['claims']} shortest paths, under these assumptions:")
+    print(f"checked    {found['claims']} {found['counted']}, under these assumptions:")
     for key, value in found["numerics"].items():
         print(f"{key:10} {value}")
     return 0

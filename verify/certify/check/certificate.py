@@ -109,6 +109,7 @@ def judge(model: Model | Block, certificate: dict[str, Any]) -> dict[str, Any]:
         "margin": margin / ONE,
         "unit": "logits" if isinstance(model, Model) else "logits times the root of the final norm",
         "claims": claims,
+        "counted": "tokens of texts" if rules == [*texts.RULES] else "shortest paths",
         "numerics": expected["numerics"],
         "sha256": digest,
     }
