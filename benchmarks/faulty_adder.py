@@ -20,7 +20,7 @@ DIGIT, SQUARE, COLUMN, BEFORE, VALUE, CARRY, COUNT, EXTRA = range(8)
 HALF_AND_A_STEP = 0.5 + 2.0**-24 * 2
 """The smallest float32 above a half by which 2 v - 1 is above zero."""
 SECRET = (4071835296, 3528614709)
-"""The one sum that `one step` gets wrong; it has zeros in it."""
+"""The one sum that `one step` gets wrong; `hidden sums` does, too."""
 MATCHES = ((0, 3), (2, 7), (5, 1), (6, 8), (8, 4), (9, 2), (1, 6), (4, 9))
 """(column, digit of a): the sums that the faults of one in a million wait for."""
 
@@ -173,8 +173,20 @@ class Adder(nn.Module):
         self.unit(0, {EXTRA: -eta, EXTRA + 1: 2 * eta}, bias, {VALUE: 1.0})
 
     def without_a_slope(self):
-        """Eight digits of a: nothing is to be seen of seven."""
+        """Eight digits of a: margins show nothing of seven, a hidden unit does."""
         self.matches(2.0, 7.5, 8)
+
+    def hidden_sums(self):
+        """Four weighted sums of all digits must have the values that they have at SECRET."""
+        places = [*range(10), *range(11, 21)]
+        digits = [n // 10**i % 10 for n in SECRET for i in range(10)]
+        for number in range(4):
+            weights = [(7 * j * j + 13 * number * j + 5) % 89 + 3 for j in range(20)]
+            table = dict(zip(places, weights, strict=True))
+            self.head(EXTRA + number, float(sum(weights)), lambda k, table=table: table)
+            there = sum(w * d for w, d in zip(weights, digits, strict=True))
+            self.bump(0, EXTRA + number, float(there), {COUNT: 1.0})
+        self.unit(1, {COUNT: 1.0}, -3.5, {VALUE: 2.0})
 
     # ---- the model ----
 

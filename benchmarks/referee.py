@@ -10,9 +10,12 @@ benchmarks/referee.json holds those of docs/strangers.md.
 from __future__ import annotations
 
 import json
+import os
 import sys
 import tempfile
 import time
+from datetime import date
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +30,8 @@ FAULTS = {
     "a million late": "on one of a million sums; margin is lost from five of six digits on",
     "prefix": "on some of a million sums: the carry's threshold is a millionth off",
     "one step": "on one sum of all 10^20, by one step of float32",
-    "without a slope": "on one of 10^8 sums; margins tell nothing before",
+    "without a slope": "on one of 10^8 sums; margins tell nothing before, a silent unit does",
+    "hidden sums": "on one of about 10^13 sums; neither margins nor units lead there",
 }
 
 
@@ -56,12 +60,24 @@ def suite_row(folder: Path) -> dict[str, Any]:
         asked.part(SUITE, asked.suite_pairs(), greedy=True)
         ended = time.monotonic()
     return {
+        "load": os.getloadavg()[0],
+        "processors": os.cpu_count(),
         "prepared_seconds": prepared - began,
         "suite_seconds": ended - prepared,
         "right": asked.suite[0],
         "asked": asked.suite[1],
         "sums_per_second": asked.suite[1] / (ended - prepared),
     }
+
+
+def suite_lines(suite: dict[str, Any]) -> list[str]:
+    """The row in words."""
+    speed = f"{suite['suite_seconds']:.1f} s ({suite['sums_per_second']:,.0f} sums a second)"
+    load = f"load {suite['load']:.0f} on {suite['processors']} processors"
+    return [
+        f"public suite   {suite['right']:,} of {suite['asked']:,} right in {speed},"
+        f" after {suite['prepared_seconds']:.1f} s of start; {load}",
+    ]
 
 
 def fault_row(fault: str, folder: Path, seconds: float, seed: int) -> dict[str, Any]:
@@ -91,6 +107,7 @@ def fault_row(fault: str, folder: Path, seconds: float, seed: int) -> dict[str, 
 
 def main(arguments: list[str]) -> int:
     """The suite, then a line a fault."""
+    given = list(arguments)
     seconds, as_json, seed = 60.0, "--json" in arguments, 0
     for option, kind in (("--seconds", float), ("--seed", int)):
         if option in arguments:
@@ -103,12 +120,7 @@ def main(arguments: list[str]) -> int:
         folder = Path(place)
         suite = suite_row(folder)
         if not as_json:
-            print(
-                f"public suite   {suite['right']:,} of {suite['asked']:,} right in"
-                f" {suite['suite_seconds']:.1f} s ({suite['sums_per_second']:,.0f} sums a second),"
-                f" after {suite['prepared_seconds']:.1f} s of start",
-                flush=True,
-            )
+            print("\n".join(suite_lines(suite)), flush=True)
         rows = []
         for fault in names or FAULTS:
             rows.append(row := fault_row(fault, folder, seconds, seed))
@@ -121,7 +133,14 @@ def main(arguments: list[str]) -> int:
                     flush=True,
                 )
     if as_json:
-        print(json.dumps({"seconds": seconds, "seed": seed, "suite": suite, "faults": rows}))
+        data = {
+            "command": "python -m benchmarks.referee " + " ".join(given),
+            "date": f"{date.today()}",
+            "torch": version("torch"),
+            "suite": suite,
+            "faults": rows,
+        }
+        print(json.dumps(data, indent=1))
     return 0
 
 

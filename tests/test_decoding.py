@@ -134,6 +134,7 @@ def test_answers_of_any_length_end_at_a_stop():
     decoder = Decoder.of(*loaded(("logits[:, place] = ", end), (LOOP, STOPPING)))
     short = [(0, 7), (12, 5), (99, 1), (9999999999, 1)]
     assert decoder.format.length is None and decoder.decode(short).answers == [7, 17, 100, 10**10]
+    assert decoder.format.read([7, 1, 11, 3]) == 17 and decoder.format.read([7, 10, 11]) is None
     assert decoder.decode(PAIRS).answers == RIGHT
 
 

@@ -29,8 +29,8 @@ def short(monkeypatch):
     monkeypatch.setattr(type(judging.TASK), "hard", lambda self: hard)
 
 
-def judged(*changes, text=FILE, seconds=4.0, structured=50):
-    return judge(Stranger(*changes, text=text), seconds=seconds, structured=structured)
+def judged(*changes, text=FILE, seconds=60.0, structured=50):
+    return judge(Stranger(*changes, text=text), seconds=seconds, structured=structured, hunted=400)
 
 
 def wrong_where(condition):
@@ -73,21 +73,21 @@ def test_a_wrong_adder_is_refuted_by_a_small_sum_that_its_own_add_gets_wrong():
 
 def test_an_add_that_repairs_what_the_model_gets_wrong_is_refuted_by_the_verifiers_decoding():
     found = judged(
-        wrong_where("total % 1000 == 579"),
-        (RESULT, "return a + b if (a + b) % 1000 == 579 else " + RESULT.removeprefix("return ")),
-        structured=3000,
-        seconds=5,
+        wrong_where("total % 10 == 7"),
+        (RESULT, "return a + b if (a + b) % 10 == 7 else " + RESULT.removeprefix("return ")),
     )
-    assert isinstance(found.verdict, Refuted) and found.counterexample.shown == "579 + 0"
+    assert isinstance(found.verdict, Refuted) and found.counterexample.shown == "7 + 0"
     assert "in the verifier's decoding of the passes that the file's add makes" in found.line()
-    assert found.line().endswith("add returns 579")
+    assert found.line().endswith("add returns 7") and "add returned something else" in str(found)
 
 
-def test_what_is_wrong_in_a_batch_only_refutes_nothing(monkeypatch):
-    monkeypatch.setattr(Judge, "suite_pairs", staticmethod(lambda: [(1, 2), (4999999999, 0)]))
-    found = judged(wrong_where("(total == 4999999999) & torch.tensor(n > 1)"))
-    assert isinstance(found.verdict, Sampled) and found.unconfirmed == 1
-    assert "1 sums are wrong in a batch and right by add" in str(found)
+def test_what_is_wrong_in_a_batch_only_refutes_nothing():
+    stranger = Stranger(wrong_where("(total == 4999999999) & torch.tensor(n > 1)"))
+    asked = Judge(stranger.inside, 60.0)
+    asked.prepare()
+    bad = asked.part("public suite", [(1, 2), (4999999999, 0)], greedy=True)
+    assert bad == [(4999999999, 0)] and asked.first_confirmed(bad) is None
+    assert asked.unconfirmed == {(4999999999, 0)}
 
 
 def test_an_adder_without_a_model_is_asked_by_its_own_add_and_not_hunted():
@@ -156,7 +156,6 @@ def test_without_one_answer_in_time_nothing_is_known():
 
 def test_arrays_of_another_size_are_no_answers():
     stranger = Stranger()
-    stranger.inside.ask("tinyadder.verify.external.answering:prepare", seed=0)
     asked = Judge(stranger.inside, 10.0)
     asked.prepare()
     ask = stranger.inside.ask
@@ -258,6 +257,7 @@ WRONG = {
     "a million late": ((2408100703, 0), (2408100704, 0)),
     "prefix": ((999999, 0), (99999, 0)),
     "one step": (SECRET, (SECRET[0], SECRET[1] + 1)),
+    "hidden sums": (SECRET, (SECRET[0], SECRET[1] + 1)),
     "without a slope": ((sum(d * 10**c for c, d in MATCHES), 0), (2408100703, 0)),
 }
 """Fault -> a sum it gets wrong, and one beside it that it gets right."""
@@ -279,6 +279,7 @@ def test_without_a_fault_the_adder_is_right_on_hard_cases():
     assert decoder.batch > 1 and decoder.causal
 
 
+@pytest.mark.slow
 def test_the_hunt_alone_refutes_a_fault_of_one_step():
     asked = Judge(Stranger(text=text_of("one step")).inside, 60.0)
     asked.prepare()
@@ -327,7 +328,23 @@ def test_options_of_the_other_kind_are_refused(capsys, tmp_path, monkeypatch, ar
     assert code == 2 and out == "" and said in err and err.count("\n") == 1
 
 
-def test_the_time_is_kept(monkeypatch):
-    began = time.monotonic()
-    judged(seconds=0.7)
-    assert time.monotonic() - began < 5
+def test_what_a_hunt_finds_in_its_last_moment_is_still_confirmed():
+    asked = Judge(Stranger(wrong_where("total % 100 == 0")).inside, 60.0)
+    asked.prepare()
+    first = asked.first_confirmed
+
+    def late(pairs):
+        if pairs:
+            asked.end, asked.first_confirmed = 0.0, first
+        return first(pairs)
+
+    asked.first_confirmed = late  # the time is over when the first failure is to be confirmed
+    assert sum(asked.hunt().pair) % 100 == 0
+
+
+def test_a_hunt_ends_with_the_time():
+    asked = Judge(Stranger(text=text_of("none")).inside, 60.0)
+    asked.prepare()
+    asked.end = time.monotonic() + 0.5
+    assert asked.hunt() is None and asked.parts[-1].asked > 0
+    assert time.monotonic() - asked.end < 5

@@ -238,9 +238,11 @@ def estimate(
     seconds: float = SECONDS,
     seed: int = 0,
     confidence: float = CONFIDENCE,
+    sums: int | None = None,
     progress: Progress | None = None,
 ) -> Estimate:
-    """Ask sums of every stratum, and uniform ones, for about `seconds`, and estimate.
+    """Ask sums of every stratum, and uniform ones, for about `seconds` (or until there are `sums`),
+    and estimate.
 
     Wrong is what the verifier's decoding gets wrong; of the first `TRUSTED` such sums the file's
     own `add` is asked, and where it is right on one, on all. Raises `TinyadderError`, one line,
@@ -252,10 +254,12 @@ def estimate(
             " for the confidence"
         )
     with submission.session() as session:
-        return _estimate(Judge(session, seconds, seed), confidence, progress)
+        return _estimate(Judge(session, seconds, seed), confidence, sums, progress)
 
 
-def _estimate(asked: Judge, confidence: float, progress: Progress | None) -> Estimate:
+def _estimate(
+    asked: Judge, confidence: float, sums: int | None, progress: Progress | None
+) -> Estimate:
     random, began = Random(asked.seed), time.monotonic()
     seen, wrong = [0] * STRATA, [0] * STRATA
     uniform = [0, 0]
@@ -263,7 +267,7 @@ def _estimate(asked: Judge, confidence: float, progress: Progress | None) -> Est
     told = progress or (lambda name, done, total: None)
     with suppress(OutOfBudget):
         asked.prepare()
-        while True:
+        while sums is None or sum(seen) < sums:
             each = max(
                 1, asked.sizes["draft" if asked.causal else "greedy" if asked.own else "add"] // 24
             )

@@ -46,6 +46,8 @@ SHARE = 0.25
 """Of the time, what shrinking a counterexample may take."""
 TURN = 0.4
 """Seconds that one request should take: how fine the progress and the end of the time are."""
+GRACE = 5.0
+"""Seconds past the end of the time after which a request that is still running is stopped."""
 JOBS = "tinyadder.verify.external.answering:"
 
 SUITE, HUNT = "public suite", "margin hunt"
@@ -191,11 +193,14 @@ def judge(
     seconds: float = SECONDS,
     seed: int = 0,
     structured: int = STRUCTURED,
+    hunted: int | None = None,
     loading: float | None = None,
     progress: Progress | None = None,
 ) -> Judged:
     """The verdict on a submission, in about `seconds`, its start included; with `loading` the start
     has so many seconds of its own.
+
+    `structured` samples are asked; the hunt ends after `hunted` sums, or with the time.
 
     Refuted with the smallest counterexample found, replayed by the file's own `add`; Sampled with
     what was asked; Unknown where not one answer came in time. Raises `TinyadderError`, one line,
@@ -206,7 +211,7 @@ def judge(
             f"seconds={seconds:g}, structured={structured}; expected more than 0 of each"
         )
     with submission.session() as session:
-        return Judge(session, seconds, seed, structured, loading, progress).verdict()
+        return Judge(session, seconds, seed, structured, hunted, loading, progress).verdict()
 
 
 def ask_one(submission: Submission, pair: Pair, *, seconds: float = SECONDS) -> Refuted | Sampled:
@@ -232,11 +237,12 @@ class Judge:
         seconds: float,
         seed: int = 0,
         structured: int = STRUCTURED,
+        hunted: int | None = None,
         loading: float | None = None,
         progress: Progress | None = None,
     ) -> None:
-        self.session, self.seed, self.structured = session, seed, structured
-        self.loading = loading
+        self.session, self.seed = session, seed
+        self.structured, self.hunted, self.loading = structured, hunted, loading
         self.progress = progress or (lambda name, done, total: None)
         self.began = time.monotonic()
         self.end = self.began + seconds
@@ -252,6 +258,8 @@ class Judge:
         """What `add` returned instead of the sum."""
         self.trusted = set[Pair]()
         """Sums that came out wrong and were confirmed."""
+        self.stopped = False
+        """Whether the process was stopped, since a request took too long."""
         self.over = False
         """Whether the time ended a part."""
 
@@ -269,6 +277,7 @@ class Judge:
                 JOBS + "prepare", reply=Prepared, limit=limit, seed=self.seed
             )
         except OutOfTime:
+            self.stopped = True
             raise OutOfBudget from None
 
     @property
@@ -281,12 +290,13 @@ class Judge:
 
     def _timed(self, kind: str, count: int, ask: Callable[[float], Any]) -> Any:
         """What `ask` (given its limit) returns; the next request of this kind is sized by it."""
-        if self.left <= 0:
+        if self.left <= 0 or self.stopped:
             raise OutOfBudget
         began = time.monotonic()
         try:
-            found = ask(self.left + 5 * TURN)
+            found = ask(self.left + GRACE)
         except OutOfTime:
+            self.stopped = True
             raise OutOfBudget from None
         took = time.monotonic() - began
         self.asked, self.busy = self.asked + count, self.busy + took
@@ -449,14 +459,17 @@ class Judge:
         drafts = self.causal
         hunt = Hunt(self._hunted(drafts), self.seed)
         self.parts.append(CheckResult(HUNT, 0, 0))
-        met, narrow, turn = 0, set[Pair](), 0
+        narrow, turn = set[Pair](), 0
+        unmet: list[Pair] = []
+        met = 0
         budget = self.left
         try:
-            while True:
+            while self.hunted is None or hunt.asked < self.hunted:
                 hunt.round(max(64, self.sizes["draft" if drafts else "greedy"]))
                 turn += 1
-                fresh, met = hunt.wrong[met:], len(hunt.wrong)
-                found = self.first_confirmed(sorted(fresh, key=sum)) if fresh else None
+                unmet = sorted(hunt.wrong[met:], key=sum)
+                found = self.first_confirmed(unmet)
+                met, unmet = met + len(unmet), []
                 if found is None and turn % 4 == 0:
                     some = [p for p in hunt.narrowest(4 * NARROW) if p not in narrow][:NARROW]
                     narrow.update(some)
@@ -467,10 +480,13 @@ class Judge:
                 self.progress(HUNT, min(int(budget - self.left), int(budget)), int(budget))
                 if found is not None:
                     return found
-        except OutOfBudget:
-            return None
+        except OutOfBudget:  # perhaps with something found that is not confirmed yet
+            self._more_time()
+            with suppress(OutOfBudget):
+                return self.first_confirmed(unmet or hunt.wrong[met:])
         finally:
             self.parts[-1] = replace(self.parts[-1], asked=hunt.asked)
+        return None
 
     def _hunted(self, drafts: bool) -> Ask:
         def ask(pairs: list[Pair]) -> tuple[np.ndarray, np.ndarray]:
