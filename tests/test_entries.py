@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from tinyadder.commands.count import command
 from tinyadder.construction import is_submission
 from tinyadder.errors import TinyadderError
+from tinyadder.named import find
 from tinyadder.verify.external.submission import Submission, locate
 
 PLAIN = "def build_model(): return object()\ndef add(model, a, b): return a + b\n"
@@ -290,3 +291,12 @@ def test_the_verbs_take_a_folder(tmp_path, monkeypatch):
     put(tmp_path, {"mine/any.py": "def build_model(): 1 / 0\n" + PLAIN.split("\n")[1]})
     result = CliRunner().invoke(command, ["mine"])
     assert str(result.exception) == "mine: ZeroDivisionError: division by zero (line 1)"
+
+
+def test_verbs_that_take_no_submission_say_so(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    put(tmp_path, {"mine/any.py": PLAIN})
+    with pytest.raises(TinyadderError, match="mine holds a submission"):
+        find("mine")
+    with pytest.raises(TinyadderError, match="no submission that can be imported from here"):
+        find("mine.other")

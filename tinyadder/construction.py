@@ -231,9 +231,10 @@ def construct(name: str, **options: Any) -> Construction:
         return _construct_file(Path(name), options)
     if name not in construction_names():
         names = construction_names()
-        raise TinyadderError(
-            f"unknown construction '{name}'{did_you_mean(name, names)} (tinyadder list)"
-        )
+        hint = did_you_mean(name, names)
+        if {".", ":"} & set(name):
+            hint = ", and no submission that can be imported from here (pkg.mod, pkg.mod:OBJECT)"
+        raise TinyadderError(f"unknown construction '{name}'{hint} (tinyadder list)")
     function = import_module(f"tinyadder.constructions.{name}").construct
     return function(**_options(name, function, options))
 

@@ -16,6 +16,7 @@ from tinyadder.construction import (
     construction_names,
     construction_summary,
     is_file_name,
+    is_submission,
     model_name,
 )
 from tinyadder.dsl import Program
@@ -74,6 +75,10 @@ def find(name: str, options: dict[str, Any] | None = None) -> Named:
     """
     options = options or {}
     if is_folder_name(name):
+        if not is_file_name(name) and os.path.isdir(name) and is_submission(name):
+            raise TinyadderError(
+                f"{name} holds a submission (build_model and add), which this verb does not take"
+            )
         described = describe(name)
         _no_options(name, options)
         return _folder(described, name)
