@@ -53,6 +53,7 @@ PROVED = {
     "add10_27": {"digits": 1},
     "add10_28": {"digits": 2},
     "add10_95": {"digits": 1},
+    "add10_board": {"digits": 1},
     "add10_smallest": {"digits": 1},
     "add_any": {"digits": 2},
     "add_base": {"digits": 2, "base": 3, "operands": 3},
