@@ -300,11 +300,9 @@ def board_markdown(rows: Sequence[BoardRow]) -> str:
 def board_sections(rows: Sequence[BoardRow]) -> str:
     """The page below its heading."""
     counted = ", ".join(f"{count} {word}" for word, count in tally(rows))
-    versions = sorted({(row.version, f"{row.seconds:g} s", row.date) for row in rows})
+    how = sorted({f"judge {row.version}, {row.seconds:g} s, {row.date}" for row in rows})
     parts = [
-        f"{len(rows)} entries: {counted}. Measured with tinyadder "
-        + "; ".join(markdown(", ".join(version)) for version in versions)
-        + ".",
+        f"{len(rows)} entries: {counted}. Measured with {markdown('; '.join(how))}.",
         EXPLAINED,
         board_table(rows),
     ]
