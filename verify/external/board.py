@@ -30,7 +30,7 @@ from msgspec import Meta
 from tinyadder.errors import TinyadderError, did_you_mean
 from tinyadder.fields import Between, from_json
 from tinyadder.io.files import NAME, below, read_bytes, write_text
-from tinyadder.verify.external.submission import Submission
+from tinyadder.verify.external.submission import PACKAGES, Submission
 
 MANIFEST = "board.toml"
 """In the folder of the entries, unless another file is given."""
@@ -415,8 +415,9 @@ def measure(entry: BoardEntry, row: BoardRow) -> BoardRow:
 
 
 def _reason(error: TinyadderError, entry: BoardEntry) -> str:
-    """The message without the path of the entry, which differs from machine to machine."""
-    return str(error).removeprefix(f"{entry.path}").removeprefix(":").strip()[:400]
+    """The message without the paths of this machine."""
+    text = str(error).removeprefix(f"{entry.path}").removeprefix(":")
+    return text.replace(f"{entry.path.parent}/", "").replace(f"{PACKAGES}/", "").strip()[:400]
 
 
 Step = Callable[[BoardEntry, BoardRow], dict[str, Any]]
