@@ -5,7 +5,6 @@ never a traceback.
 from __future__ import annotations
 
 from base64 import b64encode
-from contextlib import suppress
 from random import Random
 
 import msgspec
@@ -113,13 +112,16 @@ def verdict(submission):
 
 @pytest.mark.parametrize(
     ("made", "seeds"),
-    [(legality, 100), (counts, 100), (answers, 100), (verdict, 40)],
+    [(legality, 100), (counts, 100), (answers, 100), (verdict, 20)],
     ids=lambda made: getattr(made, "__name__", ""),
 )
 def test_whatever_an_answer_says_there_is_no_traceback(made, seeds, forged):
-    whole = 0
+    ends = []
     for seed in range(seeds):
-        with suppress(TinyadderError):
+        try:
             made(forged(seed))
-            whole += 1
-    assert whole > 0
+            ends.append("")
+        except TinyadderError as error:
+            ends.append(str(error))
+    assert made is verdict or "" in ends  # arrays of the right size are not made by chance
+    assert all("\n" not in end and "\x1b" not in end for end in ends)
