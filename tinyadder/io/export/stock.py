@@ -162,7 +162,7 @@ def convert(
     longest = max(map(len, prompts)) + task.answer_length
     layout = _layout(model, prompts, longest, family, rotate)
     weights = _weights(model, layout)
-    largest = max(float(tensor.abs().max()) for tensor in weights.values())
+    largest = max(float(weight.abs().max()) for weight in weights.values())
     if not largest < LARGEST:
         raise TinyadderError(
             f"a weight of {largest:.3g} does not fit float32; compile with a shorter length"
@@ -170,11 +170,11 @@ def convert(
     config = transformers.AutoConfig.for_model(**_config(model, task, layout))
     dtype = DTYPE[family]
     found = transformers.AutoModelForCausalLM.from_config(config, dtype=dtype)
-    random = torch.Generator().manual_seed(0 if rotate is None else rotate)
-    for name, tensor in weights.items():
+    drawn = torch.Generator().manual_seed(0 if rotate is None else rotate)
+    for name, weight in weights.items():
         if noise and ("attn" in name or "mlp" in name):
-            tensor *= 1 + noise * torch.randn(tensor.shape, generator=random, dtype=tensor.dtype)
-    state = {name: tensor.to(dtype) for name, tensor in weights.items()}
+            weight *= 1 + noise * torch.randn(weight.shape, generator=drawn, dtype=weight.dtype)
+    state = {name: weight.to(dtype) for name, weight in weights.items()}
     missing = found.load_state_dict(state, strict=False)
     assert not missing.unexpected_keys and not missing.missing_keys, missing
     found.eval()
@@ -187,6 +187,18 @@ def convert(
             "shorter texts"
         )
     return found, layout
+
+
+def blocks_of(model: Transformer) -> list[Block]:
+    """The layers."""
+    return [block for block in model.blocks if isinstance(block, Block)]
+
+
+def tensor(module: torch.nn.Module, name: str) -> Tensor:
+    """A weight of a module that has biases and gates."""
+    found = getattr(module, name)
+    assert isinstance(found, Tensor)
+    return found
 
 
 def _layout(
@@ -219,14 +231,14 @@ def _layout(
             found = model(torch.tensor([[ids[token] for token in prompt]]), hook=seen)
             logits = max(logits, float(found.abs().max()))
     keys = values = 1
-    for depth, block in enumerate(model.blocks):
-        assert isinstance(block, Block)
+    blocks = blocks_of(model)
+    for depth, block in enumerate(blocks):
         _check(block, depth, family)
         if block.attention is not None:
-            keys = max(keys, block.attention.query.shape[1])
-            values = max(values, block.attention.value.shape[1])
-    heads = max([1, *(b.attention.query.shape[0] for b in model.blocks if b.attention)])
-    units = max([1, *(b.mlp.gate.shape[0] for b in model.blocks if b.mlp)])
+            keys = max(keys, tensor(block.attention, "query").shape[1])
+            values = max(values, tensor(block.attention, "value").shape[1])
+    heads = max([1, *(tensor(b.attention, "query").shape[0] for b in blocks if b.attention)])
+    units = max([1, *(tensor(b.mlp, "gate").shape[0] for b in blocks if b.mlp)])
     if family == "llama":
         head_dim = 4 ** max(1, ceil(log2(max(keys + 3, values)) / 2))  # its root is a power of 2
     else:
@@ -259,7 +271,7 @@ def _check(block: Block, depth: int, family: Family) -> None:
             "that; gpt2 has (a table of positions)"
         )
     if family == "gpt2" and block.mlp is not None:
-        gated = (block.mlp.up != 0).any(dim=1).nonzero()[:, 0].tolist()
+        gated = (tensor(block.mlp, "up") != 0).any(dim=1).nonzero()[:, 0].tolist()
         if gated:
             raise TinyadderError(
                 f"unit {gated[0]} of layer {depth} multiplies two values, and a GPT-2 has no gate; "
@@ -350,13 +362,17 @@ def _attention_rows(block: Block, depth: int, layout: Layout) -> tuple[Tensor, .
     attention = block.attention
     if attention is None:
         return query, key, value, output
-    count, rows = attention.query.shape[:2]
+    count, rows = tensor(attention, "query").shape[:2]
     half = layout.head_dim // 2
     # the first pair of rows of a LLaMA turns with the position; it stays empty
     free = [r for r in range(layout.head_dim) if layout.family == "gpt2" or r % half]
-    query[:count, free[:rows]] = layout.read(attention.query, attention.query_bias)
-    key[:count, free[:rows]] = layout.read(attention.key, attention.key_bias)
-    value[:count, : attention.value.shape[1]] = layout.read(attention.value, attention.value_bias)
+    for name, to, places in (
+        ("query", query, free),
+        ("key", key, free),
+        ("value", value, [*range(layout.head_dim)]),
+    ):
+        read = layout.read(tensor(attention, name), tensor(attention, f"{name}_bias"))
+        to[:count, places[: read.shape[1]]] = read
     wiring = layout.written(attention.wiring)  # [h, v, width]
     output[:, :count, : wiring.shape[1]] = wiring.permute(2, 0, 1)
     one, position = (torch.eye(layout.lanes + 2).double()[k] for k in (layout.one, layout.position))
@@ -378,19 +394,18 @@ def _mlp_rows(block: Block, layout: Layout) -> tuple[Tensor, Tensor, Tensor]:
     gate, up = (torch.zeros(layout.units, layout.width).double() for _ in range(2))
     down = torch.zeros(layout.width, layout.units).double()
     if block.mlp is not None:
-        n = len(block.mlp.gate)
-        gate[:n] = layout.read(block.mlp.gate, block.mlp.gate_bias)
-        up[:n] = layout.read(block.mlp.up, block.mlp.up_bias)
-        down[:, :n] = layout.written(block.mlp.down.T).T
+        n = len(tensor(block.mlp, "gate"))
+        gate[:n] = layout.read(tensor(block.mlp, "gate"), tensor(block.mlp, "gate_bias"))
+        up[:n] = layout.read(tensor(block.mlp, "up"), tensor(block.mlp, "up_bias"))
+        down[:, :n] = layout.written(tensor(block.mlp, "down").T).T
         if layout.family == "gpt2":
-            down[:, :n] *= block.mlp.up_bias
+            down[:, :n] *= tensor(block.mlp, "up_bias")
     return gate, up, down
 
 
 def _llama(model: Transformer, layout: Layout, embedding: Tensor) -> dict[str, Tensor]:
     found = {"model.embed_tokens.weight": embedding, "model.norm.weight": layout.normed()}
-    for depth, block in enumerate(model.blocks):
-        assert isinstance(block, Block)
+    for depth, block in enumerate(blocks_of(model)):
         name = f"model.layers.{depth}."
         *projections, output = _attention_rows(block, depth, layout)
         for letter, rows in zip("qkv", projections, strict=True):
@@ -413,8 +428,7 @@ def _gpt2(model: Transformer, layout: Layout, embedding: Tensor) -> dict[str, Te
         "transformer.ln_f.weight": layout.normed(),
         "transformer.ln_f.bias": nothing,
     }
-    for depth, block in enumerate(model.blocks):
-        assert isinstance(block, Block)
+    for depth, block in enumerate(blocks_of(model)):
         name = f"transformer.h.{depth}."
         *projections, output = _attention_rows(block, depth, layout)
         gate, _, down = _mlp_rows(block, layout)
@@ -475,7 +489,7 @@ class Stock:
             "lanes.json": layout.directions(columns(source.model)),
         }
         files = {name: json.dumps(data, indent=2).encode() for name, data in settings.items()}
-        state = {name: tensor.contiguous() for name, tensor in found.state_dict().items()}
+        state = {name: weight.contiguous() for name, weight in found.state_dict().items()}
         files["model.safetensors"] = save(state, metadata={"format": "pt"})
         files["README.md"] = self._card(source).encode()
         write_together(path, files)
