@@ -8,13 +8,7 @@ task = ta.task(alphabet="ab", lengths=range(1, 9), answer=lambda w: "y" if w == 
 
 def construct():
     x = ta.Stream(
-        letter="1, 2",
-        start="1 on '^'",
-        place="3^-i",
-        term="letter * place",
-        ahead="sum of letter_i 3^-i",
-        back="the same from the end",
-        gap="|ahead - back|",
+        letter="1, 2", start="^", place="3^-i", term="its", ahead="sum", back="reversed", gap="apart"
     )
     back = place_value_head(x.letter, base=3)
     rest = [
