@@ -8,7 +8,7 @@ task = ta.task(alphabet="ab", lengths=range(1, 9), answer=lambda w: "y" if w == 
 
 def construct():
     x = ta.Stream(
-        letter="1, 2", start="^", place="3^-i", term="its", ahead="sum", back="reversed", gap="apart"
+        letter="1, 2", start="^", place="3^-i", term="its", ahead="sum", back="other", gap="gap"
     )
     back = place_value_head(x.letter, base=3)
     rest = [
