@@ -977,7 +977,8 @@ def edge(tmp_path_factory):
     made = construct("add10", digits=1)
     model = build(made.program)
     low, high = 0.0, 0.05
-    with torch.no_grad():
+    with torch.no_grad(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prove, "TEXTS", 0)  # by branches only
         model.embedding[10, 1] *= 1 + 1e-2
         for _ in range(50):
             model.embedding[13, 0] = (low + high) / 2
@@ -1144,7 +1145,8 @@ def test_a_bound_from_above_is_not_taken_for_one_from_below():
     signs_of_claims_count()
 
 
-def test_an_adder_at_the_edge_is_not_proved_and_a_wrong_one_neither(edge, tmp_path):
+def test_an_adder_at_the_edge_is_not_proved_and_a_wrong_one_neither(edge, monkeypatch, tmp_path):
+    monkeypatch.setattr(prove, "TEXTS", 0)  # by branches only
     edge_is_not_proved(edge)
     wrong_model_is_not_proved(tmp_path)
 
@@ -1168,6 +1170,7 @@ MUTANTS = {
 def test_a_prover_that_forgets_a_rounding_proves_too_much_and_the_checker_catches_it(
     edge, monkeypatch, name
 ):
+    monkeypatch.setattr(prove, "TEXTS", 0)  # by branches only
     edge_is_not_proved(edge)
     in_prover(monkeypatch, *MUTANTS[name])
     with pytest.raises(AssertionError):
