@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -67,7 +68,7 @@ def test_every_count_equation_verdict_and_claim_is_on_the_page(rows, page):
             assert str(construct(model.name).program).splitlines()[0] in page
     assert "3  rest += head 0: query 1, key -40" in page
     assert all(
-        definition(rung).partition(":")[0] in page
+        definition(rung).partition(":")[0] in unescape(page)
         for rung in leaderboard_tables.SHOWN
         if "`" not in definition(rung)
     )
