@@ -144,7 +144,7 @@ def test_a_program_that_asks_and_waits_is_answered_line_by_line():
 
 
 def test_a_reader_that_has_enough_ends_it_silently_as_a_signal_would():
-    asked = "yes '1 2' | head -n 60000"
+    asked = "yes '1 2' | head -n 150000"
     pipe = f"{asked} | {sys.executable} -m tinyadder run add10 - | head -n 1"
     command = pipe + "; echo ${PIPESTATUS[2]}"
     run = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=300)

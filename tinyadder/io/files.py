@@ -309,11 +309,14 @@ def lock(folder: Path, doing: str, *, wait: float = 0, way_out: str = OTHER_OUT)
 
 
 def _holder(path: Path) -> str:
-    try:
-        text = read_bytes(path, most=1000).decode("utf-8", "replace")
-    except TinyadderError:
-        text = ""
-    return "".join(c for c in text.strip() if c.isprintable()) or "another process"
+    """Who holds the lock. Whoever has just taken it needs a moment to write its name."""
+    for _ in range(20):
+        with suppress(TinyadderError):
+            text = read_bytes(path, most=1000).decode("utf-8", "replace").strip()
+            if name := "".join(c for c in text if c.isprintable()):
+                return name
+        time.sleep(0.05)
+    return "another process"
 
 
 # ---- reading -------------------------------------------------------------------------------------
