@@ -12,7 +12,17 @@ import shlex
 import pytest
 
 from tinyadder.cli import cli
-from tools.pages import BLOCK, DOCS, ROOT, commands_of, console, files_of, renewed, scratch
+from tools.pages import (
+    BLOCK,
+    DOCS,
+    ROOT,
+    commands_of,
+    console,
+    files_of,
+    renewed,
+    scratch,
+    settled,
+)
 
 
 def blocks(*kinds: str) -> list[tuple[str, str]]:
@@ -39,7 +49,7 @@ def python_only(text: str) -> str:
 @pytest.mark.parametrize("page", DOCS, ids=lambda page: page.stem)
 def test_python_runs_and_prints_what_stands_below_it(page, in_scratch):
     text = python_only(page.read_text())
-    assert renewed(text) == text, "python -m tools.renew pages"
+    assert settled(renewed(text)) == settled(text), "python -m tools.renew pages"
 
 
 @pytest.mark.parametrize(("page", "block"), blocks("console"))
