@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from tinyadder.cli import cli
 from tinyadder.construction import construct
 from tinyadder.errors import TinyadderError
+from tinyadder.io.export import stock
 from tinyadder.io.export.stock import START, convert
 from tinyadder.machine.compile import build
 from tinyadder.programs import compile, everywhere, indices, key, prefix, tokens
@@ -91,6 +92,12 @@ def test_a_conversion_that_answers_wrongly_is_refused():
     model = build(HIST.program)
     with pytest.raises(TinyadderError, match=r"answers \d+ of \d+ problems wrongly, first"):
         convert(model, HIST.task, "llama", noise=0.3, problems=HIST.task.hard()[:10])
+
+
+def test_a_text_longer_than_the_table_of_positions_is_refused(monkeypatch):
+    monkeypatch.setattr(stock, "POSITIONS", 5)
+    with pytest.raises(TinyadderError, match=r"has \d+ tokens, and the stock model reads 4;"):
+        convert(build(HIST.program), HIST.task, "gpt2")
 
 
 def test_options_of_stock_classes_belong_to_them():

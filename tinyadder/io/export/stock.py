@@ -60,6 +60,8 @@ QUIET = 2.0**16
 """How far the constant of the norm is above every lane: its square is below the last place."""
 LINEAR = 2.0**-32
 """The weight that a head which sums gives to all tokens but <s> together: its relative error."""
+POSITIONS = 4096
+"""The longest text with its answer, <s> included: rows of GPT-2's table of positions."""
 TRIED = 200
 """Problems on which a conversion is tried."""
 
@@ -123,7 +125,7 @@ class Layout:
         return self.written(whole) / (2 if self.family == "gpt2" else 1)
 
     def directions(self, names: Sequence[str]) -> dict[str, list[float]]:
-        """The direction in the hidden states of each lane of the program, of `one` and of C."""
+        """The direction in the hidden states of each lane of the program, and of `one`."""
         found = self.written(torch.eye(self.lanes + 1).double())
         return dict(zip([*names, "(1 on every token but <s>)"], found.tolist(), strict=True))
 
@@ -160,6 +162,11 @@ def convert(
         problems = [*random.sample(hard, min(half, len(hard))), *task.structured(random, half)]
     prompts = [task.prompt(problem) for problem in problems]
     longest = max(map(len, prompts)) + task.answer_length
+    if longest >= POSITIONS:
+        raise TinyadderError(
+            f"a text with its answer has {longest} tokens, and the stock model reads "
+            f"{POSITIONS - 1}; compile with a shorter length"
+        )
     layout = _layout(model, prompts, longest, family, rotate)
     weights = _weights(model, layout)
     largest = max(float(weight.abs().max()) for weight in weights.values())
@@ -183,8 +190,7 @@ def convert(
         problem, got = wrong[0]
         raise TinyadderError(
             f"as a {family} it answers {len(wrong)} of {len(problems)} problems wrongly, first "
-            f" {task.show(problem)} by {task.show_answer(got)!r}; compile for "
-            "shorter texts"
+            f"{task.show(problem)} by {task.show_answer(got)!r}; compile for shorter texts"
         )
     return found, layout
 
@@ -292,7 +298,6 @@ def _config(model: Transformer, task: Task, layout: Layout) -> dict[str, Any]:
         "tie_word_embeddings": False,
         "dtype": str(DTYPE[layout.family]).removeprefix("torch."),
     }
-    longest = 4096
     if layout.family == "llama":
         return common | {
             "architectures": ["LlamaForCausalLM"],
@@ -304,7 +309,7 @@ def _config(model: Transformer, task: Task, layout: Layout) -> dict[str, Any]:
             "head_dim": layout.head_dim,
             "hidden_act": "relu",
             "rms_norm_eps": 0.0,
-            "max_position_embeddings": longest,
+            "max_position_embeddings": POSITIONS,
             "rope_parameters": {"rope_type": "default", "rope_theta": ROTARY_BASE},
         }
     return common | {
@@ -313,7 +318,7 @@ def _config(model: Transformer, task: Task, layout: Layout) -> dict[str, Any]:
         "n_inner": layout.units,
         "n_layer": layout.layers,
         "n_head": layout.heads,
-        "n_positions": longest,
+        "n_positions": POSITIONS,
         "activation_function": "relu",
         "layer_norm_epsilon": 0.0,
         "scale_attn_weights": False,
@@ -419,8 +424,8 @@ def _llama(model: Transformer, layout: Layout, embedding: Tensor) -> dict[str, T
 
 
 def _gpt2(model: Transformer, layout: Layout, embedding: Tensor) -> dict[str, Tensor]:
-    lanes = torch.zeros(4096, layout.lanes + 2).double()
-    lanes[:, layout.position] = torch.arange(4096)
+    lanes = torch.zeros(POSITIONS, layout.lanes + 2).double()
+    lanes[:, layout.position] = torch.arange(POSITIONS)
     nothing = torch.zeros(layout.width)
     found = {
         "transformer.wte.weight": embedding,
