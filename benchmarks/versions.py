@@ -11,13 +11,15 @@ are fast and need none of the heavy extras (onnx, hub, lens, cluster, docs).
 
 Torch comes from PyPI. On Linux that is a build for graphics cards: allow 3 GB of downloads and 6 GB
 of disk for each resolution, once for all Pythons. `--light` leaves torch and the tests out.
-Pythons are those that uv finds, on PATH for instance. `--save` keeps the results in
-benchmarks/versions.json.
+Pythons are those that uv finds, on PATH for instance. `--save` keeps each row in
+benchmarks/versions.json as soon as it is measured, in the place of the one before for the same
+Python and resolution, so that a run may be ended and gone on with.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import platform
 import re
 import subprocess
@@ -29,6 +31,8 @@ from pathlib import Path
 from typing import Any
 
 import click
+
+from tinyadder.io.files import atomic_write
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "versions.json"
@@ -84,6 +88,22 @@ def run(*command: object, folder: Path = ROOT) -> str:
     return done.stdout
 
 
+def keep(row: dict[str, Any]) -> None:
+    """Write the row into benchmarks/versions.json, in the place of the one it repeats."""
+    saved = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"rows": []}
+    same = (row["python"].rpartition(".")[0], row["resolution"])
+    others = [
+        old
+        for old in saved["rows"]
+        if (old["python"].rpartition(".")[0], old["resolution"]) != same
+    ]
+    rows = sorted([*others, row], key=lambda r: (r["python"], r["resolution"] == "highest"))
+    machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores"
+    made = {"command": "python -m benchmarks.versions", "machine": machine, "rows": rows}
+    with atomic_write(RESULTS) as path:
+        path.write_text(json.dumps(made, indent=1) + "\n")
+
+
 def try_versions(python: str, resolution: str, light: bool) -> dict[str, Any]:
     """Resolve, install, run: the versions and the closing line of the tests."""
     with tempfile.TemporaryDirectory() as scratch:
@@ -104,6 +124,9 @@ def try_versions(python: str, resolution: str, light: bool) -> dict[str, Any]:
                 inside, "-c", "import platform; print(platform.python_version())"
             ).strip(),
             "resolution": resolution,
+            "date": f"{datetime.now(UTC):%Y-%m-%d}",
+            "commit": run("git", "rev-parse", "--short", "HEAD").strip(),
+            "uv": run("uv", "--version").split()[1],
             "packages": len(lines),
             "versions": {name: versions[name] for name in NAMED if name in versions},
         }
@@ -114,6 +137,7 @@ def try_versions(python: str, resolution: str, light: bool) -> dict[str, Any]:
             tests = run(inside, "-m", "pytest", "-q", "-p", "no:cacheprovider", *TESTS)
             row["tests"] = re.sub(r" in .*", "", tests.splitlines()[-1])
             row["seconds"] = round(time.monotonic() - began)
+            row["files"] = list(TESTS)
     return row
 
 
@@ -124,23 +148,14 @@ def try_versions(python: str, resolution: str, light: bool) -> dict[str, Any]:
 @click.option("--save", is_flag=True, help="Keep the results in benchmarks/versions.json.")
 def main(pythons: tuple[str, ...], resolutions: tuple[str, ...], light: bool, save: bool) -> None:
     """Try the bounds of pyproject.toml; exit code 1 at the first that does not hold."""
-    rows = []
     for python in pythons:
         for resolution in resolutions:
-            rows.append(row := try_versions(python, resolution, light))
+            row = try_versions(python, resolution, light)
             named = " ".join(f"{name} {version}" for name, version in row["versions"].items())
             click.echo(f"{row['python']:8} {resolution:14} {row.get('tests', 'runs')}: {named}")
             sys.stdout.flush()
-    if save:
-        made = {
-            "command": " ".join(["python -m benchmarks.versions", *sys.argv[1:]]),
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
-            "uv": run("uv", "--version").split()[1],
-            "machine": f"{platform.system()} {platform.machine()}",
-            "tests": list(TESTS),
-            "rows": rows,
-        }
-        RESULTS.write_text(json.dumps(made, indent=1) + "\n")
+            if save and not light:
+                keep(row)
 
 
 if __name__ == "__main__":
