@@ -153,14 +153,14 @@ def test_forged_certificates_are_rejected(folders, tmp_path):
         assert rejected(folder, sealed({**certificate, **change}), tmp_path)
 
 
-def test_a_text_too_many_is_unknown_not_slow(monkeypatch, folders):
+def test_a_text_too_many_is_unknown_not_slow_and_says_the_way_out(monkeypatch, folders):
     made = construct("modular_add", **MADE["modular_add"])
-    monkeypatch.setattr(prove, "TEXTS", 24)
-    verdict = certify(build(made.program), made.task, folders / "modular_add").verdict
+    folder = folders / "modular_add"
+    verdict = certify(build(made.program), made.task, folder, most_texts=24).verdict
     assert isinstance(verdict, Unknown) and "no rule splits" in verdict.reason
-    monkeypatch.setattr(prove, "TEXTS", 25)
+    assert verdict.reason.endswith("`tinyadder prove` then goes through all texts, one by one")
     monkeypatch.setattr(TEXTS, "MOST", 24)
-    verdict = certify(build(made.program), made.task, folders / "modular_add").verdict
+    verdict = certify(build(made.program), made.task, folder, most_texts=25).verdict
     assert isinstance(verdict, Unknown) and "more than 24 texts" in verdict.reason
 
 

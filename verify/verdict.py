@@ -67,8 +67,14 @@ class Proved(Shown):
     def by_checker(cls, checked: Mapping[str, Any], certificate: str | None) -> Proved:
         """What the checker's result (`tinyadder.verify.certify.check.check`) says, as a verdict."""
         task = checked["task"]
-        options = ", ".join(f"{key}={value}" for key, value in task["options"].items())
-        domain = f"all {checked['problems']:,} problems of {task['name']} ({options})"
+        o, problems = task["options"], f"all {checked['problems']:,}"
+        if task["name"] == "custom":
+            letters = " ".join(o["alphabet"]) if len(o["alphabet"]) <= 36 else "the alphabet"
+            lengths = f"{o['shortest']} .. {o['longest']} letters of {letters}"
+            domain = f"{problems} words of {lengths}, by the table of right answers in model.json"
+        else:
+            options = ", ".join(f"{key}={value}" for key, value in o.items())
+            domain = f"{problems} problems of {task['name']} ({options})"
         numerics = "; ".join(f"{key}: {value}" for key, value in checked["numerics"].items())
         return cls(domain, certificate, checked["margin"], numerics)
 

@@ -498,13 +498,22 @@ def prove_trained(model: Transformer, task: Task) -> Proof:
     return parts, {"numerics": block.numerics(), "rules": list(block_rules.RULES)}, margin
 
 
+def few_texts(model: Transformer, task: Task, most: int) -> bool:
+    """Whether rule TEXT may go through all texts of the task: a written program, and not more."""
+    plain = model.config.options == Options()
+    return plain and sum(spec.count() for spec in specifications(task)) <= most
+
+
 @precision()
-def prove(model: Transformer, task: Task) -> Found:
+def prove(
+    model: Transformer, task: Task, most_texts: int = TEXTS, text_by_text: bool = False
+) -> Found:
     """Look for a proof. The certificate in the result proves nothing before the checker accepted
     it.
 
-    Refuted only with a problem that the model, run as it is, answers wrongly; Unknown says what is
-    missing.
+    Where no proof by branches is found (or, `text_by_text`, without looking for one) the checker is
+    to go through every text, if there are at most `most_texts`. Refuted only with a problem that
+    the model, run as it is, answers wrongly; Unknown says what is missing.
     """
     began = time.perf_counter()
 
@@ -518,13 +527,19 @@ def prove(model: Transformer, task: Task) -> Found:
     plain = model.config.options == Options()
     parts: list[dict[str, Any]] | None
     margin: float | None
+    way_out = ""
     try:
         try:
+            if text_by_text:
+                raise TooWide("to be read text by text")
             parts, about, margin = (prove_program if plain else prove_trained)(model, task)
         except (Failed, TooWide):
-            if not plain or sum(spec.count() for spec in specifications(task)) > TEXTS:
+            if not few_texts(model, task, most_texts):
+                if few_texts(model, task, TEXTS):
+                    way_out = "; `tinyadder prove` then goes through all texts, one by one"
                 raise
-            if wrong := replay(model, task, task.hard()):
+            all_of_them = [s.problem(text) for s in specifications(task) for text in s.texts()]
+            if wrong := replay(model, task, all_of_them):
                 return done(wrong)
             parts, margin = None, None  # the checker goes through the texts one by one
             about = {"numerics": NUMERICS, "rules": list(TEXT_RULES)}
@@ -534,10 +549,10 @@ def prove(model: Transformer, task: Task) -> Found:
         return done(
             replay(model, task, problems)
             or replay(model, task, task.hard())
-            or Unknown(failed.reason)
+            or Unknown(failed.reason + way_out)
         )
     except (Unsupported, NoSpecification) as reason:
-        return done(Unknown(str(reason)))
+        return done(Unknown(str(reason) + way_out))
     certificate = {
         "format": "tinyadder certificate",
         "version": VERSION,
@@ -605,12 +620,13 @@ class Judged:
     counted: str = "shortest paths"
 
 
-def certify(model: Transformer, task: Task, folder: Path) -> Judged:
+def certify(model: Transformer, task: Task, folder: Path, most_texts: int = TEXTS) -> Judged:
     """Prove, write `certificate.json` into the folder that holds the saved model, and let the
     checker judge it.
 
     Proved is the checker's verdict on the files of the folder. A certificate of an earlier model is
-    removed.
+    removed. A task without a proof by branches is proved text by text if it has at most
+    `most_texts`; a text costs one to thirty milliseconds.
     """
     file = folder / "certificate.json"
     if isinstance(task, Sequences):  # a compiled program is checked node by node
@@ -624,17 +640,22 @@ def certify(model: Transformer, task: Task, folder: Path) -> Judged:
             validated["combinations"],
             counted="combinations of values",
         )
-    found = prove(model, task)
-    if found.certificate is None:
-        file.unlink(missing_ok=True)
-        assert found.verdict is not None
-        return Judged(found.verdict, found.seconds)
-    write_certificate(found.certificate, file)
-    began = time.perf_counter()
-    try:
-        checked = check.check(folder)
-    except check.Rejected as reason:
-        return Judged(Unknown(f"the checker rejected the certificate: {reason}"), found.seconds)
+    for text_by_text in (False, True):
+        found = prove(model, task, most_texts, text_by_text)
+        if found.certificate is None:
+            file.unlink(missing_ok=True)
+            assert found.verdict is not None
+            return Judged(found.verdict, found.seconds)
+        write_certificate(found.certificate, file)
+        began = time.perf_counter()
+        try:
+            checked = check.check(folder)
+            break
+        except check.Rejected as reason:
+            tried = found.certificate["parts"] is None
+            if tried or text_by_text or not few_texts(model, task, most_texts):
+                why = f"the checker rejected the certificate: {reason}"
+                return Judged(Unknown(why), found.seconds)
     verdict = Proved.by_checker(checked, str(file))
     seconds, about = time.perf_counter() - began, (checked["claims"], checked["numerics"])
     return Judged(verdict, found.seconds, seconds, *about, checked["unit"], checked["counted"])

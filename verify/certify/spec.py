@@ -24,6 +24,7 @@ import json
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import product
 from math import comb
 from random import Random
 from typing import Any
@@ -37,6 +38,10 @@ LARGEST = 5000
 """The most states of a specification whose states number more than the text is long; shortest paths
 visit them all.
 """
+
+
+WORDS = 200_000
+"""The most words of a table of answers."""
 
 
 class NoSpecification(Exception):
@@ -560,6 +565,59 @@ _WORDS: dict[str, Callable[[Any, int], Specification]] = {
 }
 
 
+def _table(task: Any) -> list[Specification]:
+    """Words with a table of their answers, one specification for each length of word and answer.
+
+    The state is what the word may still come to: the answers to all words that go on from here.
+    """
+    if task.positions:
+        raise NoSpecification("a proof is about tasks with one answer, not one at every letter")
+    if task.domain().size > WORDS:
+        raise NoSpecification(
+            f"{task.domain().size:,} words; a proof goes through a table of at most {WORDS:,}"
+        )
+    if not task.has_oracle:
+        raise NoSpecification("the right answers are not known; give the task's file: --task FILE")
+    before, after = task.form.split("{}")
+    found = []
+    for n in task.lengths:
+        words = map("".join, product(task.letters, repeat=n))
+        known = tuple(task.answer(word) for word in words)
+        for size in sorted({len(answer) for answer in known}):
+            found.append(_tabled(task, n, size, known, before, after))
+    return found
+
+
+def _tabled(
+    task: Any, n: int, size: int, known: tuple[str, ...], before: str, after: str
+) -> Specification:
+    """The words of n letters whose answers, with the token that ends them, have `size` tokens."""
+
+    def letter(state: State) -> Iterable[tuple[str, State]]:
+        answers: Any = state
+        part = len(answers) // len(task.letters)
+        for i, token in enumerate(task.letters):
+            yield token, answers[i * part : (i + 1) * part]
+
+    def answer(state: State) -> Iterable[tuple[str, State]]:
+        [left] = state  # type: ignore[misc]
+        return [(left[0], (left[1:],))] if left else []
+
+    start = len(before) + n + len(after)
+    stages: list[tuple[int, Step]] = [(p, read(token)) for p, token in enumerate(before)]
+    stages += [(len(before) + p, letter) for p in range(n)]
+    stages += [(start - len(after) + p, read(token)) for p, token in enumerate(after)]
+    stages += [(start + p, answer) for p in range(size)]
+    first = tuple(answer if len(answer) == size else "" for answer in known)
+    return relation(
+        start,
+        stages,
+        first,
+        lambda state: state == ("",),
+        lambda text: "".join(text[len(before) : len(before) + n]),
+    )
+
+
 def specifications(task: Task) -> list[Specification]:
     """The specifications of `task`, one for each length of its texts. Raises `NoSpecification`
     where there is none.
@@ -570,5 +628,7 @@ def specifications(task: Task) -> list[Specification]:
         return [_WORDS[task.name](task, n) for n in task.lengths]  # type: ignore[attr-defined]
     if task.name == "dyck_completion":
         return _dyck_completions(task)
-    known = ", ".join([*_ONE, *_WORDS, "dyck_completion"])
+    if task.name == "custom":
+        return _table(task)
+    known = ", ".join([*_ONE, *_WORDS, "dyck_completion", "custom"])
     raise NoSpecification(f"task '{task.name}' has no specification automaton (there are: {known})")

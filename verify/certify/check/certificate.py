@@ -10,7 +10,7 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-from tinyadder.verify.certify.check import block, texts
+from tinyadder.verify.certify.check import block, tables, texts
 from tinyadder.verify.certify.check.block import Block
 from tinyadder.verify.certify.check.boxes import Tree
 from tinyadder.verify.certify.check.files import canonical, number, parse, read, same
@@ -76,7 +76,7 @@ def judge(model: Model | Block, certificate: dict[str, Any]) -> dict[str, Any]:
     made_for, found = certificate["weights"]["sha256"], weights["sha256"]
     which = f"it is for weights {made_for[:8]}.., this model is {found[:8]}.."
     need(made_for == found, f"{which}: it proves nothing about it")
-    vocabulary, specifications = specify(model.task)
+    vocabulary, specifications = read_task(model.task)
     need(model.vocabulary == vocabulary, "the vocabulary of the model is not that of the task")
     digest = model.digest(found)
     rules = [*(RULES if isinstance(model, Model) else block.RULES)]
@@ -113,6 +113,12 @@ def judge(model: Model | Block, certificate: dict[str, Any]) -> dict[str, Any]:
         "numerics": expected["numerics"],
         "sha256": digest,
     }
+
+
+def read_task(task: Any) -> tuple[list[str], list[Specification]]:
+    """Vocabulary and specifications: of a task that this checker knows, or of a table."""
+    table = type(task) is dict and task.get("name") == tables.NAME
+    return tables.specify(task) if table else specify(task)
 
 
 def every_branch(
