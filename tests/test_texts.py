@@ -16,7 +16,6 @@ from tinyadder.inspect.trace import run_with_cache
 from tinyadder.io.folder import save
 from tinyadder.machine.answers import answers
 from tinyadder.machine.compile import build
-from tinyadder.verify.certify import prove
 from tinyadder.verify.certify.check import Rejected, check
 from tinyadder.verify.certify.check.model import Model
 from tinyadder.verify.certify.check.specifications import specify

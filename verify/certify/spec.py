@@ -27,7 +27,7 @@ from functools import cached_property, partial
 from itertools import product
 from math import comb
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 from tinyadder.tasks.base import Problem, Task
 
@@ -594,13 +594,13 @@ def _tabled(
     """The words of n letters whose answers, with the token that ends them, have `size` tokens."""
 
     def letter(state: State) -> Iterable[tuple[str, State]]:
-        answers: Any = state
+        answers = cast("tuple[str, ...]", state)
         part = len(answers) // len(task.letters)
         for i, token in enumerate(task.letters):
             yield token, answers[i * part : (i + 1) * part]
 
     def answer(state: State) -> Iterable[tuple[str, State]]:
-        [left] = state  # type: ignore[misc]
+        [left] = cast("tuple[str]", state)
         return [(left[0], (left[1:],))] if left else []
 
     start = len(before) + n + len(after)
