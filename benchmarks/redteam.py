@@ -378,7 +378,7 @@ def trees(seed: int, tally: Tally, folder: Path) -> None:
     about = f"trees {seed} ({about}, {forge} forged)"
     try:
         save(model, task, folder, name="redteam", options={}, force=True)
-        read = reading.Model(folder)
+        read = reading.ProgramModel(folder)
         _, parts = tasks.specify(read.task)
         tree = Tree(random, read, forge)
         content = tree.certificate(parts)
@@ -397,7 +397,7 @@ class NoProof(Exception):
 class Tree:
     """Random proofs, by the checker's own hand: every claim is as strong as it grants."""
 
-    def __init__(self, random: Random, model: reading.Model, forge: str) -> None:
+    def __init__(self, random: Random, model: reading.ProgramModel, forge: str) -> None:
         self.random, self.model, self.forge = random, model, forge
         self.smallest = math.inf
 
@@ -415,7 +415,7 @@ class Tree:
                 ways = after
             digest = hashlib.sha256(canonical(spec)).hexdigest()
             stated = {"sha256": digest, "texts": sum(ways.values()), **spec}
-            checker = proof.Checker(self.model, stages)
+            checker = proof.TreeChecker(self.model, stages)
             positions = [self.position(checker, i) for i in range(start - 1, len(stages) - 1)]
             written.append({"specification": stated, "positions": positions})
         reference = proved_certificate(*BASES[0])
@@ -431,7 +431,7 @@ class Tree:
             "parts": written,
         }
 
-    def position(self, checker: proof.Checker, i: int) -> dict[str, Any]:
+    def position(self, checker: proof.TreeChecker, i: int) -> dict[str, Any]:
         view = type(checker.base)(self.model, checker.texts, i, checker.base)
         children = {}
         for token in checker.texts[i + 1]:
@@ -439,7 +439,7 @@ class Tree:
             children[token] = self.node(checker, part, self.random.randrange(4))
         return {"position": i, "children": children}
 
-    def node(self, checker: proof.Checker, view: Any, depth: int) -> dict[str, Any]:
+    def node(self, checker: proof.TreeChecker, view: Any, depth: int) -> dict[str, Any]:
         claims: list[dict[str, Any]] = []
         for _ in range(self.random.randrange(4)):
             if (claim := self.claim(checker, view)) is None:
@@ -491,7 +491,7 @@ class Tree:
         checker.claim(view, **claim)
         return claim
 
-    def split(self, checker: proof.Checker, view: Any) -> list[Any]:
+    def split(self, checker: proof.TreeChecker, view: Any) -> list[Any]:
         random = self.random
         ways: list[list[Any]] = [["again"], ["own"], ["state", random.randrange(len(view.texts))]]
         gated = [(k, block) for k, block in enumerate(self.model.layers) if block.gate]
@@ -500,7 +500,7 @@ class Tree:
         return random.choice(ways)
 
     def margin(
-        self, checker: proof.Checker, view: Any, claims: list[dict[str, Any]]
+        self, checker: proof.TreeChecker, view: Any, claims: list[dict[str, Any]]
     ) -> float | None:
         """The largest margin that the checker grants, or more; None where there is no text."""
         right = view.fixed["tokens"][view.position + 1]

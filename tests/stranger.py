@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from tinyadder.verify.external.entry import Entry
+from tinyadder.verify.external.entry import LoadedSubmission
 from tinyadder.verify.external.worker import JOBS, add
 
 # It computes the sum (no transformer does), one token a pass, and fast.
@@ -64,7 +64,7 @@ class Inside:
     """Answers as a `Session` does, from this process: no walls, no limits, and no start."""
 
     def __init__(self, model: Any, add: Any) -> None:
-        self.entry = Entry("submission", [], {}, model, {}, add)
+        self.entry = LoadedSubmission("submission", [], {}, model, {}, add)
 
     def ask(self, do: str, *, reply: Any = dict, limit: float = 0, **job: Any) -> Any:
         module, _, name = JOBS.get(do, do).partition(":")

@@ -22,7 +22,7 @@ from tinyadder.report.certificates import read_certificate, recheck
 from tinyadder.tasks.addition import Addition
 from tinyadder.verify.certify.check import block as rules
 from tinyadder.verify.certify.check import curves
-from tinyadder.verify.certify.check.block import Block
+from tinyadder.verify.certify.check.block import BlockModel
 from tinyadder.verify.certify.check.boxes import GRID, Tree
 from tinyadder.verify.certify.check.intervals import ONE, F, Rejected, exact
 from tinyadder.verify.certify.check.specifications import addition, specify
@@ -114,7 +114,7 @@ def random_model(seed: int, dtype: torch.dtype = torch.float32, heads: int = 1) 
     return model
 
 
-def block_of(model: Transformer, **changes: object) -> Block:
+def block_of(model: Transformer, **changes: object) -> BlockModel:
     """The checker's reading of a saved model, with other options in model.json if given."""
     with TemporaryDirectory() as place:
         folder = Path(place) / "model"
@@ -123,7 +123,7 @@ def block_of(model: Transformer, **changes: object) -> Block:
             described = json.loads((folder / "model.json").read_text())
             described["config"]["options"] |= changes
             (folder / "model.json").write_text(json.dumps(described))
-        return Block(folder)
+        return BlockModel(folder)
 
 
 def random_text(random: Random) -> list[str]:
@@ -170,7 +170,7 @@ def test_rows_and_scores_of_torch_lie_in_the_intervals(seed, heads, dtype):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("seed", range(4))
 def test_margins_of_torch_are_no_smaller_than_those_of_a_box(seed, dtype):
-    """From the stream after attention on: a point box, and the least margin of `Block.margin`."""
+    """From the stream after attention on: a point box, and the least `BlockModel.margin`."""
     model = random_model(seed, dtype)
     block, random = block_of(model), Random(seed)
     texts = [random_text(random) for _ in range(30)]
@@ -305,7 +305,7 @@ CERTIFICATE = ROOT / "results" / "certificates" / "addition10-tiny" / "seed-1.js
 def test_the_committed_proof_of_a_trained_adder_holds_where_the_answer_begins():
     """The first of its eleven positions; `pytest -m slow` and `tinyadder report` check all."""
     certificate = json.loads(read_certificate(CERTIFICATE))
-    block = Block(MODEL)
+    block = BlockModel(MODEL)
     [(start, stages)] = specify(block.task)[1]
     tree = certificate["parts"][0]["positions"][0]
     assert certificate["model"] == block.digest(block.to_json()["sha256"])

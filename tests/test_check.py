@@ -277,11 +277,11 @@ def value_of(view, form, text: str) -> tuple[int, int]:
     return form.c
 
 
-def random_form(random: Random, positions) -> tuple[forms.Form, Callable[[str], float]]:
+def random_form(random: Random, positions) -> tuple[forms.Affine, Callable[[str], float]]:
     """A separable form of known float64 numbers with one table, and its value for a text."""
     p = random.choice(positions)
     table = {t: random.uniform(-3, 3) for t in "ab"}
-    return forms.Form(
+    return forms.Affine(
         tables={p: {t: intervals.exact(x) for t, x in table.items()}}
     ), lambda text: table[text[p]]
 
@@ -294,8 +294,8 @@ def shuffled_sum(random: Random, terms: list[float]) -> float:
     return total
 
 
-def a_view(**parts) -> forward.View:
-    return forward.View(SimpleNamespace(**parts), TEXTS)
+def a_view(**parts) -> forward.ForwardPass:
+    return forward.ForwardPass(SimpleNamespace(**parts), TEXTS)
 
 
 def sums_and_products_of_forms_enclose() -> None:
@@ -327,7 +327,7 @@ def factors_of_forms_enclose() -> None:
         symbol = view.named(("x",), inner)
         low, high = sorted((random.uniform(-1, 1), random.uniform(-1, 1)))
         found = view.scaled(symbol, (intervals.exact(low)[0], intervals.exact(high)[1]))
-        product = view.product(2, forms.Form(intervals.exact(low)), symbol)
+        product = view.product(2, forms.Affine(intervals.exact(low)), symbol)
         for text in ("abb", "bab"):
             for factor in (low, high):
                 assert inside(Fraction(factor) * Fraction(of(text)), value_of(view, found, text))
@@ -342,7 +342,7 @@ def gates_enclose() -> None:
     for _ in range(100):
         gate, of = random_form(random, (0,))
         base = a_view()
-        query = forward.View(base.model, TEXTS, 2, base)
+        query = forward.ForwardPass(base.model, TEXTS, 2, base)
         for text in ("abb", "bab"):
             assert inside(
                 Fraction(max(0.0, of(text))), value_of(base, base.relu(0, 1, 0, gate), text)
@@ -416,7 +416,10 @@ def attention_encloses() -> None:
     random = Random(8)
     for _ in range(250):
         net = a_head(random)
-        layer, view = net.layers[0], forward.View(net, TEXTS, 2, forward.View(net, TEXTS))
+        layer, view = (
+            net.layers[0],
+            forward.ForwardPass(net, TEXTS, 2, forward.ForwardPass(net, TEXTS)),
+        )
         text = "".join(random.choice("ab") for _ in TEXTS)
         x = [net.embedding["ab".index(token)] for token in text]
         query = layer.query[0][0][0] * x[2][0] + layer.query_bias[0][0]
@@ -435,10 +438,12 @@ def sums_of_values_enclose() -> None:
     random = Random(10)
     for _ in range(100):
         net = a_head(random)
-        view = forward.View(net, TEXTS, 2, forward.View(net, TEXTS))
+        view = forward.ForwardPass(net, TEXTS, 2, forward.ForwardPass(net, TEXTS))
         shares = [random.random() for _ in TEXTS]
         for token in ("a", "b", None):
-            view.memo["weights", 0, 2, 0, token] = [forms.Form(intervals.exact(p)) for p in shares]
+            view.memo["weights", 0, 2, 0, token] = [
+                forms.Affine(intervals.exact(p)) for p in shares
+            ]
         for text in ("aba", "bba"):
             values = [
                 net.layers[0].value[0][0][1] * net.embedding["ab".index(token)][1] for token in text
@@ -464,9 +469,9 @@ def the_stream_is_one_sum() -> None:
             layer.down = [wires]
         embedding = [[large], [large + 2]]
         net = SimpleNamespace(vocabulary=["a", "b"], width=1, layers=[layer], embedding=embedding)
-        view = forward.View(net, ["ab"], 0, forward.View(net, ["ab"]))
+        view = forward.ForwardPass(net, ["ab"], 0, forward.ForwardPass(net, ["ab"]))
         for head in range(len(layer.slopes)):  # shares that are known exactly
-            view.memo["weights", 0, 0, head, None] = [forms.Form((intervals.ONE, intervals.ONE))]
+            view.memo["weights", 0, 0, head, None] = [forms.Affine((intervals.ONE, intervals.ONE))]
         found = view.before(1, 0, 0)
         for text, [x] in zip("ab", embedding, strict=True):
             for terms in ([x, *wires], [*wires, x]):
@@ -479,7 +484,7 @@ def readings_enclose() -> None:
     for _ in range(200):
         net = a_head(random)
         net.layers = []
-        view = forward.View(net, TEXTS, 2, forward.View(net, TEXTS))
+        view = forward.ForwardPass(net, TEXTS, 2, forward.ForwardPass(net, TEXTS))
         for text in ("aba", "abb"):
             margin = logits_of(net, net.embedding["ab".index(text[2])], random)
             assert inside(margin, value_of(view, view.margin("a", "b"), text))
@@ -492,7 +497,7 @@ def bounds_are_those_of_all_texts() -> None:
     random = Random(7)
     parity = {"name": "parity", "options": {"length": 3, "steps": True}}
     _, [(_, stages)] = specifications.specify(parity)
-    checker = proof.Checker(SimpleNamespace(outputs=["0", "1"]), stages)
+    checker = proof.TreeChecker(SimpleNamespace(outputs=["0", "1"]), stages)
     paths: list[tuple[int, tuple]] = [(0, ())]
     for _, moves in stages:
         paths = [
@@ -514,7 +519,7 @@ def bounds_are_those_of_all_texts() -> None:
             read = {p: move for (p, _), move in zip(stages, done, strict=True)}
             if done[stage][1] == 0 and read[2][2] == token:
                 costs.append(sum(tables[p][move[2]][0] for p, move in read.items()))
-        assert checker.least(view, forms.Form(tables=tables)) == min(costs, default=None)
+        assert checker.least(view, forms.Affine(tables=tables)) == min(costs, default=None)
 
 
 def test_every_rule_encloses_what_it_is_about():
@@ -568,7 +573,7 @@ def split_readout(tmp_path: Path) -> tuple[Transformer, Path]:
 def readouts_are_added_as_torch_does() -> None:
     with tempfile.TemporaryDirectory() as place:
         built, folder = split_readout(Path(place))
-        assert model.Model(folder).readout == built.unembed_matrix().tolist()
+        assert model.ProgramModel(folder).readout == built.unembed_matrix().tolist()
 
 
 def test_a_readout_in_parts_is_added_as_torch_does():
@@ -733,13 +738,13 @@ def test_json_with_a_key_twice_or_no_json_at_all_is_rejected(folders, tmp_path):
 def test_a_tie_that_is_written_twice_is_rejected(tmp_path):
     made, folder = construct("add10_unary"), tmp_path / "tied"
     save(build(made.program), made.task, folder, name="x", options={}, program=made.program)
-    model.Model(folder)
+    model.ProgramModel(folder)
     described = json.loads(text_of(folder))
     tie = described["config"]["ties"][0]
     described["config"]["ties"].append(tie)
     (folder / "model.json").write_text(json.dumps(described))
     with pytest.raises(certificate.Rejected, match="tied twice"):
-        model.Model(folder)
+        model.ProgramModel(folder)
 
 
 def test_files_that_are_too_large_are_not_read(folders, tmp_path, monkeypatch):
@@ -963,7 +968,7 @@ def test_a_tie_that_the_model_may_read_in_another_way_is_rejected(tmp_path):
     described["config"]["ties"][0][1] = -1
     (folder / "model.json").write_text(json.dumps(described))
     with pytest.raises(certificate.Rejected, match="not an integer"):
-        model.Model(folder)
+        model.ProgramModel(folder)
 
 
 # ---- faults planted in prover and checker --------------------------------------------------------
@@ -1132,7 +1137,7 @@ def signs_of_claims_count() -> None:
         embedding=[[1.0], [1.0]],
         logit=logits.get,
     )
-    checker = proof.Checker(net, [(0, [(0, 0, "a")]), (1, [(0, 0, "b")])])
+    checker = proof.TreeChecker(net, [(0, [(0, 0, "a")]), (1, [(0, 0, "b")])])
     leaf = {
         "claims": [{"of": ["margin", "b", "a"], "sign": -1, "low": (1.0).hex()}],
         "margin": (1.0).hex(),
@@ -1245,37 +1250,37 @@ FAULTS: dict[str, tuple[ModuleType, planting.Fault, Callable]] = {
     ),
     "EMBED: always the first token": (
         forward,
-        planting.looked_up("View.before", "embedding", "0"),
+        planting.looked_up("ForwardPass.before", "embedding", "0"),
         rules(readings_enclose),
     ),
     "LINEAR: forms are summed without rounding": (
         forward,
-        planting.dropped("View.linear", "wider"),
+        planting.dropped("ForwardPass.linear", "wider"),
         rules(sums_and_products_of_forms_enclose),
     ),
     "LINEAR: a bias is forgotten": (
         forward,
-        planting.chosen("View.linear", False),
+        planting.chosen("ForwardPass.linear", False),
         rules(sums_and_products_of_forms_enclose),
     ),
     "LINEAR: units are summed before the stream is added": (
         forward,
-        planting.grouped("View.before"),
+        planting.grouped("ForwardPass.before"),
         rules(the_stream_is_one_sum),
     ),
     "LINEAR: heads are summed before the stream is added": (
         forward,
-        planting.grouped("View.middle"),
+        planting.grouped("ForwardPass.middle"),
         rules(the_stream_is_one_sum),
     ),
     "MUL: a number times a form does not round": (
         forward,
-        planting.dropped("View.product", "wider"),
+        planting.dropped("ForwardPass.product", "wider"),
         rules(factors_of_forms_enclose),
     ),
     "MUL: an unknown factor is its middle": (
         forward,
-        planting.dropped("View.scaled", "wider"),
+        planting.dropped("ForwardPass.scaled", "wider"),
         rules(factors_of_forms_enclose),
     ),
     "MUL: one case stands for all tokens": (
@@ -1285,57 +1290,57 @@ FAULTS: dict[str, tuple[ModuleType, planting.Fault, Callable]] = {
     ),
     "RELU: the chord has no width": (
         forward,
-        planting.dropped("View.relu", "plus"),
+        planting.dropped("ForwardPass.relu", "plus"),
         rules(gates_enclose),
     ),
     "RELU: phases the wrong way round": (
         forward,
-        planting.swapped("View.relu", "fixed"),
+        planting.swapped("ForwardPass.relu", "fixed"),
         rules(gates_enclose),
     ),
     "RELU: an open sign is taken for negative": (
         forward,
-        planting.silent("View.relu", "Form()"),
+        planting.silent("ForwardPass.relu", "Affine()"),
         rules(gates_enclose),
     ),
     "ALIBI: the slope is forgotten": (
         forward,
-        planting.shorter("View.weights.score"),
+        planting.shorter("ForwardPass.weights.score"),
         rules(attention_encloses),
     ),
     "ATTN: the distance to the largest score does not round": (
         forward,
-        planting.chosen("View.weights.weight", False),
+        planting.chosen("ForwardPass.weights.weight", False),
         rules(attention_encloses),
     ),
     "ATTN: the sum of the weights does not round": (
         forward,
-        planting.dropped("View.weights", "spread", keep=0),
+        planting.dropped("ForwardPass.weights", "spread", keep=0),
         rules(attention_encloses),
     ),
     "ATTN: softmax instead of softmax1": (
         forward,
-        planting.starting("View.weights", "exp", "iv.ZERO"),
+        planting.starting("ForwardPass.weights", "exp", "iv.ZERO"),
         rules(attention_encloses),
     ),
     "ATTN: the values are summed without rounding": (
         forward,
-        planting.dropped("View.attend", "spread", keep=0),
+        planting.dropped("ForwardPass.attend", "spread", keep=0),
         rules(sums_of_values_enclose),
     ),
     "READ: logits do not round": (
         forward,
-        planting.dropped("View.margin", "wider"),
+        planting.dropped("ForwardPass.margin", "wider"),
         rules(readings_enclose),
     ),
     "PATH: the longest path": (
         proof,
-        planting.compared("Checker.least", ast.Lt, ast.Gt()),
+        planting.compared("TreeChecker.least", ast.Lt, ast.Gt()),
         rules(bounds_are_those_of_all_texts),
     ),
     "PATH: no text is in a branch": (
         proof,
-        planting.always("Checker.least", ast.If, False, nth=1),
+        planting.always("TreeChecker.least", ast.If, False, nth=1),
         rules(bounds_are_those_of_all_texts),
     ),
     "a sum may overflow": (
@@ -1345,7 +1350,7 @@ FAULTS: dict[str, tuple[ModuleType, planting.Fault, Callable]] = {
     ),
     "floats are added as `sum` does from Python 3.12 on": (
         model,
-        planting.instead("Model.read_out", "reduce", "__import__('math').fsum(column)"),
+        planting.instead("ProgramModel.read_out", "reduce", "__import__('math').fsum(column)"),
         rules(readouts_are_added_as_torch_does),
     ),
     "addition: an answer has a digit less": (
@@ -1370,22 +1375,22 @@ FAULTS: dict[str, tuple[ModuleType, planting.Fault, Callable]] = {
     ),
     "a claim is believed": (
         proof,
-        planting.believed("Checker.claim", "larger than what holds"),
+        planting.believed("TreeChecker.claim", "larger than what holds"),
         forgery(raise_bound),
     ),
     "a claim that a branch is empty is believed": (
         proof,
-        planting.believed("Checker.claim", "claimed to be empty"),
+        planting.believed("TreeChecker.claim", "claimed to be empty"),
         forgery(cut_branch),
     ),
     "the sign of a claim is ignored": (
         proof,
-        planting.chosen("Checker.claim", True),
+        planting.chosen("TreeChecker.claim", True),
         rules(signs_of_claims_count),
     ),
     "a margin may be anything": (
         proof,
-        planting.believed("Checker.branch", "margin is not proved"),
+        planting.believed("TreeChecker.branch", "margin is not proved"),
         forgery(overstate_leaves),
     ),
     "the margin of the whole is believed": (
@@ -1401,24 +1406,24 @@ FAULTS: dict[str, tuple[ModuleType, planting.Fault, Callable]] = {
     "a digit may be missing": (
         proof,
         planting.both(
-            planting.believed("Checker.branches", "is missing"),
-            planting.only_stated("Checker.branches"),
+            planting.believed("TreeChecker.branches", "is missing"),
+            planting.only_stated("TreeChecker.branches"),
         ),
         forgery(drop_digit),
     ),
     "a phase may be missing": (
         proof,
         planting.both(
-            planting.believed("Checker.branches", "is missing"),
-            planting.only_stated("Checker.branches"),
+            planting.believed("TreeChecker.branches", "is missing"),
+            planting.only_stated("TreeChecker.branches"),
         ),
         forgery(cut_split("phase"), "phase"),
     ),
     "a state may be missing": (
         proof,
         planting.both(
-            planting.believed("Checker.branches", "is missing"),
-            planting.only_stated("Checker.branches"),
+            planting.believed("TreeChecker.branches", "is missing"),
+            planting.only_stated("TreeChecker.branches"),
         ),
         forgery(cut_split("state"), "state"),
     ),

@@ -23,7 +23,7 @@ from tinyadder.cli import main
 from tinyadder.construction import construct
 from tinyadder.errors import MissingExtra, TinyadderError
 from tinyadder.escape import markdown
-from tinyadder.io.export import FORMATS, Source, write
+from tinyadder.io.export import FORMATS, ExportSource, write
 from tinyadder.io.export.hub import card
 from tinyadder.io.folder import load, save
 from tinyadder.machine.answers import answers
@@ -49,7 +49,7 @@ def texts(made, count=60):
 
 def source(name, **options):
     made = construct(name, **options)
-    return Source(
+    return ExportSource(
         model=build(made.program),
         task=made.task,
         name=name,
@@ -453,7 +453,7 @@ def test_an_encoder_decoder_is_refused_and_not_exported_without_its_encoder(tmp_
     assert done.returncode == 2 and "only decoders are exported" in done.stderr
     model, described = load(folder)
     with pytest.raises(TinyadderError, match="EncoderDecoder cannot be shown"):
-        write("json", Source(model=model, task=described.task, name="x"), tmp_path / "x.json")
+        write("json", ExportSource(model=model, task=described.task, name="x"), tmp_path / "x.json")
     assert not list(tmp_path.iterdir())
 
 

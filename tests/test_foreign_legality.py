@@ -11,11 +11,11 @@ import torch
 from entries import CHEATS, HONEST
 
 from tinyadder.construction import construct
-from tinyadder.io.export import Source, write
+from tinyadder.io.export import ExportSource, write
 from tinyadder.machine.compile import build
 from tinyadder.verify.external import dataflow, observe
 from tinyadder.verify.external.attention import attention as watching
-from tinyadder.verify.external.dataflow import Operation, Recording
+from tinyadder.verify.external.dataflow import DataflowGraph, Operation
 from tinyadder.verify.external.decoding import Decoder, watch
 from tinyadder.verify.external.entry import load
 from tinyadder.verify.external.legality import (
@@ -175,7 +175,7 @@ def recording(*steps, tokens="int64"):
     for value, (name, kind, *reads) in enumerate(steps, 1):
         given = reads[0] if reads else {"self": [value - 1]}
         operations.append(Operation(name, given, {}, [value], [(value, kind)], f"model.py:{value}"))
-    return Recording(operations, len(steps), tokens)
+    return DataflowGraph(operations, len(steps), tokens)
 
 
 EMBED = ("aten.embedding.default", "float32", {"weight": ["free"], "indices": [0]})
@@ -234,14 +234,14 @@ def test_what_networks_do_is_no_fault():
 
 def test_an_operation_that_leads_nowhere_is_no_fault_unless_python_gets_it():
     found = recording(EMBED, ("aten.argmax.default", "int64"))
-    assert dataflow.faults(Recording(found.operations, 1)) == []
+    assert dataflow.faults(DataflowGraph(found.operations, 1)) == []
     found = recording(EMBED, ("aten.item.default", "float"))
-    (fault,) = dataflow.faults(Recording(found.operations, 1))
+    (fault,) = dataflow.faults(DataflowGraph(found.operations, 1))
     assert "to Python" in fault.why
 
 
 def test_logits_that_no_token_leads_to_are_a_fault():
-    (fault,) = dataflow.faults(Recording([], None))
+    (fault,) = dataflow.faults(DataflowGraph([], None))
     assert "derive from no token" in fault.why
 
 
@@ -269,7 +269,7 @@ def exported_source(name, **options):
     made = construct(name, **options)
     ladder = [("nonzero", made.program.nonzero, "weights other than 0")]
     model = build(made.program)
-    return Source(model=model, task=made.task, name=name, program=made.program, ladder=ladder)
+    return ExportSource(model=model, task=made.task, name=name, program=made.program, ladder=ladder)
 
 
 def test_our_models_themselves_are_seen_to_use_attention():
@@ -279,7 +279,7 @@ def test_our_models_themselves_are_seen_to_use_attention():
         source.model(tokens)
     assert len(found.lines) == 2
     recorded = executed(source.model, tokens)
-    assert dataflow.faults(Recording(recorded.operations, recorded.logits)) == []
+    assert dataflow.faults(DataflowGraph(recorded.operations, recorded.logits)) == []
 
 
 def test_weights_that_cannot_be_replaced_accuse_nobody():

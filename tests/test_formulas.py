@@ -24,7 +24,7 @@ from tinyadder.dsl import (
 )
 from tinyadder.errors import TinyadderError
 from tinyadder.io.digest import model_digest
-from tinyadder.io.export import Source, write
+from tinyadder.io.export import ExportSource, write
 from tinyadder.io.folder import load, save
 from tinyadder.lang.serialization import program_from_json, program_to_json
 from tinyadder.machine.compile import build
@@ -212,7 +212,7 @@ def exported(name, path, **options):
     made = construct(name, **options)
     own = build(made.program)
     rungs = [(rung, count, "") for rung, count in ladder(own).items()]
-    write("submission", Source(model=own, task=made.task, name=name, ladder=rungs), path)
+    write("submission", ExportSource(model=own, task=made.task, name=name, ladder=rungs), path)
     module = runpy.run_path(str(path))
     model, metadata = module["build_model"]()
     return module, model, metadata, own

@@ -17,7 +17,7 @@ from tinyadder.errors import TinyadderError
 from tinyadder.escape import terminal
 from tinyadder.inspect.explorer import Exhibit
 from tinyadder.inspect.explorer import page as explorer_page
-from tinyadder.io.export import Source, hub
+from tinyadder.io.export import ExportSource, hub
 from tinyadder.machine.compile import build
 from tinyadder.report.board import board_html, board_markdown
 from tinyadder.report.leaderboard import Entry, LeaderboardRow, Standing
@@ -64,7 +64,7 @@ def row(text: str) -> LeaderboardRow:
 def card(text: str) -> str:
     """The card of a hub folder, without its head."""
     verdict = markdown_verdict(Standing(Unknown(text), {text: text}))
-    source = Source(model=MODEL, task=MADE.task, name="add10", about=text, verdict=verdict)
+    source = ExportSource(model=MODEL, task=MADE.task, name="add10", about=text, verdict=verdict)
     return hub.card(source).partition("---\n# ")[2]
 
 

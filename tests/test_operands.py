@@ -12,7 +12,7 @@ from tinyadder.construction import construct
 from tinyadder.machine.compile import build
 from tinyadder.tasks import operands as ops
 from tinyadder.tasks.addition import Addition
-from tinyadder.verify.properties import Judge
+from tinyadder.verify.properties import Grader
 
 SHAPES = [(1, 2, 2), (10, 10, 2), (4, 2, 3), (3, 7, 5), (6, 10, 4), (2, 36, 2)]
 """(digits, base, operands)"""
@@ -179,7 +179,7 @@ def test_what_the_strategy_finds_shrinks_to_few_digits_and_zero_at_the_end():
 
 def test_uniform_pairs_miss_what_samples_find():
     construction = construct("add10_gist")
-    judge = Judge(build(construction.program), construction.task)
+    judge = Grader(build(construction.program), construction.task)
     structured = list(dict.fromkeys(construction.task.structured(Random(0), 6000)))
     assert len(judge.wrong(structured)) / len(structured) > 0.03
     assert judge.wrong(construction.task.uniform(Random(0), 6000)) == []

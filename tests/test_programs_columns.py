@@ -18,7 +18,7 @@ from tinyadder.machine.answers import answers
 from tinyadder.machine.compile import build
 from tinyadder.programs import compile, everywhere, indices, key, prefix, tokens, where
 from tinyadder.tasks import sequences
-from tinyadder.verify.certify.check.model import Model
+from tinyadder.verify.certify.check.model import ProgramModel
 from tinyadder.verify.certify.programs.prove import certify_program
 from tinyadder.verify.verdict import Proved
 
@@ -60,7 +60,7 @@ def believed_streams(folder):
     """The columns before each sublayer and at the end, as the checker follows them."""
     seen = []
 
-    class Watched(CHECK.Checker):
+    class Watched(CHECK.ProgramChecker):
         def attention(self, depth, layer, stream):
             seen.append((f"blocks.{depth}.hook_resid_pre", stream))
             return super().attention(depth, layer, stream)
@@ -79,7 +79,7 @@ def believed_streams(folder):
     meaning = MEANING.Meaning(
         json.loads(options["program"]), options["length"], options.get("copies", 0)
     )
-    Watched(Model(folder), meaning, certificate).run()
+    Watched(ProgramModel(folder), meaning, certificate).run()
     return seen
 
 
@@ -231,24 +231,27 @@ WRONG = {
         ),
         loud_where_nothing_is_selected,
     ),
-    "MEAN: default": (planting.believed("Checker.head", "default is another"), other_default),
-    "ORDER: sign": (planting.believed("Checker.head", "other sign"), farthest_for_nearest),
-    "READ": (planting.believed("Checker.read", "may win"), deaf_readout),
+    "MEAN: default": (
+        planting.believed("ProgramChecker.head", "default is another"),
+        other_default,
+    ),
+    "ORDER: sign": (planting.believed("ProgramChecker.head", "other sign"), farthest_for_nearest),
+    "READ": (planting.believed("ProgramChecker.read", "may win"), deaf_readout),
 }
 """Faults with which a wrong model is proved."""
 OTHER = {
-    "EMBED": (planting.instead("Checker.run", "index", "0", places=2), "hist"),
+    "EMBED": (planting.instead("ProgramChecker.run", "index", "0", places=2), "hist"),
     "UNITS: open gate": (
         planting.both(
-            planting.instead("Checker.unit", "max", "g"),
-            planting.always("Checker.unit", ast.If, False),
+            planting.instead("ProgramChecker.unit", "max", "g"),
+            planting.always("ProgramChecker.unit", ast.If, False),
         ),
         "positive",
     ),
-    "UNITS: closed gate": (planting.always("Checker.unit", ast.If, True), "positive"),
+    "UNITS: closed gate": (planting.always("ProgramChecker.unit", ast.If, True), "positive"),
     "SUM: scale": (planting.instead("Selection.__init__", "exp_of", "Fraction(1, 2**90)"), "hist"),
     "RANK": (planting.assigned("MOST_PAIRS", "0"), "sort"),
-    "NUMBER": (planting.instead("Checker.read_number", "above", "1.0"), "number"),
+    "NUMBER": (planting.instead("ProgramChecker.read_number", "above", "1.0"), "number"),
 }
 """Faults with which an honest model is not proved, or a column is not what is believed."""
 

@@ -18,7 +18,7 @@ from tinyadder.machine.transformer import Transformer
 from tinyadder.tasks.addition import FOUND, Addition
 from tinyadder.verify.counterexample import explain, plain_answers
 from tinyadder.verify.exact import ExactTransformer
-from tinyadder.verify.properties import CheckResult, Judge, samples, verify
+from tinyadder.verify.properties import CheckResult, Grader, samples, verify
 from tinyadder.verify.verdict import Exhaustive, Refuted, Sampled
 
 RIGHT = ["add10", "add10_95"]
@@ -39,7 +39,7 @@ def quick(model, task, **options):
 @pytest.mark.parametrize("digits", FOUND_AT)
 @pytest.mark.parametrize("name", RIGHT)
 def test_no_structured_problem_is_wrong(name, digits):
-    judge = Judge(*model_of(name, digits=digits))
+    judge = Grader(*model_of(name, digits=digits))
 
     @settings(max_examples=6, database=None, suppress_health_check=list(HealthCheck))
     @given(st.lists(judge.task.strategy(), min_size=20, max_size=60))
@@ -158,7 +158,7 @@ def test_a_model_that_knows_a_table_of_all_but_one_sum_is_refuted_with_that_sum(
     code.
     """
     model, task = model_of("add10", digits=1)
-    judge = Judge(model, task)
+    judge = Grader(model, task)
     every = [task.domain().problem(i) for i in range(100)]
     table = {problem: task.answer(problem) for problem in every} | {(7, 5): "13"}
     assert judge.unlike(every, [table[problem] for problem in every]) == [(7, 5)]
@@ -208,7 +208,7 @@ def test_a_sampler_with_nothing_more_to_give_ends():
 
 def test_the_search_alone_finds_and_shrinks_a_wrong_sum():
     model, task = model_of("add10_gist")
-    judge = Judge(model, task)
+    judge = Grader(model, task)
     (found,) = judge.search(3000, seed=3)
     assert judge.wrong([found]) == [found]
     assert sum(digit != "0" for n in found for digit in str(n)) <= 16
@@ -216,7 +216,7 @@ def test_the_search_alone_finds_and_shrinks_a_wrong_sum():
 
 @pytest.mark.parametrize("pair", [pair for pair in FOUND if max(pair) > 10**8][:6])
 def test_a_found_counterexample_shrinks_until_nothing_simpler_is_wrong(pair):
-    judge = Judge(*model_of("add10_gist"))
+    judge = Grader(*model_of("add10_gist"))
     if judge.wrong([pair]):
         a, b = judge.shrink(pair)
         assert b == 0 and sum(digit != "0" for digit in str(a)) <= 8

@@ -49,9 +49,9 @@ def test_a_margin_that_some_execution_does_not_keep_is_unsound(monkeypatch):
 @pytest.mark.parametrize(
     ("campaign", "function", "message", "first"),
     [
-        ("trees", "Checker.branch", "margin is not proved", 0),
-        ("trees", "Checker.claim", "larger than what holds", 45),
-        ("resealed", "Checker.branch", "margin is not proved", 20),
+        ("trees", "TreeChecker.branch", "margin is not proved", 0),
+        ("trees", "TreeChecker.claim", "larger than what holds", 45),
+        ("resealed", "TreeChecker.branch", "margin is not proved", 20),
     ],
 )
 def test_a_checker_that_believes_is_unsound(campaign, function, message, first):

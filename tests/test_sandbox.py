@@ -461,20 +461,20 @@ FORGED = {
         "f = os.open('/dev/zero', os.O_RDWR)\n    for p in pipes(): os.dup2(f, p)"
     ),
     "wrong types with the right nonce": """
-    from tinyadder.verify.external.frames import Result
+    from tinyadder.verify.external.frames import JobResult
     import msgspec
     c, nonce = channel()
-    c.send(Result(nonce, msgspec.Raw(b'{"answers": {"a": 1}}')))""",
+    c.send(JobResult(nonce, msgspec.Raw(b'{"answers": {"a": 1}}')))""",
     "missing keys with the right nonce": """
-    from tinyadder.verify.external.frames import Result
+    from tinyadder.verify.external.frames import JobResult
     import msgspec
     c, nonce = channel()
-    c.send(Result(nonce, msgspec.Raw(b'{"verdict": "proved"}')))""",
+    c.send(JobResult(nonce, msgspec.Raw(b'{"verdict": "proved"}')))""",
     "too few answers with the right nonce": """
-    from tinyadder.verify.external.frames import Result
+    from tinyadder.verify.external.frames import JobResult
     import msgspec
     c, nonce = channel()
-    c.send(Result(nonce, msgspec.Raw(b'{"answers": []}')))""",
+    c.send(JobResult(nonce, msgspec.Raw(b'{"answers": []}')))""",
     "progress of wrong types": """
     import msgspec
     c, nonce = channel()
@@ -503,13 +503,13 @@ def test_an_answer_to_another_question_is_not_taken(planted):
     text = (
         FINDS
         + """
-from tinyadder.verify.external.frames import Result
+from tinyadder.verify.external.frames import JobResult
 import msgspec
 kept = []
 def add(m, a, b):
     c, nonce = channel()
     kept.append(nonce)
-    if len(kept) == 2: c.send(Result(kept[0], msgspec.Raw(b'{"answers": [42]}')))
+    if len(kept) == 2: c.send(JobResult(kept[0], msgspec.Raw(b'{"answers": [42]}')))
     return a + b
 """
     )

@@ -370,7 +370,7 @@ def bits(x: float) -> str:
     return struct.pack(">d", x).hex()
 
 
-def plain(form: forms.Form) -> dict:
+def plain(form: forms.Affine) -> dict:
     return {
         "c": hexadecimal(form.c),
         "tables": {
@@ -401,7 +401,7 @@ def random_number(random: Random) -> float:
     )
 
 
-def random_form(random: Random, symbols: list[str]) -> forms.Form:
+def random_form(random: Random, symbols: list[str]) -> forms.Affine:
     def entry() -> tuple[int, int]:
         x = intervals.exact(random_number(random))
         return (
@@ -411,7 +411,7 @@ def random_form(random: Random, symbols: list[str]) -> forms.Form:
         )
 
     tables = {p: {t: entry() for t in "ab"} for p in range(3) if random.random() < 0.4}
-    return forms.Form(entry(), tables, {s: entry() for s in symbols if random.random() < 0.5})
+    return forms.Affine(entry(), tables, {s: entry() for s in symbols if random.random() < 0.5})
 
 
 def a_case(random: Random) -> tuple[list, object]:
@@ -440,24 +440,24 @@ def a_case(random: Random) -> tuple[list, object]:
             intervals.rounded_sum(few, unrounded)
         )
     texts = [list(t) for t in TEXTS]
-    base = forward.View(SimpleNamespace(), texts)
+    base = forward.ForwardPass(SimpleNamespace(), texts)
     if kind == "relu":
         gate = random_form(random, [])
         return [kind, plain(gate)], plain(base.relu(0, 1, 0, gate))
-    query, inner = forward.View(SimpleNamespace(), texts, 2, base), random_form(random, [])
+    query, inner = forward.ForwardPass(SimpleNamespace(), texts, 2, base), random_form(random, [])
     query.named("s", inner)
     known = {"s": plain(inner)}
     if kind == "product":
         left, right = random_form(random, ["s"]), random_form(random, ["s"])
         if random.random() < 0.3:
-            left = forms.Form(left.c)
+            left = forms.Affine(left.c)
         return [kind, plain(left), plain(right), known], plain(query.product(2, left, right))
     terms = [
         (random_number(random), random_form(random, ["s"])) for _ in range(random.randrange(5))
     ]
     if random.random() < 0.3:
         terms = [
-            (w, forms.Form(f.c, {p: t for p, t in f.tables.items() if p == 2})) for w, f in terms
+            (w, forms.Affine(f.c, {p: t for p, t in f.tables.items() if p == 2})) for w, f in terms
         ]
     bias = random_number(random)
     asked = [kind, [[bits(w), plain(form)] for w, form in terms], bits(bias), known]
@@ -530,8 +530,8 @@ def far_models(checker: str | None = None, count: int = 150) -> list[int]:
         data = {key: getattr(net, key) for key in ("vocabulary", "width", "embedding")}
         data["layers"] = [vars(net.layers[0])]
         asked.append([data, {t: net.logit(t)[0] for t in "ab"}, phases])
-        view = forward.View(
-            net, [list(t) for t in TEXTS], 2, forward.View(net, [list(t) for t in TEXTS])
+        view = forward.ForwardPass(
+            net, [list(t) for t in TEXTS], 2, forward.ForwardPass(net, [list(t) for t in TEXTS])
         )
         for n, on in phases:
             view = view.part("phases", (0, n), on)

@@ -176,14 +176,14 @@ def explorer_page(model: Transformer, tokens: torch.Tensor) -> torch.Tensor:
 EXPORTED = """
 import importlib.util, json, sys, torch
 from pathlib import Path
-from tinyadder.io.export import Source, write
+from tinyadder.io.export import ExportSource, write
 from tinyadder.io.folder import load
 way, folder, tokens = sys.argv[1], Path(sys.argv[2]), torch.tensor(json.load(sys.stdin))
 model, described = load(folder)
 out = folder.parent / {"torch": "m.pt2", "onnx": "m.onnx", "submission": "m.py"}.get(way, "m")
 if way != "compiled":
     ladder = [("nonzero", 1, "")]
-    source = Source(model=model, task=described.task, name="x", ladder=ladder)
+    source = ExportSource(model=model, task=described.task, name="x", ladder=ladder)
     write(way, source, out)
 torch.set_num_threads(1)
 with torch.no_grad():

@@ -17,7 +17,7 @@ from tinyadder.io.folder import save
 from tinyadder.machine.answers import answers
 from tinyadder.machine.compile import build
 from tinyadder.verify.certify.check import Rejected, check
-from tinyadder.verify.certify.check.model import Model
+from tinyadder.verify.certify.check.model import ProgramModel
 from tinyadder.verify.certify.check.specifications import specify
 from tinyadder.verify.certify.prove import certify
 from tinyadder.verify.verdict import Proved, Unknown
@@ -57,7 +57,7 @@ def test_every_text_of_a_small_construction_is_proved(folders, name):
 def strays(folder, name, options):
     """How many numbers of the stream lie outside of their interval, over all problems."""
     made, found = construct(name, **options), 0
-    model, reader = build(made.program), TEXTS.Reader(Model(folder))
+    model, reader = build(made.program), TEXTS.Reader(ProgramModel(folder))
     last = f"blocks.{len(model.blocks) - 1}.hook_resid_post"
     domain = made.task.domain()
     for n in range(0, domain.size, max(1, domain.size // 40)):
@@ -84,9 +84,9 @@ def left_out(node):
 
 
 FAULTS = {
-    "ATTN: the exponential": planting.instead("Head.attend", "exp", "(ONE, ONE)", places=2),
-    "ATTN: the quotient": planting.instead("Head.attend", "once", "(0, 0)"),
-    "ALIBI": planting.instead("Head.attend", "nearest", "ZERO"),
+    "ATTN: the exponential": planting.instead("CachedHead.attend", "exp", "(ONE, ONE)", places=2),
+    "ATTN: the quotient": planting.instead("CachedHead.attend", "once", "(0, 0)"),
+    "ALIBI": planting.instead("CachedHead.attend", "nearest", "ZERO"),
     "RELU": planting.instead("Reader.next", "max", "high", places=2),
     "what is forgotten": planting.within("Reader.forget", left_out),
 }
@@ -104,7 +104,7 @@ def test_a_readout_that_is_not_looked_at_is_noticed(tmp_path):
     model.embedding.data.neg_()
     save(model, made.task, tmp_path / "m", name="m", options={})
     _, found = specify(made.task.to_json())
-    read = Model(tmp_path / "m"), *found[-1]
+    read = ProgramModel(tmp_path / "m"), *found[-1]
     with pytest.raises(Rejected, match="may not have the largest logit"):
         TEXTS.smallest_margin(*read)
     for fault in (

@@ -366,7 +366,7 @@ class Model(Shown):
     def ablate(
         self,
         *,
-        lanes: Collection[patching.Lane] = (),
+        lanes: Collection[patching.LaneName] = (),
         heads: Collection[patching.Component] = (),
         units: Collection[patching.Component] = (),
         positions: Collection[int] | None = None,
@@ -384,7 +384,7 @@ class Model(Shown):
         self,
         source: SupportsFloat | Mapping[str, Tensor],
         *,
-        lanes: Collection[patching.Lane] = (),
+        lanes: Collection[patching.LaneName] = (),
         heads: Collection[patching.Component] = (),
         units: Collection[patching.Component] = (),
         positions: Collection[int] | None = None,

@@ -36,7 +36,7 @@ from tinyadder.machine.transformer import Transformer
 from tinyadder.tasks.base import Problem, Task
 from tinyadder.verify.certify.prove import certify
 from tinyadder.verify.counterexample import fails_alone, wrong_answer
-from tinyadder.verify.properties import Judge
+from tinyadder.verify.properties import Grader
 from tinyadder.verify.verdict import Counterexample, Proved, Refuted, Unknown
 
 SAMPLES = 3000
@@ -171,7 +171,7 @@ def try_mutant(
     with mutated(model, mutant) as changed:
         problem = first_wrong(changed, task, problems)
         if problem is not None:
-            smallest = Judge(changed, task).shrink(problem)
+            smallest = Grader(changed, task).shrink(problem)
             return Fate(
                 mutant,
                 wrong_answer(changed, task, smallest) or wrong_answer(changed, task, problem),

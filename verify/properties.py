@@ -109,7 +109,7 @@ def verify(
     check_oracle(task)
     count, examples = whole(count, "count", 1), whole(examples, "examples", 1)
     seed = whole(seed, "seed")
-    judge = Judge(model, task, progress)
+    judge = Grader(model, task, progress)
     domain = task.domain()
     if domain is not None and domain.size <= SMALL:
         every = [domain.problem(i) for i in range(domain.size)]
@@ -162,7 +162,7 @@ def samples(task: Task, seed: int, count: int, known: set[Problem]) -> Iterator[
                 yield problem
 
 
-class Judge:
+class Grader:
     """Decides whether a model answers problems rightly, and keeps count."""
 
     def __init__(self, model: Transformer, task: Task, progress: Progress | None = None) -> None:

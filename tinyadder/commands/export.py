@@ -18,7 +18,7 @@ from tinyadder.commands._options import (
 from tinyadder.commands._output import echo, echo_json, show_table
 from tinyadder.errors import TinyadderError
 from tinyadder.escape import Markdown
-from tinyadder.io.export import FOLDERS, FORMATS, Source, module_of, write
+from tinyadder.io.export import FOLDERS, FORMATS, ExportSource, module_of, write
 from tinyadder.io.files import check_name
 from tinyadder.io.folder import check_writable
 from tinyadder.named import Loaded, load_model, summary
@@ -75,7 +75,7 @@ def command(
     first = "board" if kind == "submission" else "nonzero"
     order = [first, *(rung for rung in counts if rung != first)]
     certificate, verdict = _judged(loaded) if kind == "hub" else (None, None)
-    source = Source(
+    source = ExportSource(
         model=loaded.model,
         task=loaded.task,
         name=loaded.name,

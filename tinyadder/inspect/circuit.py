@@ -97,7 +97,7 @@ class Circuit(Shown):
 
 
 @dataclass(frozen=True)
-class _Writer:
+class _LaneWriter:
     node: Node
     matrix: Tensor
     """[column, what it writes from]."""
@@ -119,7 +119,7 @@ def circuit(model: Transformer, task: Task, name: str, *, pairs: int = PAIRS) ->
     for layer, block in enumerate([*model.blocks] * config.options.repeat):
         attention, mlp = block.attention, block.mlp
         if attention is not None:
-            heads = list[_Writer]()
+            heads = list[_LaneWriter]()
             for h in range(len(attention.slopes)):
                 written = attention.wiring[h].T
                 node = Node(f"a{layer}.h{h}", "head", layer, _names(written, lanes))
@@ -127,16 +127,16 @@ def circuit(model: Transformer, task: Task, name: str, *, pairs: int = PAIRS) ->
                     edges += _edges(writers, node, channel, getattr(attention, rows)[h])
                 bias = attention.value_bias
                 live = attention.value[h].abs().sum(1) + (0 if bias is None else bias[h].abs())
-                heads.append(_Writer(node, written * (live != 0)))
+                heads.append(_LaneWriter(node, written * (live != 0)))
             writers += heads
         if mlp is not None:
-            units = list[_Writer]()
+            units = list[_LaneWriter]()
             for n in range(len(mlp.gate)):
                 written = mlp.down[:, n : n + 1]
                 node = Node(f"m{layer}.n{n}", "unit", layer, _names(written, lanes))
                 read = [mlp.gate[n], mlp.up[n]] if mlp.options.gated else [mlp.gate[n]]
                 edges += _edges(writers, node, "", torch.stack(read))
-                units.append(_Writer(node, written))
+                units.append(_LaneWriter(node, written))
             writers += units
     logits = Node("logits", "logits", None, ())
     edges += _edges(writers, logits, "", model.unembed_matrix())
@@ -144,7 +144,7 @@ def circuit(model: Transformer, task: Task, name: str, *, pairs: int = PAIRS) ->
     return Circuit(name, nodes, tuple(edges), tuple(prompt_pairs(task, pairs)))
 
 
-def _embedding(model: Transformer, lanes: Sequence[str]) -> Iterator[_Writer]:
+def _embedding(model: Transformer, lanes: Sequence[str]) -> Iterator[_LaneWriter]:
     table = model.embedding.detach()
     if model.config.options.positions in ("learned", "sinusoidal"):
         table = torch.cat([table, model.position_rows(0, model.config.options.context or 1)])
@@ -152,14 +152,16 @@ def _embedding(model: Transformer, lanes: Sequence[str]) -> Iterator[_Writer]:
         if bool(table[:, column].any()):
             matrix = torch.zeros(len(lanes), len(table), dtype=table.dtype)
             matrix[column] = table[:, column]
-            yield _Writer(Node(f"input.{lane}", "lane", None, (lane,)), matrix)
+            yield _LaneWriter(Node(f"input.{lane}", "lane", None, (lane,)), matrix)
 
 
 def _names(written: Tensor, lanes: Sequence[str]) -> tuple[str, ...]:
     return tuple(lanes[i] for i in written.detach().abs().sum(1).nonzero()[:, 0].tolist())
 
 
-def _edges(writers: Sequence[_Writer], node: Node, channel: str, rows: Tensor) -> Iterator[Edge]:
+def _edges(
+    writers: Sequence[_LaneWriter], node: Node, channel: str, rows: Tensor
+) -> Iterator[Edge]:
     for writer in writers:
         through = (rows.detach().abs() @ writer.matrix.detach().abs()).sum()
         if bool(through):

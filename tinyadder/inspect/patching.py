@@ -26,7 +26,7 @@ from tinyadder.inspect.trace import lane_columns, stream_names
 from tinyadder.machine.transformer import Transformer
 from tinyadder.plain import as_int, as_real, short
 
-Lane = str | int | tuple[str | int, str]
+LaneName = str | int | tuple[str | int, str]
 """A lane everywhere in the residual stream, or (lane, name of one place of it:
 "blocks.0.hook_resid_post").
 """
@@ -69,7 +69,7 @@ def hooked(model: Transformer, change: Change) -> Iterator[Transformer]:
 def ablate(
     model: Transformer,
     *,
-    lanes: Collection[Lane] = (),
+    lanes: Collection[LaneName] = (),
     heads: Collection[Component] = (),
     units: Collection[Component] = (),
     positions: Iterable[int] | None = None,
@@ -83,7 +83,7 @@ def patch(
     model: Transformer,
     source: SupportsFloat | Mapping[str, Tensor],
     *,
-    lanes: Collection[Lane] = (),
+    lanes: Collection[LaneName] = (),
     heads: Collection[Component] = (),
     units: Collection[Component] = (),
     positions: Iterable[int] | None = None,
@@ -167,7 +167,7 @@ def _positions_first(name: str, value: Tensor) -> Tensor:
 
 def _targets(
     model: Transformer,
-    lanes: Collection[Lane],
+    lanes: Collection[LaneName],
     heads: Collection[Component],
     units: Collection[Component],
 ) -> dict[str, list[int]]:

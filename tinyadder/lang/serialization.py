@@ -32,7 +32,7 @@ from tinyadder.plain import short
 PROGRAM_VERSION = 1
 
 
-class _Writer:
+class _ProgramWriter:
     def __init__(self) -> None:
         self.shared: list[Shared] = []
 
@@ -67,7 +67,7 @@ class _Writer:
 
 def program_to_json(program: Program) -> dict[str, Any]:
     """The program as JSON data; floats survive bit for bit, shared weights stay shared."""
-    write = _Writer()
+    write = _ProgramWriter()
     sublayers: list[dict[str, Any]] = []
     for sublayer in program.sublayers:
         if isinstance(sublayer, Attention):
@@ -134,7 +134,7 @@ def program_to_json(program: Program) -> dict[str, Any]:
     return {**data, "shared": [weight.value for weight in write.shared]}
 
 
-class _Reader:
+class _ProgramReader:
     def __init__(self, data: dict[str, Any]) -> None:
         self.shared = [Shared(float(value)) for value in data["shared"]]
         self.stream = Stream(
@@ -226,7 +226,7 @@ def program_from_json(data: dict[str, Any]) -> Program:
             f"a program of version {PROGRAM_VERSION} is expected, this is version {result}"
         )
     try:
-        read = _Reader(data)
+        read = _ProgramReader(data)
         tables: dict[str, Any] = {
             lane: {token: [read.weight(n) for n in weights] for token, weights in table.items()}
             for lane, table in data["embed"].items()

@@ -46,7 +46,7 @@ class SingleDecoder:
             )
         ids = {token: i for i, token in enumerate(program.vocabulary)}
         self.outputs = [ids[token] for token in program.output_tokens]
-        writer = _Writer(program)
+        writer = _SourceWriter(program)
         self.source = writer.source()
         names: dict[str, Any] = {
             "exp": exp,
@@ -115,7 +115,7 @@ class _Kept:
     """Lists of values without zeros; their positions are in the list of that name after a j."""
 
 
-class _Writer:
+class _SourceWriter:
     """Writes the source of `start()`: the functions feed(token) and logits(token) of a new text."""
 
     def __init__(self, program: Program) -> None:

@@ -19,7 +19,7 @@ from tinyadder.programs.export import hints, to_graph, token_names
 from tinyadder.programs.functions import Value, is_number, rational
 from tinyadder.programs.language import Selector, Seq, sequence, show, walk
 from tinyadder.programs.lines import Line
-from tinyadder.programs.lower import Lane, Lowering
+from tinyadder.programs.lower import LoweredLane, Lowering
 from tinyadder.programs.values import Refused, Span
 from tinyadder.tasks.base import Task
 from tinyadder.tasks.sequences import SEPARATOR, Sequences, Word
@@ -197,7 +197,7 @@ def claims_of(low: Lowering, task: Sequences) -> dict[str, LaneClaim]:
     return {name: _claim(low, task, name) for name in low.lanes if name in live}
 
 
-def lane_reads(lane: Lane) -> list[str]:
+def lane_reads(lane: LoweredLane) -> list[str]:
     """The lanes that the writers of a lane read."""
     lines = [line for gate, up, _ in lane.units for line in (gate, up) if line is not None]
     if lane.head is not None:
@@ -282,7 +282,7 @@ def show_support(support: Any) -> str:
     )
 
 
-def lane_price(lane: Lane, seen: set[Any], low: Lowering) -> int:
+def lane_price(lane: LoweredLane, seen: set[Any], low: Lowering) -> int:
     """Nonzero weights that the lane's writers add; heads and units that several lanes share are
     counted once.
     """

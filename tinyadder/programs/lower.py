@@ -56,7 +56,7 @@ SEPARATOR = "|"
 
 
 @dataclass
-class Lane:
+class LoweredLane:
     """A column of the residual stream: who writes it and what is known of it."""
 
     name: str
@@ -71,14 +71,14 @@ class Lane:
     embed: dict[Value, Fraction] = field(default_factory=dict)
     separator: Fraction = Fraction(0)
     """What the embedding of the separator holds."""
-    head: tuple[Head, int] | None = None
+    head: tuple[LoweredHead, int] | None = None
     units: list[tuple[Line, Line | None, Fraction]] = field(default_factory=list)
     """(gate, up, down): down * relu(gate) * up."""
     why: str = ""
 
 
 @dataclass(eq=False)
-class Head:
+class LoweredHead:
     """Scores are the sum of query * key over `rows`, plus slope * (j - i)."""
 
     rows: tuple[tuple[Line, Line], ...]
@@ -94,8 +94,8 @@ class Lowering:
     def __init__(self, program: Seq, length: int, causal: bool) -> None:
         self.program, self.length, self.causal = program, length, causal
         self.values = Values(program, length, causal)
-        self.lanes: dict[str, Lane] = {}
-        self.heads: dict[Any, Head] = {}
+        self.lanes: dict[str, LoweredLane] = {}
+        self.heads: dict[Any, LoweredHead] = {}
         self.forms: dict[Seq, Line] = {}
         self.labels: dict[Any, Function] = {}
         self.levels: dict[Seq, int] = {}
@@ -167,16 +167,16 @@ class Lowering:
 
     def lane(
         self, name: str, meaning: str, time: int, low: Any, high: Any, error: float, why: str
-    ) -> Lane:
+    ) -> LoweredLane:
         base, number = name, 1
         while name in self.lanes:
             number += 1
             name = f"{base}_{number}"
-        found = Lane(name, meaning, time, Fraction(low), Fraction(high), error, why=why)
+        found = LoweredLane(name, meaning, time, Fraction(low), Fraction(high), error, why=why)
         self.lanes[name] = found
         return found
 
-    def line(self, lane: Lane) -> Line:
+    def line(self, lane: LoweredLane) -> Line:
         return Line.of({lane.name: Fraction(1)})
 
     def time(self, *lines: Line) -> int:
@@ -322,14 +322,14 @@ class Lowering:
         found.defines = (indices(), line)
         return line
 
-    def head(self, rows: tuple[tuple[Line, Line], ...], slope: int, layer: int) -> Head:
+    def head(self, rows: tuple[tuple[Line, Line], ...], slope: int, layer: int) -> LoweredHead:
         """The head with these scores in this layer: one for all that read by it."""
         name = (rows, slope, layer)
         if name not in self.heads:
-            self.heads[name] = Head(rows, slope, layer)
+            self.heads[name] = LoweredHead(rows, slope, layer)
         return self.heads[name]
 
-    def deliver(self, head: Head, value: Line, scaled: bool) -> int:
+    def deliver(self, head: LoweredHead, value: Line, scaled: bool) -> int:
         """The row of the head's value that delivers `value`."""
         if (value, scaled) not in head.values:
             head.values.append((value, scaled))

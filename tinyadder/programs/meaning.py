@@ -12,7 +12,7 @@ from tinyadder.errors import TinyadderError
 from tinyadder.programs.functions import Value, is_number, rational
 
 
-class Node(Protocol):
+class Expression(Protocol):
     """A sequence of a program (`language.Seq`)."""
 
     op: str
@@ -21,10 +21,12 @@ class Node(Protocol):
 
 
 Columns = Mapping[Any, list[Value]]
-"""Node -> its value at every position."""
+"""Expression -> its value at every position."""
 
 
-def evaluate(nodes: Sequence[Node], text: Sequence[Any], *, causal: bool = False) -> list[Value]:
+def evaluate(
+    nodes: Sequence[Expression], text: Sequence[Any], *, causal: bool = False
+) -> list[Value]:
     """The values of the last of `nodes`, one a position; arguments come before what reads them.
     With `causal` selectors see positions up to their own only.
 
@@ -44,7 +46,7 @@ def evaluate(nodes: Sequence[Node], text: Sequence[Any], *, causal: bool = False
     return columns[nodes[-1]]
 
 
-def _column(node: Node, columns: Columns, text: list[Value], causal: bool) -> list[Value]:
+def _column(node: Expression, columns: Columns, text: list[Value], causal: bool) -> list[Value]:
     places = range(len(text))
     if node.op == "tokens":
         return list(text)
@@ -73,7 +75,7 @@ def _weighted(factors: Sequence[Fraction], row: Sequence[Any]) -> Fraction:
     return sum((factor * value for factor, value in zip(factors, row, strict=True)), Fraction(0))
 
 
-def _aggregated(node: Node, chosen: list[Any], default: Value) -> Value:
+def _aggregated(node: Expression, chosen: list[Any], default: Value) -> Value:
     """What `node` makes of the selected values, in the order of their positions."""
     if node.op == "count":
         return len(chosen)

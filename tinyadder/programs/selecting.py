@@ -45,7 +45,7 @@ from tinyadder.programs.lines import Line, fit_affine, spacing
 from tinyadder.programs.values import Refused, Span
 
 if TYPE_CHECKING:
-    from tinyadder.programs.lower import Head, Lowering
+    from tinyadder.programs.lower import LoweredHead, Lowering
 
 UNIT = 2.0**-53
 BASE = 64
@@ -161,7 +161,7 @@ def head_penalty(low: Lowering, reach: float, slope: int, sums: bool, safe: bool
 
 def make_head(
     low: Lowering, rows: Rows, *, base: int, slope: int, penalty: int, value: Line
-) -> Head:
+) -> LoweredHead:
     """The head with these violations: constant queries joined in one row, constant keys in
     another.
     """

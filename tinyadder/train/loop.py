@@ -25,7 +25,7 @@ from tinyadder.train.deal import Dealer
 from tinyadder.train.log import Log
 from tinyadder.train.models import config_of, make_model, parameters_of
 from tinyadder.train.recipe import Recipe
-from tinyadder.train.state import State
+from tinyadder.train.state import TrainingState
 from tinyadder.train.steps import Processes, Stepper, learning_rate_at
 from tinyadder.train.validation import Validation, exact_match
 
@@ -60,7 +60,7 @@ class Run:
         self.model = made.to(torch.device(device))
         self.dealer, self.log = Dealer(recipe, seed), Log(folder)
         stepper = Stepper(self.model, recipe.train, seed, self.processes)
-        self.state = State(recipe, seed, stepper, Validation(recipe.train))
+        self.state = TrainingState(recipe, seed, stepper, Validation(recipe.train))
 
     def advance(self) -> tuple[float, float]:
         """One step; the mean loss of the answer's tokens and the norm of the gradient."""
@@ -70,7 +70,7 @@ class Run:
         return loss, norm
 
     def resume(self) -> list[str]:
-        """Go on from the newest sound checkpoint; see `State.restore`."""
+        """Go on from the newest sound checkpoint; see `TrainingState.restore`."""
         refused = self.state.restore(self.folder / "checkpoints")
         self.log.cut(self.state.step)
         return refused

@@ -16,7 +16,7 @@ from tinyadder.train.validation import Validation
 
 
 @dataclass
-class State:
+class TrainingState:
     """Where a run of one seed is: after `step` steps, with these weights and moments."""
 
     recipe: Recipe

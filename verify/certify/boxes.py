@@ -15,7 +15,7 @@ from typing import Any
 
 from joblib import Parallel, delayed
 
-from tinyadder.verify.certify.check.block import Block
+from tinyadder.verify.certify.check.block import BlockModel
 from tinyadder.verify.certify.check.boxes import GRID, LEAST, Tree
 from tinyadder.verify.certify.check.intervals import ONE, F, Rejected
 from tinyadder.verify.certify.check.specifications import Moves, Specification, specify
@@ -41,7 +41,7 @@ class Undecided(Exception):
 class Search:
     """Grows the trees of one specification."""
 
-    def __init__(self, block: Block, stages: list[tuple[int, Moves]]) -> None:
+    def __init__(self, block: BlockModel, stages: list[tuple[int, Moves]]) -> None:
         self.tree, self.block, self.stages = Tree(block, stages), block, stages
         self.leaves, self.margin, self.budget, self.enough = 0, inf, 0, 0
         self.split_order: list[int] = []
@@ -261,7 +261,7 @@ def text_of(
 
 def grow_position(folder: str, part: int, i: int) -> dict[str, Any] | Undecided:
     """The tree of one position, in a process of its own."""
-    block = Block(Path(folder))
+    block = BlockModel(Path(folder))
     _, stages = specify(block.task)[1][part]
     try:
         return Search(block, stages).position(i)
@@ -276,7 +276,7 @@ def prove_block(folder: Path, jobs: int) -> list[list[dict[str, Any]]]:
     Raises `Undecided` with texts on which the model may be wrong, and `Rejected` for a model that
     no rule covers.
     """
-    block = Block(folder)
+    block = BlockModel(folder)
     specifications: list[Specification] = specify(block.task)[1]
     places = [
         (part, i)

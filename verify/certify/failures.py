@@ -60,7 +60,7 @@ Piece = tuple[Ball, Ball, str]
 
 
 @dataclass(frozen=True)
-class Wrong:
+class ErrorBounds:
     """E(k, d): between `low` and `high` problems have the right token `token` at `position` and get
     another.
 
@@ -84,7 +84,7 @@ class Failures:
     """Upper bound of the problems counted in two of `sets`; 0: the sets are disjoint, the sums are
     the interval.
     """
-    sets: tuple[Wrong, ...]
+    sets: tuple[ErrorBounds, ...]
     seconds: float
 
 
@@ -408,7 +408,7 @@ class FailureRegion:
 class Counted:
     """One E(k, d) with its parts."""
 
-    found: Wrong
+    found: ErrorBounds
     right: dict[int, str]
     parts: tuple[FailureRegion, ...]
 
@@ -445,7 +445,9 @@ def _counted(network: Network, spec: Specification) -> Iterator[Counted]:
             counts = [part.count({}) for part in there]
             surely, possibly = sum(low for low, _ in counts), sum(high for _, high in counts)
             if possibly:
-                yield Counted(Wrong(i + 1 - spec.start, token, surely, possibly), right, there)
+                yield Counted(
+                    ErrorBounds(i + 1 - spec.start, token, surely, possibly), right, there
+                )
 
 
 @precision()
@@ -461,7 +463,7 @@ def count_failures(model: Transformer, task: Task) -> Failures:
     if network.vocabulary != task.vocabulary:
         raise Unsupported("the vocabulary of the model is not that of the task")
     low = high = problems = overlap = 0
-    found: list[Wrong] = []
+    found: list[ErrorBounds] = []
     for spec in specifications(task):
         if where := overflow(network, spec.length):
             raise Unsupported(f"{where} may overflow")

@@ -38,7 +38,7 @@ from tinyadder.verify.certify import check
 from tinyadder.verify.certify.boxes import Undecided, prove_block
 from tinyadder.verify.certify.check import NUMERICS, RULES, VERSION
 from tinyadder.verify.certify.check import block as block_rules
-from tinyadder.verify.certify.check.block import Block
+from tinyadder.verify.certify.check.block import BlockModel
 from tinyadder.verify.certify.check.texts import RULES as TEXT_RULES
 from tinyadder.verify.certify.forms import Ball, Form, Symbol, precision
 from tinyadder.verify.certify.machine import NeedPhase, View
@@ -486,7 +486,7 @@ def prove_trained(model: Transformer, task: Task) -> Proof:
         folder = Path(place) / "model"
         save(model, task, folder, name="model", options={})
         try:
-            block = Block(folder)
+            block = BlockModel(folder)
             grown = prove_block(folder, jobs=-1)
         except check.Rejected as reason:
             raise Unsupported(str(reason)) from reason
@@ -605,7 +605,7 @@ def _hex(model: Transformer) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Judged:
+class TimedVerdict:
     """The verdict on a model folder and what it cost."""
 
     verdict: Proved | Refuted | Unknown
@@ -620,7 +620,7 @@ class Judged:
     counted: str = "shortest paths"
 
 
-def certify(model: Transformer, task: Task, folder: Path, most_texts: int = TEXTS) -> Judged:
+def certify(model: Transformer, task: Task, folder: Path, most_texts: int = TEXTS) -> TimedVerdict:
     """Prove, write `certificate.json` into the folder that holds the saved model, and let the
     checker judge it.
 
@@ -633,7 +633,7 @@ def certify(model: Transformer, task: Task, folder: Path, most_texts: int = TEXT
         from tinyadder.verify.certify.programs.prove import certify_program
 
         validated = certify_program(model, task, folder)
-        return Judged(
+        return TimedVerdict(
             validated["verdict"],
             validated["proof_seconds"],
             validated["check_seconds"],
@@ -645,7 +645,7 @@ def certify(model: Transformer, task: Task, folder: Path, most_texts: int = TEXT
         if found.certificate is None:
             file.unlink(missing_ok=True)
             assert found.verdict is not None
-            return Judged(found.verdict, found.seconds)
+            return TimedVerdict(found.verdict, found.seconds)
         write_certificate(found.certificate, file)
         began = time.perf_counter()
         try:
@@ -655,10 +655,12 @@ def certify(model: Transformer, task: Task, folder: Path, most_texts: int = TEXT
             tried = found.certificate["parts"] is None
             if tried or text_by_text or not few_texts(model, task, most_texts):
                 why = f"the checker rejected the certificate: {reason}"
-                return Judged(Unknown(why), found.seconds)
+                return TimedVerdict(Unknown(why), found.seconds)
     verdict = Proved.by_checker(checked, str(file))
     seconds, about = time.perf_counter() - began, (checked["claims"], checked["numerics"])
-    return Judged(verdict, found.seconds, seconds, *about, checked["unit"], checked["counted"])
+    return TimedVerdict(
+        verdict, found.seconds, seconds, *about, checked["unit"], checked["counted"]
+    )
 
 
 def write_certificate(certificate: dict[str, Any], path: Path) -> None:

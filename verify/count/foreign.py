@@ -11,7 +11,7 @@ from tinyadder.verify.count.code import file_code
 from tinyadder.verify.count.literals import Literal
 
 if TYPE_CHECKING:
-    from tinyadder.verify.external.entry import Entry
+    from tinyadder.verify.external.entry import LoadedSubmission
     from tinyadder.verify.external.submission import Place, Session
     from tinyadder.verify.external.worker import Report
 
@@ -67,7 +67,11 @@ def count_submission(session: Session, place: Place, *, why: bool = False) -> Fo
 
 
 def count(
-    entry: Entry, report: Report, why: bool, roots: list[str], code: list[tuple[float, bool]]
+    entry: LoadedSubmission,
+    report: Report,
+    why: bool,
+    roots: list[str],
+    code: list[tuple[float, bool]],
 ) -> dict[str, Any]:
     """In the process of the submission: the ladder of the model with the numbers of its file's own
     names, and which literals of `code` (value, written) count.

@@ -244,7 +244,7 @@ def literals(
                     pending.append(place)
     result, valued = list[Literal](), dict[str, set[str]]()
     for place, wanted in needed.items():
-        reader = _Reader(files[place])
+        reader = _LiteralReader(files[place])
         reader.visit_all(files[place].tree)
         for name in valued.get(place, ()):
             reader.uses.setdefault(name, set()).add(VALUE)
@@ -308,7 +308,7 @@ def _absolute(module: str, importer: str) -> str:
     return ".".join([*package, name]).strip(".")
 
 
-def _of(file: _File, reader: _Reader, names: set[str], module: str) -> list[Literal]:
+def _of(file: _File, reader: _LiteralReader, names: set[str], module: str) -> list[Literal]:
     """The literals that the definitions of these names put into values."""
     reached = file.reach(names)
     lines = file.source.splitlines()
@@ -505,7 +505,7 @@ class _Number:
 VALUE, SHAPE = "value", "shape"
 
 
-class _Reader:
+class _LiteralReader:
     """Goes through a file and notes each number and each name with its use: a value, a shape, or a
     flow into a name.
 

@@ -18,7 +18,7 @@ from tinyadder.verify.external.decoding import (
     NotRecovered,
     watch,
 )
-from tinyadder.verify.external.entry import Entry
+from tinyadder.verify.external.entry import LoadedSubmission
 
 Report = Callable[[int, int | None, dict[str, Any]], None]
 
@@ -31,7 +31,7 @@ def _decoder() -> Decoder:
     return _prepared[0]
 
 
-def prepare(entry: Entry, report: Report, seed: int) -> dict[str, Any]:
+def prepare(entry: LoadedSubmission, report: Report, seed: int) -> dict[str, Any]:
     """Recover the format; `reason` says why it could not be.
 
     `rounding` is what logits of one text may differ by between batches, in units of the largest.
@@ -52,7 +52,7 @@ def prepare(entry: Entry, report: Report, seed: int) -> dict[str, Any]:
 
 
 def decode(
-    entry: Entry,
+    entry: LoadedSubmission,
     report: Report,
     pairs: list[list[int]],
     drafts: list[int] | None = None,
@@ -77,7 +77,7 @@ def _packed(found: Decoded) -> dict[str, Any]:
     return {"digits": found.digits.tobytes(), "leads": found.gaps.tobytes(), "units": given}
 
 
-def replay(entry: Entry, report: Report, a: int, b: int) -> dict[str, Any]:
+def replay(entry: LoadedSubmission, report: Report, a: int, b: int) -> dict[str, Any]:
     """One pair alone: the digits by our decoding, and whether the file's `add`, watched, made the
     very passes that we make (the same tokens, logits the same but for rounding).
     """

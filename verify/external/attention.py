@@ -44,7 +44,7 @@ class _Axes:
 
 
 @dataclass
-class Attention:
+class ObservedAttention:
     """What was seen of attention in one pass."""
 
     lines: list[str] = field(default_factory=list)
@@ -55,7 +55,7 @@ class Attention:
 class _Mode(TorchDispatchMode):
     def __init__(self, length: int, change: Change | None) -> None:
         super().__init__()
-        self.length, self.change, self.seen = length, change, Attention()
+        self.length, self.change, self.seen = length, change, ObservedAttention()
         self.first: dict[tuple[str, int], int] = {}
 
     def __torch_dispatch__(
@@ -180,7 +180,7 @@ def _along(given: Any, scores: Tensor) -> int | None:
 
 
 @contextmanager
-def attention(length: int, change: Change | None = None) -> Iterator[Attention]:
+def attention(length: int, change: Change | None = None) -> Iterator[ObservedAttention]:
     """Watch the attention of passes over texts of this length, and change it."""
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # it fuses a whole layer into one operation
@@ -191,7 +191,7 @@ def attention(length: int, change: Change | None = None) -> Iterator[Attention]:
         torch.backends.mha.set_fastpath_enabled(fast)
 
 
-def changed(call: Call, tokens: Tensor, change: Change | None) -> tuple[Tensor, Attention]:
+def changed(call: Call, tokens: Tensor, change: Change | None) -> tuple[Tensor, ObservedAttention]:
     """The logits of one pass with attention changed, and what was seen of it."""
     with attention(tokens.shape[-1], change) as seen:
         return call(tokens), seen

@@ -48,7 +48,7 @@ class Operation(msgspec.Struct):
         return name if name.startswith("__") else name.strip("_")
 
 
-class Recording(msgspec.Struct):
+class DataflowGraph(msgspec.Struct):
     """The operations of one pass in their order; value 0 is the tokens."""
 
     operations: list[Operation]
@@ -154,7 +154,7 @@ CHOOSES = _names("argmax argmin argsort mode median kthvalue nanmedian multinomi
 # ---- the rules -----------------------------------------------------------------------------------
 
 
-def faults(recording: Recording) -> list[Fault]:
+def faults(recording: DataflowGraph) -> list[Fault]:
     """What these operations do that they must not, in their order."""
     needed = _needed(recording.operations, recording.logits)
     labels = {0: IDS if recording.tokens in INTEGERS else VALUES}
@@ -188,7 +188,7 @@ def faults(recording: Recording) -> list[Fault]:
     return list(found.values())
 
 
-def lookups(recording: Recording) -> int:
+def lookups(recording: DataflowGraph) -> int:
     """How many operations look token ids up."""
     return sum(
         operation.name == "one_hot"

@@ -317,7 +317,7 @@ def whole(answer: Any) -> int | None:
 
 
 @dataclass(frozen=True)
-class Run:
+class TracedSum:
     """The passes of one sum, and what `add` returned for it."""
 
     pair: Pair
@@ -339,14 +339,14 @@ class Run:
         return len(self.calls) > 1 and self.texts[1] != self.calls[1].tokens
 
 
-def watch(model: Any, add: Add, pairs: Pairs) -> list[Run]:
+def watch(model: Any, add: Add, pairs: Pairs) -> list[TracedSum]:
     """The runs of `add` on these pairs. What `add` raises passes through."""
     runs = []
     with recorded(model, add) as recorder, _no_gradients():
         for pair in pairs:
             recorder.calls.clear()
             answer = add(model, *pair)
-            runs.append(Run(pair, tuple(recorder.calls), whole(answer)))
+            runs.append(TracedSum(pair, tuple(recorder.calls), whole(answer)))
     return runs
 
 
@@ -467,10 +467,10 @@ def spread(count: int, seed: int) -> list[Pair]:
     return [(a, b) for a, b in numbers]
 
 
-Probe = Callable[[Pairs], list[Run]]
+Probe = Callable[[Pairs], list[TracedSum]]
 
 
-def recover(runs: Sequence[Run], probe: Probe) -> Format:
+def recover(runs: Sequence[TracedSum], probe: Probe) -> Format:
     """The format that explains every one of these runs; `probe` records others.
 
     Raises `NotRecovered` where there is none.
@@ -505,7 +505,7 @@ def recover(runs: Sequence[Run], probe: Probe) -> Format:
     raise NotRecovered(reason)
 
 
-def _candidate_rows(runs: Sequence[Run], steps: int) -> Iterator[tuple[int, ...]]:
+def _candidate_rows(runs: Sequence[TracedSum], steps: int) -> Iterator[tuple[int, ...]]:
     """The last row in every pass; where a text of fixed width is filled in, the row before the
     place that is filled next, or that row itself.
     """
@@ -533,7 +533,7 @@ def _candidate_rows(runs: Sequence[Run], steps: int) -> Iterator[tuple[int, ...]
 
 
 def _choices(
-    runs: Sequence[Run], steps: int, rows: Sequence[int], outputs: int | None, smallest: bool
+    runs: Sequence[TracedSum], steps: int, rows: Sequence[int], outputs: int | None, smallest: bool
 ) -> np.ndarray:
     """(runs, steps) index of the logit that is chosen; -1 past the end of a run."""
     chosen = np.full((len(runs), steps), -1)
@@ -544,7 +544,7 @@ def _choices(
     return chosen
 
 
-def _fed(runs: Sequence[Run], chosen: np.ndarray, steps: int) -> dict[int, int]:
+def _fed(runs: Sequence[TracedSum], chosen: np.ndarray, steps: int) -> dict[int, int]:
     """Choice -> the token it becomes in the next pass. Raises `NotRecovered` where that is no
     function.
     """
@@ -577,7 +577,7 @@ def _fed(runs: Sequence[Run], chosen: np.ndarray, steps: int) -> dict[int, int]:
 
 
 def _reading(
-    runs: Sequence[Run], chosen: np.ndarray
+    runs: Sequence[TracedSum], chosen: np.ndarray
 ) -> tuple[Literal["most", "least"], int, int | None, int, tuple[int, ...], frozenset[int]]:
     """How the number that `add` returned is spelled by the choices. Raises `NotRecovered`."""
     known = [n for n, run in enumerate(runs) if run.answer is not None and 0 <= run.answer < 10**18]
@@ -660,14 +660,14 @@ def _unpadded(
 
 
 def _passes(
-    runs: Sequence[Run], chosen: np.ndarray, steps: int, fed: dict[int, int], probe: Probe
+    runs: Sequence[TracedSum], chosen: np.ndarray, steps: int, fed: dict[int, int], probe: Probe
 ) -> tuple[tuple[Slot, ...], ...]:
     """The slots of every pass. Raises `NotRecovered`."""
     size = max(fed, default=0) + 1
     choice_table = tuple(fed.get(c, -1) for c in range(size))
-    columns: dict[int, list[Run]] = {}
+    columns: dict[int, list[TracedSum]] = {}
 
-    def probed() -> list[Run]:
+    def probed() -> list[TracedSum]:
         if 0 not in columns:
             ones = (10**DIGITS - 1) // 9
             columns[0] = probe([(x * ones, y * ones) for x in range(10) for y in range(10)])
@@ -722,7 +722,7 @@ def _chosen(tokens: np.ndarray, before: np.ndarray, table: tuple[int, ...]) -> S
 
 
 def _column(
-    tokens: np.ndarray, pairs: Pairs, k: int, p: int, probed: Callable[[], list[Run]]
+    tokens: np.ndarray, pairs: Pairs, k: int, p: int, probed: Callable[[], list[TracedSum]]
 ) -> Slot | None:
     """A function of the two digits of one column, read off sums of repeated digits."""
     a, b = (digits_of([pair[which] for pair in pairs]) for which in (0, 1))
@@ -982,7 +982,7 @@ class Decoder:
         if self.batch > 1:
             self.batch = self._fastest(pairs)
 
-    def same_passes(self, runs: Sequence[Run], chosen: np.ndarray) -> bool:
+    def same_passes(self, runs: Sequence[TracedSum], chosen: np.ndarray) -> bool:
         """Whether each pass of `add` had the tokens and, but for rounding, the logits of ours."""
         for step in range(len(self.format.passes)):
             those = [n for n, run in enumerate(runs) if step < len(run.calls)]
@@ -1019,7 +1019,7 @@ class Decoder:
                 best, most = batch, batch / took
         return best
 
-    def _is_causal(self, runs: Sequence[Run], seed: int) -> bool:
+    def _is_causal(self, runs: Sequence[TracedSum], seed: int) -> bool:
         """Whether there is one row of logits a token that no later tokens change, whatever they
         are.
         """

@@ -29,7 +29,7 @@ class BrokenContract(Exception):
 
 
 @dataclass(frozen=True)
-class Entry:
+class LoadedSubmission:
     """A submission, loaded: what the jobs of `tinyadder.verify.external.worker` get."""
 
     file: str
@@ -58,7 +58,7 @@ class Entry:
         return self.model
 
 
-def load(file: str, roots: list[str], module: str, attribute: str) -> Entry:
+def load(file: str, roots: list[str], module: str, attribute: str) -> LoadedSubmission:
     """Import `module` (dotted) of `file`, build the model.
 
     `roots` are the folders that imports start from; `module` is "" for a file in no package;
@@ -85,7 +85,7 @@ def _is_below(module: Any, roots: list[str]) -> bool:
     return isinstance(file, str) and any(Path(file).is_relative_to(root) for root in roots)
 
 
-def _load(file: str, roots: list[str], module: str, attribute: str) -> Entry:
+def _load(file: str, roots: list[str], module: str, attribute: str) -> LoadedSubmission:
     found = _import(file, module)
     if attribute:
         if not hasattr(found, attribute):
@@ -102,7 +102,7 @@ def _load(file: str, roots: list[str], module: str, attribute: str) -> Entry:
     model, metadata = built if isinstance(built, tuple) and len(built) == 2 else (built, {})
     if isinstance(model, NO_MODEL):
         raise BrokenContract(f"build_model() returned a {type(model).__name__}; {EXPECTED}")
-    return Entry(
+    return LoadedSubmission(
         file, roots, vars(found), model, metadata if isinstance(metadata, dict) else {}, found.add
     )
 

@@ -40,11 +40,11 @@ TRUSTED = 50
 alone."""
 ALL = 10 ** (2 * DIGITS)
 
-State = tuple[int, int, int]
+SumState = tuple[int, int, int]
 """Carry into the column, length of its run so far, longest run so far."""
 
 
-def _step(state: State, column_sum: int) -> State:
+def _step(state: SumState, column_sum: int) -> SumState:
     carry, run, longest = state
     carry = int(column_sum + carry >= 10)
     run = run + 1 if carry else 0
@@ -52,7 +52,7 @@ def _step(state: State, column_sum: int) -> State:
 
 
 @cache
-def count(columns: int, state: State, chain: int) -> int:
+def count(columns: int, state: SumState, chain: int) -> int:
     """How many ways there are to fill this many more columns so that the longest run is `chain`.
 
     >>> sum(count(10, (0, 0, 0), chain) for chain in range(11)) == 10**20
@@ -78,7 +78,7 @@ def size(chain: int) -> int:
 
 
 @cache
-def _ways(columns: int, state: State, chain: int) -> list[int]:
+def _ways(columns: int, state: SumState, chain: int) -> list[int]:
     """By the sum of the next column, the ways to go on, added up."""
     ways = (_pairs(s) * count(columns - 1, _step(state, s), chain) for s in range(19))
     return list(accumulate(ways))

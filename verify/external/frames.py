@@ -34,7 +34,7 @@ class Progress(msgspec.Struct, tag="progress"):
     extra: dict[str, Any]
 
 
-class Result(msgspec.Struct, tag="result"):
+class JobResult(msgspec.Struct, tag="result"):
     """What a job returned; the asker checks it against the type that it expects."""
 
     nonce: str
@@ -48,7 +48,7 @@ class Failure(msgspec.Struct, tag="failure"):
     error: str
 
 
-Answer = Progress | Result | Failure
+Answer = Progress | JobResult | Failure
 
 
 def packed(value: object) -> bytes:

@@ -24,9 +24,9 @@ from torch import Tensor, nn
 from tinyadder.verify.count.beside import as_module
 from tinyadder.verify.external import decoding
 from tinyadder.verify.external.attention import Change, attention
-from tinyadder.verify.external.dataflow import Recording
-from tinyadder.verify.external.decoding import Call, Decoder, Format, NotRecovered, Pairs, Run
-from tinyadder.verify.external.entry import Entry
+from tinyadder.verify.external.dataflow import DataflowGraph
+from tinyadder.verify.external.decoding import Call, Decoder, Format, NotRecovered, Pairs, TracedSum
+from tinyadder.verify.external.entry import LoadedSubmission
 from tinyadder.verify.external.operations import executed, exported
 from tinyadder.verify.legality import Finding, buffers, dtype
 
@@ -39,7 +39,7 @@ BEYOND = 1e300
 Unsaid = tuple[int, int, int | None, int | str]
 
 
-class State(msgspec.Struct):
+class Repeatability(msgspec.Struct):
     """Largest change of logits, in units of the largest, when the same text is given again."""
 
     repeated: float
@@ -99,7 +99,7 @@ class Seen(msgspec.Struct, kw_only=True):
     random_weights: float | None = None
     replaceable: bool = True
     """Whether other weights could be given to the model from outside."""
-    state: State | None = None
+    state: Repeatability | None = None
     attended: Attended | None = None
     buffers: Finding | None = None
     dtype: Finding | None = None
@@ -108,12 +108,12 @@ class Seen(msgspec.Struct, kw_only=True):
 class Recordings(msgspec.Struct):
     """What a pass does with its tokens."""
 
-    executed: Recording | None
+    executed: DataflowGraph | None
     """The operations of one pass that was watched."""
     unexplained: float | None
     """Largest difference of logits, in units of the largest, when these operations are run on
     other tokens and compared with the model."""
-    graph: Recording | None
+    graph: DataflowGraph | None
     """The graph of torch.export."""
     how: str
     """Of the graph: for which lengths; or why there is none."""
@@ -121,13 +121,15 @@ class Recordings(msgspec.Struct):
     """As `unexplained`, of the graph."""
 
 
-def observe(entry: Entry, report: Report, pairs: list[list[int]], seed: int) -> Seen:
+def observe(entry: LoadedSubmission, report: Report, pairs: list[list[int]], seed: int) -> Seen:
     """The job of that name: all but the operations."""
     del report
     return seen(entry.model, entry.add, [(a, b) for a, b in pairs], seed)
 
 
-def record(entry: Entry, report: Report, pairs: list[list[int]], seed: int) -> Recordings:
+def record(
+    entry: LoadedSubmission, report: Report, pairs: list[list[int]], seed: int
+) -> Recordings:
     """The job of that name: the operations of a pass, executed and exported."""
     del report
     return recordings(entry.model, entry.add, [(a, b) for a, b in pairs], seed)
@@ -188,7 +190,7 @@ def taken(call: Call) -> Any:
     return call.given[call.place] if isinstance(call.place, int) else call.named[call.place]
 
 
-def bare(run: Run) -> Call:
+def bare(run: TracedSum) -> Call:
     """The first call of a run, without the caches of decoding with one."""
     call = run.calls[0]
     if not run.cached:
@@ -308,25 +310,25 @@ def copied(model: Any) -> Any:
         return None
 
 
-def _runs(model: Any, add: Any, pairs: Pairs) -> list[Run]:
+def _runs(model: Any, add: Any, pairs: Pairs) -> list[TracedSum]:
     """Runs of `add`; one that raises has no answer and the passes until then are lost."""
     runs = []
     for pair in pairs:
         try:
             runs += decoding.watch(model, add, [pair])
         except Exception:
-            runs.append(Run(pair, (), None))
+            runs.append(TracedSum(pair, (), None))
     return runs
 
 
-def _rows(runs: Sequence[Run]) -> Literal["all", "last", "other"]:
+def _rows(runs: Sequence[TracedSum]) -> Literal["all", "last", "other"]:
     counts = {(len(call.rows), len(call.tokens)) for run in runs for call in run.calls}
     if all(rows == tokens for rows, tokens in counts):
         return "all"
     return "last" if all(rows == 1 for rows, _ in counts) else "other"
 
 
-def _grows(run: Run) -> bool:
+def _grows(run: TracedSum) -> bool:
     """Every text is the one before and one token more."""
     return all(
         len(after) == len(before) + 1 and after[:-1] == before
@@ -334,7 +336,7 @@ def _grows(run: Run) -> bool:
     )
 
 
-def _rule(runs: Sequence[Run]) -> Literal["max", "min"] | None:
+def _rule(runs: Sequence[TracedSum]) -> Literal["max", "min"] | None:
     for rule in ("max", "min"):
         steps = [
             (int(getattr(before.rows[-1], f"arg{rule}")()), after[-1])
@@ -347,7 +349,7 @@ def _rule(runs: Sequence[Run]) -> Literal["max", "min"] | None:
 
 
 def _prefix(
-    call: Call, runs: Sequence[Run], decoder: Decoder | None, random: Random
+    call: Call, runs: Sequence[TracedSum], decoder: Decoder | None, random: Random
 ) -> float | None:
     """The largest change of the logits after a token when other tokens follow it.
 
@@ -386,7 +388,9 @@ def _changed_rows(logits: Tensor, kept: Tensor) -> float:
     return max(apart(a, b) for a, b in zip(rows, kept, strict=True))
 
 
-def state(call: Call, model: Any, fresh: Any, runs: Sequence[Run], random: Random) -> State:
+def state(
+    call: Call, model: Any, fresh: Any, runs: Sequence[TracedSum], random: Random
+) -> Repeatability:
     """Texts of all runs again, shuffled, each twice; and some to a fresh copy each."""
     texts = [(run.texts[k], run.calls[k].rows) for run in runs for k in range(len(run.calls))]
     random.shuffle(texts)
@@ -401,7 +405,7 @@ def state(call: Call, model: Any, fresh: Any, runs: Sequence[Run], random: Rando
     # A copy that cannot run (arrays of some libraries cannot be copied) says nothing.
     known = [change for change in anew if change is not None and change < BEYOND]
     all_anew = max(known) if len(known) == len(anew) else None
-    return State(max(again), all_anew, len(texts), any(run.cached for run in runs))
+    return Repeatability(max(again), all_anew, len(texts), any(run.cached for run in runs))
 
 
 def _again(call: Call, text: tuple[int, ...], rows: np.ndarray) -> float:
@@ -596,7 +600,12 @@ def _replaceable(model: Any) -> bool:
 
 
 def attended(
-    model: Any, add: Any, call: Call, decoder: Decoder | None, runs: Sequence[Run], random: Random
+    model: Any,
+    add: Any,
+    call: Call,
+    decoder: Decoder | None,
+    runs: Sequence[TracedSum],
+    random: Random,
 ) -> Attended | None:
     """Attention of the passes, and what is left without it."""
     give = torch_call(call)
@@ -628,7 +637,10 @@ def attended(
 
 
 def _mixed(
-    give: Callable[[Tensor], Tensor], decoder: Decoder | None, runs: Sequence[Run], random: Random
+    give: Callable[[Tensor], Tensor],
+    decoder: Decoder | None,
+    runs: Sequence[TracedSum],
+    random: Random,
 ) -> float:
     """Largest change of the logits at a place that is read when all other tokens change, although
     every position attends to itself only.
@@ -650,7 +662,7 @@ def _mixed(
     return worst
 
 
-def _text(model: Any, runs: Sequence[Run]) -> tuple[int, ...]:
+def _text(model: Any, runs: Sequence[TracedSum]) -> tuple[int, ...]:
     """A text whose length is no size of a weight, so that a key axis cannot be mistaken."""
     sizes = {n for p in as_module(model).parameters() for n in p.shape}
     texts = [text for run in runs for text in run.texts]
@@ -705,7 +717,7 @@ def recordings(model: Any, add: Any, pairs: Pairs, seed: int) -> Recordings:
     with torch.no_grad():
         logits = [give(t) for t in tokens]
         recorded = executed(give, torch.tensor([text]))
-        watched = Recording(recorded.operations, recorded.logits)
+        watched = DataflowGraph(recorded.operations, recorded.logits)
         unexplained = _worst(recorded.again, tokens, logits)
         if not isinstance(taken(call), Tensor):
             kind = type(taken(call)).__name__
@@ -713,7 +725,7 @@ def recordings(model: Any, add: Any, pairs: Pairs, seed: int) -> Recordings:
         found = exported(model, give, torch.tensor([text]))
         if isinstance(found, str):
             return Recordings(watched, unexplained, None, found, None)
-        graph = Recording(found.operations, found.logits)
+        graph = DataflowGraph(found.operations, found.logits)
         return Recordings(
             watched, unexplained, graph, found.how, _worst(found.call, tokens, logits)
         )

@@ -20,8 +20,8 @@ import msgspec
 from msgspec.json import decode, encode
 
 from tinyadder.errors import missing_extra
-from tinyadder.verify.external.entry import BrokenContract, Entry, load
-from tinyadder.verify.external.frames import Failure, Progress, Request, Result, Unpacker, packed
+from tinyadder.verify.external.entry import BrokenContract, LoadedSubmission, load
+from tinyadder.verify.external.frames import Failure, JobResult, Progress, Request, Unpacker, packed
 from tinyadder.verify.external.sandbox import Limits, enter
 
 REPORT_EVERY = 0.05
@@ -59,7 +59,7 @@ class Setup(msgspec.Struct):
 # ---- jobs ----------------------------------------------------------------------------------------
 
 
-def about(entry: Entry, report: Report) -> dict[str, Any]:
+def about(entry: LoadedSubmission, report: Report) -> dict[str, Any]:
     """What kind of model it is, what its author claims, and which functions of libraries it has
     replaced.
     """
@@ -76,7 +76,7 @@ def about(entry: Entry, report: Report) -> dict[str, Any]:
     }
 
 
-def add(entry: Entry, report: Report, pairs: list[list[int]]) -> dict[str, Any]:
+def add(entry: LoadedSubmission, report: Report, pairs: list[list[int]]) -> dict[str, Any]:
     """What the submission's `add` returns for each pair: an integer, or in words what it was."""
     answers: list[int | str] = []
     for a, b in pairs:
@@ -158,7 +158,7 @@ class Channel:
 
 def serve(channel: Channel, setup: Setup) -> None:
     """Answer requests until there are no more."""
-    entry: Entry | None = None
+    entry: LoadedSubmission | None = None
     while body := channel.receive():
         request = decode(body, type=Request)
         try:
@@ -166,7 +166,7 @@ def serve(channel: Channel, setup: Setup) -> None:
                 entry = load(setup.file, setup.roots, setup.module, setup.attribute)
             function = _job(request.do)
             data = function(entry, _reporter(channel, request.nonce), **request.job)
-            channel.send(Result(request.nonce, msgspec.Raw(encode(data))))
+            channel.send(JobResult(request.nonce, msgspec.Raw(encode(data))))
         except BaseException as error:  # SystemExit and KeyboardInterrupt of the file, too
             channel.send(Failure(request.nonce, _in_words(error, setup.file)))
 
@@ -222,7 +222,7 @@ def main() -> None:
     setup = decode(channel.receive() or b"", type=Setup)
     enter(setup.limits, setup.scratch, requests, status, setup.namespaces)
     channel.own()
-    channel.send(Result(setup.nonce, msgspec.Raw(b"{}")))
+    channel.send(JobResult(setup.nonce, msgspec.Raw(b"{}")))
     serve(channel, setup)
     _exit(0)  # handlers that the file registered for the end are not run
 

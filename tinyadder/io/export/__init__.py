@@ -37,7 +37,7 @@ FOLDERS = ("hub", "llama", "gpt2")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class ExportSource:
     """What is exported: a model, its task, and what a reader of the export should know."""
 
     model: Transformer
@@ -77,6 +77,6 @@ def module_of(kind: str) -> Any:
     return getattr(module, "FAMILIES", {}).get(kind, module)
 
 
-def write(kind: str, source: Source, path: Path) -> None:
+def write(kind: str, source: ExportSource, path: Path) -> None:
     """Write `source` to `path` as `kind`, a key of `FORMATS`; its module says what is refused."""
     module_of(kind).write(source, path)

@@ -6,13 +6,13 @@ import json
 from pathlib import Path
 
 from tinyadder.inspect.circuit import circuit
-from tinyadder.io.export import Source
+from tinyadder.io.export import ExportSource
 from tinyadder.io.files import write_text
 
 FILE = "{}-circuit.json"
 
 
-def write(source: Source, path: Path) -> None:
+def write(source: ExportSource, path: Path) -> None:
     """Write `Circuit.to_json`. Raises `TinyadderError` for a model with norms or an encoder."""
     found = circuit(source.model, source.task, source.name)
     write_text(path, json.dumps(found.to_json(), indent=1, ensure_ascii=False) + "\n")

@@ -16,7 +16,7 @@ from typing import Any
 from tinyadder.errors import TinyadderError
 from tinyadder.escape import markdown, markdown_code
 from tinyadder.io.digest import weights_digest
-from tinyadder.io.export import Source
+from tinyadder.io.export import ExportSource
 from tinyadder.io.files import write_together
 from tinyadder.io.folder import CERTIFICATE, model_files
 from tinyadder.machine.config import Config
@@ -34,7 +34,7 @@ SPLIT = {
 """Every character is a token."""
 
 
-def write(source: Source, path: Path) -> None:
+def write(source: ExportSource, path: Path) -> None:
     """Write the folder at one commit point; in one that is there, other files stay as they are."""
     files = model_files(
         source.model, source.task, name=source.name, options=source.options, program=source.program
@@ -49,7 +49,7 @@ def write(source: Source, path: Path) -> None:
     write_together(path, files, remove=[] if source.certificate else [CERTIFICATE])
 
 
-def card(source: Source) -> str:
+def card(source: ExportSource) -> str:
     """The README.md of the folder: every count with its convention, every verdict with its type."""
     task, ((example, answer),) = source.task, source.examples(1)
     options = ", ".join(f"{key}={value}" for key, value in task.to_json()["options"].items())
@@ -121,7 +121,7 @@ def _characters(task: Task) -> bool:
     return all(len(token) == 1 for token in task.vocabulary)
 
 
-def _settings(source: Source) -> dict[str, Any]:
+def _settings(source: ExportSource) -> dict[str, Any]:
     """The JSON files of Hugging Face's classes."""
     task, config = source.task, source.model.config
     dtype = str(source.model.embedding.dtype).removeprefix("torch.")

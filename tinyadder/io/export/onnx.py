@@ -10,7 +10,7 @@ Input `tokens` [b, t] (ids), output `logits` [b, t, o]. The metadata, each value
     tinyadder.decoding                    the rule, in words
     tinyadder.lanes                       lanes of the residual stream: name and width
 
-With `Source.intermediate` there are more outputs: the attention pattern of every layer,
+With `ExportSource.intermediate` there are more outputs: the attention pattern of every layer,
 `blocks.0.attn.hook_pattern` [b, h, t, s], and the residual stream behind every layer, one output a
 lane, `blocks.0.lane.NAME` [b, t, width] (`blocks.0.hook_resid_post` where lanes have no names).
 """
@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from tinyadder.errors import MissingExtra
-from tinyadder.io.export import Source
+from tinyadder.io.export import ExportSource
 from tinyadder.io.export.torch_export import Logits, graph, quiet
 from tinyadder.io.files import atomic_write
 from tinyadder.machine.transformer import Transformer
@@ -44,7 +44,7 @@ DECODING = (
 )
 
 
-def metadata(source: Source) -> dict[str, Any]:
+def metadata(source: ExportSource) -> dict[str, Any]:
     """What a program that knows only the file needs to ask the model and to read its answers."""
     task, config = source.task, source.model.config
     read_at = task.read_at(task.hard()[0])
@@ -93,7 +93,7 @@ class Activations(nn.Module):
         return tuple(found)
 
 
-def write(source: Source, path: Path) -> None:
+def write(source: ExportSource, path: Path) -> None:
     """Write the model. Raises `MissingExtra` where onnx or onnxscript is not installed."""
     try:
         import onnx  # noqa: F401

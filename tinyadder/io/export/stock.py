@@ -38,7 +38,7 @@ from torch import Tensor
 
 from tinyadder.errors import TinyadderError
 from tinyadder.escape import markdown
-from tinyadder.io.export import Source
+from tinyadder.io.export import ExportSource
 from tinyadder.io.export.hub import text_of, tokenizer_files
 from tinyadder.io.files import write_together
 from tinyadder.machine.config import Options
@@ -481,7 +481,7 @@ class Stock:
     def FILE(self) -> str:
         return f"{{}}-{self.family}"
 
-    def write(self, source: Source, path: Path) -> None:
+    def write(self, source: ExportSource, path: Path) -> None:
         """Write the folder at one commit point; in one that is there, other files stay."""
         from safetensors.torch import save
 
@@ -499,7 +499,7 @@ class Stock:
         files["README.md"] = self._card(source).encode()
         write_together(path, files)
 
-    def _card(self, source: Source) -> str:
+    def _card(self, source: ExportSource) -> str:
         ((example, _),) = source.examples(1)
         dtype = str(DTYPE[self.family]).removeprefix("torch.")
         name = {"llama": "LlamaForCausalLM", "gpt2": "GPT2LMHeadModel"}[self.family]

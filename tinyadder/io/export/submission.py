@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from tinyadder.errors import TinyadderError
-from tinyadder.io.export import Source
+from tinyadder.io.export import ExportSource
 from tinyadder.io.files import write_text
 from tinyadder.machine.tensors import items, plain_name, stored_scalars
 from tinyadder.machine.transformer import Transformer
@@ -17,7 +17,7 @@ from tinyadder.tasks.addition import Addition
 FILE = "{}_submission.py"
 
 
-def write(source: Source, path: Path) -> None:
+def write(source: ExportSource, path: Path) -> None:
     """Write the file.
 
     Raises `TinyadderError` for a task that is not the addition of two decimal numbers, for trained

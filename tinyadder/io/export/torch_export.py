@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from tinyadder.io.export import Source
+from tinyadder.io.export import ExportSource
 from tinyadder.io.files import atomic_write
 from tinyadder.machine.transformer import Transformer
 
@@ -62,7 +62,7 @@ def quiet() -> Iterator[None]:
         logging.disable(before)
 
 
-def write(source: Source, path: Path) -> None:
+def write(source: ExportSource, path: Path) -> None:
     """Write the graph from tokens [b, t] to logits [b, t, o]."""
     program = graph(Logits(source.model))
     with atomic_write(path) as part:

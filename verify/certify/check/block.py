@@ -31,7 +31,7 @@ from tinyadder.verify.certify.check.intervals import (
     size,
     wider,
 )
-from tinyadder.verify.certify.check.model import CONFIG, Description
+from tinyadder.verify.certify.check.model import CONFIG, ModelFiles
 from tinyadder.verify.certify.check.rounding import ROUNDING, ULPS, Rounding, total
 
 Box = list[Interval]
@@ -71,7 +71,7 @@ RULES = {
 """The rules of a proof about a block; docs/proofs.md has them in full."""
 
 
-class Block(Description):
+class BlockModel(ModelFiles):
     """A decoder of one block, its arrays as nested lists of points."""
 
     def __init__(self, folder: Path) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from math import inf
 from typing import Any
 
-from tinyadder.verify.certify.check.block import Block, Box
+from tinyadder.verify.certify.check.block import BlockModel, Box
 from tinyadder.verify.certify.check.files import integer, number, same
 from tinyadder.verify.certify.check.intervals import (
     ONE,
@@ -37,7 +37,7 @@ Costs = dict[int, dict[str, int]]
 class Tree:
     """Checks the trees of one specification."""
 
-    def __init__(self, block: Block, stages: list[tuple[int, Moves]]) -> None:
+    def __init__(self, block: BlockModel, stages: list[tuple[int, Moves]]) -> None:
         self.block, self.stages, self.claims = block, stages, 0
         self.texts: list[list[str]] = [[]] * len(stages)
         for position, moves in stages:

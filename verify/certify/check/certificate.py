@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from tinyadder.verify.certify.check import block, tables, texts
-from tinyadder.verify.certify.check.block import Block
+from tinyadder.verify.certify.check.block import BlockModel
 from tinyadder.verify.certify.check.boxes import Tree
 from tinyadder.verify.certify.check.files import canonical, number, parse, read, same
 from tinyadder.verify.certify.check.intervals import NUMERICS, ONE, Rejected, exact, need
-from tinyadder.verify.certify.check.model import USUAL, Description, Model, no_overflow
-from tinyadder.verify.certify.check.proof import Checker
+from tinyadder.verify.certify.check.model import USUAL, ModelFiles, ProgramModel, no_overflow
+from tinyadder.verify.certify.check.proof import TreeChecker
 from tinyadder.verify.certify.check.specifications import Specification, count, specify
 
 VERSION = 3
@@ -47,7 +47,7 @@ def check(folder: Path, certificate: Path | None = None) -> dict[str, Any]:
         data = read(certificate or folder / "certificate.json")
         model = model_of(folder)
         # a rotary base is one; the certificates of programs, which two checkers read, have none
-        return judge(model, parse(data, fractions=isinstance(model, Block)))
+        return judge(model, parse(data, fractions=isinstance(model, BlockModel)))
     except (
         OSError,
         ArithmeticError,
@@ -62,13 +62,13 @@ def check(folder: Path, certificate: Path | None = None) -> dict[str, Any]:
         raise Rejected(f"{type(error).__name__}: {error}") from error
 
 
-def model_of(folder: Path) -> Model | Block:
+def model_of(folder: Path) -> ProgramModel | BlockModel:
     """The model, as one of the two families that there are rules for."""
-    options = Description(folder).options
-    return Model(folder) if same(options, USUAL) else Block(folder)
+    options = ModelFiles(folder).options
+    return ProgramModel(folder) if same(options, USUAL) else BlockModel(folder)
 
 
-def judge(model: Model | Block, certificate: dict[str, Any]) -> dict[str, Any]:
+def judge(model: ProgramModel | BlockModel, certificate: dict[str, Any]) -> dict[str, Any]:
     """`check` of what the files hold."""
     seal, weights = certificate.pop("sha256"), model.to_json()
     sealed = hashlib.sha256(canonical(certificate)).hexdigest() == seal
@@ -79,8 +79,9 @@ def judge(model: Model | Block, certificate: dict[str, Any]) -> dict[str, Any]:
     vocabulary, specifications = read_task(model.task)
     need(model.vocabulary == vocabulary, "the vocabulary of the model is not that of the task")
     digest = model.digest(found)
-    rules = [*(RULES if isinstance(model, Model) else block.RULES)]
-    if isinstance(model, Model) and certificate["rules"] == [*texts.RULES]:
+    written = isinstance(model, ProgramModel)
+    rules = [*(RULES if written else block.RULES)]
+    if written and certificate["rules"] == [*texts.RULES]:
         rules = [*texts.RULES]
     expected = {
         "format": "tinyadder certificate",
@@ -88,7 +89,7 @@ def judge(model: Model | Block, certificate: dict[str, Any]) -> dict[str, Any]:
         "model": digest,
         "config": model.config,
         "task": model.task,
-        "numerics": NUMERICS if isinstance(model, Model) else model.numerics(),
+        "numerics": NUMERICS if written else model.numerics(),
         "rules": rules,
         "weights": weights,
     }
@@ -107,7 +108,7 @@ def judge(model: Model | Block, certificate: dict[str, Any]) -> dict[str, Any]:
         "task": model.task,
         "problems": problems,
         "margin": margin / ONE,
-        "unit": "logits" if isinstance(model, Model) else "logits times the root of the final norm",
+        "unit": "logits" if written else "logits times the root of the final norm",
         "claims": claims,
         "counted": "tokens of texts" if rules == [*texts.RULES] else "shortest paths",
         "numerics": expected["numerics"],
@@ -122,15 +123,19 @@ def read_task(task: Any) -> tuple[list[str], list[Specification]]:
 
 
 def every_branch(
-    model: Model | Block, specifications: list[Specification], parts: list[dict[str, Any]]
+    model: ProgramModel | BlockModel,
+    specifications: list[Specification],
+    parts: list[dict[str, Any]],
 ) -> tuple[int, int, float]:
     """Problems, shortest paths, smallest margin of the trees in a certificate."""
     problems, claims, margin = 0, 0, inf
     for part, specification in zip(parts, specifications, strict=True):
         stages = specification[1]
-        checker = Checker(model, stages) if isinstance(model, Model) else Tree(model, stages)
+        checker = (
+            TreeChecker(model, stages) if isinstance(model, ProgramModel) else Tree(model, stages)
+        )
         problems += part_of(part, specification)
-        if isinstance(model, Model):
+        if isinstance(model, ProgramModel):
             no_overflow(model, len(stages))
         trees = enumerate(part["positions"], specification[0] - 1)
         margin = min([margin, *(checker.position(tree, i) for i, tree in trees)])
@@ -138,9 +143,11 @@ def every_branch(
     return problems, claims, margin
 
 
-def every_text(model: Model | Block, specifications: list[Specification]) -> tuple[int, int, float]:
+def every_text(
+    model: ProgramModel | BlockModel, specifications: list[Specification]
+) -> tuple[int, int, float]:
     """Problems, tokens read, smallest margin of all texts, one by one."""
-    assert isinstance(model, Model)
+    assert isinstance(model, ProgramModel)
     problems, read, margin = 0, 0, inf
     for start, stages in specifications:
         no_overflow(model, len(stages))

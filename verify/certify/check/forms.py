@@ -14,7 +14,7 @@ from typing import Any
 from tinyadder.verify.certify.check.intervals import ONE, ZERO, Interval, add, join, mul, wider
 
 
-class Form:
+class Affine:
     def __init__(
         self,
         c: Interval = ZERO,
@@ -35,7 +35,7 @@ class Form:
         """It depends on the token at position i at most."""
         return not self.symbols and all(p == i for p in self.tables)
 
-    def plus(self, other: Form) -> Form:
+    def plus(self, other: Affine) -> Affine:
         tables, symbols = dict(self.tables), dict(self.symbols)
         for p, table in other.tables.items():
             tables[p] = (
@@ -43,51 +43,51 @@ class Form:
             )
         for s, alpha in other.symbols.items():
             symbols[s] = add(symbols.get(s, ZERO), alpha)
-        return Form(
+        return Affine(
             add(self.c, other.c),
             tables,
             {s: alpha for s, alpha in symbols.items() if alpha != ZERO},
         )
 
-    def times(self, factor: Interval) -> Form:
+    def times(self, factor: Interval) -> Affine:
         if factor == ZERO:
-            return Form()
+            return Affine()
         if factor == (ONE, ONE):
             return self
         tables = {
             p: {t: mul(b, factor) for t, b in table.items()} for p, table in self.tables.items()
         }
-        return Form(
+        return Affine(
             mul(self.c, factor),
             tables,
             {s: mul(alpha, factor) for s, alpha in self.symbols.items()},
         )
 
-    def wider(self, radius: int) -> Form:
-        return Form(wider(self.c, radius), self.tables, self.symbols)
+    def wider(self, radius: int) -> Affine:
+        return Affine(wider(self.c, radius), self.tables, self.symbols)
 
-    def at(self, i: int, token: str) -> Form:
+    def at(self, i: int, token: str) -> Affine:
         """The form for the texts with this token at position i."""
         if i not in self.tables:
             return self
         rest = {p: table for p, table in self.tables.items() if p != i}
-        return Form(add(self.c, self.tables[i][token]), rest, self.symbols)
+        return Affine(add(self.c, self.tables[i][token]), rest, self.symbols)
 
-    def map(self, function: Callable[[Interval], Interval]) -> Form:
+    def map(self, function: Callable[[Interval], Interval]) -> Affine:
         """`function` of the value, for a form with one table at most and no symbols."""
         if not self.tables:
-            return Form(function(self.c))
+            return Affine(function(self.c))
         ((i, table),) = self.tables.items()
         return tabulated(i, {t: function(add(self.c, b)) for t, b in table.items()})
 
 
-def tabulated(i: int, table: dict[str, Interval]) -> Form:
+def tabulated(i: int, table: dict[str, Interval]) -> Affine:
     """The form with these values by token at position i."""
     values = set(table.values())
-    return Form(values.pop()) if len(values) == 1 else Form(ZERO, {i: table})
+    return Affine(values.pop()) if len(values) == 1 else Affine(ZERO, {i: table})
 
 
-def merged(i: int, cases: dict[str, Form]) -> Form:
+def merged(i: int, cases: dict[str, Affine]) -> Affine:
     """One form for all cases of the token at position i: constants become a table, tables and
     symbols hulls.
     """

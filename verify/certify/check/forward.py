@@ -16,11 +16,11 @@ from math import frexp
 from typing import Any
 
 import tinyadder.verify.certify.check.intervals as iv
-from tinyadder.verify.certify.check.forms import Form, merged
+from tinyadder.verify.certify.check.forms import Affine, merged
 from tinyadder.verify.certify.check.intervals import ONE, F, Interval, exact, mul, need
-from tinyadder.verify.certify.check.model import Model
+from tinyadder.verify.certify.check.model import ProgramModel
 
-Terms = Sequence[tuple[float, Form]]
+Terms = Sequence[tuple[float, Affine]]
 ATTENTION = {"weights", "mixed"}
 ALL = {"before", "row", "weights", "mixed", "middle", "unit"}
 
@@ -45,7 +45,7 @@ def cached(number: Callable) -> Callable:
     return found
 
 
-class View:
+class ForwardPass:
     """The numbers at one query position for the texts of a branch; the base has those at all
     positions for all texts.
 
@@ -55,24 +55,24 @@ class View:
 
     def __init__(
         self,
-        model: Model,
+        model: ProgramModel,
         texts: Sequence[Sequence[str]],
         position: int = -1,
-        base: View | None = None,
+        base: ForwardPass | None = None,
     ):
         self.model, self.texts, self.position, self.base = model, texts, position, base or self
         self.fixed: dict[str, dict] = {"tokens": {}, "states": {}, "phases": {}}
         self.ranges: dict[tuple, Any] = {}
-        self.definitions: dict[tuple, Form] = {}
+        self.definitions: dict[tuple, Affine] = {}
         self.memo: dict[tuple, Any] = {}
 
     def part(
         self, kind: str = "", key: Any = None, value: Any = None, keep: Container[str] = ATTENTION
-    ) -> View:
+    ) -> ForwardPass:
         """A part of the branch, with one more of its `tokens`, `states` or `phases`. What is kept
         stays true of it.
         """
-        found = View(self.model, self.texts, self.position, self.base)
+        found = ForwardPass(self.model, self.texts, self.position, self.base)
         found.fixed = {
             name: {**known, key: value} if name == kind else known
             for name, known in self.fixed.items()
@@ -84,7 +84,7 @@ class View:
     def tokens(self, i: int) -> Sequence[str]:
         return [self.fixed["tokens"][i]] if i in self.fixed["tokens"] else self.texts[i]
 
-    def interval(self, form: Form) -> Interval:
+    def interval(self, form: Affine) -> Interval:
         """The form lies in it: every table and symbol by itself."""
         found = form.c
         for table in form.tables.values():
@@ -97,20 +97,22 @@ class View:
         """The symbol lies in `known`, too."""
         self.ranges[symbol] = iv.meet(self.ranges.get(symbol, iv.EVERYTHING), known)
 
-    def expand(self, form: Form) -> Form:
+    def expand(self, form: Affine) -> Affine:
         """The form with its symbols replaced by what they stand for."""
-        found = Form(form.c, form.tables)
+        found = Affine(form.c, form.tables)
         for symbol, alpha in form.symbols.items():
             found = found.plus(self.definitions[symbol].times(alpha))
         return found
 
-    def named(self, symbol: tuple, form: Form) -> Form:
+    def named(self, symbol: tuple, form: Affine) -> Affine:
         """A symbol in place of a form at the query."""
         self.narrow(symbol, self.interval(form))
         self.definitions[symbol] = self.expand(form)
-        return Form(symbols={symbol: (ONE, ONE)})
+        return Affine(symbols={symbol: (ONE, ONE)})
 
-    def cases(self, i: int, forms: Sequence[Form], rule: Callable[[Sequence[Form]], Form]) -> Form:
+    def cases(
+        self, i: int, forms: Sequence[Affine], rule: Callable[[Sequence[Affine]], Affine]
+    ) -> Affine:
         """`rule` of the forms, for each token at position i by itself if one of them depends on
         it.
         """
@@ -125,33 +127,33 @@ class View:
         magnitude = sum(iv.size(mul(exact(w), self.interval(form))) for w, form in terms)
         return iv.rounding(len(terms), all(power_of_two(w) for w, _ in terms), magnitude)
 
-    def linear(self, i: int, terms: Iterable[tuple[float, Form]], bias: float = 0.0) -> Form:
+    def linear(self, i: int, terms: Iterable[tuple[float, Affine]], bias: float = 0.0) -> Affine:
         """LINEAR: fl(sum w_k x_k + bias) is the same sum of forms, within the rounding error; zeros
         add nothing.
         """
         terms = [(w, form) for w, form in terms if not form.zero()]
-        terms += [(1.0, Form(exact(bias)))] if bias else []
+        terms += [(1.0, Affine(exact(bias)))] if bias else []
         if len(terms) == 1 and terms[0][0] == 1:
             return terms[0][1]
         weights, forms = [exact(w) for w, _ in terms], [form for _, form in terms]
         if all(form.only(i) for form in forms):
             unrounded = all(power_of_two(w) for w, _ in terms)
             products = lambda at: [mul(w, form.c) for w, form in zip(weights, at, strict=True)]  # noqa: E731
-            return self.cases(i, forms, lambda at: Form(iv.rounded_sum(products(at), unrounded)))
-        found = Form()
+            return self.cases(i, forms, lambda at: Affine(iv.rounded_sum(products(at), unrounded)))
+        found = Affine()
         for w, form in zip(weights, forms, strict=True):
             found = found.plus(form.times(w))
         return found.wider(self.error(terms))
 
-    def product(self, i: int, left: Form, right: Form) -> Form:
+    def product(self, i: int, left: Affine, right: Affine) -> Affine:
         """MUL: fl(left * right), token by token at i if one depends on that only; else one factor
         is its interval.
         """
         left, right = (left, right) if left.constant else (right, left)
         if left.zero() or right.zero():
-            return Form()
+            return Affine()
         if left.constant and right.constant:
-            return Form(iv.nearest(mul(left.c, right.c)))
+            return Affine(iv.nearest(mul(left.c, right.c)))
         if left.constant and not right.only(i):
             error = -(-iv.size(left.c) * iv.size(self.interval(right)) >> (F + 53))
             return self.scaled(right, left.c).wider(error + 1)
@@ -160,9 +162,9 @@ class View:
         a, b = self.interval(left), self.interval(right)
         if 1000 * (b[1] - b[0]) * iv.size(a) < (a[1] - a[0]) * iv.size(b):
             a, right = b, left
-        return self.product(i, Form(a), right)
+        return self.product(i, Affine(a), right)
 
-    def scaled(self, form: Form, factor: Interval) -> Form:
+    def scaled(self, form: Affine, factor: Interval) -> Affine:
         """form * factor for one unknown factor. With symbols: the middle, and the radius times
         |form|.
         """
@@ -172,38 +174,38 @@ class View:
         radius = max(factor[1] - middle, middle - factor[0])
         return form.times((middle, middle)).wider(-(-radius * iv.size(self.interval(form)) >> F))
 
-    def relu(self, layer: int, i: int, n: int, gate: Form) -> Form:
+    def relu(self, layer: int, i: int, n: int, gate: Affine) -> Affine:
         """RELU: by the sign of the gate; at the query the branch must know it, elsewhere a chord
         lies around both.
         """
         low, high = self.interval(gate)
         if gate.constant:
-            return Form((max(0, low), max(0, high)))
+            return Affine((max(0, low), max(0, high)))
         if i == self.position:
             low, high = iv.meet((low, high), self.ranges.get(("gate", layer, n), iv.EVERYTHING))
         if low >= 0 or high <= 0:
-            return gate if low >= 0 else Form()
+            return gate if low >= 0 else Affine()
         if i == self.position:
             if (layer, n) not in self.fixed["phases"]:
                 raise OpenSign(
                     f"layer {layer}, unit {n}, position {i}: the sign of its gate is open"
                 )
-            return gate if self.fixed["phases"][layer, n] else Form()
+            return gate if self.fixed["phases"][layer, n] else Affine()
         # relu(g) - slope / 256 g is largest at an end, and not negative
         slope = round(256 * (high / (high - low)))
         most = max(-(low * slope >> 8), -(-high * (256 - slope) >> 8))
-        return gate.times((slope << (F - 8), slope << (F - 8))).plus(Form((0, most)))
+        return gate.times((slope << (F - 8), slope << (F - 8))).plus(Affine((0, most)))
 
     # ---- the numbers -----------------------------------------------------------------------------
 
     @cached
-    def before(self, layer: int, i: int, column: int) -> Form:
+    def before(self, layer: int, i: int, column: int) -> Affine:
         """The residual stream before `layer`. EMBED: at first it is the embedding of one of the
         tokens.
         """
         if layer == 0:
             rows = {t: self.model.embedding[self.model.vocabulary.index(t)] for t in self.tokens(i)}
-            return merged(i, {t: Form(exact(row[column])) for t, row in rows.items()})
+            return merged(i, {t: Affine(exact(row[column])) for t, row in rows.items()})
         found, down = self.middle(layer - 1, i, column), self.model.layers[layer - 1].down
         units = [
             (w, self.unit(layer - 1, i, n)) for n, w in enumerate(down[column] if down else []) if w
@@ -211,7 +213,7 @@ class View:
         return self.linear(i, [(1.0, found), *units])
 
     @cached
-    def middle(self, layer: int, i: int, column: int) -> Form:
+    def middle(self, layer: int, i: int, column: int) -> Affine:
         """The residual stream between attention and MLP."""
         wiring = enumerate(self.model.layers[layer].wiring)
         heads = [
@@ -225,7 +227,7 @@ class View:
         return found if short or self is self.base else self.named(("middle", layer, column), found)
 
     @cached
-    def row(self, layer: int, i: int, kind: str, *index: int) -> Form:
+    def row(self, layer: int, i: int, kind: str, *index: int) -> Affine:
         """One row of a projection: query, key and value read the stream before the layer, gate and
         up its middle.
         """
@@ -238,7 +240,9 @@ class View:
         stream = self.middle if kind in ("gate", "up") else self.before
         return self.linear(i, [(w, stream(layer, i, c)) for c, w in enumerate(weights) if w], bias)
 
-    def rows(self, layer: int, i: int, kind: str, head: int, own: str | None = None) -> list[Form]:
+    def rows(
+        self, layer: int, i: int, kind: str, head: int, own: str | None = None
+    ) -> list[Affine]:
         """All rows of a head, given the token at i if `own` names it."""
         found = [
             self.row(layer, i, kind, head, r)
@@ -247,7 +251,7 @@ class View:
         return found if own is None else [form.at(i, own) for form in found]
 
     @cached
-    def mixed(self, layer: int, i: int, head: int, r: int) -> Form:
+    def mixed(self, layer: int, i: int, head: int, r: int) -> Affine:
         """ATTN: sum_j p_ij v_j, by the token at i if the queries depend on it."""
         if any(i in query.tables for query in self.rows(layer, i, "query", head)):
             found = merged(i, {t: self.attend(layer, i, head, r, t) for t in self.tokens(i)})
@@ -259,14 +263,14 @@ class View:
             else self.named(("mixed", layer, head, r), found)
         )
 
-    def attend(self, layer: int, i: int, head: int, r: int, own: str | None) -> Form:
+    def attend(self, layer: int, i: int, head: int, r: int, own: str | None) -> Affine:
         """fl(sum_j p_ij v_j) = sum_j fl(p_ij v_j) (1 + t_j), |t_j| <= gamma(n - 1) for n products
         that are not zero.
         """
         values = [
             self.rows(layer, j, "value", head, own if j == i else None)[r] for j in range(i + 1)
         ]
-        count, found = sum(not value.zero() for value in values), Form()
+        count, found = sum(not value.zero() for value in values), Affine()
         for j, value in enumerate(values):
             if not value.zero():
                 share = self.weights(layer, i, head, own)[j].map(
@@ -276,7 +280,7 @@ class View:
         return found.wider(count)
 
     @cached
-    def weights(self, layer: int, i: int, head: int, own: str | None) -> list[Form]:
+    def weights(self, layer: int, i: int, head: int, own: str | None) -> list[Affine]:
         """p_ij for every j, by the token at j if its key depends on that.
 
         With m = max(0, max_j s_j) as the model has it and any top >= m, p_ij = e^(s_j - top) /
@@ -292,9 +296,9 @@ class View:
                 mul(exact(self.model.layers[layer].slopes[head]), (j - i << F, j - i << F))
             )
 
-            def score(keys: Sequence[Form], place: Interval = place) -> Form:
+            def score(keys: Sequence[Affine], place: Interval = place) -> Affine:
                 at = [self.interval(key) for key in keys]
-                return Form(
+                return Affine(
                     iv.rounded_sum(
                         [*(mul(a, b) for a, b in zip(queries, at, strict=True)), place], False
                     )
@@ -317,11 +321,11 @@ class View:
         total = iv.spread(total, iv.gamma(i + 1))
         return [w.map(lambda p: iv.once(iv.over(p, total))) for w in found]
 
-    def gate(self, layer: int, i: int, n: int) -> Form:
+    def gate(self, layer: int, i: int, n: int) -> Affine:
         return self.row(layer, i, "gate", n)
 
     @cached
-    def unit(self, layer: int, i: int, n: int) -> Form:
+    def unit(self, layer: int, i: int, n: int) -> Affine:
         """relu(gate) * up."""
         gate, up = self.gate(layer, i, n), self.row(layer, i, "up", n)
         if gate.only(i):
@@ -330,22 +334,22 @@ class View:
             )
         return self.product(i, self.relu(layer, i, n, gate), up)
 
-    def margin(self, right: str, other: str) -> Form:
+    def margin(self, right: str, other: str) -> Affine:
         """READ: logit of `right` minus logit of `other`: one form, in which symbols cancel, and the
         error of each.
         """
         model, depth = self.model, len(self.model.layers)
         stream = [self.before(depth, self.position, k) for k in range(model.width)]
         rows, biases = zip(*(model.logit(token) for token in (right, other)), strict=True)
-        found = Form(iv.add(exact(biases[0]), iv.neg(exact(biases[1]))))
+        found = Affine(iv.add(exact(biases[0]), iv.neg(exact(biases[1]))))
         for a, b, form in zip(*rows, stream, strict=True):
             found = found.plus(form.times(iv.add(exact(a), iv.neg(exact(b)))))
         for row, bias in zip(rows, biases, strict=True):
-            terms = [*zip(row, stream, strict=True), (1.0 if bias else 0.0, Form(exact(bias)))]
+            terms = [*zip(row, stream, strict=True), (1.0 if bias else 0.0, Affine(exact(bias)))]
             found = found.wider(self.error([(w, form) for w, form in terms if w]))
         return found
 
-    def claimed(self, kind: str, *key: Any) -> Form:
+    def claimed(self, kind: str, *key: Any) -> Affine:
         """What a claim is about, without symbols."""
         if kind == "margin":
             return self.expand(self.margin(*key))

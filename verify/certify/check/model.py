@@ -70,7 +70,7 @@ def changed(given: dict[str, Any], usual: dict[str, Any]) -> dict[str, Any]:
     return {key: x for key, x in given.items() if key not in usual or not same(x, usual[key])}
 
 
-class Description:
+class ModelFiles:
     """What the two files of a model say, and the names by which a certificate knows them.
 
     `config` is what decides what the weights mean, without what is as usual.
@@ -127,7 +127,7 @@ class Description:
         return hashlib.sha256(canonical(whole)).hexdigest()
 
 
-class Model(Description):
+class ProgramModel(ModelFiles):
     """A written program, every array as nested lists of floats.
 
     `layers` have those of attention and MLP, empty where there is none.
@@ -211,7 +211,7 @@ class Model(Description):
         return [sign * w for w in self.readout[o]], sign * self.readout_bias[o]
 
 
-def no_overflow(model: Model, length: int) -> None:
+def no_overflow(model: ProgramModel, length: int) -> None:
     """Every number of the forward pass stays below 2^1000: by exponents e with |x| < 2^e, for
     columns of the stream.
     """

@@ -12,22 +12,22 @@ from math import inf
 from typing import Any
 
 from tinyadder.verify.certify.check.files import integer, number
-from tinyadder.verify.certify.check.forms import Form
-from tinyadder.verify.certify.check.forward import ALL, OpenSign, View
+from tinyadder.verify.certify.check.forms import Affine
+from tinyadder.verify.certify.check.forward import ALL, ForwardPass, OpenSign
 from tinyadder.verify.certify.check.intervals import EVERYTHING, ONE, exact, need
-from tinyadder.verify.certify.check.model import Model
+from tinyadder.verify.certify.check.model import ProgramModel
 from tinyadder.verify.certify.check.specifications import Moves
 
 
-class Checker:
+class TreeChecker:
     """Checks the trees of one specification."""
 
-    def __init__(self, model: Model, stages: list[tuple[int, Moves]]) -> None:
+    def __init__(self, model: ProgramModel, stages: list[tuple[int, Moves]]) -> None:
         self.model, self.stages, self.claims = model, stages, 0
         self.texts: list[list[str]] = [[]] * len(stages)
         for position, moves in stages:
             self.texts[position] = sorted({token for _, _, token in moves})
-        self.base = View(model, self.texts)
+        self.base = ForwardPass(model, self.texts)
 
     def position(self, tree: dict, i: int) -> float:
         """The smallest margin of the token after position i, a tree of branches by that token."""
@@ -39,7 +39,7 @@ class Checker:
             set(self.texts[i + 1]) <= set(self.model.outputs),
             f"position {i + 1}: an answer has no logit",
         )
-        root = View(self.model, self.texts, i, self.base)
+        root = ForwardPass(self.model, self.texts, i, self.base)
         for token in self.model.outputs[
             1:
         ]:  # what all branches share is computed once, as far as it goes
@@ -48,12 +48,12 @@ class Checker:
         parts = {token: root.part("tokens", i + 1, token, keep=ALL) for token in self.texts[i + 1]}
         return self.branches(parts, tree["children"])
 
-    def branches(self, parts: dict[str, View], children: dict[str, Any]) -> float:
+    def branches(self, parts: dict[str, ForwardPass], children: dict[str, Any]) -> float:
         """The parts cover the branch; each must be proved."""
         need(set(children) == set(parts), "a branch is missing, or one too many")
         return min(self.branch(part, children[name]) for name, part in parts.items())
 
-    def branch(self, view: View, node: dict) -> float:
+    def branch(self, view: ForwardPass, node: dict) -> float:
         """The smallest margin: stated by a leaf and proved by its claims, or of the branches of a
         split.
         """
@@ -79,7 +79,7 @@ class Checker:
         )
         return stated
 
-    def claim(self, view: View, of: list, sign: int, low: str | None) -> bool:
+    def claim(self, view: ForwardPass, of: list, sign: int, low: str | None) -> bool:
         """sign * number >= low for every text of the branch; False: there is none, which is claimed
         by `low` null.
         """
@@ -94,7 +94,7 @@ class Checker:
         view.narrow(tuple(of), (bound, inf) if sign > 0 else (-inf, -bound))
         return True
 
-    def split(self, view: View, kind: str, *key: Any) -> dict[str, View]:
+    def split(self, view: ForwardPass, kind: str, *key: Any) -> dict[str, ForwardPass]:
         """The parts of a branch. Whatever the text, it is in one of them."""
         if kind == "phase":  # is the gate of a unit positive?
             layer, unit = key
@@ -117,7 +117,7 @@ class Checker:
             return {token: view.part("tokens", i, token, keep=()) for token in view.tokens(i)}
         return {"again": view.part()}  # with the claimed ranges
 
-    def least(self, view: View, form: Form) -> int | None:
+    def least(self, view: ForwardPass, form: Affine) -> int | None:
         """PATH: a lower bound of the form over the texts of the branch; None where there are none.
 
         By induction over the stages: what is kept for a state is a least cost of the paths that

@@ -16,7 +16,7 @@ from typing import Any
 import tinyadder.verify.certify.check.intervals as iv
 from tinyadder.verify.certify.check.forward import power_of_two
 from tinyadder.verify.certify.check.intervals import ONE, ZERO, F, Interval, exact, mul, need
-from tinyadder.verify.certify.check.model import Model
+from tinyadder.verify.certify.check.model import ProgramModel
 from tinyadder.verify.certify.check.specifications import Moves
 
 RULES = {"TEXT": "every text by itself: each number of the forward pass as an interval"}
@@ -24,7 +24,7 @@ MOST = 200_000
 """The most texts of a specification; a text costs milliseconds."""
 
 
-class Row:
+class LinearRow:
     """fl(sum w_k x_k + b), the zeros left out: rule LINEAR for intervals."""
 
     def __init__(self, weights: Sequence[float], bias: float = 0.0) -> None:
@@ -40,21 +40,21 @@ class Row:
         return iv.rounded_sum([*products, *self.bias], self.unrounded)
 
 
-class Head:
+class CachedHead:
     """The rows of a head; what is kept of each position read so far: its keys and values."""
 
     def __init__(self, layer: Any, h: int) -> None:
         for kind in ("query", "key", "value"):
             rows, biases = getattr(layer, kind)[h], getattr(layer, f"{kind}_bias")[h]
-            setattr(self, kind, [Row(w, b) for w, b in zip(rows, biases, strict=True)])
-        self.query: list[Row]
-        self.key: list[Row]
-        self.value: list[Row]
+            setattr(self, kind, [LinearRow(w, b) for w, b in zip(rows, biases, strict=True)])
+        self.query: list[LinearRow]
+        self.key: list[LinearRow]
+        self.value: list[LinearRow]
         self.slope = exact(layer.slopes[h])
         self.read: list[tuple[list[Interval], list[Interval]]] = []
 
     def attend(self, x: Sequence[Interval]) -> list[Interval]:
-        """ATTN: the mixed value of each row, as in `forward.View`."""
+        """ATTN: the mixed value of each row, as in `forward.ForwardPass`."""
         queries = [row.of(x) for row in self.query]
         self.read.append(([row.of(x) for row in self.key], [row.of(x) for row in self.value]))
         i, scores = len(self.read) - 1, []
@@ -88,23 +88,23 @@ class Head:
 class Reader:
     """A model that reads one token after the other, and can go back."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: ProgramModel) -> None:
         self.model, width = model, model.width
         self.embedding = [[exact(x) for x in row] for row in model.embedding]
         self.layers = []
         for layer in model.layers:
-            heads = [Head(layer, h) for h in range(len(layer.wiring))]
+            heads = [CachedHead(layer, h) for h in range(len(layer.wiring))]
             wires = [row for rows in layer.wiring for row in rows]
-            middle = [Row([1.0, *(wire[k] for wire in wires)]) for k in range(width)]
+            middle = [LinearRow([1.0, *(wire[k] for wire in wires)]) for k in range(width)]
             units = [
-                (Row(gate, a), Row(up, b))
+                (LinearRow(gate, a), LinearRow(up, b))
                 for gate, a, up, b in zip(
                     layer.gate, layer.gate_bias, layer.up, layer.up_bias, strict=True
                 )
             ]
-            after = [Row([1.0, *down]) for down in layer.down]
+            after = [LinearRow([1.0, *down]) for down in layer.down]
             self.layers.append((heads, middle, units, after))
-        self.logits = {token: Row(*model.logit(token)) for token in model.outputs}
+        self.logits = {token: LinearRow(*model.logit(token)) for token in model.outputs}
 
     def forget(self, length: int) -> None:
         """Go back to the first `length` tokens."""
@@ -150,7 +150,7 @@ def texts(stages: Sequence[tuple[int, Moves]]) -> Iterator[tuple[str, ...]]:
 
 
 def smallest_margin(
-    model: Model, start: int, stages: Sequence[tuple[int, Moves]]
+    model: ProgramModel, start: int, stages: Sequence[tuple[int, Moves]]
 ) -> tuple[float, int]:
     """The smallest margin of all answer tokens of all texts, and how many tokens were read.
 

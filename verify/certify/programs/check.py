@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from tinyadder.verify.certify.check.intervals import Rejected, need
-from tinyadder.verify.certify.check.model import Model, no_overflow
+from tinyadder.verify.certify.check.model import ProgramModel, no_overflow
 from tinyadder.verify.certify.programs.meaning import (
     COPY,
     INDEX,
@@ -128,10 +128,10 @@ def exp_of(number: Fraction) -> Fraction:
         return Fraction(value.exp())
 
 
-class Checker:
+class ProgramChecker:
     """One model against one program."""
 
-    def __init__(self, model: Model, meaning: Meaning, hints: dict[str, Any]) -> None:
+    def __init__(self, model: ProgramModel, meaning: Meaning, hints: dict[str, Any]) -> None:
         self.model, self.meaning = model, meaning
         self.codes = {plain(value): Fraction(*code) for value, code in hints["codes"]}
         self.hints = {(h["layer"], h["column"]): h for h in hints["heads"]}
@@ -459,7 +459,7 @@ class Selection:
 
     def __init__(
         self,
-        checker: Checker,
+        checker: ProgramChecker,
         hint: dict[str, Any],
         queries: list[Column],
         keys: list[Column],
@@ -682,7 +682,7 @@ def _union(bases: Sequence[Base], columns: list[Column]) -> tuple[Base, ...]:
 def check(folder: Path) -> dict[str, Any]:
     """Judge the certificate in the folder. Raises `Rejected` with what is not so."""
     certificate = json.loads((folder / "certificate.json").read_text(encoding="utf-8"))
-    model = Model(folder)
+    model = ProgramModel(folder)
     task = model.task
     need(task["name"] == "sequences", "the task is not that of a sequence program")
     options = task["options"]
@@ -693,7 +693,7 @@ def check(folder: Path) -> dict[str, Any]:
     digest = model.digest(model.to_json()["sha256"])
     need(certificate["model"] == digest, "it is for other weights or another task")
     meaning = Meaning(json.loads(options["program"]), options["length"], copies)
-    checker = Checker(model, meaning, certificate)
+    checker = ProgramChecker(model, meaning, certificate)
     no_overflow(model, checker.total)
     try:
         checker.run()

@@ -11,7 +11,7 @@ from tinyadder.io.files import atomic_write
 from tinyadder.machine.transformer import Transformer
 from tinyadder.tasks.sequences import Sequences
 from tinyadder.verify.certify import check as kernel
-from tinyadder.verify.certify.check.model import Model
+from tinyadder.verify.certify.check.model import ProgramModel
 from tinyadder.verify.certify.programs.check import check
 from tinyadder.verify.verdict import Proved, Unknown, Verdict
 
@@ -35,7 +35,7 @@ def certify_program(model: Transformer, task: Sequences, folder: Path) -> dict[s
         for hint in hints["heads"]
         if hint["lane"] in starts
     ]
-    described = Model(folder)
+    described = ProgramModel(folder)
     certificate = {
         "format": "tinyadder program proof",
         "model": described.digest(described.to_json()["sha256"]),
