@@ -17,6 +17,7 @@ from tools.architecture import (
     TABLE,
     arrows,
     circles,
+    defined_twice,
     drawn,
     floors,
     forbidden_imports,
@@ -97,6 +98,25 @@ def test_every_arrow_of_the_picture_points_down():
     height = {name: floor for floor, names in enumerate(floors()) for name in names}
     assert len(arrows()) > 20 and set(height) == {room.name for room in TABLE}
     assert all(height[upper] > height[lower] for upper, lower in arrows())
+
+
+SAID_TWICE = {
+    "Ball": "one thing: python-flint's arb, in the prover and in the exact evaluation",
+    "Lanes": "one thing, the values of lanes: lists in a trace, arrays in the reference",
+    "Step": "of an automaton, in the prover and in the checker, which share no code",
+}
+"""Names of types that stand twice, and why."""
+
+
+def test_the_name_of_a_class_means_one_thing():
+    assert set(defined_twice(sources())) == set(SAID_TWICE)
+
+
+@pytest.mark.parametrize("line", ["class Head:\n    pass", "Head = list[int]"])
+def test_a_planted_second_class_of_a_name_is_noticed(line):
+    files = {**sources(), "tinyadder.plain": line}
+    found = defined_twice(files).keys() - SAID_TWICE
+    assert found == {"Head"}
 
 
 LIGHT = ("basics", "language", "tasks", "construction", "constructions", "commands")

@@ -20,7 +20,7 @@ from tinyadder.inspect.explorer import (
     PAGES,
     Exhibit,
     Explorer,
-    Proof,
+    ProofFiles,
     exhibit_of,
     exhibit_to_json,
     model_to_json,
@@ -530,7 +530,7 @@ def test_a_tampered_proof_is_rejected_in_the_browser(tmp_path, certified):
     forged = certificate.replace(b'"margin":"0x1.', b'"margin":"0x1.f', 1)
     assert forged != certificate
     shown = replace(
-        certified, proof=Proof(certified.proof.weights, certified.proof.description, forged)
+        certified, proof=ProofFiles(certified.proof.weights, certified.proof.description, forged)
     )
     found, _ = browse(tmp_path, page([shown]), "", CHECK + "press().then(seen);")
     assert found == "REJECTED: the certificate was edited or truncated"

@@ -29,7 +29,7 @@ INTEGER = Annotated[int, Between(-1_000_000, 1_000_000)]
 NUMBER = Annotated[float, Between(-1e300, 1e300)]
 """What a plain `int` and a plain `float` mean in an annotation; NaN is outside of all bounds."""
 
-Kind = TypeVar("Kind")
+T = TypeVar("T")
 
 
 def checked(value: Any, hint: Any, where: str) -> Any:
@@ -66,7 +66,7 @@ def check_fields(data: Any, where: str) -> None:
             object.__setattr__(data, name, found)  # a frozen one too: 1 for 1.0, a tuple for a list
 
 
-def from_json(kind: type[Kind], data: Any, where: str) -> Kind:
+def from_json(kind: type[T], data: Any, where: str) -> T:
     """The dataclass `kind` that JSON `data` describes, nested ones too. Raises `TinyadderError` for
     what does not fit.
 

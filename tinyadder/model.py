@@ -28,7 +28,7 @@ from tinyadder.dsl import Program
 from tinyadder.errors import TinyadderError, did_you_mean
 from tinyadder.escape import html
 from tinyadder.inspect import patching, trace
-from tinyadder.inspect.trace import ActivationCache, Step, activation_names
+from tinyadder.inspect.trace import ActivationCache, AnswerStep, activation_names
 from tinyadder.io.folder import first_difference, save
 from tinyadder.machine.answers import answers
 from tinyadder.machine.compile import build
@@ -141,12 +141,12 @@ class Counts(Shown, dict[str, int]):
         return format_table("", {"convention": "left", "parameters": "right"}, rows)
 
 
-class Trace(Shown, list[Step]):
+class Trace(Shown, list[AnswerStep]):
     """The steps of an answer, one per token: a list that prints as a table. `trace[k]` emits token
     k.
     """
 
-    def __init__(self, steps: Sequence[Step], title: str) -> None:
+    def __init__(self, steps: Sequence[AnswerStep], title: str) -> None:
         super().__init__(steps)
         self.title = title
 

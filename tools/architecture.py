@@ -249,6 +249,21 @@ def forbidden_imports(files: Mapping[str, str]) -> list[str]:
     return found
 
 
+def defined_twice(files: Mapping[str, str]) -> dict[str, list[str]]:
+    """Classes, and other names of types in modules, that stand in two places -> the modules."""
+    places: dict[str, list[str]] = {}
+    for module, source in sorted(files.items()):
+        tree = _tree(source)
+        names = [node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+        for node in tree.body:
+            targets = node.targets if isinstance(node, ast.Assign) else []
+            names += [target.id for target in targets if isinstance(target, ast.Name)]
+        for name in names:
+            if re.fullmatch("_?[A-Z][a-z][A-Za-z]*", name):
+                places.setdefault(name, []).append(module)
+    return {name: modules for name, modules in places.items() if len(modules) > 1}
+
+
 def circles(files: Mapping[str, str]) -> list[list[str]]:
     """Modules that import one another, at the top or within functions (not for the type checker
     only), as one list a circle.

@@ -188,7 +188,7 @@ def fails_as_stated(model: Transformer, task: Task, stated: Counterexample) -> b
 
 
 @dataclass(frozen=True)
-class Report:
+class FailureReport:
     """A counterexample explained; positions count answer tokens from 0, logits stand after the
     right tokens before.
     """
@@ -288,7 +288,9 @@ class Report:
         }
 
 
-def explain(model: Transformer, task: Task, problem: Problem, ways: Iterable[Way] = ()) -> Report:
+def explain(
+    model: Transformer, task: Task, problem: Problem, ways: Iterable[Way] = ()
+) -> FailureReport:
     """The report on a problem that `model` answers wrongly, if need be by one of `ways`.
 
     Raises `TinyadderError` where it is right.
@@ -310,7 +312,7 @@ def explain(model: Transformer, task: Task, problem: Problem, ways: Iterable[Way
         return value if abs(value) < float("inf") else None
 
     exact, exact_margin, cause = _exactly(model, task, problem, position)
-    return Report(
+    return FailureReport(
         counterexample=counterexample,
         forced=forced,
         batches={

@@ -20,7 +20,7 @@ BITS = 256
 MOST_BITS = 4096
 
 Ball = arb
-Column = list[Ball]
+Balls = list[Ball]
 """One residual vector, or one row of results."""
 
 
@@ -33,7 +33,7 @@ class ExactMap:
         self.rows = [[(c, arb(w)) for c, w in enumerate(row) if w != 0] for row in weight.tolist()]
         self.bias = [arb(0)] * len(self.rows) if bias is None else [arb(b) for b in bias.tolist()]
 
-    def __call__(self, x: Column) -> Column:
+    def __call__(self, x: Balls) -> Balls:
         return [
             sum((w * x[c] for c, w in row), start=bias)
             for row, bias in zip(self.rows, self.bias, strict=True)
@@ -62,7 +62,7 @@ class ExactTransformer:
             model.unembedding_bias if model.config.unembedding_bias else None,
         )
 
-    def logits(self, tokens: Sequence[int], first: int = 0, *, bits: int = BITS) -> list[Column]:
+    def logits(self, tokens: Sequence[int], first: int = 0, *, bits: int = BITS) -> list[Balls]:
         """Enclosures of the logits after each token from position `first` on, [t, o], with `bits`
         of precision.
         """
@@ -76,7 +76,7 @@ class ExactTransformer:
             read = [self.readout(x) for x in stream[first:]]
             return [[-logit for logit in row] for row in read] if self.argmin else read
 
-    def choices(self, tokens: Sequence[int], first: int = 0) -> list[tuple[str | None, Column]]:
+    def choices(self, tokens: Sequence[int], first: int = 0) -> list[tuple[str | None, Balls]]:
         """After each token from `first` on: the token real arithmetic chooses, and the logits.
 
         The choice is None where no precision up to 4096 bits tells the largest logit from the next:
@@ -92,7 +92,7 @@ class ExactTransformer:
             bits *= 2
 
 
-def largest(row: Column) -> int | None:
+def largest(row: Balls) -> int | None:
     """The index of the ball that lies above all others; None where balls overlap or hold no
     number.
     """
@@ -102,7 +102,7 @@ def largest(row: Column) -> int | None:
     return best if all(row[best] > other for i, other in enumerate(row) if i != best) else None
 
 
-def _plus(stream: list[Column], added: list[Column]) -> list[Column]:
+def _plus(stream: list[Balls], added: list[Balls]) -> list[Balls]:
     return [[a + b for a, b in zip(x, y, strict=True)] for x, y in zip(stream, added, strict=True)]
 
 
@@ -124,7 +124,7 @@ class _Heads:
                 (query, key, value, arb(slope), ExactMap(attention.wiring[h].T, None))
             )
 
-    def __call__(self, stream: list[Column]) -> list[Column]:
+    def __call__(self, stream: list[Balls]) -> list[Balls]:
         added = [[arb(0)] * len(x) for x in stream]
         for query, key, value, slope, wiring in self.heads:
             keys, values = [key(x) for x in stream], [value(x) for x in stream]
@@ -151,7 +151,7 @@ class _Units:
         )
         self.down = ExactMap(mlp.down, None)
 
-    def __call__(self, x: Column) -> Column:
+    def __call__(self, x: Balls) -> Balls:
         return self.down(
             [g.nonnegative_part() * u for g, u in zip(self.gate(x), self.up(x), strict=True)]
         )

@@ -51,7 +51,7 @@ MOST_SHARD = 2**20
 MOST = 10**11
 """Larger domains are refused: at 10^6 problems a second this is a day."""
 
-Progress = Callable[[int, int, int], None]
+SweepProgress = Callable[[int, int, int], None]
 """Called with problems done, problems in all, wrong ones so far."""
 
 
@@ -324,7 +324,7 @@ def sweep(
     folder: Path,
     workers: int = 1,
     shard: int = SHARD,
-    progress: Progress | None = None,
+    progress: SweepProgress | None = None,
 ) -> Sweep:
     """Check every problem of the job's domain and give the verdict; finished shards in `folder` are
     taken as they are.

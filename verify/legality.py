@@ -1,7 +1,7 @@
 """Is it an autoregressive transformer that does the work itself? Eight checks, each a small
 function with a `Finding`.
 
-For our own models the verifier owns the loop; a `Decoder` under test (by default `answers` through
+For our own models the verifier owns the loop; a `Decode` under test (by default `answers` through
 the whole forward pass) is watched while it runs. Of a submission file only what can be observed
 from outside is judged (`foreign`).
 """
@@ -33,7 +33,7 @@ CHANCE = 0.05
 MASKING = -1e4
 """A score of at most this masks; a tensor that has no other number but 0 and 1 is a mask."""
 
-Decoder = Callable[[Transformer, Task, Sequence[Problem]], Sequence[Sequence[str]]]
+Decode = Callable[[Transformer, Task, Sequence[Problem]], Sequence[Sequence[str]]]
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def legality(
     problems: Sequence[Problem],
     *,
     seed: int = 0,
-    decode: Decoder = reference,
+    decode: Decode = reference,
 ) -> list[Finding]:
     """All checks of a model of ours on these problems."""
     return [
@@ -173,7 +173,7 @@ def _watched(model: nn.Module, seen: Callable[[Tensor, Tensor], Tensor]) -> Iter
 
 
 def one_token_per_pass(
-    model: Transformer, task: Task, problems: Sequence[Problem], *, decode: Decoder = reference
+    model: Transformer, task: Task, problems: Sequence[Problem], *, decode: Decode = reference
 ) -> Finding:
     """Every emitted token has a forward pass of its own, over the text so far, whose argmax it is.
     Of a tagger: all are the argmax, each at its position, of one pass over the prompt.
@@ -348,7 +348,7 @@ def decode_honesty(
     problems: Sequence[Problem],
     *,
     seed: int = 0,
-    decode: Decoder = reference,
+    decode: Decode = reference,
 ) -> Finding:
     """With random logits the decoder gives random answers. Measured: the share that is right
     nevertheless.
@@ -452,7 +452,7 @@ def weight_swap(
     problems: Sequence[Problem],
     *,
     seed: int = 0,
-    decode: Decoder = reference,
+    decode: Decode = reference,
 ) -> Finding:
     """The same code with other weights does another task: here the same one in a code, its digits
     mixed up.

@@ -22,7 +22,7 @@ from tinyadder.tasks.base import Problem, Task
 from tinyadder.text import Shown
 from tinyadder.verify.counterexample import (
     TRIED,
-    Report,
+    FailureReport,
     Way,
     explain,
     fails_alone,
@@ -65,7 +65,7 @@ class Verification(Shown):
 
     verdict: Verdict
     parts: tuple[CheckResult, ...]
-    report: Report | None = None
+    report: FailureReport | None = None
 
     def lines(self, replay: str | None = None) -> list[str]:
         """The parts, the verdict and the report; `replay` is the command that shows the

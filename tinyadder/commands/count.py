@@ -57,10 +57,10 @@ def command(name: str, options: dict[str, Any], why: bool, seconds: float, as_js
             echo(str(match))
 
 
-Counted = tuple[str, dict[str, int], list[dict[str, Any]], "list[Literal]"]
+CountedModel = tuple[str, dict[str, int], list[dict[str, Any]], "list[Literal]"]
 
 
-def _own(name: str, options: dict[str, Any], why: bool) -> Counted:
+def _own(name: str, options: dict[str, Any], why: bool) -> CountedModel:
     from tinyadder.verify.count import counted_literals, ladder, weights
     from tinyadder.verify.count.code import construction_code, machine_code
 
@@ -73,7 +73,7 @@ def _own(name: str, options: dict[str, Any], why: bool) -> Counted:
     return shown_model(loaded), ladder(loaded.model, code), listed, literals
 
 
-def _submission(name: str, options: dict[str, Any], why: bool, seconds: float) -> Counted:
+def _submission(name: str, options: dict[str, Any], why: bool, seconds: float) -> CountedModel:
     from tinyadder.verify.count.foreign import count_submission
     from tinyadder.verify.external.submission import Submission
 

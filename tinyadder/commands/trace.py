@@ -23,7 +23,7 @@ from tinyadder.commands._output import echo, echo_json, show_table
 from tinyadder.named import Loaded, find, load_model
 
 if TYPE_CHECKING:
-    from tinyadder.inspect.trace import HeadStep, Step, SublayerStep, UnitStep
+    from tinyadder.inspect.trace import AnswerStep, HeadStep, SublayerStep, UnitStep
 
 SHOWN_VALUES = 12
 """Components of a wide lane or value that are printed; --json has all."""
@@ -82,7 +82,7 @@ def command(
         _show(loaded, step)
 
 
-def _show_all(steps: Sequence[Step], asked: str) -> None:
+def _show_all(steps: Sequence[AnswerStep], asked: str) -> None:
     show_table(
         "every answer token",
         {
@@ -118,7 +118,7 @@ def _vector(numbers: Sequence[float]) -> str:
     return shown + (f" .. ({len(numbers)} in all)" if len(numbers) > SHOWN_VALUES else "")
 
 
-def _show(loaded: Loaded, step: Step) -> None:
+def _show(loaded: Loaded, step: AnswerStep) -> None:
     text = "".join(step.text)
     echo(
         f"read   {text}   emits {step.chosen!r}, answer token {step.index}, query at position"
@@ -211,7 +211,7 @@ def _show_lanes(sublayer: SublayerStep) -> None:
     )
 
 
-def _show_logits(step: Step, heading: str) -> None:
+def _show_logits(step: AnswerStep, heading: str) -> None:
     _section("logits")
     best = step.logits[step.chosen]
     show_table(

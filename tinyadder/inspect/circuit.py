@@ -55,7 +55,7 @@ class Edge:
 
 
 @dataclass(frozen=True)
-class Pair:
+class PromptPair:
     """Two token sequences of equal length with different next tokens, for activation patching.
 
     The answer token is read at the last position.
@@ -74,7 +74,7 @@ class Circuit(Shown):
     model: str
     nodes: tuple[Node, ...]
     edges: tuple[Edge, ...]
-    pairs: tuple[Pair, ...]
+    pairs: tuple[PromptPair, ...]
 
     def coarse(self) -> set[str]:
         """The edges as circuit-discovery tools name them: `input->a0.h1<q>`, `a0.h1->m0`."""
@@ -169,13 +169,13 @@ def _edges(
             yield Edge(writer.node.name, node.name, channel, float(weight))
 
 
-def prompt_pairs(task: Task, count: int, *, seed: int = 0) -> list[Pair]:
+def prompt_pairs(task: Task, count: int, *, seed: int = 0) -> list[PromptPair]:
     """Pairs of prompts of equal length, up to the first answer token in which they differ.
 
     Fewer than `count` if problems drawn at random do not give that many.
     """
     random = Random(seed)
-    found = dict[tuple[str, ...], Pair]()
+    found = dict[tuple[str, ...], PromptPair]()
     for _ in range(ROUNDS):
         problems: list[Problem] = [
             *task.structured(random, 4 * count),
@@ -191,7 +191,7 @@ def prompt_pairs(task: Task, count: int, *, seed: int = 0) -> list[Pair]:
     return list(found.values())
 
 
-def _pair(task: Task, first: Problem, second: Problem) -> Pair | None:
+def _pair(task: Task, first: Problem, second: Problem) -> PromptPair | None:
     texts = [task.forced(problem) for problem in (first, second)]
     answers = [task.answer(problem) for problem in (first, second)]
     if texts[0][1] != texts[1][1]:
@@ -199,5 +199,5 @@ def _pair(task: Task, first: Problem, second: Problem) -> Pair | None:
     for k, (right, other) in enumerate(zip(*answers, strict=False)):
         if right != other:
             end = texts[0][1] + k + 1
-            return Pair([*texts[0][0][:end]], [*texts[1][0][:end]], right, other)
+            return PromptPair([*texts[0][0][:end]], [*texts[1][0][:end]], right, other)
     return None

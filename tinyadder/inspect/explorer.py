@@ -45,7 +45,7 @@ CLAIMED = 2
 
 
 @dataclass(frozen=True)
-class Proof:
+class ProofFiles:
     """The files that the page needs to check a proof itself; the certificate may be missing."""
 
     weights: bytes
@@ -67,7 +67,7 @@ class Exhibit:
     introduction: str = ""
     """How it works, in a paragraph."""
     claims: Mapping[str, LaneClaim] | None = None
-    proof: Proof | None = None
+    proof: ProofFiles | None = None
 
 
 def exhibit_of(
@@ -93,7 +93,7 @@ def exhibit_of(
     )
 
 
-def _proof(loaded: Loaded, certificate: bytes | None) -> Proof | None:
+def _proof(loaded: Loaded, certificate: bytes | None) -> ProofFiles | None:
     """The files of a float64 model: those of its folder, or those that it would be saved as."""
     if loaded.model.embedding.dtype != torch.float64:
         return None
@@ -107,7 +107,7 @@ def _proof(loaded: Loaded, certificate: bytes | None) -> Proof | None:
         weights, description = (
             read_bytes(folder / name, most=LARGEST) for name in (WEIGHTS, DESCRIPTION)
         )
-        return Proof(weights, description, certificate)
+        return ProofFiles(weights, description, certificate)
 
 
 def model_to_json(model: Transformer) -> dict[str, Any]:

@@ -231,7 +231,7 @@ class SublayerStep:
 
 
 @dataclass(frozen=True)
-class Step:
+class AnswerStep:
     """The forward pass that emits one answer token."""
 
     text: list[str]
@@ -251,7 +251,7 @@ class Step:
     """Logit of the chosen token minus that of the runner-up."""
 
 
-def trace(model: Transformer, task: Task, problem: Problem, index: SupportsIndex) -> Step:
+def trace(model: Transformer, task: Task, problem: Problem, index: SupportsIndex) -> AnswerStep:
     """The step that emits answer token `index` (from 0) when `model` answers `problem` greedily.
 
     Raises `TinyadderError` if the answer has no such token.
@@ -265,7 +265,7 @@ def trace(model: Transformer, task: Task, problem: Problem, index: SupportsIndex
     return _step(model, task, problem, answer, number)
 
 
-def trace_all(model: Transformer, task: Task, problem: Problem) -> list[Step]:
+def trace_all(model: Transformer, task: Task, problem: Problem) -> list[AnswerStep]:
     """Every step of the answer to `problem`."""
     (answer,) = answers(model, task, [problem])
     return [_step(model, task, problem, answer, index) for index in range(len(answer))]
@@ -273,7 +273,7 @@ def trace_all(model: Transformer, task: Task, problem: Problem) -> list[Step]:
 
 def _step(
     model: Transformer, task: Task, problem: Problem, answer: Sequence[str], index: int
-) -> Step:
+) -> AnswerStep:
     read = task.read_at(problem)
     text = (
         [*task.prompt(problem), *answer[:index]]
@@ -283,7 +283,7 @@ def _step(
     tokens = torch.from_numpy(task.encode([text])).to(model.outputs.device)
     logits, cache = run_with_cache(model, tokens)
     look = _Look(model, {name: value[0].cpu() for name, value in cache.items()}, text)
-    return Step(
+    return AnswerStep(
         text=text,
         index=index,
         answer=list(answer),

@@ -34,7 +34,7 @@ def shared(value: float) -> Shared:
 
 
 Weight = float | Shared
-Column = tuple[str, int]
+StreamColumn = tuple[str, int]
 
 
 def finite(value: float, where: str) -> float:
@@ -81,7 +81,7 @@ def scale_weight(weight: Weight, factor: Weight, where: str) -> Weight:
 class AffineRow:
     """One affine row: sum of weight * column, plus a bias."""
 
-    weights: tuple[tuple[Column, Weight], ...] = ()
+    weights: tuple[tuple[StreamColumn, Weight], ...] = ()
     bias: Weight = 0.0
 
     @property
@@ -277,7 +277,7 @@ class Stream:
         """Columns of the residual stream."""
         return sum(lane.width for lane in self.lanes.values())
 
-    def columns(self) -> dict[Column, int]:
+    def columns(self) -> dict[StreamColumn, int]:
         """The column of every (lane, index): lanes stand in the order of their declaration."""
         every = [(lane.name, i) for lane in self.lanes.values() for i in range(lane.width)]
         return {column: position for position, column in enumerate(every)}
@@ -304,7 +304,7 @@ def _join(terms: Sequence[tuple[str, Weight]]) -> str:
     return text or "0"
 
 
-def _column(column: Column, wide: bool) -> str:
+def _column(column: StreamColumn, wide: bool) -> str:
     return f"{column[0]}[{column[1]}]" if wide else column[0]
 
 

@@ -8,7 +8,7 @@ from tinyadder.lang.forms import AffineRow, Shared, Weight, format_rows, format_
 from tinyadder.lang.formulas import DerivedColumn
 from tinyadder.lang.sublayers import MLP, Attention, Embed, Head, Unembed, format_units
 
-Line = tuple[str, str, list[Weight]]
+PrintedLine = tuple[str, str, list[Weight]]
 """(section, text, the nonzero weights that the line introduces); a shared weight comes once."""
 
 
@@ -32,9 +32,9 @@ def equations(
     blocks: Sequence[tuple[Attention | None, MLP | None]],
     unembed: Unembed,
     outputs: Sequence[str],
-) -> list[Line]:
+) -> list[PrintedLine]:
     """Every equation of a program, in the order in which it is used; `outputs` have a logit."""
-    bill, lines = _Bill(), list[Line]()
+    bill, lines = _Bill(), list[PrintedLine]()
     for lane, table in embed.lanes.items():
         weights = bill.new([w for listed in table.values() for w in listed])
         column = embed.derived.get(lane)
@@ -137,7 +137,7 @@ def _unembed_lines(
     return lines
 
 
-def format_equations(lines: Sequence[Line], slopes: int) -> str:
+def format_equations(lines: Sequence[PrintedLine], slopes: int) -> str:
     """The equations, grouped by section, the price of each (its parameters) before it and the sum
     below, where `slopes` nonzero ALiBi slopes are named.
     """

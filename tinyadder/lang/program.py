@@ -32,7 +32,7 @@ from collections.abc import Sequence
 
 from tinyadder.errors import TinyadderError, did_you_mean
 from tinyadder.lang.forms import AffineRow, Shared, Stream
-from tinyadder.lang.printing import Line, equations, format_equations
+from tinyadder.lang.printing import PrintedLine, equations, format_equations
 from tinyadder.lang.sublayers import MLP, Attention, Embed, Sublayer, Unembed, rows_read
 
 
@@ -163,7 +163,7 @@ class Program:
 
     # ---- the bill -----------------------------------------------------------------------------
 
-    def lines(self) -> list[Line]:
+    def lines(self) -> list[PrintedLine]:
         """The equations with the weights that each introduces."""
         return equations(self.embed, self.blocks, self.unembed, self.output_tokens)
 

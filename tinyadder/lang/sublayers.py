@@ -186,10 +186,10 @@ class Head(Outputs):
         return text + (f", slope {format_weight(self.slope)}" if self.slope else "")
 
 
-Sums = TypeVar("Sums", Outputs, Units)
+Summed = TypeVar("Summed", Outputs, Units)
 
 
-def stack(*rows: Sums | None) -> Sums:
+def stack(*rows: Summed | None) -> Summed:
     """Sums of heads, or of hidden units, one below another: what the rows of a wide lane get, None
     for nothing.
 

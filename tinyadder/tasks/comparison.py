@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tinyadder.tasks.pairs import Pair, Pairs
+from tinyadder.tasks.pairs import Pair, PairTask
 
 
 @dataclass(frozen=True)
-class Comparison(Pairs):
+class Comparison(PairTask):
     """Which of '<', '=', '>' stands between the two numbers."""
 
     @property

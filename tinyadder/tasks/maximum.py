@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from tinyadder.tasks.pairs import Pair, Pairs
+from tinyadder.tasks.pairs import Pair, PairTask
 
 
 @dataclass(frozen=True)
-class Maximum(Pairs):
+class Maximum(PairTask):
     """max(a, b), written with as many digits as the operands."""
 
     @property

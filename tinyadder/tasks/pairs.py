@@ -21,7 +21,7 @@ Pair = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Pairs(Task):
+class PairTask(Task):
     """A task over pairs of numbers 0 .. 10^digits - 1. Subclasses say the vocabulary, prompt and
     answer.
     """

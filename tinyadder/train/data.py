@@ -24,7 +24,7 @@ from tinyadder.tasks.base import Problem, Task
 from tinyadder.train.recipe import Recipe
 
 Split = Literal["train", "validation", "test"]
-Kind = Literal["any", "inside", "outside"]
+Placement = Literal["any", "inside", "outside"]
 """All problems, or those that the task does not, or does, set apart as out of distribution
 (`Task.is_outside`).
 """
@@ -55,7 +55,7 @@ class Source:
     seed: int
     digits: int = 0
     """At most so many digits an operand; 0 for no limit."""
-    kind: Kind = "any"
+    kind: Placement = "any"
 
     def chunk(self, number: int) -> list[Problem]:
         """The problems of chunk `number`: the same whoever draws it. May be empty where the split

@@ -18,7 +18,7 @@ from joblib import Parallel, delayed
 from tinyadder.verify.certify.check.block import BlockModel
 from tinyadder.verify.certify.check.boxes import GRID, LEAST, Tree
 from tinyadder.verify.certify.check.intervals import ONE, F, Rejected
-from tinyadder.verify.certify.check.specifications import Moves, Specification, specify
+from tinyadder.verify.certify.check.specifications import Automaton, Moves, specify
 
 NEAR = 4e-3
 """Positions whose weight can exceed it are read token by token."""
@@ -277,7 +277,7 @@ def prove_block(folder: Path, jobs: int) -> list[list[dict[str, Any]]]:
     no rule covers.
     """
     block = BlockModel(folder)
-    specifications: list[Specification] = specify(block.task)[1]
+    specifications: list[Automaton] = specify(block.task)[1]
     places = [
         (part, i)
         for part, (start, stages) in enumerate(specifications)

@@ -37,7 +37,7 @@ FORBIDDING = -1e3
 FEWEST = 5
 """Entries of a line that a recurrence of two terms says something about."""
 
-Found = tuple[str, str, Tensor, Tensor]
+KeptBeside = tuple[str, str, Tensor, Tensor]
 """(first rung, name, flat indices, values) of what counts of one tensor."""
 
 
@@ -223,7 +223,7 @@ def bases(module: nn.Module) -> list[tuple[str, float]]:
     ]
 
 
-def kept_beside(module: nn.Module) -> Iterator[Found]:
+def kept_beside(module: nn.Module) -> Iterator[KeptBeside]:
     """(first rung, name, flat indices, values) of what counts of the tensors that are no
     parameters, each place of memory once.
     """

@@ -11,9 +11,8 @@ from tinyadder.verify.count.code import file_code
 from tinyadder.verify.count.literals import Literal
 
 if TYPE_CHECKING:
-    from tinyadder.verify.external.entry import LoadedSubmission
+    from tinyadder.verify.external.entry import LoadedSubmission, ReportProgress
     from tinyadder.verify.external.submission import Place, Session
-    from tinyadder.verify.external.worker import Report
 
 
 class _Weight(TypedDict):
@@ -68,7 +67,7 @@ def count_submission(session: Session, place: Place, *, why: bool = False) -> Fo
 
 def count(
     entry: LoadedSubmission,
-    report: Report,
+    report: ReportProgress,
     why: bool,
     roots: list[str],
     code: list[tuple[float, bool]],

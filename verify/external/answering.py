@@ -6,7 +6,6 @@ values, arrays as bytes; what is right is decided by `tinyadder.verify.external.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,9 +17,7 @@ from tinyadder.verify.external.decoding import (
     NotRecovered,
     watch,
 )
-from tinyadder.verify.external.entry import LoadedSubmission
-
-Report = Callable[[int, int | None, dict[str, Any]], None]
+from tinyadder.verify.external.entry import LoadedSubmission, ReportProgress
 
 _prepared: list[Decoder] = []
 
@@ -31,7 +28,7 @@ def _decoder() -> Decoder:
     return _prepared[0]
 
 
-def prepare(entry: LoadedSubmission, report: Report, seed: int) -> dict[str, Any]:
+def prepare(entry: LoadedSubmission, report: ReportProgress, seed: int) -> dict[str, Any]:
     """Recover the format; `reason` says why it could not be.
 
     `rounding` is what logits of one text may differ by between batches, in units of the largest.
@@ -53,7 +50,7 @@ def prepare(entry: LoadedSubmission, report: Report, seed: int) -> dict[str, Any
 
 def decode(
     entry: LoadedSubmission,
-    report: Report,
+    report: ReportProgress,
     pairs: list[list[int]],
     drafts: list[int] | None = None,
     units: bool = False,
@@ -77,7 +74,7 @@ def _packed(found: Decoded) -> dict[str, Any]:
     return {"digits": found.digits.tobytes(), "leads": found.gaps.tobytes(), "units": given}
 
 
-def replay(entry: LoadedSubmission, report: Report, a: int, b: int) -> dict[str, Any]:
+def replay(entry: LoadedSubmission, report: ReportProgress, a: int, b: int) -> dict[str, Any]:
     """One pair alone: the digits by our decoding, and whether the file's `add`, watched, made the
     very passes that we make (the same tokens, logits the same but for rounding).
     """

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tinyadder.verify.external.operations import Call, source_line
+from tinyadder.verify.external.operations import Forward, source_line
 
-Change = Literal["no", "uniform", "own"]
+PatternChange = Literal["no", "uniform", "own"]
 """Weights 0; equal weights on every key that is not in the future; the own position only."""
 SINKS = 4
 """How many keys beside the text an attention may have: a null key of softmax1, say."""
@@ -53,7 +53,7 @@ class ObservedAttention:
 
 
 class _Mode(TorchDispatchMode):
-    def __init__(self, length: int, change: Change | None) -> None:
+    def __init__(self, length: int, change: PatternChange | None) -> None:
         super().__init__()
         self.length, self.change, self.seen = length, change, ObservedAttention()
         self.first: dict[tuple[str, int], int] = {}
@@ -180,7 +180,7 @@ def _along(given: Any, scores: Tensor) -> int | None:
 
 
 @contextmanager
-def attention(length: int, change: Change | None = None) -> Iterator[ObservedAttention]:
+def attention(length: int, change: PatternChange | None = None) -> Iterator[ObservedAttention]:
     """Watch the attention of passes over texts of this length, and change it."""
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # it fuses a whole layer into one operation
@@ -191,7 +191,9 @@ def attention(length: int, change: Change | None = None) -> Iterator[ObservedAtt
         torch.backends.mha.set_fastpath_enabled(fast)
 
 
-def changed(call: Call, tokens: Tensor, change: Change | None) -> tuple[Tensor, ObservedAttention]:
+def changed(
+    call: Forward, tokens: Tensor, change: PatternChange | None
+) -> tuple[Tensor, ObservedAttention]:
     """The logits of one pass with attention changed, and what was seen of it."""
     with attention(tokens.shape[-1], change) as seen:
         return call(tokens), seen

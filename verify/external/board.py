@@ -51,7 +51,7 @@ LONGEST_SOURCE = 16 * 2**20
 SKIPPED = {"__pycache__", ".git"}
 DEFINES = re.compile(r"^\s*(async )?def add\(", re.MULTILINE)
 
-Line = Annotated[str, Meta(max_length=2000)]
+ShortText = Annotated[str, Meta(max_length=2000)]
 Count = Annotated[int, Between(0, 10**9)]
 Operand = Annotated[int, Between(0, 10**10)]
 
@@ -61,25 +61,25 @@ class Listed:
     """What a manifest says of an entry: `[[entry]]` with these keys, all but `name` optional."""
 
     name: str
-    file: Line = ""
+    file: ShortText = ""
     """What is judged, from the folder of the entries: a Python file, or a folder with one. The
     name, or the name and ".py", unless given."""
-    author: Line = ""
+    author: ShortText = ""
     kind: Literal["hand-coded", "trained", ""] = ""
     claim: Count | None = None
     """How many parameters its author counts."""
-    accuracy: Line = ""
+    accuracy: ShortText = ""
     """What its author measured, in the author's words."""
-    link: Line = ""
-    repository: Line = ""
-    commit: Line = ""
-    path: Line = ""
+    link: ShortText = ""
+    repository: ShortText = ""
+    commit: ShortText = ""
+    path: ShortText = ""
     """Where the copy that was judged came from."""
     sha256: dict[str, str] = field(default_factory=dict)
     """File, from the folder of the entries -> its hash, in hexadecimal digits."""
     adapter: Annotated[str, Meta(max_length=20_000)] = ""
     """Code that is not the author's and calls an entry without `add`."""
-    notes: Line = ""
+    notes: ShortText = ""
 
 
 @dataclass(frozen=True)
@@ -420,7 +420,7 @@ def _reason(error: TinyadderError, entry: BoardEntry) -> str:
     return text.replace(f"{entry.path.parent}/", "").replace(f"{PACKAGES}/", "").strip()[:400]
 
 
-Step = Callable[[BoardEntry, BoardRow], dict[str, Any]]
+Measuring = Callable[[BoardEntry, BoardRow], dict[str, Any]]
 
 
 def _verdict(entry: BoardEntry, row: BoardRow) -> dict[str, Any]:
@@ -472,7 +472,7 @@ def _legality(entry: BoardEntry, row: BoardRow) -> dict[str, Any]:
     return {"legality": tuple(BoardFinding(f.check, f.passed, f.said) for f in found)}
 
 
-STEPS: dict[str, Step] = {"verdict": _verdict, "counts": _counts, "legality": _legality}
+STEPS: dict[str, Measuring] = {"verdict": _verdict, "counts": _counts, "legality": _legality}
 """What is done with an entry, in this order: fields of its row."""
 
 Tell = Callable[[int, BoardEntry, BoardRow | None], None]

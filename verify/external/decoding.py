@@ -22,8 +22,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from tinyadder.tasks.pairs import Pair
+
 Add = Callable[[Any, int, int], Any]
-Pair = tuple[int, int]
 Pairs = Sequence[Pair]
 
 DIGITS = 10

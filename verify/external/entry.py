@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 NO_MODEL = (type(None), bool, int, float, str, bytes)
+ReportProgress = Callable[[int, int | None, dict[str, Any]], None]
+"""How a job says what is done, of how much, and what else it knows."""
 EXPECTED = "expected a model (a torch module, an object, arrays), or a model and its metadata"
 
 

@@ -27,8 +27,9 @@ from random import Random
 from typing import Any
 
 from tinyadder.errors import TinyadderError
+from tinyadder.tasks.pairs import Pair
 from tinyadder.text import Shown
-from tinyadder.verify.external.decoding import DIGITS, Pair
+from tinyadder.verify.external.decoding import DIGITS
 from tinyadder.verify.external.judge import SECONDS, Judge, OutOfBudget
 from tinyadder.verify.external.submission import Submission
 from tinyadder.verify.properties import Progress

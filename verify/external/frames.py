@@ -25,7 +25,7 @@ class Request(msgspec.Struct):
     job: dict[str, Any]
 
 
-class Progress(msgspec.Struct, tag="progress"):
+class JobProgress(msgspec.Struct, tag="progress"):
     """How far a job is: `done` of `total` (None: unknown), and what it wants to be known by now."""
 
     nonce: str
@@ -48,7 +48,7 @@ class Failure(msgspec.Struct, tag="failure"):
     error: str
 
 
-Answer = Progress | JobResult | Failure
+Reply = JobProgress | JobResult | Failure
 
 
 def packed(value: object) -> bytes:

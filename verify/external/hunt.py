@@ -20,7 +20,8 @@ from random import Random
 import numpy as np
 
 from tinyadder.tasks.addition import Addition
-from tinyadder.verify.external.decoding import DIGITS, WIDTH, Pair, digits_of
+from tinyadder.tasks.pairs import Pair
+from tinyadder.verify.external.decoding import DIGITS, WIDTH, digits_of
 
 TASK = Addition(digits=DIGITS)
 KEPT = 6

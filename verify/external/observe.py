@@ -23,15 +23,14 @@ from torch import Tensor, nn
 
 from tinyadder.verify.count.beside import as_module
 from tinyadder.verify.external import decoding
-from tinyadder.verify.external.attention import Change, attention
+from tinyadder.verify.external.attention import PatternChange, attention
 from tinyadder.verify.external.dataflow import DataflowGraph
 from tinyadder.verify.external.decoding import Call, Decoder, Format, NotRecovered, Pairs, TracedSum
-from tinyadder.verify.external.entry import LoadedSubmission
+from tinyadder.verify.external.entry import LoadedSubmission, ReportProgress
 from tinyadder.verify.external.operations import executed, exported
 from tinyadder.verify.legality import Finding, buffers, dtype
 
-Report = Callable[[int, int | None, dict[str, Any]], None]
-CHANGES: tuple[Change, ...] = ("no", "uniform", "own")
+CHANGES: tuple[PatternChange, ...] = ("no", "uniform", "own")
 PERTURBED = (1e-4, 1e-3, 1e-2, 0.1, 0.3, 1.0)
 """By how much weights are changed to make the model err."""
 BEYOND = 1e300
@@ -56,9 +55,9 @@ class Attended(msgspec.Struct):
 
     lines: list[str]
     """Of one pass: the line of each softmax or its like."""
-    change: dict[Change, float]
+    change: dict[PatternChange, float]
     """Largest change of logits, in units of the largest, without it and with other weights."""
-    right: dict[Change, float]
+    right: dict[PatternChange, float]
     """Share of sums right with changed attention."""
     mixed: float | None
     """Change of the last logits when other tokens change although every position attends to
@@ -121,14 +120,16 @@ class Recordings(msgspec.Struct):
     """As `unexplained`, of the graph."""
 
 
-def observe(entry: LoadedSubmission, report: Report, pairs: list[list[int]], seed: int) -> Seen:
+def observe(
+    entry: LoadedSubmission, report: ReportProgress, pairs: list[list[int]], seed: int
+) -> Seen:
     """The job of that name: all but the operations."""
     del report
     return seen(entry.model, entry.add, [(a, b) for a, b in pairs], seed)
 
 
 def record(
-    entry: LoadedSubmission, report: Report, pairs: list[list[int]], seed: int
+    entry: LoadedSubmission, report: ReportProgress, pairs: list[list[int]], seed: int
 ) -> Recordings:
     """The job of that name: the operations of a pass, executed and exported."""
     del report
@@ -669,7 +670,7 @@ def _text(model: Any, runs: Sequence[TracedSum]) -> tuple[int, ...]:
     return next((text for text in texts if len(text) not in sizes), texts[0])
 
 
-def _right(decoder: Decoder, pairs: Pairs, change: Change) -> float:
+def _right(decoder: Decoder, pairs: Pairs, change: PatternChange) -> float:
     """The share of the verifier's answers that are right with attention changed."""
     other = replace(decoder)
 
@@ -682,7 +683,7 @@ def _right(decoder: Decoder, pairs: Pairs, change: Change) -> float:
     return sum(s == sum(p) for p, s in zip(pairs, answers, strict=True)) / len(pairs)
 
 
-def _right_by_add(model: Any, add: Any, call: Call, pairs: Pairs, change: Change) -> float:
+def _right_by_add(model: Any, add: Any, call: Call, pairs: Pairs, change: PatternChange) -> float:
     length = 0
 
     def attending(tokens: np.ndarray | None, run: Callable[[], Any]) -> Any:

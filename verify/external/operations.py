@@ -29,7 +29,7 @@ from torch.utils._pytree import tree_iter, tree_map
 
 from tinyadder.verify.external.dataflow import Operation
 
-Call = Callable[[Tensor], Tensor]
+Forward = Callable[[Tensor], Tensor]
 """One forward pass: tokens as the model takes them -> its logits."""
 
 MOST_OPERATIONS = 20_000
@@ -269,7 +269,7 @@ class _Python(TorchFunctionMode):
         return function(*given, **named)
 
 
-def executed(call: Call, tokens: Tensor) -> Recording:
+def executed(call: Forward, tokens: Tensor) -> Recording:
     """The operations of one pass over `tokens`."""
     tokens = tokens.clone()
     watch = _Watch(tokens)
@@ -287,7 +287,7 @@ def executed(call: Call, tokens: Tensor) -> Recording:
 class _Pass(nn.Module):
     """A call as a module, for torch.export: parameters and buffers are found as attributes."""
 
-    def __init__(self, model: Any, call: Call) -> None:
+    def __init__(self, model: Any, call: Forward) -> None:
         super().__init__()
         self.model = model
         self.call = call
@@ -303,10 +303,10 @@ class Exported:
     operations: list[Operation]
     logits: int | None
     how: str
-    call: Call
+    call: Forward
 
 
-def exported(model: Any, call: Call, tokens: Tensor) -> Exported | str:
+def exported(model: Any, call: Forward, tokens: Tensor) -> Exported | str:
     """The graph of one pass; a string, the reason and the line, where none can be had.
 
     Tried in this order: for any batch and length, for any length, by the strict tracer.
@@ -334,12 +334,12 @@ def exported(model: Any, call: Call, tokens: Tensor) -> Exported | str:
     return reason
 
 
-def _alone(module: Call, batch: int) -> Call:
+def _alone(module: Forward, batch: int) -> Forward:
     """A graph for batches, asked for one text."""
     return module if batch == 1 else lambda tokens: module(tokens.expand(batch, -1))[:1]
 
 
-def _same(one: Call, other: Call, tokens: Tensor) -> bool:
+def _same(one: Forward, other: Forward, tokens: Tensor) -> bool:
     with torch.no_grad():
         logits = other(tokens)
         return logits.shape == (made := one(tokens)).shape and torch.allclose(made, logits)

@@ -30,7 +30,7 @@ import msgspec
 from tinyadder.construction import module_file, submissions_in
 from tinyadder.errors import TinyadderError
 from tinyadder.escape import terminal
-from tinyadder.verify.external.frames import Answer, Failure, Progress, Request, Unpacker, packed
+from tinyadder.verify.external.frames import Failure, JobProgress, Reply, Request, Unpacker, packed
 from tinyadder.verify.external.sandbox import MOST_PROCESSES, Ended, Limits
 from tinyadder.verify.external.worker import Setup
 
@@ -53,13 +53,13 @@ PATIENCE = 2.0
 PROJECT = (".git", "pyproject.toml", "setup.py", "requirements.txt", "README.md")
 CONTRACT = "a submission has build_model() and add(model, a, b)"
 
-Watch = Callable[[Progress], None]
+Watch = Callable[[JobProgress], None]
 
 
 class OutOfTime(TinyadderError):
     """A limit on time was reached and the process stopped; `last` is what it reported before."""
 
-    last: Progress | None = None
+    last: JobProgress | None = None
 
 
 class Answers(TypedDict):
@@ -179,7 +179,7 @@ class Session:
         submission, place = self._submission, self._submission.place
         self._unpacker, self._errors, self._status = Unpacker(), bytearray(), b""
         self._ready: list[bytes] = []
-        self._last: Progress | None = None
+        self._last: JobProgress | None = None
         self._closed = self._running = False
         self._folder = tempfile.TemporaryDirectory(prefix="submission-", ignore_cleanup_errors=True)
         scratch = Path(self._folder.name) / "scratch"
@@ -283,12 +283,12 @@ class Session:
         """The result that bears the nonce."""
         self._last = None
         for body in self._bodies(seconds):
-            answer: Answer = self._read(body, Answer)
+            answer: Reply = self._read(body, Reply)
             if answer.nonce != nonce:
                 self._broken("an answer that was not asked for")
             if isinstance(answer, Failure):
                 raise TinyadderError(f"{self._name}: {terminal(answer.error[:TAIL])}")
-            if not isinstance(answer, Progress):
+            if not isinstance(answer, JobProgress):
                 return self._read(bytes(answer.data), reply)
             answer.extra = _shown(answer.extra)
             self._last = answer
@@ -298,7 +298,7 @@ class Session:
 
     def _read(self, body: bytes, kind: Any) -> Any:
         try:
-            if kind is Answer:
+            if kind is Reply:
                 return msgspec.json.decode(body, type=kind)
             return msgspec.convert(_shown(msgspec.json.decode(body)), kind, str_keys=True)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:

@@ -20,8 +20,15 @@ import msgspec
 from msgspec.json import decode, encode
 
 from tinyadder.errors import missing_extra
-from tinyadder.verify.external.entry import BrokenContract, LoadedSubmission, load
-from tinyadder.verify.external.frames import Failure, JobResult, Progress, Request, Unpacker, packed
+from tinyadder.verify.external.entry import BrokenContract, LoadedSubmission, ReportProgress, load
+from tinyadder.verify.external.frames import (
+    Failure,
+    JobProgress,
+    JobResult,
+    Request,
+    Unpacker,
+    packed,
+)
 from tinyadder.verify.external.sandbox import Limits, enter
 
 REPORT_EVERY = 0.05
@@ -31,7 +38,6 @@ MOST_NAMED = 20
 LONGEST = 80
 """Characters of an answer that is no integer."""
 
-Report = Callable[[int, int | None, dict[str, Any]], None]
 
 JOBS: dict[str, str] = {
     "about": "tinyadder.verify.external.worker:about",
@@ -59,7 +65,7 @@ class Setup(msgspec.Struct):
 # ---- jobs ----------------------------------------------------------------------------------------
 
 
-def about(entry: LoadedSubmission, report: Report) -> dict[str, Any]:
+def about(entry: LoadedSubmission, report: ReportProgress) -> dict[str, Any]:
     """What kind of model it is, what its author claims, and which functions of libraries it has
     replaced.
     """
@@ -76,7 +82,7 @@ def about(entry: LoadedSubmission, report: Report) -> dict[str, Any]:
     }
 
 
-def add(entry: LoadedSubmission, report: Report, pairs: list[list[int]]) -> dict[str, Any]:
+def add(entry: LoadedSubmission, report: ReportProgress, pairs: list[list[int]]) -> dict[str, Any]:
     """What the submission's `add` returns for each pair: an integer, or in words what it was."""
     answers: list[int | str] = []
     for a, b in pairs:
@@ -176,7 +182,7 @@ def _job(name: str) -> Callable[..., dict[str, Any]]:
     return getattr(importlib.import_module(module), function)
 
 
-def _reporter(channel: Channel, nonce: str) -> Report:
+def _reporter(channel: Channel, nonce: str) -> ReportProgress:
     last = 0.0
 
     def report(done: int, total: int | None, extra: dict[str, Any]) -> None:
@@ -184,7 +190,7 @@ def _reporter(channel: Channel, nonce: str) -> Report:
         now = time.monotonic()
         if now - last >= REPORT_EVERY:
             last = now
-            channel.send(Progress(nonce, done, total, extra))
+            channel.send(JobProgress(nonce, done, total, extra))
 
     return report
 

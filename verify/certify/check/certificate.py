@@ -17,7 +17,7 @@ from tinyadder.verify.certify.check.files import canonical, number, parse, read,
 from tinyadder.verify.certify.check.intervals import NUMERICS, ONE, Rejected, exact, need
 from tinyadder.verify.certify.check.model import USUAL, ModelFiles, ProgramModel, no_overflow
 from tinyadder.verify.certify.check.proof import TreeChecker
-from tinyadder.verify.certify.check.specifications import Specification, count, specify
+from tinyadder.verify.certify.check.specifications import Automaton, count, specify
 
 VERSION = 3
 RULES = {
@@ -89,7 +89,7 @@ def judge(model: ProgramModel | BlockModel, certificate: dict[str, Any]) -> dict
         "model": digest,
         "config": model.config,
         "task": model.task,
-        "numerics": NUMERICS if written else model.numerics(),
+        "numerics": NUMERICS if isinstance(model, ProgramModel) else model.numerics(),
         "rules": rules,
         "weights": weights,
     }
@@ -124,7 +124,7 @@ def read_task(task: Any) -> tuple[list[str], list[Specification]]:
 
 def every_branch(
     model: ProgramModel | BlockModel,
-    specifications: list[Specification],
+    specifications: list[Automaton],
     parts: list[dict[str, Any]],
 ) -> tuple[int, int, float]:
     """Problems, shortest paths, smallest margin of the trees in a certificate."""
@@ -144,7 +144,7 @@ def every_branch(
 
 
 def every_text(
-    model: ProgramModel | BlockModel, specifications: list[Specification]
+    model: ProgramModel | BlockModel, specifications: list[Automaton]
 ) -> tuple[int, int, float]:
     """Problems, tokens read, smallest margin of all texts, one by one."""
     assert isinstance(model, ProgramModel)
@@ -156,7 +156,7 @@ def every_text(
     return problems, read, margin
 
 
-def part_of(part: dict[str, Any], specification: Specification) -> int:
+def part_of(part: dict[str, Any], specification: Automaton) -> int:
     """The number of texts of a part of the certificate, if it is of the checker's specification."""
     (start, stages), length = specification, len(specification[1])
     once = sorted(p for p, _ in stages) == list(range(length))

@@ -17,7 +17,7 @@ from tinyadder.verify.certify.check.intervals import need
 
 Moves = list[tuple[int, int, str]]
 Step = Callable[[Any], Iterable[tuple[str, Any]]]
-Specification = tuple[int, list[tuple[int, Moves]]]
+Automaton = tuple[int, list[tuple[int, Moves]]]
 DIGITS = "0123456789"
 SYMBOLS = DIGITS + ascii_lowercase
 LARGEST = 1 << 21
@@ -37,7 +37,7 @@ def task(vocabulary: Callable[..., Iterable[str]], **options: range | tuple) -> 
     return known
 
 
-def specify(task: Any) -> tuple[list[str], list[Specification]]:
+def specify(task: Any) -> tuple[list[str], list[Automaton]]:
     """Vocabulary and specifications of `{"name": .., "options": ..}`.
 
     Every option has its type and lies in its range: True is not 1, and "False" neither.
@@ -111,7 +111,7 @@ def marks(text: str, *positions: int) -> list[tuple[int, Step]]:
 
 def linear(
     start: int, fixed: list[tuple[int, Step]], weights: Sequence[tuple[int, int, int]]
-) -> Specification:
+) -> Automaton:
     """Texts with sum of weight * digit = 0; `weights` lists (position, weight, number of digits).
     The state is the sum.
 
@@ -144,9 +144,7 @@ def linear(
     operands=range(2, 101),
     padding=range(1001),
 )
-def addition(
-    digits: int, base: int, order: str, operands: int, padding: int
-) -> list[Specification]:
+def addition(digits: int, base: int, order: str, operands: int, padding: int) -> list[Automaton]:
     """^ a + b = s: the operands minus the answer is zero, padding zeros before (or after) the
     digits.
     """
@@ -166,7 +164,7 @@ def addition(
 
 
 @task(lambda **_: DIGITS + "=^$-", digits=range(1, 101))
-def subtraction(digits: int) -> list[Specification]:
+def subtraction(digits: int) -> list[Automaton]:
     """^ a - b = s: a - b - s = 0, so a >= b."""
     lasts = ((digits, 1), (2 * digits + 1, -1), (3 * digits + 2, -1))
     weights = [
@@ -176,7 +174,7 @@ def subtraction(digits: int) -> list[Specification]:
 
 
 @task(lambda **_: DIGITS + "=^$", digits=range(1, 101), factor=range(1, 10**6 + 1))
-def scaling(digits: int, factor: int) -> list[Specification]:
+def scaling(digits: int, factor: int) -> list[Automaton]:
     """^ a = s: factor * a - s = 0."""
     answer, weights = len(str(factor * (10**digits - 1))), []
     for column in range(answer):
@@ -186,7 +184,7 @@ def scaling(digits: int, factor: int) -> list[Specification]:
 
 
 @task(lambda **_: DIGITS + "=^$", digits=range(1, 401), radix=range(2, 10))
-def conversion(digits: int, radix: int) -> list[Specification]:
+def conversion(digits: int, radix: int) -> list[Automaton]:
     """^ a = s, a in base `radix`: a - s = 0, large weights first, so that few sums are within
     reach.
     """
@@ -201,7 +199,7 @@ def conversion(digits: int, radix: int) -> list[Specification]:
 
 
 @task(lambda **_: DIGITS + "=^$*", digits=range(1, 101), second=range(101))
-def multiplication(digits: int, second: int) -> list[Specification]:
+def multiplication(digits: int, second: int) -> list[Automaton]:
     """^ a * b = s with one digit b: the state is b, and the carry into the column."""
     need(
         (second or digits) == 1, "this checker has no specification of products of two long numbers"
@@ -226,7 +224,7 @@ def larger(so_far: str, a: str, b: str) -> str:
 
 
 @task(lambda **_: "<=>" + DIGITS + "?:^", digits=range(1, 101))
-def comparison(digits: int) -> list[Specification]:
+def comparison(digits: int) -> list[Automaton]:
     """^ a ? b : sign, from the most significant digit; the state is the sign so far, and a digit of
     a if it matters.
     """
@@ -239,7 +237,7 @@ def comparison(digits: int) -> list[Specification]:
 
 
 @task(lambda **_: DIGITS + ",:^", digits=range(1, 101))
-def maximum(digits: int) -> list[Specification]:
+def maximum(digits: int) -> list[Automaton]:
     """^ a , b : the larger; the state is the sign so far, and the digit of a, then of the
     larger.
     """
@@ -257,7 +255,7 @@ def maximum(digits: int) -> list[Specification]:
 
 
 @task(lambda modulus: (*map(str, range(modulus)), *"+=^"), modulus=range(2, 1001))
-def modular_addition(modulus: int) -> list[Specification]:
+def modular_addition(modulus: int) -> list[Automaton]:
     """^ a + b = s, each one token; the state is the sum."""
     number = step(lambda _: [str(r) for r in range(modulus)], lambda s, t: (s + int(t)) % modulus)
     said = step(lambda s: [str(s)], lambda s, t: 0)
@@ -270,7 +268,7 @@ def modular_addition(modulus: int) -> list[Specification]:
     ]
 
 
-def word(length: int, stages: list[tuple[int, Step]], first: Any) -> Specification:
+def word(length: int, stages: list[tuple[int, Step]], first: Any) -> Automaton:
     """^ word = answer."""
     return automaton(length + 2, [*marks("^=", 0, length + 1), *stages], first)
 
@@ -280,7 +278,7 @@ def word(length: int, stages: list[tuple[int, Step]], first: Any) -> Specificati
     length=range(1, 10),
     letters_used=range(2, 27),
 )
-def counting(length: int, letters_used: int) -> list[Specification]:
+def counting(length: int, letters_used: int) -> list[Automaton]:
     """The number of 'a' in words of at most `length` letters: one token."""
     letter = step(ascii_lowercase[:letters_used], lambda s, t: s + (t == "a"))
     said = step(lambda s: [str(s)], lambda s, t: 0)
@@ -291,7 +289,7 @@ def counting(length: int, letters_used: int) -> list[Specification]:
 
 
 @task(lambda **_: "01=^", length=range(1, 10_001), steps=(True, False))
-def parity(length: int, steps: bool) -> list[Specification]:
+def parity(length: int, steps: bool) -> list[Automaton]:
     """Bits, then their parity; with steps that of every beginning."""
     bit, said = step("01", lambda s, t: s + int(t)), step(lambda s: str(s % 2), lambda s, _: s % 2)
     if steps:
@@ -306,7 +304,7 @@ def parity(length: int, steps: bool) -> list[Specification]:
 
 
 @task(lambda **_: DIGITS + "=^", length=range(1, 101), how=("copy", "reverse", "sort"))
-def rewriting(length: int, how: str) -> list[Specification]:
+def rewriting(length: int, how: str) -> list[Automaton]:
     """Copy or reverse: every digit and its copy one after the other; the state is what is read and
     not yet written.
 
@@ -332,7 +330,7 @@ def rewriting(length: int, how: str) -> list[Specification]:
 
 
 @task(lambda **_: DIGITS + "=:+-", exponents=range(1, 10))
-def derivative_coefficients(exponents: int) -> list[Specification]:
+def derivative_coefficients(exponents: int) -> list[Automaton]:
     """: s c s c .. = then s t o for every n c_n, n = exponents .. 1; the state is what is left to
     write.
     """
@@ -355,7 +353,7 @@ def derivative_coefficients(exponents: int) -> list[Specification]:
 
 
 @task(lambda **_: "yn()=^", length=range(1, 1001))
-def dyck_validity(length: int) -> list[Specification]:
+def dyck_validity(length: int) -> list[Automaton]:
     """Parentheses, then y if they are balanced: the state is how many are open, -1 if one closed
     nothing.
     """
@@ -373,7 +371,7 @@ def dyck_validity(length: int) -> list[Specification]:
     length=range(1, 1001),
     depth=range(1, 1001),
 )
-def dyck_completion(kinds: int, length: int, depth: int) -> list[Specification]:
+def dyck_completion(kinds: int, length: int, depth: int) -> list[Automaton]:
     """^ beginning, then what closes it, then $; the state is what closes it, innermost last. One
     specification for each length of the beginning, and how many brackets are open after it.
     """
@@ -402,7 +400,7 @@ def dyck_completion(kinds: int, length: int, depth: int) -> list[Specification]:
 
 
 @task(lambda alphabet: ascii_lowercase[:alphabet] + "^", alphabet=range(2, 27))
-def recall(alphabet: int) -> list[Specification]:
+def recall(alphabet: int) -> list[Automaton]:
     """^ different letters, one of them again, and what followed it; the state is the letters, then
     the answer.
     """
@@ -425,7 +423,7 @@ def recall(alphabet: int) -> list[Specification]:
 
 
 @task(lambda **_: DIGITS + ":=^", degree=range(1, 10))
-def polynomial_value(degree: int) -> list[Specification]:
+def polynomial_value(degree: int) -> list[Automaton]:
     """^ x : coefficients = value; the state is x and the value so far, then what is left to write
     of it.
     """
