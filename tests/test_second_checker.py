@@ -14,6 +14,7 @@ from pathlib import Path
 from random import Random
 from types import SimpleNamespace
 
+import planting_js
 import pytest
 from flint import arb, ctx
 from test_certify import SMALL_TASKS
@@ -556,45 +557,52 @@ def test_both_checkers_compute_the_same_of_150_random_models():
 
 
 FAULTS = {
-    "products rounded inward": ("[ends.reduce(least) >> F, ", "[up(ends.reduce(least), F), "),
-    "quotients rounded inward": ("-floor(-a[1] << F, b[a", "floor(a[1] << F, b[a"),
-    "ties go up": ("(rest === half && kept & 1n)", "rest === half"),
-    "sums do not round": (
-        "return wider(total, rounding(left.length, unrounded, magnitude));",
-        "return total;",
-    ),
-    "a bias is forgotten": ("if (bias) terms.push", "if (false) terms.push"),
-    "products of forms do not round": (".wider(error + 1n)", ""),
-    "an unknown factor is its middle": (".wider(up(radius * size(this.interval(form)), F))", ""),
-    "the chord has no width": (".plus(new Form([0n, over]))", ""),
+    "products rounded inward": planting_js.instead("mul", "up", "({0} >> {1})"),
+    "quotients rounded inward": planting_js.instead("over", "floor", "-floor(-({0}), {1})", nth=0),
+    "ties go up": planting_js.swapped("nearest", "&(?= 1n)", "|"),
+    "sums do not round": planting_js.instead("roundedSum", "wider", "{0}"),
+    "a bias is forgotten": planting_js.never("linear", nth=0),
+    "products of forms do not round": planting_js.dropped("product", "wider"),
+    "an unknown factor is its middle": planting_js.dropped("scaled", "wider"),
+    "the chord has no width": planting_js.dropped("relu", "plus"),
 }
 
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_planted_in_the_second_checker_is_a_disagreement(name):
-    source, (old, new) = CHECKER.read_text(), FAULTS[name]
-    assert source.count(old) == 1
-    assert disagreements(source.replace(old, new), 500)
+    assert disagreements(FAULTS[name](CHECKER.read_text()), 500)
 
 
 MODEL_FAULTS = {
-    "no error of exp": ("EXP = ONE >> 51n", "EXP = 0n"),
-    "no error of quotients": ("once(over(p, total))", "over(p, total)"),
-    "the sum of the weights does not round": ("spread(sum, gamma(i + 1))", "sum"),
-    "the distance to the largest score does not round": (", 53n) : 0n;", ", 530n) : 0n;"),
-    "softmax instead of softmax1": ("exp([-top, -top]))", "NOTHING)"),
-    "the slope is forgotten": ("[...terms, place]", "terms"),
-    "values are summed without rounding": ("relative = gamma(count - 1)", "relative = 0n"),
-    "phases the wrong way round": ("return phase ? gate", "return !phase ? gate"),
-    "logits do not round": ("found = found.wider(this.error(terms.filter(([w]) => w)));", ""),
+    "no error of exp": planting_js.instead("exp", "spread", "{0}"),
+    "no error of quotients": planting_js.instead("weights", "once", "{0}"),
+    "the sum of the weights does not round": planting_js.instead("weights", "spread", "{0}"),
+    "the distance to the largest score does not round": planting_js.instead("weights", "up", "0n"),
+    "softmax instead of softmax1": planting_js.instead("weights", "exp", "NOTHING", nth=1),
+    "the slope is forgotten": planting_js.instead("weights", "roundedSum", "roundedSum(terms)"),
+    "values are summed without rounding": planting_js.instead("attend", "gamma", "0n"),
+    "phases the wrong way round": planting_js.swapped("relu", r"phase(?= \?)", "!phase"),
+    "logits do not round": planting_js.dropped("margin", "wider"),
 }
 
 
 @pytest.mark.parametrize("name", MODEL_FAULTS)
 def test_a_fault_planted_in_a_rule_of_the_second_checker_is_a_disagreement(name):
-    source, (old, new) = CHECKER.read_text(), MODEL_FAULTS[name]
-    assert source.count(old) == 1
-    assert far_models(source.replace(old, new), 30)
+    assert far_models(MODEL_FAULTS[name](CHECKER.read_text()), 30)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        planting_js.instead("mul", "gamma", "0n"),  # no such call
+        planting_js.instead("over", "floor", "0n"),  # two
+        planting_js.dropped("multiply", "wider"),  # no such function
+        planting_js.instead("mul", "up", "up({0}, {1})"),  # nothing changes
+    ],
+)
+def test_a_fault_for_which_there_is_no_place_is_an_error(fault):
+    with pytest.raises(AssertionError):
+        fault(CHECKER.read_text())
 
 
 # ---- tasks ---------------------------------------------------------------------------------------
