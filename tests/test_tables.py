@@ -12,7 +12,7 @@ from test_check import sealed
 import tinyadder as ta
 from tinyadder.io.folder import save
 from tinyadder.verify.certify.check import Rejected, check, tables
-from tinyadder.verify.certify.check.model import Model
+from tinyadder.verify.certify.check.model import ProgramModel
 from tinyadder.verify.certify.check.texts import texts
 from tinyadder.verify.certify.prove import certify
 from tinyadder.verify.certify.spec import NoSpecification, specifications
@@ -138,7 +138,7 @@ def test_a_certificate_of_another_table_is_rejected_even_with_a_fresh_seal(prove
         return str(rejected.value)
 
     assert reason() == "the certificate is of another model"
-    model = Model(tmp_path)
+    model = ProgramModel(tmp_path)
     certificate["model"] = model.digest(model.to_json()["sha256"])
     assert reason() == "the certificate is of another task"
     certificate["task"] = about["task"]

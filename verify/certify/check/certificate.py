@@ -116,7 +116,7 @@ def judge(model: ProgramModel | BlockModel, certificate: dict[str, Any]) -> dict
     }
 
 
-def read_task(task: Any) -> tuple[list[str], list[Specification]]:
+def read_task(task: Any) -> tuple[list[str], list[Automaton]]:
     """Vocabulary and specifications: of a task that this checker knows, or of a table."""
     table = type(task) is dict and task.get("name") == tables.NAME
     return tables.specify(task) if table else specify(task)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tinyadder.verify.certify.check.intervals import need
-from tinyadder.verify.certify.check.specifications import Specification, automaton, marks, step
+from tinyadder.verify.certify.check.specifications import Automaton, automaton, marks, step
 
 NAME = "custom"
 MOST = 200_000
@@ -29,7 +29,7 @@ OPTIONS = {
 }
 
 
-def specify(task: dict[str, Any]) -> tuple[list[str], list[Specification]]:
+def specify(task: dict[str, Any]) -> tuple[list[str], list[Automaton]]:
     """Vocabulary and specifications, one for each length of word and answer."""
     parts = {"name", "options", "table", "examples", "digest"}
     need(set(task) == parts, "the task is not described")
@@ -74,7 +74,7 @@ def texts(
     after: str,
     size: int,
     stop: str,
-) -> Specification:
+) -> Automaton:
     """`before` word `after` answer `stop`; None in place of an answer of another length."""
 
     def letter(run: Sequence[str | None]) -> list[tuple[str, Any]]:
