@@ -28,7 +28,7 @@ from tools.pages import (
 def blocks(*kinds: str) -> list[tuple[str, str]]:
     """(page, block) for every block of these kinds."""
     return [
-        (page.name, block)
+        (page.relative_to(ROOT / "docs").as_posix(), block)
         for page in DOCS
         for kind, block in BLOCK.findall(page.read_text())
         if kind in kinds

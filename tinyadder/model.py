@@ -10,8 +10,6 @@ text is.
 
 from __future__ import annotations
 
-import base64
-import io
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,7 +24,6 @@ from torch import Tensor
 from tinyadder.construction import Construction, LaneClaim
 from tinyadder.dsl import Program
 from tinyadder.errors import TinyadderError, did_you_mean
-from tinyadder.escape import html
 from tinyadder.inspect import patching, trace
 from tinyadder.inspect.trace import ActivationCache, AnswerStep, activation_names
 from tinyadder.io.folder import first_difference, save
@@ -36,11 +33,11 @@ from tinyadder.machine.decode import check_tokens, generate
 from tinyadder.machine.tensors import tensors_of
 from tinyadder.machine.transformer import Transformer
 from tinyadder.named import Loaded, load_model, use_device
+from tinyadder.pictures import ASKED, Picture, picture
 from tinyadder.tasks.base import Problem, Task
 from tinyadder.text import Shown, format_table
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
     from transformer_lens import HookedTransformer
 
     from tinyadder.inspect.circuit import Circuit
@@ -59,7 +56,6 @@ activation.
 
 UNNAMED = "unnamed"
 """The name of a model that is built from a `Construction` in no file."""
-PICTURES = ("attention", "contributions", "lanes", "logits", "margins", "weights")
 
 
 def load(
@@ -162,32 +158,6 @@ class Trace(Shown, list[AnswerStep]):
             (str(s.index), "".join(s.text), s.chosen, s.runner_up, f"{s.margin:.6g}") for s in self
         ]
         return format_table(self.title, columns, rows)
-
-
-@dataclass(frozen=True, repr=False)
-class Picture(Shown):
-    """A picture that a notebook displays. `figure` is the matplotlib figure; `save` writes a
-    file.
-    """
-
-    figure: Figure
-    title: str
-
-    def __str__(self) -> str:
-        return f"picture of {self.title}; .save('FILE.png') writes it"
-
-    def save(self, path: str | Path) -> None:
-        """Write a .png, .svg or .pdf file, depending on the suffix."""
-        self.figure.savefig(path, dpi=160, bbox_inches="tight")
-
-    def _repr_png_(self) -> bytes:
-        written = io.BytesIO()
-        self.figure.savefig(written, format="png", dpi=100, bbox_inches="tight")
-        return written.getvalue()
-
-    def _repr_html_(self) -> str:
-        data = base64.b64encode(self._repr_png_()).decode()
-        return f'<img alt="{html(self.title)}" src="data:image/png;base64,{data}">'
 
 
 @dataclass(frozen=True)
@@ -414,34 +384,19 @@ class Model(Shown):
         kind: str,
         problem: str | Problem | None = None,
         *,
-        digit: int = 0,
-        count: int = 4000,
+        digit: int | None = None,
+        count: int = ASKED,
     ) -> Picture:
-        """Draw a picture: attention, lanes, contributions or logits of one run; margins or weights
-        of the model.
+        """Draw a picture: lanes, attention, contributions or logits of one run; weights, flow,
+        margins, accuracy or proof of the model; curves of its training.
 
-        `digit` is the answer token for contributions and logits, counted from 0. Margins are taken
-        over the hard list and `count` structured problems. Raises `TinyadderError` for any other
-        kind.
+        Without `problem` the run is that of an example which shows something. `digit` is the answer
+        token for contributions and logits, counted from 0. Margins and accuracy are taken over
+        about `count` problems. A proof is made where no certificate lies beside the model. Raises
+        `TinyadderError` for any other kind, and for what cannot be drawn.
         """
-        from tinyadder.inspect import plot
-
-        if kind not in PICTURES:
-            raise TinyadderError(
-                f"no picture '{kind}'{did_you_mean(kind, PICTURES)} "
-                f"(pictures: {', '.join(PICTURES)})"
-            )
-        title = f"{kind} of {self.name}"
-        if kind == "weights":
-            return Picture(plot.weights(self.module), title)
-        if kind == "margins":
-            return Picture(plot.margins(self.module, self.task, count=count), title)
-        asked = self.task.hard()[0] if problem is None else self.problem(problem)
-        extra = (digit,) if kind in ("contributions", "logits") else ()
-        return Picture(
-            getattr(plot, kind)(self.module, self.task, asked, *extra),
-            f"{title}, {self.task.show(asked)}",
-        )
+        asked = None if problem is None else self.problem(problem)
+        return picture(self._loaded(), kind, asked, digit=digit, count=count)
 
     def explore(self, problem: str | Problem | None = None, *, height: int = 900) -> Explorer:
         """The explorer page, opened at `problem`. A notebook shows it in a frame of `height`
@@ -449,10 +404,18 @@ class Model(Shown):
         """
         from tinyadder.inspect.explorer import Explorer, exhibit_of
 
-        folder, file = (None, self.source) if self._is_file() else (self.source, None)
-        loaded = Loaded(
+        first = [] if problem is None else [self.problem(problem)]
+        return Explorer([exhibit_of(self._loaded(), first)], height=height)
+
+    def _loaded(self) -> Loaded:
+        """The model as the parts of the toolkit take it; without equations that its weights no
+        longer follow.
+        """
+        is_file = self.source is not None and self.source.is_file()
+        folder, file = (None, self.source) if is_file else (self.source, None)
+        return Loaded(
             self.task,
-            self.program,
+            self._equations(),
             self.name,
             self.options,
             folder,
@@ -460,11 +423,14 @@ class Model(Shown):
             file,
             model=self.module,
         )
-        first = [] if problem is None else [self.problem(problem)]
-        return Explorer([exhibit_of(loaded, first)], height=height)
 
-    def _is_file(self) -> bool:
-        return self.source is not None and self.source.is_file()
+    def _equations(self) -> Program | None:
+        """The program, unless the weights have been changed since."""
+        if self.program and first_difference(
+            build(self.program), self.module.config, tensors_of(self.module)
+        ):
+            return None
+        return self.program
 
     def count(self) -> Counts:
         """The number of parameters by every convention; there is no single right one."""
@@ -517,17 +483,12 @@ class Model(Shown):
         The equations go with it unless the weights have been changed since. Raises `TinyadderError`
         if `folder` exists already and `force` is not given.
         """
-        program = self.program
-        if program and first_difference(
-            build(program), self.module.config, tensors_of(self.module)
-        ):
-            program = None
         save(
             self.module,
             self.task,
             folder,
             name=self.name,
             options=self.options,
-            program=program,
+            program=self._equations(),
             force=force,
         )

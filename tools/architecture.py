@@ -167,9 +167,9 @@ TABLE = (
     ),
     Room(
         "front",
-        r"tinyadder(\.model)?",
-        "the public names: tinyadder.load(..), Model",
-        tuple(f"{MODEL} gadgets programs storage inspect exports verify".split()),
+        r"tinyadder(\.(model|pictures))?",
+        "the public names: tinyadder.load(..), Model, its pictures",
+        tuple(f"{MODEL} gadgets programs storage inspect exports train checker verify".split()),
         (ANY,),
     ),
     _tinyadder(

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-README, DOCS = ROOT / "README.md", sorted((ROOT / "docs").glob("*.md"))
+README, DOCS = ROOT / "README.md", sorted((ROOT / "docs").rglob("*.md"))
 BLOCK = re.compile(r"```(\w+)\n(.*?)```", re.S)
 
 

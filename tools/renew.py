@@ -5,15 +5,13 @@ Needs the extra `test`. Files are written where their content changed, and named
 
 from __future__ import annotations
 
-import re
-import shlex
 from collections.abc import Callable
 from pathlib import Path
 
 import click
 
 from tinyadder.io.files import write_text
-from tools.pages import BLOCK, DOCS, README, ROOT, printed, renewed, scratch
+from tools.pages import DOCS, README, ROOT, renewed, scratch
 
 RESULTS = ROOT / "results"
 
@@ -68,12 +66,11 @@ def baselines() -> None:
 
 
 def pictures() -> None:
-    for path in DOCS:
-        for kind, block in BLOCK.findall(path.read_text(encoding="utf-8")):
-            for line in block.splitlines() if kind == "sh" else ():
-                if re.search(r"--out docs/pictures/\w", line):
-                    click.echo(line)
-                    printed(shlex.join([*shlex.split(line), "--force"]), ROOT)
+    from tools.gallery import commands, draw
+
+    for line in commands():
+        click.echo(line)
+        draw(line)
 
 
 def screenshots() -> None:

@@ -161,12 +161,12 @@ def _exact(group: Group) -> list[str]:
 
 def _chart(rows: Sequence[LeaderboardRow]) -> str:
     """Every model's counts as dumbbells, as a PNG in a data URI."""
-    from tinyadder.inspect import plot
+    from tinyadder.inspect.plot.leaderboard import leaderboard
 
     counts = mean_counts(
         [(row.name, row.trained, {rung: row.counts[rung] for rung in SHOWN}) for row in rows]
     )
-    return _png(plot.leaderboard(counts), dpi=110)
+    return _png(leaderboard(counts), dpi=110)
 
 
 def _sizes(model: Transformer) -> str:
@@ -181,12 +181,12 @@ def _sizes(model: Transformer) -> str:
 
 def _picture(model: Entry) -> dict[str, str] | None:
     """Attention of all heads on one problem as a PNG in a data URI, and the command for it."""
-    from tinyadder.inspect import plot
+    from tinyadder.inspect.plot.attention import attention
 
     asked, task, options = _small(model)
     problem: Problem = task.uniform(Random(0), 1)[0]
     try:
-        figure = plot.attention(asked, task, problem)
+        figure = attention(asked, task, problem)
     except TinyadderError:
         return None  # a model without attention
     command = shlex.join(

@@ -43,6 +43,10 @@ class Domain:
     """
 
 
+EXAMPLES = 64
+"""Problems of each distribution among which `Task.example` chooses."""
+
+
 @dataclass(frozen=True)
 class TaskCore(ABC):
     """What every task must give: these eleven members.
@@ -150,6 +154,16 @@ class Task(TaskCore):
 
         chosen = st.randoms(use_true_random=False)
         return st.one_of([chosen.map(draw) for draw in self.draws()])
+
+    def example(self) -> Problem:
+        """A problem that shows something, for pictures: many different tokens in a short text."""
+
+        def told(problem: Problem) -> float:
+            text = [*self.prompt(problem), *(self.expected(problem) or ())]
+            return len(set(text)) ** 2 / len(text) ** 1.5
+
+        drawn = [*self.uniform(Random(0), EXAMPLES), *self.structured(Random(0), EXAMPLES)]
+        return max(drawn, key=told)
 
     # ---- what is not generated, what is not known
 

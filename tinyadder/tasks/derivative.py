@@ -130,6 +130,12 @@ class Derivative(Task):
     def show(self, problem: Polynomial) -> str:
         return write(problem, printed=self.order == "printed")
 
+    def example(self) -> Polynomial:
+        """A cubic, where there is one with four terms."""
+        if self.coefficients < 4 or self.exponents < 3:
+            return super().example()
+        return self.check((-4, 1, -2, 3))
+
     def term(self, problem: Polynomial, signs: int) -> tuple[int, int]:
         """(exponent, coefficient) of the term behind `signs` signs of the written problem; (0, 0)
         where none is.
