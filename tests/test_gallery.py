@@ -52,9 +52,16 @@ def drawn(line: str, tmp_path, monkeypatch) -> str:
     return said[0]
 
 
-@pytest.mark.parametrize(
-    "line", [line for line in commands() if BOARD not in line], ids=lambda line: line.split("/")[-1]
-)
+SLOW = ("accuracy.png", "proof.png", "proof-95.png")
+"""Many problems are decoded, a proof is searched."""
+LINES = [
+    pytest.param(line, id=name, marks=pytest.mark.slow if name in SLOW else ())
+    for line in commands()
+    if BOARD not in line and (name := line.rpartition("/")[2])
+]
+
+
+@pytest.mark.parametrize("line", LINES)
 def test_a_picture_says_what_its_command_draws(line, tmp_path, monkeypatch):
     kept = description(PICTURES / line.rpartition("/")[2])
     assert like(kept, drawn(line, tmp_path, monkeypatch)), "python -m tools.renew pictures"
