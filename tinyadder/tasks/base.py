@@ -270,10 +270,20 @@ class Task(TaskCore):
         return self.structured(random, count)
 
     def split_key(self, problem: Problem) -> Hashable:
-        """Problems with equal keys are one for a split into training and test: the same operands in
-        another order.
+        """What determines the answer: problems with equal keys are on one side of a split into
+        training and test.
+
+        Operands that may be exchanged stand in a fixed order, and what never changes the answer is
+        left out (the constant of a polynomial to be differentiated). `tests/test_tasks.py` tries
+        both on every task.
         """
         return problem
+
+    def distinct_key(self, problem: Problem) -> Hashable:
+        """Problems with equal keys are one of a list to be judged by: `split_key`, but where what
+        never changes the answer makes the problem another all the same.
+        """
+        return self.split_key(problem)
 
     def traits(self, problem: Problem) -> Mapping[str, int]:
         """What accuracies are broken down by: degree, digits, operands, carry chain."""

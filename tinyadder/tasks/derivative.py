@@ -320,6 +320,14 @@ class Derivative(Task):
         )
         return [*balanced, *structured, *(turned() for _ in range(count - count // 2 - count // 6))]
 
+    def split_key(self, problem: Polynomial) -> Polynomial:
+        """All coefficients but the constant, which never changes the derivative."""
+        return problem[1:]
+
+    def distinct_key(self, problem: Polynomial) -> Polynomial:
+        """The polynomial: with another constant it is written otherwise."""
+        return problem
+
     def traits(self, problem: Polynomial) -> Mapping[str, int]:
         return {"degree": max((n for n, c in enumerate(problem) if c), default=0)}
 

@@ -66,6 +66,12 @@ class DerivativeCoefficients(Task):
             return text
         return write(tuple(int(slot) for slot in slots[::-1]))
 
+    def split_key(self, problem: Polynomial) -> Polynomial:
+        return self._polynomials.split_key(problem)
+
+    def distinct_key(self, problem: Polynomial) -> Polynomial:
+        return self._polynomials.distinct_key(problem)
+
     def uniform(self, random: Random, count: int) -> list[Polynomial]:
         return self._polynomials.uniform(random, count)
 

@@ -104,7 +104,7 @@ class Source:
         for number in range(max(EMPTY, 100 * count // CHUNK)):
             before = len(result)
             for problem in self.chunk(number):
-                result.setdefault(self.task.split_key(problem), problem)
+                result.setdefault(self.task.distinct_key(problem), problem)
             if len(result) >= count or (number > EMPTY and len(result) == before):
                 break
         if not result:
