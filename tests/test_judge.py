@@ -12,7 +12,8 @@ from benchmarks.referee import FAULTS, text_of
 from tests.stranger import FILE, PLAIN, RESULT, Stranger, loaded
 from tinyadder.cli import main
 from tinyadder.errors import TinyadderError
-from tinyadder.tasks.addition import FOUND
+from tinyadder.tasks.addition import Addition
+from tinyadder.tasks.counterexamples import counterexamples
 from tinyadder.verify.external import judge as judging
 from tinyadder.verify.external.decoding import Decoder, digits_of
 from tinyadder.verify.external.hunt import KEPT, Hunt, cells_of, described
@@ -274,7 +275,11 @@ def test_a_faulty_adder_is_wrong_where_it_is_said_to_be_and_right_beside_it(faul
 def test_without_a_fault_the_adder_is_right_on_hard_cases():
     model, add = loaded(text=text_of("none"))
     decoder = Decoder.of(model, add)
-    pairs = [*judging.TASK.hard(), *judging.TASK.structured(Random(1), 500), *FOUND]
+    pairs = [
+        *judging.TASK.hard(),
+        *judging.TASK.structured(Random(1), 500),
+        *counterexamples(Addition()),
+    ]
     found = decoder.forced(pairs, [a + b for a, b in pairs])
     assert found.answers == [a + b for a, b in pairs] and found.gaps.min() > 0.99
     assert decoder.batch > 1 and decoder.causal

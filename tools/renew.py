@@ -51,6 +51,13 @@ def leaderboard() -> None:
     put(README, readme(README.read_text(encoding="utf-8"), rows))
 
 
+def counterexamples() -> None:
+    from tinyadder.tasks.counterexamples import FILE, recorded
+    from tools.counterexamples import in_results, text
+
+    put(ROOT / "tinyadder" / "data" / FILE, text(recorded(), in_results()))
+
+
 def architecture() -> None:
     from tools.architecture import drawn, picture
 
@@ -115,6 +122,7 @@ STEPS: dict[str, Callable[[], None]] = {
     step.__name__: step
     for step in (
         proofs,
+        counterexamples,
         leaderboard,
         architecture,
         baselines,
@@ -134,6 +142,7 @@ def main(what: tuple[str, ...]) -> None:
 
     \b
     proofs       every proof in results/ and its certificate (minutes)
+    counterexamples  those in results/ become hard cases: tinyadder/data/counterexamples.json
     leaderboard  LEADERBOARD.md, docs/board.md, the README's table: certificates are checked again
     architecture the table and the picture of docs/architecture.md
     baselines    baselines/README.md

@@ -20,6 +20,7 @@ _HELPERS = {
     "base",
     "arithmetic",
     "arrays",
+    "counterexamples",
     "lengths",
     "operands",
     "options",

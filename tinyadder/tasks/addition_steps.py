@@ -17,6 +17,7 @@ from typing import Annotated, Any
 from tinyadder.fields import Between
 from tinyadder.tasks.addition import Addition
 from tinyadder.tasks.base import Domain, Draw, Task
+from tinyadder.tasks.counterexamples import counterexamples
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class AdditionSteps(Task):
         return self._plain.draws()
 
     def hard(self) -> list[tuple[int, ...]]:
-        return self._plain.hard()
+        return list(dict.fromkeys([*counterexamples(self), *self._plain.hard()]))
 
     def domain(self, **limits: int) -> Domain:
         """The domain of `Addition`; texts here have different lengths, so that they are written one

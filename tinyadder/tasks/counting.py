@@ -31,6 +31,10 @@ class Counting(Words):
     def lengths(self) -> range:
         return range(1, self.length + 1)
 
+    def split_key(self, problem: str) -> str:
+        """The letters in alphabetical order."""
+        return "".join(sorted(problem))
+
     def answer(self, problem: str) -> str:
         return str(problem.count("a"))
 

@@ -21,6 +21,7 @@ from typing import Annotated, Any, Literal
 from tinyadder.errors import TinyadderError
 from tinyadder.fields import Between
 from tinyadder.tasks.base import Domain, Draw, Task
+from tinyadder.tasks.counterexamples import counterexamples
 from tinyadder.tasks.problems import short_text, whole_numbers
 
 Polynomial = tuple[int, ...]
@@ -360,7 +361,7 @@ class Derivative(Task):
 
     def hard(self) -> list[Polynomial]:
         width, edges = self.exponents + 1, self._edges()
-        found: list[Polynomial] = [(0,) * width]
+        found: list[Polynomial] = [*counterexamples(self), (0,) * width]
         for n in range(width):
             others: list[dict[int, int]] = [
                 {},

@@ -20,6 +20,7 @@ from tinyadder.encodings import Integers
 from tinyadder.errors import TinyadderError
 from tinyadder.fields import Between
 from tinyadder.tasks.base import Draw, Task
+from tinyadder.tasks.counterexamples import counterexamples
 from tinyadder.tasks.problems import read_number, refuse_pasted, short_text, whole_numbers
 
 SHOWN = 10
@@ -113,7 +114,7 @@ class Gcd(Task):
             top // 2,
         }
         kept = sorted(n for n in powers if 1 <= n <= top)
-        found = [(a, b) for a in kept for b in kept]
+        found = [*counterexamples(self), *((a, b) for a in kept for b in kept)]
         found += [(n, n + 1) for n in kept if n < top] + [(n, 1) for n in kept]
         return list(dict.fromkeys(found))
 

@@ -31,6 +31,10 @@ class Maximum(PairTask):
     def answer(self, problem: Pair) -> str:
         return f"{max(problem):0{self.digits}}"
 
+    def split_key(self, problem: Pair) -> Pair:
+        """Either number may come first."""
+        return min(problem), max(problem)
+
     def show_answer(self, answer: Sequence[str]) -> str:
         digits = "".join(answer)
         return digits.lstrip("0") or "0" if digits.isdigit() else digits

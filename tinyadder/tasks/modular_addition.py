@@ -39,6 +39,10 @@ class ModularAddition(Task):
     def answer(self, problem: Residues) -> tuple[str, ...]:
         return (str(sum(problem) % self.modulus),)
 
+    def split_key(self, problem: Residues) -> Residues:
+        """Either number may come first."""
+        return min(problem), max(problem)
+
     def check(self, problem: Any) -> Residues:
         first, second = whole_numbers(problem, [(0, self.modulus - 1)] * 2, self._takes())
         return first, second

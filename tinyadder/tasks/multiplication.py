@@ -31,6 +31,10 @@ class Multiplication(Arithmetic):
     def greatest(self) -> int:
         return 10 ** sum(self.widths) - 1
 
+    def split_key(self, problem: Numbers) -> Numbers:
+        """The factors in a fixed order: without the zeros before a number either may come first."""
+        return tuple(sorted(problem))
+
     def result(self, problem: Numbers) -> int:
         return problem[0] * problem[1]
 

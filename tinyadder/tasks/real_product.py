@@ -22,6 +22,7 @@ from tinyadder.errors import TinyadderError
 from tinyadder.fields import Between
 from tinyadder.plain import short
 from tinyadder.tasks.base import Draw, Task
+from tinyadder.tasks.counterexamples import counterexamples
 from tinyadder.tasks.problems import short_text, whole_numbers
 
 WRITTEN = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
@@ -198,7 +199,8 @@ class RealProduct(Task):
 
     def hard(self) -> list[tuple[Number, Number]]:
         top, edges = self.exponents, self._edges()
-        found: list[tuple[Number, Number]] = [((x, 0), (y, 0)) for x, y in product(edges, edges)]
+        found: list[tuple[Number, Number]] = counterexamples(self)
+        found += [((x, 0), (y, 0)) for x, y in product(edges, edges)]
         found += [
             ((s * edges[0], e), (edges[-1], f))
             for s in (1, -1)
