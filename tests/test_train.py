@@ -32,12 +32,11 @@ from tinyadder.train.data import (
     check_leaks,
     encode,
     order,
-    read_jsonl,
     split_of,
     training_problems,
-    write_jsonl,
 )
 from tinyadder.train.evaluate import ceiling_of, chance_of, evaluate, recipe_of
+from tinyadder.train.files import problem_lines, read_problems
 from tinyadder.train.loop import Interrupted, Run
 from tinyadder.train.models import config_of, make_model
 from tinyadder.train.recipe import (
@@ -390,16 +389,16 @@ def test_an_epoch_deals_every_example_at_most_once_with_like_lengths_together():
 def test_problems_go_to_jsonl_and_back(tmp_path):
     task = Derivative(order="printed")
     problems = task.balanced(Random(1), 50)
-    write_jsonl(task, problems, str(tmp_path / "p.jsonl"))
-    assert read_jsonl(task, str(tmp_path / "p.jsonl")) == problems
+    (tmp_path / "p.jsonl").write_text(problem_lines(task, problems))
+    assert read_problems(task, str(tmp_path / "p.jsonl")) == problems
     (tmp_path / "bad.jsonl").write_text('{"problem": "4-x"}\n{"problem": "x+"}\n')
     with pytest.raises(TinyadderError, match="line 2"):
-        read_jsonl(task, str(tmp_path / "bad.jsonl"))
+        read_problems(task, str(tmp_path / "bad.jsonl"))
 
 
 def test_training_on_the_problems_of_a_file_is_training_on_those_that_were_drawn(tmp_path):
     path, task = tmp_path / "p.jsonl", tiny().task
-    write_jsonl(task, training_problems(tiny(), 1), str(path))
+    path.write_text(problem_lines(task, training_problems(tiny(), 1)))
     drawn, read = (
         Run(tiny(), 1, tmp_path / "a"),
         Run(tiny(data={"file": str(path)}), 1, tmp_path / "b"),
@@ -416,10 +415,10 @@ def test_a_file_that_leaks_is_empty_missing_or_too_short_is_refused(tmp_path):
     with pytest.raises(TinyadderError, match="is empty: the data set has no problems"):
         run.advance()
     a, b = run.dealer.test_problems()[0]
-    write_jsonl(task, [*training_problems(tiny(), 1)[:-1], (b, a)], str(path))
+    path.write_text(problem_lines(task, [*training_problems(tiny(), 1)[:-1], (b, a)]))
     with pytest.raises(TinyadderError, match="leaking data: 1 problems of 'test'"):
         run.advance()
-    write_jsonl(task, training_problems(tiny(), 1)[:20], str(path))
+    path.write_text(problem_lines(task, training_problems(tiny(), 1)[:20]))
     with pytest.raises(TinyadderError, match=r"holds 20 problems, \[data\] examples asks for 200"):
         run.advance()
     with pytest.raises(TinyadderError, match="expected no file: fresh and curriculum draw"):

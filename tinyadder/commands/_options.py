@@ -52,7 +52,7 @@ def construction_options(function: Callable[..., Any]) -> Callable[..., Any]:
     def given(context: click.Context, parameter: click.Parameter, value: Any) -> None:
         options = context.params.setdefault("options", {})
         if parameter.name == "option":
-            options.update(_key_value(text) for text in value)
+            options.update(key_value(text) for text in value)
         elif value is not None:
             options[parameter.name] = value
 
@@ -105,10 +105,11 @@ def refuse_options(context: click.Context, problem: Sequence[str]) -> None:
             raise click.NoSuchOption(word, ctx=context)
 
 
-def _key_value(text: str) -> tuple[str, Any]:
+def key_value(text: str, option: str = "-o") -> tuple[str, Any]:
+    """The key and the value, read as JSON where it is some, of `KEY=VALUE`."""
     key, equals, value = text.partition("=")
     if not equals or not key:
-        raise TinyadderError(f"'-o {text}' is not KEY=VALUE, e.g. -o digits=4")
+        raise TinyadderError(f"'{option} {text}' is not KEY=VALUE, e.g. {option} digits=4")
     try:
         return key, json.loads(value)
     except (ValueError, RecursionError):

@@ -5,7 +5,7 @@ counts, verdict.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from os.path import lexists
 from pathlib import Path
 from random import Random
@@ -15,17 +15,19 @@ import click
 
 from tinyadder.commands._models import shown_model
 from tinyadder.commands._options import (
+    SEED,
     device_option,
     integer_option,
     json_option,
+    key_value,
     model_argument,
     out_option,
-    seed_option,
 )
 from tinyadder.commands._output import echo, echo_json, show_table
 from tinyadder.errors import TinyadderError
 from tinyadder.io.files import atomic_write
 from tinyadder.named import load_model
+from tinyadder.tasks import Task, task_from_json
 
 LEGALITY = 200
 """Problems of the legality checks: as many as `tinyadder legality` takes."""
@@ -43,9 +45,27 @@ PREFIX = (
     default=10_000,
     help="Held-out problems to decode.",
 )
-@seed_option("Seed of the problems, for a model without a recipe.", default=1)
 @click.option(
-    "--file", type=click.Path(exists=True, dir_okay=False), help="JSONL of problems instead."
+    "--seed",
+    type=SEED,
+    help="Draw other held-out problems with this seed. [default: those of the recipe, or 1]",
+)
+@click.option(
+    "--file",
+    type=click.Path(exists=True, dir_okay=False),
+    help="Problems from this file instead: .jsonl, or a text with one a line.",
+)
+@click.option(
+    "--answers",
+    type=click.Path(exists=True, dir_okay=False),
+    help="With --file: the right answers, one a line.",
+)
+@click.option(
+    "--set",
+    "settings",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="Judge by the task with this option, e.g. coefficients=8; the vocabulary stays.",
 )
 @integer_option(
     "--samples",
@@ -72,8 +92,10 @@ def command(
     name: str,
     options: dict[str, Any],
     count: int,
-    seed: int,
+    seed: int | None,
     file: str | None,
+    answers: str | None,
+    settings: tuple[str, ...],
     samples: int,
     beam: int,
     splits: bool,
@@ -86,16 +108,20 @@ def command(
     """Evaluate NAME (a construction or a model folder) on problems it was never shown.
 
     Exact match is by greedy decoding from the prompt alone; token accuracy is given beside it. A
-    trained model is judged on the test split of its recipe. Then come the task's hard cases, the
-    legality checks, the counts and the verifier's verdict.
+    trained model is judged on the test split of its recipe, with --seed on other problems of it,
+    none of which training showed. Then come the task's hard cases, the legality checks, the counts
+    and the verifier's verdict.
     """
+    if file is not None and seed is not None:
+        raise click.UsageError("--seed draws problems and --file reads them; give one of the two")
+    if answers is not None and file is None:
+        raise click.UsageError("--answers are those to the problems of --file; give both")
     if out is not None and lexists(out) and not force:
         raise TinyadderError(f"{out} exists; give --force to replace it, or another --out")
     import torch
 
     from tinyadder.machine.decode import check_beam
     from tinyadder.machine.encoder import EncoderDecoder
-    from tinyadder.train.data import read_jsonl
     from tinyadder.train.evaluate import (
         circumstances,
         evaluate,
@@ -104,6 +130,7 @@ def command(
         recipe_of,
         test_problems,
     )
+    from tinyadder.train.files import read_problems
     from tinyadder.verify.count import ladder
     from tinyadder.verify.legality import legality
     from tinyadder.verify.properties import verify
@@ -112,7 +139,7 @@ def command(
     loaded = load_model(name, options, device=device)
     check_beam(loaded.model, beam)
     torch.set_num_threads(threads)
-    task, model = loaded.task, loaded.model
+    task, model = _with(loaded.task, settings), loaded.model
     recipe = recipe_of(loaded.options, name) if loaded.folder is not None else None
     if splits and recipe is None:
         raise TinyadderError(
@@ -120,19 +147,24 @@ def command(
             " recipe"
         )
     problems = (
-        read_jsonl(task, file) if file else test_problems(task, recipe, count=count, seed=seed)
+        read_problems(task, file, answers or "")
+        if file
+        else test_problems(task, recipe, count=count, seed=seed)
     )
     score = evaluate(model, task, problems)
     hard = evaluate(model, task, task.hard())
     found: dict[str, Any] = {
         "model": shown_model(loaded),
         "task": task.to_json(),
-        "problems": file or ("test split of its recipe" if recipe else f"balanced, seed {seed}"),
+        "problems": file or _drawn(recipe is not None, seed),
         "score": score.to_json(),
         "hard cases": {"problems": hard.problems, "exact": hard.exact, "wrong": list(hard.wrong)},
         "counts": ladder(model),
         "training": {k: v for k, v in loaded.options.items() if k != "recipe"} if recipe else None,
-        "command": f"tinyadder evaluate {name} --problems {count}",
+        "command": f"tinyadder evaluate {name} --problems {count}"
+        + "".join(f" --set {text}" for text in settings)
+        + (f" --seed {seed}" if seed is not None else "")
+        + (f" --file {file}" if file else ""),
         **circumstances(),
     }
     findings = legality(model, task, task.uniform(Random(0), LEGALITY))
@@ -172,6 +204,28 @@ def command(
         echo_json(found)
     else:
         _show(found)
+
+
+def _drawn(trained: bool, seed: int | None) -> str:
+    """Where the problems came from, in words."""
+    if not trained:
+        return f"balanced, seed {1 if seed is None else seed}"
+    return "test split of its recipe" + (f", drawn with seed {seed}" if seed is not None else "")
+
+
+def _with(task: Task, settings: Sequence[str]) -> Task:
+    """The task with these options. Raises `TinyadderError` for what it does not take, and where the
+    tokens would be others.
+    """
+    options = dict(key_value(text, "--set") for text in settings)
+    described = task.to_json()
+    other = task_from_json({**described, "options": described["options"] | options})
+    if other.vocabulary != task.vocabulary:
+        raise TinyadderError(
+            f"with {', '.join(settings)} the task has other tokens than the model; set options that"
+            " leave the vocabulary as it is"
+        )
+    return other
 
 
 def _show(found: Mapping[str, Any]) -> None:

@@ -32,7 +32,7 @@ from tinyadder.io.files import clean, lock, recover
 @click.option(
     "--data",
     type=click.Path(path_type=Path),
-    help="Write the training problems to this JSONL file and stop.",
+    help="Write train.jsonl, validation.jsonl and test.jsonl into this folder and stop.",
 )
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
 @click.option(
@@ -42,6 +42,13 @@ from tinyadder.io.files import clean, lock, recover
     help="Continue training from this model folder.",
 )
 @click.option("--threads", type=int, default=1, show_default=True, help="CPU threads of torch.")
+@click.option(
+    "--set",
+    "settings",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="A value instead of the recipe's, e.g. train.steps=100, or steps=100.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
 def command(
     recipe: str | None,
@@ -53,6 +60,7 @@ def command(
     device: str,
     start: Path | None,
     threads: int,
+    settings: tuple[str, ...],
     as_json: bool,
 ) -> int:
     """Train RECIPE (a name, or a TOML file) and write OUT/seed-N/model for every seed.
@@ -65,7 +73,7 @@ def command(
     if recipe is None:
         _list(as_json, {name: read_recipe(name) for name in recipe_names()})
         return 0
-    read = read_recipe(recipe)
+    read = read_recipe(recipe, settings)
     if resume and start is not None:
         raise TinyadderError(
             "--resume goes on from a checkpoint, --start MODEL from a model; give one of the two"
@@ -136,14 +144,24 @@ def command(
     return 0
 
 
-def _write(recipe: Any, seed: int, path: Path, force: bool) -> None:
-    from tinyadder.train.data import training_problems, write_jsonl
+def _write(recipe: Any, seed: int, folder: Path, force: bool) -> None:
+    from tinyadder.train.data import check_leaks, held_out_problems, training_problems
+    from tinyadder.train.files import write_splits
 
-    if lexists(path) and not force:
-        raise TinyadderError(f"{path} exists; give --force to replace it, or another --data")
-    problems = training_problems(recipe, seed)
-    write_jsonl(recipe.task, problems, str(path))
-    echo(f'wrote {path}: {len(problems):,} problems; train on them with [data] file = "{path}"')
+    if lexists(folder) and not force:
+        raise TinyadderError(f"{folder} exists; give --force to replace it, or another --data")
+    splits = {
+        "train": training_problems(recipe, seed),
+        "validation": held_out_problems(recipe, "validation"),
+        "test": held_out_problems(recipe, "test"),
+    }
+    check_leaks(recipe.task, splits)
+    write_splits(recipe.task, splits, folder)
+    for (name, problems), key in zip(
+        splits.items(), ("file", "validation_file", "test_file"), strict=True
+    ):
+        path = folder / f"{name}.jsonl"
+        echo(f"wrote {path}: {len(problems):,} problems; --set {key}={path} reads them")
 
 
 def _train(run: Any) -> Path:

@@ -19,8 +19,8 @@ import numpy as np
 from jaxtyping import Bool, Int64
 
 from tinyadder.errors import TinyadderError
-from tinyadder.io.text import parse_json, read_lines
 from tinyadder.tasks.base import Problem, Task
+from tinyadder.train.files import read_problems
 from tinyadder.train.recipe import Recipe
 
 Split = Literal["train", "validation", "test"]
@@ -159,13 +159,37 @@ def training_problems(recipe: Recipe, seed: int, pool: int = 0, digits: int = 0)
         return training_source(recipe, seed, digits).take(
             d.examples, first=first, workers=d.workers
         )
-    problems = read_jsonl(recipe.task, d.file)
+    problems = read_problems(recipe.task, d.file, d.answers)
+    if d.leaks == "drop":
+        held_out = {
+            recipe.task.split_key(problem)
+            for split in ("validation", "test")
+            for problem in held_out_problems(recipe, split)
+        }
+        problems = [p for p in problems if recipe.task.split_key(p) not in held_out]
     if len(problems) < d.examples:
         raise TinyadderError(
-            f"{d.file} holds {len(problems):,} problems, [data] examples asks for {d.examples:,};"
-            " lower it, or add some"
+            f"{d.file} holds {len(problems):,} problems"
+            + " that are not held out" * (d.leaks == "drop")
+            + f", [data] examples asks for {d.examples:,}; lower it, or add some"
         )
     return problems[: d.examples]
+
+
+def held_out_problems(recipe: Recipe, split: Literal["validation", "test"]) -> list[Problem]:
+    """What runs of this recipe are judged by: from its file, or drawn from its seed."""
+    d = recipe.data
+    file = d.validation_file if split == "validation" else d.test_file
+    count = d.validation if split == "validation" else d.test
+    if file:
+        return read_problems(recipe.task, file)[:count]
+    return held_out_source(recipe, split, d.seed).distinct(count)
+
+
+def held_out_source(recipe: Recipe, split: Split, seed: int) -> Source:
+    """What held-out problems are drawn from."""
+    d = recipe.data
+    return Source(recipe.task, d.judged or d.distribution, split, d.held_out, seed, kind=d.kind)
 
 
 def check_leaks(task: Task, splits: dict[str, Sequence[Problem]]) -> None:
@@ -187,7 +211,7 @@ def check_leaks(task: Task, splits: dict[str, Sequence[Problem]]) -> None:
             f"leaking data: {count} problems of '{other}' ({share:.1f} % of it) are in '{one}' too,"
             f" e.g. '{again}'"
             + (f" (there '{first}')" if again != first else "")
-            + "; split by Task.split_key"
+            + "; split by Task.split_key, or leave them out with [data] leaks = 'drop'"
         )
 
 
@@ -248,49 +272,3 @@ def order(examples: Examples, batch: int, seed: int, epoch: int) -> Int64[np.nda
             [part[np.argsort(examples.length[part], kind="stable")] for part in parts]
         )
     return random.permutation(index.reshape(count, batch))
-
-
-def read_jsonl(task: Task, path: str) -> list[Problem]:
-    """Problems from a file, one JSON object a line, the problem under "problem": as a person writes
-    it, or as the task has it (`[12, 34]`).
-
-    Raises `TinyadderError` for a file that cannot be read or holds no problem, and for a line that
-    is none.
-    """
-    from pathlib import Path
-
-    result = []
-    for number, line in enumerate(read_lines(Path(path)), 1):
-        where = f"{path}, line {number}"
-        found = parse_json(line, where)
-        if not isinstance(found, dict) or "problem" not in found:
-            raise TinyadderError(f'{where} is {line:.40}, expected an object with a "problem"')
-        problem = found["problem"]
-        try:
-            result.append(task.parse(problem) if isinstance(problem, str) else task.check(problem))
-        except TinyadderError as error:
-            raise TinyadderError(f"{where}: {error}") from error
-    if not result:
-        raise TinyadderError(f"{path} is empty: the data set has no problems")
-    return result
-
-
-def write_jsonl(task: Task, problems: Sequence[Problem], path: str) -> None:
-    """One line a problem: what a person writes, the prompt and the answer."""
-    import json
-    from pathlib import Path
-
-    from tinyadder.io.files import atomic_write
-
-    lines = [
-        json.dumps(
-            {
-                "problem": task.show(p),
-                "prompt": list(task.prompt(p)),
-                "answer": list(task.answer(p)),
-            }
-        )
-        for p in problems
-    ]
-    with atomic_write(Path(path), way_out="choose another file") as part:
-        part.write_text("\n".join(lines) + "\n")

@@ -8,10 +8,9 @@ from typing import Any
 from tinyadder.tasks.base import Problem
 from tinyadder.train.data import (
     Examples,
-    Source,
-    Split,
     check_leaks,
     encode,
+    held_out_problems,
     order,
     training_problems,
 )
@@ -23,21 +22,15 @@ class Dealer:
 
     def __init__(self, recipe: Recipe, seed: int) -> None:
         self.recipe, self.seed = recipe, seed
-        self.validation = self._held_out("validation", recipe.data.validation)
+        self.validation = held_out_problems(recipe, "validation")
         self._test: list[Problem] | None = None
         self._pool: tuple[tuple[int, int], Examples] | None = None
         self._order: tuple[tuple[int, ...], Any] | None = None
 
-    def _held_out(self, split: Split, count: int) -> list[Problem]:
-        d = self.recipe.data
-        return Source(
-            self.recipe.task, d.judged or d.distribution, split, d.held_out, d.seed, kind=d.kind
-        ).distinct(count)
-
     def test_problems(self) -> list[Problem]:
         """The problems of the final evaluation; training only checks that it never shows one."""
         if self._test is None:
-            self._test = self._held_out("test", self.recipe.data.test)
+            self._test = held_out_problems(self.recipe, "test")
         return self._test
 
     def batch(self, step: int) -> Examples:

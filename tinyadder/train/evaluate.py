@@ -21,7 +21,15 @@ from tinyadder.errors import TinyadderError
 from tinyadder.machine.answers import answers, forced_answers, is_right
 from tinyadder.machine.transformer import Transformer
 from tinyadder.tasks.base import Problem, Task
-from tinyadder.train.data import Source, Split, training_problems, training_source
+from tinyadder.train.data import (
+    Source,
+    Split,
+    held_out_problems,
+    held_out_source,
+    training_problems,
+    training_source,
+)
+from tinyadder.train.files import read_problems
 from tinyadder.train.recipe import Recipe, recipe_from_json
 
 TOLERANCES = (0.005, 0.01, 0.05)
@@ -157,16 +165,25 @@ def recipe_of(options: Mapping[str, Any], where: str) -> Recipe | None:
     return recipe_from_json(stored, where=where)
 
 
-def test_problems(task: Task, recipe: Recipe | None, *, count: int, seed: int) -> list[Problem]:
-    """Problems never shown in training (the recipe's test split), or uniform ones for a model
-    without a recipe.
+def test_problems(
+    task: Task, recipe: Recipe | None, *, count: int, seed: int | None
+) -> list[Problem]:
+    """Problems never shown in training: the first `count` of the recipe's test split, or with
+    `seed` others of it, drawn afresh. For a model without a recipe: balanced ones.
+
+    Raises `TinyadderError` where a recipe read its training problems from a file that cannot be
+    read any more: it is not known then what was shown.
     """
     if recipe is None:
-        return Source(task, "balanced", "test", 1.0, seed).distinct(count)
+        return Source(task, "balanced", "test", 1.0, 1 if seed is None else seed).distinct(count)
     d = recipe.data
-    return Source(
-        task, d.judged or d.distribution, "test", d.held_out, d.seed, kind=d.kind
-    ).distinct(count)
+    if d.test_file and seed is None:
+        return held_out_problems(recipe, "test")[:count]
+    fresh = replace(held_out_source(recipe, "test", d.seed if seed is None else seed), task=task)
+    if not d.file or seed is None:
+        return fresh.distinct(count)
+    shown = {task.split_key(p) for p in read_problems(task, d.file, d.answers)}
+    return [p for p in fresh.distinct(count) if task.split_key(p) not in shown]
 
 
 def lines_as_published(recipe: Recipe, seed: int, count: int) -> tuple[list[Problem], float]:

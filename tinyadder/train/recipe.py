@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.resources import files
 from pathlib import Path
@@ -94,9 +94,16 @@ class DataRecipe:
     examples: Annotated[int, Between(1, 10**8)] = 100_000
     """Problems of one pool."""
     file: str = ""
-    """A JSONL file of training problems (`tinyadder train RECIPE --data FILE` writes one) instead
-    of drawing them.
+    """Training problems from this file instead of drawing them: `.jsonl` (`tinyadder train RECIPE
+    --data FOLDER` writes it), or a text with one problem a line.
     """
+    answers: str = ""
+    """A text with the answer to each line of `file`; every one is compared with the task's."""
+    leaks: Literal["refuse", "drop"] = "refuse"
+    """What to do with a line of `file` whose problem, by `Task.split_key`, is a held-out one."""
+    validation_file: str = ""
+    test_file: str = ""
+    """Problems to judge by from these files, in the same forms, instead of drawing them."""
     fresh: bool = False
     """Draw a new pool when one is used up, instead of the same again in another order."""
     held_out: float = 0.2
@@ -191,6 +198,14 @@ class Recipe:
         }
 
 
+_KEYS = {
+    "model": {*get_type_hints(ModelRecipe), *get_type_hints(Options)} - {"options"},
+    "data": set(get_type_hints(DataRecipe)),
+    "train": set(get_type_hints(TrainRecipe)),
+}
+"""The keys of every section but [task], whose keys are the task's options."""
+
+
 def recipe_names() -> list[str]:
     """The recipes that come with the package."""
     folder = files("tinyadder") / "recipes"
@@ -201,9 +216,9 @@ def recipe_names() -> list[str]:
     )
 
 
-def read_recipe(name: str) -> Recipe:
-    """The recipe of that name, or in that TOML file. Raises `TinyadderError` for whatever does not
-    fit.
+def read_recipe(name: str, settings: Sequence[str] = ()) -> Recipe:
+    """The recipe of that name, or in that TOML file, with the values that `settings` (`KEY=VALUE`)
+    put in the place of its own. Raises `TinyadderError` for whatever does not fit.
     """
     if name.endswith(".toml"):
         path, where = Path(name), name
@@ -225,7 +240,37 @@ def read_recipe(name: str) -> Recipe:
         raise TinyadderError(f"{where} is not TOML: it is nested too deeply") from error
     except ValueError as error:  # no TOML, no UTF-8, a number of thousands of digits
         raise TinyadderError(f"{where} is not TOML: {error}") from error
+    for text in settings:
+        _set(data, text)
     return recipe_from(data, name=Path(where).stem, where=where)
+
+
+def _set(data: dict[str, Any], text: str) -> None:
+    """Put the value of `SECTION.KEY=VALUE` into the recipe; the section may be left out where one
+    section alone has the key.
+    """
+    name, equals, value = text.partition("=")
+    section, dot, key = name.rpartition(".")
+    if not equals or not key:
+        raise TinyadderError(f"--set {text} is not KEY=VALUE, e.g. --set train.steps=100")
+    known = {"task": set(data.get("task", {})), **_KEYS}
+    if not dot:
+        sections = [one for one, keys in known.items() if key in keys]
+        if len(sections) != 1:
+            everything = sorted(set().union(*known.values()))
+            raise TinyadderError(
+                f"--set {text}: "
+                + (f"{' and '.join(sections)} have" if sections else "no section has")
+                + f" a key '{key}'; write SECTION.{key}=... with one of {', '.join(known)}"
+                + did_you_mean(key, everything)
+            )
+        section = sections[0]
+    if not isinstance(data.setdefault(section, {}), dict):
+        raise TinyadderError(f"--set {text}: [{section}] is no table of keys in this recipe")
+    try:
+        data[section][key] = tomllib.loads(f"value = {value}")["value"]
+    except (tomllib.TOMLDecodeError, RecursionError, ValueError):
+        data[section][key] = value  # a word: no quotes are needed
 
 
 def _known() -> str:
