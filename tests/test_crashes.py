@@ -77,7 +77,7 @@ VERBS = {
     "explore": Verb(("explore", *ADD, "--out", "x.html", "--force"), files={"x.html": "</html>"}),
     "plot": Verb(("plot", *ADD, "weights", "--out", "x.svg", "--force"), files={"x.svg": "</svg>"}),
     "train": Verb(("train", "r.toml", "--out", "run"), files={"r.toml": RECIPE}),
-    "train --data": Verb(("train", "r.toml", "--data", "d.jsonl"), files={"r.toml": RECIPE}),
+    "train --data": Verb(("train", "r.toml", "--data", "d"), files={"r.toml": RECIPE}),
 }
 
 

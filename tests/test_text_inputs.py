@@ -56,7 +56,7 @@ INPUTS = {
     "report": Input("r.json", "", ("plot", "r.json", "leaderboard", *PICTURE)),
     "results": Input("root/results/parity_once.jsonl", "", ROOT),
     "evaluation": Input("root/baselines/one/seed-1/evaluation.json", "", ROOT),
-    "recipe": Input("r.toml", RECIPE, ("train", "r.toml", "--data", "d.jsonl", "--force")),
+    "recipe": Input("r.toml", RECIPE, ("train", "r.toml", "--data", "d", "--force")),
     "answers": Input(
         "answers.txt", "a\nb\n", ("run", "./mine.py", "-", "--answers", "answers.txt"), "a\nb\n"
     ),

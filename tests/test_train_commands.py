@@ -155,10 +155,11 @@ def test_a_checkpoint_and_a_model_to_start_from_are_not_both_gone_on_from(tmp_pa
     )
 
 
-def test_training_problems_are_written_as_jsonl_and_not_over_a_file(tmp_path):
-    path = tmp_path / "d.jsonl"
+def test_problems_are_written_as_jsonl_and_not_over_a_folder(tmp_path):
+    path = tmp_path / "d"
     assert "200 problems" in train(tmp_path, "--data", str(path)).stdout
-    assert set(json.loads(path.read_text().splitlines()[0])) == {"problem", "prompt", "answer"}
+    first = (path / "train.jsonl").read_text().splitlines()[0]
+    assert set(json.loads(first)) == {"problem", "prompt", "answer"}
     assert "exists; give --force" in str(train(tmp_path, "--data", str(path)).exception)
     assert not (tmp_path / "out").exists()
 

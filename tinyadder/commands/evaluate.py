@@ -126,6 +126,7 @@ def command(
         circumstances,
         evaluate,
         lines_as_published,
+        problems_beyond,
         problems_outside,
         recipe_of,
         test_problems,
@@ -194,6 +195,9 @@ def command(
                 "kind": task.outside,
                 "left out of training": recipe.data.kind == "inside",
             }
+        if task.wider is not None:
+            beyond = problems_beyond(task, task.wider, count)
+            found["splits"]["wider"] = evaluate(model, task.wider, beyond).to_json()
     if samples:
         verdict = verify(model, task, count=samples).verdict
         found["verdict"] = verdict_to_json(verdict) | {"text": str(verdict)}
@@ -302,6 +306,8 @@ def _splits(found: Mapping[str, Any]) -> list[str]:
         if name == "outside":
             known = "left out of" if score["left out of training"] else "not left out of"
             about = f"{score['kind']}, {known} training"
+        elif name == "wider":
+            about = "with numbers larger than any of training"
         else:
             about = (
                 f"drawn like the training lines, {score['seen in training']:.2%} of them shown in"

@@ -310,6 +310,13 @@ class Task(TaskCore):
         """
         return False
 
+    @property
+    def wider(self) -> Task | None:
+        """The same task with larger numbers in the same tokens, for judging beyond the numbers of
+        training; None where nobody wrote it.
+        """
+        return None
+
     # ---- token ids and JSON
 
     def encode(self, texts: Sequence[Sequence[str]]) -> Int64[np.ndarray, "b t"]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate, combinations, pairwise
 from random import Random
 from typing import Annotated, Any, Literal
@@ -340,6 +340,13 @@ class Derivative(Task):
         """Every term occurs with either sign elsewhere; three or more of one sign never meet."""
         terms = [c for c in problem if c]
         return len(terms) >= 3 and len({c > 0 for c in terms}) == 1
+
+    @property
+    def wider(self) -> Derivative:
+        """Coefficients larger by 8 / 5, as in the published file of problems out of distribution
+        (-8 .. 8 for -5 .. 5).
+        """
+        return replace(self, coefficients=8 * self.coefficients // 5)
 
     def draws(self) -> list[Draw]:
         """Sparse and dense polynomials, whose coefficients are at edges more or less often."""

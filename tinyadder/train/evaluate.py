@@ -218,6 +218,22 @@ def problems_outside(recipe: Recipe, count: int) -> list[Problem]:
     ).distinct(count)
 
 
+def problems_beyond(task: Task, wider: Task, count: int) -> list[Problem]:
+    """Balanced problems of `wider` that are none of `task`: some number is larger than any of
+    training.
+    """
+
+    def beyond(problem: Problem) -> bool:
+        try:
+            task.check(problem)
+        except TinyadderError:
+            return True
+        return False
+
+    drawn = Source(wider, "balanced", None, 1.0, 1).distinct(2 * count)
+    return [problem for problem in drawn if beyond(problem)][:count]
+
+
 def circumstances() -> dict[str, str]:
     """Versions, machine and date, for results that are kept."""
     return {
