@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from tinyadder.errors import TinyadderError
+from tinyadder.machine import fused
 from tinyadder.machine.config import BlockConfig, Config, Options
 from tinyadder.machine.layers import norm, rotate
 from tinyadder.machine.transformer import (
@@ -42,6 +43,8 @@ class OpenAttention(MultiHeadAttention):
         name: str = "",
     ) -> Float[Tensor, "b t d"]:
         """Queries from `x`, keys and values from `memory`."""
+        if self.fused and hook is None:
+            return fused.attention(self, x, memory, mask)
         query, key, value = (
             self.project("query", x),
             self.project("key", memory),

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from tinyadder.errors import TinyadderError
+from tinyadder.machine import fused
 from tinyadder.machine.config import BlockConfig, Config, Options
 from tinyadder.machine.layers import ACTIVATIONS, norm, rotate, sinusoids, softmax
 
@@ -73,7 +74,7 @@ class MultiHeadAttention(nn.Module):
         self, width: int, config: BlockConfig, dtype: torch.dtype, options: Options
     ) -> None:
         super().__init__()
-        self.options = options
+        self.options, self.fused = options, False
         heads, keys, values = config.heads, config.d_head, config.d_value
         for name, rows in (("query", keys), ("key", keys), ("value", values)):
             setattr(self, name, nn.Parameter(torch.zeros(heads, rows, width, dtype=dtype)))
@@ -99,6 +100,8 @@ class MultiHeadAttention(nn.Module):
         hook: Hook | None = None,
         name: str = "",
     ) -> Float[Tensor, "b t d"]:
+        if self.fused and past is None and hook is None:
+            return fused.attention(self, x)
         query, key, value = (self.project(rows, x) for rows in ("query", "key", "value"))
         if hook:
             query, key, value = (
@@ -144,7 +147,7 @@ class FeedForward(nn.Module):
 
     def __init__(self, width: int, hidden: int, dtype: torch.dtype, options: Options) -> None:
         super().__init__()
-        self.options = options
+        self.options, self.fused = options, False
         for name in ("gate", "up") if options.gated else ("gate",):
             setattr(self, name, nn.Parameter(torch.zeros(hidden, width, dtype=dtype)))
             bias = nn.Parameter(torch.zeros(hidden, dtype=dtype)) if options.biases else None
@@ -154,6 +157,9 @@ class FeedForward(nn.Module):
     def forward(
         self, x: Float[Tensor, "b t d"], hook: Hook | None = None, name: str = ""
     ) -> Float[Tensor, "b t d"]:
+        if self.fused and self.options.gated and hook is None:
+            gate, up = fused.gated(self, x)
+            return (ACTIVATIONS[self.options.activation](gate) * up) @ self.down.T
         gate = self.project("gate", x)
         gate = hook(f"{name}hook_pre", gate) if hook else gate
         units = ACTIVATIONS[self.options.activation](gate)

@@ -157,6 +157,14 @@ class TrainRecipe:
     """Batches are split into so many parts, whose gradients are added up."""
     precision: Literal["full", "bf16"] = "full"
     """bf16: matrix products in bfloat16 (autocast), weights and optimizer in full precision."""
+    arithmetic: Literal["fused", "plain"] = "fused"
+    """plain: the layers' formulas one operation after another, as in decoding; other rounding, and
+    slower (tinyadder/machine/fused.py).
+    """
+    compile: bool = False
+    """Let torch.compile make one program of a step's forward and backward pass. It is kept in
+    torch's cache, so that the next run starts at once.
+    """
     grokfast: float = 0.0
     """Add this multiple of the gradient's moving average to it (Lee et al. 2024, Grokfast)."""
     grokfast_memory: float = 0.98

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tinyadder.errors import TinyadderError
+from tinyadder.machine.fused import use_fused
 from tinyadder.machine.tensors import kind_of, plain_name
 from tinyadder.machine.transformer import Transformer
 from tinyadder.train.data import Examples
@@ -69,7 +70,10 @@ def optimizer_of(model: nn.Module, train: TrainRecipe) -> Muon:
         {"params": vectors, "weight_decay": 0.0},
     ]
     return Muon(
-        [group for group in groups if group["params"]], lr=train.learning_rate, betas=train.betas
+        [group for group in groups if group["params"]],
+        lr=train.learning_rate,
+        betas=train.betas,
+        fused=train.arithmetic == "fused",
     )
 
 
@@ -173,9 +177,11 @@ class Stepper:
         self.optimizer = optimizer_of(model, train)
         self.slow: dict[str, Tensor] = {}
         """Name of a parameter -> the moving average of its gradient (`grokfast`)."""
-        self.wrapped: nn.Module = model
+        self.wrapped: Any = model
         if processes.world > 1:
             self.wrapped = nn.parallel.DistributedDataParallel(model)
+        elif train.compile:
+            self.wrapped = torch.compile(model)
 
     def advance(self, examples: Examples, step: int) -> tuple[float, float]:
         """Step number `step` (from 1 on): the mean loss of the answer's tokens and the norm of the
@@ -192,12 +198,12 @@ class Stepper:
             group["lr"] = group["scale"] * learning_rate_at(train, step)
         self.optimizer.zero_grad(set_to_none=True)
         self.model.train()
+        use_fused(self.model, train.arithmetic == "fused")
         self_fed = train.self_fed > 0 and torch.rand(()).item() < train.self_fed
         total = torch.zeros((), device=self.device)
-        wrapped: Any = self.wrapped
         for n, part in enumerate(parts):
             last = n == len(parts) - 1
-            with nullcontext() if last or self.processes.world == 1 else wrapped.no_sync():
+            with nullcontext() if last or self.processes.world == 1 else self.wrapped.no_sync():
                 loss = answer_loss(self._logits(part, self_fed), part) / count
                 (loss * self.processes.world).backward()
             total += loss.detach()
@@ -211,6 +217,7 @@ class Stepper:
                 f" ({train.learning_rate}) or clip"
             )
         self.optimizer.step()
+        use_fused(self.model, False)
         return float(total), float(norm)
 
     def _logits(self, part: Batch, self_fed: bool) -> Tensor:
