@@ -242,7 +242,8 @@ def test_evaluate_reports_legality_beam_and_splits(tmp_path):
     )
     found = json.loads(out.read_text())
     assert len(found["legality"]["findings"]) == 8
-    assert found["beam"]["width"] == 2 and {"as published", "outside", "wider"} == set(found["splits"])
+    assert found["beam"]["width"] == 2
+    assert set(found["splits"]) == {"as published", "outside", "wider"}
     assert (
         found["splits"]["outside"]["left out of training"]
         and found["splits"]["outside"]["ceiling"] == 1.0
