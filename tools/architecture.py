@@ -85,7 +85,7 @@ TABLE = (
     ),
     _tinyadder(
         "machine",
-        r"machine(\.(config|layers|transformer|encoder|inference|tensors))?",
+        r"machine(\.(config|fused|layers|transformer|encoder|inference|tensors))?",
         "the transformer, its sizes and options, its tensors",
         "basics fields",
         "numpy torch jaxtyping",
