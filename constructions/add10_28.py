@@ -15,11 +15,10 @@ T_d = d(d+1)/2 weigh digit against place: argmax_d (d R - T_d place) = floor(R /
 from fractions import Fraction
 from math import log
 
-import numpy as np
-
 from tinyadder.construction import Construction, LaneClaim, token_claim
 from tinyadder.dsl import MLP, Attention, Embed, Head, Program, Stream, Unembed, relu
 from tinyadder.errors import TinyadderError
+from tinyadder.lang.gadgets import floor_readout
 from tinyadder.tasks.addition import Addition
 
 LARGEST = 12
@@ -61,13 +60,13 @@ def construct(*, digits: int = 10) -> Construction:
         flag="size of '^', '+', '='",
     )
     flags = {"^": first, "+": second, "=": -(answer + second * r0**g + first * r0 ** (2 * g))}
-    d = np.arange(1, 10)
+    digit, place = floor_readout(0.1 * gain / (1 + 1 / (1 - r1)))
     program = Program(
         "0123456789=^$+",
         x,
         Embed(
-            digit={str(i): i for i in d},
-            place={str(i): 0.1 * gain / (1 + 1 / (1 - r1)) * i * (i + 1) / 2 for i in d},
+            digit=digit,
+            place=place,
             flag=flags,
         ),
         Attention(place=Head(value=x.flag, slope=fall * log(10))),

@@ -7,12 +7,12 @@ nearest candidate is the digit.
 """
 
 from fractions import Fraction
-from math import exp, log
+from math import exp
 
 import numpy as np
 
 from tinyadder.construction import DIGIT_VALUES, Construction, LaneClaim, token_claim
-from tinyadder.constructions.add10_gist import EMBED
+from tinyadder.constructions.add10_gist import EMBED, flag_head
 from tinyadder.dsl import MLP, Attention, Head, Program, Stream, Unembed, relu, shared
 from tinyadder.errors import TinyadderError
 from tinyadder.tasks.addition import Addition
@@ -47,12 +47,7 @@ def construct(*, digits: int = 10) -> Construction:
         x,
         EMBED,
         Attention(
-            place=Head(
-                query=1,
-                key=960 * x.mark - 1000,
-                value=exp(40) * (x.mark - 11 * x.eq),
-                slope=log(10),
-            ),
+            place=flag_head(x, exp(40) * (x.mark - 11 * x.eq)),
             turn=Head(value=x.eq),
         ),
         MLP(

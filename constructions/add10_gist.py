@@ -18,6 +18,7 @@ import numpy as np
 from tinyadder.construction import DIGIT_VALUES, Construction, LaneClaim, token_claim
 from tinyadder.dsl import (
     MLP,
+    AffineForm,
     Attention,
     Embed,
     Head,
@@ -37,6 +38,11 @@ EXP40 = 2.3538526683701942e17
 EMBED = Embed(
     eq={"=": 1}, mark={"^": 1, "+": 1, "=": 1}, digit={str(d): 10 * d for d in range(1, 10)}
 )
+
+
+def flag_head(x: Stream, value: AffineForm) -> Head:
+    """Attends to flags only, ten times less with every token further back."""
+    return Head(query=1, key=960 * x.mark - 1000, value=value, slope=log(10))
 
 
 def construct() -> Construction:
@@ -69,12 +75,7 @@ def construct() -> Construction:
         x,
         EMBED,
         Attention(
-            place=Head(
-                query=1,
-                key=960 * x.mark - 1000,
-                value=EXP40 * (x.mark - x.eq) - 10 * EXP40 * x.eq,
-                slope=log(10),
-            ),
+            place=flag_head(x, EXP40 * (x.mark - x.eq) - 10 * EXP40 * x.eq),
             turn=Head(value=x.eq),
         ),
         MLP(

@@ -14,10 +14,9 @@ from fractions import Fraction
 from math import log
 from typing import Any
 
-import numpy as np
-
 from tinyadder.construction import Construction, LaneClaim, token_claim
 from tinyadder.dsl import MLP, Attention, Embed, Head, Program, Stream, Unembed, relu
+from tinyadder.lang.gadgets import floor_readout
 from tinyadder.tasks.base import Task
 from tinyadder.tasks.options import check_option
 from tinyadder.tasks.rewriting import Rewriting
@@ -42,13 +41,13 @@ def construct(*, length: int = 5) -> Construction:
     copy = 45e14 * loud * 10.0 ** (steep * length)
     start = copy * above * r1**-g
     marks = {"^": start, "=": -copy - start * r0**g}
-    d = np.arange(1, 10)
+    digit, place = floor_readout(0.1 * loud / z1)
     program = Program(
         Rewriting(length=length).vocabulary,
         x,
         Embed(
-            digit={str(i): i for i in d},
-            place={str(i): 0.1 * loud / z1 * i * (i + 1) / 2 for i in d},
+            digit=digit,
+            place=place,
             mark=marks,
         ),
         Attention(place=Head(value=x.mark, slope=steep * log(10))),

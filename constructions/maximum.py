@@ -16,11 +16,10 @@ of the last place, in the second it takes the same away again.
 from fractions import Fraction
 from math import log
 
-import numpy as np
-
 from tinyadder.construction import DIGIT_VALUES, Construction, LaneClaim, token_claim
 from tinyadder.constructions.copy_digits import readout_claims
 from tinyadder.dsl import MLP, Attention, Embed, Head, Program, Stream, Unembed, concat, relu
+from tinyadder.lang.gadgets import floor_readout
 from tinyadder.tasks.maximum import Maximum
 from tinyadder.tasks.options import check_option
 from tinyadder.tasks.pairs import Pair
@@ -53,15 +52,15 @@ def construct(*, digits: int = 6) -> Construction:
     start = answer * above * r1 ** (-2 * g)
     first = {"^": start, ":": -answer - start * r0 ** (2 * g)}
     second = {"^": -start, ",": start * r1**g}
-    d = np.arange(1, 10)
+    digit, place = floor_readout(0.1 * loud / z1)
     sums = Head(value=loud * concat(x.digit, x.term), slope=flat * log(10))
     places = Head(value=concat(x.first, x.second), slope=steep * log(10))
     program = Program(
         Maximum(digits=digits).vocabulary,
         x,
         Embed(
-            digit={str(i): i for i in d},
-            place={str(i): 0.1 * loud / z1 * i * (i + 1) / 2 for i in d},
+            digit=digit,
+            place=place,
             first=first,
             second=second,
         ),

@@ -16,12 +16,10 @@ place value of 1/10, and one scale at every query.
 from fractions import Fraction
 from math import exp, log
 
-import numpy as np
-
 from tinyadder.construction import Construction, LaneClaim, token_claim
 from tinyadder.constructions.copy_digits import readout_claims
 from tinyadder.dsl import MLP, Attention, Embed, Head, Program, Stream, Unembed, relu
-from tinyadder.lang.gadgets import hinge, sum_head
+from tinyadder.lang.gadgets import floor_readout, hinge, sum_head
 from tinyadder.tasks.options import check_option
 from tinyadder.tasks.polynomial_value import PolynomialValue
 
@@ -57,13 +55,13 @@ def construct(*, degree: int = 2) -> Construction:
     )  # the last coefficient comes to '=' as a 1
     marks = {":": start, "=": -answer - start * r0 ** (g - 2)}
     logarithms = {"0": -60, **{str(i): log(i / 10) for i in range(1, 10)}}
-    d = np.arange(1, 10)
+    digit, place = floor_readout(0.1 * loud)
     program = Program(
         task.vocabulary,
         x,
         Embed(
-            digit={str(i): i for i in d},
-            place={str(i): 0.1 * loud * i * (i + 1) / 2 for i in d},
+            digit=digit,
+            place=place,
             mark=marks,
             log=logarithms,
         ),

@@ -15,10 +15,9 @@ denominators of softmax1 are Z0 and Z1 up to 10^-g of their size. Readout by the
 from fractions import Fraction
 from math import log
 
-import numpy as np
-
 from tinyadder.construction import DIGIT_VALUES, Construction, LaneClaim, token_claim
 from tinyadder.dsl import MLP, Attention, Embed, Head, Program, Stream, Unembed, relu
+from tinyadder.lang.gadgets import floor_readout
 from tinyadder.tasks.options import check_option
 from tinyadder.tasks.rewriting import Rewriting
 
@@ -41,14 +40,14 @@ def construct(*, length: int = 5) -> Construction:
     loud = 1e18  # drowns the token's own digit and d(d+1)/2
     one = 45e14 * loud * 100.0**length  # the weight of a digit in the word
     marks = {"=": -one * z0}
-    d = np.arange(1, 10)
+    digit, place = floor_readout(0.1 * loud / z1)
     weight = Head(value=x.mark, slope=log(100))
     program = Program(
         Rewriting(length=length).vocabulary,
         x,
         Embed(
-            digit={str(i): i for i in d},
-            place={str(i): 0.1 * loud / z1 * i * (i + 1) / 2 for i in d},
+            digit=digit,
+            place=place,
             mark=marks,
         ),
         Attention(place=weight, weight=weight),

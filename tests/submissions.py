@@ -1,6 +1,17 @@
 """Submission files for the tests, as text: one honest adder, and others with one fault each."""
 
-HONEST = '''
+LOOP = """
+
+def add(model, a, b):
+    text = [VOCABULARY.index(c) for c in f"^{a:010d}+{b:010d}="]
+    start = len(text)
+    for _ in range(11):
+        text.append(int(model(torch.tensor([text]))[0, -1].argmax()))
+    return int("".join(VOCABULARY[t] for t in text[start:]))
+"""
+
+HONEST = (
+    '''
 import math
 import torch
 from torch import nn
@@ -39,15 +50,9 @@ class Adder(nn.Module):
 
 def build_model():
     return Adder(), {"name": "stand-in", "params": 12}
-
-
-def add(model, a, b):
-    text = [VOCABULARY.index(c) for c in f"^{a:010d}+{b:010d}="]
-    start = len(text)
-    for _ in range(11):
-        text.append(int(model(torch.tensor([text]))[0, -1].argmax()))
-    return int("".join(VOCABULARY[t] for t in text[start:]))
 '''
+    + LOOP
+)
 
 ROUTED = '''
 import torch
@@ -77,7 +82,8 @@ def add(model, a, b):
     return a + b
 '''
 
-_ADDER = '''
+_ADDER = (
+    '''
 import math
 import torch
 from torch import nn
@@ -112,15 +118,9 @@ class Adder(nn.Module):
 
 def build_model():
     return Adder(), {"name": "stand-in", "params": CLAIM}
-
-
-def add(model, a, b):
-    text = [VOCABULARY.index(c) for c in f"^{a:010d}+{b:010d}="]
-    start = len(text)
-    for _ in range(11):
-        text.append(int(model(torch.tensor([text]))[0, -1].argmax()))
-    return int("".join(VOCABULARY[t] for t in text[start:]))
 '''
+    + LOOP
+)
 
 
 def _adder(**numbers):

@@ -6,8 +6,8 @@ from random import Random
 
 import pytest
 
+from tests.in_process import run
 from tests.stranger import FILE, PLAIN, Stranger
-from tinyadder.cli import main
 from tinyadder.errors import TinyadderError
 from tinyadder.verify.external.estimate import (
     ALL,
@@ -103,17 +103,10 @@ def test_no_time_and_no_error_are_refused(given):
         estimate(Stranger(text=PLAIN), **given)
 
 
-def run(capsys, *arguments):
-    with pytest.raises(SystemExit) as left:
-        main(["failures", *arguments])
-    said = capsys.readouterr()
-    return left.value.code, said.out, said.err
-
-
 def test_failures_takes_a_file(capsys, tmp_path):
     file = tmp_path / "theirs.py"
     file.write_text(PLAIN.replace("a + b", "a + b + (a % 2)"))
-    code, out, _ = run(capsys, str(file), "--seconds", "4", "--json")
+    code, out, _ = run(capsys, "failures", str(file), "--seconds", "4", "--json")
     found = json.loads(out)
     assert code == 1 and found["low"] < 0.5 < found["high"] and len(found["strata"]) == STRATA
 
@@ -129,5 +122,5 @@ def test_failures_takes_a_file(capsys, tmp_path):
 def test_options_of_the_other_kind_are_refused(capsys, tmp_path, monkeypatch, arguments, said):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "theirs.py").write_text(PLAIN)
-    code, out, err = run(capsys, *arguments)
+    code, out, err = run(capsys, "failures", *arguments)
     assert code == 2 and out == "" and said in err

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import tinyadder.verify.certify.failures as failures
-from tinyadder.cli import main
+from tests.in_process import run
 from tinyadder.construction import Construction, construct
 from tinyadder.constructions.add10_gist import EXP40
 from tinyadder.dsl import (
@@ -318,13 +318,6 @@ def test_a_count_of_another_model_is_noticed():
 # ---- refusals and the command --------------------------------------------------------------------
 
 
-def run(capsys, *arguments):
-    with pytest.raises(SystemExit) as left:
-        main(["failures", *arguments])
-    said = capsys.readouterr()
-    return left.value.code, said.out, said.err
-
-
 def test_a_model_that_decides_by_several_numbers_is_refused():
     construction = construct("compare", digits=2)
     with pytest.raises(
@@ -335,7 +328,7 @@ def test_a_model_that_decides_by_several_numbers_is_refused():
 
 @pytest.mark.parametrize("name", ["compare", "poly_eval"])
 def test_outside_the_family_the_command_ends_with_unknown_and_exit_code_2(capsys, name):
-    code, out, err = run(capsys, name)
+    code, out, err = run(capsys, "failures", name)
     assert code == 2 and out == ""
     assert (
         err.startswith(f"error: UNKNOWN how many problems {name} fails: ") and err.count("\n") == 1
@@ -343,7 +336,7 @@ def test_outside_the_family_the_command_ends_with_unknown_and_exit_code_2(capsys
 
 
 def test_a_right_adder_ends_with_exit_code_0(capsys):
-    code, out, _ = run(capsys, "add10", "--digits", "2")
+    code, out, _ = run(capsys, "failures", "add10", "--digits", "2")
     assert code == 0
     assert out.splitlines() == ["wrong      0 of 10,000 problems", "share      0 .. 0"]
 
@@ -353,7 +346,7 @@ def test_a_wrong_model_folder_ends_with_exit_code_1_and_json(capsys, tmp_path):
 
     model, task = scaled("add10", 2, "blocks.1.attention.value", 1.02)
     save(model, task, tmp_path / "m", name="m", options={})
-    code, out, _ = run(capsys, str(tmp_path / "m"), "--json")
+    code, out, _ = run(capsys, "failures", str(tmp_path / "m"), "--json")
     data = json.loads(out)
     assert code == 1
     assert data["low"] == data["high"] == brute(model, task)[0]

@@ -254,6 +254,16 @@ def test_parabola_readout_takes_the_nearest_with_the_stated_lead(d, slip):
     assert first - second >= 1 - 2 * abs(slip) - 16 * U * 31**2
 
 
+@few
+@given(st.floats(0.001, 11), st.sampled_from([1e-9, 0.1, 7.0, 1e18]), st.floats(1e-6, 1e6))
+def test_floor_readout_takes_the_digit_below(y, scale, p):
+    assume(abs(y - round(y)) > 1e-6)
+    digit, place = gadgets.floor_readout(scale)
+    logits = [digit.get(str(d), 0) * y * p * scale - place.get(str(d), 0) * p for d in range(10)]
+    assert max(range(10), key=logits.__getitem__) == min(int(y), 9)
+    assert len(digit) + len(place) == 18
+
+
 # ---- prices and refusals -------------------------------------------------------------------------
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from benchmarks.faulty_adder import MATCHES, SECRET
 from benchmarks.referee import FAULTS, text_of
+from tests.in_process import run
 from tests.stranger import FILE, PLAIN, RESULT, Stranger, loaded
-from tinyadder.cli import main
 from tinyadder.errors import TinyadderError
 from tinyadder.tasks.addition import Addition
 from tinyadder.tasks.counterexamples import counterexamples
@@ -295,25 +295,18 @@ def test_the_hunt_alone_refutes_a_fault_of_one_step():
 # ---- the command ---------------------------------------------------------------------------------
 
 
-def run(capsys, *arguments):
-    with pytest.raises(SystemExit) as left:
-        main(["verify", *arguments])
-    said = capsys.readouterr()
-    return left.value.code, said.out, said.err
-
-
 def test_verify_takes_a_file_and_its_replay_line_shows_the_failure(capsys, tmp_path):
     file = tmp_path / "theirs.py"
     file.write_text(PLAIN.replace("a + b", "a + b + (a > 9)"))
-    code, out, err = run(capsys, str(file), "--seconds", "5", "--json")
+    code, out, err = run(capsys, "verify", str(file), "--seconds", "5", "--json")
     found = json.loads(out)
     assert code == 1 and "it is code" in err
     assert found["counterexample"]["shown"] == "10 + 0" and found["verdict"] == "refuted"
     assert found["suite"]["asked"] == 60 > found["suite"]["right"]
     assert found["replay"] == f"tinyadder verify {file} --problem '10 + 0'"
-    code, out, _ = run(capsys, str(file), "--problem", "10 + 0")
+    code, out, _ = run(capsys, "verify", str(file), "--problem", "10 + 0")
     assert (code, out) == (1, f"REFUTED    10 + 0   expected 10, model 11, {BY_ADD}\n")
-    code, out, _ = run(capsys, str(tmp_path), "--problem", "9 + 9")
+    code, out, _ = run(capsys, "verify", str(tmp_path), "--problem", "9 + 9")
     assert (code, out) == (0, "right      9 + 9 = 18\n")
 
 
@@ -330,7 +323,7 @@ def test_verify_takes_a_file_and_its_replay_line_shows_the_failure(capsys, tmp_p
 def test_options_of_the_other_kind_are_refused(capsys, tmp_path, monkeypatch, arguments, said):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "theirs.py").write_text(PLAIN)
-    code, out, err = run(capsys, *arguments)
+    code, out, err = run(capsys, "verify", *arguments)
     assert code == 2 and out == "" and said in err and err.count("\n") == 1
 
 

@@ -9,12 +9,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from programs_strategy import programs
+from test_programs_columns import length_as_position
 
 from tinyadder.construction import construct
 from tinyadder.io.folder import save
 from tinyadder.machine.answers import answers
 from tinyadder.machine.compile import build
-from tinyadder.programs import Refused, compile, everywhere, indices, key, prefix, tokens
+from tinyadder.programs import Refused, compile, indices, key, prefix, tokens
 from tinyadder.verify.certify.check import Rejected
 from tinyadder.verify.certify.programs.check import check
 from tinyadder.verify.certify.programs.meaning import Meaning
@@ -173,17 +174,7 @@ def test_a_query_that_selects_nothing_must_stay_silent(tmp_path):
 
 def test_positions_are_not_counted_in_the_copy_before(tmp_path):
     """Found by review: a head that finds the length was taken for one that finds the position."""
-    made = compile(everywhere().count(), length=3, vocabulary="ab")
-    graph = json.loads(made.task.program)
-    graph["nodes"] = [
-        {"op": "indices", "inputs": []},
-        {"op": "affine", "inputs": [0], "factors": [1], "offset": 1},
-    ]
-    graph["output"] = 1
-    for head in graph["hints"]["heads"]:
-        head["node"] = "index" if head["lane"] == "count" else head["node"]
-    task = type(made.task)(json.dumps(graph), 3, 1)
-    model = build(made.program)
+    model, task = length_as_position()
     assert wrong(model, task) != []
     verdict = judge(model, task, tmp_path / "m")
     assert "positions are counted in the copy before" in str(verdict)

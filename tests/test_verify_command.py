@@ -7,15 +7,7 @@ import sys
 
 import pytest
 
-from tinyadder.cli import main
-
-
-def run(capsys, *arguments):
-    """(exit code, stdout, stderr) of one command."""
-    with pytest.raises(SystemExit) as left:
-        main([*arguments])
-    said = capsys.readouterr()
-    return left.value.code, said.out, said.err
+from tests.in_process import run
 
 
 def test_the_published_adder_ends_refuted_with_a_small_sum_and_exit_code_1(capsys):

@@ -93,6 +93,12 @@ def seed_option(help: str, default: int = 0) -> Decorator:
     return click.option("--seed", type=SEED, default=default, show_default=True, help=help)
 
 
+def seconds_option(help: str, default: float | None = None) -> Decorator:
+    """--seconds, for what `help` says."""
+    kind, shown = click.FloatRange(1, 86_400), default is not None
+    return click.option("--seconds", type=kind, default=default, show_default=shown, help=help)
+
+
 def out_option(help: str) -> Decorator:
     """--out, a file that is also written."""
     return click.option("--out", type=click.Path(path_type=Path), help=help)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tinyadder.commands._options import SEED, json_option
+from tinyadder.commands._options import SEED, json_option, seconds_option
 from tinyadder.commands._output import console, echo, echo_json, show_table, to_json
 from tinyadder.errors import TinyadderError
 from tinyadder.escape import terminal
@@ -36,13 +36,7 @@ if TYPE_CHECKING:
     help="The folder for the tables and the finished rows.",
 )
 @click.option("--only", "names", metavar="NAME", multiple=True, help="Judge these entries only.")
-@click.option(
-    "--seconds",
-    type=click.FloatRange(1, 86_400),
-    default=60.0,
-    show_default=True,
-    help="For the sums that an entry is asked; counting and legality come on top.",
-)
+@seconds_option("For the sums that an entry is asked; counting and legality come on top.", 60.0)
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Of the sums.")
 @click.option("--again", is_flag=True, help="Judge finished entries again.")
 @json_option

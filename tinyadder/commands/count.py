@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tinyadder.commands._models import shown_model
-from tinyadder.commands._options import construction_options, json_option, name_argument
+from tinyadder.commands._options import (
+    construction_options,
+    json_option,
+    name_argument,
+    seconds_option,
+)
 from tinyadder.commands._output import echo, echo_json, show_table
 from tinyadder.construction import is_submission
 from tinyadder.errors import TinyadderError
@@ -24,13 +29,7 @@ if TYPE_CHECKING:
 @click.option(
     "--why", is_flag=True, help="List every weight: where it is, its value, how it is tied."
 )
-@click.option(
-    "--seconds",
-    type=float,
-    default=120.0,
-    show_default=True,
-    help="Time limit for a submission file.",
-)
+@seconds_option("Time limit for a submission file.", 120.0)
 @json_option
 def command(name: str, options: dict[str, Any], why: bool, seconds: float, as_json: bool) -> None:
     """Count the parameters of NAME by every convention of the ladder.

@@ -10,7 +10,13 @@ from typing import Any
 import click
 
 from tinyadder.commands._models import save_result, shown_model
-from tinyadder.commands._options import SEED, construction_options, json_option, name_argument
+from tinyadder.commands._options import (
+    SEED,
+    construction_options,
+    json_option,
+    name_argument,
+    seconds_option,
+)
 from tinyadder.commands._output import echo, echo_json, progress_bars
 from tinyadder.construction import is_submission
 from tinyadder.errors import TinyadderError
@@ -22,11 +28,7 @@ from tinyadder.named import load_model
 @construction_options
 @click.option("--save", is_flag=True, help="Write the count to results/.")
 @click.option("--force", is_flag=True, help="With --save: replace the result that is there.")
-@click.option(
-    "--seconds",
-    type=click.FloatRange(1.0),
-    help="Of a submission: the time for the estimate [60].",
-)
+@seconds_option("Of a submission: the time for the estimate [60].")
 @click.option("--seed", type=SEED, help="Of a submission: of the samples [0].")
 @json_option
 def command(

@@ -17,6 +17,7 @@ from tinyadder.commands._options import (
     device_option,
     json_option,
     name_argument,
+    seconds_option,
 )
 from tinyadder.commands._output import echo, echo_json
 from tinyadder.construction import is_submission
@@ -37,13 +38,7 @@ from tinyadder.named import load_model
     show_default=True,
     help="Seed of the problems and of the random tokens.",
 )
-@click.option(
-    "--seconds",
-    type=float,
-    default=120.0,
-    show_default=True,
-    help="Time limit for a submission file.",
-)
+@seconds_option("Time limit for a submission file.", 120.0)
 @device_option
 @json_option
 def command(

@@ -14,6 +14,7 @@ from tinyadder.commands._options import (
     device_option,
     json_option,
     name_argument,
+    seconds_option,
     task_option,
 )
 from tinyadder.commands._output import echo, echo_json, progress_bars
@@ -33,11 +34,7 @@ if TYPE_CHECKING:
     type=click.IntRange(1),
     help="Structured problems to decode [200,000; of a submission 20,000].",
 )
-@click.option(
-    "--seconds",
-    type=click.FloatRange(1.0),
-    help="Of a submission: the time for the whole verdict [60].",
-)
+@seconds_option("Of a submission: the time for the whole verdict [60].")
 @click.option(
     "--problem",
     metavar="'A + B'",

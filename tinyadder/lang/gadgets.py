@@ -197,3 +197,14 @@ def parabola_readout(form: Any, values: Sequence[float]) -> AffineForm:
     """
     d = np.asarray(values, dtype=float)
     return 2 * d * as_form(form) - d**2
+
+
+def floor_readout(scale: float) -> tuple[dict[str, float], dict[str, float]]:
+    """What the digits embed in two lanes for a tied readout: d, and `scale` d(d+1)/2.
+
+    Where a query holds q in the first lane and -p in the second, logit_d = d q - p scale d(d+1)/2
+    rises with d while d < q / (p scale): the argmax is the floor of q / (p scale), at most 9. Costs
+    18.
+    """
+    digits = range(1, 10)
+    return {str(d): d for d in digits}, {str(d): scale * d * (d + 1) / 2 for d in digits}
