@@ -139,7 +139,7 @@ TABLE = (
         f"{MODEL} storage inspect",
         ANY,
     ),
-    _tinyadder("train", r"train(\..*)?", "models by training", f"{MODEL} storage", ANY),
+    _tinyadder("train", r"train(\.(?!prove).*)?", "models by training", f"{MODEL} storage", ANY),
     _tinyadder(
         "checker",
         r"verify\.certify\.check(\..*)?",
@@ -156,6 +156,13 @@ TABLE = (
         r"verify(\..*)?",
         "counts, tests, claims, proofs, verdicts",
         f"{MODEL} storage checker program_checker",
+        ANY,
+    ),
+    _tinyadder(
+        "train to a proof",
+        r"train\.prove(_.*)?",
+        "rounds of counterexamples, until the prover finds a proof",
+        f"{MODEL} storage train checker verify",
         ANY,
     ),
     _tinyadder(
@@ -183,7 +190,7 @@ TABLE = (
         "commands",
         r"(commands(\..*)?|cli|build|__main__)",
         "the command line: one file a verb",
-        f"{MODEL} gadgets encodings programs storage inspect exports train checker"
+        f"{MODEL} gadgets encodings programs storage inspect exports train train_to_a_proof checker"
         " program_checker verify report front",
         ANY,
     ),

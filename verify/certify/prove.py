@@ -437,6 +437,8 @@ class Found:
     seconds: float
     margin: float | None = None
     """Smallest certified margin in logits."""
+    open: Sequence[Problem] = ()
+    """Problems of branches that could not be decided."""
 
 
 def replay(model: Transformer, task: Task, problems: Sequence[Problem]) -> Refuted | None:
@@ -521,8 +523,9 @@ def prove(
         verdict: Refuted | Unknown | None,
         certificate: dict[str, Any] | None = None,
         margin: float | None = None,
+        open: Sequence[Problem] = (),
     ) -> Found:
-        return Found(certificate, verdict, time.perf_counter() - began, margin)
+        return Found(certificate, verdict, time.perf_counter() - began, margin, open)
 
     plain = model.config.options == Options()
     parts: list[dict[str, Any]] | None
@@ -549,7 +552,8 @@ def prove(
         return done(
             replay(model, task, problems)
             or replay(model, task, task.hard())
-            or Unknown(failed.reason + way_out)
+            or Unknown(failed.reason + way_out),
+            open=problems,
         )
     except (Unsupported, NoSpecification) as reason:
         return done(Unknown(str(reason) + way_out))
@@ -618,6 +622,8 @@ class TimedVerdict:
     unit: str = "logits"
     """What margins are in."""
     counted: str = "shortest paths"
+    open: Sequence[Problem] = ()
+    """Problems of branches that could not be decided."""
 
 
 def certify(model: Transformer, task: Task, folder: Path, most_texts: int = TEXTS) -> TimedVerdict:
@@ -645,7 +651,7 @@ def certify(model: Transformer, task: Task, folder: Path, most_texts: int = TEXT
         if found.certificate is None:
             file.unlink(missing_ok=True)
             assert found.verdict is not None
-            return TimedVerdict(found.verdict, found.seconds)
+            return TimedVerdict(found.verdict, found.seconds, open=found.open)
         write_certificate(found.certificate, file)
         began = time.perf_counter()
         try:
