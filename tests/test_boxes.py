@@ -24,6 +24,7 @@ from tinyadder.verify.certify.check import block as rules
 from tinyadder.verify.certify.check import curves
 from tinyadder.verify.certify.check.block import BlockModel
 from tinyadder.verify.certify.check.boxes import GRID, Tree
+from tinyadder.verify.certify.check.certificate import every_branch
 from tinyadder.verify.certify.check.intervals import ONE, F, Rejected, exact
 from tinyadder.verify.certify.check.specifications import addition, specify
 from tinyadder.verify.verdict import Proved, Unknown
@@ -195,7 +196,7 @@ def grown(model: Transformer, i: int):
     block = block_of(model)
     [(_, stages)] = addition(**TASK)
     search = Search(block, stages)
-    search.tree.i, search.tree.near, search.tree.tables = i, tuple(range(i + 1)), {}
+    search.tree.begin([i], range(i + 1))
     search.float_tables = {}
     return block, search
 
@@ -309,10 +310,52 @@ def test_the_committed_proof_of_a_trained_adder_holds_where_the_answer_begins():
     [(start, stages)] = specify(block.task)[1]
     tree = certificate["parts"][0]["positions"][0]
     assert certificate["model"] == block.digest(block.to_json()["sha256"])
-    assert Tree(block, stages).position(tree, start - 1) > 0
+    assert tree["positions"] == [start - 1] and Tree(block, stages).position(tree) > 0
     tree["margin"] = (float.fromhex(tree["margin"]) * 1.001).hex()
     with pytest.raises(Rejected, match="margin"):
-        Tree(block, stages).position(tree, start - 1)
+        Tree(block, stages).position(tree)
+
+
+def test_one_tree_serves_positions_that_are_alike_and_no_others():
+    """SHIFT: columns in the middle read the same moves; the first and the last do not."""
+    block = Block(MODEL)
+    [(start, stages)] = specify(block.task)[1]
+    tree = Tree(block, stages)
+    near = (start + 1 - 21, start + 1 - 10)  # the two digits of the column, as trained
+    tree.begin([start + 1, start + 2, start + 5], near)
+    for positions in ([start + 1, start], [start + 1, start + 9], [start + 1, start + 1]):
+        with pytest.raises(Rejected):
+            tree.begin(positions, near)
+
+
+def test_a_shared_tree_holds_the_weights_of_every_position_it_serves():
+    block = Block(MODEL)
+    [(start, stages)] = specify(block.task)[1]
+    tree, i = Tree(block, stages), start + 1
+    near = (i - 22, i - 21, i - 11, i - 10, i)
+    alone = {}
+    for shift in (0, 3, 6):
+        tree.begin([i], near)
+        alone[shift] = tree.table_at("7", shift)
+    tree.begin([i, i + 3, i + 6], near)
+    for n, (rows, weight, hull) in enumerate(tree.table("7")):
+        for own_rows, own_weight, own_hull in (found[n] for found in alone.values()):
+            assert weight >= own_weight
+            for j, row in own_rows.items():
+                for token, ((low, high), _) in row.items():
+                    (least, most), _ = rows[j][token]
+                    assert least <= low and high <= most
+            for (low, high), (least, most) in zip(own_hull, hull, strict=True):
+                assert least <= low and high <= most
+
+
+def test_a_certificate_that_leaves_out_a_position_is_rejected():
+    certificate = json.loads(read_certificate(CERTIFICATE))
+    specifications = specify(Block(MODEL).task)[1]
+    shared = max(certificate["parts"][0]["positions"], key=lambda tree: len(tree["positions"]))
+    shared["positions"].pop(2)
+    with pytest.raises(Rejected, match="a position is missing"):
+        every_branch(Block(MODEL), specifications, certificate["parts"])
 
 
 def test_one_weight_that_differs_in_its_last_bit_is_another_model(tmp_path):

@@ -47,22 +47,38 @@ class Search:
         self.split_order: list[int] = []
         self.float_tables: dict[tuple[str, int, int], Any] = {}
 
-    def position(self, i: int) -> dict[str, Any]:
-        """The tree of the token after position i. Raises `Undecided`."""
-        near, order = self.order(i)
-        tree = self.tree
-        tree.i, tree.near, tree.tables = i, near, {}
+    def groups(self, start: int) -> list[tuple[list[int], tuple[int, ...], list[int]]]:
+        """Positions that one tree may serve, with near positions and the order of splits of the
+        first; every position from `start` on is in one of them.
+        """
+        found: list[tuple[list[int], tuple[int, ...], list[int]]] = []
+        for i in range(start, len(self.stages) - 1):
+            near, order = self.order(i)
+            if found:
+                positions, others, _ = found[-1]
+                shift = i - positions[0]
+                self.tree.begin(positions, others)
+                if near == tuple(j + shift for j in others) and self.tree.alike(shift):
+                    positions.append(i)
+                    continue
+            found.append(([i], near, order))
+        return found
+
+    def shared(self, positions: list[int], near: tuple[int, ...], order: list[int]) -> Any:
+        """The tree of the tokens after these positions. Raises `Undecided`."""
+        self.tree.begin(positions, near)
+        i = positions[0]
         self.split_order, self.float_tables = [i + 1, i, *(j for j in order if j != i)], {}
         self.margin = inf
         grown = self.grow({}, 0)
         margin = self.margin / ONE * (1 - 2.0**-50)  # below, whatever the division rounded
-        return {"position": i, "near": list(near), "margin": margin.hex(), "tree": grown}
+        return {"positions": positions, "near": list(near), "margin": margin.hex(), "tree": grown}
 
     def order(self, i: int) -> tuple[tuple[int, ...], list[int]]:
         """Near positions, and the same by how much their token moves what attention writes."""
         tree = self.tree
         weights: dict[int, float] = {}
-        tree.i, tree.near, tree.tables = i, tuple(range(i + 1)), {}
+        tree.begin([i], range(i + 1))
         for own in tree.texts[i]:
             for rows, _, _ in tree.table(own):
                 least = sum(min(low for (low, _), _ in row.values()) for row in rows.values())
@@ -102,9 +118,9 @@ class Search:
             )
         position = open_positions[0]
         return {
-            str(position): {
-                t: self.grow({**tokens, position: t}, done + 1) for t in self.tree.texts[position]
-            }
+            str(position): [
+                self.grow({**tokens, position: t}, done + 1) for t in self.tree.texts[position]
+            ]
         }
 
     def alive(self, moves: list[tuple[int, Moves]]) -> list[tuple[int, Moves]]:
@@ -259,12 +275,12 @@ def text_of(
     return text
 
 
-def grow_position(folder: str, part: int, i: int) -> dict[str, Any] | Undecided:
-    """The tree of one position, in a process of its own."""
+def grow_group(folder: str, part: int, group: Any) -> dict[str, Any] | Undecided:
+    """The tree of some positions, in a process of its own."""
     block = BlockModel(Path(folder))
     _, stages = specify(block.task)[1][part]
     try:
-        return Search(block, stages).position(i)
+        return Search(block, stages).shared(*group)
     except Undecided as undecided:
         return undecided
 
@@ -279,11 +295,11 @@ def prove_block(folder: Path, jobs: int) -> list[list[dict[str, Any]]]:
     block = BlockModel(folder)
     specifications: list[Automaton] = specify(block.task)[1]
     places = [
-        (part, i)
+        (part, group)
         for part, (start, stages) in enumerate(specifications)
-        for i in range(start - 1, len(stages) - 1)
+        for group in Search(block, stages).groups(start - 1)
     ]
-    tasks = (delayed(grow_position)(str(folder), part, i) for part, i in places)
+    tasks = (delayed(grow_group)(str(folder), part, group) for part, group in places)
     trees: list[list[dict[str, Any]]] = [[] for _ in specifications]
     for (part, _), found in zip(
         places, Parallel(n_jobs=jobs, return_as="generator")(tasks), strict=True

@@ -478,7 +478,7 @@ def prove_program(model: Transformer, task: Task) -> Proof:
         trees = [prover.position(i) for i in range(spec.start - 1, spec.length - 1)]
         parts.append(stated(spec, trees))
     margin = min(leaf_margins(tree) for part in parts for tree in part["positions"])
-    return parts, {"numerics": NUMERICS, "rules": list(RULES)}, margin
+    return parts, {"version": VERSION, "numerics": NUMERICS, "rules": list(RULES)}, margin
 
 
 def prove_trained(model: Transformer, task: Task) -> Proof:
@@ -497,7 +497,12 @@ def prove_trained(model: Transformer, task: Task) -> Proof:
             raise Failed(undecided.reason, texts) from undecided
     parts = [stated(spec, trees) for spec, trees in zip(found, grown, strict=True)]
     margin = min(float.fromhex(tree["margin"]) for trees in grown for tree in trees)
-    return parts, {"numerics": block.numerics(), "rules": list(block_rules.RULES)}, margin
+    about = {
+        "version": block_rules.VERSION,
+        "numerics": block.numerics(),
+        "rules": list(block_rules.RULES),
+    }
+    return parts, about, margin
 
 
 def few_texts(model: Transformer, task: Task, most: int) -> bool:
@@ -545,7 +550,7 @@ def prove(
             if wrong := replay(model, task, all_of_them):
                 return done(wrong)
             parts, margin = None, None  # the checker goes through the texts one by one
-            about = {"numerics": NUMERICS, "rules": list(TEXT_RULES)}
+            about = {"version": VERSION, "numerics": NUMERICS, "rules": list(TEXT_RULES)}
     except Failed as failed:
         specs = {spec.length: spec for spec in specifications(task)}
         problems = list(dict.fromkeys(specs[len(t)].problem(t) for t in failed.texts))
@@ -559,7 +564,6 @@ def prove(
         return done(Unknown(str(reason) + way_out))
     certificate = {
         "format": "tinyadder certificate",
-        "version": VERSION,
         "model": model_digest(model, task),
         "config": changed(model.config),
         "task": task.to_json(),

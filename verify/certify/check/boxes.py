@@ -6,11 +6,14 @@ BOX: the exact attention output is a weighted mean of the values, sum p_j v_j / 
 d is at least b if sum p_j (v_jd - b) >= 0 for every text of the branch. Every term depends on one
 token: near positions cost what a shortest path over the specification collects, far ones at most
 their weight times the spread of all values.
+
+SHIFT: one tree serves several positions if, shifted, the moves that it reads are the same; then its
+weights are those of every one of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import inf
 from typing import Any
 
@@ -18,17 +21,19 @@ from tinyadder.verify.certify.check.block import BlockModel, Box
 from tinyadder.verify.certify.check.files import integer, number, same
 from tinyadder.verify.certify.check.intervals import (
     ONE,
+    ZERO,
     F,
     add,
     exact,
+    join,
     need,
     size,
     wider,
 )
 from tinyadder.verify.certify.check.specifications import Moves
 
-GRID = F - 20
-"""Boxes are stated in whole multiples of 2^-20."""
+GRID = F - 12
+"""Boxes are stated in whole multiples of 2^-12."""
 LEAST = ONE >> 60
 """A margin must be larger: what underflow could take is far below it."""
 Costs = dict[int, dict[str, int]]
@@ -45,23 +50,61 @@ class Tree:
         for tokens in self.texts:
             need(set(tokens) <= set(block.vocabulary), "a token that the model does not have")
         self.i = 0
+        self.shifts: tuple[int, ...] = (0,)
         self.near: tuple[int, ...] = ()
         self.tables: dict[tuple[str, str], Any] = {}
-        """What queries with an own token need of all positions, made once a position."""
+        """What queries with an own token need of all positions, made once a tree."""
 
-    def position(self, tree: Mapping[str, Any], i: int) -> int:
-        """The smallest margin of the token after position i, as the tree states it."""
-        parts = {"position", "near", "margin", "tree"}
-        need(set(tree) == parts and same(tree["position"], i), f"position {i} is missing")
+    def begin(self, positions: Sequence[int], near: Sequence[int]) -> None:
+        """The tree of the tokens after `positions`, written as that of the first one."""
+        self.i, self.near, self.tables = positions[0], tuple(near), {}
+        self.shifts = tuple(p - self.i for p in positions)
         need(
-            set(self.texts[i + 1]) <= set(self.block.outputs),
-            f"position {i + 1}: an answer has no logit",
+            self.shifts == tuple(sorted(set(self.shifts))),
+            f"positions from {self.i} on are not in order",
         )
-        near = tuple(integer(j, 0, i) for j in tree["near"])
-        need(near == tuple(sorted(set(near))), "near positions are not in order")
-        self.i, self.near, self.tables = i, near, {}
+        need(
+            self.near == tuple(sorted(set(self.near))) and all(0 <= j <= self.i for j in near),
+            "near positions are not in order",
+        )
+        for shift in self.shifts:
+            need(self.alike(shift), f"position {self.i + shift} is not like {self.i}")
+            need(
+                set(self.texts[self.i + 1 + shift]) <= set(self.block.outputs),
+                f"position {self.i + 1 + shift}: an answer has no logit",
+            )
+
+    @property
+    def read(self) -> set[int]:
+        """The positions whose tokens a tree may split on or read."""
+        return {*self.near, self.i, self.i + 1}
+
+    def alike(self, shift: int) -> bool:
+        """SHIFT: the stages from the first to the last that a tree reads are the same so many
+        positions on.
+        """
+        place = {position: n for n, (position, _) in enumerate(self.stages)}
+        places = [place[p] for p in self.read]
+        moved = place.get(self.i + shift, -1) - place[self.i]
+        return all(
+            0 <= n + moved < len(self.stages)
+            and self.stages[n + moved] == (self.stages[n][0] + shift, self.stages[n][1])
+            for n in range(min(places), max(places) + 1)
+        )
+
+    def position(self, tree: Mapping[str, Any]) -> int:
+        """The smallest margin of the tokens after the positions of a tree, as it states it."""
+        need(set(tree) == {"positions", "near", "margin", "tree"}, "a tree has other parts")
+        last = len(self.stages) - 2
+        self.begin(
+            [integer(p, 0, last) for p in tree["positions"]],
+            [integer(j, 0, last) for j in tree["near"]],
+        )
         stated, _ = exact(number(tree["margin"]))
-        need(0 < stated <= self.node(tree["tree"], {}), f"position {i + 1}: a margin is not proved")
+        need(
+            0 < stated <= self.node(tree["tree"], {}),
+            f"position {self.i + 1}: a margin is not proved",
+        )
         return stated
 
     def node(self, node: Any, tokens: dict[int, str]) -> float:
@@ -69,11 +112,11 @@ class Tree:
         if isinstance(node, Mapping):
             need(len(node) == 1, "a split by more than one position")
             ((key, children),) = node.items()
-            wanted = [p for p in range(self.i + 2) if p not in tokens and str(p) == key]
+            wanted = [p for p in self.read if p not in tokens and str(p) == key]
             need(len(wanted) == 1, "a split by no position")
             (position,) = wanted
-            need(set(children) == set(self.texts[position]), "a branch is missing, or too many")
-            return min(self.node(children[t], {**tokens, position: t}) for t in children)
+            branches = zip(self.texts[position], children, strict=True)
+            return min(self.node(child, {**tokens, position: t}) for t, child in branches)
         moves = self.moves(tokens)
         if moves is None or node is None:
             need(moves is node is None, "a branch is said to have no texts, or not to")
@@ -127,31 +170,29 @@ class Tree:
         """
         key = ("weights", own)
         if key not in self.tables:
-            block, i, heads = self.block, self.i, []
-            for h in range(block.heads):
-                texts = [[own] if j == i else self.texts[j] for j in range(i + 1)]
-                top = max(block.score(h, i, own, j, t)[1] for j in range(i + 1) for t in texts[j])
-                near = {
-                    j: {
-                        t: (block.weight(h, i, own, j, t, top), block.written(h, t))
-                        for t in texts[j]
-                    }
-                    for j in self.near
-                }
-                far = [j for j in range(i + 1) if j not in self.near]
-                weight = sum(
-                    max(block.weight(h, i, own, j, t, top)[1] for t in texts[j]) for j in far
-                )
-                values = [block.written(h, t) for j in far for t in texts[j]]
-                hull = [
-                    (min(v[k][0] for v in values), max(v[k][1] for v in values))
-                    if values
-                    else (0, 0)
-                    for k in range(block.width)
-                ]
-                heads.append((near, weight, hull))
-            self.tables[key] = heads
+            each = [self.table_at(own, shift) for shift in self.shifts]
+            self.tables[key] = [joined(tables) for tables in zip(*each, strict=True)]
         return self.tables[key]
+
+    def table_at(self, own: str, shift: int) -> list[Any]:
+        """The same for the query so many positions on; near positions by their unshifted names."""
+        block, i, found = self.block, self.i + shift, []
+        near = [j + shift for j in self.near]
+        far = [j for j in range(i + 1) if j not in near]
+        for h in range(block.heads):
+            texts = [[own] if j == i else self.texts[j] for j in range(i + 1)]
+            top = max(block.score(h, i, own, j, t)[1] for j in range(i + 1) for t in texts[j])
+            rows = {
+                j - shift: {
+                    t: (block.weight(h, i, own, j, t, top), block.written(h, t)) for t in texts[j]
+                }
+                for j in near
+            }
+            weight = sum(max(block.weight(h, i, own, j, t, top)[1] for t in texts[j]) for j in far)
+            values = [block.written(h, t) for j in far for t in texts[j]]
+            hull = [join(v[k] for v in values) if values else ZERO for k in range(block.width)]
+            found.append((rows, weight, hull))
+        return found
 
     def costs(
         self, own: str, head: int, column: int, bound: int, sign: int, read: Mapping[int, set[str]]
@@ -201,7 +242,7 @@ class Tree:
         numbers whose sizes add up to that of the largest value; then one sum over all
         heads and the stream. Underflow of a weight costs a value, that of a product itself.
         """
-        block, n = self.block, self.i + 1
+        block, n = self.block, self.i + self.shifts[-1] + 1
         key = ("rounding", own)
         if key not in self.tables:
             r, tokens = block.rounding, {t for texts in self.texts for t in texts}
@@ -241,3 +282,13 @@ class Tree:
             self.piece([*x[:side], (low, middle), *x[side + 1 :]], left, right),
             self.piece([*x[:side], (middle, high), *x[side + 1 :]], rest, right),
         )
+
+
+def joined(tables: Sequence[Any]) -> Any:
+    """Weights, values and far positions of several queries as one: what holds for each of them."""
+    rows = {
+        j: {t: (join(r[j][t][0] for r, _, _ in tables), pair[1]) for t, pair in row.items()}
+        for j, row in tables[0][0].items()
+    }
+    hulls = zip(*(hull for _, _, hull in tables), strict=True)
+    return rows, max(weight for _, weight, _ in tables), [join(h) for h in hulls]

@@ -85,7 +85,7 @@ def judge(model: ProgramModel | BlockModel, certificate: dict[str, Any]) -> dict
         rules = [*texts.RULES]
     expected = {
         "format": "tinyadder certificate",
-        "version": VERSION,
+        "version": VERSION if isinstance(model, ProgramModel) else block.VERSION,
         "model": digest,
         "config": model.config,
         "task": model.task,
@@ -135,10 +135,16 @@ def every_branch(
             TreeChecker(model, stages) if isinstance(model, ProgramModel) else Tree(model, stages)
         )
         problems += part_of(part, specification)
-        if isinstance(model, ProgramModel):
+        first, trees = specification[0] - 1, part["positions"]
+        if isinstance(checker, TreeChecker):
             no_overflow(model, len(stages))
-        trees = enumerate(part["positions"], specification[0] - 1)
-        margin = min([margin, *(checker.position(tree, i) for i, tree in trees)])
+            need(len(trees) == len(stages) - first - 1, "a position is missing")
+            found = [checker.position(tree, i) for i, tree in enumerate(trees, first)]
+        else:
+            answered = [p for tree in trees for p in tree["positions"]]
+            need(same(sorted(answered), [*range(first, len(stages) - 1)]), "a position is missing")
+            found = [checker.position(tree) for tree in trees]
+        margin = min([margin, *found])
         claims += checker.claims
     return problems, claims, margin
 
@@ -168,5 +174,4 @@ def part_of(part: dict[str, Any], specification: Automaton) -> int:
     stated = {"sha256": hashlib.sha256(canonical(spec)).hexdigest(), "texts": texts, **spec}
     need(same(part["specification"], stated), "the certificate is of another specification")
     need(set(part) == {"specification", "positions"}, "a part has something missing or too much")
-    need(len(part["positions"]) == length - start, "a position is missing")
     return texts
