@@ -13,6 +13,7 @@ import click
 
 from tinyadder.commands._options import SEED, out_option
 from tinyadder.commands._output import console, echo, echo_json
+from tinyadder.commands._rounds import ENDS, prove_rounds, told
 from tinyadder.errors import TinyadderError
 from tinyadder.io.files import clean, lock, recover
 
@@ -41,6 +42,25 @@ from tinyadder.io.files import clean, lock, recover
     type=click.Path(path_type=Path),
     help="Continue training from this model folder.",
 )
+@click.option(
+    "--prove",
+    is_flag=True,
+    help="Then go on with counterexamples until the model is proved right on every problem.",
+)
+@click.option(
+    "--rounds",
+    type=click.IntRange(1),
+    default=30,
+    show_default=True,
+    help="With --prove: the most rounds of counterexamples.",
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(1.0),
+    default=3600.0,
+    show_default=True,
+    help="With --prove: no round begins after so many seconds of rounds.",
+)
 @click.option("--threads", type=int, default=1, show_default=True, help="CPU threads of torch.")
 @click.option(
     "--set",
@@ -59,6 +79,9 @@ def command(
     data: Path | None,
     device: str,
     start: Path | None,
+    prove: bool,
+    rounds: int,
+    seconds: float,
     threads: int,
     settings: tuple[str, ...],
     as_json: bool,
@@ -67,9 +90,15 @@ def command(
 
     Without RECIPE: the recipes there are. Several processes: torchrun --nproc-per-node N -m
     tinyadder train RECIPE.
+
+    With --prove the model of every seed is trained on until it is proved, and is then in
+    OUT/seed-N/proved; `--start MODEL --prove` without RECIPE goes on from MODEL with the recipe it
+    was made with. Exit code 0 proved, 1 still wrong, 4 unknown when rounds or seconds end.
     """
     from tinyadder.train.recipe import read_recipe, recipe_names
 
+    if recipe is None and start is not None and prove:
+        return _prove_from(start, out, seeds, resume, force, (rounds, seconds), as_json)
     if recipe is None:
         _list(as_json, {name: read_recipe(name) for name in recipe_names()})
         return 0
@@ -89,59 +118,123 @@ def command(
 
     torch.set_num_threads(threads)
     processes = Processes.join()
+    first = processes.rank == 0
     folder = out or Path("runs") / read.name
-    results = []
+    results, proofs = list[dict[str, Any]](), list[dict[str, Any]]()
     for seed in seeds or read.train.seeds:
         place = folder / f"seed-{seed}"
-        alone = lock(place, f"tinyadder train {recipe}") if processes.rank == 0 else nullcontext()
+        alone = lock(place, f"tinyadder train {recipe}") if first else nullcontext()
         with alone:
-            if processes.rank == 0:  # what killed runs left, also of a seed that is finished
+            if first:  # what killed runs left, also of a seed that is finished
                 for part in (place / "model", place / "checkpoints"):
                     recover(part)
                     clean(part)
-            if (place / "model").exists() and not force:
-                echo(f"{place / 'model'} is there already; --force trains it again", err=True)
-                continue
-            unfinished = any((place / "checkpoints").glob("checkpoint-*.safetensors"))
-            if unfinished and not (resume or force):
-                raise TinyadderError(
-                    f"{place} holds an unfinished run; give --resume to go on or --force to start"
-                    " again"
-                )
-            run = Run(read, seed, place, device=device, processes=processes, start=start)
-            if resume and unfinished:
-                for said in run.resume():
-                    echo(f"{said}; the one before is used", err=True)
-            elif resume and processes.rank == 0:
-                echo(f"{place} holds no unfinished run; starting from step 0", err=True)
-            elif processes.rank == 0:  # what an earlier run left belongs to that run
-                (place / "log.jsonl").unlink(missing_ok=True)
-                shutil.rmtree(place / "checkpoints", ignore_errors=True)
             try:
-                model = _train(run) if processes.rank == 0 else run.train()
+                if not (place / "model").exists() or force:
+                    run = Run(read, seed, place, device=device, processes=processes, start=start)
+                    _begin(run, resume, force)
+                    model = _train(run) if first else run.train()
+                    if first:
+                        results.append(_result(run, model, exact_match))
+                elif not prove:
+                    echo(f"{place / 'model'} is there already; --force trains it again", err=True)
+                if prove and first:
+                    proofs.append(
+                        prove_rounds(
+                            read,
+                            seed,
+                            place,
+                            place / "model",
+                            resume=resume,
+                            force=force,
+                            budget=(rounds, seconds),
+                        )
+                    )
             except Interrupted as stopped:
                 echo(f"seed {seed}: {stopped}", err=True)
                 return 130
-            if processes.rank == 0:
-                exact = exact_match(run.model, read.task, run.dealer.test_problems())
-                results.append(
-                    {
-                        "seed": seed,
-                        "model": str(model),
-                        "steps": run.state.step,
-                        "test exact": exact,
-                        "cpu seconds": round(run.state.cpu, 1),
-                    }
-                )
     if as_json:
-        echo_json(results)
+        echo_json([*results, *proofs])
     else:
         for line in results:
             echo(
                 f"seed {line['seed']}: {line['steps']} steps, {line['cpu seconds']} CPU seconds, "
                 f"exact match on held-out problems {line['test exact']:.4f}, {line['model']}"
             )
-    return 0
+        for line in proofs:
+            echo(told(line))
+    return max((ENDS[line["verdict"]] for line in proofs), default=0)
+
+
+def _begin(run: Any, resume: bool, force: bool) -> None:
+    """Go on from a checkpoint, or clear away what an earlier run left.
+
+    Raises `TinyadderError` for an unfinished run without `resume` or `force`.
+    """
+    place, first = run.folder, run.processes.rank == 0
+    unfinished = any((place / "checkpoints").glob("checkpoint-*.safetensors"))
+    if unfinished and not (resume or force):
+        raise TinyadderError(
+            f"{place} holds an unfinished run; give --resume to go on or --force to start again"
+        )
+    if resume and unfinished:
+        for said in run.resume():
+            echo(f"{said}; the one before is used", err=True)
+    elif resume and first:
+        echo(f"{place} holds no unfinished run; starting from step 0", err=True)
+    elif first:  # what an earlier run left belongs to that run
+        (place / "log.jsonl").unlink(missing_ok=True)
+        shutil.rmtree(place / "checkpoints", ignore_errors=True)
+
+
+def _result(run: Any, model: Path, exact_match: Any) -> dict[str, Any]:
+    """What a finished run came to."""
+    return {
+        "seed": run.state.seed,
+        "model": str(model),
+        "steps": run.state.step,
+        "test exact": exact_match(run.model, run.recipe.task, run.dealer.test_problems()),
+        "cpu seconds": round(run.state.cpu, 1),
+    }
+
+
+def _prove_from(
+    start: Path,
+    out: Path | None,
+    seeds: tuple[int, ...],
+    resume: bool,
+    force: bool,
+    budget: tuple[int, float],
+    as_json: bool,
+) -> int:
+    """Rounds of counterexamples for a trained model, with the recipe it was made with."""
+    from tinyadder.io.folder import describe
+    from tinyadder.train.evaluate import recipe_of
+    from tinyadder.train.loop import Interrupted
+
+    described = describe(start)
+    recipe = recipe_of(described.options, str(start))
+    if recipe is None:
+        raise TinyadderError(f"the model in {start} was made by no recipe; name one to train with")
+    given = seeds or (int(described.options.get("seed", 1)),)
+    proofs = []
+    for seed in given:
+        place = (out or Path("runs") / recipe.name) / f"seed-{seed}"
+        with lock(place, f"tinyadder train --start {start} --prove"):
+            try:
+                found = prove_rounds(
+                    recipe, seed, place, start, resume=resume, force=force, budget=budget
+                )
+            except Interrupted as stopped:
+                echo(f"seed {seed}: {stopped}", err=True)
+                return 130
+        proofs.append(found)
+    if as_json:
+        echo_json(proofs)
+    else:
+        for line in proofs:
+            echo(told(line))
+    return max(ENDS[line["verdict"]] for line in proofs)
 
 
 def _write(recipe: Any, seed: int, folder: Path, force: bool) -> None:

@@ -6,13 +6,16 @@ is then trained on what was found so far and on fresh problems in equal parts:
 
     loss = mean over answer tokens of  -log softmax(logits)[right]  +  relu(1 - margin / wanted)^2
 
-with margin = right logit less the largest other, and `wanted` half of the model's own median
-margin at the start of the round: tokens alone, nothing of how the task is solved.
+with margin = right logit less the largest other, and `wanted` half of the median size of the
+model's own margins at the start of the round: tokens alone, nothing of how the task is solved.
 
 Only problems of the training split are searched, trained on or counted; validation and test
-problems choose nothing. After a round the model, the problems and then one line of `rounds.jsonl`
-are on disk; nothing random is carried from round to round, so a run that goes on after a kill is
-the run that was never interrupted.
+problems choose nothing. A held-out problem that refutes the model stands in the log; problems like
+it are trained on, it is not.
+
+After a round the model, the problems and then one line of `rounds.jsonl` are on disk; nothing
+random is carried from round to round, so a run that goes on after a kill is the run that was never
+interrupted.
 """
 
 from __future__ import annotations
@@ -32,16 +35,18 @@ import torch
 from torch import Tensor
 
 from tinyadder.errors import TinyadderError
-from tinyadder.io.files import append_line
+from tinyadder.io.files import append_line, write_text
 from tinyadder.io.folder import load, save
 from tinyadder.io.text import parse_json, read_text
+from tinyadder.tasks.base import Problem
 from tinyadder.train.checkpoint import GO_ON
 from tinyadder.train.data import encode, read_jsonl, training_source, write_jsonl
-from tinyadder.train.prove_search import rivals, search, trainable, weakest
+from tinyadder.train.loop import Interrupted
+from tinyadder.train.prove_search import around, rivals, search, weakest
 from tinyadder.train.recipe import Recipe
 from tinyadder.train.steps import Batch, answer_loss
 from tinyadder.verify.certify.prove import Judged, certify
-from tinyadder.verify.verdict import Proved
+from tinyadder.verify.verdict import Proved, Refuted
 
 STEPS = 1000
 """Of one round."""
@@ -49,8 +54,8 @@ RATE = 0.3
 """Of the recipe's learning rate: where a round begins; it ends at a hundredth of that."""
 MOST = 20_000
 """Problems kept; the oldest go first."""
-SAMPLE, LEAST = 2000, 0.1
-"""Fresh problems whose median margin is taken, and the smallest margin that is wanted."""
+SAMPLE, LEAST = 2000, 1e-3
+"""Fresh problems whose margins give the scale, and the smallest margin that is wanted."""
 ROUNDS, PROBLEMS, PROVED = "rounds.jsonl", "problems.jsonl", "proved"
 """Names of files and of the folder of a proved model."""
 
@@ -101,7 +106,12 @@ class Proving:
     def __init__(self, recipe: Recipe, seed: int, folder: Path, start: Path) -> None:
         self.recipe, self.seed, self.folder, self.start = recipe, seed, folder, start
         self.rounds = read_rounds(folder / ROUNDS)
-        where = self._of(self.rounds[-1]["round"]) if self.rounds else start
+        if self.rounds:  # a line that a kill cut short goes
+            lines = "".join(json.dumps(line) + "\n" for line in self.rounds)
+            write_text(folder / ROUNDS, lines, way_out=GO_ON)
+        where = self._of(len(self.rounds)) if self.rounds else start
+        if self.proved:
+            where = folder / PROVED
         self.model, self.described = load(where)
         if self.described.task.to_json() != recipe.task.to_json():
             raise TinyadderError(f"the model in {where} is of another task than the recipe")
@@ -123,14 +133,18 @@ class Proving:
 
     def run(self, budget: Budget, report: Report | None = None) -> bool:
         """Rounds until the model is proved (True: it lies in `proved`, with its certificate) or the
-        budget ends.
+        budget ends. Ctrl-C raises `Interrupted`; the round it falls in is lost.
         """
-        while not (
-            self.proved or len(self.rounds) >= budget.rounds or self.seconds >= budget.seconds
-        ):
-            self.advance()
-            if report:
-                report(self.rounds[-1])
+        try:
+            while not (
+                self.proved or len(self.rounds) >= budget.rounds or self.seconds >= budget.seconds
+            ):
+                self.advance()
+                if report:
+                    report(self.rounds[-1])
+        except KeyboardInterrupt:
+            said = f"stopped after round {len(self.rounds)}; go on with --resume"
+            raise Interrupted(said) from None
         return self.proved
 
     def advance(self) -> None:
@@ -143,10 +157,9 @@ class Proving:
             by, verdict, said = "search", "refuted", recipe.task.show(first)
         else:
             judged = self._prove()
-            by, said = "prover", str(judged.verdict)
+            by, said = "prover", told(judged)
             verdict = type(judged.verdict).__name__.lower()
-            added = trainable(recipe, judged.open)
-            found |= dict(zip(added, weakest(model, recipe.task, added), strict=True))
+            found |= around(model, recipe, problems_of(judged), f"{self.seed} {number}")
         loss = None
         if verdict != "proved":
             self.problems = [*dict.fromkeys([*self.problems, *found])][-MOST:]
@@ -204,8 +217,8 @@ class Proving:
         recipe, model, train = self.recipe, self.model, self.recipe.train
         source, half = training_source(recipe, self.seed), max(1, train.batch // 2)
         fresh = source.take(STEPS * half, first=10**9 * number, workers=recipe.data.workers)
-        margins = [weak.margin for weak in weakest(model, recipe.task, fresh[:SAMPLE])]
-        wanted = max(median(margins) / 2, LEAST)
+        sizes = [abs(weak.margin) for weak in weakest(model, recipe.task, fresh[:SAMPLE])]
+        wanted = max(median(sizes) / 2, LEAST)
         examples = encode(recipe.task, [*fresh, *self.problems])
         random = np.random.default_rng([self.seed, number])
         optimizer = torch.optim.Adam(model.parameters(), betas=train.betas)
@@ -229,6 +242,20 @@ class Proving:
         model.eval()
         last = losses[-100:]
         return round(sum(last) / len(last), 6)
+
+
+def told(judged: Judged) -> str:
+    """The verdict of the prover without the place of a certificate, which moves."""
+    if isinstance(judged.verdict, Proved):
+        return f"{judged.verdict.domain}, margin {judged.verdict.margin:.6g} in {judged.unit}"
+    return str(judged.verdict)
+
+
+def problems_of(judged: Judged) -> list[Problem]:
+    """What the prover could not decide, and the problem that refutes the model."""
+    if isinstance(judged.verdict, Refuted):
+        return [judged.verdict.counterexample.problem, *judged.open]
+    return list(judged.open)
 
 
 def margin_loss(logits: Tensor, batch: Batch, wanted: float) -> Tensor:

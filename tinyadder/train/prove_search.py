@@ -148,6 +148,14 @@ def search(model: Transformer, recipe: Recipe, seed: str, known: Sequence[Proble
     return hardest(asked, KEPT)
 
 
+def around(model: Transformer, recipe: Recipe, problems: Sequence[Problem], seed: str) -> Margins:
+    """Margins of `problems` and of variations of them, as far as they are of the training split."""
+    varied, random = Variations(recipe.task), Random(seed)
+    more = [varied.of(p, random) for p in problems for _ in range(CHILDREN)]
+    asked = trainable(recipe, [*problems, *more])
+    return dict(zip(asked, weakest(model, recipe.task, asked), strict=True))
+
+
 def trainable(recipe: Recipe, problems: Sequence[Problem]) -> list[Problem]:
     """Those of the training split, each once."""
     held_out = recipe.data.held_out
