@@ -316,30 +316,31 @@ def test_the_committed_proof_of_a_trained_adder_holds_where_the_answer_begins():
         Tree(block, stages).position(tree)
 
 
-def test_one_tree_serves_positions_that_are_alike_and_no_others():
-    """SHIFT: columns in the middle read the same moves; the first and the last do not."""
+def test_one_tree_serves_positions_whose_moves_are_among_its_own_and_no_others():
+    """SHIFT: a column in the middle has every move of the first column, where no carry comes in;
+    the first has not all of the middle one's, and the last carry is another matter.
+    """
     block = Block(MODEL)
     [(start, stages)] = specify(block.task)[1]
     tree = Tree(block, stages)
-    near = (start + 1 - 21, start + 1 - 10)  # the two digits of the column, as trained
-    tree.begin([start + 1, start + 2, start + 5], near)
-    for positions in ([start + 1, start], [start + 1, start + 9], [start + 1, start + 1]):
+    middle = start + 1
+    near = (middle - 22, middle - 21, middle - 11, middle - 10, middle)  # two columns
+    tree.begin([middle, middle - 1, middle + 1, middle + 7], near)
+    for others in ([middle - 2], [middle + 8], [middle], [middle + 1, middle + 1]):
         with pytest.raises(Rejected):
-            tree.begin(positions, near)
+            tree.begin([middle, *others], near)
+    with pytest.raises(Rejected):
+        tree.begin([middle - 1, middle], [j - 1 for j in near])
 
 
 def test_a_shared_tree_holds_the_weights_of_every_position_it_serves():
     block = Block(MODEL)
     [(start, stages)] = specify(block.task)[1]
     tree, i = Tree(block, stages), start + 1
-    near = (i - 22, i - 21, i - 11, i - 10, i)
-    alone = {}
-    for shift in (0, 3, 6):
-        tree.begin([i], near)
-        alone[shift] = tree.table_at("7", shift)
-    tree.begin([i, i + 3, i + 6], near)
+    near, shifts = (i - 22, i - 21, i - 11, i - 10, i), (0, -1, 3, 6)
+    tree.begin([i + shift for shift in shifts], near)
     for n, (rows, weight, hull) in enumerate(tree.table("7")):
-        for own_rows, own_weight, own_hull in (found[n] for found in alone.values()):
+        for own_rows, own_weight, own_hull in (tree.table_at("7", s)[n] for s in shifts):
             assert weight >= own_weight
             for j, row in own_rows.items():
                 for token, ((low, high), _) in row.items():

@@ -38,6 +38,10 @@ class Undecided(Exception):
         self.reason, self.texts = reason, texts
 
 
+Group = tuple[list[int], tuple[int, ...], list[int]]
+"""Positions that one tree may serve; near positions and the order of splits of the first."""
+
+
 class Search:
     """Grows the trees of one specification."""
 
@@ -47,22 +51,29 @@ class Search:
         self.split_order: list[int] = []
         self.float_tables: dict[tuple[str, int, int], Any] = {}
 
-    def groups(self, start: int) -> list[tuple[list[int], tuple[int, ...], list[int]]]:
-        """Positions that one tree may serve, with near positions and the order of splits of the
-        first; every position from `start` on is in one of them.
-        """
-        found: list[tuple[list[int], tuple[int, ...], list[int]]] = []
+    def groups(self, start: int) -> list[Group]:
+        """Every position from `start` on, in groups that one tree may serve."""
+        found: list[Group] = []
         for i in range(start, len(self.stages) - 1):
             near, order = self.order(i)
-            if found:
-                positions, others, _ = found[-1]
-                shift = i - positions[0]
-                self.tree.begin(positions, others)
-                if near == tuple(j + shift for j in others) and self.tree.alike(shift):
-                    positions.append(i)
-                    continue
-            found.append(([i], near, order))
+            joined = self.with_one(found[-1], i, near, order) if found else None
+            found[-1:] = [joined] if joined else [*found[-1:], ([i], near, order)]
         return found
+
+    def with_one(
+        self, group: Group, i: int, near: tuple[int, ...], order: list[int]
+    ) -> Group | None:
+        """`group` with one position more, written for that one if need be; None where one tree does
+        not serve all.
+        """
+        positions, others, others_order = group
+        if near != tuple(j + i - positions[0] for j in others):
+            return None
+        for written in (([*positions, i], others, others_order), ([i, *positions], near, order)):
+            with suppress(Rejected):
+                self.tree.begin(*written[:2])
+                return written
+        return None
 
     def shared(self, positions: list[int], near: tuple[int, ...], order: list[int]) -> Any:
         """The tree of the tokens after these positions. Raises `Undecided`."""

@@ -66,8 +66,8 @@ RULES = {
     " rounding of the difference and of exp in p, and 2 n roundings in all that follows",
     "BOX": "a column of the mean is at least b if sum p (v - b) >= 0 on every text of the branch:"
     " near positions by a shortest path, far ones at most their weight times the spread of values",
-    "SHIFT": "one tree for several positions, where the moves that it reads are the same, shifted,"
-    " with weights that hold those of every position",
+    "SHIFT": "one tree for several positions, where the moves of each, shifted, are among those"
+    " that it reads, with weights that hold those of every position",
     "SMOOTH": "silu is enclosed by its ends where it is monotone, and by its least value",
     "CUT": "a box is decided by one enclosure, or by those of its halves",
     "READ": "differences of two logits times the root of the final norm, which is positive",

@@ -7,8 +7,8 @@ d is at least b if sum p_j (v_jd - b) >= 0 for every text of the branch. Every t
 token: near positions cost what a shortest path over the specification collects, far ones at most
 their weight times the spread of all values.
 
-SHIFT: one tree serves several positions if, shifted, the moves that it reads are the same; then its
-weights are those of every one of them.
+SHIFT: one tree serves several positions if, shifted, all moves there are among those that it reads;
+then its texts include those of every one of them, and its weights are made to hold for each.
 """
 
 from __future__ import annotations
@@ -59,10 +59,7 @@ class Tree:
         """The tree of the tokens after `positions`, written as that of the first one."""
         self.i, self.near, self.tables = positions[0], tuple(near), {}
         self.shifts = tuple(p - self.i for p in positions)
-        need(
-            self.shifts == tuple(sorted(set(self.shifts))),
-            f"positions from {self.i} on are not in order",
-        )
+        need(len(set(self.shifts)) == len(self.shifts), f"position {self.i} is served twice")
         need(
             self.near == tuple(sorted(set(self.near))) and all(0 <= j <= self.i for j in near),
             "near positions are not in order",
@@ -80,17 +77,20 @@ class Tree:
         return {*self.near, self.i, self.i + 1}
 
     def alike(self, shift: int) -> bool:
-        """SHIFT: the stages from the first to the last that a tree reads are the same so many
-        positions on.
+        """SHIFT: from the first to the last stage that a tree reads, the moves so many positions on
+        are among its own.
         """
         place = {position: n for n, (position, _) in enumerate(self.stages)}
         places = [place[p] for p in self.read]
-        moved = place.get(self.i + shift, -1) - place[self.i]
-        return all(
-            0 <= n + moved < len(self.stages)
-            and self.stages[n + moved] == (self.stages[n][0] + shift, self.stages[n][1])
-            for n in range(min(places), max(places) + 1)
-        )
+        moved = place.get(self.i + shift, len(self.stages)) - place[self.i]
+        first, last = min(places), max(places)
+        if first + moved < 0 or last + moved >= len(self.stages):
+            return False
+        for n in range(first, last + 1):
+            (position, moves), (other, there) = self.stages[n], self.stages[n + moved]
+            if other != position + shift or not set(there) <= set(moves):
+                return False
+        return True
 
     def position(self, tree: Mapping[str, Any]) -> int:
         """The smallest margin of the tokens after the positions of a tree, as it states it."""
@@ -170,7 +170,8 @@ class Tree:
         """
         key = ("weights", own)
         if key not in self.tables:
-            each = [self.table_at(own, shift) for shift in self.shifts]
+            shifts = [s for s in self.shifts if own in self.texts[self.i + s]]
+            each = [self.table_at(own, shift) for shift in shifts]
             self.tables[key] = [joined(tables) for tables in zip(*each, strict=True)]
         return self.tables[key]
 
@@ -242,7 +243,7 @@ class Tree:
         numbers whose sizes add up to that of the largest value; then one sum over all
         heads and the stream. Underflow of a weight costs a value, that of a product itself.
         """
-        block, n = self.block, self.i + self.shifts[-1] + 1
+        block, n = self.block, self.i + max(self.shifts) + 1
         key = ("rounding", own)
         if key not in self.tables:
             r, tokens = block.rounding, {t for texts in self.texts for t in texts}
@@ -285,9 +286,15 @@ class Tree:
 
 
 def joined(tables: Sequence[Any]) -> Any:
-    """Weights, values and far positions of several queries as one: what holds for each of them."""
+    """Weights, values and far positions of several queries as one: what holds for each of them.
+
+    The first has every token that another one has.
+    """
     rows = {
-        j: {t: (join(r[j][t][0] for r, _, _ in tables), pair[1]) for t, pair in row.items()}
+        j: {
+            t: (join(r[j][t][0] for r, _, _ in tables if t in r[j]), values)
+            for t, (_, values) in row.items()
+        }
         for j, row in tables[0][0].items()
     }
     hulls = zip(*(hull for _, _, hull in tables), strict=True)
