@@ -320,7 +320,7 @@ def test_one_tree_serves_positions_whose_moves_are_among_its_own_and_no_others()
     """SHIFT: a column in the middle has every move of the first column, where no carry comes in;
     the first has not all of the middle one's, and the last carry is another matter.
     """
-    block = Block(MODEL)
+    block = BlockModel(MODEL)
     [(start, stages)] = specify(block.task)[1]
     tree = Tree(block, stages)
     middle = start + 1
@@ -334,7 +334,7 @@ def test_one_tree_serves_positions_whose_moves_are_among_its_own_and_no_others()
 
 
 def test_a_shared_tree_holds_the_weights_of_every_position_it_serves():
-    block = Block(MODEL)
+    block = BlockModel(MODEL)
     [(start, stages)] = specify(block.task)[1]
     tree, i = Tree(block, stages), start + 1
     near, shifts = (i - 22, i - 21, i - 11, i - 10, i), (0, -1, 3, 6)
@@ -352,11 +352,11 @@ def test_a_shared_tree_holds_the_weights_of_every_position_it_serves():
 
 def test_a_certificate_that_leaves_out_a_position_is_rejected():
     certificate = json.loads(read_certificate(CERTIFICATE))
-    specifications = specify(Block(MODEL).task)[1]
+    specifications = specify(BlockModel(MODEL).task)[1]
     shared = max(certificate["parts"][0]["positions"], key=lambda tree: len(tree["positions"]))
     shared["positions"].pop(2)
     with pytest.raises(Rejected, match="a position is missing"):
-        every_branch(Block(MODEL), specifications, certificate["parts"])
+        every_branch(BlockModel(MODEL), specifications, certificate["parts"])
 
 
 def test_one_weight_that_differs_in_its_last_bit_is_another_model(tmp_path):

@@ -18,7 +18,8 @@ from tinyadder.tasks import task_from_json
 from tinyadder.tasks.addition import Addition
 from tinyadder.train import prove as rounds
 from tinyadder.train import prove_search as searching
-from tinyadder.train.data import encode, read_jsonl, split_of
+from tinyadder.train.data import encode, split_of
+from tinyadder.train.files import read_problems
 from tinyadder.train.loop import Interrupted
 from tinyadder.train.prove import Budget, Proving, margin_loss, read_rounds
 from tinyadder.train.prove_search import Variations, Weak, hardest, search, weakest
@@ -154,7 +155,7 @@ def test_a_round_that_finds_wrong_answers_trains_on_them_and_never_on_a_held_out
     assert seen[0]["wrong"] > 0 and seen[0]["smallest"] < 0 and seen[0]["loss"] > 0
     assert read_rounds(tmp_path / "rounds.jsonl") == seen
     assert [path.name for path in (tmp_path / "rounds").iterdir()] == ["2"]
-    kept = read_jsonl(recipe.task, str(tmp_path / "rounds" / "2" / "problems.jsonl"))
+    kept = read_problems(recipe.task, str(tmp_path / "rounds" / "2" / "problems.jsonl"))
     assert len(kept) == seen[1]["problems"] >= seen[0]["problems"] > 0
     assert {split_of(recipe.task, p, recipe.data.held_out) for p in kept} == {"train"}
     before, after = load(WRONG)[0], load(tmp_path / "rounds" / "2")[0]

@@ -98,6 +98,8 @@ def command(
     from tinyadder.train.recipe import read_recipe, recipe_names
 
     if recipe is None and start is not None and prove:
+        if settings:
+            raise TinyadderError(f"--set {settings[0]} changes a recipe; name the RECIPE")
         return _prove_from(start, out, seeds, resume, force, (rounds, seconds), as_json)
     if recipe is None:
         _list(as_json, {name: read_recipe(name) for name in recipe_names()})

@@ -40,12 +40,13 @@ from tinyadder.io.folder import load, save
 from tinyadder.io.text import parse_json, read_text
 from tinyadder.tasks.base import Problem
 from tinyadder.train.checkpoint import GO_ON
-from tinyadder.train.data import encode, read_jsonl, training_source, write_jsonl
+from tinyadder.train.data import encode, training_source
+from tinyadder.train.files import problem_lines, read_problems
 from tinyadder.train.loop import Interrupted
 from tinyadder.train.prove_search import around, rivals, search, weakest
 from tinyadder.train.recipe import Recipe
 from tinyadder.train.steps import Batch, answer_loss
-from tinyadder.verify.certify.prove import Judged, certify
+from tinyadder.verify.certify.prove import TimedVerdict, certify
 from tinyadder.verify.verdict import Proved, Refuted
 
 STEPS = 1000
@@ -116,7 +117,9 @@ class Proving:
         if self.described.task.to_json() != recipe.task.to_json():
             raise TinyadderError(f"the model in {where} is of another task than the recipe")
         kept = where / PROBLEMS
-        self.problems = read_jsonl(recipe.task, str(kept)) if self.rounds and kept.exists() else []
+        self.problems = (
+            read_problems(recipe.task, str(kept)) if self.rounds and kept.exists() else []
+        )
 
     def _of(self, number: int) -> Path:
         return self.folder / "rounds" / str(number)
@@ -182,7 +185,7 @@ class Proving:
         self.rounds.append(line)
         shutil.rmtree(self._of(number - 1), ignore_errors=True)
 
-    def _prove(self) -> Judged:
+    def _prove(self) -> TimedVerdict:
         """Ask the prover; a model that is proved lies in `proved`."""
         folder = self.folder / "asked"
         self._save(folder)
@@ -210,7 +213,8 @@ class Proving:
         """The model and the problems after a round."""
         folder = self._of(number)
         self._save(folder)
-        write_jsonl(self.recipe.task, self.problems, str(folder / PROBLEMS))
+        text = problem_lines(self.recipe.task, self.problems)
+        write_text(folder / PROBLEMS, text, way_out=GO_ON)
 
     def _train(self, number: int) -> float:
         """Train on found and fresh problems in equal parts; the mean loss at the end."""
@@ -244,14 +248,14 @@ class Proving:
         return round(sum(last) / len(last), 6)
 
 
-def told(judged: Judged) -> str:
+def told(judged: TimedVerdict) -> str:
     """The verdict of the prover without the place of a certificate, which moves."""
     if isinstance(judged.verdict, Proved):
         return f"{judged.verdict.domain}, margin {judged.verdict.margin:.6g} in {judged.unit}"
     return str(judged.verdict)
 
 
-def problems_of(judged: Judged) -> list[Problem]:
+def problems_of(judged: TimedVerdict) -> list[Problem]:
     """What the prover could not decide, and the problem that refutes the model."""
     if isinstance(judged.verdict, Refuted):
         return [judged.verdict.counterexample.problem, *judged.open]
