@@ -72,10 +72,10 @@ def group_flags(digits: int, last: float) -> tuple[list[float], float]:
     whole = 1 + 1 / (1 - r0)
 
     def weight(i: int) -> float:
-        heard = sum(
+        flags = sum(
             size * r0 ** (i - p) for size, p in zip(sizes, (0, g, 2 * g), strict=True) if p <= i
         )
-        return heard * whole / (1 + sum(r0**j for j in range(i + 1)))
+        return flags * whole / (1 + sum(r0**j for j in range(i + 1)))
 
     # relative to position 2g; behind it w falls by r0/r1 = 1/10 a token, which sums to 10/9 of w at
     # '='

@@ -32,7 +32,7 @@ on term tau, on whether term tau + 1 has an x and a minus, and on what of the te
 thousands of situations, however long the text. All of them occur, and come out right, among the
 polynomials of at most two terms, each of which was tried (tinyadder exhaust deriv_wide --within
 terms=2), as were all of exponents up to 2 and all of coefficients -1 .. 1. That other terms add no
-more than rounding to these lanes is argued above (a wrong term is heard e^-40 as loud) and measured
+more than rounding to these lanes is argued above (a wrong term weighs e^-40 as much) and measured
 by `tinyadder claims deriv_wide` on polynomials of all lengths (the largest errors found could be 50
 times as large before a token changed), not proved: the verdict over the whole domain is Sampled.
 """

@@ -3,7 +3,7 @@ weights and 2 slopes.
 
 The slope ln 10 reads the word before '=' as a number whose leading digit is the last one. What has
 been written must be taken away: answer digit m has its twin 2m - 1 tokens before it, so it carries
-the weight -100^-m, the sound of '=' under the slope ln 100. The same weight closes the gate by
+the weight -100^-m, what arrives from '=' under the slope ln 100. The same weight closes the gate by
 which digits before '=' enter the sum as they are.
 
 Positions: '^' at 0, digit p at p, '=' at g = length+1, answer digit m at g+m; the query at g+k

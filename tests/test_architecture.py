@@ -191,8 +191,13 @@ UNSAFE = re.compile(
 PLACES = re.compile(r"(?<![\w.~<])/(work|opt|root|home)" + r"/\w|\.\./sha" + r"red")
 
 
+UNFORMATTED = re.compile("# fmt: " + "(skip|off)")
+
+
 @pytest.mark.parametrize(
-    "pattern", [UNSAFE, PLACES], ids=["files that run code when loaded", "places of one machine"]
+    "pattern",
+    [UNSAFE, PLACES, UNFORMATTED],
+    ids=["files that run code when loaded", "places of one machine", "lines left unformatted"],
 )
 def test_no_file_contains(pattern):
     found = {
@@ -211,6 +216,7 @@ def test_what_is_looked_for_would_be_found():
         "'/op" + "t/ve/bin'",
     ):
         assert PLACES.search(planted)
+    assert UNFORMATTED.search("x = 1  # fmt: " + "skip")
     assert {"README.md", ".ci/run", "pyproject.toml", "constructions/add10.py"} <= texts().keys()
 
 

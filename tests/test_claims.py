@@ -33,7 +33,7 @@ FAINT = {
     ("add10_27", "digit"): 2e-4,
     ("add10_27", "logit"): 2e-4,
     ("add10_28", "digit"): 1e-4,
-    # the token before the previous one, heard at e^-12
+    # the token before the previous one, with a weight of e^-12
     **{("deriv_coeff", lane): 2e-5 for lane in ("after", "turn", "square", "product", "next")},
 }
 """Where a lane differs from its claim by more than 5e-6 of the largest value claimed at the

@@ -208,8 +208,8 @@ def test_trace_shows_contributions_lanes_and_margin():
     assert run.returncode == 0
     assert "answer 00000000579 = 579 (right)" in run.stdout
     assert "margin 2.05e-08: '5' over '6'" in run.stdout
-    heard = [line.split() for line in run.stdout.splitlines() if line.split()[1:2] == ["'4'"]]
-    assert heard == [["19", "'4'", "-40", "4.24835e-18", "9.41541e+09", "4e-08"]]
+    attended = [line.split() for line in run.stdout.splitlines() if line.split()[1:2] == ["'4'"]]
+    assert attended == [["19", "'4'", "-40", "4.24835e-18", "9.41541e+09", "4e-08"]]
     data = json.loads(tinyadder("trace", "add10", "123", "456", "--digit", "8", "--json").stdout)
     assert data["chosen"] == "5" and data["sublayers"][2]["heads"][0]["lanes"] == ["rest"]
 

@@ -2,7 +2,7 @@
 
 The page holds the weights as exact doubles and repeats the forward pass of
 tinyadder/machine/transformer.py in the browser (pages/machine.js), so that every intermediate value
-can be looked at, and every number changed, without an installation. Where a proof is given, the
+can be looked at, and every weight changed, without an installation. Where a proof is given, the
 page checks it (pages/checker.js).
 """
 
@@ -111,7 +111,7 @@ def _proof(loaded: Loaded, certificate: bytes | None) -> ProofFiles | None:
 
 
 def model_to_json(model: Transformer) -> dict[str, Any]:
-    """Every number of `model` in the order in which it is used; rows are [bias, columns, weights].
+    """Every weight of `model` in the order in which it is used; rows are [bias, columns, weights].
 
     Raises `TinyadderError` for a model that is not a causal decoder of this toolkit.
     """

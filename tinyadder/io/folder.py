@@ -1,4 +1,4 @@
-"""A model on disk: one folder with `model.safetensors` (every number, bit for bit) and `model.json`
+"""A model on disk: one folder with `model.safetensors` (every weight, bit for bit) and `model.json`
 (everything else).
 
 Both files are data, so a folder from a stranger can be wrong but cannot run anything. A folder is

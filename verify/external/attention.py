@@ -26,8 +26,12 @@ SINKS = 4
 ATEN = torch.ops.aten
 SOFTMAX = (ATEN._softmax.default, ATEN._safe_softmax.default, ATEN._log_softmax.default)
 POINTWISE = (
-    ATEN.exp.default, ATEN.exp_.default, ATEN.exp2.default, ATEN.sigmoid.default, ATEN.relu.default
-)  # fmt: skip
+    ATEN.exp.default,
+    ATEN.exp_.default,
+    ATEN.exp2.default,
+    ATEN.sigmoid.default,
+    ATEN.relu.default,
+)
 ALONG = (ATEN.amax.default, ATEN.max.dim, ATEN.logsumexp.default)
 """What an attention written by hand takes of its scores beside the exponential."""
 FUSED = ATEN._scaled_dot_product_flash_attention_for_cpu.default
@@ -140,9 +144,16 @@ class _Mode(TorchDispatchMode):
         return made.movedim(-1, axes.key)
 
     def fused(
-        self, query: Tensor, key: Tensor, value: Tensor, dropout_p: float = 0.0,
-        is_causal: bool = False, *, attn_mask: Tensor | None = None, scale: float | None = None,
-    ) -> Any:  # fmt: skip
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,
+        *,
+        attn_mask: Tensor | None = None,
+        scale: float | None = None,
+    ) -> Any:
         """torch's fused attention, by hand: (batch, heads, queries, width)."""
         count = query.shape[1] // key.shape[1]
         key, value = (x.repeat_interleave(count, 1) for x in (key, value))

@@ -485,8 +485,10 @@ def recover(runs: Sequence[TracedSum], probe: Probe) -> Format:
         len({len(run.texts[k]) for run in runs if k < len(run.calls)}) > 1 for k in range(steps)
     ):
         raise NotRecovered("its prompts have different lengths")
-    if any(len({call.rows.shape for run in runs for call in run.calls[k : k + 1]}) > 1
-           for k in range(steps)):  # fmt: skip
+    shapes = [
+        {call.rows.shape for run in runs for call in run.calls[k : k + 1]} for k in range(steps)
+    ]
+    if any(len(found) > 1 for found in shapes):
         raise NotRecovered("its passes return logits of different shapes")
     reason = "the tokens it is fed are not its largest logits"
     for rows in _candidate_rows(runs, steps):
@@ -556,10 +558,8 @@ def _fed(runs: Sequence[TracedSum], chosen: np.ndarray, steps: int) -> dict[int,
             if len(after) == len(before) + 1:
                 token = after[-1]
             elif len(after) == len(before):
-                places = [
-                    p for p in range(len(after)) if any(r.texts[k][p] != r.texts[k + 1][p]
-                                                        for r in runs if len(r.calls) > k + 1)
-                ]  # fmt: skip
+                steps_on = [(r.texts[k], r.texts[k + 1]) for r in runs if len(r.calls) > k + 1]
+                places = [p for p in range(len(after)) if any(a[p] != b[p] for a, b in steps_on)]
                 if len(places) != 1:
                     raise NotRecovered("from pass to pass more than one token changes")
                 token = after[places[0]]

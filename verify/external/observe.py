@@ -459,8 +459,8 @@ def _feedback(decoder: Decoder, pairs: Pairs, random: Random) -> float | None:
     spoken = sorted(set(chosen.reshape(-1).tolist()))
     if len(spoken) < 2 or chosen.shape[1] < 2:
         return None
-    other = np.array([[random.choice([s for s in spoken if s != c]) for c in row]
-                      for row in chosen.tolist()])  # fmt: skip
+    others = {choice: [s for s in spoken if s != choice] for choice in spoken}
+    other = np.array([[random.choice(others[c]) for c in row] for row in chosen.tolist()])
     same = []
     for step in range(1, chosen.shape[1]):
         rows = decoder.rows(decoder.tokens(step, pairs, other))[:, decoder.format.rows[step]]
@@ -575,8 +575,10 @@ def _perturbed(
 
 
 def _digits_apart(right: int, other: int | None) -> int:
-    return 99 if other is None else sum(a != b for a, b in zip(f"{right:011d}", f"{other:011d}",
-                                                               strict=False))  # fmt: skip
+    """How many digits of two sums differ; 99 where the other is none."""
+    if other is None:
+        return 99
+    return sum(a != b for a, b in zip(f"{right:011d}", f"{other:011d}", strict=False))
 
 
 def _random_weights(model: Any, add: Any, pairs: Pairs, held: nn.Module) -> float | None:

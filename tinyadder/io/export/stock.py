@@ -220,14 +220,14 @@ def _layout(
     logits = 1.0
     largest = 1.0 + longest  # positions are a lane, too
     ids = {token: i for i, token in enumerate(model.config.vocabulary)}
-    heard: dict[tuple[int, int], float] = {}
+    attended: dict[tuple[int, int], float] = {}
 
     def seen(name: str, value: Tensor) -> Tensor:
         nonlocal largest
         if "hook_pattern" in name:
             for h, most in enumerate(value.sum(-1).amax(dim=(0, 2)).tolist()):
                 key = int(name.split(".")[1]), h
-                heard[key] = max(heard.get(key, 0.0), most)
+                attended[key] = max(attended.get(key, 0.0), most)
         if "hook_resid" in name:
             largest = max(largest, float(value.abs().max()))
         return value
@@ -258,7 +258,7 @@ def _layout(
         )
     sizes = (model.config.width, heads, head_dim, units, len(model.blocks))
     quiet = -(2.0 ** ceil(log2(4 * logits)))
-    raised = {at: log(LINEAR / most) for at, most in heard.items() if 0 < most < LINEAR}
+    raised = {at: log(LINEAR / most) for at, most in attended.items() if 0 < most < LINEAR}
     basis = torch.eye(model.config.width + 2).double()
     if rotate is not None:
         count = len(basis) - (family == "llama")  # a LLaMA has no lane `position`
