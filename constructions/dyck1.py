@@ -2,9 +2,9 @@
 dip. 8 weights.
 
 Equal scores give depth / (i+2) at position i: its sign is right, and that is all it takes. A unit
-keeps the dips below 0; layer 1 averages them, so enlarged that one dip anywhere outweighs the depth at
-'='. Any depth left, or any dip, says 'n'; a constant at '=' says 'y' against silence. No query, no
-key, no slope, no unembedding: both answers are wired to lanes.
+keeps the dips below 0; layer 1 averages them, enlarged so that one dip anywhere outweighs the depth
+at '='. Any depth left, or any dip, says 'n'; a constant at '=' says 'y' against silence. No query,
+no key, no slope, no unembedding: both answers are wired to lanes.
 """
 
 from fractions import Fraction
