@@ -4,9 +4,11 @@ escapes what it shows.
 
 from __future__ import annotations
 
+import html
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 
@@ -25,7 +27,7 @@ from tinyadder.report.leaderboard import (
     public_field,
     row,
 )
-from tinyadder.report.page import report_html
+from tinyadder.report.page import code, equations_of, report_html
 from tinyadder.report.results import read_results, result
 from tinyadder.verify.count import definition
 from tinyadder.verify.verdict import Counterexample, Refuted
@@ -74,6 +76,34 @@ def test_every_count_equation_verdict_and_claim_is_on_the_page(rows, page):
     )
     assert page.count("<img ") == 4 + 1
     assert all(entry["author"] in page for entry in public_field() if entry["author"].isalnum())
+
+
+def test_every_lane_of_a_written_model_is_explained(page):
+    for lane in construct("add10").program.stream.lanes.values():
+        meaning = f"<td>{html.escape(lane.meaning)}</td>".replace("&#x27;", "&#39;")
+        assert f'<th scope="row">{lane.name}</th>{meaning}' in page
+
+
+def test_a_trained_model_has_its_formulas():
+    """Those of its options: of two models that differ, the lines that differ."""
+    model = own_models(ROOT / "baselines", ["addition10-tiny/seed-1"])[0].model
+    config = model.config
+    text = equations_of(config)
+    assert "s_j = R_i q_i . R_j k_j / sqrt(4),  p_j = exp(s_j) / sum_k exp(s_k),  j <= i" in text
+    assert "x += D (silu(G rmsnorm(x)) * (U rmsnorm(x)))    3 hidden units" in text
+    assert text.endswith("logits = E rmsnorm(x)")
+    plain = replace(config.options, norm_place="post", positions="alibi", gated=False)
+    changed = equations_of(replace(config, options=plain))
+    assert "x = rmsnorm(x + D (silu(G x)))" in changed and "+ slope * (j - i)" in changed
+
+
+def test_backticks_are_code_and_everything_else_is_escaped(page):
+    assert "`" not in without_pictures(page).partition("<script>")[0]
+    assert str(code("a `x < 1` <b>")) == "a <code>x &lt; 1</code> &lt;b&gt;"
+
+
+def test_tables_scroll_by_themselves_and_with_the_keyboard(page):
+    assert page.count("<table") == page.count('<div class="scroll" tabindex="0" role="region"')
 
 
 def test_claims_of_others_are_not_in_the_table_of_what_was_measured(page):

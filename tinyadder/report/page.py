@@ -11,9 +11,10 @@ from __future__ import annotations
 import base64
 import io
 import platform
+import re
 import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from inspect import signature
 from pathlib import Path
@@ -21,8 +22,10 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from tinyadder.construction import construct, construction_summary
+from tinyadder.dsl import Program
 from tinyadder.errors import TinyadderError
 from tinyadder.machine.compile import build
+from tinyadder.machine.config import BlockConfig, Config, Options
 from tinyadder.machine.transformer import Transformer
 from tinyadder.report.board import FIELD_HEADS, field_cells
 from tinyadder.report.leaderboard import FIELD_DATE, STRONGEST, Entry, LeaderboardRow, public_field
@@ -42,9 +45,10 @@ from tinyadder.verify.external.board import BoardRow
 from tinyadder.verify.verdict import Proved
 
 if TYPE_CHECKING:
+    from markupsafe import Markup
     from matplotlib.figure import Figure
 
-DPI = 72
+DPI = 100
 """Of the pictures: the smallest that is legible, in as many colours as a colour map needs."""
 SMALL = 3
 """Digits of the instance whose attention is drawn: ten make token sequences too long for a small
@@ -74,6 +78,7 @@ def report_html(
     environment = Environment(
         loader=FileSystemLoader(folder), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
+    environment.filters["code"] = code
     return environment.get_template("report.html.jinja").render(
         models=shown,
         written=sum(not entry["trained"] for entry in shown),
@@ -105,6 +110,7 @@ def report_html(
 def _model(group: Group, models: dict[str, Entry], pictures: bool) -> dict[str, Any]:
     """What the page shows of one model, or of the seeds of one recipe."""
     row, model = group.rows[0], models[group.rows[0].name]
+    made = None if row.trained else construct(row.name)
     several = len(group.rows) > 1
     proof = row.of("proved")
     proved = [f.verdict for f in row.findings if isinstance(f.verdict, Proved) and not f.options]
@@ -137,9 +143,26 @@ def _model(group: Group, models: dict[str, Entry], pictures: bool) -> dict[str, 
         "results": [(r.kind, r.command, r.date) for member in group.rows for r in member.results],
         "legality": (legal.data["findings"] if (legal := row.of("legality")) else []),
         "certificate": certificate,
-        "equations": _sizes(model.model) if row.trained else str(construct(row.name).program),
+        "lanes": [] if made is None else _lanes(made.program),
+        "equations": equations_of(model.model.config) if made is None else str(made.program),
         "picture": _picture(model) if pictures else None,
     }
+
+
+def _lanes(program: Program) -> list[tuple[str, str]]:
+    """(lane, what it means) of every lane of a program."""
+    return [(lane.name, lane.meaning) for lane in program.stream.lanes.values()]
+
+
+def code(text: object) -> Markup:
+    """Text as HTML, with what stands between backticks set as code.
+
+    >>> print(code("`x < 1` of <b>"))
+    <code>x &lt; 1</code> of &lt;b&gt;
+    """
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub(r"`([^`\n]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 def _count(group: Group, rung: str) -> tuple[float, str]:
@@ -169,14 +192,60 @@ def _chart(rows: Sequence[LeaderboardRow]) -> str:
     return _png(leaderboard(counts), dpi=110)
 
 
-def _sizes(model: Transformer) -> str:
-    """A trained model has no equations; its sizes, one layer a line."""
-    config = model.config
-    lines = [f"{len(config.vocabulary)} tokens, residual stream of width {config.width}"]
+SOFTMAX = {
+    "softmax": "exp(s_j) / sum_k exp(s_k)",
+    "softmax1": "exp(s_j) / (1 + sum_k exp(s_k))",
+}
+POSITIONS = {"learned": " + P[position]", "sinusoidal": " + sinusoids(position)"}
+
+
+def equations_of(config: Config) -> str:
+    """What a trained model computes, in the formulas of tinyadder/machine/transformer.py: its lanes
+    have no names, and its weights are matrices (capitals).
+    """
+    norm = _norm(config.options)
+    final = f"{norm}(x)" if norm and config.options.norm_place == "pre" else "x"
+    lines = [
+        f"{len(config.vocabulary)} tokens, residual stream x of width {config.width}",
+        f"x = E[token]{POSITIONS.get(config.options.positions, '')}",
+    ]
+    if config.encoder:
+        lines.append(
+            f"an encoder of {len(config.encoder)} layers reads the problem, without a mask; every"
+            " layer below attends to it as well"
+        )
     for depth, block in enumerate(config.blocks):
-        heads = f"{block.heads} heads of {block.d_head} rows"
-        lines.append(f"layer {depth}: {heads}, {block.hidden} hidden units")
-    return "\n".join(lines)
+        lines += [f"layer {depth}", *_block_equations(block, config.options_of(block))]
+    if config.options.repeat > 1:
+        lines.append(f"all layers {config.options.repeat} times, with the same weights")
+    return "\n".join([*lines, f"logits = {'E' if config.tied else 'U'} {final}"])
+
+
+def _norm(options: Options) -> str:
+    return {"none": "", "layer": "layernorm", "rms": "rmsnorm"}[options.norm]
+
+
+def _block_equations(block: BlockConfig, options: Options) -> Iterator[str]:
+    norm = _norm(options)
+    read = f"{norm}(x)" if norm and options.norm_place == "pre" else "x"
+
+    def added(text: str) -> str:
+        post = norm and options.norm_place == "post"
+        return f"x = {norm}(x + {text})" if post else f"x += {text}"
+
+    if block.heads:
+        turned = "R_i q_i . R_j k_j" if options.positions == "rotary" else "q_i . k_j"
+        scaled = f" / sqrt({block.d_head})" if options.scaled else ""
+        alibi = " + slope * (j - i)" if options.positions == "alibi" else ""
+        bias = ", with biases" if options.biases else ""
+        yield f"  q, k, v = Q {read}, K {read}, V {read}{bias}"
+        yield f"  s_j = {turned}{scaled}{alibi},  p_j = {SOFTMAX[options.softmax]},  j <= i"
+        heads = "1 head" if block.heads == 1 else f"{block.heads} heads"
+        yield f"  {added('O sum_j p_j v_j')}    {heads} of {block.d_head} rows"
+    if block.hidden:
+        gate = f"{options.activation}(G {read})"
+        units = f"{gate} * (U {read})" if options.gated else gate
+        yield f"  {added(f'D ({units})')}    {block.hidden} hidden units"
 
 
 def _picture(model: Entry) -> dict[str, str] | None:

@@ -8,8 +8,11 @@ from matplotlib.figure import Figure
 
 from tinyadder.inspect.plot.style import NORMAL, entitle, sheet
 
-COLOURS = ("#0072b2", "#009e73", "#e69f00", "#cc79a7", "#56b4e9", "#d55e00", "#000000", "#999999")
-"""Okabe and Ito's palette."""
+COLOURS = (
+    *("#0072b2", "#009e73", "#e69f00", "#cc79a7", "#56b4e9", "#d55e00", "#000000"),
+    *("#999999", "#8a5a00"),
+)
+"""Okabe and Ito's palette, grey and brown: one a rung."""
 
 
 def leaderboard(rows: Mapping[str, tuple[bool, Mapping[str, float]]]) -> Figure:
@@ -35,7 +38,7 @@ def leaderboard(rows: Mapping[str, tuple[bool, Mapping[str, float]]]) -> Figure:
                 row,
                 marker="s" if built else "o",
                 s=22,
-                color=COLOURS[rungs.index(rung) % len(COLOURS)],
+                color=COLOURS[rungs.index(rung)],
                 zorder=2,
             )
     axes.set_xscale("log")
@@ -45,7 +48,7 @@ def leaderboard(rows: Mapping[str, tuple[bool, Mapping[str, float]]]) -> Figure:
         "weights, by counting convention (built: square, trained: circle)", fontsize=NORMAL
     )
     for i, rung in enumerate(rungs):
-        axes.scatter([], [], color=COLOURS[i % len(COLOURS)], s=22, marker="s", label=rung)
+        axes.scatter([], [], color=COLOURS[i], s=22, marker="s", label=rung)
     axes.set_ylim(len(order) - 0.4, -0.6)
     axes.grid(axis="x", color="#eeeeee", zorder=0)
     figure.legend(fontsize=NORMAL, loc="outside lower left", ncols=3, frameon=False)
