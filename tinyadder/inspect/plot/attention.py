@@ -142,7 +142,7 @@ def _draw(figure: Figure, axes: Axes, pattern: Pattern, tokens: list[str]) -> No
     axes.set_xlabel("attended to", fontsize=NORMAL)
     axes.set_ylabel("query", fontsize=NORMAL)
     extend = "min" if low < least else "neither"
-    bar = figure.colorbar(image, ax=axes, shrink=0.85, extend=extend)
+    bar = figure.colorbar(image, ax=axes, shrink=0.85, extend=extend, panchor=False)
     bar.set_label("attention weight", fontsize=NORMAL)
     bar.minorticks_off()
     bar.ax.tick_params(labelsize=SMALL)
