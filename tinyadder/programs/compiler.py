@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from math import floor
@@ -84,6 +85,8 @@ def compile(
     end: Any = None,
     steps: int | None = None,
     task: Task | None = None,
+    exact: bool = False,
+    names: Mapping[str, Seq] | None = None,
 ) -> Compiled:
     """The construction that computes `program` on every text of 1 to `length` tokens.
 
@@ -95,6 +98,11 @@ def compile(
     is the next token, and it is read again, until `end` or `steps` tokens (default `length`) are
     written. With `task` the prompts, the answers and the vocabulary are those of that task, and
     `length` is its longest prompt and answer. Such programs are causal.
+
+    With `exact` every score is an integer and every head puts all its weight on one position, so
+    that the model computes integers and does not round, in whatever order it adds up. Such a
+    program looks values up (`latest`, `earliest`, a single `pick`) and counts nothing. `names`
+    gives the lanes of some sequences a name.
 
     Raises `Refused`, a `TinyadderError`, where the program is not exact to this length: with the
     node, the number that is short and the way out.
@@ -117,29 +125,29 @@ def compile(
         )
     writes = start is not None or task is not None
     steps = (length if steps is None else steps) if start is not None else 0
-    low = Lowering(program, length + steps, causal or writes)
+    low = Lowering(program, length + steps, causal or writes, exact, names)
     listed = _answers(low, program, answers)
     check_answer(low, listed, program)
-    names = token_names(letters)
+    token_of = token_names(letters)
     outputs = token_names([*letters, *listed])
     words = [(value, outputs[value]) for value in listed]
     if task is not None:
         words = [(value, name) for value, name in words if name in task.vocabulary]
-        unknown = [name for name in names.values() if name not in task.vocabulary]
+        unknown = [name for name in token_of.values() if name not in task.vocabulary]
         if unknown:
             raise TinyadderError(
                 f"the program reads {' '.join(unknown)}, which task '{task.name}' does not have: "
                 f"{' '.join(task.vocabulary)}"
             )
-        made = emit(low, names, words, task.vocabulary)
+        made = emit(low, token_of, words, task.vocabulary)
         return Compiled(made, task, None, program, length, True, low)
-    graph, places = to_graph(program, low.values, names, words)
+    graph, places = to_graph(program, low.values, token_of, words)
     graph["hints"] = hints(low, places)
     if start is not None:
-        graph |= {"start": names[rational(start)], "end": None if end is None else outputs[end]}
+        graph |= {"start": token_of[rational(start)], "end": None if end is None else outputs[end]}
     data = json.dumps(graph, separators=(",", ":"))
     made_task = Sequences(data, length, low.copies, steps)
-    made = emit(low, names, words, made_task.vocabulary)
+    made = emit(low, token_of, words, made_task.vocabulary)
     claims = None if writes else claims_of(low, made_task)
     return Compiled(made, made_task, claims, program, length, causal or writes, low)
 

@@ -91,10 +91,20 @@ class LoweredHead:
 class Lowering:
     """One program on its way to lanes; `form(node)` gives the line that holds it."""
 
-    def __init__(self, program: Seq, length: int, causal: bool) -> None:
-        self.program, self.length, self.causal = program, length, causal
+    def __init__(
+        self,
+        program: Seq,
+        length: int,
+        causal: bool,
+        exact: bool = False,
+        names: Mapping[str, Seq] | None = None,
+    ) -> None:
+        self.program, self.length, self.causal, self.exact = program, length, causal, exact
         self.values = Values(program, length, causal)
         self.lanes: dict[str, LoweredLane] = {}
+        self.names = {id(node): name for name, node in (names or {}).items()}
+        self.making: list[Seq] = []
+        """The nodes whose forms are being made, the innermost last."""
         self.heads: dict[Any, LoweredHead] = {}
         self.forms: dict[Seq, Line] = {}
         self.labels: dict[Any, Function] = {}
@@ -107,6 +117,22 @@ class Lowering:
         """How many copies of the text must be read before the answers."""
         self.total = (self.copies + 1) * length + self.copies
         self.answer = self.form(program)
+        if exact:
+            self._need_whole()
+
+    def _need_whole(self) -> None:
+        """Every lane holds an integer below 2^53 everywhere, every partial sum included."""
+        for lane in self.lanes.values():
+            node = self.program if lane.defines is None else lane.defines[0]
+            lines = [line for gate, up, _ in lane.units for line in (gate, up) if line is not None]
+            lines += [] if lane.head is None else [lane.head[0].values[lane.head[1]][0]]
+            whole = [Line(bias=x) for x in [*lane.embed.values(), *(d for _, _, d in lane.units)]]
+            for line in [*lines, *whole]:
+                selecting.need_whole(line, node)
+            largest = max([0.0, *map(self.size, lines)])
+            if largest * largest >= 2.0**53:
+                raise Refused(f"{show(node)}: numbers reach {largest:.2g}, too large to be exact")
+        selecting.need_whole(self.answer, self.program)
 
     # ---- codes ----
 
@@ -117,8 +143,9 @@ class Lowering:
         offset, low = 0, Fraction(0)
         for node in walk(self.program):
             found = self.values.support(node)
-            if isinstance(found, Span):
+            if self.values.numeric(node):
                 continue
+            assert not isinstance(found, Span)
             numbers = [Fraction(v) for v in found if is_number(v)]  # type: ignore[arg-type]
             if numbers and any(v is not None and not is_number(v) for v in found):
                 offset = max(offset, int(max(numbers)) + 1)
@@ -126,6 +153,8 @@ class Lowering:
                 low = min(low, *numbers)
         for node in walk(self.program):
             for relation in relations(node.data[0]) if node.op in AGGREGATES else []:
+                if all(self.values.numeric(n) for n in (relation.key, relation.query)):
+                    continue
                 sides = [self.values.support(n) for n in (relation.key, relation.query)]
                 listed = [v for side in sides if not isinstance(side, Span) for v in side]
                 numbers = [Fraction(v) for v in listed if is_number(v)]
@@ -168,6 +197,7 @@ class Lowering:
     def lane(
         self, name: str, meaning: str, time: int, low: Any, high: Any, error: float, why: str
     ) -> LoweredLane:
+        name = self.names.get(id(self.making[-1]), name) if self.making else name
         base, number = name, 1
         while name in self.lanes:
             number += 1
@@ -201,7 +231,12 @@ class Lowering:
     def error(self, line: Line) -> float:
         """How far the line can be from the exact number."""
         found = sum(float(abs(weight)) * self.lanes[name].error for name, weight in line.terms)
-        exact = len(line.terms) <= 1 and not line.bias and all(abs(w) == 1 for _, w in line.terms)
+        exact = (
+            self.exact
+            or len(line.terms) <= 1
+            and not line.bias
+            and all(abs(w) == 1 for _, w in line.terms)
+        )
         return found if exact else found + (len(line.terms) + 2) * UNIT * self.size(line)
 
     # ---- nodes ----
@@ -209,6 +244,7 @@ class Lowering:
     def form(self, node: Seq) -> Line:
         """The line that holds the code of the node's value."""
         if node not in self.forms:
+            self.making.append(node)
             found = self.values.support(node)
             if not isinstance(found, Span) and len(found) == 1:
                 self.forms[node] = Line(bias=self.code(found[0]))
@@ -222,6 +258,7 @@ class Lowering:
                 self.forms[node] = self._affine(node)
             else:
                 self.forms[node] = self._map(node)
+            self.making.pop()
         return self.forms[node]
 
     def _affine(self, node: Seq) -> Line:
@@ -307,6 +344,11 @@ class Lowering:
 
     def _index(self) -> Line:
         """Positions of its own copy up to here, minus one."""
+        if self.exact:
+            raise Refused(
+                "i is a count of positions, which is not exact; with exact=True let the tokens "
+                "carry the numbers that the program needs"
+            )
         rows = selecting.copy_rows(self, local=True)
         one = Line(bias=Fraction(1))
         penalty = selecting.head_penalty(self, 1.0, 0, True, True)
@@ -600,7 +642,7 @@ class Lowering:
             error += float(abs(down)) * (
                 self.error(gate) * tall + (0 if up is None else self.error(up) * float(top))
             )
-            error += 4 * UNIT * float(abs(down) * top) * tall
+            error += 0 if self.exact else 4 * UNIT * float(abs(down) * top) * tall
         found = self.lane("unit", meaning, time, low, high, error, text)
         found.units = units
         return self.line(found)
@@ -664,7 +706,8 @@ class Lowering:
             found.low, found.high = min(found.low, *more), max(found.high, *more)
         reach = max(abs(float(end)) for end in ends)
         steep = 0.0 if snap else float(interpolate_slope(made))
-        found.error = steep * error + 4 * UNIT * sum(
+        rounding = 0.0 if self.exact else 4 * UNIT
+        found.error = steep * error + rounding * sum(
             float(abs(down)) * (reach + abs(float(knot))) for _, knot, down in made.hinges
         )
         return self.line(found) + rest

@@ -56,6 +56,10 @@ ROOM = 40
 """Unselected positions lie this far below what matters, beside ln n: e^-40 = 4e-18."""
 STEP = 48
 """ALiBi slope of latest and earliest: the next selected position weighs e^-48."""
+HARD = 1024
+"""Exact lookups: the base, the slope and the least distance of scores. e^-1024 is 0 in float64, so
+that one position has the weight 1 and all others 0.
+"""
 CLASSES = 14
 """Classes of a nested relation that one row tells apart: e^(46 * 14) is still a float64."""
 SHARP = 46
@@ -104,7 +108,13 @@ def aggregate(low: Lowering, node: Seq) -> Line:
         value = value - shift
     ends = low.range(value)
     reach = max(1.0, float(max(abs(end) for end in ends)))
-    slope = {"latest": STEP, "earliest": -STEP}.get(node.op, 0)
+    step = HARD if low.exact else STEP
+    slope = {"latest": step, "earliest": -step}.get(node.op, 0)
+    if low.exact and (sums or not (slope or low.values.single(selector))):
+        raise Refused(
+            f"{show(node)} is not exact: exact=True takes latest, earliest, and pick or mean of a "
+            "single position, where one position has all the weight"
+        )
     penalty = head_penalty(low, reach, slope, sums, nonempty)
     wobble = 2 * penalty * score_error(low, rows)
     if wobble > 0.01:
@@ -112,10 +122,11 @@ def aggregate(low: Lowering, node: Seq) -> Line:
             f"{show(node)}: selected positions should have one score, but scores are known to "
             f"{wobble:.2g} only at length {low.length}; give a smaller length"
         )
-    head = make_head(
-        low, rows, base=-BASE if sums else BASE, slope=slope, penalty=penalty, value=value
-    )
-    rounding = (low.total + 140) * 2 * UNIT * reach
+    base = -BASE if sums else HARD if low.exact else BASE
+    head = make_head(low, rows, base=base, slope=slope, penalty=penalty, value=value)
+    if low.exact:
+        need_whole_scores(low, head, node)
+    rounding = 0.0 if low.exact else (low.total + 140) * 2 * UNIT * reach
     if sums:
         error = low.length * (low.error(value) + reach * wobble + rounding)
     else:
@@ -152,6 +163,8 @@ def head_penalty(low: Lowering, reach: float, slope: int, sums: bool, safe: bool
     """How far below the selected positions the unselected ones lie: a power of two, so that it
     does not round.
     """
+    if low.exact:  # below softmax1's 1 by HARD, though the nearest may be low.total * slope above
+        return int(2 ** ceil(log2(2 * HARD + abs(slope) * low.total)))
     empty = (
         0 if sums or safe else BASE
     )  # where nothing is selected, all must lie below softmax1's 1
@@ -189,11 +202,36 @@ def score_error(low: Lowering, rows: Rows) -> float:
     """How far a selected score can be off, for each unit of penalty: by lane errors and by
     rounding.
     """
+    if low.exact:
+        return 0.0
     found = 0.0
     for q, k, error in rows:
         a, b = low.size(q), low.size(k)
         found += low.error(q) * b + low.error(k) * a + 8 * UNIT * a * b if error is None else error
     return found
+
+
+def need_whole_scores(low: Lowering, head: Head, node: Seq) -> None:
+    """Every product of a score is an integer, and no partial sum in any order reaches 2^53."""
+    found = abs(head.slope) * low.total
+    for q, k in head.rows:
+        need_whole(q, node)
+        need_whole(k, node)
+        found += low.size(q) * low.size(k)
+    if found >= 2.0**53:
+        raise Refused(
+            f"{show(node)}: scores reach {found:.2g} at length {low.length}, and float64 holds "
+            "every integer to 2^53 = 9e15 only; give a smaller length"
+        )
+
+
+def need_whole(line: Line, node: Seq) -> None:
+    """All weights and the bias of the line are integers."""
+    if any(w.denominator > 1 for _, w in line.terms) or line.bias.denominator > 1:
+        raise Refused(
+            f"{show(node)}: {line} is not made of integers, which exact=True needs: scale the "
+            "numbers of the program"
+        )
 
 
 # ---- rewriting -----------------------------------------------------------------------------------

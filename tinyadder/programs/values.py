@@ -18,8 +18,16 @@ from typing import Any
 
 from tinyadder.errors import TinyadderError
 from tinyadder.programs.functions import (
+    CHOICE,
     EQUAL,
+    GREATER,
+    GREATER_EQUAL,
+    LARGER,
+    LESS,
+    LESS_EQUAL,
     OPPOSITE,
+    SMALLER,
+    TIMES,
     TUPLE,
     UNEQUAL,
     Function,
@@ -75,6 +83,7 @@ class Span:
 
 
 Support = tuple[Value, ...] | Span
+ORDERED = (EQUAL, UNEQUAL, LESS, LESS_EQUAL, GREATER, GREATER_EQUAL)
 
 
 class Values:
@@ -87,6 +96,7 @@ class Values:
         self.columns: dict[tuple[Seq, tuple[Seq, ...]], list[Any]] = {}
         self.order: dict[Seq, int] = {}
         self._sets: dict[Seq, frozenset] = {}
+        self._numeric: dict[Seq, bool] = {}
         for node in walk(program):
             self.add(node)
 
@@ -110,8 +120,11 @@ class Values:
 
     def numeric(self, node: Seq) -> bool:
         """Whether every value is a number."""
-        found = self.support(node)
-        return isinstance(found, Span) or all(is_number(v) for v in found)
+        if node not in self._numeric:
+            found = self.support(node)
+            whole = isinstance(found, Span) or node is indices()
+            self._numeric[node] = whole or all(map(is_number, found))
+        return self._numeric[node]
 
     # ---- enumeration ----
 
@@ -212,7 +225,35 @@ class Values:
             self.supports[node] = self._affine(node)
             return
         self.bases[node] = (node,)  # its arguments are taken as independent from here on
+        if apart > MOST and (between := self._between(node)) is not None:
+            self.supports[node] = between
+            return
         self.supports[node] = tuple(dict.fromkeys(out for _, out in self.table(node, node.args)))
+
+    def _between(self, node: Seq) -> Support | None:
+        """Where a choice, product, minimum, maximum or comparison of numbers lies, without trying
+        their combinations; None for other functions.
+        """
+        if node.op != "map" or not all(self.numeric(arg) for arg in node.args):
+            return None
+        if node.data in ORDERED:
+            return (False, True)
+        if node.data not in (CHOICE, TIMES, SMALLER, LARGER):
+            return None
+        spans = [span(self.supports[arg]) for arg in node.args]
+        if node.data is TIMES:
+            ends = [a * b for a in (spans[0].lo, spans[0].hi) for b in (spans[1].lo, spans[1].hi)]
+            grid = spacing([0, *(s.lo for s in spans), *(s.lo + s.grid for s in spans)])
+            whole = all(s.grid for s in spans) and grid.denominator == 1
+            return Span(min(ends), max(ends), Fraction(int(whole)))
+        if node.data is CHOICE:
+            spans = spans[1:]
+        lows, highs = [s.lo for s in spans], [s.hi for s in spans]
+        least = {CHOICE: min, SMALLER: min, LARGER: max}[node.data](lows)
+        most = {CHOICE: max, SMALLER: min, LARGER: max}[node.data](highs)
+        if not all(s.grid for s in spans):
+            return Span(least, most, Fraction(0))
+        return grid_span(least, most, spacing([*lows, *(s.lo + s.grid for s in spans)]))
 
     def _affine(self, node: Seq) -> Support:
         low = high = Fraction(node.data[1])
@@ -472,10 +513,12 @@ class Values:
     def _reflexive(self, relation: Relation) -> bool:
         if relation.key is not relation.query:
             return False
+        if relation.function is EQUAL:
+            return True
         found = self.support(relation.key)
-        if isinstance(found, Span):
-            return relation.function.name in ("==", "<=", ">=")
-        return all(relation.holds(v, v) for v in found)
+        if relation.function in (LESS_EQUAL, GREATER_EQUAL) and self.numeric(relation.key):
+            return True
+        return not isinstance(found, Span) and all(relation.holds(v, v) for v in found)
 
     def single(self, selector: Selector) -> bool:
         """Whether at most one position is provably selected: a key that no two positions share
@@ -570,6 +613,14 @@ def _truth(selector: Selector, keys: dict[Seq, Value], queries: dict[Seq, Value]
     if isinstance(selector, Either):
         return _truth(selector.left, keys, queries) or _truth(selector.right, keys, queries)
     return not _truth(selector.inner, keys, queries) if isinstance(selector, Except) else True
+
+
+def span(support: Support) -> Span:
+    """A set of numbers as a span that holds them all; a single one has the grid 1."""
+    if isinstance(support, Span):
+        return support
+    numbers = [Fraction(v) for v in support]  # type: ignore[arg-type]
+    return Span(min(numbers), max(numbers), spacing(numbers) or Fraction(1))
 
 
 def grid_span(low: Fraction, high: Fraction, grid: Fraction) -> Support:
