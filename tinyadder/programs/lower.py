@@ -231,12 +231,8 @@ class Lowering:
     def error(self, line: Line) -> float:
         """How far the line can be from the exact number."""
         found = sum(float(abs(weight)) * self.lanes[name].error for name, weight in line.terms)
-        exact = (
-            self.exact
-            or len(line.terms) <= 1
-            and not line.bias
-            and all(abs(w) == 1 for _, w in line.terms)
-        )
+        single = len(line.terms) <= 1 and not line.bias and all(abs(w) == 1 for _, w in line.terms)
+        exact = self.exact or single
         return found if exact else found + (len(line.terms) + 2) * UNIT * self.size(line)
 
     # ---- nodes ----
