@@ -147,7 +147,7 @@ TABLE = (
     ),
     _tinyadder(
         "program checker",
-        r"verify\.certify\.programs\.(check|meaning)",
+        r"verify\.certify\.programs\.(check|meaning|computer|__main__)",
         "the same for programs compiled from functions",
         "checker",
     ),

@@ -6,12 +6,20 @@ is the last store to its address. Scores are integers, and one position has all 
 no order of summation and no length up to the horizon changes a token.
 """
 
+from typing import Annotated
+
 from tinyadder.construction import Construction
+from tinyadder.fields import Between
 from tinyadder.programs import Seq, compile, key, maximum, prefix, tokens
 from tinyadder.tasks.computer import INSTRUCTIONS, WRITTEN, Computer
 
 
-def construct(*, word: int = 256, length: int = 4096, steps: int = 1000) -> Construction:
+def construct(
+    *,
+    word: Annotated[int, Between(3, 256)] = 256,
+    length: Annotated[int, Between(16, 2**21)] = 4096,
+    steps: Annotated[int, Between(1, 2**21)] = 1000,
+) -> Construction:
     """Words are 0 .. `word` - 1; prompt and trace together have at most `length` tokens, the trace
     at most `steps`.
     """

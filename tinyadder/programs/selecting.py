@@ -211,7 +211,7 @@ def score_error(low: Lowering, rows: Rows) -> float:
     return found
 
 
-def need_whole_scores(low: Lowering, head: Head, node: Seq) -> None:
+def need_whole_scores(low: Lowering, head: LoweredHead, node: Seq) -> None:
     """Every product of a score is an integer, and no partial sum in any order reaches 2^53."""
     found = abs(head.slope) * low.total
     for q, k in head.rows:

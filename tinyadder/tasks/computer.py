@@ -19,7 +19,7 @@ from typing import Annotated, Any
 
 from tinyadder.errors import TinyadderError, did_you_mean
 from tinyadder.fields import Between
-from tinyadder.plain import as_int
+from tinyadder.plain import as_int, short
 from tinyadder.tasks.base import Draw, Task
 
 INSTRUCTIONS = {
@@ -69,7 +69,7 @@ class Computer(Task):
     tokens (what does not end by then is cut off), prompt and answer together at most `length`.
     """
 
-    word: Annotated[int, Between(2, 256)] = 256
+    word: Annotated[int, Between(3, 256)] = 256
     length: Annotated[int, Between(16, 2**21)] = 4096
     steps: Annotated[int, Between(1, 2**21)] = 1000
 
@@ -163,13 +163,15 @@ class Computer(Task):
             lines, values = problem
             lines, values = tuple((name, n) for name, n in lines), tuple(values)
         except (TypeError, ValueError):
-            raise TinyadderError(f"{problem!r} is not a program; this task takes {takes}") from None
+            raise TinyadderError(
+                f"{short(problem)} is not a program; this task takes {takes}"
+            ) from None
         checked = []
         for place, (name, n) in enumerate(lines):
             if name not in INSTRUCTIONS:
                 known = " ".join(INSTRUCTIONS)
-                hint = did_you_mean(str(name), [*INSTRUCTIONS])
-                raise TinyadderError(f"line {place}: {name!r} is not one of {known}{hint}")
+                hint = did_you_mean(str(name)[:20], [*INSTRUCTIONS])
+                raise TinyadderError(f"line {place}: {short(name)} is not one of {known}{hint}")
             checked.append((name, self._number(n, f"line {place}")))
         found = tuple(checked), tuple(self._number(v, "the input") for v in values)
         if len(lines) > self.word:
@@ -187,7 +189,8 @@ class Computer(Task):
     def _number(self, given: Any, where: str) -> int:
         number = as_int(given)
         if number is None or not 0 <= number < self.word:
-            raise TinyadderError(f"{where}: {given!r} is not a number from 0 to {self.word - 1}")
+            top = self.word - 1
+            raise TinyadderError(f"{where}: {short(given)} is not a number from 0 to {top}")
         return number
 
     def parse(self, text: str) -> Program:
@@ -208,13 +211,13 @@ class Computer(Task):
         for place, line in enumerate(lines):
             if not 1 <= len(line) <= 2:
                 raise TinyadderError(
-                    f"line {place}: {' '.join(line)!r}; a line is an instruction and a number, as "
-                    "in `add 3`, and lines are parted by ;"
+                    f"line {place}: {short(' '.join(line))}; a line is an instruction and a number, "
+                    "as in `add 3`, and lines are parted by ;"
                 )
             operand: Any = line[1] if len(line) == 2 else 0
             operand = labels.get(operand, operand)
-            found.append((line[0], int(operand) if str(operand).isdecimal() else operand))
-        values = [int(v) if v.isdecimal() else v for v in given.replace(",", " ").split()]
+            found.append((line[0], _read(operand)))
+        values = [_read(v) for v in given.replace(",", " ").split()]
         return self.check((found, values))
 
     def show(self, problem: Program) -> str:
@@ -291,6 +294,11 @@ class Computer(Task):
         for k, (name, n) in enumerate(lines):
             found += [((*lines[:k], (name, m), *lines[k + 1 :]), values) for m in {0, n // 2} - {n}]
         return found
+
+
+def _read(text: Any) -> Any:
+    """The number that is written; as it is where it is none, or far too long."""
+    return int(text) if isinstance(text, str) and text.isdecimal() and len(text) < 20 else text
 
 
 TASK = Computer

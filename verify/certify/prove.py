@@ -33,6 +33,7 @@ from tinyadder.machine.config import Options
 from tinyadder.machine.tensors import items
 from tinyadder.machine.transformer import Transformer
 from tinyadder.tasks.base import Problem, Task
+from tinyadder.tasks.computer import Computer
 from tinyadder.tasks.sequences import Sequences
 from tinyadder.verify.certify import check
 from tinyadder.verify.certify.boxes import Undecided, prove_block
@@ -44,6 +45,7 @@ from tinyadder.verify.certify.forms import Ball, Form, Symbol, precision
 from tinyadder.verify.certify.machine import NeedPhase, View
 from tinyadder.verify.certify.network import Network, TooWide, Unsupported, overflow, read_network
 from tinyadder.verify.certify.paths import BITS, FINE_BITS, Paths, Restriction, far
+from tinyadder.verify.certify.programs import computer
 from tinyadder.verify.certify.spec import NoSpecification, Specification, specifications
 from tinyadder.verify.counterexample import Way, in_company, refutation
 from tinyadder.verify.verdict import Proved, Refuted, Unknown
@@ -639,16 +641,22 @@ def certify(model: Transformer, task: Task, folder: Path, most_texts: int = TEXT
     `most_texts`; a text costs one to thirty milliseconds.
     """
     file = folder / "certificate.json"
-    if isinstance(task, Sequences):  # a compiled program is checked node by node
-        from tinyadder.verify.certify.programs.prove import certify_program
+    if isinstance(task, Sequences | Computer):  # compiled programs have checkers of their own
+        from tinyadder.verify.certify.programs.prove import certify_computer, certify_program
 
-        validated = certify_program(model, task, folder)
+        if isinstance(task, Computer):
+            validated = certify_computer(model, task, folder)
+            assumed, counted = computer.ASSUMED, "steps and pairs of positions"
+        else:
+            validated = certify_program(model, task, folder)
+            assumed, counted = NUMERICS, "combinations of values"
         return TimedVerdict(
             validated["verdict"],
             validated["proof_seconds"],
             validated["check_seconds"],
             validated["combinations"],
-            counted="combinations of values",
+            numerics=assumed,
+            counted=counted,
         )
     for text_by_text in (False, True):
         found = prove(model, task, most_texts, text_by_text)

@@ -22,6 +22,7 @@ from math import exp, isfinite
 from pathlib import Path
 from typing import Any
 
+from tinyadder.verify.certify.check.files import parse, read
 from tinyadder.verify.certify.check.intervals import Rejected, need
 from tinyadder.verify.certify.check.model import ProgramModel, no_overflow
 from tinyadder.verify.certify.programs.meaning import (
@@ -681,7 +682,11 @@ def _union(bases: Sequence[Base], columns: list[Column]) -> tuple[Base, ...]:
 
 def check(folder: Path) -> dict[str, Any]:
     """Judge the certificate in the folder. Raises `Rejected` with what is not so."""
-    certificate = json.loads((folder / "certificate.json").read_text(encoding="utf-8"))
+    try:
+        certificate = parse(read(folder / "certificate.json"))
+    except (ValueError, RecursionError) as error:
+        raise Rejected(f"the certificate cannot be read: {error!r}") from error
+    need(type(certificate) is dict, "another kind of certificate")
     model = ProgramModel(folder)
     task = model.task
     need(task["name"] == "sequences", "the task is not that of a sequence program")
@@ -689,15 +694,16 @@ def check(folder: Path) -> dict[str, Any]:
     copies = options.get("copies", 0)
     need(type(copies) is int and 0 <= copies <= 10, "too many copies")
     need(options.get("steps", 0) == 0, "no rule covers programs that write")
-    need(certificate["format"] == "tinyadder program proof", "another kind of certificate")
+    kind = certificate.get("format")
+    need(kind == "tinyadder program proof", "another kind of certificate")
     digest = model.digest(model.to_json()["sha256"])
-    need(certificate["model"] == digest, "it is for other weights or another task")
-    meaning = Meaning(json.loads(options["program"]), options["length"], copies)
-    checker = ProgramChecker(model, meaning, certificate)
-    no_overflow(model, checker.total)
+    need(certificate.get("model") == digest, "it is for other weights or another task")
     try:
+        meaning = Meaning(json.loads(options["program"]), options["length"], copies)
+        checker = ProgramChecker(model, meaning, certificate)
+        no_overflow(model, checker.total)
         checker.run()
-    except (KeyError, TypeError, ValueError, OverflowError, ZeroDivisionError) as error:
+    except (LookupError, TypeError, ValueError, ArithmeticError, RecursionError) as error:
         raise Rejected(f"the certificate or the program cannot be read: {error!r}") from error
     letters, length = len(meaning.letters), meaning.length
     return {

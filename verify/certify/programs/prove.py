@@ -9,9 +9,11 @@ from typing import Any
 
 from tinyadder.io.files import atomic_write
 from tinyadder.machine.transformer import Transformer
+from tinyadder.tasks.computer import Computer
 from tinyadder.tasks.sequences import Sequences
 from tinyadder.verify.certify import check as kernel
 from tinyadder.verify.certify.check.model import ProgramModel
+from tinyadder.verify.certify.programs import computer
 from tinyadder.verify.certify.programs.check import check
 from tinyadder.verify.verdict import Proved, Unknown, Verdict
 
@@ -69,3 +71,28 @@ def certify_program(model: Transformer, task: Sequences, folder: Path) -> dict[s
         "check_seconds": time.perf_counter() - proved,
         "combinations": checked["combinations"],
     }
+
+
+def certify_computer(model: Transformer, task: Computer, folder: Path) -> dict[str, Any]:
+    """The same for the computer: the checker finds by itself what every head looks up."""
+    began = time.perf_counter()
+    file = folder / "certificate.json"
+    described = ProgramModel(folder)
+    digest = described.digest(described.to_json()["sha256"])
+    with atomic_write(file) as part:
+        part.write_text(json.dumps({"format": computer.FORMAT, "model": digest}) + "\n")
+    found: dict[str, Any] = {"proof_seconds": 0.0, "combinations": 0}
+    try:
+        checked = computer.check(folder)
+    except kernel.Rejected as reason:
+        file.unlink()
+        found["verdict"] = Unknown(f"the checker of computers: {reason}")
+    else:
+        domain = (
+            f"every program and every input of numbers 0 .. {checked['word'] - 1}, token by token, "
+            f"prompt and trace of at most {checked['length']:,} tokens"
+        )
+        numerics = "; ".join(f"{key}: {value}" for key, value in checked["numerics"].items())
+        found["verdict"] = Proved(domain, str(file), checked["margin"], numerics)
+        found["combinations"] = checked["cases"] + checked["pairs"]
+    return found | {"check_seconds": time.perf_counter() - began}
