@@ -211,8 +211,8 @@ class Computer(Task):
         for place, line in enumerate(lines):
             if not 1 <= len(line) <= 2:
                 raise TinyadderError(
-                    f"line {place}: {short(' '.join(line))}; a line is an instruction and a number, "
-                    "as in `add 3`, and lines are parted by ;"
+                    f"line {place}: {short(' '.join(line))}; a line is an instruction and "
+                    "a number, as in `add 3`, and lines are parted by ;"
                 )
             operand: Any = line[1] if len(line) == 2 else 0
             operand = labels.get(operand, operand)
