@@ -91,7 +91,7 @@ def _build(made: Construction, device: str) -> Loaded:
             f"the program has the vocabulary {' '.join(made.program.vocabulary)}, its task "
             f"{' '.join(made.task.vocabulary)}; make it Program(task.vocabulary, ...)"
         )
-    use_device(device)
+    device = use_device(device)
     model = build(made.program, device=device)
     return Loaded(made.task, made.program, UNNAMED, {}, None, made.claims, model=model)
 

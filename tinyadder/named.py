@@ -101,13 +101,13 @@ def load_model(
     """
     if is_folder_name(name):
         _no_options(name, options)
-        use_device(device)
+        device = use_device(device)
         model, described = load(name, device=device)
         loaded = Loaded(**vars(_folder(described, name)), model=model)
     else:
         named = find(name, options)
         assert named.program is not None, "a construction has a program"
-        use_device(device)
+        device = use_device(device)
         from tinyadder.machine.compile import build
 
         loaded = Loaded(**vars(named), model=build(named.program, device=device))
@@ -132,15 +132,21 @@ def _no_options(name: str, options: dict[str, Any] | None) -> None:
         )
 
 
-def use_device(device: str) -> None:
-    """Check that torch has `device`, and use one thread: these models are too small to share."""
+def use_device(device: str) -> str:
+    """Check that torch has `device`, and use one thread: these models are too small to share.
+
+    "auto" is a CUDA device where there is one. Raises `TinyadderError` where there is none.
+    """
     import torch
 
     torch.set_num_threads(1)
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
         raise TinyadderError(
-            f"torch {torch.__version__} finds no CUDA device here; give --device cpu"
+            f"torch {torch.__version__} finds no CUDA device here; give --device cpu, or auto"
         )
+    return device
 
 
 def summary(found: Named) -> str:

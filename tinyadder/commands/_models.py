@@ -27,6 +27,9 @@ def parse(task: Task, text: str) -> Problem:
     try:
         return task.parse(text)
     except TinyadderError as error:
+        asked = text.rstrip()
+        if asked.endswith("=") and _takes(task, asked[:-1]):  # 99+21=
+            return task.parse(asked[:-1])
         best = _who_takes(task, text)
         if best is None:
             raise

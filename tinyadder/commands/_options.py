@@ -33,10 +33,10 @@ json_option: Decorator = click.option(
 )
 device_option: Decorator = click.option(
     "--device",
-    type=click.Choice(["cpu", "cuda"]),
+    type=click.Choice(["cpu", "cuda", "auto"]),
     default="cpu",
     show_default=True,
-    help="Where the model runs.",
+    help="Where the model runs; auto: on cuda if torch finds it.",
 )
 
 task_option: Decorator = click.option(

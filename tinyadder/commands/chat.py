@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -13,6 +14,13 @@ from tinyadder.commands._lines import blocks, standard_input
 from tinyadder.commands._models import parse, shown_model
 from tinyadder.commands._options import device_option, model_argument
 from tinyadder.commands._output import echo, to_json
+from tinyadder.commands._sampling import (
+    Drawn,
+    Sampling,
+    completed,
+    drawn,
+    sampling_options,
+)
 from tinyadder.errors import TinyadderError
 from tinyadder.escape import terminal
 from tinyadder.tasks.base import Problem, Task
@@ -22,10 +30,18 @@ QUIT = ("quit", "exit", "q")
 
 @click.command("chat", short_help=__doc__)
 @model_argument
+@sampling_options
 @device_option
 @click.option("--check/--no-check", default=True, help="Say whether the answer is right.")
 @click.option("--json", "as_json", is_flag=True, help="Print every answer as one line of JSON.")
-def command(name: str, options: dict[str, Any], device: str, check: bool, as_json: bool) -> None:
+def command(
+    name: str,
+    options: dict[str, Any],
+    sampling: Sampling,
+    device: str,
+    check: bool,
+    as_json: bool,
+) -> None:
     """Give NAME (a construction or a model folder) one problem after another.
 
     A problem is written as for `tinyadder run`. quit, exit, Ctrl-C or Ctrl-D ends it.
@@ -44,13 +60,24 @@ def command(name: str, options: dict[str, Any], device: str, check: bool, as_jso
         if not text:
             continue
         try:
-            problem = parse(task, text)
+            if sampling.complete:
+                _show_completed(text, completed(answerer, text, sampling), as_json)
+            else:
+                _answer(answerer, parse(task, text), sampling, check, as_json)
         except TinyadderError as error:
             echo(terminal(str(error)), err=True)
-            continue
-        (emitted,) = answerer.answers([problem])
-        right = task.expected(problem) if check else None
-        _show(task, problem, emitted, right, as_json)
+        sampling = replace(sampling, seed=sampling.seed + 1)  # the next one is drawn anew
+
+
+def _answer(
+    answerer: Answerer, problem: Problem, sampling: Sampling, check: bool, as_json: bool
+) -> None:
+    task = answerer.task
+    if sampling.plain:
+        found = Drawn(answerer.answers([problem])[0])
+    else:
+        (found,) = drawn(answerer, [problem], sampling)
+    _show(task, problem, found, task.expected(problem) if check else None, as_json)
 
 
 def _texts() -> Iterator[str]:
@@ -74,11 +101,12 @@ def _texts() -> Iterator[str]:
 def _show(
     task: Task,
     problem: Problem,
-    emitted: Sequence[str],
+    found: Drawn,
     right: Sequence[str] | None,
     as_json: bool,
 ) -> None:
     """Print one answer, and whether it is right where that is known."""
+    emitted = found.tokens
     reasoning = task.show_reasoning(emitted)
     wrong = right is not None and list(emitted) != list(right)
     if as_json:
@@ -89,11 +117,24 @@ def _show(
         }
         if right is not None:
             said |= {"expected": task.show_answer(right), "correct": not wrong}
+        if found.logs:
+            said |= {"tokens": list(emitted), "log probabilities": list(found.logs)}
         echo(to_json(said))
     else:
         if reasoning:
             echo(reasoning)
         remark = f"   (wrong: {task.show_answer(right)})" if right is not None and wrong else ""
-        echo(task.show_answer(emitted) + remark)
+        echo("\n".join([task.show_answer(emitted) + remark, *found.lines()]))
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
+def _show_completed(text: str, found: Drawn, as_json: bool) -> None:
+    """Print the text with what it goes on with."""
+    whole = text + "".join(found.tokens)
+    if as_json:
+        echo(to_json({"begun": text, "completed": whole, "log probabilities": list(found.logs)}))
+    else:
+        echo("\n".join([whole, *found.lines()]))
     if sys.stdout is not None:
         sys.stdout.flush()

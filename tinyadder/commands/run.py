@@ -21,6 +21,7 @@ from tinyadder.commands._options import (
     refuse_options,
 )
 from tinyadder.commands._output import echo, echo_json, to_json
+from tinyadder.commands._sampling import Sampling, completed, drawn, sampling_options
 from tinyadder.errors import TinyadderError
 from tinyadder.escape import terminal
 from tinyadder.io.text import read_text
@@ -38,6 +39,7 @@ from tinyadder.tasks.base import Problem, Task
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="With -: compare with the answers in this file, one per line, in the same order.",
 )
+@sampling_options
 @device_option
 @json_option
 @click.pass_context
@@ -47,6 +49,7 @@ def command(
     problem: tuple[str, ...],
     options: dict[str, Any],
     answer_file: Path | None,
+    sampling: Sampling,
     device: str,
     as_json: bool,
 ) -> int:
@@ -62,6 +65,8 @@ def command(
         raise click.UsageError(
             "no problem given; write it after NAME, or - to read standard input", context
         )
+    if problem == ("-",) and not sampling.plain:
+        raise click.UsageError("what is drawn or completed is one problem, not -", context)
     if problem == ("-",):
         stream = standard_input()
         answerer = Answerer(name, options, device)
@@ -73,6 +78,8 @@ def command(
             "--answers goes with - and problems on standard input, one a line", context
         )
     answerer = Answerer(name, options, device)
+    if not sampling.plain:
+        return _drawn(answerer, " ".join(problem), sampling, as_json)
     (record,) = _answers(answerer, [parse(answerer.task, " ".join(problem))])
     if as_json:
         echo_json(record)
@@ -81,17 +88,42 @@ def command(
     return _judge([record])
 
 
-def _answers(answerer: Answerer, problems: Sequence[Problem]) -> list[dict[str, Any]]:
+def _drawn(answerer: Answerer, text: str, sampling: Sampling, as_json: bool) -> int:
+    """Print one answer, or what a text goes on with, as the options of `_sampling` say."""
     task = answerer.task
+    if sampling.complete:
+        found = completed(answerer, text, sampling)
+        record: dict[str, Any] = {"begun": text, "completed": text + "".join(found.tokens)}
+        shown = record["completed"]
+    else:
+        problem = parse(task, text)
+        (found,) = drawn(answerer, [problem], sampling)
+        record = _record(task, problem, found.tokens)
+        shown = record["answer"]
+    if found.logs:
+        record |= {"tokens": list(found.tokens), "log probabilities": list(found.logs)}
+    if as_json:
+        echo_json(record)
+    else:
+        echo("\n".join([shown, *found.lines()]))
+    return 0 if sampling.complete else _judge([record])
+
+
+def _record(task: Task, problem: Problem, answer: Sequence[str]) -> dict[str, Any]:
+    right = task.expected(problem)
+    return {
+        "problem": task.show(problem),
+        "answer": task.show_answer(answer),
+        "expected": None if right is None else task.show_answer(right),
+        "correct": None if right is None else list(answer) == list(right),
+    }
+
+
+def _answers(answerer: Answerer, problems: Sequence[Problem]) -> list[dict[str, Any]]:
+    emitted = answerer.answers(problems)
     return [
-        {
-            "problem": task.show(problem),
-            "answer": task.show_answer(answer),
-            "expected": None if right is None else task.show_answer(right),
-            "correct": None if right is None else answer == right,
-        }
-        for problem, answer in zip(problems, answerer.answers(problems), strict=True)
-        for right in (task.expected(problem),)
+        _record(answerer.task, problem, answer)
+        for problem, answer in zip(problems, emitted, strict=True)
     ]
 
 

@@ -11,11 +11,13 @@ from typing import Any
 
 import click
 
-from tinyadder.commands._options import SEED, out_option
+from tinyadder.commands._options import SEED, device_option, out_option
 from tinyadder.commands._output import console, echo, echo_json
 from tinyadder.commands._rounds import ENDS, prove_rounds, told
 from tinyadder.errors import TinyadderError
-from tinyadder.io.files import clean, lock, recover
+from tinyadder.io.files import clean, lock, recover, write_text
+from tinyadder.io.text import read_json
+from tinyadder.named import use_device
 
 
 @click.command
@@ -35,7 +37,7 @@ from tinyadder.io.files import clean, lock, recover
     type=click.Path(path_type=Path),
     help="Write train.jsonl, validation.jsonl and test.jsonl into this folder and stop.",
 )
-@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
+@device_option
 @click.option(
     "--start",
     metavar="MODEL",
@@ -61,7 +63,18 @@ from tinyadder.io.files import clean, lock, recover
     show_default=True,
     help="With --prove: no round begins after so many seconds of rounds.",
 )
-@click.option("--threads", type=int, default=1, show_default=True, help="CPU threads of torch.")
+@click.option(
+    "--tensorboard",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Also log to this folder for TensorBoard; needs the extra `tensorboard`.",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(1, 1024),
+    default=1,
+    show_default=True,
+    help="CPU threads of torch.",
+)
 @click.option(
     "--set",
     "settings",
@@ -82,6 +95,7 @@ def command(
     prove: bool,
     rounds: int,
     seconds: float,
+    tensorboard: Path | None,
     threads: int,
     settings: tuple[str, ...],
     as_json: bool,
@@ -114,10 +128,12 @@ def command(
         return 0
     import torch
 
+    from tinyadder.train.log import board
     from tinyadder.train.loop import Interrupted, Run
     from tinyadder.train.steps import Processes
     from tinyadder.train.validation import exact_match
 
+    device = use_device(device)
     torch.set_num_threads(threads)
     processes = Processes.join()
     first = processes.rank == 0
@@ -135,9 +151,12 @@ def command(
                 if not (place / "model").exists() or force:
                     run = Run(read, seed, place, device=device, processes=processes, start=start)
                     _begin(run, resume, force)
+                    if tensorboard is not None and first:
+                        run.log.also = board(tensorboard / f"{read.name}-seed-{seed}")
                     model = _train(run) if first else run.train()
                     if first:
                         results.append(_result(run, model, exact_match))
+                        _note(folder / "results.json", results)
                 elif not prove:
                     echo(f"{place / 'model'} is there already; --force trains it again", err=True)
                 if prove and first:
@@ -237,6 +256,17 @@ def _prove_from(
         for line in proofs:
             echo(told(line))
     return max(ENDS[line["verdict"]] for line in proofs)
+
+
+def _note(path: Path, results: list[dict[str, Any]]) -> None:
+    """Put `results` into the results file, in the place of older ones of the same seeds."""
+    known = read_json(path) if path.exists() else []
+    if not isinstance(known, list) or not all(isinstance(line, dict) for line in known):
+        raise TinyadderError(f"{path} is no list of results; move it away")
+    seeds = {line["seed"] for line in results}
+    kept = [line for line in known if line.get("seed") not in seeds] + results
+    lines = ",\n ".join(map(json.dumps, sorted(kept, key=lambda line: str(line.get("seed")))))
+    write_text(path, f"[\n {lines}\n]\n")
 
 
 def _write(recipe: Any, seed: int, folder: Path, force: bool) -> None:

@@ -270,3 +270,25 @@ def score(model: Transformer, texts: Int[Tensor, "b t"], start: int) -> Int[Tens
     return torch.cat(
         _in_chunks(prepare(model), texts, texts.shape[1], run, threads=torch.get_num_threads())
     )
+
+
+def log_probabilities(
+    model: Transformer, texts: Int[Tensor, "b t"], start: int
+) -> Float[Tensor, "b n"]:
+    """log softmax(logits)[token] of the tokens at positions start .. t-1, each given the text
+    before it.
+
+    Raises `TinyadderError` for a program, whose logits are no log-probabilities, and for what are
+    no token ids of the model.
+    """
+    if model.config.lanes:
+        raise TinyadderError(
+            "the logits of a program are no log-probabilities: only which is largest means"
+            " something; ask a trained model for probabilities"
+        )
+    places = torch.full((len(model.config.vocabulary),), -1, device=texts.device)
+    places[model.outputs] = torch.arange(len(model.outputs), device=texts.device)
+    index = places[texts[:, start:]]
+    logs = torch.log_softmax(forced_logits(model, texts, start).double(), -1)
+    chosen = logs.gather(-1, index.clamp(min=0)[..., None])[..., 0]
+    return chosen.masked_fill(index < 0, -torch.inf)

@@ -233,6 +233,10 @@ class Examples:
         length = self.length[index]
         return Examples(self.tokens[index, : length.max()], self.prompt[index], length)
 
+    def text_mask(self) -> Bool[np.ndarray, "n t-1"]:
+        """True where the token after this position belongs to prompt or answer."""
+        return np.arange(self.tokens.shape[1] - 1) < self.length[:, None] - 1
+
     def answer_mask(self) -> Bool[np.ndarray, "n t-1"]:
         """True where the token after this position belongs to the answer: the positions that are
         trained.

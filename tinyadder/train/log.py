@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,15 +17,43 @@ NUMBERS = {"step": Annotated[int, Between(0, 10**12)], "loss": float, "validatio
 """The entries of a line that are read again."""
 
 
+Line = dict[str, Any]
+
+
+def board(folder: Path) -> Callable[[Line], None]:
+    """Writes the numbers of a line for TensorBoard into `folder`. Raises `TinyadderError` where the
+    package is missing.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise TinyadderError(
+            "TensorBoard is not installed; pip install 'tinyadder[tensorboard]'"
+        ) from None
+    writer = SummaryWriter(str(folder))  # type: ignore[no-untyped-call]
+
+    def write(line: Line) -> None:
+        for name, value in line.items():
+            if name != "step":
+                writer.add_scalar(name, value, line["step"])  # type: ignore[no-untyped-call]
+        writer.flush()  # type: ignore[no-untyped-call]
+
+    return write
+
+
 class Log:
     """`log.jsonl` in the folder of a run."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "log.jsonl"
+        self.also: Callable[[Line], None] | None = None
+        """Is given every line too."""
 
     def write(self, line: dict[str, Any]) -> None:
         """Append a line, whole or not at all. Raises `TinyadderError` where that cannot be done."""
         append_line(self.path, json.dumps(line, allow_nan=False) + "\n", way_out=GO_ON)
+        if self.also is not None:
+            self.also(line)
 
     def cut(self, step: int) -> None:
         """Drop the lines of steps after `step`: they will be written again."""

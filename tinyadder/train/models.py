@@ -62,7 +62,10 @@ def separator_of(task: Task) -> str:
 def make_model(recipe: ModelRecipe, task: Task, seed: int) -> Transformer:
     """A model with random initial weights, the same for the same seed."""
     model = empty_model(config_of(recipe, task), getattr(torch, recipe.dtype))
-    initialise(model, torch.Generator().manual_seed(seed))
+    random = torch.Generator().manual_seed(seed)
+    initialise(model, random)
+    if recipe.initial == "xavier":
+        xavier(model, random)
     attentions = [module for module in model.modules() if isinstance(module, MultiHeadAttention)]
     for attention, slopes in zip(attentions, recipe.slopes, strict=False):
         attention.slopes.copy_(torch.tensor(slopes))
@@ -104,6 +107,19 @@ def initialise(model: Transformer, random: torch.Generator) -> None:
                 attention.wiring.copy_(
                     nn.functional.one_hot(columns, model.config.width).view_as(attention.wiring)
                 )
+
+
+def xavier(model: Transformer, random: torch.Generator) -> None:
+    """The matrices of the layers anew: uniform within sqrt(6 / (inputs + outputs)) of 0; the rows
+    of all heads are one matrix.
+    """
+    with torch.no_grad():
+        for item in items(model):
+            role = item.kind.role if item.kind else "fixed"
+            if isinstance(item.tensor, nn.Parameter) and role in ("reads", "writes"):
+                sides = (model.config.width, item.tensor.numel() // model.config.width)
+                bound = (6 / sum(sides)) ** 0.5
+                nn.init.uniform_(item.tensor, -bound, bound, generator=random)
 
 
 def parameters_of(model: nn.Module) -> int:

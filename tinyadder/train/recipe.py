@@ -68,6 +68,10 @@ class ModelRecipe:
     """The unembedding is the embedding."""
     slopes: tuple[tuple[float, ...], ...] = ()
     """ALiBi: one list a layer with one slope a head; empty for 2^-1, 2^-2, ... in every layer."""
+    initial: Literal["normal", "xavier"] = "normal"
+    """Initial matrices of the layers: normal with deviation 1/sqrt(inputs), less where they write
+    to the stream, or Xavier's uniform (Glorot and Bengio 2010).
+    """
     dtype: Literal["float32", "float64", "bfloat16"] = "float32"
     options: Options = TRAINED
     """In the file they stand among the other keys of [model]."""
@@ -129,9 +133,7 @@ class DataRecipe:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainRecipe:
-    """AdamW (or Muon) with warm-up, decay and clipping; the loss is the mean cross-entropy of the
-    answer's tokens.
-    """
+    """AdamW (or Muon) with warm-up, decay and clipping; the loss is a mean cross-entropy."""
 
     steps: Annotated[int, Between(1, 10**8)] = 10_000
     restarts: Annotated[int, Between(0, 1000)] = 0
@@ -155,8 +157,14 @@ class TrainRecipe:
     clip: float = 1.0
     accumulate: Annotated[int, Between(1, 10**6)] = 1
     """Batches are split into so many parts, whose gradients are added up."""
-    precision: Literal["full", "bf16"] = "full"
-    """bf16: matrix products in bfloat16 (autocast), weights and optimizer in full precision."""
+    loss: Literal["answer", "text"] = "answer"
+    """Which tokens are learned: those of the answer, or all of the text but the first, so that the
+    model also completes an unfinished prompt.
+    """
+    precision: Literal["full", "bf16", "fp16"] = "full"
+    """bf16, fp16: matrix products in bfloat16 or float16 (autocast), weights and optimizer in full
+    precision; with fp16 the loss is scaled by 1,024 for the backward pass.
+    """
     arithmetic: Literal["fused", "plain"] = "fused"
     """plain: the layers' formulas one operation after another, as in decoding; other rounding, and
     slower (tinyadder/machine/fused.py).

@@ -20,6 +20,9 @@ from tinyadder.train.data import Examples
 from tinyadder.train.muon import Muon
 from tinyadder.train.recipe import TrainRecipe
 
+SCALE = 1024.0
+"""Of the loss in float16, whose smallest normal number is 6.1e-5."""
+
 
 def learning_rate_at(train: TrainRecipe, step: int) -> float:
     """The learning rate of step 1, 2, ...: linear warm-up, then the schedule.
@@ -90,16 +93,21 @@ class Batch:
     """Index among the model's outputs of the next token; 0 where the mask is False."""
 
     @staticmethod
-    def of(examples: Examples, model: Transformer, device: torch.device) -> Batch:
+    def of(
+        examples: Examples, model: Transformer, device: torch.device, *, whole: bool = False
+    ) -> Batch:
+        """The batch of `examples`; with `whole` the prompts are trained too."""
         tokens = torch.from_numpy(examples.tokens).to(device)
-        mask = torch.from_numpy(examples.answer_mask()).to(device)
+        chosen = examples.text_mask() if whole else examples.answer_mask()
+        mask = torch.from_numpy(chosen).to(device)
         index = torch.full((len(model.config.vocabulary),), -1, device=device)
         index[model.outputs] = torch.arange(len(model.outputs), device=device)
         targets = torch.where(mask, index[tokens[:, 1:]], 0)
         if bool((targets < 0).any()):
             missing = model.config.vocabulary[int(tokens[:, 1:][targets < 0][0])]
             raise TinyadderError(
-                f"the answers contain '{missing}', which is not among [model] outputs; add it there"
+                f"what is trained contains '{missing}', which is not among [model] outputs; add it"
+                " there"
             )
         return Batch(tokens, torch.from_numpy(examples.prompt).to(device), mask, targets)
 
@@ -111,7 +119,7 @@ class Batch:
 def answer_loss(logits: Float[Tensor, "b t o"], batch: Batch) -> Float[Tensor, ""]:
     """Sum of the cross-entropies -log softmax(logits)[target] over the tokens of the answers."""
     chosen = logits[batch.mask]
-    chosen = chosen.float() if chosen.dtype == torch.bfloat16 else chosen
+    chosen = chosen.float() if chosen.dtype in (torch.bfloat16, torch.float16) else chosen
     return nn.functional.cross_entropy(chosen, batch.targets[batch.mask], reduction="sum")
 
 
@@ -175,6 +183,7 @@ class Stepper:
         self.model, self.recipe, self.seed, self.processes = model, train, seed, processes
         self.device = model.outputs.device
         self.optimizer = optimizer_of(model, train)
+        self.scale = SCALE if train.precision == "fp16" else 1.0
         self.slow: dict[str, Tensor] = {}
         """Name of a parameter -> the moving average of its gradient (`grokfast`)."""
         self.wrapped: Any = model
@@ -189,7 +198,8 @@ class Stepper:
 
         Raises `TinyadderError` for a gradient that is not finite.
         """
-        train, batch = self.recipe, Batch.of(examples, self.model, self.device)
+        train = self.recipe
+        batch = Batch.of(examples, self.model, self.device, whole=train.loss == "text")
         torch.manual_seed(1_000_003 * self.seed + step - 1)
         mine = torch.arange(len(batch.tokens))[self.processes.rank :: self.processes.world]
         parts = [batch.rows(rows) for rows in mine.chunk(train.accumulate)]
@@ -205,10 +215,14 @@ class Stepper:
             last = n == len(parts) - 1
             with nullcontext() if last or self.processes.world == 1 else self.wrapped.no_sync():
                 loss = answer_loss(self._logits(part, self_fed), part) / count
-                (loss * self.processes.world).backward()
+                (loss * (self.processes.world * self.scale)).backward()
             total += loss.detach()
         if self.processes.world > 1:
             torch.distributed.all_reduce(total)
+        if self.scale != 1:
+            for parameter in self.model.parameters():
+                if parameter.grad is not None:
+                    parameter.grad.div_(self.scale)
         self._filter_gradient()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), train.clip or math.inf)
         if not bool(norm.isfinite()):
@@ -222,7 +236,8 @@ class Stepper:
 
     def _logits(self, part: Batch, self_fed: bool) -> Tensor:
         train = self.recipe
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=train.precision == "bf16"):
+        kind = torch.float16 if train.precision == "fp16" else torch.bfloat16
+        with torch.autocast(self.device.type, kind, enabled=train.precision != "full"):
             if self_fed:
                 return self_fed_logits(self.wrapped, part, train.temperature)
             return self.wrapped(part.tokens[:, :-1])
