@@ -7,7 +7,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tinyadder.encodings import (
@@ -15,9 +15,12 @@ from tinyadder.encodings import (
     Characters,
     Complex,
     Encoding,
+    Floats,
     Integers,
+    Matrices,
     Polynomials,
     Reals,
+    Vectors,
     within,
 )
 from tinyadder.errors import TinyadderError
@@ -268,3 +271,73 @@ def test_the_tolerance_is_relative_or_absolute():
     assert within(100.0, 100.9, relative=0.01) and not within(100.0, 101.1, relative=0.01)
     assert within(0.0, 0.001, absolute=0.01) and not within(0.0, 0.001, relative=0.5)
     assert within(3 + 4j, 3.04 + 4j, relative=0.01) and not within(3 + 4j, 3 + 4.06j, relative=0.01)
+
+
+# ---- three significant digits, vectors, matrices -------------------------------------------------
+
+FORMS = ("P10", "P1000", "B1999", "FP15")
+SIZES = {"P10": 12 + 15, "P1000": 903 + 15, "B1999": 1801 + 15, "FP15": 27_001}
+TOKENS = {"P10": 5, "P1000": 3, "B1999": 2, "FP15": 1}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@settings(max_examples=60, database=None, deadline=None)
+@given(st.floats(1e-5, 9e9), st.booleans())
+def test_three_digits_come_back_within_half_a_per_cent_in_every_form(form, size, negative):
+    encoding, value = Floats(form), -size if negative else size
+    tokens = encoding.encode(value)
+    assert len(tokens) == TOKENS[form] and set(tokens) <= set(encoding.vocabulary)
+    assert within(value, encoding.decode(tokens), relative=0.005)
+    assert encoding.encode(encoding.decode(tokens)) == tokens
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_has_the_published_number_of_tokens_and_writes_zero(form):
+    encoding = Floats(form)
+    assert len(set(encoding.vocabulary)) == len(encoding.vocabulary) == SIZES[form]
+    assert encoding.decode(encoding.encode(0)) == 0
+    for tokens in ([], ["+"], ["E0"], ["+", "314"], ["314"], ["FP314"], ["x"] * TOKENS[form]):
+        with pytest.raises(TinyadderError):
+            encoding.decode(tokens)
+
+
+ENTRIES = {
+    "base 10": (Integers(10), st.integers(-(10**6), 10**6)),
+    "base 1000": (Integers(1000), st.integers(-(10**6), 10**6)),
+    "FP15": (Floats("FP15"), st.integers(-999, 999).map(float)),
+    "B1999": (Floats("B1999"), st.integers(-999, 999).map(float)),
+    "complex": (Complex(Floats("P1000")), st.integers(-99, 99).map(lambda n: complex(n, 2))),
+}
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+@settings(max_examples=40, database=None, deadline=None)
+@given(data=st.data())
+def test_vectors_and_matrices_come_back(name, data):
+    entry, values = ENTRIES[name]
+    vector = tuple(data.draw(st.lists(values, max_size=4)))
+    encoding = Vectors(entry)
+    assert encoding.decode(encoding.encode(vector)) == vector
+    rows, columns = data.draw(st.integers(1, 3)), data.draw(st.integers(1, 3))
+    matrix = tuple(tuple(data.draw(values) for _ in range(columns)) for _ in range(rows))
+    matrices = Matrices(entry)
+    tokens = matrices.encode(matrix)
+    assert matrices.decode(tokens) == matrix and set(tokens) <= set(matrices.vocabulary)
+
+
+def test_vectors_and_matrices_that_are_none_are_refused():
+    vectors, matrices = Vectors(Integers(10), most=3), Matrices(Integers(10), most=2)
+    for tokens in ([], ["V4"], ["V2", "+", "1"], ["V0", "+", "1"], ["V1"], ["+", "1"]):
+        with pytest.raises(TinyadderError):
+            vectors.decode(tokens)
+    for tokens in ([], ["V1"], ["V0", "V1"], ["V1", "V2", "+", "1"], ["V3", "V1", "+", "1"]):
+        with pytest.raises(TinyadderError):
+            matrices.decode(tokens)
+    with pytest.raises(TinyadderError, match="4 entries; this encoding writes at most 3"):
+        vectors.encode((1, 2, 3, 4))
+    with pytest.raises(TinyadderError, match=r"rows of \[1, 2\] entries"):
+        matrices.encode(((1, 2), (3,)))
+    with pytest.raises(TinyadderError, match="a matrix of 3 x 1"):
+        matrices.encode(((1,), (2,), (3,)))
+    with pytest.raises(TinyadderError, match="expected P10, P1000, B1999 or FP15"):
+        Floats("P100")

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any
+from typing import Any, Literal, get_args, get_type_hints
 
 from tinyadder.errors import TinyadderError
 from tinyadder.plain import as_int, as_real, short
@@ -247,10 +247,175 @@ class Reals(Encoding):
 
 
 @dataclass(frozen=True)
+class Floats(Encoding):
+    """Reals of three significant digits in the forms of Charton (2021, arXiv 2112.01898).
+
+    3.14 is `+ 3 1 4 E-2` (P10), `+ 314 E-2` (P1000), `314 E-2` (B1999), `FP314/-2` (FP15). A
+    decoded value is within 0.5 % of the given one; exponents are within -`limit` .. `limit`.
+
+    >>> Floats("B1999").encode(-3.14), Floats("FP15").encode(3.14)
+    (['-314', 'E-2'], ['FP314/-2'])
+    """
+
+    form: Literal["P10", "P1000", "B1999", "FP15"] = "P1000"
+    limit: int = 7
+    """7 gives FP15 its 2 * 900 * 15 + 1 = 27,001 tokens."""
+
+    def __post_init__(self) -> None:
+        if self.form not in get_args(get_type_hints(Floats)["form"]):
+            raise TinyadderError(f"form: {short(self.form)}, expected P10, P1000, B1999 or FP15")
+        _option("the largest exponent", self.limit, 0, 100)
+
+    @property
+    def _reals(self) -> Reals:
+        return Reals(3, self.limit)
+
+    @property
+    def vocabulary(self) -> tuple[str, ...]:
+        powers = range(-self.limit, self.limit + 1)
+        exponents = tuple(f"E{n}" for n in powers)
+        sizes = (0, *range(100, 1000))
+        match self.form:
+            case "P10":
+                return (*SIGNS, *"0123456789", *exponents)
+            case "P1000":
+                return (*SIGNS, *(f"{n:03}" for n in sizes), *exponents)
+            case "B1999":
+                return (*map(str, (*range(-999, -99), *sizes)), *exponents)
+        return ("FP0/0", *(f"FP{s}{m}/{n}" for s in ("", "-") for m in sizes[1:] for n in powers))
+
+    def encode(self, value: float | Decimal | Fraction) -> list[str]:
+        sign, mantissa, exponent = self._reals.encode(value)
+        whole = f"{'-' * (sign == '-')}{int(mantissa)}"
+        match self.form:
+            case "P10":
+                return [sign, *mantissa, exponent]
+            case "P1000":
+                return [sign, mantissa, exponent]
+            case "B1999":
+                return [whole, exponent]
+        return [f"FP{whole}/{exponent[1:]}"]
+
+    def decode(self, tokens: Sequence[str]) -> float:
+        parts = list(tokens)
+        if any(token not in self.vocabulary for token in parts):
+            raise _refuse(tokens, f"a number in the form {self.form}")
+        if self.form == "FP15" and len(parts) == 1:
+            mantissa, _, exponent = parts[0].removeprefix("FP").partition("/")
+            parts = [mantissa, f"E{exponent}"]
+        if self.form == "P10" and len(parts) == 5:
+            parts = [parts[0], "".join(parts[1:4]), parts[4]]
+        elif self.form in ("B1999", "FP15") and len(parts) == 2:
+            parts = ["-" if parts[0][0] == "-" else "+", f"{abs(_digits(parts[0])):03}", parts[1]]
+        return self._reals.decode(parts)
+
+
+def _digits(text: str) -> int:
+    """The whole number that `text` writes. Raises `TinyadderError` where it writes none."""
+    if not text.removeprefix("-").isdecimal():
+        raise TinyadderError(f"{text!r} is not a whole number")
+    return int(text)
+
+
+@dataclass(frozen=True)
+class Vectors(Encoding):
+    """Vectors of at most `most` entries: `V` and how many, then each, all of one number of tokens
+    or beginning with a sign.
+
+    >>> Vectors(Integers(10)).encode((3, -14))
+    ['V2', '+', '3', '-', '1', '4']
+    """
+
+    entry: Encoding
+    most: int = 10
+
+    def __post_init__(self) -> None:
+        _option("the largest number of entries", self.most, 0, 10_000)
+
+    @property
+    def vocabulary(self) -> tuple[str, ...]:
+        return (*(f"V{n}" for n in range(self.most + 1)), *self.entry.vocabulary)
+
+    def encode(self, value: Sequence[Any]) -> list[str]:
+        entries = list(value)
+        if len(entries) > self.most:
+            raise TinyadderError(
+                f"{len(entries)} entries; this encoding writes at most {self.most}"
+            )
+        return [f"V{len(entries)}", *(t for entry in entries for t in self.entry.encode(entry))]
+
+    def decode(self, tokens: Sequence[str]) -> tuple[Any, ...]:
+        count = _count(tokens, "V", self.most)
+        return tuple(map(self.entry.decode, _cut(list(tokens[1:]), count)))
+
+
+@dataclass(frozen=True)
+class Matrices(Encoding):
+    """Matrices of at most `most` rows and columns: how many of each, then the entries row by row.
+
+    >>> Matrices(Integers(10)).encode(((1, 2), (3, 4)))[:4]
+    ['V2', 'V2', '+', '1']
+    """
+
+    entry: Encoding
+    most: int = 10
+
+    def __post_init__(self) -> None:
+        _option("the largest number of rows", self.most, 0, 100)
+
+    @property
+    def vocabulary(self) -> tuple[str, ...]:
+        return (*(f"V{n}" for n in range(self.most + 1)), *self.entry.vocabulary)
+
+    def encode(self, value: Sequence[Sequence[Any]]) -> list[str]:
+        rows = [list(row) for row in value]
+        columns = len(rows[0]) if rows else 0
+        if any(len(row) != columns for row in rows):
+            raise TinyadderError(
+                f"rows of {sorted({len(row) for row in rows})} entries, not of one"
+            )
+        if max(len(rows), columns) > self.most:
+            raise TinyadderError(
+                f"a matrix of {len(rows)} x {columns}; this encoding writes at most"
+                f" {self.most} x {self.most}"
+            )
+        entries = [t for row in rows for entry in row for t in self.entry.encode(entry)]
+        return [f"V{len(rows)}", f"V{columns}", *entries]
+
+    def decode(self, tokens: Sequence[str]) -> tuple[tuple[Any, ...], ...]:
+        rows, columns = (_count(tokens[at:], "V", self.most) for at in (0, 1))
+        if rows == 0 and columns:
+            raise _refuse(tokens, "no columns where there are no rows")
+        found = tuple(map(self.entry.decode, _cut(list(tokens[2:]), rows * columns)))
+        return tuple(found[at * columns : (at + 1) * columns] for at in range(rows))
+
+
+def _count(tokens: Sequence[str], letter: str, most: int) -> int:
+    """The number that the first token gives. Raises `TinyadderError` where it gives none."""
+    known = {f"{letter}{n}": n for n in range(most + 1)}
+    if not tokens or tokens[0] not in known:
+        raise _refuse(tokens, f"{letter}0 .. {letter}{most} first")
+    return known[tokens[0]]
+
+
+def _cut(tokens: list[str], count: int) -> list[list[str]]:
+    """`tokens` in `count` parts: of one length, or each from a sign on where there are as many."""
+    starts = [at for at, token in enumerate(tokens) if token in SIGNS]
+    if len(starts) == count and starts[:1] == [0]:
+        return [tokens[a:b] for a, b in zip(starts, [*starts[1:], len(tokens)], strict=True)]
+    if count == 0 or len(tokens) % count or not tokens:
+        if count == 0 and not tokens:
+            return []
+        raise _refuse(tokens, f"{count} entries")
+    size = len(tokens) // count
+    return [tokens[at : at + size] for at in range(0, len(tokens), size)]
+
+
+@dataclass(frozen=True)
 class Complex(Encoding):
     """Complex numbers as two reals: real part, imaginary part."""
 
-    part: Reals = Reals()
+    part: Reals | Floats = Reals()
 
     @property
     def vocabulary(self) -> tuple[str, ...]:

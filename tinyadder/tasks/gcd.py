@@ -14,7 +14,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from tinyadder.encodings import Integers
 from tinyadder.errors import TinyadderError
@@ -33,10 +33,11 @@ class Gcd(Task):
 
     largest: Annotated[int, Between(1, 10**15)] = 1000
     base: Annotated[int, Between(2, 1000)] = 10
+    separator: ClassVar[str] = ","
 
     @property
     def vocabulary(self) -> tuple[str, ...]:
-        return ("^", ",", "=", "$", *Integers(self.base).vocabulary)
+        return ("^", self.separator, "=", "$", *Integers(self.base).vocabulary)
 
     @property
     def end(self) -> str:
@@ -48,7 +49,7 @@ class Gcd(Task):
 
     def prompt(self, problem: tuple[int, int]) -> tuple[str, ...]:
         a, b = (Integers(self.base).encode(number) for number in problem)
-        return ("^", *a, ",", *b, "=")
+        return ("^", *a, self.separator, *b, "=")
 
     def answer(self, problem: tuple[int, int]) -> tuple[str, ...]:
         return (*Integers(self.base).encode(math.gcd(*problem)), self.end)
