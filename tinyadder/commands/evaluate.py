@@ -73,6 +73,14 @@ PREFIX = (
     help="Structured samples of the verifier; 0 skips it.",
     least=0,
 )
+@click.option(
+    "--within",
+    "tolerances",
+    type=click.FloatRange(0, 1e6),
+    multiple=True,
+    help="Relative error within which a rounded number counts, e.g. 0.02; may be repeated."
+    " [default: 0.005 0.01 0.05]",
+)
 @integer_option(
     "--beam",
     default=1,
@@ -97,6 +105,7 @@ def command(
     answers: str | None,
     settings: tuple[str, ...],
     samples: int,
+    tolerances: tuple[float, ...],
     beam: int,
     splits: bool,
     out: Path | None,
@@ -123,6 +132,7 @@ def command(
     from tinyadder.machine.decode import check_beam
     from tinyadder.machine.encoder import EncoderDecoder
     from tinyadder.train.evaluate import (
+        TOLERANCES,
         circumstances,
         evaluate,
         lines_as_published,
@@ -152,7 +162,7 @@ def command(
         if file
         else test_problems(task, recipe, count=count, seed=seed)
     )
-    score = evaluate(model, task, problems)
+    score = evaluate(model, task, problems, tolerances=tolerances or TOLERANCES)
     hard = evaluate(model, task, task.hard())
     found: dict[str, Any] = {
         "model": shown_model(loaded),
@@ -176,7 +186,7 @@ def command(
         "does not apply": [PREFIX] if isinstance(model, EncoderDecoder) else [],
     }
     if beam > 1:
-        wide = evaluate(model, task, problems, beam=beam)
+        wide = evaluate(model, task, problems, beam=beam, tolerances=tolerances or TOLERANCES)
         found["beam"] = {
             "width": beam,
             "exact": wide.exact,

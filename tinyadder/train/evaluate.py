@@ -33,7 +33,7 @@ from tinyadder.train.files import read_problems
 from tinyadder.train.recipe import Recipe, recipe_from_json
 
 TOLERANCES = (0.005, 0.01, 0.05)
-"""Relative errors that the near misses of a rounded number are counted by."""
+"""Relative errors that the near misses of a rounded number are counted by where none are given."""
 
 Right = Callable[[Task, Problem, Sequence[str]], bool]
 """Whether an emitted answer counts as right."""
@@ -83,15 +83,24 @@ def ceiling_of(task: Task, problems: Sequence[Problem]) -> float:
 
 
 def within_of(
-    task: Task, problems: Sequence[Problem], emitted: Sequence[Sequence[str]]
+    task: Task,
+    problems: Sequence[Problem],
+    emitted: Sequence[Sequence[str]],
+    tolerances: Sequence[float] = TOLERANCES,
 ) -> dict[str, float]:
-    """Part of the answers within each of `TOLERANCES`; empty for a task whose answers are not
+    """Part of the answers within each relative error; empty for a task whose answers are not
     rounded numbers.
     """
     errors = [task.error(p, a) for p, a in zip(problems, emitted, strict=True)]
     known = [error for error in errors if error is not None]
     return (
-        {f"{t:.1%}": sum(error <= t for error in known) / len(known) for t in TOLERANCES}
+        {
+            f"{100 * t:g}%" if t not in TOLERANCES else f"{t:.1%}": sum(
+                error <= t for error in known
+            )
+            / len(known)
+            for t in tolerances
+        }
         if known
         else {}
     )
@@ -104,6 +113,7 @@ def evaluate(
     *,
     right: Right = is_right,
     beam: int = 1,
+    tolerances: Sequence[float] = TOLERANCES,
 ) -> Score:
     """Decode (greedily, or by a beam search of width `beam`) and judge `problems`.
 
@@ -149,7 +159,7 @@ def evaluate(
         chance=chance_of(task, problems),
         ceiling=ceiling_of(task, problems),
         by=by,
-        within=within_of(task, problems, emitted),
+        within=within_of(task, problems, emitted, tolerances),
         wrong=wrong[:10],
         seconds=round(seconds, 3),
     )
