@@ -50,7 +50,6 @@ from tinyadder.tasks.base import Task
 from tinyadder.verify.certify.check import certificate as judgement
 from tinyadder.verify.certify.check import forward, proof
 from tinyadder.verify.certify.check import model as reading
-from tinyadder.verify.certify.check import specifications as tasks
 from tinyadder.verify.certify.check.files import canonical
 from tinyadder.verify.certify.check.intervals import ONE
 from tinyadder.verify.certify.network import Network, Unsupported, read_network
@@ -80,7 +79,11 @@ BASES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("multiply", {"digits": 1, "second": 1}),
     ("binary_to_decimal", {"digits": 4}),
     ("deriv_coeff", {"exponents": 1}),
+    ("vowels", {"longest": 3}),
+    ("most_frequent", {"longest": 4}),
 )
+CIRCUITS = Path(__file__).parents[1] / "tests" / "circuits"
+"""Circuits in files, with tasks of their own: tables of words and answers."""
 HEX = re.compile(r"-?0x[01]\.[0-9a-f]+p[+-]\d+")
 EXECUTIONS = 2
 """Hostile executions of every problem, beside torch."""
@@ -92,11 +95,16 @@ EXECUTIONS = 2
 @cache
 def base(name: str, options: str) -> tuple[Transformer, Task, list[tuple[int, np.ndarray]]]:
     """A construction, its task, and every text by length: (length of the prompt, token ids)."""
-    made = construct(name, **json.loads(options))
+    if (file := CIRCUITS / f"{name}.py").exists():
+        made = construct(str(file))
+        task = replace(made.task, **json.loads(options))  # type: ignore[type-var]
+    else:
+        made = construct(name, **json.loads(options))
+        task = made.task
     groups = []
-    for spec in specifications(made.task):
-        groups.append((spec.start, made.task.encode(list(spec.texts()))))
-    return build(made.program), made.task, groups
+    for spec in specifications(task):
+        groups.append((spec.start, task.encode(list(spec.texts()))))
+    return build(made.program), task, groups
 
 
 def fold(random: Random, terms: list[np.ndarray]) -> np.ndarray:
@@ -379,7 +387,7 @@ def trees(seed: int, tally: Tally, folder: Path) -> None:
     try:
         save(model, task, folder, name="redteam", options={}, force=True)
         read = reading.ProgramModel(folder)
-        _, parts = tasks.specify(read.task)
+        _, parts = judgement.read_task(read.task)
         tree = Tree(random, read, forge)
         content = tree.certificate(parts)
         (folder / "certificate.json").write_bytes(canonical(seal(content)))
