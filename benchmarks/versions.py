@@ -54,7 +54,7 @@ NAMED = (
     "safetensors",
     "torch",
 )
-TEST_TOOLS = ("pytest>=8", "beartype>=0.18")
+TEST_TOOLS = ("pytest>=8", "pytest-xdist>=3.5", "beartype>=0.18")
 TESTS = (
     "tests/test_dsl.py",
     "tests/test_folder.py",
