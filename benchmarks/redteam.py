@@ -416,7 +416,7 @@ class Tree:
             rows = [{"position": p, "edges": [list(m) for m in moves]} for p, moves in stages]
             spec = {"start": start, "length": len(stages), "stages": rows}
             digest = hashlib.sha256(canonical(spec)).hexdigest()
-            stated = {"sha256": digest, "texts": tasks.count(stages), **spec}
+            stated = {"sha256": digest, "texts": judgement.count(stages), **spec}
             checker = proof.TreeChecker(self.model, stages)
             positions = [self.position(checker, i) for i in range(start - 1, len(stages) - 1)]
             written.append({"specification": stated, "positions": positions})
