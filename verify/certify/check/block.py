@@ -15,7 +15,7 @@ from functools import lru_cache
 from math import isfinite
 from pathlib import Path
 
-from tinyadder.verify.certify.check.curves import exp_point, inverse_root, silu, turn
+from tinyadder.verify.certify.check.curves import inverse_root, silu, turn
 from tinyadder.verify.certify.check.files import integer, same
 from tinyadder.verify.certify.check.intervals import (
     ONE,
@@ -32,7 +32,13 @@ from tinyadder.verify.certify.check.intervals import (
     wider,
 )
 from tinyadder.verify.certify.check.model import CONFIG, ModelFiles
-from tinyadder.verify.certify.check.rounding import ROUNDING, ULPS, Rounding, total
+from tinyadder.verify.certify.check.rounding import (
+    ROUNDING,
+    ULPS,
+    Rounding,
+    total,
+    weight_of,
+)
 
 Box = list[Interval]
 EPSILON = (exact(1e-6)[0] - (ONE >> 40), exact(1e-6)[1] + (ONE >> 40))
@@ -228,17 +234,8 @@ class BlockModel(ModelFiles):
         ]
 
     def weight(self, head: int, i: int, own: str, j: int, token: str, top: int) -> Interval:
-        """SOFTMAX: what the exponential at j can be, as a multiple of e^(top - M), M the largest
-        score and `top` no smaller: e^(s - top), with the rounding of s - M and of exp.
-        """
-        low, high = self.score(head, i, own, j, token)
-        # |s - M| <= top - low + (how far the top may lie above M), which only widens
-        far = top - low
-        error = (self.rounding.gamma(1) * far >> F) + 1
-        ulps = self.rounding.gamma(ULPS["exp"])
-        below, above = exp_point(low - error - top), exp_point(high + error - top)
-        smallest = (below[0] * (ONE - ulps) >> F) - self.rounding.tiny
-        return max(0, smallest), -(-above[1] * (ONE + ulps) >> F) + self.rounding.tiny
+        """SOFTMAX: what the exponential at j can be, see `weight_of`."""
+        return weight_of(self.score(head, i, own, j, token), top, self.rounding)
 
     # ---- boxes ----------------------------------------------------------------------------------
 

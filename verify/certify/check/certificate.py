@@ -10,16 +10,20 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-from tinyadder.verify.certify.check import block, tables, texts
+from tinyadder.verify.certify.check import block, sums, tables, texts
 from tinyadder.verify.certify.check.block import BlockModel
 from tinyadder.verify.certify.check.boxes import Tree
 from tinyadder.verify.certify.check.files import canonical, number, parse, read, same
+from tinyadder.verify.certify.check.graph import RULES as graph_rules
+from tinyadder.verify.certify.check.graph import Graph, Reading, assumed
+from tinyadder.verify.certify.check.graph_boxes import GraphTree
 from tinyadder.verify.certify.check.intervals import NUMERICS, ONE, Rejected, exact, need
 from tinyadder.verify.certify.check.model import USUAL, ModelFiles, ProgramModel, no_overflow
 from tinyadder.verify.certify.check.proof import TreeChecker
 from tinyadder.verify.certify.check.specifications import Automaton, count, specify
 
 VERSION = 3
+GRAPH_FORMAT, GRAPH_VERSION = "tinyadder certificate of a graph", 1
 RULES = {
     "EMBED": "the residual stream starts as the embedding row of a token, exactly",
     "LINEAR": "fl(sum of n products) lies within gamma(n) times the sum of their sizes, within"
@@ -45,6 +49,9 @@ def check(folder: Path, certificate: Path | None = None) -> dict[str, Any]:
     """
     try:
         data = read(certificate or folder / "certificate.json")
+        given = parse(data)
+        if given["format"] == GRAPH_FORMAT:
+            return judge_graph(given)
         model = model_of(folder)
         # a rotary base is one; the certificates of programs, which two checkers read, have none
         return judge(model, parse(data, fractions=isinstance(model, BlockModel)))
@@ -120,6 +127,50 @@ def read_task(task: Any) -> tuple[list[str], list[Automaton]]:
     """Vocabulary and specifications: of a task that this checker knows, or of a table."""
     table = type(task) is dict and task.get("name") == tables.NAME
     return tables.specify(task) if table else specify(task)
+
+
+def judge_graph(certificate: dict[str, Any]) -> dict[str, Any]:
+    """`check` of a certificate that carries its model: the graph of a stranger's module, with the
+    format of its decoding. What it says about the module is for whoever made the graph.
+    """
+    seal = certificate.pop("sha256")
+    sealed = hashlib.sha256(canonical(certificate)).hexdigest() == seal
+    need(sealed, "the certificate was edited or truncated")
+    graph = Graph(certificate["graph"])
+    task = certificate["task"]
+    need(set(task) == {"name", "options"} and task["name"] == "sum", "the task is no sum")
+    expected = {
+        "format": GRAPH_FORMAT,
+        "version": GRAPH_VERSION,
+        "numerics": assumed(graph.rounding),
+        "rules": [*graph_rules],
+    }
+    for name, value in expected.items():
+        need(same(certificate[name], value), f"the certificate is of another {name}")
+    parts = {*expected, "graph", "task", "parts", "margin", "versions", "about"}
+    need(set(certificate) == parts, "the certificate has a part too many, or too few")
+    specifications = sums.passes(task["options"])
+    claims, margin = 0, inf
+    for which, (part, (_, stages)) in enumerate(
+        zip(certificate["parts"], specifications, strict=True)
+    ):
+        reading = Reading(graph, which, smallest=task["options"]["smallest"])
+        tree = GraphTree(reading, stages)
+        margin = min(margin, tree.part(part))
+        claims += tree.claims
+    need(len(graph.passes) == len(specifications), "a pass has no specification")
+    need(exact(number(certificate["margin"]))[0] == margin, "the margin is not the smallest")
+    digits = task["options"]["digits"]
+    return {
+        "task": task,
+        "problems": 10 ** (2 * digits),
+        "margin": margin / ONE,
+        "unit": "logits, without a positive factor that all share",
+        "claims": claims,
+        "counted": "shortest paths",
+        "numerics": expected["numerics"],
+        "sha256": hashlib.sha256(canonical([certificate["graph"], task])).hexdigest(),
+    }
 
 
 def every_branch(

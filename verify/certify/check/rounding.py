@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from tinyadder.verify.certify.check.curves import exp_point
 from tinyadder.verify.certify.check.intervals import (
     ONE,
     ZERO,
@@ -63,6 +64,20 @@ ROUNDING = {
     "float32": Rounding(24, ONE >> 126, ONE << 100),
     "float64": Rounding(53, ONE >> 899, ONE << 900),
 }
+
+
+def weight_of(score: Interval, top: int, rounding: Rounding) -> Interval:
+    """SOFTMAX: what the exponential of a score can be, as a multiple of e^(top - M), M the largest
+    score and `top` no smaller: e^(s - top), with the rounding of s - M and of exp.
+    """
+    low, high = score
+    # |s - M| <= top - low + (how far the top may lie above M), which only widens
+    far = top - low
+    error = (rounding.gamma(1) * far >> F) + 1
+    ulps = rounding.gamma(ULPS["exp"])
+    below, above = exp_point(low - error - top), exp_point(high + error - top)
+    smallest = (below[0] * (ONE - ulps) >> F) - rounding.tiny
+    return max(0, smallest), -(-above[1] * (ONE + ulps) >> F) + rounding.tiny
 
 
 def total(parts: Iterable[Interval]) -> Interval:

@@ -1,0 +1,100 @@
+"""The proof for a graph: trees of branches as in `boxes`, boxes around the symbols of the graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tinyadder.verify.certify.check.boxes import GRID, LEAST, Costs, Tree
+from tinyadder.verify.certify.check.files import integer, same
+from tinyadder.verify.certify.check.graph import Reading
+from tinyadder.verify.certify.check.intervals import Interval, need
+from tinyadder.verify.certify.check.specifications import Moves
+
+
+class GraphTree(Tree):
+    """Checks the tree of one pass."""
+
+    def __init__(self, reading: Reading, stages: list[tuple[int, Moves]]) -> None:
+        self.reading, self.stages, self.claims = reading, stages, 0
+        self.block = reading  # type: ignore[assignment]
+        self.texts = [[] for _ in stages]
+        for position, moves in stages:
+            self.texts[position] = sorted({token for _, _, token in moves})
+        self.i = reading.row
+        self.near: tuple[int, ...] = ()
+        self.tables: dict[tuple[str, str], Any] = {}
+        need(len(stages) == self.i + 2, "a pass reads its logits at another place")
+        beyond = [a for a in reading.logits if a >= 0 and max(reading.positions[a]) > self.i]
+        need(not beyond, "logits depend on what comes behind them")
+        reading.texts = self.texts
+
+    def part(self, part: Mapping[str, Any]) -> int:
+        """The smallest margin of the pass, as stated."""
+        need(set(part) == {"symbols", "position", "near", "margin", "tree"}, "a pass is missing")
+        last = len(self.reading.nodes) - 1
+        symbols = tuple(integer(a, 0, last) for a in part["symbols"])
+        need(len(set(symbols)) == len(symbols) > 0, "a symbol stands twice, or there is none")
+        self.reading.symbols = symbols
+        return self.position({k: v for k, v in part.items() if k != "symbols"}, self.i)
+
+    def table(self, own: str) -> Any:
+        """Per symbol: weight and value at near positions, total weight and hull of values of far
+        ones.
+        """
+        key = ("weights", own)
+        if key not in self.tables:
+            self.reading.enter(own)
+            found = []
+            for symbol in self.reading.symbols:
+                rows = self.reading.table(symbol)
+                near = {
+                    j: {t: (weight, [value]) for t, (weight, value) in row.items()}
+                    for j, row in rows.items()
+                    if j in self.near
+                }
+                far = [row for j, row in rows.items() if j not in self.near]
+                weight = sum(max(w[1] for w, _ in row.values()) for row in far)
+                values = [v for row in far for _, v in row.values()]
+                hull = [(min(v[0] for v in values), max(v[1] for v in values))] if far else [(0, 0)]
+                found.append((near, weight, hull))
+            self.tables[key] = found
+        return self.tables[key]
+
+    def leaf(
+        self, box: list[int], cuts: Any, tokens: dict[int, str], moves: list[tuple[int, Moves]]
+    ) -> int:
+        """The box holds the symbols, and every piece of it has the right answer ahead."""
+        need(self.i in tokens and self.i + 1 in tokens, "a leaf does not know what it reads")
+        own, right = tokens[self.i], tokens[self.i + 1]
+        need(len(box) == 2 * len(self.reading.symbols), "a box has another number of sides")
+        box = [integer(side, -(1 << 64), 1 << 64) for side in box]
+        read = {position: {token for _, _, token in kept} for position, kept in moves}
+        x: list[Interval] = []
+        for s in range(len(self.reading.symbols)):
+            low, high = (side << GRID for side in box[2 * s : 2 * s + 2])
+            for bound, sign in ((low, 1), (high, -1)):
+                costs, far = self.costs(own, s, 0, bound, sign, read)
+                least = self.least(moves, costs) + far
+                need(least >= 0, f"position {self.i + 1}: a side of a box is not what holds")
+                self.claims += 1
+            need(low <= high, "a box is empty")
+            x.append((low, high))
+        self.reading.enter(own)
+        return self.piece(x, cuts, right)
+
+    def piece(self, x: list[Interval], cuts: Any, right: str) -> int:
+        """CUT: a piece is decided by one enclosure, or cut in the middle of a side."""
+        if same(cuts, 0):
+            margin = self.reading.margin(x, right)
+            need(margin > LEAST, f"position {self.i + 1}, '{right}': a margin is not proved")
+            return margin
+        side, left, rest = cuts
+        low, high = x[integer(side, 0, len(x) - 1)]
+        middle = (low + high) // 2
+        return min(
+            self.piece([*x[:side], (low, middle), *x[side + 1 :]], left, right),
+            self.piece([*x[:side], (middle, high), *x[side + 1 :]], rest, right),
+        )
+
+

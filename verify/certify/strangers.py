@@ -1,0 +1,296 @@
+"""Prove or refute a stranger's adder: its graph from the sandbox, the search, the checker.
+
+The process of the submission is not believed: its graph is read as data, evaluated here on the
+prompts that it was asked about, and compared with the logits that the model gave.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from msgspec import json as msgspec_json
+from typing_extensions import TypedDict
+
+from tinyadder.errors import TinyadderError
+from tinyadder.io.files import atomic_write
+from tinyadder.verify.certify import check
+from tinyadder.verify.certify.boxes import Undecided
+from tinyadder.verify.certify.check.certificate import GRAPH_FORMAT, GRAPH_VERSION
+from tinyadder.verify.certify.check.files import canonical, number
+from tinyadder.verify.certify.check.graph import RULES, Graph, assumed
+from tinyadder.verify.certify.check.intervals import Rejected
+from tinyadder.verify.certify.graph_boxes import prove_graph
+from tinyadder.verify.external.submission import Submission
+
+DIGITS = 10
+SAME = 1e-4
+"""What logits may differ by, in units of the largest: rounding in another order, not more."""
+
+
+class StepData(TypedDict):
+    op: str
+    k: int
+    operands: list[bytes]
+
+
+class PassData(TypedDict):
+    """One pass, as the job `graph` gives it; arrays are bytes of int32."""
+
+    length: int
+    row: int
+    steps: list[StepData]
+    logits: bytes
+    texts: bytes
+
+
+class FormatData(TypedDict):
+    described: str
+    passes: list[list[tuple[str, int, list[int]]]]
+    smallest: bool
+    order: str
+    length: int
+    digits: list[int]
+
+
+class GraphData(TypedDict):
+    """What the job `graph` gives; `reason` says why there is nothing."""
+
+    reason: str
+    exported: bool
+    why: str
+    dtype: str
+    constants: bytes
+    passes: list[PassData]
+    logits: list[bytes]
+    format: FormatData | dict[str, int]
+
+
+@dataclass(frozen=True)
+class Read:
+    """A stranger's model as a graph, compared with what the model answers."""
+
+    graph: dict[str, Any]
+    options: dict[str, Any]
+    """Of the task `sum`: its format."""
+    format: str
+    exported: bool
+    why: str
+    """Why torch.export had no graph."""
+    compared: int
+    """Texts on which graph and model gave the same logits, but for rounding."""
+    largest_difference: float
+    about: dict[str, Any] = field(default_factory=dict)
+
+
+def runs(values: np.ndarray) -> list[int]:
+    """Integers as [first, step, how many, ..]."""
+    found: list[int] = []
+    values = values.astype(np.int64)
+    k, n = 0, len(values)
+    steps = np.diff(values)
+    changes = np.flatnonzero(np.diff(steps)) + 1 if n > 2 else np.zeros(0, dtype=np.int64)
+    ends = [*changes.tolist(), n - 1]
+    at = 0
+    while k < n:
+        while at < len(ends) - 1 and ends[at] <= k:
+            at += 1
+        end = ends[at] if k < n - 1 else k
+        end = max(end, k)
+        step = int(steps[k]) if end > k else 0
+        found += [int(values[k]), step, int(end - k + 1)]
+        k = end + 1
+    return found
+
+
+def read_graph(submission: Submission, *, seed: int = 0, limit: float = 600.0) -> Read:
+    """The graph of a submission. Raises `TinyadderError` with the reason where there is none."""
+    with submission.session() as session:
+        data: Any = session.ask(
+            "tinyadder.verify.external.graph:graph", reply=GraphData, limit=limit, seed=seed
+        )
+    if data["reason"]:
+        raise TinyadderError(data["reason"])
+    return read_data(data)
+
+
+def read_data(data: Any) -> Read:
+    """The graph and the format in what the process of a submission gave."""
+    kind = {"float32": np.float32, "float64": np.float64}.get(data["dtype"])
+    if kind is None:
+        raise TinyadderError(f"its numbers are of the type {data['dtype']}")
+    constants = np.frombuffer(data["constants"], kind)
+    graph = {
+        "dtype": data["dtype"],
+        "constants": [float(x).hex() if np.isfinite(x) else str(float(x)) for x in constants],
+        "passes": [
+            {
+                "length": part["length"],
+                "row": part["row"],
+                "steps": [
+                    [
+                        step["op"],
+                        step["k"],
+                        *(runs(np.frombuffer(o, np.int32)) for o in step["operands"]),
+                    ]
+                    for step in part["steps"]
+                ],
+                "logits": runs(np.frombuffer(part["logits"], np.int32)),
+            }
+            for part in data["passes"]
+        ],
+    }
+    options = format_options(data["format"], [p["row"] for p in graph["passes"]])
+    compared, worst = 0, 0.0
+    for part, logits in zip(data["passes"], data["logits"], strict=True):
+        texts = np.frombuffer(part["texts"], np.int32).reshape(-1, part["length"])
+        theirs = np.frombuffer(logits, np.float64).reshape(len(texts), -1)
+        ours = evaluate(constants.astype(np.float64), part, texts)
+        size = np.abs(theirs).max(1, keepdims=True) + 1e-30
+        off = np.abs(ours - theirs) / size
+        worst, compared = max(worst, float(np.nan_to_num(off, nan=np.inf).max())), compared + len(texts)
+    if worst > SAME:
+        raise TinyadderError(
+            f"its graph gives other logits than the module: off by {worst:.1e} of the largest"
+        )
+    return Read(
+        graph,
+        options,
+        data["format"]["described"],
+        data["exported"],
+        data["why"],
+        compared,
+        worst,
+    )
+
+
+def evaluate(constants: np.ndarray, part: Any, texts: np.ndarray) -> np.ndarray:
+    """The logits of texts (n, length) by the steps of a pass, in float64."""
+    columns: list[np.ndarray] = [texts.T.astype(np.float64)]
+    count = texts.shape[1]
+
+    def take(ids: np.ndarray) -> np.ndarray:
+        values = np.concatenate(columns)
+        columns[:] = [values]
+        return np.where(
+            ids[:, None] >= 0, values[np.maximum(ids, 0)], constants[np.maximum(-1 - ids, 0)][:, None]
+        )
+
+    with np.errstate(all="ignore"):
+        for step in part["steps"]:
+            k, op = step["k"], step["op"]
+            lists = [np.frombuffer(o, np.int32) for o in step["operands"]]
+            if op == "look":
+                table = constants[-1 - lists[0]].reshape(-1, k)
+                tokens = texts[:, lists[1]].T
+                found = np.take_along_axis(table, tokens.astype(np.int64), 1)
+            else:
+                found = FUNCTIONS[op](k, *(take(ids) for ids in lists))
+            columns.append(found)
+            count += len(found)
+    return take(np.frombuffer(part["logits"], np.int32)).T
+
+
+def _softmax(k: int, x: np.ndarray) -> np.ndarray:
+    grouped = x.reshape(-1, k, x.shape[1])
+    e = np.exp(grouped - grouped.max(1, keepdims=True))
+    return (e / e.sum(1, keepdims=True)).reshape(x.shape)
+
+
+def _erf(x: np.ndarray) -> np.ndarray:
+    import torch
+
+    return torch.erf(torch.as_tensor(np.ascontiguousarray(x))).numpy()
+
+
+FUNCTIONS: dict[str, Callable[..., np.ndarray]] = {
+    "add": lambda k, a, b: a + b,
+    "sub": lambda k, a, b: a - b,
+    "mul": lambda k, a, b: a * b,
+    "div": lambda k, a, b: a / b,
+    "neg": lambda k, a: -a,
+    "abs": lambda k, a: np.abs(a),
+    "square": lambda k, a: a * a,
+    "sqrt": lambda k, a: np.sqrt(a),
+    "rsqrt": lambda k, a: 1 / np.sqrt(a),
+    "reciprocal": lambda k, a: 1 / a,
+    "exp": lambda k, a: np.exp(a),
+    "relu": lambda k, a: np.maximum(a, 0),
+    "sigmoid": lambda k, a: 1 / (1 + np.exp(-a)),
+    "tanh": lambda k, a: np.tanh(a),
+    "silu": lambda k, a: a / (1 + np.exp(-a)),
+    "gelu": lambda k, a: a * 0.5 * (1 + _erf(a / np.sqrt(2))),
+    "gelu_tanh": lambda k, a: (
+        a * 0.5 * (1 + np.tanh(np.sqrt(2 / np.pi) * (a + 0.044715 * a**3)))
+    ),
+    "sum": lambda k, a: a.reshape(-1, k, a.shape[1]).sum(1),
+    "dot": lambda k, a, b: (a * b).reshape(-1, k, a.shape[1]).sum(1),
+    "softmax": _softmax,
+}
+"""Every operation of a graph, in float64."""
+
+
+def format_options(form: Any, rows: list[int]) -> dict[str, Any]:
+    """The format of a decoding as options of the checker's task `sum`. Raises `TinyadderError` for
+    what it cannot say.
+    """
+    length, most = form["length"], form["order"] == "most"
+    choices = {digit: choice for choice, digit in enumerate(form["digits"]) if digit >= 0}
+    if set(choices) != set(range(10)):
+        raise TinyadderError("not every digit is known to be a choice")
+    if most and length != DIGITS + 1:
+        raise TinyadderError(f"its answers have {length} digits, not {DIGITS + 1}")
+
+    def power(step: int) -> int:
+        return length - 1 - step if most else step
+
+    passes = []
+    for step, row in enumerate(rows):
+        places: list[list[Any]] = []
+        for kind, index, table in form["passes"][step][: row + 1]:
+            if kind == "chosen":
+                fed = [
+                    table[choices[d]] if choices[d] < len(table) and table[choices[d]] >= 0
+                    else choices[d]
+                    for d in range(10)
+                ]  # fmt: skip
+                places.append(["sum", power(index), fed])
+            else:
+                places.append([kind, 0 if kind == "constant" else index, list(table)])
+        places.append(["sum", power(step), [choices[d] for d in range(10)]])
+        passes.append(places)
+    return {"digits": DIGITS, "smallest": form["smallest"], "passes": passes}
+
+
+def seal(certificate: dict[str, Any]) -> bytes:
+    """The bytes of a certificate, with the digest that binds it together."""
+    certificate["sha256"] = hashlib.sha256(canonical(certificate)).hexdigest()
+    return canonical(certificate)
+
+
+def certificate_of(read: Read, parts: list[dict[str, Any]]) -> bytes:
+    """The certificate that these trees make."""
+    margin = min(number(part["margin"]) for part in parts)
+    return seal(
+        {
+            "format": GRAPH_FORMAT,
+            "version": GRAPH_VERSION,
+            "about": read.about,
+            "graph": read.graph,
+            "task": {"name": "sum", "options": read.options},
+            "numerics": assumed(Graph(read.graph).rounding),
+            "rules": [*RULES],
+            "parts": parts,
+            "margin": margin.hex(),
+            "versions": {"python": platform.python_version(), "numpy": np.__version__},
+        }
+    )
+
+
+_ = (time, Path, atomic_write, check, Undecided, Rejected, prove_graph, msgspec_json)
