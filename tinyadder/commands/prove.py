@@ -14,6 +14,8 @@ import click
 from tinyadder.commands._models import save_result, shown_model
 from tinyadder.commands._options import model_argument, out_option
 from tinyadder.commands._output import echo, echo_json
+from tinyadder.construction import is_submission
+from tinyadder.errors import TinyadderError
 from tinyadder.named import load_model
 
 
@@ -30,12 +32,20 @@ from tinyadder.named import load_model
 def command(
     name: str, options: dict[str, Any], out: Path | None, keep: bool, force: bool, as_json: bool
 ) -> int:
-    """Prove NAME (a construction or a model folder) right on every input, or refute it.
+    """Prove NAME right on every input, or refute it.
+
+    NAME is a construction, a model folder, or a submission: a stranger's file, folder or import
+    path (pkg.mod) with build_model and add, whose graph is read in a sandbox.
 
     The verdict is the checker's: `python -m tinyadder.verify.certify.check FOLDER` repeats it
     without torch. Exit code 0 proved, 1 refuted (with a problem the model, run as it is, answers
     wrongly), 4 unknown (with what is missing).
     """
+    if is_submission(name):
+        given = [*(f"-o {key}" for key in options), *(["--save"] if keep else [])]
+        if given:
+            raise TinyadderError(f"{name} is a submission; it takes no {', '.join(given)}")
+        return _stranger(name, out, force, as_json)
     from tinyadder.io.folder import check_writable
     from tinyadder.report.certificates import CERTIFICATE, certificate_file, keep_certificate
     from tinyadder.report.measure import proof_data
@@ -97,4 +107,53 @@ def command(
         f", check {judged.check_seconds:.2f} s" if judged.check_seconds else ""
     )
     echo(times, err=True)
+    return EXIT[type(verdict)]
+
+
+def _stranger(name: str, out: Path | None, force: bool, as_json: bool) -> int:
+    """The verdict on a submission; the exit code."""
+    from tinyadder.commands.count import warn
+    from tinyadder.verify.certify.strangers import prove_submission
+    from tinyadder.verify.external.submission import Submission
+    from tinyadder.verify.verdict import EXIT, Proved, Refuted, verdict_to_json
+
+    file = None if out is None else out / "certificate.json"
+    if file is not None:
+        if file.exists() and not force:
+            raise TinyadderError(f"{file} exists; choose another --out, or add --force")
+        file.parent.mkdir(parents=True, exist_ok=True)
+    submission = Submission(name)
+    warn(submission.path)
+    judged = prove_submission(submission, file)
+    verdict = judged.verdict
+    if as_json:
+        echo_json(
+            {
+                "model": name,
+                **verdict_to_json(verdict),
+                "about": judged.about,
+                "numerics": judged.numerics,
+                "proof_seconds": judged.proof_seconds,
+                "check_seconds": judged.check_seconds,
+                "claims": judged.claims,
+                "certificate_bytes": judged.certificate_bytes,
+            }
+        )
+        return EXIT[type(verdict)]
+    if isinstance(verdict, Proved):
+        kept = verdict.certificate or "not kept; give --out FOLDER to keep it"
+        echo(f"PROVED     {name}: {verdict.domain}")
+        echo(f"margin     {verdict.margin:.6g} in logits, without a positive factor they share")
+        echo(
+            f"checked    {judged.claims:,} shortest paths, by tinyadder.verify.certify.check;"
+            f" certificate: {kept}, {judged.certificate_bytes:,} bytes"
+        )
+    else:
+        echo(str(verdict))
+    for key, value in {**judged.about, **judged.numerics}.items():
+        echo(f"{key:10} {value}", err=isinstance(verdict, Refuted))
+    times = f"proof {judged.proof_seconds:.2f} s"
+    echo(
+        times + (f", check {judged.check_seconds:.2f} s" if judged.check_seconds else ""), err=True
+    )
     return EXIT[type(verdict)]

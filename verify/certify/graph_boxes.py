@@ -115,9 +115,7 @@ def prove_graph(graph: Any, options: Any, jobs: int) -> list[dict[str, Any]]:
     order = [count // 2, *(n for n in range(count) if n != count // 2)]
     tasks = (delayed(grow_pass)(graph, options, which) for which in order)
     found: dict[int, dict[str, Any]] = {}
-    for which, part in zip(
-        order, Parallel(n_jobs=jobs, return_as="generator")(tasks), strict=True
-    ):
+    for which, part in zip(order, Parallel(n_jobs=jobs, return_as="generator")(tasks), strict=True):
         if not isinstance(part, dict):
             raise part
         found[which] = part

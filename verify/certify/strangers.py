@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import platform
+import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
-from msgspec import json as msgspec_json
-from typing_extensions import TypedDict
 
 from tinyadder.errors import TinyadderError
 from tinyadder.io.files import atomic_write
@@ -28,10 +27,16 @@ from tinyadder.verify.certify.check.graph import RULES, Graph, assumed
 from tinyadder.verify.certify.check.intervals import Rejected
 from tinyadder.verify.certify.graph_boxes import prove_graph
 from tinyadder.verify.external.submission import Submission
+from tinyadder.verify.verdict import Counterexample, Proved, Refuted, Unknown
 
 DIGITS = 10
+"""Of the operands."""
 SAME = 1e-4
 """What logits may differ by, in units of the largest: rounding in another order, not more."""
+
+
+class NoGraph(TinyadderError):
+    """What a module computes could not be read, or not with a format that a proof is about."""
 
 
 class StepData(TypedDict):
@@ -110,13 +115,15 @@ def runs(values: np.ndarray) -> list[int]:
 
 
 def read_graph(submission: Submission, *, seed: int = 0, limit: float = 600.0) -> Read:
-    """The graph of a submission. Raises `TinyadderError` with the reason where there is none."""
+    """The graph of a submission. Raises `TinyadderError` with the reason where the process fails,
+    and `NoGraph` where there is none.
+    """
     with submission.session() as session:
         data: Any = session.ask(
             "tinyadder.verify.external.graph:graph", reply=GraphData, limit=limit, seed=seed
         )
     if data["reason"]:
-        raise TinyadderError(data["reason"])
+        raise NoGraph(data["reason"])
     return read_data(data)
 
 
@@ -124,8 +131,10 @@ def read_data(data: Any) -> Read:
     """The graph and the format in what the process of a submission gave."""
     kind = {"float32": np.float32, "float64": np.float64}.get(data["dtype"])
     if kind is None:
-        raise TinyadderError(f"its numbers are of the type {data['dtype']}")
+        raise NoGraph(f"its numbers are of the type {data['dtype']}")
     constants = np.frombuffer(data["constants"], kind)
+    data["passes"] = used(data["passes"], len(constants), which := np.zeros(len(constants), int))
+    constants = constants[which >= 0]
     graph = {
         "dtype": data["dtype"],
         "constants": [float(x).hex() if np.isfinite(x) else str(float(x)) for x in constants],
@@ -154,9 +163,10 @@ def read_data(data: Any) -> Read:
         ours = evaluate(constants.astype(np.float64), part, texts)
         size = np.abs(theirs).max(1, keepdims=True) + 1e-30
         off = np.abs(ours - theirs) / size
-        worst, compared = max(worst, float(np.nan_to_num(off, nan=np.inf).max())), compared + len(texts)
+        worst = max(worst, float(np.nan_to_num(off, nan=np.inf).max()))
+        compared += len(texts)
     if worst > SAME:
-        raise TinyadderError(
+        raise NoGraph(
             f"its graph gives other logits than the module: off by {worst:.1e} of the largest"
         )
     return Read(
@@ -170,16 +180,49 @@ def read_data(data: Any) -> Read:
     )
 
 
+def used(passes: list[Any], count: int, number: np.ndarray) -> list[Any]:
+    """The passes with constants numbered as if there were only those that are used; `number` is
+    filled with the new number of each, -1 for what is not used.
+    """
+    lists = [
+        np.frombuffer(o, np.int32)
+        for part in passes
+        for o in (part["logits"], *(o for step in part["steps"] for o in step["operands"]))
+    ]
+    needed = np.zeros(count, dtype=bool)
+    for ids in lists:
+        needed[-1 - ids[ids < 0]] = True
+    number[:] = np.where(needed, np.cumsum(needed) - 1, -1)
+
+    def renamed(data: bytes) -> bytes:
+        ids = np.frombuffer(data, np.int32)
+        mapped = -1 - number[np.maximum(-1 - ids, 0)] if count else ids
+        return np.where(ids < 0, mapped, ids).astype(np.int32).tobytes()
+
+    return [
+        {
+            **part,
+            "logits": renamed(part["logits"]),
+            "steps": [
+                {**step, "operands": [renamed(o) for o in step["operands"]]}
+                for step in part["steps"]
+            ],
+        }
+        for part in passes
+    ]
+
+
 def evaluate(constants: np.ndarray, part: Any, texts: np.ndarray) -> np.ndarray:
     """The logits of texts (n, length) by the steps of a pass, in float64."""
     columns: list[np.ndarray] = [texts.T.astype(np.float64)]
-    count = texts.shape[1]
 
     def take(ids: np.ndarray) -> np.ndarray:
         values = np.concatenate(columns)
         columns[:] = [values]
         return np.where(
-            ids[:, None] >= 0, values[np.maximum(ids, 0)], constants[np.maximum(-1 - ids, 0)][:, None]
+            ids[:, None] >= 0,
+            values[np.maximum(ids, 0)],
+            constants[np.maximum(-1 - ids, 0)][:, None],
         )
 
     with np.errstate(all="ignore"):
@@ -193,7 +236,6 @@ def evaluate(constants: np.ndarray, part: Any, texts: np.ndarray) -> np.ndarray:
             else:
                 found = FUNCTIONS[op](k, *(take(ids) for ids in lists))
             columns.append(found)
-            count += len(found)
     return take(np.frombuffer(part["logits"], np.int32)).T
 
 
@@ -226,9 +268,7 @@ FUNCTIONS: dict[str, Callable[..., np.ndarray]] = {
     "tanh": lambda k, a: np.tanh(a),
     "silu": lambda k, a: a / (1 + np.exp(-a)),
     "gelu": lambda k, a: a * 0.5 * (1 + _erf(a / np.sqrt(2))),
-    "gelu_tanh": lambda k, a: (
-        a * 0.5 * (1 + np.tanh(np.sqrt(2 / np.pi) * (a + 0.044715 * a**3)))
-    ),
+    "gelu_tanh": lambda k, a: a * 0.5 * (1 + np.tanh(np.sqrt(2 / np.pi) * (a + 0.044715 * a**3))),
     "sum": lambda k, a: a.reshape(-1, k, a.shape[1]).sum(1),
     "dot": lambda k, a, b: (a * b).reshape(-1, k, a.shape[1]).sum(1),
     "softmax": _softmax,
@@ -243,9 +283,9 @@ def format_options(form: Any, rows: list[int]) -> dict[str, Any]:
     length, most = form["length"], form["order"] == "most"
     choices = {digit: choice for choice, digit in enumerate(form["digits"]) if digit >= 0}
     if set(choices) != set(range(10)):
-        raise TinyadderError("not every digit is known to be a choice")
+        raise NoGraph("not every digit is known to be a choice")
     if most and length != DIGITS + 1:
-        raise TinyadderError(f"its answers have {length} digits, not {DIGITS + 1}")
+        raise NoGraph(f"its answers have {length} digits, not {DIGITS + 1}")
 
     def power(step: int) -> int:
         return length - 1 - step if most else step
@@ -293,4 +333,106 @@ def certificate_of(read: Read, parts: list[dict[str, Any]]) -> bytes:
     )
 
 
-_ = (time, Path, atomic_write, check, Undecided, Rejected, prove_graph, msgspec_json)
+@dataclass(frozen=True)
+class StrangerJudged:
+    """The verdict on a stranger's adder, what it is about, and what it cost."""
+
+    verdict: Proved | Refuted | Unknown
+    about: dict[str, str]
+    """The graph, the format, the loop: what the verdict is about."""
+    numerics: dict[str, str]
+    proof_seconds: float
+    check_seconds: float | None = None
+    claims: int | None = None
+    certificate_bytes: int | None = None
+
+
+def about(read: Read) -> dict[str, str]:
+    """What a verdict on a graph is about, in words."""
+    way = "torch.export" if read.exported else f"one run each, watched ({read.why})"
+    passes = len(read.graph["passes"])
+    return {
+        "graph": f"of the forward pass, by {way}; {passes} passes; on {read.compared:,} texts its"
+        f" logits are the module's to {read.largest_difference:.1e} of the largest",
+        "format": read.format,
+        "decoding": "the verifier's own greedy loop in this format; the file's add is compared with"
+        " it on 40 sums",
+        "attention": "as products, a softmax and products, not as a fused kernel",
+    }
+
+
+def prove_submission(
+    submission: Submission, file: Path | None = None, *, jobs: int = -1, seed: int = 0
+) -> StrangerJudged:
+    """Prove a stranger's adder right on all pairs of ten-digit numbers, or refute it by a sum that
+    its own `add` gets wrong. With `file` the certificate is kept there.
+
+    Raises `TinyadderError`, one line, for a submission that breaks its contract or its limits.
+    """
+    began = time.perf_counter()
+    try:
+        read = read_graph(submission, seed=seed)
+    except NoGraph as reason:
+        spent = time.perf_counter() - began
+        return StrangerJudged(Unknown(str(reason)), {}, {}, spent)
+    what, numerics = about(read), assumed(Graph(read.graph).rounding)
+    try:
+        parts = prove_graph(read.graph, read.options, jobs)
+    except Undecided as undecided:
+        verdict = replayed(submission, read, undecided)
+        return StrangerJudged(verdict, what, numerics, time.perf_counter() - began)
+    except Rejected as reason:
+        verdict = Unknown(str(reason))
+        return StrangerJudged(verdict, what, numerics, time.perf_counter() - began)
+    data = certificate_of(replace(read, about=what), parts)
+    proved = time.perf_counter()
+    with tempfile.TemporaryDirectory() as place:
+        path = file or Path(place) / "certificate.json"
+        with atomic_write(path) as part:
+            part.write_bytes(data + b"\n")
+        try:
+            checked = check.check(path.parent, path)
+        except Rejected as reason:
+            verdict = Unknown(f"the checker rejected the certificate: {reason}")
+            return StrangerJudged(verdict, what, numerics, proved - began)
+    domain = f"all {checked['problems']:,} pairs of numbers of at most {DIGITS} digits"
+    assumptions = "; ".join(f"{key}: {value}" for key, value in numerics.items())
+    return StrangerJudged(
+        Proved(domain, None if file is None else str(file), checked["margin"], assumptions),
+        what,
+        numerics,
+        proved - began,
+        time.perf_counter() - proved,
+        checked["claims"],
+        len(data),
+    )
+
+
+def replayed(submission: Submission, read: Read, undecided: Undecided) -> Refuted | Unknown:
+    """Texts of an undecided branch, asked as sums: refuted by the first that `add` gets wrong."""
+    pairs = sorted({pair_of(read.options, text) for text in undecided.texts})
+    wrong: list[tuple[int, int, int | str]] = []
+    if pairs:
+        answers = submission.add(pairs)
+        wrong = [(*p, got) for p, got in zip(pairs, answers, strict=True) if got != sum(p)]
+    if not wrong:
+        return Unknown(f"{undecided.reason}; {len(pairs)} sums of that kind come out right")
+    a, b, got = wrong[0]
+    right = str(a + b)
+    return Refuted(Counterexample((a, b), f"{a} + {b}", right, str(got), "by the file's own add"))
+
+
+def pair_of(options: dict[str, Any], text: list[str]) -> tuple[int, int]:
+    """The numbers that stand in the text of a pass."""
+    places = next(p for p in options["passes"] if len(p) == len(text))
+    a = b = 0
+    for (kind, n, table), token in zip(places, text, strict=True):
+        if kind in ("a", "b", "column"):
+            entry = table.index(int(token))
+            if kind == "column":
+                a, b = a + entry // 10 * 10**n, b + entry % 10 * 10**n
+            elif kind == "a":
+                a += entry * 10**n
+            else:
+                b += entry * 10**n
+    return a, b

@@ -1,10 +1,11 @@
 """A job inside a submission's process: what its model computes, as a list of operations on numbers.
 
-The model runs once on one text, its tokens watched. Every number that depends on a token has an
-index; operations that only move numbers (views, slices, masks, concatenation) move indices, and what
-is left is arithmetic on lists of indices. What no token reaches is a constant: the value that the
-model computed. The same is done for every pass of the decoding. Nothing here has to be trusted: the
-other side compares what it gets with what the model answers.
+The graph of `torch.export` (or the module, where it has none) runs once on one text, its tokens
+watched. Every number that depends on a token has an index; operations that only move numbers
+(views, slices, masks, concatenation) move indices, and what is left is arithmetic on lists of
+indices. What no token reaches is a constant: the value that the model computed. The same is done
+for every pass of the decoding. Nothing here has to be trusted: the other side compares what it gets
+with what the model answers.
 """
 
 from __future__ import annotations
@@ -19,7 +20,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 
 from tinyadder.verify.external.answering import Report
-from tinyadder.verify.external.decoding import DIGITS, Decoder, NotRecovered, _torch, modules_in, spread
+from tinyadder.verify.external.decoding import (
+    DIGITS,
+    Decoder,
+    NotRecovered,
+    _torch,
+    modules_in,
+    spread,
+)
 from tinyadder.verify.external.entry import Entry
 
 aten = torch.ops.aten

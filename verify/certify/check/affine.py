@@ -23,6 +23,9 @@ from tinyadder.verify.certify.check.intervals import (
     wider,
 )
 
+SHORT = 100
+"""Bits of the point around which a curve is developed."""
+
 
 class Form(NamedTuple):
     """c + sum slope_s d_s, met with r."""
@@ -112,7 +115,7 @@ class Symbols:
             return point(natural)
         if name == "relu":
             return self.relu(f)
-        m = sum(f.r) >> 1
+        m = sum(f.r) >> 1 >> (F - SHORT) << (F - SHORT)
         away = max(f.r[1] - m, m - f.r[0])
         value, slope = curve.enclose((m, m)), curve.slope(m)
         bend = curve.bend(f.r)

@@ -256,10 +256,7 @@ class Tree:
                 for h in range(block.heads)
             ]
             error = [
-                [
-                    (r.gamma(2 * n) * m >> F) + 1 + (n + 1) * r.tiny * (1 + (m >> F))
-                    for m in row
-                ]
+                [(r.gamma(2 * n) * m >> F) + 1 + (n + 1) * r.tiny * (1 + (m >> F)) for m in row]
                 for row in mixed
             ]
             for k in range(block.width):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from math import isqrt
 
-from tinyadder.verify.certify.check.intervals import ONE, F, Interval, add, mul, neg, need, over
+from tinyadder.verify.certify.check.intervals import ONE, F, Interval, add, mul, need, neg, over
 
 FINE = 320
 """Bits of the exponential: ample for e^-64 beside roundings of 2^-53."""
@@ -212,6 +212,8 @@ def pi() -> Interval:
     return 16 * a[0] - 4 * b[1], 16 * a[1] - 4 * b[0]
 
 
+SERIES = 480
+"""Bits of the series below."""
 FAR = 12 * ONE
 """Below -12 the normal distribution holds less than 2^-100."""
 
@@ -227,22 +229,22 @@ def density(x: int) -> Interval:
 def normal(x: int) -> Interval:
     """1/2 + (x - x^3/6 + x^5/40 - ..) / sqrt(2 pi), the share of the normal distribution below x.
 
-    The terms (-1)^n (x^2/2)^n x / (n! (2 n + 1)) are below e^72 for |x| <= 12 and there are fewer
-    than 2^11 of them until they are below a unit; each is off by less than n units of 2^-(F + 64),
-    relative to such a size.
+    With |x| <= 12 the terms (x^2/2)^n x / (n! (2 n + 1)) stay below 2^108, and below a unit of
+    2^-SERIES from the 2^11th on; each is off by less than n units relative to such a size.
     """
     if x > FAR:
         low, high = normal(-x)
         return ONE - high, ONE - low
     if x < -FAR:
         return 0, ONE >> 100
-    half, power, total, n = x * x >> (F + 1), x << 64, 0, 0
+    short = x >> (F - SERIES)  # one unit below x at most: the slope of the series is below 1
+    half, power, total, n = short * short >> (SERIES + 1), short, 0, 0
     while power not in (0, -1):
         total += power // (2 * n + 1)
         n += 1
-        power = -(power * half >> F) // n
-    slack = 1 << 140  # 2^22 units, times e^72 < 2^104, and their half
-    series = (total - slack) >> 64, -(-(total + slack) >> 64)
+        power = -(power * half >> SERIES) // n
+    slack = 1 << 140
+    series = (total - slack) << (F - SERIES), (total + slack) << (F - SERIES)
     part = mul(series, inverse_root((2 * pi()[0], 2 * pi()[1])))
     return max(0, (ONE >> 1) + part[0]), min(ONE, (ONE >> 1) + part[1])
 

@@ -183,7 +183,7 @@ class Reading:
         self.sums: dict[tuple[str, str], Any] = {}
         self.own = ""
         self.means: dict[int, Mean | None] = {}
-        self.fixed: dict[int, Form] = {}
+        self.known: dict[str, dict[int, Mean | None]] = {}
         self.symbols: tuple[int, ...] = ()
 
     def depends(self) -> list[frozenset[int]]:
@@ -293,7 +293,7 @@ class Reading:
     def enter(self, own: str) -> None:
         """From here on the token at the query is this one."""
         if own != self.own:
-            self.own, self.means, self.fixed = own, {}, {}
+            self.own, self.means = own, self.known.setdefault(own, {})
 
     def local(self, a: int) -> bool:
         """Whether a node depends on no other token than that at the query."""
@@ -545,7 +545,10 @@ class Reading:
         elif op == "mul" and self.local(given[0]):
             terms, own = [(self.local_value(given[0]), given[1])], 1
         elif op in ("add", "sub"):
-            terms = [((ONE, ONE), given[0]), ((ONE, ONE) if op == "add" else (-ONE, -ONE), given[1])]
+            terms = [
+                ((ONE, ONE), given[0]),
+                ((ONE, ONE) if op == "add" else (-ONE, -ONE), given[1]),
+            ]
             own = 1
         else:
             return one
@@ -578,7 +581,13 @@ class Reading:
                 weights = {node: neg(w) for node, w in weights.items()}
             shared = [self.factors(node) for node in weights]
             common = set.intersection(*shared) if shared else set()
-            self.sums[key] = weights, sizes, max(a[2], b[2]), min(common, default=None), (self.own, self.symbols)
+            self.sums[key] = (
+                weights,
+                sizes,
+                max(a[2], b[2]),
+                min(common, default=None),
+                (self.own, self.symbols),
+            )
         return self.sums[key]
 
     def factors(self, a: int) -> set[tuple[str, int]]:
@@ -607,7 +616,7 @@ class Reading:
                 continue
             weights, sizes, roundings, common, _ = self.difference(right, other)
             known = form(common[1]) if common else None
-            bare = known is not None and (ONE >> 20) <= known.r[0] and known.r[1] <= ONE << 20
+            bare = known is not None and known.r[0] >= (ONE >> 20) and known.r[1] <= ONE << 20
             terms, magnitude, extra = [], 0, 0
             for node, w in weights.items():
                 x = form(self.rest(node, common)) if bare else form(node)

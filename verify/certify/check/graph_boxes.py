@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tinyadder.verify.certify.check.boxes import GRID, LEAST, Costs, Tree
+from tinyadder.verify.certify.check.boxes import GRID, LEAST, Tree
 from tinyadder.verify.certify.check.files import integer, same
 from tinyadder.verify.certify.check.graph import Reading
 from tinyadder.verify.certify.check.intervals import Interval, need
@@ -96,5 +96,3 @@ class GraphTree(Tree):
             self.piece([*x[:side], (low, middle), *x[side + 1 :]], left, right),
             self.piece([*x[:side], (middle, high), *x[side + 1 :]], rest, right),
         )
-
-
