@@ -74,7 +74,7 @@ class GraphData(TypedDict):
     constants: bytes
     passes: list[PassData]
     logits: list[bytes]
-    format: FormatData | dict[str, int]
+    format: FormatData
 
 
 @dataclass(frozen=True)
@@ -124,17 +124,20 @@ def read_graph(submission: Submission, *, seed: int = 0, limit: float = 600.0) -
         )
     if data["reason"]:
         raise NoGraph(data["reason"])
-    return read_data(data)
+    form = data["format"]
+    options = format_options(form, [part["row"] for part in data["passes"]])
+    return read_data(data, options, form["described"])
 
 
-def read_data(data: Any) -> Read:
-    """The graph and the format in what the process of a submission gave."""
+def read_data(data: Any, options: dict[str, Any], described: str) -> Read:
+    """The graph in what the process of a submission gave, compared with the module's logits."""
     kind = {"float32": np.float32, "float64": np.float64}.get(data["dtype"])
     if kind is None:
         raise NoGraph(f"its numbers are of the type {data['dtype']}")
     constants = np.frombuffer(data["constants"], kind)
-    data["passes"] = used(data["passes"], len(constants), which := np.zeros(len(constants), int))
-    constants = constants[which >= 0]
+    number_of = np.zeros(len(constants), int)
+    passes = used(data["passes"], len(constants), number_of)
+    constants = constants[number_of >= 0]
     graph = {
         "dtype": data["dtype"],
         "constants": [float(x).hex() if np.isfinite(x) else str(float(x)) for x in constants],
@@ -152,12 +155,11 @@ def read_data(data: Any) -> Read:
                 ],
                 "logits": runs(np.frombuffer(part["logits"], np.int32)),
             }
-            for part in data["passes"]
+            for part in passes
         ],
     }
-    options = format_options(data["format"], [p["row"] for p in graph["passes"]])
     compared, worst = 0, 0.0
-    for part, logits in zip(data["passes"], data["logits"], strict=True):
+    for part, logits in zip(passes, data["logits"], strict=True):
         texts = np.frombuffer(part["texts"], np.int32).reshape(-1, part["length"])
         theirs = np.frombuffer(logits, np.float64).reshape(len(texts), -1)
         ours = evaluate(constants.astype(np.float64), part, texts)
@@ -172,7 +174,7 @@ def read_data(data: Any) -> Read:
     return Read(
         graph,
         options,
-        data["format"]["described"],
+        described,
         data["exported"],
         data["why"],
         compared,

@@ -68,8 +68,11 @@ MOVES = {
 """Operations that take numbers from one place to another."""
 
 
-CHECKS = {"_assert_tensor_metadata", "_assert_async", "sym_size", "sym_numel"}
-"""Operations that give no numbers."""
+SHAPES = {
+    "_assert_tensor_metadata", "sym_size", "sym_numel", "ones_like", "zeros_like", "full_like",
+    "empty_like", "new_zeros", "new_ones", "new_full", "new_empty",
+}  # fmt: skip
+"""Operations that look at no number of a tensor."""
 
 
 class Tape(TorchDispatchMode):
@@ -130,7 +133,7 @@ class Tape(TorchDispatchMode):
         if not any(self._tracked(v) for v in flat):
             return function(*args, **kwargs)
         name = function._schema.name.partition("::")[2]
-        if name in CHECKS:
+        if name in SHAPES:
             return function(*args, **kwargs)
         with torch.utils._python_dispatch._disable_current_modes():
             written = function._schema.is_mutable
@@ -483,8 +486,9 @@ def exported(module: Pass, tokens: torch.Tensor) -> tuple[Any, str]:
 
 def graph(entry: Entry, report: Report, seed: int) -> dict[str, Any]:
     """The format of the decoding, and per pass the steps, or `reason`: why there is none."""
-    empty = {"reason": "", "exported": True, "why": "", "dtype": "", "constants": b"",
-             "passes": [], "prompts": b"", "logits": [], "format": {}}  # fmt: skip
+    form = {"described": "", "passes": [], "smallest": False, "order": "", "length": 0}
+    empty = {"reason": "", "exported": True, "why": "", "dtype": "", "constants": b""}
+    empty |= {"passes": [], "logits": [], "format": {**form, "digits": []}}
     try:
         return {**empty, **_graph(entry, report, seed)}
     except (NotRecovered, Refused) as error:
@@ -522,21 +526,7 @@ def _graph(entry: Entry, report: Report, seed: int) -> dict[str, Any]:
             run = module
             if not why:
                 run, why = exported(module, texts[:1])
-            tape, tokens = Tape(constants), texts[:1].clone()
-            tape.watch(tokens)
-            with tape:
-                output = run(tokens)
-            if not tape._tracked(output):
-                raise Refused("logits that no token reaches")
-            row = _row(tape.ids(output), form.rows[step], form.outputs)
-            passes.append(
-                {
-                    "length": texts.shape[1],
-                    "row": form.rows[step] % output.reshape(-1, output.shape[-1]).shape[0],
-                    **pruned(tape.steps, texts.shape[1], row.to(torch.int32).numpy()),
-                    "texts": texts.to(torch.int32).numpy().tobytes(),
-                }
-            )
+            passes.append(one_pass(run, texts, form.rows[step], form.outputs, constants))
             logits.append(answers.double().numpy().tobytes())
             report(step + 1, len(form.passes), {})
     assert constants is not None
@@ -555,6 +545,27 @@ def _graph(entry: Entry, report: Report, seed: int) -> dict[str, Any]:
             "length": form.length,
             "digits": list(form.digits),
         },
+    }
+
+
+def one_pass(
+    run: Any, texts: torch.Tensor, row: int, outputs: int | None, constants: Constants
+) -> dict[str, Any]:
+    """What `run` computes of the first of these texts, (n, length), as far as the logits at `row`
+    need it. Raises `Refused`.
+    """
+    tape, tokens = Tape(constants), texts[:1].clone()
+    tape.watch(tokens)
+    with tape:
+        output = run(tokens)
+    if not tape._tracked(output):
+        raise Refused("logits that no token reaches")
+    read = _row(tape.ids(output), row, outputs).to(torch.int32).numpy()
+    return {
+        "length": texts.shape[1],
+        "row": row % (output.numel() // output.shape[-1]),
+        **pruned(tape.steps, texts.shape[1], read),
+        "texts": texts.to(torch.int32).numpy().tobytes(),
     }
 
 
