@@ -1,10 +1,13 @@
 """Graphs of strangers' modules: what is read is what the module computes, every number of an
-execution lies in what the checker says of it, and a proof is accepted only where the model is right.
+execution lies in what the checker says, and only what is right is proved.
 """
 
 from __future__ import annotations
 
+import inspect
 import json
+import textwrap
+from contextlib import suppress
 from copy import deepcopy
 from pathlib import Path
 from random import Random
@@ -17,7 +20,7 @@ import torch
 from torch import nn
 
 from tinyadder.verify.certify.boxes import Undecided
-from tinyadder.verify.certify.check import check, curves, sums
+from tinyadder.verify.certify.check import affine, check, curves, sums
 from tinyadder.verify.certify.check import graph as rules
 from tinyadder.verify.certify.check.affine import Form, Symbols
 from tinyadder.verify.certify.check.files import canonical
@@ -73,7 +76,9 @@ class Adder(nn.Module):
 
     def more(self, total: torch.Tensor, carry: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         norm, act = self.kind.split("-")
-        y = torch.stack([total / 10, carry, x / 10, torch.ones_like(x)], -1) @ self.small
+        one = torch.ones_like(x)
+        y = torch.stack([total / 10, carry, (x - total) * 0.037, one], -1) @ self.small
+        y = y + torch.stack([x / 7, x * x / 50, one, x / 3], -1) @ self.small
         if norm == "layer":
             y = nn.functional.layer_norm(y, (4,), self.weight, self.weight / 2, 1e-5)
         else:
@@ -242,8 +247,7 @@ def two_digits(most: bool, column: bool) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("most", [False, True])
-@pytest.mark.parametrize("column", [False, True])
+@pytest.mark.parametrize(("most", "column"), [(False, True), (True, False)])
 def test_a_format_has_exactly_the_texts_of_all_sums(most, column):
     options = two_digits(most, column)
     for k, (_, stages) in enumerate(sums.passes(options)):
@@ -304,7 +308,7 @@ def inside(interval: tuple[int, int], x: Any, slack: int = 0) -> bool:
 def test_curves_hold_values_slopes_and_bends(name):
     random, curve, function = Random(name), curves.CURVES[name], EXACT[name]
     with mpmath.workprec(1200):
-        for _ in range(12):
+        for _ in range(4):
             low = random.uniform(-9, 9)
             low = abs(low) + 1e-3 if name in ("sqrt", "rsqrt", "reciprocal") else low
             width = random.choice([1e-6, 0.1, 2.0])
@@ -312,8 +316,8 @@ def test_curves_hold_values_slopes_and_bends(name):
             assert inside(curve.enclose(exact(low)), function(mpmath.mpf(low)))
             if name != "relu":
                 assert inside(curve.slope(exact(low)[0]), mpmath.diff(function, low), ONE >> 200)
-            for k in range(5):
-                x = mpmath.mpf(low) + mpmath.mpf(width) * k / 5
+            for k in range(3):
+                x = mpmath.mpf(low) + mpmath.mpf(width) * k / 3
                 assert inside(curve.enclose(whole), function(x)), (name, low, width)
                 if name != "relu":
                     bend = mpmath.diff(function, x, 2)
@@ -328,6 +332,18 @@ def test_no_second_derivative_is_beyond_its_bound(name, bound):
         assert bound * 0.98 < max(bends) <= bound
 
 
+def curve_of_a_symbol(name: str) -> Any:
+    return lambda s, f, g: (s.curve(f, name), lambda x, y: EXACT[name](x))
+
+
+def curve_of_a_square(name: str) -> Any:
+    """Of x^2 + 1/2, which is positive."""
+    return lambda s, f, g: (
+        s.curve(s.linear([((ONE, ONE), s.square(f)), (exact(0.5), ONE_FORM)], 0), name),
+        lambda x, y: EXACT[name](x * x + mpmath.mpf(0.5)),
+    )
+
+
 FORM_RULES = {
     "product": lambda s, f, g: (s.product(f, g), lambda x, y: x * y),
     "square": lambda s, f, g: (s.square(f), lambda x, y: x * x),
@@ -336,17 +352,11 @@ FORM_RULES = {
         lambda x, y: mpmath.mpf(0.3) * x - mpmath.mpf(1.7) * y,
     ),
     **{
-        name: (lambda name: lambda s, f, g: (s.curve(f, name), lambda x, y: EXACT[name](x)))(name)
+        name: curve_of_a_symbol(name)
         for name in ("silu", "gelu", "gelu_tanh", "tanh", "sigmoid", "exp", "relu")
     },
-    **{
-        name: (lambda name: lambda s, f, g: (
-            s.curve(s.linear([((ONE, ONE), s.square(f)), (exact(0.5), ONE_FORM)], 0), name),
-            lambda x, y: EXACT[name](x * x + mpmath.mpf(0.5)),
-        ))(name)
-        for name in ("sqrt", "rsqrt", "reciprocal")
-    },
-}  # fmt: skip
+    **{name: curve_of_a_square(name) for name in ("sqrt", "rsqrt", "reciprocal")},
+}
 ONE_FORM = Form((ONE, ONE), {}, (ONE, ONE))
 
 
@@ -355,7 +365,7 @@ def form_holds(name: str, seed: int) -> bool:
     and by its slopes.
     """
     random = Random(seed)
-    middles = [random.uniform(-2, 2) for _ in range(2)]
+    middles = [random.choice([0.005, random.uniform(-2, 2)]) for _ in range(2)]
     radii = [random.choice([0.01, 0.3, 1.5]) for _ in range(2)]
     symbols = Symbols([exact(r)[1] for r in radii])
     f, g = (symbols.symbol(s, exact(m)[0]) for s, m in enumerate(middles))
@@ -376,7 +386,7 @@ def form_holds(name: str, seed: int) -> bool:
 
 @pytest.mark.parametrize("name", FORM_RULES)
 def test_forms_hold_what_they_are_of(name):
-    assert all(form_holds(name, seed) for seed in range(8))
+    assert all(form_holds(name, seed) for seed in range(5))
 
 
 PLANTED_FORMS = [
@@ -391,18 +401,13 @@ PLANTED_FORMS = [
 
 @pytest.mark.parametrize(("method", "right", "wrong"), PLANTED_FORMS)
 def test_a_fault_in_a_rule_of_forms_is_noticed(method, right, wrong, monkeypatch):
-    import inspect
-    import textwrap
-
-    from tinyadder.verify.certify.check import affine
-
     source = textwrap.dedent(inspect.getsource(getattr(Symbols, method)))
     assert source.count(right) == 1
     space = dict(vars(affine))
     exec(source.replace(right, wrong), space)
     monkeypatch.setattr(Symbols, method, space[method])
     names = FORM_RULES
-    assert not all(form_holds(name, seed) for name in names for seed in range(8))
+    assert not all(form_holds(name, seed) for name in names for seed in range(5))
 
 
 # ---- numbers of executions -----------------------------------------------------------------------
@@ -471,55 +476,63 @@ def executed(graph: dict[str, Any], which: int, text: list[int], random: Random)
     return values, powers
 
 
+def mean_of(reading: Reading, mean: Any, values: Any, powers: Any) -> tuple[int, int]:
+    """The exact mean that an execution has, in units, and how far it may be off."""
+    total = mpmath.mpf(mean.shift[0]) / ONE
+    p = [mpmath.mpf(float(x)) for x in powers[mean.softmax]]
+    for node, factor in mean.nodes:
+        parts = reading.values(node).items()
+        top = sum(p[i] * mpmath.mpf(float(values[v])) for i, v in parts)
+        total += mpmath.mpf(factor[0]) / ONE * top / sum(p)
+    return int(total * ONE), mean.error
+
+
 def nodes_hold(model: nn.Module, seed: int) -> bool:
     """Whether every number of an execution lies in what the checker says of it, with boxes around
     the exact means of this very execution.
     """
     random, graph = Random(seed), read(model).graph
-    for which in range(2):
-        reading = Reading(Graph(graph), which, smallest=False)
-        reading.texts = [[str(t) for t in range(11)] for _ in range(reading.length)]
-        for _ in range(4):
-            a, b = random.randrange(10), random.randrange(10)
-            text = [a, b, 10, (a + b) % 10][: 3 + which]
-            values, powers = executed(graph, which, text, random)
-            reading.enter(str(text[-1]))
-            reading.symbols = symbols(reading)
-            box = []
-            for s in reading.symbols:
-                mean = reading.mean(s)
-                assert mean is not None
-                exact_mean = mpmath.mpf(0)
-                for node, factor in mean.nodes:
-                    p = powers[mean.softmax]
-                    parts = reading.values(node)
-                    top = sum(
-                        mpmath.mpf(float(p[i])) * mpmath.mpf(float(values[v]))
-                        for i, v in parts.items()
-                    )
-                    total = sum(mpmath.mpf(float(x)) for x in p)
-                    exact_mean += mpmath.mpf(factor[0]) / ONE * top / total
-                exact_mean += mpmath.mpf(mean.shift[0]) / ONE
-                unit = int(exact_mean * ONE)
-                box.append((unit - (ONE >> 60), unit + (ONE >> 60)))
-            form, _ = reading.forms(box)
-            tokens = dict(enumerate(map(str, text)))
-            below: set[int] = set()
-            waiting = list(reading.logits)
-            while waiting:
-                node = waiting.pop()
-                if node in below or node < 0:
-                    continue
-                below.add(node)
-                if not inside(form(node).r, float(values[node])):
-                    return False
-                if node not in reading.symbols and not reading.local(node):
-                    waiting += reading.nodes[node][1]
-            for node, what in enumerate(reading.nodes):
-                plain = what[0] not in ("token", "softmax") and len(reading.positions[node]) <= 2
-                reached = plain and "softmax" not in str(what) and not _after_softmax(reading, node)
-                if reached and not inside(reading.value(node, tokens), float(values[node])):
-                    return False
+    with mpmath.workprec(1200):
+        return all(pass_holds(graph, which, random) for which in range(2))
+
+
+def pass_holds(graph: dict[str, Any], which: int, random: Random) -> bool:
+    reading = Reading(Graph(graph), which, smallest=False)
+    reading.texts = [[str(t) for t in range(11)] for _ in range(reading.length)]
+    for _ in range(2):
+        a, b = random.randrange(10), random.randrange(10)
+        text = [a, b, 10, (a + b) % 10][: 3 + which]
+        values, powers = executed(graph, which, text, random)
+        reading.enter(str(text[-1]))
+        reading.symbols = symbols(reading)
+        means = {
+            node: mean_of(reading, mean, values, powers)
+            for node in range(reading.length, len(reading.nodes))
+            if not reading.local(node) and (mean := reading.mean(node)) is not None
+        }
+        for node, (exact_mean, error) in means.items():
+            near = exact_mean - error - 1, exact_mean + error + 1
+            if not inside(near, float(values[node])):
+                return False
+        box = [(means[s][0] - (ONE >> 60), means[s][0] + (ONE >> 60)) for s in reading.symbols]
+        form, _ = reading.forms(box)
+        tokens = dict(enumerate(map(str, text)))
+        below: set[int] = set()
+        waiting = list(reading.logits)
+        while waiting:
+            node = waiting.pop()
+            if node in below or node < 0:
+                continue
+            below.add(node)
+            if not inside(form(node).r, float(values[node])):
+                return False
+            if node not in reading.symbols and not reading.local(node):
+                waiting += reading.nodes[node][1]
+        for node, what in enumerate(reading.nodes):
+            plain = what[0] not in ("token", "softmax") and len(reading.positions[node]) <= 2
+            reached = plain and "softmax" not in str(what) and not _after_softmax(reading, node)
+            if reached and not inside(reading.value(node, tokens), float(values[node])):
+                return False
     return True
 
 
@@ -532,10 +545,33 @@ def _after_softmax(reading: Reading, node: int) -> bool:
     return any(_after_softmax(reading, a) for a in what[1] if a >= 0)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_number_of_an_execution_lies_in_what_the_checker_says(kind, dtype):
+def test_every_number_of_an_execution_lies_in_what_the_checker_says(kind):
+    dtype = torch.float64 if KINDS.index(kind) % 2 else torch.float32
     assert nodes_hold(Adder(kind, dtype), 1)
+
+
+PLANTED_RULES = [
+    ("rounded", "r.gamma(roundings)", "0 * r.gamma(roundings)"),
+    ("mixed", "r.gamma(2 * n + SOFTMAX_ROUNDINGS)", "r.gamma(0)"),
+    ("combined", "shift = add(shift, mul(w, inner.shift))", "pass"),
+    ("combined", "nodes.get(node, ZERO), mul(w, factor)", "nodes.get(node, ZERO), factor"),
+    ("computed", "self.rounding.sum_error(k, magnitude)", "0"),
+    ("computed", "symbols.quotient(*x)", "x[0]"),
+    ("values", "found[self.nodes[weight][2]] = value", "found[0] = value"),
+    ("found_mean", 'op == "add" else neg(one)', 'op == "add" else one'),
+]
+
+
+@pytest.mark.parametrize(("method", "right", "wrong"), PLANTED_RULES)
+def test_a_fault_in_a_rule_of_graphs_is_noticed(method, right, wrong, monkeypatch):
+    source = textwrap.dedent(inspect.getsource(getattr(Reading, method)))
+    assert source.count(right) == 1
+    space = dict(vars(rules))
+    exec(source.replace(right, wrong), space)
+    monkeypatch.setattr(Reading, method, space[method])
+    with suppress(Rejected, LookupError):  # what is not enclosed at all is noticed, too
+        assert not all(nodes_hold(Adder("rms-silu", torch.float32), seed) for seed in range(3))
 
 
 # ---- proofs --------------------------------------------------------------------------------------
@@ -548,7 +584,9 @@ def proved(model: nn.Module, folder: Path) -> dict[str, Any]:
     return check(folder)
 
 
-@pytest.mark.parametrize("kind", ["plain", "rms-gelu", "layer-tanh"])
+@pytest.mark.parametrize(
+    "kind", ["plain", *(pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS[1:])]
+)
 def test_an_adder_of_two_digits_is_proved(kind, tmp_path):
     found = proved(Adder(kind), tmp_path)
     assert found["problems"] == 100 and found["margin"] > 0.05
@@ -597,5 +635,3 @@ def test_a_certificate_that_was_changed_is_rejected(tmp_path):
     path.write_bytes(canonical({**good, "sha256": "0" * 64}))
     with pytest.raises(Rejected, match="edited or truncated"):
         check(tmp_path)
-
-
