@@ -19,7 +19,6 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 
-from tinyadder.verify.external.answering import Report
 from tinyadder.verify.external.decoding import (
     DIGITS,
     Decoder,
@@ -28,7 +27,7 @@ from tinyadder.verify.external.decoding import (
     modules_in,
     spread,
 )
-from tinyadder.verify.external.entry import Entry
+from tinyadder.verify.external.entry import LoadedSubmission, ReportProgress
 
 aten = torch.ops.aten
 LARGEST = 1 << 22
@@ -484,7 +483,7 @@ def exported(module: Pass, tokens: torch.Tensor) -> tuple[Any, str]:
         return module, f"{type(error).__name__}: {line}"[:160]
 
 
-def graph(entry: Entry, report: Report, seed: int) -> dict[str, Any]:
+def graph(entry: LoadedSubmission, report: ReportProgress, seed: int) -> dict[str, Any]:
     """The format of the decoding, and per pass the steps, or `reason`: why there is none."""
     form = {"described": "", "passes": [], "smallest": False, "order": "", "length": 0}
     empty = {"reason": "", "exported": True, "why": "", "dtype": "", "constants": b""}
@@ -495,7 +494,7 @@ def graph(entry: Entry, report: Report, seed: int) -> dict[str, Any]:
         return {**empty, "reason": str(error)[:200]}
 
 
-def _graph(entry: Entry, report: Report, seed: int) -> dict[str, Any]:
+def _graph(entry: LoadedSubmission, report: ReportProgress, seed: int) -> dict[str, Any]:
     decoder = Decoder.of(entry.model, entry.add, seed=seed)
     form = decoder.format
     if form.length is None:

@@ -12,14 +12,14 @@ from typing import Any
 
 from tinyadder.verify.certify.check.files import integer
 from tinyadder.verify.certify.check.intervals import need
-from tinyadder.verify.certify.check.specifications import Specification, automaton
+from tinyadder.verify.certify.check.specifications import Automaton, automaton
 
 KINDS = {"constant": 1, "a": 10, "b": 10, "column": 100, "sum": 10}
 """What may stand at a place, and how many entries its table has: by digit; by 10 * digit of a +
 digit of b."""
 
 
-def passes(options: Any) -> list[Specification]:
+def passes(options: Any) -> list[Automaton]:
     """The specification of each pass: all texts up to the query, and the right choice behind.
 
     `options` has `digits` (of the operands), and `passes`: lists of [kind, index, table] with the
@@ -43,7 +43,7 @@ def passes(options: Any) -> list[Specification]:
     return found
 
 
-def one(digits: int, places: list[list[Any]]) -> Specification:
+def one(digits: int, places: list[list[Any]]) -> Automaton:
     """The texts of one pass."""
     stages: list[tuple[int, Any]] = []
     for position, (kind, _, (token, *_)) in enumerate(places):
