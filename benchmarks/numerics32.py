@@ -1,10 +1,12 @@
 """What a proof of a trained model assumes of binary32, measured: `python -m benchmarks.numerics32
 [--points N] [--seed S]`.
 
-Rows: exp of x <= 0, rsqrt, silu and the whole of RMSNorm, in units of 2^-24 of the result, on every
-path torch has here: each set of vector instructions, whole and strided tensors, tails shorter than
-a vector, single numbers. The truth is computed in binary64, whose own error is below 2^-28 of these
-units. Exit code 1 where a path is worse than assumed.
+Rows: exp of x <= 0, rsqrt, silu, sigmoid, tanh and the whole of RMSNorm, in units of 2^-24 of the
+result; gelu, by erf and by tanh, in units of 2^-24 of the argument; LayerNorm in units of 2^-24 of
+the largest argument times the factor that the norm has. On every path torch has here: each set of
+vector instructions, whole and strided tensors, tails shorter than a vector, single numbers. The
+truth is computed in binary64, whose own error is below 2^-28 of these units. Exit code 1 where a
+path is worse than assumed.
 """
 
 from __future__ import annotations
@@ -14,11 +16,21 @@ import os
 import subprocess
 import sys
 
+from tinyadder.verify.certify.check import graph
 from tinyadder.verify.certify.check.rounding import ULPS
 
 WIDTH = 4
-ASSUMED = {**ULPS, "rms norm": WIDTH + 4 + ULPS["rsqrt"]}
-"""The norm: n + 2 roundings in the mean and the sum with epsilon, two products, and an rsqrt."""
+ASSUMED = {
+    **ULPS,
+    "sigmoid": graph.ULPS["sigmoid"],
+    "tanh": graph.ULPS["tanh"],
+    "gelu": graph.OF_ARGUMENT["gelu"],
+    "gelu tanh": graph.OF_ARGUMENT["gelu_tanh"],
+    "rms norm": WIDTH + 4 + ULPS["rsqrt"],
+    "layer norm": WIDTH + 8,
+}
+"""RMSNorm: n + 2 roundings in the mean and the sum with epsilon, two products, and an rsqrt.
+LayerNorm: n + 1 in the mean, one in the difference, and of the rest at least what follows it."""
 PATHS = """
 import sys, torch
 capability, (count, seed, width) = sys.argv[1], map(int, sys.argv[2:])
@@ -34,9 +46,25 @@ positive = 2.0 ** draw(-60, 60)
 either = torch.cat([draw(-60, 60), draw(-3, 3), 2.0 ** draw(-30, 0), -(2.0 ** draw(-30, 0))])
 rows = torch.randn(count, width, generator=generator) * 2.0 ** draw(-6, 12)[:, None]
 norm = torch.nn.RMSNorm(width, eps=1e-6)
+layer = torch.nn.LayerNorm(width, eps=1e-5)
+factor = lambda x: (x.var(-1, correction=0, keepdim=True) + 1e-5).rsqrt()
+exact_layer = lambda x: (x - x.mean(-1, keepdim=True)) * factor(x)
+shifted = rows + 2.0 ** draw(-6, 12)[:, None]
+itself = lambda x: x
+gelu = torch.nn.functional.gelu
+tanh_gelu = lambda x: gelu(x, approximate="tanh")
+normal = lambda x: torch.special.erfc(-x * 0.5**0.5) / 2
+inner = lambda x: (8 / torch.pi) ** 0.5 * (x + 0.044715 * x**3)
 exact_norm = lambda x: x / (x.square().mean(-1, keepdim=True) + 1e-6).sqrt()
 functions = {
     "exp": (torch.exp, torch.exp, below),
+    "sigmoid": (torch.sigmoid, torch.sigmoid, either),
+    "tanh": (torch.tanh, torch.tanh, either),
+    "gelu": (gelu, lambda x: x * normal(x), either, itself),
+    "gelu tanh": (tanh_gelu, lambda x: x * torch.sigmoid(inner(x)), either, itself),
+    "layer norm": (
+        layer, exact_layer, shifted, lambda x: x.abs().amax(-1, keepdim=True) * factor(x)
+    ),
     "rsqrt": (torch.rsqrt, lambda x: 1 / x.sqrt(), positive),
     "silu": (torch.nn.functional.silu, lambda x: x / (1 + (-x).exp()), either),
     "rms norm": (norm, exact_norm, rows),
@@ -54,11 +82,12 @@ ways = {
     "single": lambda f, x: torch.stack([f(one.clone()) for one in x[: count // 40]]),
 }
 with torch.no_grad():
-    for name, (computed, exact, x) in functions.items():
+    for name, (computed, exact, x, *scale) in functions.items():
         for way, run in ways.items():
             given = run(computed, x).double()
             true = exact(x[: len(given)].double())
-            error = ((given - true).abs() / true.abs() * 2.0**24).nan_to_num(0)
+            size = scale[0](x[: len(given)].double()) if scale else true
+            error = ((given - true).abs() / size.abs() * 2.0**24).nan_to_num(0)
             print(f"{name}\\t{way}\\t{float(error.max()):.3f}")
 """
 
@@ -94,7 +123,9 @@ def main(arguments: list[str]) -> int:
         for name, way, error in found:
             word = "ok" if error <= ASSUMED[name] else "WORSE"
             worse |= error > ASSUMED[name]
-            print(f"{capability:8} {name:9} {way:11} {error:7.3f} assumed {ASSUMED[name]:3} {word}")
+            print(
+                f"{capability:8} {name:10} {way:11} {error:7.3f} assumed {ASSUMED[name]:3} {word}"
+            )
     return int(worse)
 
 

@@ -289,7 +289,7 @@ def test_a_path_of_torch_that_is_worse_than_assumed_of_binary32_is_noticed(monke
     from benchmarks import numerics32
 
     found = numerics32.measure("default", 2000, 0)
-    assert not isinstance(found, str) and len(found) == 16
+    assert not isinstance(found, str) and len(found) == 36
     assert all(error <= numerics32.ASSUMED[name] for name, _, error in found)
     assert any(error > 0.5 for _, _, error in found)  # the errors are those of binary32
     monkeypatch.setattr(numerics32, "measure", lambda *_: [("silu", "whole", 12.5)])

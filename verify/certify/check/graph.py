@@ -47,7 +47,7 @@ ULPS = {
     "relu": 0,
     "square": 1,
 }
-"""Errors in units of 2^-p of the result, as assumed; `python -m benchmarks.numerics_graph` measures
+"""Errors in units of 2^-p of the result, as assumed; `python -m benchmarks.numerics32` measures
 them."""
 OF_ARGUMENT = {"gelu": 12, "gelu_tanh": 12}
 """Errors in units of 2^-p of the argument: these functions cancel far left."""
