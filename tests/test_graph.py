@@ -22,13 +22,13 @@ from torch import nn
 from tinyadder.verify.certify.boxes import Undecided
 from tinyadder.verify.certify.check import affine, check, curves, sums
 from tinyadder.verify.certify.check import graph as rules
-from tinyadder.verify.certify.check.affine import Form, Symbols
+from tinyadder.verify.certify.check.affine import SymbolForm, Symbols
 from tinyadder.verify.certify.check.files import canonical
 from tinyadder.verify.certify.check.graph import Graph, Reading
 from tinyadder.verify.certify.check.intervals import ONE, Rejected, exact
 from tinyadder.verify.certify.graph_boxes import grow_pass, prove_graph, symbols
 from tinyadder.verify.certify.strangers import NoGraph, Read, certificate_of, read_data, runs, seal
-from tinyadder.verify.external.graph import Constants, Refused, Tape, one_pass
+from tinyadder.verify.external.graph import Constants, OperationRefused, Tape, one_pass
 
 DIGIT_TABLE = list(range(10))
 PASSES = [  # a b = ; then what was chosen, and the carry
@@ -178,7 +178,7 @@ class Odd(nn.Module):
     ],
 )
 def test_an_operation_that_no_rule_covers_is_refused_by_name(what, said):
-    with pytest.raises(Refused, match=said), torch.no_grad():
+    with pytest.raises(OperationRefused, match=said), torch.no_grad():
         one_pass(Odd(what), texts_of(0), -1, None, Constants(torch.float32))
 
 
@@ -357,7 +357,7 @@ FORM_RULES = {
     },
     **{name: curve_of_a_square(name) for name in ("sqrt", "rsqrt", "reciprocal")},
 }
-ONE_FORM = Form((ONE, ONE), {}, (ONE, ONE))
+ONE_FORM = SymbolForm((ONE, ONE), {}, (ONE, ONE))
 
 
 def form_holds(name: str, seed: int) -> bool:

@@ -36,7 +36,7 @@ COMPARED = 60
 """Sums on which the other side compares the graph with the model."""
 
 
-class Refused(Exception):
+class OperationRefused(Exception):
     """An operation that nothing is known of."""
 
 
@@ -93,7 +93,7 @@ class Tape(TorchDispatchMode):
     def _new(self, count: int) -> torch.Tensor:
         self.count += count
         if self.count > LARGEST:
-            raise Refused(f"more than {LARGEST:,} numbers depend on the tokens")
+            raise OperationRefused(f"more than {LARGEST:,} numbers depend on the tokens")
         return torch.arange(self.count - count, self.count)
 
     def _tracked(self, value: Any) -> bool:
@@ -144,7 +144,7 @@ class Tape(TorchDispatchMode):
             for tensor, found in zip(outs, ids, strict=False):
                 if isinstance(tensor, torch.Tensor) and found is not None:
                     if tensor.numel() != found.numel():
-                        raise Refused(f"aten.{name} (another shape)")
+                        raise OperationRefused(f"aten.{name} (another shape)")
                     self._put(tensor, found.reshape(tensor.shape))
         return output
 
@@ -155,14 +155,14 @@ class Tape(TorchDispatchMode):
         for value in args:
             integers = self._tracked(value) and not value.is_floating_point()
             if integers and name not in MOVES | {"embedding", "_to_copy"}:
-                raise Refused(f"aten.{name} on tokens")
+                raise OperationRefused(f"aten.{name} on tokens")
         if name in MOVES:
             return self._moved(args, kwargs, function)
         if name in ELEMENTWISE:
             return [self._step(ELEMENTWISE[name], self.ids(args[0]))]
         special = getattr(self, f"_{name.strip('_')}", None)
         if special is None or name.startswith("__"):
-            raise Refused(f"aten.{name}")
+            raise OperationRefused(f"aten.{name}")
         found = special(*args, **kwargs)
         return found if isinstance(found, list) else [found]
 
@@ -194,7 +194,7 @@ class Tape(TorchDispatchMode):
         else:
             tokens = args[2] if name == "index_select" and args[1] == 0 else None
         if tokens is None or self._tracked(args[0]):
-            raise Refused(f"aten.{name} by tokens")
+            raise OperationRefused(f"aten.{name} by tokens")
         return self._embedding(args[0], tokens)
 
     def _step(self, op: str, *operands: torch.Tensor, k: int = 1) -> torch.Tensor:
@@ -210,7 +210,7 @@ class Tape(TorchDispatchMode):
 
     def _embedding(self, table: torch.Tensor, tokens: torch.Tensor, *_: Any) -> torch.Tensor:
         if self._tracked(table):
-            raise Refused("aten.embedding of a table that depends on tokens")
+            raise OperationRefused("aten.embedding of a table that depends on tokens")
         flat = table.reshape(len(table), -1)
         columns = self.ids(flat).T  # (columns, tokens of the vocabulary)
         which = self.ids(tokens).reshape(-1)
@@ -224,9 +224,9 @@ class Tape(TorchDispatchMode):
 
     def _to_copy(self, x: torch.Tensor, dtype: Any = None, **_: Any) -> torch.Tensor:
         if dtype not in (None, x.dtype) and x.is_floating_point():
-            raise Refused(f"a change of the type of numbers to {dtype}")
+            raise OperationRefused(f"a change of the type of numbers to {dtype}")
         if not x.is_floating_point() and dtype is not None and dtype.is_floating_point:
-            raise Refused("tokens taken for numbers")
+            raise OperationRefused("tokens taken for numbers")
         return self.ids(x)
 
     def _binary(self, op: str, a: Any, b: Any) -> torch.Tensor:
@@ -236,12 +236,12 @@ class Tape(TorchDispatchMode):
 
     def _add(self, a: Any, b: Any, *, alpha: Any = 1) -> torch.Tensor:
         if alpha != 1:
-            raise Refused("aten.add with alpha")
+            raise OperationRefused("aten.add with alpha")
         return self._binary("add", a, b)
 
     def _sub(self, a: Any, b: Any, *, alpha: Any = 1) -> torch.Tensor:
         if alpha != 1:
-            raise Refused("aten.sub with alpha")
+            raise OperationRefused("aten.sub with alpha")
         return self._binary("sub", a, b)
 
     def _rsub(self, a: Any, b: Any, alpha: Any = 1) -> torch.Tensor:
@@ -255,13 +255,13 @@ class Tape(TorchDispatchMode):
 
     def _div(self, a: Any, b: Any, *, rounding_mode: Any = None) -> torch.Tensor:
         if rounding_mode is not None:
-            raise Refused("aten.div with a rounding mode")
+            raise OperationRefused("aten.div with a rounding mode")
         return self._binary("div", a, b)
 
     def _pow(self, x: Any, exponent: Any) -> torch.Tensor:
         known = {2: "square", 0.5: "sqrt", -0.5: "rsqrt", -1: "reciprocal"}
         if not isinstance(exponent, int | float) or exponent not in known:
-            raise Refused(f"aten.pow to {exponent}")
+            raise OperationRefused(f"aten.pow to {exponent}")
         return self._step(known[exponent], self.ids(x))
 
     def _gelu(self, x: torch.Tensor, *, approximate: str = "none") -> torch.Tensor:
@@ -311,12 +311,12 @@ class Tape(TorchDispatchMode):
 
     def _addmm(self, c: Any, a: Any, b: Any, *, beta: Any = 1, alpha: Any = 1) -> torch.Tensor:
         if (alpha, beta) != (1, 1):
-            raise Refused("aten.addmm with alpha or beta")
+            raise OperationRefused("aten.addmm with alpha or beta")
         return self._dot(self.ids(a)[None], self.ids(b)[None], self.ids(c))[0]
 
     def _baddbmm(self, c: Any, a: Any, b: Any, *, beta: Any = 1, alpha: Any = 1) -> torch.Tensor:
         if (alpha, beta) != (1, 1):
-            raise Refused("aten.baddbmm with alpha or beta")
+            raise OperationRefused("aten.baddbmm with alpha or beta")
         return self._dot(self.ids(a), self.ids(b), self.ids(c))
 
     def _linear(self, x: Any, weight: Any, bias: Any = None) -> torch.Tensor:
@@ -334,13 +334,13 @@ class Tape(TorchDispatchMode):
 
     def _masked_fill(self, x: Any, mask: torch.Tensor, value: Any) -> torch.Tensor:
         if self._tracked(mask):
-            raise Refused("aten.masked_fill with a mask that depends on tokens")
+            raise OperationRefused("aten.masked_fill with a mask that depends on tokens")
         filler = self.ids(torch.as_tensor(value, dtype=x.dtype))
         return torch.where(mask, filler, self.ids(x))
 
     def _where(self, mask: torch.Tensor, a: Any, b: Any) -> torch.Tensor:
         if self._tracked(mask):
-            raise Refused("aten.where with a condition that depends on tokens")
+            raise OperationRefused("aten.where with a condition that depends on tokens")
         return torch.where(mask, self.ids(a), self.ids(b))
 
     def _triangle(self, x: torch.Tensor, keep: Callable[..., Any], diagonal: int) -> torch.Tensor:
@@ -389,7 +389,7 @@ class Constants:
         """-1 - (index among the constants)."""
         if tensor.dtype != self.dtype:
             if tensor.is_floating_point() and tensor.numel() > 1:
-                raise Refused(f"numbers of the types {self.dtype} and {tensor.dtype}")
+                raise OperationRefused(f"numbers of the types {self.dtype} and {tensor.dtype}")
             tensor = tensor.to(self.dtype)
         flat = np.ascontiguousarray(tensor.detach().reshape(-1).numpy()).tobytes()
         if flat not in self._known:
@@ -445,7 +445,7 @@ def logits_of(output: Any) -> torch.Tensor:
         output = output.get("logits")
     output = getattr(output, "logits", output)
     if not isinstance(output, torch.Tensor):
-        raise Refused(f"logits that are a {type(output).__name__}")
+        raise OperationRefused(f"logits that are a {type(output).__name__}")
     return output
 
 
@@ -490,7 +490,7 @@ def graph(entry: LoadedSubmission, report: ReportProgress, seed: int) -> dict[st
     empty |= {"passes": [], "logits": [], "format": {**form, "digits": []}}
     try:
         return {**empty, **_graph(entry, report, seed)}
-    except (NotRecovered, Refused) as error:
+    except (NotRecovered, OperationRefused) as error:
         return {**empty, "reason": str(error)[:200]}
 
 
@@ -521,7 +521,7 @@ def _graph(entry: LoadedSubmission, report: ReportProgress, seed: int) -> dict[s
             )
             constants = constants or Constants(answers.dtype)
             if constants.dtype not in (torch.float32, torch.float64):
-                raise Refused(f"numbers of the type {constants.dtype}")
+                raise OperationRefused(f"numbers of the type {constants.dtype}")
             run = module
             if not why:
                 run, why = exported(module, texts[:1])
@@ -551,14 +551,14 @@ def one_pass(
     run: Any, texts: torch.Tensor, row: int, outputs: int | None, constants: Constants
 ) -> dict[str, Any]:
     """What `run` computes of the first of these texts, (n, length), as far as the logits at `row`
-    need it. Raises `Refused`.
+    need it. Raises `OperationRefused`.
     """
     tape, tokens = Tape(constants), texts[:1].clone()
     tape.watch(tokens)
     with tape:
         output = run(tokens)
     if not tape._tracked(output):
-        raise Refused("logits that no token reaches")
+        raise OperationRefused("logits that no token reaches")
     read = _row(tape.ids(output), row, outputs).to(torch.int32).numpy()
     return {
         "length": texts.shape[1],

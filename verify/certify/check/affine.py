@@ -27,7 +27,7 @@ SHORT = 100
 """Bits of the point around which a curve is developed."""
 
 
-class Form(NamedTuple):
+class SymbolForm(NamedTuple):
     """c + sum slope_s d_s, met with r."""
 
     c: Interval
@@ -35,9 +35,9 @@ class Form(NamedTuple):
     r: Interval
 
 
-def point(value: Interval) -> Form:
+def point(value: Interval) -> SymbolForm:
     """A number that depends on no symbol."""
-    return Form(value, {}, value)
+    return SymbolForm(value, {}, value)
 
 
 class Symbols:
@@ -48,20 +48,23 @@ class Symbols:
     def __init__(self, radii: Sequence[int]) -> None:
         self.radii = radii
 
-    def symbol(self, s: int, middle: int) -> Form:
+    def symbol(self, s: int, middle: int) -> SymbolForm:
         """The symbol itself."""
-        return Form((middle, middle), {s: ONE}, wider((middle, middle), self.radii[s]))
+        return SymbolForm((middle, middle), {s: ONE}, wider((middle, middle), self.radii[s]))
 
-    def made(self, c: Interval, slopes: dict[int, int], natural: Interval) -> Form:
+    def made(self, c: Interval, slopes: dict[int, int], natural: Interval) -> SymbolForm:
         """LINEAR: both enclosures hold, so their meet does."""
         away = sum((abs(a) * self.radii[s] >> F) + 1 for s, a in slopes.items())
         r = max(c[0] - away, natural[0]), min(c[1] + away, natural[1])
         need(r[0] <= r[1], "two enclosures of one number do not meet")
-        return Form(c, slopes, r)
+        return SymbolForm(c, slopes, r)
 
     def linear(
-        self, terms: Sequence[tuple[Interval, Form]], error: int, natural: Interval | None = None
-    ) -> Form:
+        self,
+        terms: Sequence[tuple[Interval, SymbolForm]],
+        error: int,
+        natural: Interval | None = None,
+    ) -> SymbolForm:
         """sum w f, off by at most `error`: the middle of a weight scales the form, its radius and
         every cut-off unit count as error.
         """
@@ -86,7 +89,7 @@ class Symbols:
             whole = max(whole[0], natural[0]), min(whole[1], natural[1])
         return self.made(c, slopes, whole)
 
-    def product(self, f: Form, g: Form) -> Form:
+    def product(self, f: SymbolForm, g: SymbolForm) -> SymbolForm:
         """MUL: f g = m g + k f - m k + (f - m)(g - k), m and k in the middle of the ranges."""
         m, k = (sum(f.r) >> 1), (sum(g.r) >> 1)
         rest = (max(f.r[1] - m, m - f.r[0]) * max(g.r[1] - k, k - g.r[0]) >> F) + 1
@@ -94,7 +97,7 @@ class Symbols:
         terms = [((m, m), g), ((k, k), f), ((-ONE, -ONE), point(both))]
         return self.linear(terms, rest, mul(f.r, g.r))
 
-    def square(self, f: Form) -> Form:
+    def square(self, f: SymbolForm) -> SymbolForm:
         """MUL of a number with itself: m^2 + 2 m (f - m) + (f - m)^2, the last at least 0."""
         m = sum(f.r) >> 1
         away = max(f.r[1] - m, m - f.r[0])
@@ -107,7 +110,7 @@ class Symbols:
         natural = (least * least >> F), -(-(max(ends) ** 2) >> F)
         return self.linear(terms, half, natural)
 
-    def curve(self, f: Form, name: str) -> Form:
+    def curve(self, f: SymbolForm, name: str) -> SymbolForm:
         """TAYLOR: g(x) = g(m) + g'(m) (x - m) + g''(y) (x - m)^2 / 2 for some y between them."""
         curve = CURVES[name]
         natural = curve.enclose(f.r)
@@ -132,7 +135,7 @@ class Symbols:
         terms = [((s, s), f), ((ONE, ONE), point(known))]
         return self.linear(terms, error, natural)
 
-    def relu(self, f: Form) -> Form:
+    def relu(self, f: SymbolForm) -> SymbolForm:
         """RELU: between 0 and a chord where the sign is open."""
         low, high = f.r
         if low >= 0:
@@ -144,7 +147,7 @@ class Symbols:
         terms = [((chord, chord), f), ((ONE, ONE), point((0, gap)))]
         return self.linear(terms, 1, (0, high))
 
-    def quotient(self, f: Form, g: Form) -> Form:
+    def quotient(self, f: SymbolForm, g: SymbolForm) -> SymbolForm:
         """f / g for g > 0."""
         need(g.r[0] > 0, "a divisor may be zero")
         if not g.slopes and g.r[0] == g.r[1]:

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from math import inf, isfinite
 from typing import Any, NamedTuple
 
-from tinyadder.verify.certify.check.affine import Form, Symbols, point
+from tinyadder.verify.certify.check.affine import SymbolForm, Symbols, point
 from tinyadder.verify.certify.check.curves import CURVES
 from tinyadder.verify.certify.check.files import integer
 from tinyadder.verify.certify.check.intervals import (
@@ -230,7 +230,7 @@ class Reading:
                 self.at[key] = self.computed(op, [point(x) for x in given], Symbols(())).r
         return self.at[key]
 
-    def rounded(self, form: Form, roundings: int, more: int, symbols: Symbols) -> Form:
+    def rounded(self, form: SymbolForm, roundings: int, more: int, symbols: Symbols) -> SymbolForm:
         """The form and so many roundings, and an error."""
         r = self.rounding
         error = (r.gamma(roundings) * size(form.r) >> F) + 1 + (roundings + 1) * r.tiny + more
@@ -239,7 +239,7 @@ class Reading:
             return point(wider(form.r, error))
         return symbols.made(wider(form.c, error), form.slopes, wider(form.r, error))
 
-    def computed(self, op: str, x: list[Form], symbols: Symbols) -> Form:
+    def computed(self, op: str, x: list[SymbolForm], symbols: Symbols) -> SymbolForm:
         """LINEAR, MUL, TAYLOR, RELU: one operation, rounded."""
         one = (ONE, ONE)
         if op in ("add", "sub"):
@@ -260,7 +260,7 @@ class Reading:
         if op in ("sum", "dot"):
             k = len(x) if op == "sum" else len(x) // 2
             pairs = [(point(one), y) for y in x] if op == "sum" else [*zip(x, x[k:])]  # noqa: B905
-            terms: list[tuple[Interval, Form]] = []
+            terms: list[tuple[Interval, SymbolForm]] = []
             magnitude = 0
             for f, g in pairs:
                 magnitude += (size(f.r) * size(g.r) >> F) + 1
@@ -281,7 +281,7 @@ class Reading:
         return self.rounded(found, ULPS[op], more, symbols)
 
     @staticmethod
-    def times(f: Form, g: Form, symbols: Symbols) -> Form:
+    def times(f: SymbolForm, g: SymbolForm, symbols: Symbols) -> SymbolForm:
         if not f.slopes:
             return symbols.linear([(f.r, g)], 0)
         if not g.slopes:
@@ -490,7 +490,7 @@ class Reading:
     def forms(self, box: list[Interval]) -> Any:
         """A function from nodes to forms, for symbols in a box; the box holds the exact means."""
         symbols = Symbols([-((low - high) >> 1) + 1 for low, high in box])
-        found: dict[int, Form] = {}
+        found: dict[int, SymbolForm] = {}
         for s, (node, (low, high)) in enumerate(zip(self.symbols, box, strict=True)):
             mean = self.mean(node)
             assert mean is not None
@@ -498,7 +498,7 @@ class Reading:
             natural = wider((low, high), mean.error)
             found[node] = symbols.made(wider(form.c, mean.error), form.slopes, natural)
 
-        def form(a: int) -> Form:
+        def form(a: int) -> SymbolForm:
             if a < 0:
                 return point(self.constant(a))
             if a in found:
