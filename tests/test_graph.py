@@ -418,8 +418,9 @@ def executed(graph: dict[str, Any], which: int, text: list[int], random: Random)
     last bits off; and per softmax the exponentials.
     """
     kind = {"float32": np.float32, "float64": np.float64}[graph["dtype"]]
-    constants = [kind(float.fromhex(c)) if c != "-inf" else kind(-np.inf)
-                 for c in graph["constants"]]  # fmt: skip
+    constants = [
+        kind(float.fromhex(c)) if c != "-inf" else kind(-np.inf) for c in graph["constants"]
+    ]
     nodes = Graph(graph).passes[which][0]
     values: list[Any] = []
     powers: dict[int, list[Any]] = {}
@@ -467,8 +468,15 @@ def executed(graph: dict[str, Any], which: int, text: list[int], random: Random)
                     values.append(added(list(terms)))
                 elif op in ("add", "sub", "mul", "div", "neg", "square", "relu"):
                     a, b = (*given, kind(0))[:2]
-                    found = {"add": a + b, "sub": a - b, "mul": a * b, "div": a / b if b else a,
-                             "neg": -a, "square": a * a, "relu": max(a, kind(0))}[op]  # fmt: skip
+                    found = {
+                        "add": a + b,
+                        "sub": a - b,
+                        "mul": a * b,
+                        "div": a / b if b else a,
+                        "neg": -a,
+                        "square": a * a,
+                        "relu": max(a, kind(0)),
+                    }[op]
                     values.append(kind(found))
                 else:
                     x = float(given[0])

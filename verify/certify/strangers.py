@@ -298,10 +298,11 @@ def format_options(form: Any, rows: list[int]) -> dict[str, Any]:
         for kind, index, table in form["passes"][step][: row + 1]:
             if kind == "chosen":
                 fed = [
-                    table[choices[d]] if choices[d] < len(table) and table[choices[d]] >= 0
+                    table[choices[d]]
+                    if choices[d] < len(table) and table[choices[d]] >= 0
                     else choices[d]
                     for d in range(10)
-                ]  # fmt: skip
+                ]
                 places.append(["sum", power(index), fed])
             else:
                 places.append([kind, 0 if kind == "constant" else index, list(table)])

@@ -56,21 +56,72 @@ ELEMENTWISE: dict[str, str] = {
     "abs": "abs",
 }
 MOVES = {
-    "view", "_unsafe_view", "reshape", "permute", "transpose", "t", "expand", "unsqueeze",
-    "squeeze", "slice", "select", "clone", "detach", "alias", "contiguous", "cat", "stack",
-    "index", "index_select", "gather", "split", "split_with_sizes", "chunk", "unbind", "repeat",
-    "flip", "roll", "as_strided", "lift_fresh", "select_scatter", "slice_scatter", "unfold",
-    "diagonal", "narrow", "_reshape_alias", "lift_fresh_copy", "expand_copy", "view_copy",
-    "index_put_", "index_put", "copy_", "copy", "squeeze_", "unsqueeze_", "repeat_interleave",
-    "masked_select", "_index_put_impl_", "movedim", "swapaxes",
-}  # fmt: skip
+    "view",
+    "_unsafe_view",
+    "reshape",
+    "permute",
+    "transpose",
+    "t",
+    "expand",
+    "unsqueeze",
+    "squeeze",
+    "slice",
+    "select",
+    "clone",
+    "detach",
+    "alias",
+    "contiguous",
+    "cat",
+    "stack",
+    "index",
+    "index_select",
+    "gather",
+    "split",
+    "split_with_sizes",
+    "chunk",
+    "unbind",
+    "repeat",
+    "flip",
+    "roll",
+    "as_strided",
+    "lift_fresh",
+    "select_scatter",
+    "slice_scatter",
+    "unfold",
+    "diagonal",
+    "narrow",
+    "_reshape_alias",
+    "lift_fresh_copy",
+    "expand_copy",
+    "view_copy",
+    "index_put_",
+    "index_put",
+    "copy_",
+    "copy",
+    "squeeze_",
+    "unsqueeze_",
+    "repeat_interleave",
+    "masked_select",
+    "_index_put_impl_",
+    "movedim",
+    "swapaxes",
+}
 """Operations that take numbers from one place to another."""
 
 
 SHAPES = {
-    "_assert_tensor_metadata", "sym_size", "sym_numel", "ones_like", "zeros_like", "full_like",
-    "empty_like", "new_zeros", "new_ones", "new_full", "new_empty",
-}  # fmt: skip
+    "_assert_tensor_metadata",
+    "sym_size",
+    "sym_numel",
+    "ones_like",
+    "zeros_like",
+    "full_like",
+    "empty_like",
+    "new_zeros",
+    "new_ones",
+    "new_full",
+    "new_empty",
+}
 """Operations that look at no number of a tensor."""
 
 
@@ -217,8 +268,10 @@ class Tape(TorchDispatchMode):
         rows = columns[None].expand(len(which), -1, -1)
         index = which[:, None].expand(-1, len(columns))
         size = rows.reshape(-1, len(table))
-        operands = [size.reshape(-1).to(torch.int32).numpy().copy(),
-                    index.reshape(-1).to(torch.int32).numpy().copy()]  # fmt: skip
+        operands = [
+            size.reshape(-1).to(torch.int32).numpy().copy(),
+            index.reshape(-1).to(torch.int32).numpy().copy(),
+        ]
         self.steps.append(("look", len(table), operands))
         return self._new(index.numel()).reshape(*tokens.shape, *table.shape[1:])
 

@@ -50,12 +50,17 @@ def one(digits: int, places: list[list[Any]]) -> Automaton:
         if kind == "constant":
             stages.append((position, lambda s, t=str(token): [(t, s)]))
     for n in range(digits + 1):
-        here = [(p, kind, table) for p, (kind, index, table) in enumerate(places)
-                if kind != "constant" and index == n]  # fmt: skip
+        here = [
+            (p, kind, table)
+            for p, (kind, index, table) in enumerate(places)
+            if kind != "constant" and index == n
+        ]
         read = sorted((kind, p, table) for p, kind, table in here if kind != "sum")
         kinds = [kind for kind, _, _ in read]
-        need(kinds == [] if n == digits else kinds in (["a", "b"], ["column"]),
-             f"the digits of column {n} do not stand once each in a pass")  # fmt: skip
+        need(
+            kinds == [] if n == digits else kinds in (["a", "b"], ["column"]),
+            f"the digits of column {n} do not stand once each in a pass",
+        )
         chosen = [(p, table) for p, kind, table in here if kind == "sum"]
         need(len(chosen) <= 1, f"digit {n} of the sum stands twice in a pass")
         for last, (kind, position, table) in zip(
