@@ -1,5 +1,6 @@
 """The computer of constructions/programs: its trace, its weights, and what is proved of them."""
 
+from itertools import islice
 from math import prod
 from pathlib import Path
 from random import Random
@@ -8,10 +9,12 @@ import pytest
 import torch
 
 from tinyadder.construction import construct
+from tinyadder.dsl import Attention, Embed, Head, Program, Stream, Unembed
 from tinyadder.errors import TinyadderError
 from tinyadder.io.folder import save
 from tinyadder.machine.answers import answers
 from tinyadder.machine.compile import build
+from tinyadder.machine.indexed import IndexedDecoder
 from tinyadder.programs import Refused, compile, key, prefix, tokens
 from tinyadder.tasks.computer import INSTRUCTIONS, Computer
 from tinyadder.verify.certify.programs import __main__ as command
@@ -220,3 +223,55 @@ def described(problem, tokens, word):
 
 def checker_kind(token):
     return token if token in ("run", "end") or token in INSTRUCTIONS else token[0]
+
+
+# ---- decoding by index ---------------------------------------------------------------------------
+
+
+def test_the_index_gives_the_tokens_of_the_plain_decoder_and_of_the_interpreter(small):
+    made, model = small
+    ids = {token: n for n, token in enumerate(made.task.vocabulary)}
+    decoder = IndexedDecoder(made.program)
+    problems = [*made.task.hard(), *made.task.structured(Random(7), 20)]
+    for problem, plain in zip(problems, answers(model, made.task, problems), strict=True):
+        prompt = [ids[token] for token in made.task.prompt(problem)]
+        found = decoder.decode(prompt, made.task.steps, ids["end"])
+        assert [made.task.vocabulary[n] for n in found] == list(plain)
+
+
+def test_a_long_run_by_index_is_the_interpreters():
+    made = construct(str(FILE), word=6, length=4000, steps=3000)
+    ids = {token: n for n, token in enumerate(made.task.vocabulary)}
+    problem = made.task.parse("set 1; store 2; load 1; add 2; put 1; jump 2")
+    prompt = [ids[token] for token in made.task.prompt(problem)]
+    found = islice(IndexedDecoder(made.program).stream(prompt), 3000)
+    right = islice(made.task.trace(problem), 3000)
+    assert [made.task.vocabulary[n] for n in found] == list(right)
+
+
+def test_heads_that_average_have_no_index():
+    x = tokens("ab")
+    with pytest.raises(TinyadderError, match="exact=True"):
+        IndexedDecoder(compile((key(x) == x).count(), length=4, causal=True).program)
+
+
+def test_beyond_its_length_the_index_stops_and_does_not_guess(small):
+    made, _ = small
+    ids = {token: n for n, token in enumerate(made.task.vocabulary)}
+    prompt = [ids[token] for token in made.task.prompt(made.task.parse("jump 0"))]
+    with pytest.raises(TinyadderError, match="position 1[2-9]"):
+        IndexedDecoder(made.program).decode(prompt, 400)
+
+
+def test_two_positions_that_share_a_head_end_the_run():
+    lanes = Stream(score="what the key is")
+    head = Head(query=1, key=lanes.score, value=1, slope=746)
+    shared = Program(
+        "ab",
+        lanes,
+        Embed(score={"a": 2000, "b": 1300}),
+        Attention(score=head),
+        Unembed(argmax={"a": lanes.score, "b": 0.0 * lanes.score}),
+    )
+    with pytest.raises(TinyadderError, match="position 1: two positions share"):
+        IndexedDecoder(shared).decode([0, 1], 1)

@@ -99,7 +99,7 @@ TABLE = (
     ),
     _tinyadder(
         "single",
-        r"machine\.(reference|single)",
+        r"machine\.(reference|single|indexed)",
         "programs run without torch",
         "basics language",
         "numpy jaxtyping",
