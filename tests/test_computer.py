@@ -259,7 +259,7 @@ def test_beyond_its_length_the_index_stops_and_does_not_guess(small):
     made, _ = small
     ids = {token: n for n, token in enumerate(made.task.vocabulary)}
     prompt = [ids[token] for token in made.task.prompt(made.task.parse("jump 0"))]
-    with pytest.raises(TinyadderError, match="position 1[2-9]"):
+    with pytest.raises(TinyadderError, match=r"position 1[2-9]"):
         IndexedDecoder(made.program).decode(prompt, 400)
 
 
