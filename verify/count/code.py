@@ -22,20 +22,21 @@ def machine_code(model: nn.Module | None = None) -> list[Literal]:
     """The literals in the forward pass of our own models, followed through imports.
 
     Of a program (the default), and of any model of the plain family (`Config.plain`), the parts
-    that only trained models have (tinyadder/machine/layers.py) are not run and not read.
+    that only trained models have (tinyadder/machine/layers.py) are not run and not read; nor is, of
+    any, the form that only training takes (tinyadder/machine/fused.py).
     """
     plain = model is None or (isinstance(model, Transformer) and model.config.plain)
-    skipped = "tinyadder.machine.layers" if plain else ""
+    skipped = {"tinyadder.machine.fused"} | ({"tinyadder.machine.layers"} if plain else set())
     coder = isinstance(model, Transformer) and model.config.encoder
     module, root = ("tinyadder.machine.encoder", "EncoderDecoder") if coder else MACHINE
     start = _source(module)
     assert start is not None
 
     def find(other: str) -> str | None:
-        machine = other.startswith("tinyadder.machine.") and other != skipped
+        machine = other.startswith("tinyadder.machine.") and other not in skipped
         return _source(other) if machine else None
 
-    return literals(start, [root], find=find)
+    return literals(start, [root], find=find, module=module)
 
 
 def construction_code(name: str, file: Path | None = None) -> list[Literal]:
