@@ -104,7 +104,9 @@ def test_claims_prints_the_largest_errors_of_each_lane(tmp_path):
         run(claims, str(tmp_path / "model"))
 
 
-def test_prove_keeps_the_verdict_with_its_options_and_replaces_it_only_when_told(tmp_path):
+def test_prove_keeps_the_verdict_with_its_options_and_replaces_it_only_when_told(
+    tmp_path, monkeypatch
+):
     run(prove, "multiply", "-o", "digits=1", "-o", "second=1", "--save")
     (kept,) = read_results(tmp_path / "results")
     assert kept.command == "tinyadder prove multiply -o digits=1 -o second=1"
@@ -115,5 +117,6 @@ def test_prove_keeps_the_verdict_with_its_options_and_replaces_it_only_when_told
     assert isinstance(recheck(build(made.program), made.task, certificate), Proved)
     assert kept.data["verdict"]["domain"].startswith("all 100 problems of multiplication")
     already = "'proved' of multiply, digits=1, second=1 already; give --force"
+    monkeypatch.setattr("tinyadder.verify.certify.prove.certify", None)  # refused before the work
     with pytest.raises(TinyadderError, match=already):
         run(prove, "multiply", "-o", "digits=1", "-o", "second=1", "--save")

@@ -8,6 +8,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+import tinyadder as ta
 from tinyadder.cli import cli
 from tinyadder.construction import construct
 from tinyadder.errors import TinyadderError
@@ -103,3 +104,11 @@ def test_a_text_longer_than_the_table_of_positions_is_refused(monkeypatch):
 def test_options_of_stock_classes_belong_to_them():
     found = CliRunner().invoke(cli, ["export", "add10", "--to", "json", "--noise", "0.1"])
     assert isinstance(found.exception, TinyadderError) and "--to llama" in str(found.exception)
+
+
+def test_from_python_the_ground_truth_comes_beside_the_model():
+    found, directions = ta.to_transformers(ta.load(HIST), "llama", rotate=2)
+    assert {"count", "token"} <= set(directions)
+    lengths = [torch.tensor(direction).norm().item() for direction in directions.values()]
+    assert lengths == pytest.approx([1.0] * len(lengths), abs=1e-6)
+    assert len(directions["count"]) == found.config.hidden_size

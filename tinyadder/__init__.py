@@ -21,6 +21,7 @@ _HOME = {
     "Model": "tinyadder.model",
     "ActivationCache": "tinyadder.inspect.trace",
     "to_transformer_lens": "tinyadder.model",
+    "to_transformers": "tinyadder.model",
     "Construction": "tinyadder.construction",
     "construction_names": "tinyadder.construction",
     "Program": "tinyadder.dsl",
@@ -76,6 +77,7 @@ if TYPE_CHECKING:
     from tinyadder.model import Model as Model
     from tinyadder.model import load as load
     from tinyadder.model import to_transformer_lens as to_transformer_lens
+    from tinyadder.model import to_transformers as to_transformers
     from tinyadder.tasks.base import Task as Task
     from tinyadder.tasks.custom import custom_task as task  # noqa: F401
     from tinyadder.verify.verdict import Exhaustive as Exhaustive

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, SupportsFloat
+from typing import TYPE_CHECKING, Any, Literal, SupportsFloat
 
 import torch
 from torch import Tensor
@@ -39,6 +39,7 @@ from tinyadder.text import Shown, format_table
 
 if TYPE_CHECKING:
     from transformer_lens import HookedTransformer
+    from transformers import PreTrainedModel
 
     from tinyadder.inspect.circuit import Circuit
     from tinyadder.inspect.explorer import Explorer
@@ -111,6 +112,24 @@ def to_transformer_lens(model: Model, *, length: int | None = None) -> HookedTra
         longest = max(len(model.task.prompt(problem)) for problem in model.task.hard())
         length = longest + model.task.answer_length
     return hooked_transformer(model.module, length=length)
+
+
+def to_transformers(
+    model: Model, family: Literal["llama", "gpt2"], *, rotate: int | None = None, noise: float = 0.0
+) -> tuple[PreTrainedModel, dict[str, list[float]]]:
+    """The model as a stock class of transformers, and the direction of each of its lanes in the
+    hidden states: a model whose circuit is known, to test methods of interpretability on.
+
+    `rotate` (a seed) turns the residual stream by a random orthogonal matrix, `noise` multiplies
+    every weight of attention and MLP by 1 + noise times a standard normal number. How norms and
+    positions are held: `tinyadder.io.export.stock`. Raises `TinyadderError` with the part that the
+    class cannot hold, or the first of 200 problems that it answers wrongly.
+    """
+    from tinyadder.io.export.stock import convert
+    from tinyadder.machine.tensors import columns
+
+    found, layout = convert(model.module, model.task, family, rotate=rotate, noise=noise)
+    return found, layout.directions(columns(model.module))
 
 
 class Answer(str):

@@ -105,13 +105,37 @@ def save_result(
     `command` is its name and the NAME it was given; the options that decide the model and the part
     of the domain are added. Raises `TinyadderError` where there is such a result already.
     """
-    from tinyadder.report.results import result, write_result
+    from tinyadder.report.results import write_result
+
+    made = _result(loaded, kind, data, command=command, limits=limits)
+    echo(f"wrote {write_result(made, force=force)}", err=True)
+    return made
+
+
+def check_no_result(loaded: Loaded, kind: str, *, command: Sequence[str]) -> None:
+    """Raises `TinyadderError` where `save_result` would without `force`: to be asked before work
+    that takes long.
+    """
+    from tinyadder.report.results import check_new
+
+    check_new(_result(loaded, kind, {}, command=command))
+
+
+def _result(
+    loaded: Loaded,
+    kind: str,
+    data: Mapping[str, Any],
+    *,
+    command: Sequence[str],
+    limits: Mapping[str, int] | None = None,
+) -> Result:
+    from tinyadder.report.results import result
 
     options = {} if loaded.folder else loaded.options
     words = ["tinyadder", *command]
     words += [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
     words += [word for k, v in (limits or {}).items() for word in ("--within", f"{k}={v}")]
-    made = result(
+    return result(
         loaded.model,
         loaded.task,
         short_name(str(loaded.folder)) if loaded.folder else loaded.name,
@@ -121,5 +145,3 @@ def save_result(
         options=options,
         limits=limits,
     )
-    echo(f"wrote {write_result(made, force=force)}", err=True)
-    return made

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from tinyadder.commands._models import save_result, shown_model
+from tinyadder.commands._models import check_no_result, save_result, shown_model
 from tinyadder.commands._options import model_argument, out_option
 from tinyadder.commands._output import echo, echo_json
 from tinyadder.construction import is_submission
@@ -56,6 +56,8 @@ def command(
     if out is not None:
         check_writable(out, force=force)
     loaded = load_model(name, options)
+    if keep and not force:
+        check_no_result(loaded, "proved", command=["prove", name])
     where = loaded.folder if out is None else out
     with tempfile.TemporaryDirectory() if where is None else nullcontext(str(where)) as place:
         folder = Path(place)

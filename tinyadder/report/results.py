@@ -118,17 +118,32 @@ def write_result(found: Result, folder: Path = FOLDER, *, force: bool = False) -
     """
     path = results_file(folder, found.model)
     with lock(folder, "writing a result", wait=60, way_out="try again"):
-        known = {one.key: one for one in _read(path)} if lexists(path) else {}
-        if found.key in known and not force:
-            about = "".join(f", {k}={v}" for k, v in {**found.options, **found.limits}.items())
-            raise TinyadderError(
-                f"{path} holds a result '{found.kind}' of {found.model}{about} already; "
-                "give --force to replace it"
-            )
+        known = _known(path)
+        if not force:
+            _refuse_known(found, path, known)
         known[found.key] = found
         lines = [json.dumps(vars(known[key]), ensure_ascii=False) + "\n" for key in sorted(known)]
         write_text(path, "".join(lines), way_out="free some space, or mend the permissions")
     return path
+
+
+def check_new(found: Result, folder: Path = FOLDER) -> None:
+    """Raises `TinyadderError` where `write_result` would: asked before long work."""
+    path = results_file(folder, found.model)
+    _refuse_known(found, path, _known(path))
+
+
+def _known(path: Path) -> dict[tuple[str, str, str, str], Result]:
+    return {one.key: one for one in _read(path)} if lexists(path) else {}
+
+
+def _refuse_known(found: Result, path: Path, known: Mapping[tuple, Result]) -> None:
+    if found.key in known:
+        about = "".join(f", {k}={v}" for k, v in {**found.options, **found.limits}.items())
+        raise TinyadderError(
+            f"{path} holds a result '{found.kind}' of {found.model}{about} already; "
+            "give --force to replace it"
+        )
 
 
 def read_results(folder: Path = FOLDER) -> list[Result]:
