@@ -26,6 +26,7 @@ from tinyadder.inspect.plot.leaderboard import leaderboard
 from tinyadder.inspect.plot.logits import logits, unit_of
 from tinyadder.inspect.plot.margins import margins
 from tinyadder.inspect.plot.proof import leaves_of, proof
+from tinyadder.inspect.plot.rounds import rounds
 from tinyadder.inspect.plot.weights import rows_of, weights
 from tinyadder.machine.compile import build
 from tinyadder.pictures import OF_MODELS, balanced
@@ -284,7 +285,29 @@ def test_curves_and_leaderboard_draw_their_numbers():
     assert [t.get_text() for t in board.axes[0].get_yticklabels()] == ["a", "b"]
 
 
+ROUND = {"round": 1, "by": "search", "verdict": "refuted", "said": "5 + 5", "wrong": 34}
+ROUND |= {"smallest": -2.5, "problems": 70, "loss": 1.0, "seconds": 16.7}
+LAST = {**ROUND, "round": 2, "verdict": "proved", "wrong": 0, "smallest": 0.25, "seconds": 41.0}
+
+
+def test_rounds_show_what_was_found_and_how_it_ended():
+    figure = rounds([ROUND, LAST])
+    above, below = figure.axes
+    assert [bar.get_height() for bar in above.patches] == [34, 0]
+    assert above.lines[0].get_ydata().tolist() == [70, 70]
+    found, _, proved = below.collections
+    assert found.get_offsets().tolist() == [[1, -2.5]]
+    assert proved.get_offsets().tolist() == [[2, 0.25]]
+    assert "2 rounds in 41 s: wrong answers were found once, 34 in all" in title(figure)
+    assert "at the end the model is proved" in title(figure)
+    assert "not yet proved" in title(rounds([ROUND]))
+
+
 def test_nothing_to_draw_is_said():
+    with pytest.raises(TinyadderError, match="no rounds of counterexamples"):
+        rounds([])
+    with pytest.raises(TinyadderError, match="round 1: wrong"):
+        rounds([{**ROUND, "wrong": "many"}])
     with pytest.raises(TinyadderError, match="no lines with a step and a loss"):
         curves([])
 
@@ -353,6 +376,9 @@ def test_the_other_kinds_are_kinds_of_the_command(tmp_path, run):
         assert (tmp_path / file).read_bytes().startswith(b"\x89PNG")
 
 
+TINY = str(ROOT / "baselines/addition10-tiny/seed-2/model")
+
+
 def test_the_command_refuses_what_it_cannot_draw(run):
     for arguments, text in [
         (("add10", "weights", "1", "2"), "takes no problem"),
@@ -361,6 +387,7 @@ def test_the_command_refuses_what_it_cannot_draw(run):
         (("add10", "lanes", "1", "2", "--out", "/proc/nothing/x.png"), "cannot write"),
         (("add10", "logits", "1", "2", "--digit", "99"), "there is no 99"),
         (("add10", "curves"), "its weights were written"),
+        ((TINY, "rounds"), "has no rounds.jsonl beside it; a model that tinyadder train --prove"),
         (("no/such", "curves"), "no/such is not a folder"),
         (
             (str(ROOT / "pyproject.toml"), "leaderboard"),

@@ -32,7 +32,9 @@ which groups of equal size are chosen.
 """
 FEWEST = 30
 """A group of fewer problems goes together with a neighbour."""
-CERTIFICATE, LOG = "certificate.json", "log.jsonl"
+CERTIFICATE = "certificate.json"
+LOGS = {"curves": "log.jsonl", "rounds": "rounds.jsonl"}
+"""What a run writes beside its model."""
 LARGEST = 2**28
 """Bytes of a certificate that is read."""
 
@@ -279,21 +281,29 @@ def _in_short(domain: str) -> str:
 
 
 def of_log(kind: str, folder: Path) -> Figure:
-    """Of the log of a run: beside the model in `folder`, or in its own folder. Raises
-    `TinyadderError` where there is none.
+    """Of the log of a run (curves) or of its rounds of counterexamples (rounds), which lies beside
+    the model in `folder`, or in its own folder. Raises `TinyadderError` where there is none.
     """
     from tinyadder.inspect.plot.curves import curves
+    from tinyadder.inspect.plot.rounds import rounds
     from tinyadder.train.log import read_log
+    from tinyadder.train.prove import read_rounds
 
     if not is_folder_name(str(folder)):
         raise TinyadderError(
             f"{kind} are of a trained model's folder; '{folder}' is none: its weights were written"
         )
-    logs = [path for path in (folder / LOG, folder.parent / LOG) if path.is_file()]
+    name = LOGS[kind]
+    logs = [path for path in (folder / name, folder.parent / name) if path.is_file()]
     if not logs:
         describe(str(folder))  # says what is wrong with a folder that is none
+        maker = "tinyadder train --prove" if kind == "rounds" else "tinyadder train"
         raise TinyadderError(
-            f"{folder} has no {LOG} beside it; a model that tinyadder train makes has one"
+            f"{folder} has no {name} beside it; a model that {maker} makes has one"
         )
     parts = folder.parts
-    return curves(read_log(logs[0]), "/".join(parts[-3:-1] if parts[-1] == "model" else parts[-1:]))
+    of_run = len(parts) > 1 and parts[-1] in ("model", "proved")
+    called = "/".join(parts[-3:-1] if of_run else parts[-1:])
+    if kind == "rounds":
+        return rounds(read_rounds(logs[0]), called)
+    return curves(read_log(logs[0]), called)

@@ -176,7 +176,10 @@ TABLE = (
         "front",
         r"tinyadder(\.(model|pictures))?",
         "the public names: tinyadder.load(..), Model, its pictures",
-        tuple(f"{MODEL} gadgets programs storage inspect exports train checker verify".split()),
+        (
+            *f"{MODEL} gadgets programs storage inspect exports train checker verify".split(),
+            "train to a proof",
+        ),
         (ANY,),
     ),
     _tinyadder(

@@ -17,7 +17,7 @@ Subject = Literal["run", "step", "model", "problems", "proof", "log", "report"]
 
 
 @dataclass(frozen=True)
-class Kind:
+class PictureKind:
     """A kind of picture: what it is of, and the question it answers."""
 
     of: Subject
@@ -25,15 +25,18 @@ class Kind:
 
 
 KINDS = {
-    "lanes": Kind("run", "what every token holds in every lane"),
-    "attention": Kind("run", "which tokens each head attends to"),
-    "contributions": Kind("step", "what each head takes from each token: weight x value"),
-    "logits": Kind("step", "which token wins a step, and by how much"),
-    "weights": Kind("model", "every weight, by the lanes it reads and writes"),
-    "flow": Kind("model", "which part writes, which part reads each lane: the circuit"),
-    "margins": Kind("problems", "how close the decisions on many problems are"),
-    "accuracy": Kind("problems", "how often it is right, by traits of the problems"),
-    "proof": Kind("proof", "the cases of a proof, and where the margin is smallest"),
-    "curves": Kind("log", "loss and exact match while it was trained"),
-    "leaderboard": Kind("report", "the counts of every model by every convention"),
+    "lanes": PictureKind("run", "what every token holds in every lane"),
+    "attention": PictureKind("run", "which tokens each head attends to"),
+    "contributions": PictureKind("step", "what each head takes from each token: weight x value"),
+    "logits": PictureKind("step", "which token wins a step, and by how much"),
+    "weights": PictureKind("model", "every weight, by the lanes it reads and writes"),
+    "flow": PictureKind("model", "which part writes, which part reads each lane: the circuit"),
+    "margins": PictureKind("problems", "how close the decisions on many problems are"),
+    "accuracy": PictureKind("problems", "how often it is right, by traits of the problems"),
+    "proof": PictureKind("proof", "the cases of a proof, and where the margin is smallest"),
+    "curves": PictureKind("log", "loss and exact match while it was trained"),
+    "rounds": PictureKind(
+        "log", "how counterexamples were found and trained on, until there is a proof"
+    ),
+    "leaderboard": PictureKind("report", "the counts of every model by every convention"),
 }

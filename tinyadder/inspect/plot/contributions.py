@@ -39,7 +39,7 @@ RATIO = 20.0
 
 
 @dataclass(frozen=True)
-class Added:
+class HeadBars:
     """What one head adds at the query, by its value rows [row, token]."""
 
     name: str
@@ -54,7 +54,7 @@ class Added:
         return not self.rows.any()
 
 
-def added(layer: int, head: HeadStep, eps: float) -> Added:
+def added(layer: int, head: HeadStep, eps: float) -> HeadBars:
     """The contributions of a head; what only rounds (`NOISE` times `eps`) is 0."""
     live = [row for row, written in enumerate(head.rows) if written]  # others only fill up a layer
     rows = np.array([[token.contribution[row] for token in head.tokens] for row in live])
@@ -64,7 +64,7 @@ def added(layer: int, head: HeadStep, eps: float) -> Added:
     lanes = [few(head.rows[row], 2) for row in live]
     if len(set(lanes)) < len(lanes):  # a learned projection mixes the rows
         lanes = [f"value row {row}" for row in live]
-    return Added(f"layer {layer}, head {head.head}", head.lanes, lanes, rows)
+    return HeadBars(f"layer {layer}, head {head.head}", head.lanes, lanes, rows)
 
 
 def contributions(model: Transformer, task: Task, problem: Problem, index: int) -> Figure:

@@ -32,7 +32,7 @@ TALL = 70
 
 
 @dataclass(frozen=True)
-class Row:
+class WeightRow:
     """One row of weights: `values` by column of the stream, then a constant (a bias, a slope)."""
 
     part: str
@@ -40,7 +40,7 @@ class Row:
     values: np.ndarray
 
 
-def rows_of(model: Transformer) -> list[Row]:
+def rows_of(model: Transformer) -> list[WeightRow]:
     """Every row of weights that is not zero, in the order of the forward pass.
 
     Rows: the embedding of each token; query, key, value and output rows of each head and its ALiBi
@@ -51,7 +51,7 @@ def rows_of(model: Transformer) -> list[Row]:
     return [row for row in _rows(model) if row.values.any()]
 
 
-def _rows(model: Transformer) -> Iterator[Row]:
+def _rows(model: Transformer) -> Iterator[WeightRow]:
     vocabulary = model.config.vocabulary
     for token, weights in zip(vocabulary, model.embedding, strict=True):
         yield _row("embedding", f"'{token}'", weights)
@@ -65,7 +65,7 @@ def _rows(model: Transformer) -> Iterator[Row]:
         yield _row("logits", f"logit '{token}'", weights, None if biases is None else biases[i])
 
 
-def _attention(part: str, layer: int, block: Block) -> Iterator[Row]:
+def _attention(part: str, layer: int, block: Block) -> Iterator[WeightRow]:
     attention = block.attention
     if attention is None:
         return
@@ -82,7 +82,7 @@ def _attention(part: str, layer: int, block: Block) -> Iterator[Row]:
         yield _row(part, f"{layer} head {h} slope", zero, attention.slopes[h])
 
 
-def _mlp(part: str, layer: int, block: Block) -> Iterator[Row]:
+def _mlp(part: str, layer: int, block: Block) -> Iterator[WeightRow]:
     mlp = block.mlp
     if mlp is None:
         return
@@ -96,16 +96,16 @@ def _mlp(part: str, layer: int, block: Block) -> Iterator[Row]:
         yield _row(part, f"{layer} unit {n} writes", mlp.down[:, n])
 
 
-def _norm(part: str, name: str, norm: object) -> Iterator[Row]:
+def _norm(part: str, name: str, norm: object) -> Iterator[WeightRow]:
     for leaf, shown in (("weight", "gain"), ("bias", "bias")):
         weights = getattr(norm, leaf, None)
         if weights is not None:
             yield _row(part, f"{name} {shown}", weights)
 
 
-def _row(part: str, name: str, weights: Tensor, constant: Tensor | None = None) -> Row:
+def _row(part: str, name: str, weights: Tensor, constant: Tensor | None = None) -> WeightRow:
     last = 0.0 if constant is None else float(constant.detach())
-    return Row(part, name, np.array([*weights.detach().cpu().double().tolist(), last]))
+    return WeightRow(part, name, np.array([*weights.detach().cpu().double().tolist(), last]))
 
 
 def telling(matrix: np.ndarray) -> tuple[float, float]:

@@ -1,0 +1,116 @@
+"""Training in rounds: counterexamples are found and trained on, until a proof is."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from tinyadder.errors import TinyadderError
+from tinyadder.fields import Between, checked
+from tinyadder.inspect.plot.style import (
+    BLUE,
+    GREY,
+    NORMAL,
+    ORANGE,
+    compact,
+    entitle,
+    sheet,
+    signed_axis,
+)
+
+MARKS = {
+    "refuted": (ORANGE, "o", "a wrong answer was found"),
+    "unknown": (GREY, "s", "none was found, and no proof"),
+    "proved": (BLUE, "*", "proved"),
+}
+"""Verdict of a round: colour, mark, and what it says."""
+
+
+FIELDS: dict[str, Any] = {
+    "round": Annotated[int, Between(1, 10**9)],
+    "verdict": Literal["refuted", "unknown", "proved"],
+    "wrong": Annotated[int, Between(0, 10**9)],
+    "problems": Annotated[int, Between(0, 10**9)],
+    "smallest": float,
+    "seconds": float,
+}
+"""The entries of a line that are drawn."""
+
+
+def rounds(log: Sequence[Mapping[str, Any]], title: str = "") -> Figure:
+    """The rounds of a run that ends in a proof: above, how many wrong answers each found and how
+    many problems are kept for training; below, the smallest margin found, negative where an answer
+    is wrong.
+
+    `log` is the lines of `rounds.jsonl`. Raises `TinyadderError` for a log without rounds, and for
+    a line that is none.
+    """
+    if not log:
+        raise TinyadderError("this log has no rounds of counterexamples")
+    for line in log:
+        for name, kind in FIELDS.items():
+            checked(line.get(name), kind, f"round {line.get('round')}: {name}")
+    figure = sheet(4.6)
+    above, below = figure.subplots(2, 1, sharex=True)
+    numbers = [line["round"] for line in log]
+    wrong = [line["wrong"] for line in log]
+    above.bar(numbers, wrong, color=ORANGE, label="wrong answers found")
+    above.plot(
+        numbers,
+        [line["problems"] for line in log],
+        color=BLUE,
+        marker=".",
+        label="problems kept for training",
+    )
+    above.set_yscale("symlog", linthresh=1)
+    above.set_ylim(bottom=0)
+    above.set_ylabel("problems", fontsize=NORMAL)
+    above.legend(fontsize=NORMAL)
+    for number, count in zip(numbers, wrong, strict=True):
+        if count and len(log) <= 30:
+            above.annotate(f"{count:,}", (number, count), ha="center", va="bottom", fontsize=NORMAL)
+    _margins(below, log)
+    below.set_xlabel("round", fontsize=NORMAL)
+    for axes in (above, below):
+        axes.tick_params(labelsize=NORMAL)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    entitle(figure, _told(log, title))
+    return figure
+
+
+def _margins(axes: Axes, log: Sequence[Mapping[str, Any]]) -> None:
+    for verdict, (colour, mark, words) in MARKS.items():
+        lines = [line for line in log if line["verdict"] == verdict]
+        axes.scatter(
+            [line["round"] for line in lines],
+            [line["smallest"] for line in lines],
+            color=colour,
+            marker=mark,
+            s=90 if mark == "*" else 26,
+            label=words,
+            zorder=2,
+        )
+    axes.axhline(0, color="black", linewidth=0.6)
+    signed_axis(axes, np.array([line["smallest"] for line in log]))
+    axes.margins(y=0.15)
+    axes.set_ylabel("smallest margin found,\nin logits", fontsize=NORMAL)
+    axes.legend(fontsize=NORMAL)
+
+
+def _told(log: Sequence[Mapping[str, Any]], title: str) -> str:
+    """The run in a sentence."""
+    found = Counter(line["verdict"] for line in log)
+    end = "proved" if log[-1]["verdict"] == "proved" else "not yet proved"
+    times = "once" if found["refuted"] == 1 else f"{found['refuted']:,} times"
+    said = (
+        f"{len(log):,} rounds in {log[-1]['seconds']:,.0f} s: wrong answers were found {times},"
+        f" {sum(line['wrong'] for line in log):,} in all; at the end the model is {end}"
+    )
+    smallest = compact(float(log[-1]["smallest"]))
+    return (f"{title}: " if title else "") + f"{said} (smallest margin found {smallest})"
