@@ -36,7 +36,7 @@ KINDS = {
     "proof": PictureKind("proof", "the cases of a proof, and where the margin is smallest"),
     "curves": PictureKind("log", "loss and exact match while it was trained"),
     "rounds": PictureKind(
-        "log", "how counterexamples were found and trained on, until there is a proof"
+        "log", "the counterexamples found and trained on, until there is a proof"
     ),
     "leaderboard": PictureKind("report", "the counts of every model by every convention"),
 }

@@ -58,7 +58,7 @@ def parts_of(model: Transformer) -> list[Part]:
 
 def _heads(model: Transformer, layer: int, attention: MultiHeadAttention) -> Iterator[Part]:
     for h in range(len(attention.slopes)):
-        rows = {"q": attention.query[h], "k": attention.key[h], "v": attention.value[h]}
+        rows = {name[0]: getattr(attention, name)[h] for name in ("query", "key", "value")}
         yield Part(
             f"layer {layer}, head {h}", _reads(model, rows), lanes_of(model, attention.wiring[h])
         )
@@ -68,9 +68,8 @@ def _units(model: Transformer, layer: int, mlp: FeedForward) -> Iterator[Part]:
     count = mlp.down.shape[1]
     groups = [slice(0, count)] if count > TOGETHER else [slice(n, n + 1) for n in range(count)]
     for n, group in enumerate(groups):
-        rows = {"g": mlp.gate[group]}
-        if mlp.options.gated:
-            rows["u"] = mlp.up[group]
+        names = ("gate", "up") if mlp.options.gated else ("gate",)
+        rows = {name[0]: getattr(mlp, name)[group] for name in names}
         name = (
             f"layer {layer}, {count} units" if len(groups) < count else f"layer {layer}, unit {n}"
         )

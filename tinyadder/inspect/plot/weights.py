@@ -78,7 +78,7 @@ def _attention(part: str, layer: int, block: Block) -> Iterator[WeightRow]:
                 number = f" {i}" if len(matrix) > 1 else ""
                 bias = None if biases is None else biases[h][i]
                 yield _row(part, f"{layer} head {h} {shown}{number}", weights, bias)
-        zero = attention.value[h][0] * 0
+        zero = attention.wiring[h][0] * 0
         yield _row(part, f"{layer} head {h} slope", zero, attention.slopes[h])
 
 
