@@ -1,10 +1,24 @@
 """What is published of other people's entries is what was measured, with where it came from."""
 
+import hashlib
+import json
+from dataclasses import replace
 from pathlib import Path
 
-from tinyadder.report.board import board_sections, field_cells, published
+import pytest
+
+from tinyadder.errors import TinyadderError
+from tinyadder.report.board import (
+    board_json,
+    board_sections,
+    field_cells,
+    format_verdict,
+    kind_of_verdict,
+    published,
+    save_proof,
+)
 from tinyadder.report.leaderboard import public_field
-from tinyadder.verify.external.board import read_manifest
+from tinyadder.verify.external.board import BoardRow, read_manifest
 
 ROOT = Path(__file__).parent.parent
 ROWS = published(ROOT / "results")
@@ -28,3 +42,28 @@ def test_every_row_is_of_a_listed_file_and_every_refutation_has_its_command():
             a, b = row.pair
             assert row.got != str(a + b)
             assert row.replay.startswith("tinyadder verify") and f"{a} + {b}" in row.replay
+
+
+def test_a_proof_is_noted_in_the_row_of_the_very_file(tmp_path):
+    folder, theirs = tmp_path / "results", tmp_path / "theirs.py"
+    folder.mkdir()
+    theirs.write_text("one file")
+    digest = hashlib.sha256(theirs.read_bytes()).hexdigest()
+    row = next(row for row in ROWS if row.verdict == "sampled")
+    wrong = next(row for row in ROWS if row.verdict == "refuted")
+
+    def write(row: BoardRow) -> None:
+        listed = replace(row.listed, sha256={row.listed.file: digest})
+        data = board_json([replace(row, listed=listed)])
+        (folder / "board.json").write_text(json.dumps(data))
+
+    write(row)
+    assert save_proof(folder, theirs, "all pairs") == row.name
+    (noted,) = published(folder)
+    assert kind_of_verdict(noted) == "proved" and format_verdict(noted) == "all pairs"
+    write(wrong)
+    with pytest.raises(TinyadderError, match="is refuted"):
+        save_proof(folder, theirs, "all pairs")
+    theirs.write_text("another file")
+    with pytest.raises(TinyadderError, match="0 rows of"):
+        save_proof(folder, theirs, "all pairs")

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import tempfile
 from contextlib import nullcontext
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,10 @@ from tinyadder.named import load_model
 @model_argument
 @out_option("Keep model and certificate in this folder.")
 @click.option(
-    "--save", "keep", is_flag=True, help="Write the verdict to results/, for the leaderboard."
+    "--save",
+    "keep",
+    is_flag=True,
+    help="Write the verdict to results/, for the leaderboard or the board.",
 )
 @click.option(
     "--force", is_flag=True, help="Replace a model in the --out folder, or with --save the result."
@@ -42,10 +46,10 @@ def command(
     wrongly), 4 unknown (with what is missing).
     """
     if is_submission(name):
-        given = [*(f"-o {key}" for key in options), *(["--save"] if keep else [])]
-        if given:
-            raise TinyadderError(f"{name} is a submission; it takes no {', '.join(given)}")
-        return _stranger(name, out, force, as_json)
+        if options:
+            given = ", ".join(f"-o {key}" for key in options)
+            raise TinyadderError(f"{name} is a submission; it takes no {given}")
+        return _stranger(name, out, keep, force, as_json)
     from tinyadder.io.folder import check_writable
     from tinyadder.report.certificates import CERTIFICATE, certificate_file, keep_certificate
     from tinyadder.report.measure import proof_data
@@ -112,9 +116,11 @@ def command(
     return EXIT[type(verdict)]
 
 
-def _stranger(name: str, out: Path | None, force: bool, as_json: bool) -> int:
-    """The verdict on a submission; the exit code."""
+def _stranger(name: str, out: Path | None, keep: bool, force: bool, as_json: bool) -> int:
+    """The verdict on a submission, with `keep` noted in its row of the board; the exit code."""
     from tinyadder.commands.count import warn
+    from tinyadder.report.board import save_proof
+    from tinyadder.report.results import FOLDER
     from tinyadder.verify.certify.strangers import prove_submission
     from tinyadder.verify.external.submission import Submission
     from tinyadder.verify.verdict import EXIT, Proved, Refuted, verdict_to_json
@@ -128,6 +134,11 @@ def _stranger(name: str, out: Path | None, force: bool, as_json: bool) -> int:
     warn(submission.path)
     judged = prove_submission(submission, file)
     verdict = judged.verdict
+    if keep and isinstance(verdict, Proved):
+        graph = "as exported" if judged.exported else "as it runs"
+        proof = f"{verdict.domain}, its graph {graph}; margin {verdict.margin:.3g}"
+        row = save_proof(FOLDER, submission.path, f"{proof}; {date.today().isoformat()}")
+        echo(f"noted in the row {row} of {FOLDER / 'board.json'}", err=True)
     if as_json:
         echo_json(
             {

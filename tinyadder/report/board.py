@@ -6,10 +6,11 @@ was not measured is an empty cell, and an entry without a verdict has its reason
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,7 +18,7 @@ from urllib.parse import urlsplit
 from tinyadder.errors import TinyadderError
 from tinyadder.escape import Markdown, markdown, markdown_code, markdown_table, terminal
 from tinyadder.fields import from_json
-from tinyadder.io.files import read_bytes
+from tinyadder.io.files import atomic_write, read_bytes
 from tinyadder.verify.external.board import BoardRow
 
 MADE_BY = "tinyadder board"
@@ -61,6 +62,28 @@ def published(folder: Path) -> list[BoardRow]:
     return read_board(path) if path.exists() else []
 
 
+def save_proof(folder: Path, file: Path, proof: str) -> str:
+    """Note a proof in the row of the board whose file has the bytes of `file`; the row's name.
+
+    Raises `TinyadderError` where no row has, or one was found wrong.
+    """
+    digest = hashlib.sha256(read_bytes(file, most=LARGEST)).hexdigest()
+    rows = published(folder)
+    those = [row for row in rows if row.listed.sha256.get(row.listed.file) == digest]
+    if len(those) != 1:
+        raise TinyadderError(
+            f"{file}: {len(those)} rows of {folder / 'board.json'} are of this file"
+        )
+    (row,) = those
+    if row.pair is not None:
+        raise TinyadderError(f"{row.name} is refuted; a proof of it is a bug of tinyadder")
+    noted = [replace(one, proof=proof) if one is row else one for one in rows]
+    with atomic_write(folder / "board.json") as part:
+        text = json.dumps(board_json(noted), indent=1, ensure_ascii=False)
+        part.write_text(text + "\n", encoding="utf-8")
+    return row.name
+
+
 def board_json(rows: Sequence[BoardRow]) -> dict[str, Any]:
     """Everything, as plain data."""
     return {"made by": MADE_BY, "rows": [asdict(row) for row in rows]}
@@ -70,12 +93,14 @@ def board_json(rows: Sequence[BoardRow]) -> dict[str, Any]:
 
 
 def kind_of_verdict(row: BoardRow) -> str:
-    """`refuted`, `sampled`, .. or `not judged`."""
-    return row.verdict or NOT_JUDGED
+    """`proved`, `refuted`, `sampled`, .. or `not judged`."""
+    return "proved" if row.proof else row.verdict or NOT_JUDGED
 
 
 def format_verdict(row: BoardRow) -> str:
     """The verdict in a few words, without its type; not escaped."""
+    if row.proof:
+        return row.proof
     if row.pair is not None:
         a, b = row.pair
         only = "" if row.by in ("", BY_ADD) else f" ({row.by})"
@@ -316,10 +341,12 @@ def board_sections(rows: Sequence[BoardRow]) -> str:
 EXPLAINED = (
     "A row is about one file at one commit, run here on a CPU, asked through its own `add`. "
     "**refuted**: that `add` gives a wrong sum for the pair shown. **sampled**: so many sums were "
-    "asked, none was wrong; that is no proof. *claim*: what its author counts, and which of our "
-    "conventions (rungs) give that number. *smallest margin*: of the logit that is chosen over the "
-    "next, among the sums asked. *legality*: checks of whether it is an autoregressive transformer "
-    "that does the work itself; what could not be observed is said."
+    "asked, none was wrong; that is no proof. **proved**: the graph of the module, decoded in the "
+    "format of its `add`, is right on all pairs; docs/proofs.md says what that assumes. *claim*: "
+    "what its author counts, and which of our conventions (rungs) give that number. *smallest "
+    "margin*: of the logit that is chosen over the next, among the sums asked. *legality*: checks "
+    "of whether it is an autoregressive transformer that does the work itself; what could not be "
+    "observed is said."
 )
 REPLAYED = "From the folder of the entries:"
 

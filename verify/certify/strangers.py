@@ -346,6 +346,8 @@ class StrangerJudged:
     numerics: dict[str, str]
     proof_seconds: float
     check_seconds: float | None = None
+    exported: bool = False
+    """Whether `torch.export` gave the graph."""
     claims: int | None = None
     certificate_bytes: int | None = None
 
@@ -406,6 +408,7 @@ def prove_submission(
         numerics,
         proved - began,
         time.perf_counter() - proved,
+        read.exported,
         checked["claims"],
         len(data),
     )

@@ -137,6 +137,8 @@ class BoardRow:
     """By whose decoding: the entry's own `add`, or the verifier's of its passes."""
     replay: str = ""
     """The command that asks it again."""
+    proof: str = ""
+    """What a proof says of all pairs, where there is one (`tinyadder prove FILE --save`)."""
     margin: float | None = None
     """Smallest distance seen between the logit chosen and the next."""
     per_second: float | None = None
