@@ -39,6 +39,7 @@ TWO_DIGITS = Addition(digits=2, padding=8, order="least")
 def _small(monkeypatch):
     monkeypatch.setattr(searching, "DRAWN", 100)
     monkeypatch.setattr(searching, "GENERATIONS", 3)
+    monkeypatch.setattr(searching, "PARENTS", 60)
     monkeypatch.setattr(rounds, "STEPS", 8)
     monkeypatch.setattr(rounds, "SAMPLE", 50)
 
