@@ -23,7 +23,6 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from math import cos, inf, pi
 from pathlib import Path
@@ -42,7 +41,7 @@ from tinyadder.tasks.base import Problem
 from tinyadder.train.checkpoint import GO_ON
 from tinyadder.train.data import encode, training_source
 from tinyadder.train.files import problem_lines, read_problems
-from tinyadder.train.loop import Interrupted
+from tinyadder.train.loop import Interrupted, Report
 from tinyadder.train.prove_search import around, rivals, search, weakest
 from tinyadder.train.recipe import Recipe
 from tinyadder.train.steps import Batch, answer_loss
@@ -95,10 +94,6 @@ class Round:
     """By the clock, of all rounds so far."""
 
 
-Report = Callable[[dict[str, Any]], None]
-"""Called with every round."""
-
-
 class Proving:
     """The rounds of one trained model, with their files in `folder`: `rounds.jsonl`, the model and
     the problems of the last round in `rounds/N`, and in the end `proved`.
@@ -135,8 +130,10 @@ class Proving:
         return bool(self.rounds) and self.rounds[-1]["verdict"] == "proved"
 
     def run(self, budget: Budget, report: Report | None = None) -> bool:
-        """Rounds until the model is proved (True: it lies in `proved`, with its certificate) or the
-        budget ends. Ctrl-C raises `Interrupted`; the round it falls in is lost.
+        """Rounds, each told to `report`, until the model is proved (True: it lies in `proved`, with
+        its certificate) or the budget ends.
+
+        Ctrl-C raises `Interrupted`; the round it falls in is lost.
         """
         try:
             while not (

@@ -38,7 +38,7 @@ class Undecided(Exception):
         self.reason, self.texts = reason, texts
 
 
-Group = tuple[list[int], tuple[int, ...], list[int]]
+AlikePositions = tuple[list[int], tuple[int, ...], list[int]]
 """Positions that one tree may serve; near positions and the order of splits of the first."""
 
 
@@ -51,9 +51,9 @@ class Search:
         self.split_order: list[int] = []
         self.float_tables: dict[tuple[str, int, int], Any] = {}
 
-    def groups(self, start: int) -> list[Group]:
+    def groups(self, start: int) -> list[AlikePositions]:
         """Every position from `start` on, in groups that one tree may serve."""
-        found: list[Group] = []
+        found: list[AlikePositions] = []
         for i in range(start, len(self.stages) - 1):
             near, order = self.order(i)
             joined = self.with_one(found[-1], i, near, order) if found else None
@@ -61,8 +61,8 @@ class Search:
         return found
 
     def with_one(
-        self, group: Group, i: int, near: tuple[int, ...], order: list[int]
-    ) -> Group | None:
+        self, group: AlikePositions, i: int, near: tuple[int, ...], order: list[int]
+    ) -> AlikePositions | None:
         """`group` with one position more, written for that one if need be; None where one tree does
         not serve all.
         """
