@@ -23,6 +23,7 @@ from tinyadder.construction import construct
 from tinyadder.machine.compile import build
 from tinyadder.machine.decode import generate
 from tinyadder.machine.indexed import IndexedDecoder
+from tinyadder.tasks.computer import Computer
 
 FILE = Path(__file__).parents[1] / "constructions" / "programs" / "computer.py"
 PLAIN = 400
@@ -59,6 +60,7 @@ def main() -> None:
     made = construct(str(FILE), length=2**21, steps=2**20)
     compiled = time.perf_counter() - began
     decoder, task = IndexedDecoder(made.program), made.task
+    assert isinstance(task, Computer)
     rows = [run(decoder, task, text, tokens) for text in [*RUNS, FOREVER]]
     problem = task.parse(FOREVER)
     text = torch.from_numpy(task.encode([task.prompt(problem)]))

@@ -96,11 +96,11 @@ class IndexedDecoder:
         rows = [self._row(row) for row in program.unembed.form.rows]
         if len(rows) != len(self.outputs) or program.unembed.tied:
             raise TinyadderError("the index takes a readout with a row for each output")
-        self.read = sorted({column for weights, _ in rows for column, _ in weights})
+        self.read = sorted({column for entries, _ in rows for column, _ in entries})
         place = {column: n for n, column in enumerate(self.read)}
         self.readout = np.zeros((len(rows), len(self.read)))
-        for n, (weights, _) in enumerate(rows):
-            for column, weight in weights:
+        for n, (entries, _) in enumerate(rows):
+            for column, weight in entries:
                 self.readout[n, place[column]] += weight
         self.bias = np.array([bias for _, bias in rows])
         if program.unembed.argmin:

@@ -213,7 +213,7 @@ def score_error(low: Lowering, rows: Rows) -> float:
 
 def need_whole_scores(low: Lowering, head: LoweredHead, node: Seq) -> None:
     """Every product of a score is an integer, and no partial sum in any order reaches 2^53."""
-    found = abs(head.slope) * low.total
+    found = float(abs(head.slope) * low.total)
     for q, k in head.rows:
         need_whole(q, node)
         need_whole(k, node)

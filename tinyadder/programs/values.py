@@ -122,8 +122,8 @@ class Values:
         """Whether every value is a number."""
         if node not in self._numeric:
             found = self.support(node)
-            whole = isinstance(found, Span) or node is indices()
-            self._numeric[node] = whole or all(map(is_number, found))
+            listed = () if isinstance(found, Span) or node is indices() else found
+            self._numeric[node] = all(map(is_number, listed))
         return self._numeric[node]
 
     # ---- enumeration ----

@@ -177,7 +177,9 @@ class Lookup:
 
 def lookups(word: int) -> list[Lookup]:
     """All that the heads of a computer may read."""
-    accumulator = symbol("accumulator")
+
+    def named(name: str) -> Of:
+        return lambda place: symbol(name)
 
     def number(place: Place) -> Poly:
         return {} if place.kind in ("run", "halt", *NAMES) else symbol("number")
@@ -213,8 +215,8 @@ def lookups(word: int) -> list[Lookup]:
     found += [last("address", "["), last("read", "?", -1)]
     found.append(Lookup("fetch", ("0",), lines, lambda place: symbol("label"), wanted))
     for name, asked in (("first", "n"), ("second", "first")):
-        of = [(lambda place: accumulator, 0, lambda place, name=name: symbol(name))]
-        found.append(Lookup(name, None, of, cell, lambda place, asked=asked: symbol(asked)))
+        of: list[tuple[Of, int, Of]] = [(named("accumulator"), 0, named(name))]
+        found.append(Lookup(name, None, of, cell, named(asked)))
     return found
 
 
