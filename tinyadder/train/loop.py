@@ -20,13 +20,17 @@ import torch
 
 from tinyadder.errors import TinyadderError
 from tinyadder.io.folder import load, save
+from tinyadder.machine.compile import build
+from tinyadder.machine.tensors import tensors_of
 from tinyadder.machine.transformer import Transformer
 from tinyadder.train.deal import Dealer
 from tinyadder.train.log import Log
 from tinyadder.train.models import config_of, make_model, parameters_of
+from tinyadder.train.newton import NewtonStepper
 from tinyadder.train.recipe import Recipe
 from tinyadder.train.state import TrainingState
-from tinyadder.train.steps import Processes, Stepper, learning_rate_at
+from tinyadder.train.skeleton import Skeleton, skeleton_of
+from tinyadder.train.steps import Processes, Stepper
 from tinyadder.train.validation import Validation, exact_match
 
 Report = Callable[[dict[str, Any]], None]
@@ -52,14 +56,25 @@ class Run:
     ) -> None:
         self.recipe, self.folder, self.start = recipe, folder, start
         self.processes = processes or Processes()
-        made = (
-            make_model(recipe.model, recipe.task, seed)
-            if start is None
-            else model_from(start, recipe)
-        )
+        self.skeleton = None if recipe.structure is None else skeleton_of(recipe)
+        if start is not None:
+            made = model_from(start, recipe, self.skeleton)
+        elif self.skeleton is not None and recipe.structure is not None:
+            made = build(self.skeleton.with_values(self.skeleton.start(recipe.structure, seed)))
+        else:
+            made = make_model(recipe.model, recipe.task, seed)
         self.model = made.to(torch.device(device))
         self.dealer, self.log = Dealer(recipe, seed), Log(folder)
-        stepper = Stepper(self.model, recipe.train, seed, self.processes)
+        stepper: Stepper | NewtonStepper
+        if self.skeleton is None or recipe.structure is None:
+            stepper = Stepper(self.model, recipe.train, seed, self.processes)
+        elif device != "cpu" or self.processes.world > 1:
+            raise TinyadderError(
+                f"recipe '{recipe.name}' has a [structure]: its few numbers are trained by one"
+                " process on the CPU; leave out --device and torchrun"
+            )
+        else:
+            stepper = NewtonStepper(self.skeleton, self.model, recipe.structure)
         self.state = TrainingState(recipe, seed, stepper, Validation(recipe.train))
 
     def advance(self) -> tuple[float, float]:
@@ -124,7 +139,7 @@ class Run:
         line = {
             "step": state.step,
             "loss": round(sum(losses) / len(losses), 6),
-            "learning_rate": learning_rate_at(train, state.step),
+            **state.stepper.facts(state.step),
             "gradient": round(norm, 4),
         }
         if check:
@@ -139,8 +154,8 @@ class Run:
         """
         state = self.state
         with torch.no_grad():
-            for name, parameter in self.model.named_parameters():
-                parameter.copy_(state.validation.weights[name])
+            for name, tensor in tensors_of(self.model).items():
+                tensor.copy_(state.validation.weights[name])
         facts = {
             "recipe": self.recipe.to_json(),
             "seed": state.seed,
@@ -151,18 +166,30 @@ class Run:
         }
         if self.start is not None:
             facts["started from"] = str(self.start)
-        out, name = self.folder / "model", self.recipe.name
-        save(self.model.eval(), self.recipe.task, out, name=name, options=facts, force=True)
+        out, name, program = self.folder / "model", self.recipe.name, None
+        if self.skeleton is not None:
+            program = self.skeleton.with_values(self.skeleton.values_in(self.model))
+        save(
+            self.model.eval(),
+            self.recipe.task,
+            out,
+            name=name,
+            options=facts,
+            program=program,
+            force=True,
+        )
         shutil.rmtree(self.folder / "checkpoints", ignore_errors=True)
         return out
 
 
-def model_from(folder: Path, recipe: Recipe) -> Transformer:
+def model_from(folder: Path, recipe: Recipe, skeleton: Skeleton | None = None) -> Transformer:
     """The model in `folder`, to be trained on. Raises `TinyadderError` where it is not of the
     recipe's shape.
     """
     model, _ = load(folder)
-    expected = config_of(recipe.model, recipe.task)
+    expected = (
+        config_of(recipe.model, recipe.task) if skeleton is None else skeleton.model().config
+    )
     for field in fields(expected):
         given, wanted = getattr(model.config, field.name), getattr(expected, field.name)
         if given != wanted:

@@ -4,6 +4,7 @@
 [model] sizes and options of the transformer
 [data]  how problems are drawn and held out
 [train] optimizer, schedule, length
+[structure] in the place of [task] and [model]: a construction whose numbers are trained
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from tinyadder.io.files import read_bytes
 from tinyadder.machine.config import Options
 from tinyadder.tasks import task_from_json, task_names
 from tinyadder.tasks.base import Task
+from tinyadder.train.structure import StructureRecipe, check_train_keys
 
 SIZES: dict[str, dict[str, int]] = {
     "xsmall": {"width": 16, "layers": 2, "heads": 2, "d_head": 8, "hidden": 32},
@@ -194,7 +196,7 @@ class TrainRecipe:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Name, summary and the four sections of a recipe file."""
+    """Name, summary and the sections of a recipe file."""
 
     name: str
     summary: str
@@ -202,13 +204,19 @@ class Recipe:
     model: ModelRecipe
     data: DataRecipe
     train: TrainRecipe
+    structure: StructureRecipe | None = None
+    """Instead of `model`, which then says nothing."""
 
     def to_json(self) -> dict[str, Any]:
         return {
             "name": self.name,
             "summary": self.summary,
             "task": self.task.to_json(),
-            "model": self.model.to_json(),
+            **(
+                {"model": self.model.to_json()}
+                if self.structure is None
+                else {"structure": asdict(self.structure)}
+            ),
             "data": asdict(self.data),
             "train": asdict(self.train),
         }
@@ -295,11 +303,14 @@ def _known() -> str:
 
 def recipe_from(data: Mapping[str, Any], *, name: str, where: str) -> Recipe:
     """The recipe with these sections; `where` begins the texts of errors."""
-    sections = {"summary", "task", "model", "data", "train"}
+    sections = {"summary", "task", "model", "data", "train", "structure"}
     for key in data:
         if key not in sections:
             raise TinyadderError(f"{where}: unknown section '{key}'{did_you_mean(key, sections)}")
+    structure = _structure(data, where)
     task = data.get("task")
+    if structure is not None and task is None:
+        task = _task_of(structure, where)
     if not isinstance(task, Mapping) or not isinstance(task.get("name"), str):
         raise TinyadderError(f"{where}: [task] needs name = one of {', '.join(task_names())}")
     options = {key: value for key, value in task.items() if key != "name"}
@@ -313,24 +324,54 @@ def recipe_from(data: Mapping[str, Any], *, name: str, where: str) -> Recipe:
         model=model,
         data=_section(data.get("data", {}), DataRecipe, f"{where}: [data]"),
         train=_section(data.get("train", {}), TrainRecipe, f"{where}: [train]"),
+        structure=structure,
     )
     _check(recipe, where)
     return recipe
 
 
+def _structure(data: Mapping[str, Any], where: str) -> StructureRecipe | None:
+    if "structure" not in data:
+        return None
+    if "model" in data:
+        raise TinyadderError(
+            f"{where} has [model] and [structure]; the construction has its sizes, leave out [model]"
+        )
+    given = data["structure"]
+    if not isinstance(given, Mapping) or not isinstance(given.get("name"), str):
+        raise TinyadderError(
+            f"{where}: [structure] needs name = a construction (tinyadder list), a Python file or a"
+            " folder of a built model"
+        )
+    return _section(given, StructureRecipe, f"{where}: [structure]")
+
+
+def _task_of(structure: StructureRecipe, where: str) -> dict[str, Any]:
+    """The task of a construction, as [task] would have it."""
+    from tinyadder.named import find
+    from tinyadder.tasks.custom import as_data
+
+    try:
+        task = as_data(find(structure.name, dict(structure.options)).task).to_json()
+    except TinyadderError as error:
+        raise TinyadderError(f"{where}: [structure] {error}") from error
+    return {"name": task["name"], **task["options"]}
+
+
 def recipe_from_json(stored: Mapping[str, Any], *, where: str) -> Recipe:
     """The recipe that `Recipe.to_json` wrote; keys that are younger than it have their defaults."""
     task = {"name": stored["task"]["name"], **stored["task"]["options"]}
-    sections = {name: stored[name] for name in ("model", "data", "train")}
+    kind = "structure" if "structure" in stored else "model"
+    sections = {name: stored[name] for name in (kind, "data", "train")}
     return recipe_from(
         {"task": task, "summary": stored["summary"], **sections}, name=stored["name"], where=where
     )
 
 
 def _model(data: Any, where: str) -> ModelRecipe:
-    """The options stand among the sizes."""
     options = get_type_hints(Options, include_extras=True)
     hints = get_type_hints(ModelRecipe, include_extras=True)
+    del hints["options"]  # they stand among the sizes
     values = _values(data, {**hints, **options}, where)
     own = {key: values.pop(key) for key in list(values) if key in options}
     return ModelRecipe(**values, options=replace(TRAINED, **own))
@@ -344,7 +385,7 @@ def _values(data: Any, hints: Mapping[str, Any], where: str) -> dict[str, Any]:
     """The values of a section, checked key by key."""
     if not isinstance(data, Mapping):
         raise TinyadderError(f"{where} is {data!r}; expected a table of keys")
-    known = [key for key in hints if key != "options"]
+    known = list(hints)
     result = {}
     for key, value in data.items():
         if key not in known:
@@ -374,6 +415,8 @@ def _parameters(model: ModelRecipe, tokens: int) -> int:
 def _check(recipe: Recipe, where: str) -> None:
     """Values that have the right type and still make no sense."""
     m, d, t = recipe.model, recipe.data, recipe.train
+    if recipe.structure is not None:
+        check_train_keys(asdict(t), asdict(TrainRecipe()), where)
     known = recipe.task.vocabulary
     checks: list[tuple[str, bool, object, str]] = [
         (

@@ -11,7 +11,8 @@ from torch import Tensor
 from tinyadder.errors import TinyadderError
 from tinyadder.train.checkpoint import Checkpoint, latest_checkpoint, write_checkpoint
 from tinyadder.train.recipe import Recipe, recipe_from_json
-from tinyadder.train.steps import Stepper
+from tinyadder.train.newton import NewtonStepper
+from tinyadder.train.steps import Stepper, under
 from tinyadder.train.validation import Validation
 
 
@@ -21,7 +22,7 @@ class TrainingState:
 
     recipe: Recipe
     seed: int
-    stepper: Stepper
+    stepper: Stepper | NewtonStepper
     validation: Validation
     step: int = 0
     cpu: float = 0.0
@@ -29,15 +30,11 @@ class TrainingState:
 
     def write(self, folder: Path) -> None:
         """A checkpoint of this moment in `folder`."""
-        model, optimizer = self.stepper.model, self.stepper.optimizer
+        model = self.stepper.model
         tensors: dict[str, Tensor] = {f"model.{name}": p for name, p in model.named_parameters()}
         tensors |= {f"buffer.{name}": b for name, b in model.named_buffers()}
         tensors |= {f"best.{name}": p for name, p in self.validation.weights.items()}
-        tensors |= {f"slow.{name}": p for name, p in self.stepper.slow.items()}
-        names = {id(parameter): name for name, parameter in model.named_parameters()}
-        for parameter, moments in optimizer.state.items():
-            name = names[id(parameter)]
-            tensors |= {f"adam.{name}.{key}": value for key, value in moments.items()}
+        tensors |= self.stepper.tensors()
         facts = {
             "recipe": self.recipe.to_json(),
             "seed": self.seed,
@@ -64,15 +61,8 @@ class TrainingState:
                 parameter.copy_(tensors[f"model.{name}"])
             for name, buffer in model.named_buffers():
                 buffer.copy_(tensors[f"buffer.{name}"])
-        for name, parameter in model.named_parameters():
-            moments = _under(tensors, f"adam.{name}.")
-            if moments:
-                self.stepper.optimizer.state[parameter] = {
-                    key: value.clone() if key == "step" else value.to(device)
-                    for key, value in moments.items()
-                }
-        best, slow = _under(tensors, "best."), _under(tensors, "slow.")
-        self.stepper.slow = {name: tensor.to(device) for name, tensor in slow.items()}
+        self.stepper.restore(tensors)
+        best = under(tensors, "best.")
         self.validation.weights = {name: tensor.to(device) for name, tensor in best.items()}
         self.validation.best, self.validation.best_step = facts["best"]
         self.validation.good_checks = facts["good_checks"]
@@ -82,12 +72,12 @@ class TrainingState:
     def _check_same(self, checkpoint: Checkpoint, where: Path) -> None:
         mine = self.recipe.to_json()
         theirs = recipe_from_json(checkpoint.facts["recipe"], where=str(where)).to_json()
-        for section in ("task", "model", "data", "train"):
-            for key in mine[section]:
-                if mine[section][key] != theirs[section][key] and key != "seeds":
+        for section in ("task", "model", "structure", "data", "train"):
+            for key in mine.get(section, {}):
+                if mine[section][key] != theirs.get(section, {}).get(key) and key != "seeds":
                     raise TinyadderError(
                         f"the checkpoint in {where} is of another run: [{section}] {key} is "
-                        f"{theirs[section][key]!r} there and {mine[section][key]!r} in the recipe; "
+                        f"{theirs.get(section, {}).get(key)!r} there and {mine[section][key]!r} in the recipe; "
                         "take the recipe it was made with, or another --out"
                     )
         if checkpoint.facts["seed"] != self.seed:
@@ -101,12 +91,3 @@ class TrainingState:
                 raise TinyadderError(
                     f"the checkpoint in {where} is of another architecture: '{name}' does not fit"
                 )
-
-
-def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The tensors whose names begin with `prefix`, by what follows it."""
-    return {
-        name.removeprefix(prefix): tensor
-        for name, tensor in tensors.items()
-        if name.startswith(prefix)
-    }

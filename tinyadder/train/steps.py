@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -116,6 +117,15 @@ class Batch:
         return Batch(self.tokens[index], self.prompt[index], self.mask[index], self.targets[index])
 
 
+def under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names begin with `prefix`, by what follows it."""
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
+    }
+
+
 def answer_loss(logits: Float[Tensor, "b t o"], batch: Batch) -> Float[Tensor, ""]:
     """Sum of the cross-entropies -log softmax(logits)[target] over the tokens of the answers."""
     chosen = logits[batch.mask]
@@ -191,6 +201,31 @@ class Stepper:
             self.wrapped = nn.parallel.DistributedDataParallel(model)
         elif train.compile:
             self.wrapped = torch.compile(model)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What is carried from step to step besides the model."""
+        names = {id(parameter): name for name, parameter in self.model.named_parameters()}
+        found = {f"slow.{name}": tensor for name, tensor in self.slow.items()}
+        for parameter, moments in self.optimizer.state.items():
+            name = names[id(parameter)]
+            found |= {f"adam.{name}.{key}": value for key, value in moments.items()}
+        return found
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Go on with what `tensors` gave."""
+        for name, parameter in self.model.named_parameters():
+            moments = under(tensors, f"adam.{name}.")
+            if moments:
+                self.optimizer.state[parameter] = {
+                    key: value.clone() if key == "step" else value.to(self.device)
+                    for key, value in moments.items()
+                }
+        slow = under(tensors, "slow.")
+        self.slow = {name: tensor.to(self.device) for name, tensor in slow.items()}
+
+    def facts(self, step: int) -> dict[str, Any]:
+        """What a line of the log says of the step."""
+        return {"learning_rate": learning_rate_at(self.recipe, step)}
 
     def advance(self, examples: Examples, step: int) -> tuple[float, float]:
         """Step number `step` (from 1 on): the mean loss of the answer's tokens and the norm of the

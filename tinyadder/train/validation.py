@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from tinyadder.machine.answers import answers, share_right
+from tinyadder.machine.tensors import tensors_of
 from tinyadder.machine.transformer import Transformer
 from tinyadder.tasks.base import Problem, Task
 from tinyadder.train.recipe import TrainRecipe
@@ -37,7 +38,7 @@ class Validation:
         """Take note of a check; keep the weights if they are the best."""
         if exact >= self.best:
             self.best, self.best_step = exact, step
-            self.weights = {name: p.detach().clone() for name, p in model.named_parameters()}
+            self.weights = {name: p.detach().clone() for name, p in tensors_of(model).items()}
         self.good_checks = self.good_checks + 1 if exact >= self.train.stop_at else 0
 
     def done(self, step: int) -> bool:

@@ -1,0 +1,174 @@
+"""Gauss-Newton steps for the numbers of a skeleton, damped as by Levenberg and Marquardt.
+
+The loss is the cross-entropy of the answer's tokens: from tokens alone. The logits of token n of
+the answers count in the model's own scale for that token, measured once, when training comes to
+it: how far the best logit lies above the next two. So a hundred times finer token weighs as much
+as a coarse one, and no token's softmax is saturated before it has been learned. With p =
+softmax(logits), y the right token, J the derivatives of the logits by the numbers:
+
+    gradient   g = sum J^T (p - y)
+    curvature  H = sum J^T (diag(p) - p p^T) J  +  memory * the H of the steps before
+    step       (H + damping diag(H)) d = -g
+
+The curvature is that of Schraudolph 2002 (generalised Gauss-Newton), the damping that of Marquardt
+1963; the memory averages the noise of small batches, as recursive least squares does. J comes by
+forward mode: a program has few numbers and many logits. scipy.optimize.least_squares and torchmin
+minimise one function to the end; here every step has problems of its own.
+
+The first tokens of the answers are trained alone; the next is added when those so far are right on a
+batch that was not trained on yet. Weights move by a part of their own size, so that numbers of any
+magnitude move alike; what stands in an exponent moves by as much itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.func import functional_call, jacfwd
+
+from tinyadder.errors import TinyadderError
+from tinyadder.machine.tensors import tensors_of
+from tinyadder.machine.transformer import Transformer
+from tinyadder.train.data import Examples
+from tinyadder.train.skeleton import SCORES, Skeleton
+from tinyadder.train.steps import Batch
+from tinyadder.train.structure import StructureRecipe
+
+LONGEST = 0.5
+"""Of a step, in parts of the number."""
+TRIES = 6
+"""A step that makes the loss of its own batch no smaller is tried again with more damping."""
+LESS, MORE = 0.1, 30.0
+"""What damping is multiplied by after a success, after a failure."""
+LEAST, MOST = 1e-12, 1e9
+
+
+class NewtonStepper:
+    """Moves the free numbers of one model, batch by batch; see `Stepper`."""
+
+    def __init__(self, skeleton: Skeleton, model: Transformer, recipe: StructureRecipe) -> None:
+        self.skeleton, self.model, self.recipe = skeleton, model, recipe
+        self.device = model.outputs.device
+        free = skeleton.free(recipe)
+        self.free = torch.tensor(free)
+        self.added = torch.tensor([skeleton.numbers[n].part in SCORES for n in free])
+        self.damping, self.tokens = 1e-3, recipe.first
+        """So many tokens of each answer are trained now."""
+        self.scales = torch.zeros(0, dtype=torch.float64)
+        """Of the logits, one for each token that was trained."""
+        self.curvature = torch.zeros(len(free), len(free), dtype=torch.float64)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What is carried from step to step besides the model."""
+        return {
+            "newton.damping": torch.tensor(self.damping, dtype=torch.float64),
+            "newton.tokens": torch.tensor(self.tokens),
+            "newton.scales": self.scales,
+            "newton.curvature": self.curvature,
+        }
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Go on with what `tensors` gave."""
+        self.damping = float(tensors["newton.damping"])
+        self.tokens = int(tensors["newton.tokens"])
+        self.scales = tensors["newton.scales"]
+        self.curvature = tensors["newton.curvature"]
+
+    def facts(self, step: int) -> dict[str, Any]:
+        """What a line of the log says of the step."""
+        return {"damping": float(f"{self.damping:.3g}"), "answer tokens": self.tokens}
+
+    def advance(self, examples: Examples, step: int) -> tuple[float, float]:
+        """One step: the mean loss of the trained tokens before it, and the norm of the gradient by
+        relative changes.
+
+        Raises `TinyadderError` for logits that are not finite.
+        """
+        batch = Batch.of(examples, self.model, self.device)
+        place = torch.arange(batch.mask.shape[1], device=self.device) - (batch.prompt[:, None] - 1)
+        longest = int((place * batch.mask).max()) + 1
+        self.tokens = min(self.tokens, longest)
+        trained = batch.mask & (place < self.tokens)
+        last = int(trained.any(0).nonzero().max()) + 1
+        tokens, trained, place = batch.tokens[:, :last], trained[:, :last], place[:, :last]
+        targets, place = batch.targets[:, :last][trained], place.expand_as(trained)[trained]
+        values = torch.tensor(self.skeleton.values_in(self.model), dtype=torch.float64)
+        stored = {name: tensor.detach() for name, tensor in tensors_of(self.model).items()}
+
+        def moved(change: Tensor) -> Tensor:
+            old = values[self.free]
+            new = torch.where(self.added, old + change, old * (1 + change))
+            return values.index_put((self.free,), new)
+
+        def logits(change: Tensor) -> tuple[Tensor, Tensor]:
+            new, tensors = moved(change), dict(stored)
+            for name, (at, numbers) in self.skeleton.entries.items():
+                flat = stored[name].reshape(-1).index_put((at,), new[numbers])
+                tensors[name] = flat.reshape(stored[name].shape)
+            found = functional_call(self.model, tensors, (tokens,))[trained]
+            return found, found
+
+        jacobian, found = jacfwd(logits, has_aux=True)(torch.zeros(len(values[self.free])).double())
+        if not bool(found.isfinite().all() and jacobian.isfinite().all()):
+            raise TinyadderError(
+                f"the logits became infinite at step {step}; lower [structure] spread"
+                f" ({self.recipe.spread}) or shift ({self.recipe.shift})"
+            )
+        new_scales = [_scale(found[place == n]) for n in range(len(self.scales), self.tokens)]
+        self.scales = torch.cat([self.scales, torch.tensor(new_scales, dtype=torch.float64)])
+        unit = (self.scales[place] / self.recipe.gain)[:, None]
+        scaled = found / unit
+        loss = _loss(scaled, targets)
+        gradient, curvature = _derivatives(scaled, jacobian / unit[..., None], targets)
+        self.curvature = self.recipe.memory * self.curvature + curvature
+        change = self._solve(gradient, loss, lambda d: _loss(logits(d)[0] / unit, targets))
+        if change is not None:
+            self.skeleton.put(self.model, moved(change))
+        right = (scaled.argmax(1) == targets).double()
+        shares = [float(right[place == n].mean()) for n in range(self.tokens)]
+        if self.tokens < longest and min(shares) >= self.recipe.ready:
+            self.tokens += 1
+        return float(loss) / len(targets), float(gradient.norm())
+
+    def _solve(
+        self, gradient: Tensor, loss: Tensor, loss_after: Callable[[Tensor], Tensor]
+    ) -> Tensor | None:
+        """The step, damped until it makes the loss smaller; None where none does."""
+        size = self.curvature.diagonal().sqrt().clamp(min=1e-150)
+        scaled = self.curvature / size / size[:, None]
+        one = torch.eye(len(size), dtype=torch.float64)
+        for _ in range(TRIES):
+            damped = scaled + self.damping * one
+            step = torch.linalg.lstsq(damped, -(gradient / size)[:, None]).solution[:, 0] / size
+            change = step.clamp(-LONGEST, LONGEST)
+            if bool(loss_after(change) < loss):
+                self.damping = max(self.damping * LESS, LEAST)
+                return change
+            self.damping = min(self.damping * MORE, MOST)
+        return None
+
+
+def _loss(logits: Tensor, targets: Tensor) -> Tensor:
+    return torch.nn.functional.cross_entropy(logits, targets, reduction="sum")
+
+
+def _derivatives(logits: Tensor, jacobian: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradient and curvature of the loss from `jacobian` [logit rows, outputs, numbers]."""
+    p = logits.softmax(1)
+    error = p - torch.nn.functional.one_hot(targets, logits.shape[1])
+    gradient = (error[..., None] * jacobian).sum((0, 1))
+    centred = jacobian - (p[..., None] * jacobian).sum(1, keepdim=True)
+    rows = (p.sqrt()[..., None] * centred).reshape(-1, jacobian.shape[2])
+    return gradient, rows.T @ rows
+
+
+def _scale(logits: Tensor) -> float:
+    """The model's own scale: how far the best logit lies above the second and the third together,
+    on average (above the second alone where there are only two).
+    """
+    best = logits.detach().topk(min(3, logits.shape[1]), dim=1).values
+    gap = (best[:, :1] - best[:, 1:]).sum(1).mean().item()
+    return gap if gap > 0 else 1.0
