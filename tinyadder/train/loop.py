@@ -28,8 +28,8 @@ from tinyadder.train.log import Log
 from tinyadder.train.models import config_of, make_model, parameters_of
 from tinyadder.train.newton import NewtonStepper
 from tinyadder.train.recipe import Recipe
-from tinyadder.train.state import TrainingState
 from tinyadder.train.skeleton import Skeleton, skeleton_of
+from tinyadder.train.state import TrainingState
 from tinyadder.train.steps import Processes, Stepper
 from tinyadder.train.validation import Validation, exact_match
 
@@ -187,9 +187,7 @@ def model_from(folder: Path, recipe: Recipe, skeleton: Skeleton | None = None) -
     recipe's shape.
     """
     model, _ = load(folder)
-    expected = (
-        config_of(recipe.model, recipe.task) if skeleton is None else skeleton.model().config
-    )
+    expected = config_of(recipe.model, recipe.task) if skeleton is None else skeleton.model().config
     for field in fields(expected):
         given, wanted = getattr(model.config, field.name), getattr(expected, field.name)
         if given != wanted:

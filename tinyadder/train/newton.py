@@ -10,18 +10,23 @@ softmax(logits), y the right token, J the derivatives of the logits by the numbe
     curvature  H = sum J^T (diag(p) - p p^T) J  +  memory * the H of the steps before
     step       (H + damping diag(H)) d = -g
 
+H is never made: places of ten digits lie 10^10 apart, and in H they would be squared. It is kept as
+its triangular factor R, H = R^T R, which an orthogonal decomposition of the new rows below the old
+factor gives, and the step is a least-squares problem (Lawson and Hanson 1974).
+
 The curvature is that of Schraudolph 2002 (generalised Gauss-Newton), the damping that of Marquardt
 1963; the memory averages the noise of small batches, as recursive least squares does. J comes by
 forward mode: a program has few numbers and many logits. scipy.optimize.least_squares and torchmin
 minimise one function to the end; here every step has problems of its own.
 
-The first tokens of the answers are trained alone; the next is added when those so far are right on a
-batch that was not trained on yet. Weights move by a part of their own size, so that numbers of any
-magnitude move alike; what stands in an exponent moves by as much itself.
+The first tokens of the answers are trained alone; the next is added when those so far are right on
+a batch that was not trained on yet. Weights move by a part of their own size, so that numbers of
+any magnitude move alike; what stands in an exponent moves by as much itself.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -44,6 +49,7 @@ TRIES = 6
 LESS, MORE = 0.1, 30.0
 """What damping is multiplied by after a success, after a failure."""
 LEAST, MOST = 1e-12, 1e9
+UNLIKELY = 1e-8
 
 
 class NewtonStepper:
@@ -59,7 +65,8 @@ class NewtonStepper:
         """So many tokens of each answer are trained now."""
         self.scales = torch.zeros(0, dtype=torch.float64)
         """Of the logits, one for each token that was trained."""
-        self.curvature = torch.zeros(len(free), len(free), dtype=torch.float64)
+        self.factor = torch.zeros(len(free), len(free), dtype=torch.float64)
+        """R, upper triangular."""
 
     def tensors(self) -> dict[str, Tensor]:
         """What is carried from step to step besides the model."""
@@ -67,7 +74,7 @@ class NewtonStepper:
             "newton.damping": torch.tensor(self.damping, dtype=torch.float64),
             "newton.tokens": torch.tensor(self.tokens),
             "newton.scales": self.scales,
-            "newton.curvature": self.curvature,
+            "newton.factor": self.factor,
         }
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
@@ -75,7 +82,7 @@ class NewtonStepper:
         self.damping = float(tensors["newton.damping"])
         self.tokens = int(tensors["newton.tokens"])
         self.scales = tensors["newton.scales"]
-        self.curvature = tensors["newton.curvature"]
+        self.factor = tensors["newton.factor"]
 
     def facts(self, step: int) -> dict[str, Any]:
         """What a line of the log says of the step."""
@@ -122,28 +129,31 @@ class NewtonStepper:
         unit = (self.scales[place] / self.recipe.gain)[:, None]
         scaled = found / unit
         loss = _loss(scaled, targets)
-        gradient, curvature = _derivatives(scaled, jacobian / unit[..., None], targets)
-        self.curvature = self.recipe.memory * self.curvature + curvature
-        change = self._solve(gradient, loss, lambda d: _loss(logits(d)[0] / unit, targets))
+        rows, errors = _rows(scaled, jacobian / unit[..., None], targets)
+        change = self._solve(rows, errors, loss, lambda d: _loss(logits(d)[0] / unit, targets))
         if change is not None:
             self.skeleton.put(self.model, moved(change))
         right = (scaled.argmax(1) == targets).double()
-        shares = [float(right[place == n].mean()) for n in range(self.tokens)]
+        self.shares = shares = [float(right[place == n].mean()) for n in range(self.tokens)]
         if self.tokens < longest and min(shares) >= self.recipe.ready:
             self.tokens += 1
-        return float(loss) / len(targets), float(gradient.norm())
+        return float(loss) / len(targets), float((rows.T @ errors).norm())
 
     def _solve(
-        self, gradient: Tensor, loss: Tensor, loss_after: Callable[[Tensor], Tensor]
+        self, rows: Tensor, errors: Tensor, loss: Tensor, loss_after: Callable[[Tensor], Tensor]
     ) -> Tensor | None:
         """The step, damped until it makes the loss smaller; None where none does."""
-        size = self.curvature.diagonal().sqrt().clamp(min=1e-150)
-        scaled = self.curvature / size / size[:, None]
-        one = torch.eye(len(size), dtype=torch.float64)
+        kept = math.sqrt(self.recipe.memory) * self.factor
+        right = torch.cat([torch.zeros(len(kept), dtype=torch.float64), -errors])
+        joined = torch.cat([torch.cat([kept, rows]), right[:, None]], 1)
+        triangle = torch.linalg.qr(joined, mode="r").R
+        self.factor, right = triangle[:-1, :-1], triangle[:-1, -1]
+        size = self.factor.norm(dim=0).clamp(min=1e-150)
+        one, zero = torch.eye(len(size), dtype=torch.float64), torch.zeros_like(size)
         for _ in range(TRIES):
-            damped = scaled + self.damping * one
-            step = torch.linalg.lstsq(damped, -(gradient / size)[:, None]).solution[:, 0] / size
-            change = step.clamp(-LONGEST, LONGEST)
+            damped = torch.cat([self.factor / size, math.sqrt(self.damping) * one])
+            step = torch.linalg.lstsq(damped, torch.cat([right, zero])[:, None]).solution[:, 0]
+            change = (step / size).clamp(-LONGEST, LONGEST)
             if bool(loss_after(change) < loss):
                 self.damping = max(self.damping * LESS, LEAST)
                 return change
@@ -155,14 +165,16 @@ def _loss(logits: Tensor, targets: Tensor) -> Tensor:
     return torch.nn.functional.cross_entropy(logits, targets, reduction="sum")
 
 
-def _derivatives(logits: Tensor, jacobian: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Gradient and curvature of the loss from `jacobian` [logit rows, outputs, numbers]."""
+def _rows(logits: Tensor, jacobian: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """A and e with A^T A the curvature and A^T e the gradient of the loss, from `jacobian` [logit
+    rows, outputs, numbers]: rows sqrt(p) (J - mean of J by p), errors (p - y) / sqrt(p), and p no
+    less than `UNLIKELY` in both.
+    """
     p = logits.softmax(1)
     error = p - torch.nn.functional.one_hot(targets, logits.shape[1])
-    gradient = (error[..., None] * jacobian).sum((0, 1))
+    root = p.clamp(min=UNLIKELY).sqrt()
     centred = jacobian - (p[..., None] * jacobian).sum(1, keepdim=True)
-    rows = (p.sqrt()[..., None] * centred).reshape(-1, jacobian.shape[2])
-    return gradient, rows.T @ rows
+    return (root[..., None] * centred).flatten(0, 1), (error / root).flatten()
 
 
 def _scale(logits: Tensor) -> float:

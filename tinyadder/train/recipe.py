@@ -335,7 +335,8 @@ def _structure(data: Mapping[str, Any], where: str) -> StructureRecipe | None:
         return None
     if "model" in data:
         raise TinyadderError(
-            f"{where} has [model] and [structure]; the construction has its sizes, leave out [model]"
+            f"{where} has [model] and [structure]; leave out [model], the construction has its"
+            " sizes"
         )
     given = data["structure"]
     if not isinstance(given, Mapping) or not isinstance(given.get("name"), str):

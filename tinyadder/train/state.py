@@ -10,8 +10,8 @@ from torch import Tensor
 
 from tinyadder.errors import TinyadderError
 from tinyadder.train.checkpoint import Checkpoint, latest_checkpoint, write_checkpoint
-from tinyadder.train.recipe import Recipe, recipe_from_json
 from tinyadder.train.newton import NewtonStepper
+from tinyadder.train.recipe import Recipe, recipe_from_json
 from tinyadder.train.steps import Stepper, under
 from tinyadder.train.validation import Validation
 
@@ -73,12 +73,13 @@ class TrainingState:
         mine = self.recipe.to_json()
         theirs = recipe_from_json(checkpoint.facts["recipe"], where=str(where)).to_json()
         for section in ("task", "model", "structure", "data", "train"):
-            for key in mine.get(section, {}):
-                if mine[section][key] != theirs.get(section, {}).get(key) and key != "seeds":
+            for key, value in mine.get(section, {}).items():
+                other = theirs.get(section, {}).get(key)
+                if value != other and key != "seeds":
                     raise TinyadderError(
                         f"the checkpoint in {where} is of another run: [{section}] {key} is "
-                        f"{theirs.get(section, {}).get(key)!r} there and {mine[section][key]!r} in the recipe; "
-                        "take the recipe it was made with, or another --out"
+                        f"{other!r} there and {value!r} in the recipe; take the recipe it"
+                        " was made with, or another --out"
                     )
         if checkpoint.facts["seed"] != self.seed:
             raise TinyadderError(

@@ -1,4 +1,4 @@
-"""The section [structure] of a recipe: a construction whose numbers are trained in its equations."""
+"""The section [structure] of a recipe: a construction, and which of its numbers are trained."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class StructureRecipe:
     """
     gain: Annotated[float, Between(1e-3, 1e3)] = 4.0
     """What the model's own scale of the logits is multiplied by in the loss."""
-    memory: Annotated[float, Between(0, 0.999)] = 0.7
+    memory: Annotated[float, Between(0, 0.999)] = 0.8
     """Part of the curvature that is kept from step to step."""
     first: Annotated[int, Between(1, 1000)] = 2
     """So many tokens of each answer are trained from the start; the first alone is often learned by
