@@ -82,6 +82,9 @@ class LeaderboardRow:
     evaluation: dict[str, Any] | None = None
     """Of a trained model: exact match as `tinyadder evaluate` measured it, and what the training
     cost."""
+    given: str = ""
+    """What a model that was trained in the equations of a construction was given; empty for one
+    that was trained from random initialisation."""
 
     def verdicts(self) -> list[Standing]:
         """The strongest first, then those about a part of the problems, then at other options.
@@ -113,6 +116,7 @@ class LeaderboardRow:
         return {
             "name": self.name,
             "trained": self.trained,
+            "given": self.given,
             "task": self.task,
             "counts": self.counts,
             "digest": self.digest,
@@ -146,6 +150,8 @@ class Entry:
     task: Task
     trained: bool
     folder: Path | None
+    structure: str = ""
+    """See `LeaderboardRow.given`."""
 
     @property
     def given(self) -> str:
@@ -186,8 +192,33 @@ def own_models(baselines: Path, names: Sequence[str] = ()) -> list[Entry]:
         if not names or name in names:
             model, described = load(folder)
             if isinstance(model, Transformer):
-                found.append(Entry(name, model, described.task, True, folder))
+                structure = _structure(described.options)
+                found.append(Entry(name, model, described.task, True, folder, structure))
     return found
+
+
+def _structure(options: Mapping[str, Any]) -> str:
+    """What the recipe of a trained model took from a construction, in words."""
+    recipe = options.get("recipe")
+    if not isinstance(recipe, Mapping) or "structure" not in recipe:
+        return ""
+    given = recipe["structure"]
+    given = given if isinstance(given, Mapping) else {}
+    chosen = given.get("options")
+    words = (
+        ", ".join(f"{key}={value}" for key, value in chosen.items())
+        if isinstance(chosen, Mapping)
+        else ""
+    )
+    fixed = given.get("fixed")
+    kept = [str(part) for part in fixed] if isinstance(fixed, list | tuple) else []
+    parts = [
+        f"structure of {given.get('name')}" + (f" ({words})" if words else ""),
+        f"{', '.join(kept)} as there" if kept else "",
+        "signs" if given.get("signs") == "given" else "",
+        f"one magnitude a {given.get('alike')}",
+    ]
+    return "; ".join(part for part in parts if part)
 
 
 def row(entry: Entry, results: Sequence[Result], folder: Path = FOLDER) -> LeaderboardRow:
@@ -218,6 +249,7 @@ def row(entry: Entry, results: Sequence[Result], folder: Path = FOLDER) -> Leade
         tuple(kept),
         tuple(findings),
         evaluation,
+        entry.structure,
     )
 
 

@@ -61,8 +61,14 @@ def report_markdown(rows: Sequence[LeaderboardRow], board: Sequence[BoardRow] = 
         counts_table(built),
         verdict_table(built),
     ]
+    free, within = [r for r in trained if not r.given], [r for r in trained if r.given]
+    if free:
+        parts += ["## Trained models", TRAINED, counts_table(free), trained_table(free)]
+    if within:
+        parts += ["## Models trained in a given structure", WITHIN]
+        parts += [counts_table(within), trained_table(within)]
     if trained:
-        parts += ["## Trained models", TRAINED, counts_table(trained), trained_table(trained)]
+        parts += proved_sections(free, within)
     parts += [
         "## The public field, claimed and measured",
         *field_sections(board),
@@ -113,6 +119,71 @@ TRAINED = (
     "not occur in training; hard cases may have. `tinyadder report --json` and "
     "[baselines](baselines/README.md) have every seed."
 )
+
+
+WITHIN = (
+    "The equations come from a construction, and training finds numbers for them "
+    "([what was given](docs/training.md#the-ladder-what-was-given)); these are not models trained "
+    "from random initialisation."
+)
+
+
+def proved_sections(free: Sequence[LeaderboardRow], within: Sequence[LeaderboardRow]) -> list[str]:
+    """The trained models that are proved: those from random initialisation and those in a given
+    structure in tables of their own, for they are different claims.
+    """
+    parts = [
+        "## Trained and proved",
+        "Trained models of which the checker accepted a certificate. Trained from random "
+        "initialisation: architecture and task were given, nothing else. Trained in a given "
+        "structure: which numbers there are, where they stand, and what the table names.",
+    ]
+    for title, rows in (
+        ("Trained from random initialisation", free),
+        ("Trained in a given structure", within),
+    ):
+        found = [g for g in groups(rows) if any(r.strongest == "proved" for r in g.rows)]
+        parts += [
+            f"### {title}",
+            markdown_table(PROVED_HEADS, [_proved_cells(group) for group in found])
+            if found
+            else "None so far.",
+        ]
+    return parts
+
+
+PROVED_HEADS = (
+    "recipe",
+    "given",
+    "nonzero",
+    "seeds proved",
+    "what is proved",
+    "training CPU s",
+    "proof CPU s",
+)
+
+
+def _proved_cells(group: Group) -> tuple[str, ...]:
+    proved = [row for row in group.rows if row.strongest == "proved"]
+    seconds = [
+        found["training cpu seconds"]
+        for row in proved
+        if (found := row.evaluation) and found["training cpu seconds"] is not None
+    ]
+    proofs = [
+        found.data["proof_seconds"]
+        for row in proved
+        if (found := row.of("proved")) and "proof_seconds" in found.data
+    ]
+    return (
+        group.name,
+        proved[0].given or "architecture, task",
+        mean_and_worst([row.counts["nonzero"] for row in proved], whole),
+        f"{len(proved)} of {len(group.rows)}",
+        joined([markdown_verdict(proved[0].verdicts()[0])]),
+        mean_and_worst(seconds, whole) if seconds else "",
+        mean_and_worst(proofs, whole) if proofs else "",
+    )
 
 
 @dataclass(frozen=True)
@@ -389,7 +460,11 @@ def adders_table(rows: Sequence[LeaderboardRow]) -> str:
         cells.append(
             (
                 Markdown(markdown_code(g.name) + markdown(g.label.removeprefix(g.name))),
-                "training" if g.rows[0].trained else "hand",
+                "training in a given structure"
+                if g.rows[0].given
+                else "training"
+                if g.rows[0].trained
+                else "hand",
                 *(
                     mean_and_worst([r.counts[rung] for r in g.rows], whole)
                     for rung in README_COUNTS

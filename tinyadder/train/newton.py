@@ -8,20 +8,25 @@ softmax(logits), y the right token, J the derivatives of the logits by the numbe
 
     gradient   g = sum J^T (p - y)
     curvature  H = sum J^T (diag(p) - p p^T) J  +  memory * the H of the steps before
-    step       (H + damping diag(H)) d = -g
+    step       (H + damping diag(H) + STILL) d = -g
 
 H is never made: places of ten digits lie 10^10 apart, and in H they would be squared. It is kept as
 its triangular factor R, H = R^T R, which an orthogonal decomposition of the new rows below the old
 factor gives, and the step is a least-squares problem (Lawson and Hanson 1974).
 
 The curvature is that of Schraudolph 2002 (generalised Gauss-Newton), the damping that of Marquardt
-1963; the memory averages the noise of small batches, as recursive least squares does. J comes by
-forward mode: a program has few numbers and many logits. scipy.optimize.least_squares and torchmin
-minimise one function to the end; here every step has problems of its own.
+1963. STILL lets a number rest while the logits hardly depend on it (half a unit of the last place,
+while the first tokens are trained). The memory averages the noise of small batches, as recursive
+least squares does. J comes by forward mode: a program has few numbers and many logits.
+scipy.optimize.least_squares and torchmin minimise one function to the end; here every step has
+problems of its own.
 
 The first tokens of the answers are trained alone; the next is added when those so far are right on
-a batch that was not trained on yet. Weights move by a part of their own size, so that numbers of
-any magnitude move alike; what stands in an exponent moves by as much itself.
+a batch that was not trained on yet. When all are, the scales sink step by step to the finest of
+them: a carry through all columns leaves the first token a margin of half a unit of the last place.
+A weight is multiplied by exp(d), so that numbers of any
+magnitude move alike and up as easily as down; to what stands in an exponent d is added, and where
+signs are drawn d times the number's magnitude, so that it can change its sign.
 """
 
 from __future__ import annotations
@@ -38,18 +43,24 @@ from tinyadder.errors import TinyadderError
 from tinyadder.machine.tensors import tensors_of
 from tinyadder.machine.transformer import Transformer
 from tinyadder.train.data import Examples
-from tinyadder.train.skeleton import SCORES, Skeleton
+from tinyadder.train.skeleton import Skeleton
 from tinyadder.train.steps import Batch
 from tinyadder.train.structure import StructureRecipe
 
 LONGEST = 0.5
-"""Of a step, in parts of the number."""
+"""The most that a number changes in a step."""
 TRIES = 6
 """A step that makes the loss of its own batch no smaller is tried again with more damping."""
 LESS, MORE = 0.1, 30.0
 """What damping is multiplied by after a success, after a failure."""
-LEAST, MOST = 1e-12, 1e9
-UNLIKELY = 1e-8
+LEAST, MOST = 1e-26, 1e9
+UNLIKELY, HELD = 1e-8, 0.02
+"""The least probability in the curvature, before and after all tokens are trained. A token that is
+surely right has hardly any curvature, and a step that mends another one could spoil it.
+"""
+STILL = 1e-3
+CALM = 0.1
+"""Mean loss below which the scales may sink."""
 
 
 class NewtonStepper:
@@ -60,7 +71,8 @@ class NewtonStepper:
         self.device = model.outputs.device
         free = skeleton.free(recipe)
         self.free = torch.tensor(free)
-        self.added = torch.tensor([skeleton.numbers[n].part in SCORES for n in free])
+        self.unit = torch.tensor(skeleton.units(recipe), dtype=torch.float64)
+        """What a change is added in; 0 for a number that is multiplied by exp(change)."""
         self.damping, self.tokens = 1e-3, recipe.first
         """So many tokens of each answer are trained now."""
         self.scales = torch.zeros(0, dtype=torch.float64)
@@ -107,7 +119,8 @@ class NewtonStepper:
 
         def moved(change: Tensor) -> Tensor:
             old = values[self.free]
-            new = torch.where(self.added, old + change, old * (1 + change))
+            scaled, shifted = old * change.exp(), old + change * self.unit
+            new = torch.where(self.unit == 0, scaled, shifted)
             return values.index_put((self.free,), new)
 
         def logits(change: Tensor) -> tuple[Tensor, Tensor]:
@@ -129,14 +142,18 @@ class NewtonStepper:
         unit = (self.scales[place] / self.recipe.gain)[:, None]
         scaled = found / unit
         loss = _loss(scaled, targets)
-        rows, errors = _rows(scaled, jacobian / unit[..., None], targets)
+        least = HELD if self.tokens == longest else UNLIKELY
+        rows, errors = _rows(scaled, jacobian / unit[..., None], targets, least)
         change = self._solve(rows, errors, loss, lambda d: _loss(logits(d)[0] / unit, targets))
         if change is not None:
             self.skeleton.put(self.model, moved(change))
         right = (scaled.argmax(1) == targets).double()
-        self.shares = shares = [float(right[place == n].mean()) for n in range(self.tokens)]
+        shares = [float(right[place == n].mean()) for n in range(self.tokens)]
         if self.tokens < longest and min(shares) >= self.recipe.ready:
             self.tokens += 1
+        elif self.tokens == longest and float(loss) < CALM * len(targets):
+            finest = self.scales.min()
+            self.scales = torch.maximum(self.scales * self.recipe.sharpen, finest)
         return float(loss) / len(targets), float((rows.T @ errors).norm())
 
     def _solve(
@@ -147,12 +164,13 @@ class NewtonStepper:
         right = torch.cat([torch.zeros(len(kept), dtype=torch.float64), -errors])
         joined = torch.cat([torch.cat([kept, rows]), right[:, None]], 1)
         triangle = torch.linalg.qr(joined, mode="r").R
-        self.factor, right = triangle[:-1, :-1], triangle[:-1, -1]
+        self.factor, right = triangle[:-1, :-1].contiguous(), triangle[:-1, -1]
         size = self.factor.norm(dim=0).clamp(min=1e-150)
-        one, zero = torch.eye(len(size), dtype=torch.float64), torch.zeros_like(size)
+        one, still = torch.eye(len(size), dtype=torch.float64), torch.diag(math.sqrt(STILL) / size)
+        right = torch.cat([right, torch.zeros(2 * len(size), dtype=torch.float64)])
         for _ in range(TRIES):
-            damped = torch.cat([self.factor / size, math.sqrt(self.damping) * one])
-            step = torch.linalg.lstsq(damped, torch.cat([right, zero])[:, None]).solution[:, 0]
+            damped = torch.cat([self.factor / size, math.sqrt(self.damping) * one, still])
+            step = torch.linalg.lstsq(damped, right[:, None]).solution[:, 0]
             change = (step / size).clamp(-LONGEST, LONGEST)
             if bool(loss_after(change) < loss):
                 self.damping = max(self.damping * LESS, LEAST)
@@ -165,14 +183,16 @@ def _loss(logits: Tensor, targets: Tensor) -> Tensor:
     return torch.nn.functional.cross_entropy(logits, targets, reduction="sum")
 
 
-def _rows(logits: Tensor, jacobian: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+def _rows(
+    logits: Tensor, jacobian: Tensor, targets: Tensor, least: float = UNLIKELY
+) -> tuple[Tensor, Tensor]:
     """A and e with A^T A the curvature and A^T e the gradient of the loss, from `jacobian` [logit
     rows, outputs, numbers]: rows sqrt(p) (J - mean of J by p), errors (p - y) / sqrt(p), and p no
-    less than `UNLIKELY` in both.
+    less than `least` in both roots.
     """
     p = logits.softmax(1)
     error = p - torch.nn.functional.one_hot(targets, logits.shape[1])
-    root = p.clamp(min=UNLIKELY).sqrt()
+    root = p.clamp(min=least).sqrt()
     centred = jacobian - (p[..., None] * jacobian).sum(1, keepdim=True)
     return (root[..., None] * centred).flatten(0, 1), (error / root).flatten()
 

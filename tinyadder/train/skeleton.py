@@ -9,7 +9,7 @@ tables, whose entries are numbers like any other.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -111,20 +111,29 @@ class Skeleton:
             )
         return found
 
-    def magnitudes(self) -> list[float]:
+    def magnitudes(self, factor: float = ALIKE) -> list[float]:
         """For each number the geometric mean of the sizes of its kind: the numbers of its site that
-        are within a factor of `ALIKE` of one another, from one to the next.
+        are within `factor` of one another, from one to the next.
         """
         sites: dict[str, list[int]] = {}
         for n, number in enumerate(self.numbers):
             sites.setdefault(number.site, []).append(n)
         result = [0.0] * len(self.numbers)
         for members in sites.values():
-            for kind in _kinds(sorted(members, key=lambda n: abs(self.numbers[n].value)), self):
-                logs = [math.log(abs(self.numbers[n].value)) for n in kind]
+            sizes = {n: abs(self.numbers[n].value) for n in members}
+            for kind in _kinds(sizes, factor):
+                mean = math.exp(sum(math.log(sizes[n]) for n in kind) / len(kind))
                 for n in kind:
-                    result[n] = math.exp(sum(logs) / len(logs))
+                    result[n] = mean
         return result
+
+    def units(self, recipe: StructureRecipe) -> list[float]:
+        """What changes of the free numbers are added in; 0 where they are factors."""
+        sizes = self._sizes(recipe) if recipe.signs == "random" else [0.0] * len(self.numbers)
+        return [1.0 if self.numbers[n].part in SCORES else sizes[n] for n in self.free(recipe)]
+
+    def _sizes(self, recipe: StructureRecipe) -> list[float]:
+        return self.magnitudes(ALIKE if recipe.alike == "kind" else math.inf)
 
     def start(self, recipe: StructureRecipe, seed: int) -> list[float]:
         """The numbers before training: the free ones drawn from the prior of the recipe."""
@@ -132,7 +141,7 @@ class Skeleton:
         noise = torch.randn(len(self.numbers), generator=random, dtype=torch.float64).tolist()
         coins = torch.randint(2, (len(self.numbers),), generator=random).tolist()
         values = [number.value for number in self.numbers]
-        sizes = self.magnitudes()
+        sizes = self._sizes(recipe)
         for n in self.free(recipe):
             number = self.numbers[n]
             if number.part in SCORES:
@@ -143,11 +152,11 @@ class Skeleton:
         return values
 
 
-def _kinds(ordered: list[int], skeleton: Skeleton) -> Iterator[list[int]]:
-    kind: list[int] = []
-    for n in ordered:
-        size = abs(skeleton.numbers[n].value)
-        if kind and size > ALIKE * abs(skeleton.numbers[kind[-1]].value) * (1 + 1e-9):
+def _kinds(sizes: Mapping[int, float], factor: float) -> Iterator[list[int]]:
+    """The numbers by size, cut where one is more than `factor` times the one before."""
+    kind = list[int]()
+    for n in sorted(sizes, key=sizes.__getitem__):
+        if kind and sizes[n] > factor * sizes[kind[-1]] * (1 + 1e-9):
             yield kind
             kind = []
         kind.append(n)

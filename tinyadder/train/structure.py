@@ -28,6 +28,11 @@ class StructureRecipe:
     """Parts whose numbers stay as they are in the construction; all others are trained."""
     signs: Literal["given", "random"] = "given"
     """Of the trained numbers at the start: those of the construction, or drawn."""
+    alike: Literal["kind", "site"] = "kind"
+    """Which numbers begin at one magnitude, their geometric mean: those of one site (the entries of
+    a lane of the embedding, the weights by which a head reads a lane, a column of the readout) that
+    are within a factor of 10 of one another, from one to the next; or all of a site.
+    """
     spread: Annotated[float, Between(0, 10)] = 1.0
     """A number begins at exp(spread * N(0, 1)) times the magnitude of its kind."""
     shift: Annotated[float, Between(0, 10)] = 0.0
@@ -38,6 +43,10 @@ class StructureRecipe:
     """What the model's own scale of the logits is multiplied by in the loss."""
     memory: Annotated[float, Between(0, 0.999)] = 0.8
     """Part of the curvature that is kept from step to step."""
+    sharpen: Annotated[float, Between(0.01, 1)] = 0.8
+    """What the scales of all tokens are multiplied by in a step, down to the finest, once all are
+    trained and the loss is small.
+    """
     first: Annotated[int, Between(1, 1000)] = 2
     """So many tokens of each answer are trained from the start; the first alone is often learned by
     its frequency, with nothing of the prompt left in the model.
