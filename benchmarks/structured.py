@@ -27,29 +27,22 @@ from tinyadder.train.recipe import Recipe, read_recipe, recipe_from_json
 from tinyadder.train.validation import exact_match
 from tinyadder.verify.certify.prove import certify
 
-RECIPE = "addition10-structured"
+RECIPE = "addition2-structured"
 FILE = Path(__file__).parent / "structured.json"
 Changes = dict[str, Any]
+SCORES = ["query", "key", "slope"]
+BASE = {"name": "add_base", "options": {"tied": True}, "fixed": SCORES}
 RUNGS: dict[str, tuple[str, Changes]] = {
-    "add_base": ("structure, signs, scores, one magnitude a kind", {}),
-    "add10": ("the same, of add10", {"name": "add10", "options": {}}),
+    "readout": ("embedding, scores, signs, one magnitude a kind of the rest (add10)", {}),
+    "all": ("scores, signs, one magnitude a kind (add10)", {"fixed": SCORES}),
+    "tied": ("scores, signs, one magnitude a kind (add_base, tied)", BASE),
+    "wide": ("the same, numbers spread by exp(2 N(0, 1))", {**BASE, "spread": 2.0}),
+    "sites": ("the same, the half unit on '+' begins as a digit", {**BASE, "alike": "site"}),
     "scores": (
-        "structure, signs, one magnitude a kind; keys, queries and slopes within 0.1",
-        {"fixed": [], "shift": 0.1},
+        "signs, one magnitude a kind; queries, keys and slopes within 0.1 N(0, 1)",
+        {**BASE, "fixed": [], "shift": 0.1},
     ),
-    "scores far": (
-        "structure, signs, one magnitude a kind; keys, queries and slopes within 1",
-        {"fixed": [], "shift": 1.0},
-    ),
-    "sites": (
-        "structure, signs, scores, one magnitude a site: the half unit on '+' begins as a digit",
-        {"alike": "site"},
-    ),
-    "wide": (
-        "structure, signs, scores, one magnitude a kind, numbers spread by exp(2 N(0, 1))",
-        {"spread": 2.0},
-    ),
-    "signs": ("structure, scores, one magnitude a kind; signs drawn", {"signs": "random"}),
+    "signs": ("scores, one magnitude a kind; signs drawn", {**BASE, "signs": "random"}),
 }
 """What was given, and the keys of [structure] that say so."""
 
@@ -105,7 +98,7 @@ def _others(out: Path, *key: object) -> list[dict[str, Any]]:
 @click.command
 @click.option("--rung", "names", multiple=True, help="Only these rungs; may be repeated.")
 @click.option("--seed", "seeds", type=int, multiple=True, default=(1, 2, 3, 4, 5))
-@click.option("--digits", type=click.IntRange(1, 13), default=10, show_default=True)
+@click.option("--digits", type=click.IntRange(1, 13), default=2, show_default=True)
 @click.option("--force", is_flag=True, help="Make runs again that FILE has.")
 @click.option(
     "--out", type=click.Path(path_type=Path, dir_okay=False), default=FILE, show_default=True

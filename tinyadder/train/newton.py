@@ -54,13 +54,11 @@ TRIES = 6
 LESS, MORE = 0.1, 30.0
 """What damping is multiplied by after a success, after a failure."""
 LEAST, MOST = 1e-26, 1e9
-UNLIKELY, HELD = 1e-8, 0.02
-"""The least probability in the curvature, before and after all tokens are trained. A token that is
-surely right has hardly any curvature, and a step that mends another one could spoil it.
-"""
+UNLIKELY = 1e-8
+"""The least probability in the curvature."""
 STILL = 1e-3
 CALM = 0.1
-"""Mean loss below which the scales may sink."""
+"""Mean loss below which the scales sink, once all tokens are trained."""
 
 
 class NewtonStepper:
@@ -142,8 +140,8 @@ class NewtonStepper:
         unit = (self.scales[place] / self.recipe.gain)[:, None]
         scaled = found / unit
         loss = _loss(scaled, targets)
-        least = HELD if self.tokens == longest else UNLIKELY
-        rows, errors = _rows(scaled, jacobian / unit[..., None], targets, least)
+        calm = self.tokens == longest and float(loss) < CALM * len(targets)
+        rows, errors = _rows(scaled, jacobian / unit[..., None], targets)
         change = self._solve(rows, errors, loss, lambda d: _loss(logits(d)[0] / unit, targets))
         if change is not None:
             self.skeleton.put(self.model, moved(change))
@@ -151,9 +149,9 @@ class NewtonStepper:
         shares = [float(right[place == n].mean()) for n in range(self.tokens)]
         if self.tokens < longest and min(shares) >= self.recipe.ready:
             self.tokens += 1
-        elif self.tokens == longest and float(loss) < CALM * len(targets):
-            finest = self.scales.min()
-            self.scales = torch.maximum(self.scales * self.recipe.sharpen, finest)
+        elif calm:
+            finest = float(self.scales.min())
+            self.scales = (self.scales * self.recipe.sharpen).clamp(min=finest)
         return float(loss) / len(targets), float((rows.T @ errors).norm())
 
     def _solve(
@@ -183,16 +181,14 @@ def _loss(logits: Tensor, targets: Tensor) -> Tensor:
     return torch.nn.functional.cross_entropy(logits, targets, reduction="sum")
 
 
-def _rows(
-    logits: Tensor, jacobian: Tensor, targets: Tensor, least: float = UNLIKELY
-) -> tuple[Tensor, Tensor]:
+def _rows(logits: Tensor, jacobian: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """A and e with A^T A the curvature and A^T e the gradient of the loss, from `jacobian` [logit
     rows, outputs, numbers]: rows sqrt(p) (J - mean of J by p), errors (p - y) / sqrt(p), and p no
-    less than `least` in both roots.
+    less than `UNLIKELY` in both roots.
     """
     p = logits.softmax(1)
     error = p - torch.nn.functional.one_hot(targets, logits.shape[1])
-    root = p.clamp(min=least).sqrt()
+    root = p.clamp(min=UNLIKELY).sqrt()
     centred = jacobian - (p[..., None] * jacobian).sum(1, keepdim=True)
     return (root[..., None] * centred).flatten(0, 1), (error / root).flatten()
 

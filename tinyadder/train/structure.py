@@ -45,7 +45,7 @@ class StructureRecipe:
     """Part of the curvature that is kept from step to step."""
     sharpen: Annotated[float, Between(0.01, 1)] = 0.8
     """What the scales of all tokens are multiplied by in a step, down to the finest, once all are
-    trained and the loss is small.
+    trained and while the loss is small.
     """
     first: Annotated[int, Between(1, 1000)] = 2
     """So many tokens of each answer are trained from the start; the first alone is often learned by
