@@ -91,8 +91,8 @@ class NewtonStepper:
         """Go on with what `tensors` gave."""
         self.damping = float(tensors["newton.damping"])
         self.tokens = int(tensors["newton.tokens"])
-        self.scales = tensors["newton.scales"]
-        self.factor = tensors["newton.factor"]
+        self.scales = tensors["newton.scales"].clone()  # aligned as new ones are
+        self.factor = tensors["newton.factor"].clone()
 
     def facts(self, step: int) -> dict[str, Any]:
         """What a line of the log says of the step."""
