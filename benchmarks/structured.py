@@ -1,4 +1,4 @@
-"""The ladder of what was given: structured recipes with less and less from the construction.
+"""The ladder of what was given: structured recipes with other and other things given.
 
     python -m benchmarks.structured [--rung NAME ...] [--seed N ...] [--digits N] [--out FILE]
 
@@ -69,7 +69,7 @@ def measure(name: str, digits: int, seed: int) -> dict[str, Any]:
         assert run.skeleton is not None
         free, all_numbers = run.skeleton.free(recipe.structure), len(run.skeleton.numbers)
         found: dict[str, Any] = {"rung": name, "digits": digits, "seed": seed}
-        found |= {"trained": len(free), "numbers": all_numbers}
+        found |= {"given": RUNGS[name][0], "trained": len(free), "numbers": all_numbers}
         try:
             folder = run.train()
         except TinyadderError as error:  # a start from which nothing can be learned
@@ -84,7 +84,7 @@ def measure(name: str, digits: int, seed: int) -> dict[str, Any]:
             "proof cpu seconds": round(time.process_time() - began, 1),
             "exact": exact_match(model, described.task, run.dealer.test_problems()),
             "verdict": type(judged.verdict).__name__.lower(),
-            "text": str(judged.verdict),
+            "text": str(judged.verdict).partition("; certificate")[0],
             "proved": type(judged.verdict).__name__ == "Proved",
         }
 
