@@ -168,7 +168,7 @@ class NewtonStepper:
         right = torch.cat([right, torch.zeros(2 * len(size), dtype=torch.float64)])
         for _ in range(TRIES):
             damped = torch.cat([self.factor / size, math.sqrt(self.damping) * one, still])
-            step = torch.linalg.lstsq(damped, right[:, None]).solution[:, 0]
+            step = torch.linalg.lstsq(damped, right[:, None], driver="gelsd").solution[:, 0]
             change = (step / size).clamp(-LONGEST, LONGEST)
             if bool(loss_after(change) < loss):
                 self.damping = max(self.damping * LESS, LEAST)
