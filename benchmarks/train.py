@@ -1,10 +1,11 @@
-"""Step time of our models against the same models from torch.nn's own layers, and tokens per second
-by size.
+"""Step time of every recipe against a loop of nanoGPT's shape (benchmarks/train_nanogpt.py); with
+--layers of our models against the same models from torch.nn's own layers.
 
-    python -m benchmarks.train [--steps N] [--derivax] [--json] [--out FILE]
+    python -m benchmarks.train [RECIPE ...] [--set KEY=VALUE ...] [--rounds N] [--out FILE]
+    python -m benchmarks.train --layers [--steps N] [--derivax] [--json] [--out FILE]
 
-The table of docs/training.md is made from benchmarks/train.json, which `--derivax --out
-benchmarks/train.json` wrote.
+The tables of docs/training.md are made from benchmarks/train_nanogpt.json and
+benchmarks/train.json, which `--out` wrote (the second with `--layers --derivax`).
 
 Both sides train on the same batch with the same optimizer in float32 on one thread; times are CPU
 seconds, the best of several rounds, the two sides in turn so that a busy machine slows both.
@@ -26,6 +27,7 @@ import click
 import torch
 from torch import Tensor, nn
 
+from benchmarks import train_nanogpt
 from tinyadder.commands._options import integer_option, json_option, out_option
 from tinyadder.io.files import atomic_write
 from tinyadder.tasks.derivative import Derivative
@@ -167,6 +169,9 @@ def sizes(published: bool) -> list[tuple[str, ModelRecipe, int]]:
 
 
 @click.command
+@click.argument("recipes", nargs=-1)
+@click.option("--layers", is_flag=True, help="Compare with torch.nn's layers instead.")
+@click.option("--set", "settings", multiple=True, help="A value instead of the recipes'.")
 @integer_option("--steps", default=5, help="Optimizer steps a round.")
 @integer_option("--rounds", default=3, help="Rounds; the best counts.")
 @click.option(
@@ -174,18 +179,37 @@ def sizes(published: bool) -> list[tuple[str, ModelRecipe, int]]:
 )
 @out_option("Also write the rows as JSON to this file.")
 @json_option
-def main(steps: int, rounds: int, derivax: bool, out: Path | None, as_json: bool) -> None:
-    """Compare training steps with torch.nn."""
+def main(
+    recipes: tuple[str, ...],
+    layers: bool,
+    settings: tuple[str, ...],
+    steps: int,
+    rounds: int,
+    derivax: bool,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Compare training steps with a loop of nanoGPT's shape, or with torch.nn's layers."""
     torch.set_num_threads(1)
-    rows = []
-    for name, recipe, batch in sizes(derivax):
-        rows.append(
+    rows: list[dict[str, Any]] = []
+    if layers:
+        given = f" --layers --steps {steps} --rounds {rounds}" + " --derivax" * derivax
+        found = (
             {"size": name, **compare(recipe, batch, steps if batch == BATCH else 1, rounds)}
+            for name, recipe, batch in sizes(derivax)
         )
+    else:
+        words = [*recipes, *(f"--set {text}" for text in settings), f"--rounds {rounds}"]
+        given = "".join(f" {word}" for word in words)
+        found = (
+            train_nanogpt.compare(name, rounds, settings)
+            for name in recipes or train_nanogpt.committed()
+        )
+    for row in found:
+        rows.append(row)
         if not as_json:
-            click.echo("  ".join(f"{key} {value}" for key, value in rows[-1].items()))
-    given = f" --steps {steps} --rounds {rounds}" + " --derivax" * derivax
-    found = {
+            click.echo("  ".join(f"{key} {value}" for key, value in row.items()))
+    result = {
         "command": f"python -m benchmarks.train{given}",
         **circumstances(),
         "machine": (
@@ -194,10 +218,10 @@ def main(steps: int, rounds: int, derivax: bool, out: Path | None, as_json: bool
         "rows": rows,
     }
     if as_json:
-        click.echo(json.dumps(found, indent=1))
+        click.echo(json.dumps(result, indent=1))
     if out is not None:
         with atomic_write(out) as part:
-            part.write_text(json.dumps(found, indent=1) + "\n")
+            part.write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -175,7 +175,8 @@ def command(
         "command": f"tinyadder evaluate {name} --problems {count}"
         + "".join(f" --set {text}" for text in settings)
         + (f" --seed {seed}" if seed is not None else "")
-        + (f" --file {file}" if file else ""),
+        + (f" --file {file}" if file else "")
+        + " --splits" * splits,
         **circumstances(),
     }
     findings = legality(model, task, task.uniform(Random(0), LEGALITY))

@@ -37,18 +37,23 @@ def _rows(module: nn.Module, names: tuple[str, ...], x: Float[Tensor, "b t d"]) 
 
 @lru_cache(maxsize=256)
 def _turns(count: int, half: int, base: float, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """cos and sin of every angle, as [2, t, 1, k]."""
+    """exp(i angle) of every angle, as [t, 1, k]."""
     places = torch.arange(count, dtype=torch.float64)
     angles = places[:, None] * base ** (-torch.arange(half, dtype=torch.float64) / max(half, 1))
-    return torch.stack([angles.cos(), angles.sin()])[:, :, None].to(device, dtype)
+    kind = torch.complex128 if dtype == torch.float64 else torch.complex64
+    return torch.polar(torch.ones_like(angles), angles)[:, None].to(device, kind)
 
 
 def rotated(x: Float[Tensor, "b t h k"], base: float) -> Float[Tensor, "b t h k"]:
-    """`tinyadder.machine.layers.rotate` from position 0 on, for axes in this order."""
+    """`tinyadder.machine.layers.rotate` from position 0 on, for axes in this order, its rows k and
+    k + half side by side: one complex product, whose order scores do not see.
+    """
     half = x.shape[-1] // 2
-    cos, sin = _turns(x.shape[1], half, base, x.dtype, x.device)
-    a, b, rest = x.split([half, half, x.shape[-1] - 2 * half], -1)
-    return torch.cat([a * cos - b * sin, b * cos + a * sin, rest], -1)
+    turns = _turns(x.shape[1], half, base, x.dtype, x.device)
+    wide = x if x.dtype in (torch.float32, torch.float64) else x.float()  # no complex bfloat16
+    pairs = wide[..., : 2 * half].unflatten(-1, (2, half)).transpose(-1, -2).contiguous()
+    turned = torch.view_as_real(torch.view_as_complex(pairs) * turns).flatten(-2).to(x.dtype)
+    return turned if 2 * half == x.shape[-1] else torch.cat([turned, x[..., 2 * half :]], -1)
 
 
 def attention(
