@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tinyadder.io.folder import describe
 from tinyadder.report.leaderboard import own_models
 from tinyadder.report.results import read_results
 from tools.pages import ROOT
@@ -25,6 +26,10 @@ def _problems(data: dict[str, Any]) -> Iterator[Any]:
 def in_results(root: Path = ROOT) -> dict[str, list[Any]]:
     """Name of a task -> problems, in the order of the results."""
     tasks = {entry.name: entry.task.name for entry in own_models(root / "baselines")}
+    for path in (root / "baselines").rglob("model.json"):
+        tasks[str(path.parent.parent.relative_to(root / "baselines"))] = describe(
+            path.parent
+        ).task.name
     found: dict[str, list[Any]] = {}
     for result in read_results(root / "results"):
         for problem in _problems(result.data):

@@ -16,6 +16,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tinyadder.machine import layers
+
 if TYPE_CHECKING:
     from tinyadder.machine.transformer import FeedForward, MultiHeadAttention
 
@@ -49,6 +51,8 @@ def rotated(x: Float[Tensor, "b t h k"], base: float) -> Float[Tensor, "b t h k"
     k + half side by side: one complex product, whose order scores do not see.
     """
     half = x.shape[-1] // 2
+    if torch.compiler.is_compiling():  # which knows no complex numbers
+        return layers.rotate(x.transpose(1, 2), 0, base).transpose(1, 2)
     turns = _turns(x.shape[1], half, base, x.dtype, x.device)
     wide = x if x.dtype in (torch.float32, torch.float64) else x.float()  # no complex bfloat16
     pairs = wide[..., : 2 * half].unflatten(-1, (2, half)).transpose(-1, -2).contiguous()

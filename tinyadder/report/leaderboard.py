@@ -15,14 +15,14 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.resources import files
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Annotated, Any
 
 from tinyadder.construction import construct, construction_names
 from tinyadder.errors import TinyadderError
 from tinyadder.fields import Between, checked
 from tinyadder.io.digest import model_digest
-from tinyadder.io.folder import load
+from tinyadder.io.folder import describe, load
 from tinyadder.io.text import read_json
 from tinyadder.machine.compile import build
 from tinyadder.machine.transformer import Transformer
@@ -188,8 +188,9 @@ def own_models(baselines: Path, names: Sequence[str] = ()) -> list[Entry]:
         if not names or name in names:
             made = construct(name)
             found.append(Entry(name, build(made.program), made.task, False, None))
+    stages = _stages(folders)
     for name, folder in folders.items():
-        if not names or name in names:
+        if name in names or not (names or name in stages):
             model, described = load(folder)
             if isinstance(model, Transformer):
                 structure = _structure(described.options)
@@ -219,6 +220,20 @@ def _structure(options: Mapping[str, Any]) -> str:
         f"one magnitude a {given.get('alike')}",
     ]
     return "; ".join(part for part in parts if part)
+
+
+def _stages(folders: Mapping[str, Path]) -> set[str]:
+    """The models that another one of the same recipe was trained on from: one run in two parts."""
+    found = set()
+    for name, folder in folders.items():
+        start = PurePath(str(describe(folder).options.get("started from", "")))
+        found |= {
+            other
+            for other in folders
+            if start.parts[-3:] == (*PurePath(other).parts, "model")
+            and PurePath(other).parent == PurePath(name).parent
+        }
+    return found
 
 
 def row(entry: Entry, results: Sequence[Result], folder: Path = FOLDER) -> LeaderboardRow:
