@@ -479,3 +479,9 @@ def test_the_readme_shows_the_same_counts():
             counts = ladder(entry_of(name).model)
             shown = f"{counts['nonzero']} | {counts['nonzero + positional']} |"
             assert shown in next(line for line in text.splitlines() if f"| `{name}` |" in line)
+
+
+def test_a_model_that_another_of_its_recipe_goes_on_from_is_a_stage_of_it():
+    names = ("addition10-small/seed-1", *(f"addition10-small-tuned/seed-{n}" for n in (1, 2)))
+    folders = {name: ROOT / "baselines" / name / "model" for name in names}
+    assert leaderboard._stages(folders) == {"addition10-small-tuned/seed-1"}

@@ -1,6 +1,8 @@
 """Problems in files: two texts, JSON lines, leaks; --set; fresh problems for a trained model."""
 
 import json
+import tomllib
+from importlib.resources import files
 from random import Random
 
 import pytest
@@ -16,7 +18,7 @@ from tinyadder.train.evaluate import problems_beyond
 from tinyadder.train.evaluate import test_problems as problems_of_test
 from tinyadder.train.files import problem_lines, read_problems
 from tinyadder.train.models import make_model
-from tinyadder.train.recipe import read_recipe, recipe_from
+from tinyadder.train.recipe import KEYS, read_recipe, recipe_from, recipe_names
 
 TASK = Derivative(exponents=3, order="printed")
 DATA = {
@@ -163,3 +165,29 @@ def test_values_of_a_recipe_are_set_by_key_or_by_section_and_key():
     ):
         with pytest.raises(TinyadderError, match=said):
             read_recipe("derivative", [text])
+
+
+OWN_DATA = {"answers", "file", "leaks", "test_file", "validation_file"}
+"""What only a user's own files need; tried above."""
+KEPT = {"self_fed", "temperature", "projected", "dtype"}
+"""The seed's Gumbel training, measured in benchmarks/options.json; a choice of written programs;
+float64, in which gradients are compared (tests/test_fused.py)."""
+
+
+def unused(recipes):
+    """Keys of sections that no recipe sets."""
+    used = {
+        key
+        for data in recipes
+        for table in data.values()
+        if isinstance(table, dict)
+        for key in table
+    }
+    return sorted(set().union(*KEYS.values()) - used - OWN_DATA - KEPT)
+
+
+def test_every_option_of_a_recipe_is_set_by_a_committed_recipe():
+    folder = files("tinyadder") / "recipes"
+    recipes = [tomllib.loads((folder / f"{name}.toml").read_text()) for name in recipe_names()]
+    assert unused(recipes) == []
+    assert unused([data for data in recipes if "derivax" not in data["summary"]]) != []

@@ -222,7 +222,7 @@ class Recipe:
         }
 
 
-_KEYS = {
+KEYS = {
     "model": {*get_type_hints(ModelRecipe), *get_type_hints(Options)} - {"options"},
     "data": set(get_type_hints(DataRecipe)),
     "train": set(get_type_hints(TrainRecipe)),
@@ -277,7 +277,7 @@ def _set(data: dict[str, Any], text: str) -> None:
     section, dot, key = name.rpartition(".")
     if not equals or not key:
         raise TinyadderError(f"--set {text} is not KEY=VALUE, e.g. --set train.steps=100")
-    known = {"task": set(data.get("task", {})), **_KEYS}
+    known = {"task": set(data.get("task", {})), **KEYS}
     if not dot:
         sections = [one for one, keys in known.items() if key in keys]
         if len(sections) != 1:
