@@ -4,8 +4,8 @@
     python -m benchmarks.train [RECIPE ...] [--set KEY=VALUE ...] [--rounds N] [--out FILE]
     python -m benchmarks.train --layers [--steps N] [--derivax] [--json] [--out FILE]
 
-The tables of docs/training.md are made from benchmarks/train_nanogpt.json and
-benchmarks/train.json, which `--out` wrote (the second with `--layers --derivax`).
+The last table of docs/training.md is made from benchmarks/train.json, which `--layers --derivax
+--out benchmarks/train.json` wrote.
 
 Both sides train on the same batch with the same optimizer in float32 on one thread; times are CPU
 seconds, the best of several rounds, the two sides in turn so that a busy machine slows both.
