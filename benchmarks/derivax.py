@@ -3,8 +3,8 @@ lines with coefficients of -8 .. 8, out of distribution for models of -5 .. 5.
 
     python -m benchmarks.derivax DATA [--out FILE]
 
-DATA is the folder `data` of github.com/ojayballer/derivax, which is not part of this repository. The
-table in docs/training.md was printed so.
+DATA is the folder `data` of github.com/ojayballer/derivax, which is not part of this repository.
+benchmarks/derivax.json and the table in docs/training.md were written so.
 """
 
 from __future__ import annotations
