@@ -91,7 +91,7 @@ class NewtonStepper:
         """Go on with what `tensors` gave."""
         self.damping = float(tensors["newton.damping"])
         self.tokens = int(tensors["newton.tokens"])
-        self.scales = tensors["newton.scales"].clone()  # aligned as new ones are
+        self.scales = tensors["newton.scales"].clone()
         self.factor = tensors["newton.factor"].clone()
 
     def facts(self, step: int) -> dict[str, Any]:
