@@ -628,7 +628,7 @@ def test_a_certificate_that_was_changed_is_rejected(tmp_path):
     def leaf(tree: Any) -> Any:
         while isinstance(tree, dict):
             ((_, children),) = tree.items()
-            tree = next(child for child in children.values() if child is not None)
+            tree = next(child for child in children if child is not None)
         return tree
 
     changed(constant)

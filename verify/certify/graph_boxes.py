@@ -39,7 +39,8 @@ class GraphSearch(Search):
         """What the certificate has of this pass. Raises `Undecided`, and `Rejected` where no rule
         covers it.
         """
-        found = self.position(self.tree.i)
+        near, order = self.order(self.tree.i)
+        found = self.shared([self.tree.i], near, order)
         return {"symbols": list(self.reading.symbols), **found}
 
     def leaf(self, tokens: dict[int, str], moves: list[tuple[int, Moves]], pieces: int) -> Any:

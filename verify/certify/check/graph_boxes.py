@@ -22,7 +22,7 @@ class GraphTree(Tree):
         for position, moves in stages:
             self.texts[position] = sorted({token for _, _, token in moves})
         self.i = reading.row
-        self.near: tuple[int, ...] = ()
+        self.shifts, self.near = (0,), ()
         self.tables: dict[tuple[str, str], Any] = {}
         need(len(stages) == self.i + 2, "a pass reads its logits at another place")
         beyond = [a for a in reading.logits if a >= 0 and max(reading.positions[a]) > self.i]
@@ -31,12 +31,13 @@ class GraphTree(Tree):
 
     def part(self, part: Mapping[str, Any]) -> int:
         """The smallest margin of the pass, as stated."""
-        need(set(part) == {"symbols", "position", "near", "margin", "tree"}, "a pass is missing")
+        need(set(part) == {"symbols", "positions", "near", "margin", "tree"}, "a pass is missing")
+        need(same(part["positions"], [self.reading.row]), "a pass has one place")
         last = len(self.reading.nodes) - 1
         symbols = tuple(integer(a, 0, last) for a in part["symbols"])
         need(len(set(symbols)) == len(symbols) > 0, "a symbol stands twice, or there is none")
         self.reading.symbols = symbols
-        return self.position({k: v for k, v in part.items() if k != "symbols"}, self.i)
+        return self.position({k: v for k, v in part.items() if k != "symbols"})
 
     def table(self, own: str) -> Any:
         """Per symbol: weight and value at near positions, total weight and hull of values of far
