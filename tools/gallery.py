@@ -63,6 +63,6 @@ def shrink(path: Path) -> None:
     """Write a picture again with few colours; its description stays."""
     image = Image.open(path)
     kept = PngInfo()
-    kept.add_itxt("Description", image.text["Description"], zip=True)
+    kept.add_itxt("Description", image.info["Description"], zip=True)
     few = image.convert("RGB").quantize(COLOURS, method=Image.Quantize.MEDIANCUT)
     few.save(path, format="png", optimize=True, pnginfo=kept)

@@ -9,7 +9,7 @@ values and gradients.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from jaxtyping import Bool, Float
@@ -26,7 +26,7 @@ def use_fused(model: nn.Module, fused: bool) -> None:
     """Let every layer of `model` that has a fused form take it, or not."""
     for module in model.modules():
         if hasattr(module, "fused"):
-            module.fused = fused
+            setattr(module, "fused", fused)  # noqa: B010
 
 
 def _rows(module: nn.Module, names: tuple[str, ...], x: Float[Tensor, "b t d"]) -> Tensor:
@@ -69,10 +69,10 @@ def attention(
     """Causal attention of `x` to itself; with `memory` open attention to the positions of it that
     `mask` allows.
     """
-    options, (heads, d_head, _), d_value = (
-        module.options,
-        module.query.shape,
-        module.value.shape[1],
+    options = module.options
+    (heads, d_head, _), d_value = (
+        cast(Tensor, module.query).shape,
+        cast(Tensor, module.value).shape[1],
     )
     sizes, causal = [heads * d_head, heads * d_head, heads * d_value], memory is None
     if memory is None or memory is x:

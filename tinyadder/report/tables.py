@@ -167,9 +167,9 @@ PROVED_HEADS = (
 def _proved_cells(group: Group) -> tuple[str, ...]:
     proved = [row for row in group.rows if row.strongest == "proved"]
     seconds = [
-        found["training cpu seconds"]
+        measured["training cpu seconds"]
         for row in proved
-        if (found := row.evaluation) and found["training cpu seconds"] is not None
+        if (measured := row.evaluation) and measured["training cpu seconds"] is not None
     ]
     proofs = [
         found.data["proof_seconds"]

@@ -7,7 +7,7 @@ however many there are.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from hashlib import blake2b
@@ -192,7 +192,7 @@ def held_out_source(recipe: Recipe, split: Split, seed: int) -> Source:
     return Source(recipe.task, d.judged or d.distribution, split, d.held_out, seed, kind=d.kind)
 
 
-def check_leaks(task: Task, splits: dict[str, Sequence[Problem]]) -> None:
+def check_leaks(task: Task, splits: Mapping[str, Sequence[Problem]]) -> None:
     """Raise `TinyadderError` if a prompt, or the same operands in another order, is in two
     splits.
     """

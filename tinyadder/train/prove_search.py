@@ -103,11 +103,11 @@ class Variations:
         for n in range(first, spec.length):
             if n >= last and state == states[n]:
                 break
-            ways, position = moves[n][state], spec.stages[n].position
+            onward, position = moves[n][state], spec.stages[n].position
             token = old[position]
-            if n < last or token not in ways:
-                token = random.choice(list(ways))
-            text[position], state = token, ways[token]
+            if n < last or token not in onward:
+                token = random.choice(list(onward))
+            text[position], state = token, onward[token]
         return spec.problem(text)
 
 

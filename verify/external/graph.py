@@ -130,7 +130,8 @@ class Tape(TorchDispatchMode):
 
     def __init__(self, constants: Constants) -> None:
         super().__init__()
-        self.constants, self.steps, self.count = constants, [], 0
+        self.constants, self.count = constants, 0
+        self.steps: list[Any] = []
         self._ids: dict[int, torch.Tensor] = {}
         """Storage -> the index of each of its numbers."""
         self._kept: list[torch.Tensor] = []
@@ -329,7 +330,7 @@ class Tape(TorchDispatchMode):
         return ids, ids.shape[-1], rest
 
     def _sum(self, x: Any, dim: Any = None, keepdim: bool = False, **_: Any) -> torch.Tensor:
-        ids, k, _ = self._grouped(x, [dim] if isinstance(dim, int) else dim)
+        ids, k, _rest = self._grouped(x, [dim] if isinstance(dim, int) else dim)
         return self._step("sum", ids.contiguous(), k=k)
 
     def _mean(self, x: Any, dim: Any = None, keepdim: bool = False, **_: Any) -> torch.Tensor:

@@ -188,7 +188,7 @@ def every_branch(
         problems += part_of(part, specification)
         first, trees = specification[0] - 1, part["positions"]
         if isinstance(checker, TreeChecker):
-            no_overflow(model, len(stages))
+            no_overflow(checker.model, len(stages))
             need(len(trees) == len(stages) - first - 1, "a position is missing")
             found = [checker.position(tree, i) for i, tree in enumerate(trees, first)]
         else:

@@ -494,9 +494,9 @@ class Reading:
         for s, (node, (low, high)) in enumerate(zip(self.symbols, box, strict=True)):
             mean = self.mean(node)
             assert mean is not None
-            form = symbols.symbol(s, (low + high) >> 1)
+            middle = symbols.symbol(s, (low + high) >> 1)
             natural = wider((low, high), mean.error)
-            found[node] = symbols.made(wider(form.c, mean.error), form.slopes, natural)
+            found[node] = symbols.made(wider(middle.c, mean.error), middle.slopes, natural)
 
         def form(a: int) -> SymbolForm:
             if a < 0:
