@@ -81,8 +81,8 @@ def construct(
 def _claims(
     task: Addition, flags: dict[str, float], lift: Fraction, tied: bool
 ) -> dict[str, LaneClaim]:
-    """What the lanes mean; beside the loud place and remainder of the tied form a token's own row
-    is left out.
+    """What the lanes mean; in the tied form a token's own row, far smaller than place and
+    remainder, is left out.
     """
     base, g = task.base, task.digits + 1
     start = task.operands * g  # of the answer

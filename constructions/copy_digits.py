@@ -37,11 +37,11 @@ def construct(*, length: int = 5) -> Construction:
     r0, r1 = 10.0**-steep, 10.0**-flat
     z1 = 1 + 1 / (1 - r1)
     above = 1 + 0.25 * 10.0**-length  # puts exact remainders just above the boundary of their digit
-    loud = 1e18  # drowns the token's own digit and d(d+1)/2
-    copy = 45e14 * loud * 10.0 ** (steep * length)
+    gain = 1e18  # drowns the token's own digit and d(d+1)/2
+    copy = 45e14 * gain * 10.0 ** (steep * length)
     start = copy * above * r1**-g
     marks = {"^": start, "=": -copy - start * r0**g}
-    digit, place = floor_readout(0.1 * loud / z1)
+    digit, place = floor_readout(0.1 * gain / z1)
     program = Program(
         Rewriting(length=length).vocabulary,
         x,
@@ -52,7 +52,7 @@ def construct(*, length: int = 5) -> Construction:
         ),
         Attention(place=Head(value=x.mark, slope=steep * log(10))),
         MLP(digit=relu(x.digit) * x.place),
-        Attention(digit=Head(value=loud * x.digit, slope=flat * log(10))),
+        Attention(digit=Head(value=gain * x.digit, slope=flat * log(10))),
         Unembed(tied="0123456789"),
     )
     task = Rewriting(length=length, how="copy")
@@ -65,7 +65,7 @@ def construct(*, length: int = 5) -> Construction:
                 task.length + 1,
                 size=copy,
                 r0=r0,
-                gain=Fraction(loud) / Fraction(z1),
+                gain=Fraction(gain) / Fraction(z1),
                 above=above,
             ),
             "mark": token_claim(task, marks),

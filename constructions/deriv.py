@@ -193,7 +193,7 @@ def term_claims(task: Derivative, x: int) -> dict[str, LaneClaim]:
             return held(problem, position)
         return int(token_at(task, problem, position) == "x")
 
-    def loud(problem: Polynomial, tau: int) -> int:
+    def excess(problem: Polynomial, tau: int) -> int:
         """The sum of `digit` over term tau: that of its 'x', and its coefficient less 1."""
         n, c = task.term(problem, tau)
         if not any(problem) and tau == 0:
@@ -228,8 +228,8 @@ def term_claims(task: Derivative, x: int) -> dict[str, LaneClaim]:
         "tau": claim(lambda problem, tau, text: tau),
         "square": claim(lambda problem, tau, text: tau * tau + 2),
         "n": claim(lambda problem, tau, text: task.term(problem, tau)[0]),
-        "c": claim(lambda problem, tau, text: loud(problem, tau)),
-        "next_x": claim(lambda problem, tau, text: loud(problem, tau + 1)),
+        "c": claim(lambda problem, tau, text: excess(problem, tau)),
+        "next_x": claim(lambda problem, tau, text: excess(problem, tau + 1)),
         "next_minus": claim(lambda problem, tau, text: task.term(problem, tau + 1)[1] < 0),
         "product": claim(lambda problem, tau, text: product(problem, tau)),
         "next": claim(following),

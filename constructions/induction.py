@@ -26,8 +26,8 @@ def construct(*, alphabet: int = 6) -> Construction:
         previous="the letter before this token",
         square="previous^2",
     )
-    loud = 1e12  # drowns the query's own letter
-    copied = concat(loud * x.letter, -0.5 * loud)
+    gain = 1e12  # drowns the query's own letter
+    copied = concat(gain * x.letter, -0.5 * gain)
     following = match_head(x.letter, x.previous, x.square, copied, sharpness=40)
     program = Program(
         task.vocabulary,
@@ -41,21 +41,21 @@ def construct(*, alphabet: int = 6) -> Construction:
         Attention(letter=following[0], half=following[1]),
         Unembed(tied=task.letters),
     )
-    return Construction(program, task, _claims(task, int(loud)))
+    return Construction(program, task, _claims(task, int(gain)))
 
 
-def _claims(task: Recall, loud: int) -> dict[str, LaneClaim]:
+def _claims(task: Recall, gain: int) -> dict[str, LaneClaim]:
     """The token before, everywhere; what is copied to the query, whose own letter is left out."""
 
     def before(problem: str, i: int) -> int:
         return task.letters.index(problem[i - 2]) + 1 if i >= 2 else 0
 
     def copied(problem: str, i: int) -> int | None:
-        return loud * (task.letters.index(task.answer(problem)) + 1) if i == len(problem) else None
+        return gain * (task.letters.index(task.answer(problem)) + 1) if i == len(problem) else None
 
     return {
         "previous": before,
         "square": lambda problem, i: before(problem, i) ** 2,
         "letter": copied,
-        "half": lambda problem, i: -loud // 2 if i == len(problem) else None,
+        "half": lambda problem, i: -gain // 2 if i == len(problem) else None,
     }

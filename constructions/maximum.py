@@ -47,13 +47,13 @@ def construct(*, digits: int = 6) -> Construction:
     r0, r1 = 10.0**-steep, 10.0**-flat
     z1 = 1 + 1 / (1 - r1)
     above = 1 + 0.25 * 10.0**-digits  # puts exact remainders just above the boundary of their digit
-    loud = 1e18  # drowns the token's own digit and d(d+1)/2
-    answer = 45e14 * loud * 10.0 ** (steep * digits)
+    gain = 1e18  # drowns the token's own digit and d(d+1)/2
+    answer = 45e14 * gain * 10.0 ** (steep * digits)
     start = answer * above * r1 ** (-2 * g)
     first = {"^": start, ":": -answer - start * r0 ** (2 * g)}
     second = {"^": -start, ",": start * r1**g}
-    digit, place = floor_readout(0.1 * loud / z1)
-    sums = Head(value=loud * concat(x.digit, x.term), slope=flat * log(10))
+    digit, place = floor_readout(0.1 * gain / z1)
+    sums = Head(value=gain * concat(x.digit, x.term), slope=flat * log(10))
     places = Head(value=concat(x.first, x.second), slope=steep * log(10))
     program = Program(
         Maximum(digits=digits).vocabulary,
@@ -80,10 +80,10 @@ def construct(*, digits: int = 6) -> Construction:
                 2 * task.digits + 2,
                 size=answer,
                 r0=r0,
-                gain=Fraction(loud) / Fraction(z1),
+                gain=Fraction(gain) / Fraction(z1),
                 above=above,
             ),
-            **_side_claims(task, second, r0, r1, loud / z1),
+            **_side_claims(task, second, r0, r1, gain / z1),
             "first": token_claim(task, first),
         },
     )

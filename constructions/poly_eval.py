@@ -8,8 +8,8 @@ to write; the next digit is its floor, read by the embedding: logit_d = d R - d(
 the place. ln(0/10) is -60 here: 0^0 is 1, and other powers of 0 are below e^-60.
 
 Positions: '^' at 0, x at 1, ':' at 2, coefficients from 3, '=' at g = degree+4. The slope -20
-attends to the oldest tokens only: '^' by 1, x by e^-20, and nothing else with a logarithm loud
-enough to matter. What layer 0 lets fall by r0 = 10^-7 a token, layer 1 raises by 1/r1 = 10^6: a
+attends to the oldest tokens only: '^' by 1, x by e^-20, and to no other token that has a logarithm
+by enough to matter. What layer 0 lets fall by r0 = 10^-7 a token, layer 1 raises by 1/r1 = 10^6: a
 place value of 1/10, and one scale at every query.
 """
 
@@ -48,14 +48,14 @@ def construct(*, degree: int = 2) -> Construction:
     g, places, steep, flat = degree + 4, task.answer_length, 7, 6
     r0, r1 = 10.0**-steep, 10.0**-flat
     above = 1 + 0.5 * 10.0**-places  # puts exact remainders just above the boundary of their digit
-    loud = 1e18  # drowns what the query's own digit carries
-    answer = 45e14 * loud * 10.0 ** (steep * places)  # ten times the place of its first digit
+    gain = 1e18  # drowns what the query's own digit carries
+    answer = 45e14 * gain * 10.0 ** (steep * places)  # ten times the place of its first digit
     start = (
         answer * above * 10.0**-places / (r0 ** (degree + 1) * r1)
     )  # the last coefficient comes to '=' as a 1
     marks = {":": start, "=": -answer - start * r0 ** (g - 2)}
     logarithms = {"0": -60, **{str(i): log(i / 10) for i in range(1, 10)}}
-    digit, place = floor_readout(0.1 * loud)
+    digit, place = floor_readout(0.1 * gain)
     program = Program(
         task.vocabulary,
         x,
@@ -75,24 +75,24 @@ def construct(*, degree: int = 2) -> Construction:
             digit=Head(
                 query=[x.base, 1],
                 key=[x.power, -40],
-                value=loud * exp(40) * x.digit,
+                value=gain * exp(40) * x.digit,
                 slope=flat * log(10),
             )
         ),
         Unembed(tied="0123456789"),
     )
     flagged = {"mark": token_claim(task, marks), "log": token_claim(task, logarithms)}
-    return Construction(program, task, {**flagged, **_claims(task, loud, answer, r0, above)})
+    return Construction(program, task, {**flagged, **_claims(task, gain, answer, r0, above)})
 
 
 def _claims(
-    task: PolynomialValue, loud: float, answer: float, r0: float, above: float
+    task: PolynomialValue, gain: float, answer: float, r0: float, above: float
 ) -> dict[str, LaneClaim]:
     """Counts and powers everywhere; weight and remainder at the queries, what the token carries
     itself left out.
     """
     read = readout_claims(
-        task, task.degree + 4, size=answer, r0=r0, gain=Fraction(loud), above=above
+        task, task.degree + 4, size=answer, r0=r0, gain=Fraction(gain), above=above
     )
     x = token_claim(task, {"0": -60, **{str(i): log(i / 10) for i in range(1, 10)}})
     return {

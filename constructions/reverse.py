@@ -37,10 +37,10 @@ def construct(*, length: int = 5) -> Construction:
     )
     z0, z1 = 1 + 1 / (1 - 0.01), 1 + 1 / (1 - 0.1)
     above = 1 + 0.25 * 10.0**-length  # puts exact remainders just above the boundary of their digit
-    loud = 1e18  # drowns the token's own digit and d(d+1)/2
-    one = 45e14 * loud * 100.0**length  # the weight of a digit in the word
+    gain = 1e18  # drowns the token's own digit and d(d+1)/2
+    one = 45e14 * gain * 100.0**length  # the weight of a digit in the word
     marks = {"=": -one * z0}
-    digit, place = floor_readout(0.1 * loud / z1)
+    digit, place = floor_readout(0.1 * gain / z1)
     weight = Head(value=x.mark, slope=log(100))
     program = Program(
         Rewriting(length=length).vocabulary,
@@ -52,17 +52,17 @@ def construct(*, length: int = 5) -> Construction:
         ),
         Attention(place=weight, weight=weight),
         MLP(term=one * above * relu(x.digit + x.weight) + relu(x.digit) * x.weight),
-        Attention(digit=Head(value=loud * x.term, slope=log(10))),
+        Attention(digit=Head(value=gain * x.term, slope=log(10))),
         Unembed(tied="0123456789"),
     )
     task = Rewriting(length=length, how="reverse")
     return Construction(
-        program, task, {**_claims(task, loud, one, z1, above), "mark": token_claim(task, marks)}
+        program, task, {**_claims(task, gain, one, z1, above), "mark": token_claim(task, marks)}
     )
 
 
 def _claims(
-    task: Rewriting, loud: float, one: float, z1: float, above: float
+    task: Rewriting, gain: float, one: float, z1: float, above: float
 ) -> dict[str, LaneClaim]:
     """Weight and remainder at the queries, what the token carries itself left out."""
     first = task.length + 1
@@ -79,7 +79,7 @@ def _claims(
             / 10 ** (task.length - 1 + first - i)
         )
         left = task.remainder(problem, i - first) + shade
-        return -weight(problem, i) * Fraction(loud) / Fraction(z1) / 10 * left
+        return -weight(problem, i) * Fraction(gain) / Fraction(z1) / 10 * left
 
     read = token_claim(task, DIGIT_VALUES)
 

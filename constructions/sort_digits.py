@@ -29,8 +29,8 @@ def construct(*, length: int = 5) -> Construction:
     """Exact for words of 1 to 20 digits. Raises `TinyadderError` beyond."""
     check_option("sort_digits", "length", length, 1, LARGEST)
     x = Stream(
-        weight="B^-d, negative behind '='; at a query, loud times the weight left / (i+2)",
-        offset="T_d of the digit; at a query, -loud / (i+2)",
+        weight="B^-d, negative behind '='; at a query, gain times the weight left / (i+2)",
+        offset="T_d of the digit; at a query, -gain / (i+2)",
         equals="1 on '='",
         behind="-2 from '=' on",
     )
@@ -38,8 +38,8 @@ def construct(*, length: int = 5) -> Construction:
     weight = np.array([*(float(base) ** -np.arange(9)), 0])
     gap = -np.diff(weight)
     offset = [float(sum(gap[d:] * weight[d:9] * (1 - 0.5 / base))) for d in range(9)]
-    loud = 1e30  # drowns the token's own weight and offset
-    rest = mean_head(loud * concat(x.weight, -x.equals))
+    gain = 1e30  # drowns the token's own weight and offset
+    rest = mean_head(gain * concat(x.weight, -x.equals))
     program = Program(
         Rewriting(length=length).vocabulary,
         x,
@@ -54,10 +54,10 @@ def construct(*, length: int = 5) -> Construction:
         Unembed(tied="0123456789"),
     )
     task = Rewriting(length=length, how="sort")
-    return Construction(program, task, _claims(task, loud))
+    return Construction(program, task, _claims(task, gain))
 
 
-def _claims(task: Rewriting, loud: float) -> dict[str, LaneClaim]:
+def _claims(task: Rewriting, gain: float) -> dict[str, LaneClaim]:
     """Marks everywhere; the weight that is left at the queries, what the token carries itself left
     out.
     """
@@ -67,11 +67,11 @@ def _claims(task: Rewriting, loud: float) -> dict[str, LaneClaim]:
         if i < first:
             return None
         left = task.answer(problem)[i - first :]
-        return int(loud) * sum(Fraction(d != "9", base ** int(d)) for d in left) / Fraction(i + 2)
+        return int(gain) * sum(Fraction(d != "9", base ** int(d)) for d in left) / Fraction(i + 2)
 
     return {
         "weight": weight,
-        "offset": lambda problem, i: -Fraction(int(loud), i + 2) if i >= first else None,
+        "offset": lambda problem, i: -Fraction(int(gain), i + 2) if i >= first else None,
         "equals": lambda problem, i: int(i == first),
         "behind": lambda problem, i: -2 * (i >= first),
     }

@@ -478,7 +478,7 @@ STEPS: dict[str, Measuring] = {"verdict": _verdict, "counts": _counts, "legality
 """What is done with an entry, in this order: fields of its row."""
 
 Tell = Callable[[int, BoardEntry, BoardRow | None], None]
-"""Hears of the number of an entry and the entry, before (None) and after (its row)."""
+"""Called with the number of an entry, the entry, and None before, its row after it is judged."""
 
 # ---- all entries ---------------------------------------------------------------------------------
 
@@ -513,8 +513,8 @@ def judge_board(
     """The rows of the entries, one after the other, each kept in `out` as soon as it is finished.
 
     A row that is there already is used again where it holds for the same files, code, seconds and
-    seed, unless `again`. `tell` hears of an entry before it is judged (row None) and after. Raises
-    `TinyadderError` for a file in a row's place that is none, before anything is judged.
+    seed, unless `again`. `tell` is called for an entry before it is judged (row None) and after.
+    Raises `TinyadderError` for a file in a row's place that is none, before anything is judged.
     """
     known = {}
     for entry in entries:

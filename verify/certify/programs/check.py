@@ -6,7 +6,7 @@ the node that the certificate names, once the scores of every pair of descriptio
 select what the program selects, and the values to be the program's. The readout is tried for every
 combination. Hints say where to look; nothing else of the compiler is believed. Where a text is read
 in several copies, a column is known from some copy on; elsewhere, and at separators, it is only
-known to lie in its box, and a head must not hear anything from there. Standard library only; of the
+known to lie in its box, and a head must not attend to anything there. Standard library only; of the
 package `check` only the reading of weights and the list of what is assumed.
 """
 
@@ -311,7 +311,7 @@ class ProgramChecker:
             weight = exp(found.highest) * 2 * total
             relative = 2 * delta + rounding + weight
             error = total * (wrong + (reach + wrong) * relative)
-            error += total * found.heard * exp(min(-gap, 0)) * 1.1
+            error += total * found.largest * exp(min(-gap, 0)) * 1.1
         else:
             spread = abs(slope) * total
             if slope:
@@ -325,13 +325,13 @@ class ProgramChecker:
             far = exp(delta - abs(slope)) / (1 - exp(-abs(slope))) if slope else 0.0
             leak = exp(-bottom) + total * exp(spread - gap) + far
             relative = rounding + (0.0 if one else 4 * delta + (bottom + 1) * 4 * U)
-            error = wrong + 2 * (found.heard + wrong) * (relative + 1.1 * leak)
+            error = wrong + 2 * (found.largest + wrong) * (relative + 1.1 * leak)
             if not found.never_empty:
                 empty = found.loudest + (spread if slope < 0 else 0.0)
-                need(empty <= -30, "where nothing is selected, something is heard")
+                need(empty <= -30, "where nothing is selected, something is attended to")
                 default = self.code(plain(self.meaning.nodes[node]["default"]))
                 need(Fraction(*hint["shift"]) == default, "the default is another")
-                error += 1.1 * total * found.heard * exp(empty)
+                error += 1.1 * total * found.largest * exp(empty)
         error *= SLACK
         if node == INDEX:
             table = {(i,): (Fraction(i + 1), error) for i in range(self.meaning.length)}
@@ -455,7 +455,7 @@ class Selection:
 
     `lowest` .. `highest` are the scores of selected positions, `delta` how far they differ for one
     query, `gap` how far others lie below, `loudest` the highest score of an unselected position,
-    `wrong` the error of a value, `reach` its size, `heard` the size of any value anywhere.
+    `wrong` the error of a value, `reach` its size, `largest` the size of any value anywhere.
     """
 
     def __init__(
@@ -513,8 +513,8 @@ class Selection:
             factor = float(scale) * SLACK
             self.wrong = max(self.wrong, above(held * scale - meant) + error * factor)
             self.reach = max(self.reach, above(meant))
-        heard = max(abs(end) for end in value.box) * float(scale) * SLACK
-        self.heard = max(heard, self.reach + self.wrong)
+        anywhere = max(abs(end) for end in value.box) * float(scale) * SLACK
+        self.largest = max(anywhere, self.reach + self.wrong)
 
     def read_selector(self) -> int:
         """The selector of the node. Rejected where the node reads everything."""
