@@ -79,19 +79,26 @@ def model(tmp_path_factory):
 
 # ---- light ---------------------------------------------------------------------------------------
 
+HEAVY = """
+import sys
+from tinyadder.cli import main
+try:
+    main(sys.argv[1:])
+except SystemExit:
+    pass
+heavy = ("torch", "matplotlib", "hypothesis", "flint", "scipy")
+print("HEAVY", [module for module in heavy if module in sys.modules])
+"""
+"""Runs the command and prints what it imported that takes long."""
+
 
 @pytest.mark.parametrize(
     "arguments",
     ["--help", "list", "show add10", "run add10 --help", "show ad10", "sho", "build add10 --x"],
 )
 def test_help_list_show_and_mistakes_need_neither_torch_nor_hypothesis(arguments):
-    code = (
-        "import sys\nfrom tinyadder.cli import cli, main\ntry:\n    main(sys.argv[1:])\nexcept"
-        " SystemExit:\n    pass\nprint('HEAVY', [m for m in ('torch', 'matplotlib', 'hypothesis',"
-        " 'flint', 'scipy') if m in sys.modules])"
-    )
     run = subprocess.run(
-        [sys.executable, "-c", code, *arguments.split()], capture_output=True, text=True
+        [sys.executable, "-c", HEAVY, *arguments.split()], capture_output=True, text=True
     )
     assert run.stdout.splitlines()[-1] == "HEAVY []", run.stdout + run.stderr
 
@@ -111,9 +118,8 @@ def test_every_verb_has_help_and_json():
     for verb in cli.list_commands(context):
         command = cli.get_command(context, verb)
         assert command.help, verb
-        assert verb == "chat" or any("--json" in parameter.opts for parameter in command.params), (
-            verb
-        )
+        options = {option for parameter in command.params for option in parameter.opts}
+        assert verb == "chat" or "--json" in options, verb
 
 
 def test_no_arguments_show_the_help():
@@ -186,19 +192,15 @@ def test_run_as_json_has_one_object_a_line():
     run = tinyadder("run", "add10_gist", "-", "--json", stdin="1 2\nx\n4999999999 0\n")
     records = [json.loads(line) for line in run.stdout.splitlines()]
     assert [record["line"] for record in records] == [1, 2, 3]
-    assert (
-        records[0]["answer"] == "3"
-        and "x" in records[1]["error"]
-        and records[2]["correct"] is False
-    )
+    assert records[0]["answer"] == "3"
+    assert "x" in records[1]["error"]
+    assert records[2]["correct"] is False
     assert json.loads(tinyadder("run", "add10", "1", "2", "--json").stdout)["answer"] == "3"
 
 
 def test_run_survives_a_reader_that_stops():
-    command = (
-        f"seq 3000 | sed 's/$/ 1/' | {shlex.quote(sys.executable)} -m tinyadder run add10 - | head"
-        " -n 1"
-    )
+    add = f"{shlex.quote(sys.executable)} -m tinyadder run add10 -"
+    command = f"seq 3000 | sed 's/$/ 1/' | {add} | head -n 1"
     run = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=300)
     assert (run.stdout, run.stderr) == ("2\n", "")
 
@@ -217,23 +219,13 @@ def test_trace_shows_contributions_lanes_and_margin():
 def test_count_agrees_with_the_equations_and_lists_every_number():
     data = json.loads(tinyadder("count", "add10_95", "--why", "--json").stdout)
     counts, weights = data["counts"], data["weights"]
-    assert (counts["nonzero"], counts["nonzero + positional"], counts["with wiring"]) == (
-        95,
-        96,
-        118,
-    )
-    rungs = [weight["rung"] for weight in weights]
-    assert [rungs.count(rung) for rung in ("nonzero", "nonzero + positional", "with wiring")] == [
-        95,
-        1,
-        22,
-    ]
-    shared = [weight for weight in weights if weight["tie"]]
-    assert (
-        len(shared) == 1
-        and shared[0]["value"] == 100
-        and shared[0]["tie"].startswith("read at 20 places")
-    )
+    rungs = ("nonzero", "nonzero + positional", "with wiring")
+    assert [counts[rung] for rung in rungs] == [95, 96, 118]
+    listed = [weight["rung"] for weight in weights]
+    assert [listed.count(rung) for rung in rungs] == [95, 1, 22]
+    (shared,) = [weight for weight in weights if weight["tie"]]
+    assert shared["value"] == 100
+    assert shared["tie"].startswith("read at 20 places")
     out = tinyadder("count", "add10_95", "--why").stdout
     assert "layer 0, head 0 (-> place): key reads mark" in out
 
@@ -243,37 +235,27 @@ def test_count_agrees_with_the_equations_and_lists_every_number():
 
 def test_build_says_what_it_did(model):
     lines = {line.split()[0]: line for line in model[1].splitlines()}
-    assert (
-        list(lines)[:3] == ["built", "counted", "verified"] and "wrote" in lines and "next" in lines
-    )
-    assert (
-        "add10 (digits=3) · 2 layers · 2 heads · 1 hidden unit · lanes digit flag weight product"
-        " rest" in lines["built"]
-    )
+    assert list(lines)[:3] == ["built", "counted", "verified"]
+    assert {"wrote", "next"} <= set(lines)
+    assert "add10 (digits=3) · 2 layers · 2 heads · 1 hidden unit" in lines["built"]
+    assert "1 hidden unit · lanes digit flag weight product rest" in lines["built"]
     assert "nonzero 40 · nonzero + positional 41" in lines["counted"]
     assert "0 wrong" in lines["verified"]
     assert lines["proved"].startswith("proved    all 1,000,000 problems of addition (digits=3,")
-    assert (
-        lines["wrote"] == "wrote     out/add10/   certificate.json  model.json  model.safetensors"
-    )
+    files = "certificate.json  model.json  model.safetensors"
+    assert lines["wrote"] == f"wrote     out/add10/   {files}"
 
 
 def test_a_folder_stands_wherever_a_name_does(model):
     folder, _ = model
     for arguments in ("run out/add10 12 34", "run ./out/add10 12 34"):
         assert tinyadder(*arguments.split(), cwd=folder).stdout == "46\n"
-    assert tinyadder("show", "out/add10", cwd=folder).stdout.startswith(
-        "out/add10   addition (digits=3,"
-    )
-    assert (
-        json.loads(tinyadder("count", "out/add10", "--json", cwd=folder).stdout)["counts"][
-            "nonzero"
-        ]
-        == 40
-    )
-    assert (
-        "answer 0046 = 46 (right)" in tinyadder("trace", "out/add10", "12", "34", cwd=folder).stdout
-    )
+    shown = tinyadder("show", "out/add10", cwd=folder).stdout
+    assert shown.startswith("out/add10   addition (digits=3,")
+    counted = json.loads(tinyadder("count", "out/add10", "--json", cwd=folder).stdout)
+    assert counted["counts"]["nonzero"] == 40
+    traced = tinyadder("trace", "out/add10", "12", "34", cwd=folder).stdout
+    assert "answer 0046 = 46 (right)" in traced
 
 
 def test_a_model_without_equations_runs_and_is_traced_but_cannot_be_shown(tmp_path):
@@ -290,17 +272,14 @@ def test_a_model_without_equations_runs_and_is_traced_but_cannot_be_shown(tmp_pa
             parameter.fill_(0.5)
     save(model, task, tmp_path / "learned", name="learned", options={})
     run = tinyadder("run", "./learned", "12", "34", cwd=tmp_path)
-    assert (run.stdout, run.returncode) == ("0\n", 1) and run.stderr.startswith(
-        "wrong: 12 + 34 = 46, not "
-    )
+    assert (run.stdout, run.returncode) == ("0\n", 1)
+    assert run.stderr.startswith("wrong: 12 + 34 = 46, not ")
     traced = tinyadder("trace", "./learned", "12", "34", "--digit", "1", cwd=tmp_path).stdout
     assert "stream  0.5 0.5 0.5 0.5  ->" in traced and "head 0 -> " in traced
     assert "nonzero" in tinyadder("count", "./learned", cwd=tmp_path).stdout
     said = refused(tinyadder("show", "./learned", cwd=tmp_path))
-    assert (
-        said == "learned has no equations, because it was trained; tinyadder count ./learned counts"
-        " them"
-    )
+    reason = "learned has no equations, because it was trained"
+    assert said == f"{reason}; tinyadder count ./learned counts them"
 
 
 def test_a_wrong_model_that_replaces_a_proved_one_is_shown_wrong_and_leaves_no_certificate(
@@ -313,9 +292,8 @@ def test_a_wrong_model_that_replaces_a_proved_one_is_shown_wrong_and_leaves_no_c
     assert (tmp_path / "one" / "certificate.json").exists()
     run = tinyadder("build", "add10_gist", "--out", "one", "--force", cwd=tmp_path)
     assert run.returncode == 1
-    assert any(
-        line.startswith("refuted") and "expected" in line for line in run.stdout.splitlines()
-    )
+    refuted = [line for line in run.stdout.splitlines() if line.startswith("refuted")]
+    assert any("expected" in line for line in refuted)
     assert sorted(os.listdir(tmp_path / "one")) == ["model.json", "model.safetensors"]
 
 
@@ -339,8 +317,9 @@ MISTAKES = {
     "show no/such/folder": (
         "no/such/folder is not a folder; a model folder holds model.json and model.safetensors"
     ),
-    "run add10 12345678901 1": "'12345678901' has 11 digits; this model takes 0 .. 9999999999; "
-    "add10 -o digits=11 takes it",
+    "run add10 12345678901 1": (
+        "'12345678901' has 11 digits; this model takes 0 .. 9999999999; add10 -o digits=11 takes it"
+    ),
     "run add10 -5 1": "'-5' is negative; this model takes 0 .. 9999999999",
     "run add10 five 1": "'five' is not a whole number in base 10; this model takes 0 .. 9999999999",
     "run add10 1.5 1": "'1.5' is not a whole number in base 10; this model takes 0 .. 9999999999",
@@ -385,10 +364,8 @@ def test_the_same_model_is_left_unchanged_and_another_needs_force(model):
 def test_options_do_not_go_with_a_folder(model):
     folder, _ = model
     said = refused(tinyadder("run", "out/add10", "1", "2", "--digits", "4", cwd=folder))
-    assert (
-        said
-        == "out/add10 is a model folder, built already; options (digits) belong to a construction"
-    )
+    built = "out/add10 is a model folder, built already"
+    assert said == f"{built}; options (digits) belong to a construction"
 
 
 def test_a_corrupted_folder_is_one_line(model, tmp_path):
@@ -398,9 +375,8 @@ def test_a_corrupted_folder_is_one_line(model, tmp_path):
         (tmp_path / "bad" / file).write_bytes((folder / "out/add10" / file).read_bytes()[:-9])
     assert "is damaged" in refused(tinyadder("run", "./bad", "1", "2", cwd=tmp_path))
     (tmp_path / "bad/model.json").write_bytes((folder / "out/add10/model.json").read_bytes())
-    assert "is not a sound safetensors file" in refused(
-        tinyadder("run", "./bad", "1", "2", cwd=tmp_path)
-    )
+    said = refused(tinyadder("run", "./bad", "1", "2", cwd=tmp_path))
+    assert "is not a sound safetensors file" in said
 
 
 def test_a_search_leaves_nothing_in_the_current_folder(tmp_path):

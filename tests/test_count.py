@@ -71,10 +71,8 @@ def test_strict_counts_what_a_construction_is_written_with():
 
 def test_strict_follows_a_construction_into_the_gadgets_that_it_uses_and_into_no_others():
     places = {(literal.value, literal.where) for literal in construction_code("count_occurrences")}
-    assert {
-        (2.0, "parabola_readout"),
-        (40.0, "the file"),
-    } <= places  # 2 d y - d^2, and the ROOM of a sum
+    # 2 d y - d^2, and the ROOM of a sum
+    assert {(2.0, "parabola_readout"), (40.0, "the file")} <= places
     assert not {where for _, where in places} & {"match_head", "previous_token_head", "step"}
 
 
@@ -168,11 +166,9 @@ def test_the_command_counts_a_submission_and_says_that_it_runs_code(written):
     data = json.loads(result.stdout)
     counts = data["counts"]
     # 9 digits, 2 + 1 + 1 flags and the half unit, the gain, 9 + 9 rows of the readout
-    assert (counts["stored"], counts["nonzero"], counts["claimed"]) == (
-        28 + 1 + 20,
-        9 + 4 + 1 + 18,
-        12,
-    )
+    assert counts["stored"] == 28 + 1 + 20
+    assert counts["nonzero"] == 9 + 4 + 1 + 18
+    assert counts["claimed"] == 12
     values = [n["value"] for n in data["weights"] if n["rung"] == "strict"]
     # 5e-11 and -10 are weights where they stand: only what computes others is counted again
     assert sorted(values) == sorted([40, 10, 2, 40, 10])
@@ -196,18 +192,22 @@ def test_a_file_that_is_not_there_is_said():
         Submission(Path("nowhere.py"))
 
 
+JUNK = """
+import torch
+
+def build_model():
+    print("x" * 10**6)
+    return torch.nn.Linear(1, 1)
+
+def add(model, a, b):
+    return [a + b, "junk", True, torch.tensor(7)][a]
+"""
+"""Answers with something else than an integer, and prints a lot."""
+
+
 def test_answers_that_are_no_integers_come_back_as_what_they_are(written):
-    text = (
-        "import torch\ndef build_model():\n    print('x' * 10**6)\n    return torch.nn.Linear(1,"
-        " 1)\n"
-    )
-    text += "def add(m, a, b): return [a + b, 'junk', True, torch.tensor(7)][a]\n"
-    assert Submission(written("junk", text)).add([(0, 5), (1, 5), (2, 5), (3, 5)]) == [
-        5,
-        "'junk'",
-        "True",
-        7,
-    ]
+    answers = Submission(written("junk", JUNK)).add([(0, 5), (1, 5), (2, 5), (3, 5)])
+    assert answers == [5, "'junk'", "True", 7]
 
 
 def test_a_claim_is_matched_with_the_rungs_that_give_it(written):

@@ -66,7 +66,8 @@ def test_the_count_of_wrong_pairs_is_that_of_brute_force(faulty, tmp_path):
     ]
     assert 0 < result.wrong == len(wrong) < 10_000
     assert [e.problem for e in result.examples] == wrong[:10]
-    assert isinstance(result.verdict, Refuted) and result.verdict.counterexample.problem == wrong[0]
+    assert isinstance(result.verdict, Refuted)
+    assert result.verdict.counterexample.problem == wrong[0]
     assert result.verdict.counterexample.got != task.answer(wrong[0])
 
 
@@ -74,9 +75,8 @@ def test_other_numbers_of_operands_are_swept_as_well(good, faulty, tmp_path):
     task = Addition(digits=1, operands=3)
     result = sweep(pack(good[0], task, {}), folder=tmp_path)
     assert result.verdict == Exhaustive("the triples of numbers of at most 1 digit", 1000)
-    assert (
-        sweep(pack(faulty[0], replace(task, operands=2, digits=2), {}), folder=tmp_path).wrong > 0
-    )
+    pairs = replace(task, operands=2, digits=2)
+    assert sweep(pack(faulty[0], pairs, {}), folder=tmp_path).wrong > 0
 
 
 def test_a_task_of_another_vocabulary_is_refused(good):
@@ -110,15 +110,27 @@ def test_any_number_of_workers_gives_the_same_verdict(faulty, tmp_path):
     assert told(one) == told(two)
 
 
+SLOW_SWEEP = """
+import sys, time
+from pathlib import Path
+from tinyadder.construction import construct
+from tinyadder.machine.compile import build
+from tinyadder.verify.exhaustive import pack, sweep
+
+def slowly(done, *_):
+    print(done, flush=True)
+    time.sleep(0.05)
+
+made = construct("add10", digits=2)
+job = pack(build(made.program), made.task, {})
+sweep(job, folder=Path(sys.argv[1]), shard=1000, progress=slowly)
+"""
+"""Sweeps add10 of two digits and prints how far it is."""
+
+
 def test_a_killed_sweep_goes_on_where_it_was(tmp_path):
     script = tmp_path / "run.py"
-    script.write_text(
-        "import sys, time\nfrom pathlib import Path\nfrom tinyadder.machine.compile import"
-        " build\nfrom tinyadder.construction import construct\nfrom tinyadder.verify.exhaustive"
-        " import pack, sweep\nmade = construct('add10', digits=2)\nslow = lambda done, *_:"
-        " (print(done, flush=True), time.sleep(0.05))\nsweep(pack(build(made.program), made.task,"
-        " {}), folder=Path(sys.argv[1]), shard=1000, progress=slow)\n"
-    )
+    script.write_text(SLOW_SWEEP)
     process = subprocess.Popen(
         [sys.executable, str(script), str(tmp_path)], stdout=subprocess.PIPE, text=True
     )
