@@ -45,11 +45,7 @@ def construct(*, length: int = 5) -> Construction:
     program = Program(
         Rewriting(length=length).vocabulary,
         x,
-        Embed(
-            digit=digit,
-            place=place,
-            mark=marks,
-        ),
+        Embed(digit=digit, place=place, mark=marks),
         Attention(place=Head(value=x.mark, slope=steep * log(10))),
         MLP(digit=relu(x.digit) * x.place),
         Attention(digit=Head(value=gain * x.digit, slope=flat * log(10))),

@@ -58,12 +58,7 @@ def construct(*, digits: int = 6) -> Construction:
     program = Program(
         Maximum(digits=digits).vocabulary,
         x,
-        Embed(
-            digit=digit,
-            place=place,
-            first=first,
-            second=second,
-        ),
+        Embed(digit=digit, place=place, first=first, second=second),
         Attention(place=places[0], side=places[1]),
         MLP(digit=relu(x.digit) * x.place, term=relu(x.digit) * x.side),
         Attention(digit=sums[0], ahead=sums[1]),

@@ -59,12 +59,7 @@ def construct(*, degree: int = 2) -> Construction:
     program = Program(
         task.vocabulary,
         x,
-        Embed(
-            digit=digit,
-            place=place,
-            mark=marks,
-            log=logarithms,
-        ),
+        Embed(digit=digit, place=place, mark=marks, log=logarithms),
         Attention(
             place=Head(value=x.mark, slope=steep * log(10)),
             base=Head(value=exp(20) / (1 - exp(-20)) * x.log, slope=-20),

@@ -45,20 +45,15 @@ def construct(*, length: int = 5) -> Construction:
     program = Program(
         Rewriting(length=length).vocabulary,
         x,
-        Embed(
-            digit=digit,
-            place=place,
-            mark=marks,
-        ),
+        Embed(digit=digit, place=place, mark=marks),
         Attention(place=weight, weight=weight),
         MLP(term=one * above * relu(x.digit + x.weight) + relu(x.digit) * x.weight),
         Attention(digit=Head(value=gain * x.term, slope=log(10))),
         Unembed(tied="0123456789"),
     )
     task = Rewriting(length=length, how="reverse")
-    return Construction(
-        program, task, {**_claims(task, gain, one, z1, above), "mark": token_claim(task, marks)}
-    )
+    claims = _claims(task, gain, one, z1, above)
+    return Construction(program, task, {**claims, "mark": token_claim(task, marks)})
 
 
 def _claims(
@@ -73,20 +68,16 @@ def _claims(
     def digit(problem: str, i: int) -> Fraction | None:
         if i < first:
             return None
-        shade = (
-            (Fraction(above) - 1)
-            * Fraction(task.answer(problem))
-            / 10 ** (task.length - 1 + first - i)
-        )
+        place = 10 ** (task.length - 1 + first - i)
+        shade = (Fraction(above) - 1) * Fraction(task.answer(problem)) / place
         left = task.remainder(problem, i - first) + shade
         return -weight(problem, i) * Fraction(gain) / Fraction(z1) / 10 * left
 
     read = token_claim(task, DIGIT_VALUES)
 
     def term(problem: str, i: int) -> Fraction:
-        return read(problem, i) * (
-            Fraction(one) * Fraction(above) if i < first else weight(problem, i)
-        )
+        entered = Fraction(one) * Fraction(above) if i < first else weight(problem, i)
+        return read(problem, i) * entered
 
     return {
         "weight": weight,

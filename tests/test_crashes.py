@@ -29,15 +29,8 @@ from tinyadder.io.folder import is_model_folder, load
 
 ADD = ("add10", "-o", "digits=1")
 RECIPE = """
-[task]
-name = "addition"
-digits = 1
-[model]
-width = 8
-layers = 1
-heads = 1
-d_head = 4
-hidden = 4
+task = {name = "addition", digits = 1}
+model = {width = 8, layers = 1, heads = 1, d_head = 4, hidden = 4}
 [data]
 examples = 20
 validation = 5

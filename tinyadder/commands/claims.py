@@ -4,8 +4,9 @@ largest error of each.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,7 +19,10 @@ from tinyadder.commands._options import (
     model_argument,
 )
 from tinyadder.commands._output import echo, echo_json, show_table
-from tinyadder.named import load_model
+from tinyadder.named import Loaded, load_model
+
+if TYPE_CHECKING:
+    from tinyadder.verify.claims import LaneErrors, Readout
 
 
 @click.command("claims", short_help=__doc__)
@@ -53,17 +57,22 @@ def command(
     found = check_claims(loaded.model, loaded.task, loaded.claims, problems)
     read = check_readout(loaded.model, loaded.task, loaded.claims or {}, problems)
     if as_json:
-        lanes = [{**vars(errors)} for errors in found]
         echo_json(
             {
                 "model": shown_model(loaded),
                 "problems": len(problems),
                 "seed": seed,
-                "lanes": lanes,
+                "lanes": [vars(errors) for errors in found],
                 "readout": None if read is None else vars(read),
             }
         )
-        return
+    else:
+        about = f"{shown_model(loaded)} on {len(problems)} problems, seed {seed}"
+        _show(f"claims of {about}: largest errors", loaded, found, read)
+
+
+def _show(title: str, loaded: Loaded, found: Sequence[LaneErrors], read: Readout | None) -> None:
+    """A line for every lane, what the claims read out, and the lanes nothing is claimed of."""
 
     def where(worst: tuple[Any, int, float, float] | None) -> str:
         if worst is None:
@@ -72,7 +81,7 @@ def command(
         return f"{loaded.task.show(problem)} at {position}: claimed {claimed:.9g}, held {held:.17g}"
 
     show_table(
-        f"claims of {shown_model(loaded)} on {len(problems)} problems, seed {seed}: largest errors",
+        title,
         {
             "lane": "left",
             "compared": "right",

@@ -52,20 +52,10 @@ def command(
     For example: tinyadder export add10 --to onnx. A hub folder holds what the card, the tokenizer
     and AutoModelForCausalLM need; with --force only these files are replaced.
     """
-    if intermediate and kind != "onnx":
-        raise TinyadderError("--intermediate belongs to --to onnx")
-    if (rotate, noise) != (None, None) and kind not in ("llama", "gpt2"):
-        raise TinyadderError("--rotate and --noise belong to --to llama and --to gpt2")
+    _check_options(kind, intermediate, rotate, noise)
     loaded = load_model(name, options)
     out = out or Path(module_of(kind).FILE.format(check_name(loaded.name)))
-    if not out.absolute().parent.is_dir():
-        raise TinyadderError(f"there is no folder {out.absolute().parent}; choose another --out")
-    if kind in FOLDERS:
-        check_writable(out, force=force)
-    elif out.is_dir():
-        raise TinyadderError(f"{out} is a folder; name a file with --out")
-    elif lexists(out) and not force:
-        raise TinyadderError(f"{out} exists; give --force to replace it, or another --out")
+    _check_out(out, kind, force)
     if loaded.model.config.encoder:
         raise TinyadderError(f"{loaded.name} is an encoder-decoder; only decoders are exported")
 
@@ -101,6 +91,26 @@ def command(
             {"convention": "left", "count": "right", "what it counts": "left"},
             [(rung, f"{count:,}", definition(rung)) for rung, count, _ in source.ladder],
         )
+
+
+def _check_options(kind: str, intermediate: bool, rotate: int | None, noise: float | None) -> None:
+    """Raises `TinyadderError` for an option of another format."""
+    if intermediate and kind != "onnx":
+        raise TinyadderError("--intermediate belongs to --to onnx")
+    if (rotate, noise) != (None, None) and kind not in ("llama", "gpt2"):
+        raise TinyadderError("--rotate and --noise belong to --to llama and --to gpt2")
+
+
+def _check_out(out: Path, kind: str, force: bool) -> None:
+    """Raises `TinyadderError` where the export cannot be written."""
+    if not out.absolute().parent.is_dir():
+        raise TinyadderError(f"there is no folder {out.absolute().parent}; choose another --out")
+    if kind in FOLDERS:
+        check_writable(out, force=force)
+    elif out.is_dir():
+        raise TinyadderError(f"{out} is a folder; name a file with --out")
+    elif lexists(out) and not force:
+        raise TinyadderError(f"{out} exists; give --force to replace it, or another --out")
 
 
 def _judged(loaded: Loaded) -> tuple[bytes | None, Markdown | None]:

@@ -5,10 +5,11 @@ or refute it.
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from contextlib import nullcontext
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,6 +19,13 @@ from tinyadder.commands._output import echo, echo_json
 from tinyadder.construction import is_submission
 from tinyadder.errors import TinyadderError
 from tinyadder.named import load_model
+
+if TYPE_CHECKING:
+    from tinyadder.verify.certify.prove import TimedVerdict
+    from tinyadder.verify.certify.strangers import StrangerJudged
+    from tinyadder.verify.verdict import Proved
+
+NOT_KEPT = "not kept; give --out FOLDER to keep it"
 
 
 @click.command()
@@ -55,7 +63,7 @@ def command(
     from tinyadder.report.measure import proof_data
     from tinyadder.report.results import FOLDER
     from tinyadder.verify.certify.prove import certify
-    from tinyadder.verify.verdict import EXIT, Proved, Refuted, verdict_to_json
+    from tinyadder.verify.verdict import EXIT, Proved, verdict_to_json
 
     if out is not None:
         check_writable(out, force=force)
@@ -85,34 +93,23 @@ def command(
                 "model": shown_model(loaded),
                 **verdict_to_json(verdict),
                 **kept,
-                "numerics": judged.numerics,
-                "proof_seconds": judged.proof_seconds,
-                "check_seconds": judged.check_seconds,
-                "claims": judged.claims,
+                **_costs(judged),
                 "certificate_bytes": size,
             }
         )
         return EXIT[type(verdict)]
     if isinstance(verdict, Proved):
-        echo(f"PROVED     {shown_model(loaded)}: {verdict.domain}")
-        echo(f"margin     {verdict.margin:.6g} in {judged.unit}, the smallest over all of them")
-        kept_at = (
-            f"{verdict.certificate}, {size:,} bytes"
-            if where is not None
-            else "not kept; give --out FOLDER to keep it"
-        )
-        echo(
-            f"checked    {judged.claims:,} {judged.counted}, by tinyadder.verify.certify.check;"
-            f" certificate: {kept_at}"
+        file = NOT_KEPT if where is None else f"{verdict.certificate}, {size:,} bytes"
+        _show_proof(
+            shown_model(loaded),
+            verdict,
+            f"{judged.unit}, the smallest over all of them",
+            f"{judged.claims:,} {judged.counted}",
+            file,
         )
     else:
         echo(str(verdict))
-    for key, value in judged.numerics.items():
-        echo(f"{key:10} {value}", err=isinstance(verdict, Refuted))
-    times = f"proof {judged.proof_seconds:.2f} s" + (
-        f", check {judged.check_seconds:.2f} s" if judged.check_seconds else ""
-    )
-    echo(times, err=True)
+    _show_costs(judged, judged.numerics)
     return EXIT[type(verdict)]
 
 
@@ -123,7 +120,7 @@ def _stranger(name: str, out: Path | None, keep: bool, force: bool, as_json: boo
     from tinyadder.report.results import FOLDER
     from tinyadder.verify.certify.strangers import prove_submission
     from tinyadder.verify.external.submission import Submission
-    from tinyadder.verify.verdict import EXIT, Proved, Refuted, verdict_to_json
+    from tinyadder.verify.verdict import EXIT, Proved, verdict_to_json
 
     file = None if out is None else out / "certificate.json"
     if file is not None:
@@ -145,28 +142,47 @@ def _stranger(name: str, out: Path | None, keep: bool, force: bool, as_json: boo
                 "model": name,
                 **verdict_to_json(verdict),
                 "about": judged.about,
-                "numerics": judged.numerics,
-                "proof_seconds": judged.proof_seconds,
-                "check_seconds": judged.check_seconds,
-                "claims": judged.claims,
+                **_costs(judged),
                 "certificate_bytes": judged.certificate_bytes,
             }
         )
         return EXIT[type(verdict)]
     if isinstance(verdict, Proved):
-        kept = verdict.certificate or "not kept; give --out FOLDER to keep it"
-        echo(f"PROVED     {name}: {verdict.domain}")
-        echo(f"margin     {verdict.margin:.6g} in logits, without a positive factor they share")
-        echo(
-            f"checked    {judged.claims:,} shortest paths, by tinyadder.verify.certify.check;"
-            f" certificate: {kept}, {judged.certificate_bytes:,} bytes"
+        _show_proof(
+            name,
+            verdict,
+            "logits, without a positive factor they share",
+            f"{judged.claims:,} shortest paths",
+            f"{verdict.certificate or NOT_KEPT}, {judged.certificate_bytes:,} bytes",
         )
     else:
         echo(str(verdict))
-    for key, value in {**judged.about, **judged.numerics}.items():
-        echo(f"{key:10} {value}", err=isinstance(verdict, Refuted))
-    times = f"proof {judged.proof_seconds:.2f} s"
-    echo(
-        times + (f", check {judged.check_seconds:.2f} s" if judged.check_seconds else ""), err=True
-    )
+    _show_costs(judged, {**judged.about, **judged.numerics})
     return EXIT[type(verdict)]
+
+
+def _costs(judged: TimedVerdict | StrangerJudged) -> dict[str, Any]:
+    """What is assumed of the machine, what was checked and what it cost, as JSON."""
+    return {
+        "numerics": judged.numerics,
+        "proof_seconds": judged.proof_seconds,
+        "check_seconds": judged.check_seconds,
+        "claims": judged.claims,
+    }
+
+
+def _show_proof(model: str, proved: Proved, unit: str, checked: str, certificate: str) -> None:
+    """What is proved, by what margin (in `unit`), and what the checker checked."""
+    echo(f"PROVED     {model}: {proved.domain}")
+    echo(f"margin     {proved.margin:.6g} in {unit}")
+    echo(f"checked    {checked}, by tinyadder.verify.certify.check; certificate: {certificate}")
+
+
+def _show_costs(judged: TimedVerdict | StrangerJudged, notes: Mapping[str, str]) -> None:
+    """What the verdict is about and assumes, on standard error if it is refuted; and the times."""
+    from tinyadder.verify.verdict import Refuted
+
+    for key, value in notes.items():
+        echo(f"{key:10} {value}", err=isinstance(judged.verdict, Refuted))
+    check = f", check {judged.check_seconds:.2f} s" if judged.check_seconds else ""
+    echo(f"proof {judged.proof_seconds:.2f} s{check}", err=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
@@ -84,43 +85,7 @@ def contributions(model: Transformer, task: Task, problem: Problem, index: int) 
     every = np.concatenate([head.rows.ravel() for head in drawn] or [np.zeros(1)])
     grid = figure.subplots(max(1, len(drawn)), 1, squeeze=False, sharey=True)[:, 0]
     for axes, head in zip(grid, drawn, strict=False):
-        width = 0.8 / len(head.rows)
-        for row, values in enumerate(head.rows):
-            offset, hatch = (row - (len(head.rows) - 1) / 2) * width, HATCHES[row % len(HATCHES)]
-            live = np.flatnonzero(values)
-            axes.bar(
-                live + offset,
-                values[live],
-                width=width,
-                color=[BLUE if v >= 0 else ORANGE for v in values[live]],
-                hatch=hatch,
-                edgecolor="white" if hatch else None,
-                linewidth=0,
-            )
-            for at in live if len(head.rows) <= 2 else ():
-                axes.annotate(
-                    compact(values[at]),
-                    (at + offset, values[at]),
-                    xytext=(0, 2 if values[at] > 0 else -2),
-                    textcoords="offset points",
-                    ha="center",
-                    rotation=90 if len(step.text) > LABELLED or len(head.rows) > 1 else 0,
-                    va="bottom" if values[at] > 0 else "top",
-                    fontsize=SMALL,
-                )
-        if len(head.rows) > 1:
-            shades = [
-                Patch(
-                    facecolor=GREY, hatch=HATCHES[n % len(HATCHES)], edgecolor="white", label=lane
-                )
-                for n, lane in enumerate(head.labels)
-            ]
-            axes.legend(handles=shades, fontsize=SMALL, loc="best", handlelength=1.5)
-        axes.set_ylabel(f"added to\n{few(head.lanes, 2)}", fontsize=NORMAL)
-        token_axis(axes, step.text)
-        axes.set_xlim(-0.7, len(step.text) - 0.3)
-        axes.axhline(0, color="black", linewidth=0.6)
-        axes.set_title(head.name, fontsize=NORMAL, loc="left")
+        _draw(axes, head, step.text)
     signed_axis(grid[0], every, ratio=RATIO)
     if drawn:
         grid[0].margins(y=0.3)
@@ -137,3 +102,42 @@ def contributions(model: Transformer, task: Task, problem: Problem, index: int) 
         f" '{step.chosen}', {place(index, len(step.answer))} of the answer",
     )
     return figure
+
+
+def _draw(axes: Axes, head: HeadBars, tokens: list[str]) -> None:
+    """The bars of one head, a group at every token; of several rows with a legend."""
+    several, width = len(head.rows) > 1, 0.8 / len(head.rows)
+    for row, values in enumerate(head.rows):
+        offset, hatch = (row - (len(head.rows) - 1) / 2) * width, HATCHES[row % len(HATCHES)]
+        live = np.flatnonzero(values)
+        axes.bar(
+            live + offset,
+            values[live],
+            width=width,
+            color=[BLUE if v >= 0 else ORANGE for v in values[live]],
+            hatch=hatch,
+            edgecolor="white" if hatch else None,
+            linewidth=0,
+        )
+        for at in live if len(head.rows) <= 2 else ():
+            axes.annotate(
+                compact(values[at]),
+                (at + offset, values[at]),
+                xytext=(0, 2 if values[at] > 0 else -2),
+                textcoords="offset points",
+                ha="center",
+                rotation=90 if len(tokens) > LABELLED or several else 0,
+                va="bottom" if values[at] > 0 else "top",
+                fontsize=SMALL,
+            )
+    if several:
+        shades = [
+            Patch(facecolor=GREY, hatch=HATCHES[n % len(HATCHES)], edgecolor="white", label=lane)
+            for n, lane in enumerate(head.labels)
+        ]
+        axes.legend(handles=shades, fontsize=SMALL, loc="best", handlelength=1.5)
+    axes.set_title(head.name, fontsize=NORMAL, loc="left")
+    axes.set_ylabel(f"added to\n{few(head.lanes, 2)}", fontsize=NORMAL)
+    axes.axhline(0, color="black", linewidth=0.6)
+    token_axis(axes, tokens)
+    axes.set_xlim(-0.7, len(tokens) - 0.3)
