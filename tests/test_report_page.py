@@ -19,14 +19,7 @@ from tinyadder.construction import construct
 from tinyadder.machine.compile import build
 from tinyadder.report import leaderboard
 from tinyadder.report import tables as leaderboard_tables
-from tinyadder.report.leaderboard import (
-    Entry,
-    LeaderboardRow,
-    Standing,
-    own_models,
-    public_field,
-    row,
-)
+from tinyadder.report.leaderboard import Entry, LeaderboardRow, Standing, own_models, row
 from tinyadder.report.page import code, equations_of, report_html
 from tinyadder.report.results import read_results, result
 from tinyadder.verify.count import definition
@@ -75,7 +68,9 @@ def test_every_count_equation_verdict_and_claim_is_on_the_page(rows, page):
         if "`" not in definition(rung)
     )
     assert page.count("<img ") == 4 + 1
-    assert all(entry["author"] in page for entry in public_field() if entry["author"].isalnum())
+    assert all(
+        entry["author"] in page for entry in leaderboard.public_field() if entry["author"].isalnum()
+    )
 
 
 def test_every_lane_of_a_written_model_is_explained(page):
@@ -109,7 +104,7 @@ def test_tables_scroll_by_themselves_and_with_the_keyboard(page):
 def test_claims_of_others_are_not_in_the_table_of_what_was_measured(page):
     board = page[page.index('id="board"') : page.index('id="models"')]
     assert board.count("<tr>") == 1 + 4
-    assert not any(entry["author"] in board for entry in public_field())
+    assert not any(entry["author"] in board for entry in leaderboard.public_field())
 
 
 def test_the_page_is_one_small_file_without_a_network(page):
