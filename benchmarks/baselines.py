@@ -30,8 +30,8 @@ constant answer; the ceiling is always 100 %. Hard cases are the task's fixed li
 may have occurred in training. Parameters are counted as stored entries. Seed 2 of
 addition10-small-tuned was trained on from its seed 1, that from addition10-small: one row, the
 last. `wider` is exact match on numbers larger than any of training. A split is by what determines
-the answer; derivative-small and seeds 4 and 5 of derivative were trained when it was by polynomial,
-so that most of their held-out problems have an answer that training saw.
+the answer; derivative-small was trained when it was by polynomial, so that most of its held-out
+problems have an answer that training saw.
 
 """
 COLUMNS = (
