@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from os.path import lexists
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -28,6 +28,10 @@ from tinyadder.errors import TinyadderError
 from tinyadder.io.files import atomic_write
 from tinyadder.named import load_model
 from tinyadder.tasks import Task, task_from_json
+
+if TYPE_CHECKING:
+    from tinyadder.machine.transformer import Transformer
+    from tinyadder.train.recipe import Recipe
 
 LEGALITY = 200
 """Problems of the legality checks: as many as `tinyadder legality` takes."""
@@ -130,20 +134,15 @@ def command(
     import torch
 
     from tinyadder.machine.decode import check_beam
-    from tinyadder.machine.encoder import EncoderDecoder
     from tinyadder.train.evaluate import (
         TOLERANCES,
         circumstances,
         evaluate,
-        lines_as_published,
-        problems_beyond,
-        problems_outside,
         recipe_of,
         test_problems,
     )
     from tinyadder.train.files import read_problems
     from tinyadder.verify.count import ladder
-    from tinyadder.verify.legality import legality
     from tinyadder.verify.properties import verify
     from tinyadder.verify.verdict import verdict_to_json
 
@@ -179,13 +178,7 @@ def command(
         + " --splits" * splits,
         **circumstances(),
     }
-    findings = legality(model, task, task.uniform(Random(0), LEGALITY))
-    found["legality"] = {
-        "problems": LEGALITY,
-        "legal": all(finding.passed is not False for finding in findings),
-        "findings": [vars(finding) for finding in findings],
-        "does not apply": [PREFIX] if isinstance(model, EncoderDecoder) else [],
-    }
+    found["legality"] = _judge_legality(model, task)
     if beam > 1:
         wide = evaluate(model, task, problems, beam=beam, tolerances=tolerances or TOLERANCES)
         found["beam"] = {
@@ -196,19 +189,7 @@ def command(
         }
     if splits:
         assert recipe is not None
-        lines, seen = lines_as_published(recipe, int(loaded.options["seed"]), count)
-        found["splits"] = {
-            "as published": evaluate(model, task, lines).to_json() | {"seen in training": seen}
-        }
-        if task.outside:
-            outside = evaluate(model, task, problems_outside(recipe, count)).to_json()
-            found["splits"]["outside"] = outside | {
-                "kind": task.outside,
-                "left out of training": recipe.data.kind == "inside",
-            }
-        if task.wider is not None:
-            beyond = problems_beyond(task, task.wider, count)
-            found["splits"]["wider"] = evaluate(model, task.wider, beyond).to_json()
+        found["splits"] = _judge_splits(model, task, recipe, int(loaded.options["seed"]), count)
     if samples:
         verdict = verify(model, task, count=samples).verdict
         found["verdict"] = verdict_to_json(verdict) | {"text": str(verdict)}
@@ -219,6 +200,43 @@ def command(
         echo_json(found)
     else:
         _show(found)
+
+
+def _judge_legality(model: Transformer, task: Task) -> dict[str, Any]:
+    """The findings of the legality checks, as JSON."""
+    from tinyadder.machine.encoder import EncoderDecoder
+    from tinyadder.verify.legality import legality
+
+    findings = legality(model, task, task.uniform(Random(0), LEGALITY))
+    return {
+        "problems": LEGALITY,
+        "legal": all(finding.passed is not False for finding in findings),
+        "findings": [vars(finding) for finding in findings],
+        "does not apply": [PREFIX] if isinstance(model, EncoderDecoder) else [],
+    }
+
+
+def _judge_splits(
+    model: Transformer, task: Task, recipe: Recipe, seed: int, count: int
+) -> dict[str, Any]:
+    """The scores on lines split as is published and on problems out of distribution, as JSON."""
+    from tinyadder.train.evaluate import (
+        evaluate,
+        lines_as_published,
+        problems_beyond,
+        problems_outside,
+    )
+
+    lines, seen = lines_as_published(recipe, seed, count)
+    splits = {"as published": evaluate(model, task, lines).to_json() | {"seen in training": seen}}
+    if task.outside:
+        outside = evaluate(model, task, problems_outside(recipe, count)).to_json()
+        left_out = recipe.data.kind == "inside"
+        splits["outside"] = outside | {"kind": task.outside, "left out of training": left_out}
+    if task.wider is not None:
+        beyond = problems_beyond(task, task.wider, count)
+        splits["wider"] = evaluate(model, task.wider, beyond).to_json()
+    return splits
 
 
 def _drawn(trained: bool, seed: int | None) -> str:
