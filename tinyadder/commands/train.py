@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from tinyadder.commands._options import SEED, device_option, out_option
+from tinyadder.commands._options import SEED, device_option, integer_option, out_option
 from tinyadder.commands._output import console, echo, echo_json
 from tinyadder.commands._rounds import ENDS, prove_rounds, told
 from tinyadder.errors import TinyadderError
@@ -49,13 +49,7 @@ from tinyadder.named import use_device
     is_flag=True,
     help="Then go on with counterexamples until the model is proved right on every problem.",
 )
-@click.option(
-    "--rounds",
-    type=click.IntRange(1),
-    default=30,
-    show_default=True,
-    help="With --prove: the most rounds of counterexamples.",
-)
+@integer_option("--rounds", default=30, help="With --prove: the most rounds of counterexamples.")
 @click.option(
     "--seconds",
     type=click.FloatRange(1.0),
@@ -174,6 +168,11 @@ def command(
             except Interrupted as stopped:
                 echo(f"seed {seed}: {stopped}", err=True)
                 return 130
+    return _show(results, proofs, as_json)
+
+
+def _show(results: list[dict[str, Any]], proofs: list[dict[str, Any]], as_json: bool) -> int:
+    """What training and the rounds of counterexamples came to; the exit code."""
     if as_json:
         echo_json([*results, *proofs])
     else:
@@ -250,12 +249,7 @@ def _prove_from(
                 echo(f"seed {seed}: {stopped}", err=True)
                 return 130
         proofs.append(found)
-    if as_json:
-        echo_json(proofs)
-    else:
-        for line in proofs:
-            echo(told(line))
-    return max(ENDS[line["verdict"]] for line in proofs)
+    return _show([], proofs, as_json)
 
 
 def _note(path: Path, results: list[dict[str, Any]]) -> None:
