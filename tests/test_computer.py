@@ -22,8 +22,13 @@ from tinyadder.verify.certify.programs import computer as checker
 from tinyadder.verify.certify.prove import certify
 from tinyadder.verify.verdict import Proved, Unknown
 
-torch.set_grad_enabled(False)
 FILE = Path(__file__).parents[1] / "constructions" / "programs" / "computer.py"
+
+
+@pytest.fixture(autouse=True)
+def _without_gradients():
+    with torch.no_grad():
+        yield
 
 
 @pytest.fixture(scope="module")
