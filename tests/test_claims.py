@@ -14,8 +14,8 @@ from tinyadder.machine.compile import build
 from tinyadder.verify.claims import check_claims, check_readout
 
 FAINT = {
-    # what is left of a sum: flags arrive 10^-11 as loud one group later, which half units guard
-    # against
+    # what is left of a sum: one group later flags arrive 10^-11 times as large, which half units
+    # guard against
     ("add10", "rest"): 0.02,
     ("add10_board", "rest"): 0.02,
     ("add10_95", "miss"): 0.02,
@@ -33,6 +33,8 @@ FAINT = {
     ("add10_27", "digit"): 2e-4,
     ("add10_27", "logit"): 2e-4,
     ("add10_28", "digit"): 1e-4,
+    # '^' two tokens back, with a weight of e^-20, where all that is claimed is 1/10000 on 'x'
+    ("deriv_printed", "past"): 3e-5,
     # the token before the previous one, with a weight of e^-12
     **{("deriv_coeff", lane): 2e-5 for lane in ("after", "turn", "square", "product", "next")},
 }

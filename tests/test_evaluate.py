@@ -236,19 +236,16 @@ def test_evaluate_reports_legality_beam_and_splits(tmp_path):
     plain = run(model, "--beam", "2", "--splits", "--out", str(out))
     assert plain.exit_code == 0, plain.output
     assert "legality (20 problems): " in plain.stdout and "beam search of width 2" in plain.stdout
-    assert (
-        "as published (drawn like the training lines" in plain.stdout
-        and "outside (polynomials" in plain.stdout
-    )
+    assert "as published (drawn like the training lines" in plain.stdout
+    assert "outside (polynomials" in plain.stdout
     found = json.loads(out.read_text())
     assert len(found["legality"]["findings"]) == 8
     assert found["beam"]["width"] == 2
     assert set(found["splits"]) == {"as published", "outside", "wider"}
-    assert (
-        found["splits"]["outside"]["left out of training"]
-        and found["splits"]["outside"]["ceiling"] == 1.0
-    )
-    assert 0.7 < found["splits"]["as published"]["seen in training"] < 0.9
+    assert found["splits"]["outside"]["left out of training"]
+    assert found["splits"]["outside"]["ceiling"] == 1.0
+    _, seen = lines_as_published(made, 1, 30)
+    assert found["splits"]["as published"]["seen in training"] == seen > 0
     again = run(model, "--out", str(out))
     assert again.exit_code == 2 or isinstance(again.exception, TinyadderError)
 

@@ -206,7 +206,7 @@ HALVES = [
 needed.
 """
 HALF_UNIT = "layer 1, head 0: value bias"
-"""Without it exact remainders are decided by the flags' shadows, 10^-11 as loud: by 5.9e-5 logits,
+"""Without it exact remainders are decided by the flags' shadows, 10^-11 as large: by 5.9e-5 logits,
 always rightly.
 """
 
