@@ -982,12 +982,11 @@ def edge(tmp_path_factory):
     made = construct("add10", digits=1)
     model = build(made.program)
     low, high = 0.0, 0.05
-    with torch.no_grad(), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(prove, "TEXTS", 0)  # by branches only
+    with torch.no_grad():
         model.embedding[10, 1] *= 1 + 1e-2
         for _ in range(50):
             model.embedding[13, 0] = (low + high) / 2
-            if prove.prove(model, made.task).verdict is None:
+            if prove.prove(model, made.task, most_texts=0).verdict is None:
                 high = (low + high) / 2
             else:
                 low = (low + high) / 2
@@ -999,7 +998,7 @@ def edge(tmp_path_factory):
 
 
 def edge_is_not_proved(edge) -> None:
-    assert prove.prove(edge[1], Addition(digits=1)).certificate is None
+    assert prove.prove(edge[1], Addition(digits=1), most_texts=0).certificate is None
 
 
 def wrong_model_is_not_proved(tmp_path: Path) -> None:
@@ -1012,7 +1011,9 @@ def wrong_model_is_not_proved(tmp_path: Path) -> None:
             1.1  # '=' subtracts too much: exact remainders fall below their boundary
         )
     save(model, made.task, tmp_path / "wrong", name="wrong", options={}, force=True)
-    assert not isinstance(certify(model, made.task, tmp_path / "wrong").verdict, Proved)
+    for most in (0, prove.TEXTS):  # by branches only, and text by text
+        verdict = certify(model, made.task, tmp_path / "wrong", most).verdict
+        assert not isinstance(verdict, Proved)
 
 
 def forged_is_rejected(folders, tmp_path: Path, change, kind: str = "plain") -> None:
@@ -1151,7 +1152,6 @@ def test_a_bound_from_above_is_not_taken_for_one_from_below():
 
 
 def test_an_adder_at_the_edge_is_not_proved_and_a_wrong_one_neither(edge, monkeypatch, tmp_path):
-    monkeypatch.setattr(prove, "TEXTS", 0)  # by branches only
     edge_is_not_proved(edge)
     wrong_model_is_not_proved(tmp_path)
 
@@ -1175,12 +1175,12 @@ MUTANTS = {
 def test_a_prover_that_forgets_a_rounding_proves_too_much_and_the_checker_catches_it(
     edge, monkeypatch, name
 ):
-    monkeypatch.setattr(prove, "TEXTS", 0)  # by branches only
     edge_is_not_proved(edge)
     in_prover(monkeypatch, *MUTANTS[name])
     with pytest.raises(AssertionError):
         edge_is_not_proved(edge)
-    assert isinstance(certify(edge[1], Addition(digits=1), edge[0]).verdict, Unknown)
+    verdict = certify(edge[1], Addition(digits=1), edge[0], most_texts=0).verdict
+    assert isinstance(verdict, Unknown)
 
 
 def rules(check: Callable[[], None]) -> Callable:
@@ -1429,7 +1429,7 @@ FAULTS: dict[str, tuple[ModuleType, planting.Fault, Callable]] = {
     ),
     "a position may be missing": (
         certificate,
-        planting.believed("part_of", "a position is missing"),
+        planting.believed("every_branch", "a position is missing"),
         forgery(drop_position),
     ),
 }

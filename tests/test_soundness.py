@@ -24,7 +24,6 @@ from tinyadder.machine.compile import build
 from tinyadder.machine.config import BlockConfig
 from tinyadder.machine.inference import prepare
 from tinyadder.machine.transformer import Transformer
-from tinyadder.verify.certify import prove as prover
 from tinyadder.verify.certify.network import read_network
 from tinyadder.verify.certify.prove import certify, prove
 from tinyadder.verify.verdict import Proved, Unknown
@@ -304,9 +303,7 @@ def large_and_back(plain: Transformer) -> Transformer:
 
 @needs_node
 @torch.no_grad()
-def test_an_adder_that_torch_runs_right_and_the_page_runs_wrong_is_unknown(
-    adder, monkeypatch, tmp_path
-):
+def test_an_adder_that_torch_runs_right_and_the_page_runs_wrong_is_unknown(adder, tmp_path):
     plain, task, _ = adder
     model = large_and_back(plain)
     problems = [(a, b) for a in range(10) for b in range(10)]
@@ -321,6 +318,5 @@ def test_an_adder_that_torch_runs_right_and_the_page_runs_wrong_is_unknown(
     save(model, task, tmp_path / "model", name="lean", options={})
     verdict = certify(model, task, tmp_path / "model").verdict  # text by text, here
     assert isinstance(verdict, Unknown) and "may not have the largest logit" in verdict.reason
-    monkeypatch.setattr(prover, "TEXTS", 0)  # by branches
-    verdict = prove(model, task).verdict
+    verdict = prove(model, task, most_texts=0).verdict  # by branches
     assert isinstance(verdict, Unknown) and "the margin is bounded below by" in verdict.reason

@@ -193,7 +193,7 @@ def every_branch(
             found = [checker.position(tree, i) for i, tree in enumerate(trees, first)]
         else:
             answered = [p for tree in trees for p in tree["positions"]]
-            need(same(sorted(answered), [*range(first, len(stages) - 1)]), "a position is missing")
+            need(same(sorted(answered), [*range(first, len(stages) - 1)]), "not each position once")
             found = [checker.position(tree) for tree in trees]
         margin = min([margin, *found])
         claims += checker.claims
