@@ -21,7 +21,7 @@ from tinyadder.lang.forms import AffineRow, value_of
 NOTHING = 746.0
 """exp(-746) is 0 in float64."""
 
-Row = tuple[list[tuple[int, float]], float]
+SparseRow = tuple[list[tuple[int, float]], float]
 """(column, weight) of what is read, and the bias."""
 
 
@@ -172,14 +172,14 @@ class IndexedDecoder:
         written = [(c, number[id(u)], value_of(d)) for c, parts in lanes for u, d in parts]
         return sides, written, False
 
-    def _rows(self, form: object) -> list[Row]:
+    def _rows(self, form: object) -> list[SparseRow]:
         return [self._row(row) for row in form.rows]  # type: ignore[attr-defined]
 
-    def _row(self, row: AffineRow) -> Row:
+    def _row(self, row: AffineRow) -> SparseRow:
         return [(self.columns[c], value_of(w)) for c, w in row.weights], value_of(row.bias)
 
 
-def _values(rows: list[Row], x: list[float]) -> list[float]:
+def _values(rows: list[SparseRow], x: list[float]) -> list[float]:
     found = []
     for weights, bias in rows:
         for column, weight in weights:

@@ -41,7 +41,7 @@ INSTRUCTIONS = {
 WRITTEN = "=@![?"
 """The first letters of the tokens that an answer is made of."""
 
-Program = tuple[tuple[tuple[str, int], ...], tuple[int, ...]]
+ProgramAndInput = tuple[tuple[tuple[str, int], ...], tuple[int, ...]]
 """A problem: the lines (instruction, operand), and the input."""
 
 EXAMPLES = {
@@ -106,7 +106,7 @@ class Computer(Task):
     def answer_length(self) -> int:
         return self.steps
 
-    def prompt(self, problem: Program) -> tuple[str, ...]:
+    def prompt(self, problem: ProgramAndInput) -> tuple[str, ...]:
         lines, values = problem
         found: list[str] = []
         for number, (instruction, operand) in enumerate(lines):
@@ -115,12 +115,12 @@ class Computer(Task):
             found += [f"#{number}", str(value)]
         return (*found, "run")
 
-    def answer(self, problem: Program) -> tuple[str, ...]:
+    def answer(self, problem: ProgramAndInput) -> tuple[str, ...]:
         return tuple(islice(self.trace(problem), self.steps))
 
     # ---- the computer
 
-    def trace(self, problem: Program) -> Iterator[str]:
+    def trace(self, problem: ProgramAndInput) -> Iterator[str]:
         """The trace, token by token; without an end where the program has none."""
         lines, values = problem
         word, memory = self.word, [0] * self.word
@@ -157,7 +157,7 @@ class Computer(Task):
 
     # ---- to and from people
 
-    def check(self, problem: Any) -> Program:
+    def check(self, problem: Any) -> ProgramAndInput:
         takes = f"lines (instruction, 0 .. {self.word - 1}), and an input of such numbers"
         try:
             lines, values = problem
@@ -193,7 +193,7 @@ class Computer(Task):
             raise TinyadderError(f"{where}: {short(given)} is not a number from 0 to {top}")
         return number
 
-    def parse(self, text: str) -> Program:
+    def parse(self, text: str) -> ProgramAndInput:
         """`in; store 1; again: load 1; out; jump again | 3 4`: lines, and the input after a `|`.
 
         A name before a `:` stands for its line. The name of a program in EXAMPLES, and `| 3 4`,
@@ -220,7 +220,7 @@ class Computer(Task):
         values = [_read(v) for v in given.replace(",", " ").split()]
         return self.check((found, values))
 
-    def show(self, problem: Program) -> str:
+    def show(self, problem: ProgramAndInput) -> str:
         lines, values = problem
         text = "; ".join(f"{name} {n}" for name, n in lines)
         return " | ".join([text, " ".join(map(str, values))]) if values else text
@@ -236,7 +236,7 @@ class Computer(Task):
 
     # ---- problems
 
-    def _lines(self, random: Random, count: int, cells: int) -> Program:
+    def _lines(self, random: Random, count: int, cells: int) -> ProgramAndInput:
         """Lines that jump ahead only, so that they end, about few cells."""
         lines = []
         for place in range(count):
@@ -249,7 +249,7 @@ class Computer(Task):
         values = (random.randrange(self.word) for _ in range(random.randrange(min(4, self.word))))
         return tuple(lines), tuple(values)
 
-    def uniform(self, random: Random, count: int) -> list[Program]:
+    def uniform(self, random: Random, count: int) -> list[ProgramAndInput]:
         most = max(1, min(10, self.word - 1, (self.length - self.steps - 9) // 3))
         return [
             self._lines(random, random.randint(1, most), random.choice((2, 4, self.word)))
@@ -260,14 +260,14 @@ class Computer(Task):
         """In turn: any lines that end, and few lines about values beside 0 and the largest."""
         return [lambda random: self.uniform(random, 1)[0], self._edges]
 
-    def _edges(self, random: Random) -> Program:
+    def _edges(self, random: Random) -> ProgramAndInput:
         word, low = self.word, (0, 1, self.word - 2, self.word - 1)
         a, b = (random.choice((*low, random.randrange(word))) for _ in range(2))
         name = random.choice(("add", "sub", "less", "load", "get"))
         lines = [("set", a), ("store", 1), ("set", b), (name, 1), ("out", 0)][: self.word]
         return tuple(lines), ()
 
-    def hard(self) -> list[Program]:
+    def hard(self) -> list[ProgramAndInput]:
         """No line, a jump to nowhere, every instruction at the ends of what there is, no input."""
         top = self.word - 1
         texts = ["", "halt", f"jump {top}", "in; out", "in; in; out | 1", f"zero {top}; out"]
@@ -286,7 +286,7 @@ class Computer(Task):
             )
         return [p for p in dict.fromkeys(found) if len(self.prompt(p)) <= self.length - self.steps]
 
-    def simpler(self, problem: Program) -> list[Program]:
+    def simpler(self, problem: ProgramAndInput) -> list[ProgramAndInput]:
         """Without a line or a value, or with a smaller number in one."""
         lines, values = problem
         found = [((*lines[:k], *lines[k + 1 :]), values) for k in range(len(lines))]

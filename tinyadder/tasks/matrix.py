@@ -26,12 +26,12 @@ from tinyadder.plain import short
 from tinyadder.tasks.base import Draw, Task
 from tinyadder.tasks.problems import short_text, whole_numbers
 
-Rows = tuple[tuple[int, ...], ...]
-Problem = tuple[Rows, ...]
+MatrixRows = tuple[tuple[int, ...], ...]
+MatrixProblem = tuple[MatrixRows, ...]
 """One matrix, or two that are added or multiplied."""
 
 
-def rank(rows: Rows) -> int:
+def rank(rows: MatrixRows) -> int:
     """The rank, by Gauss's elimination in fractions.
 
     >>> rank(((1, 2), (2, 4))), rank(((1, 2), (2, 5)))
@@ -51,7 +51,7 @@ def rank(rows: Rows) -> int:
     return found
 
 
-def eigenvalues(rows: Rows) -> tuple[Fraction, Fraction]:
+def eigenvalues(rows: MatrixRows) -> tuple[Fraction, Fraction]:
     """Those of a symmetric matrix [[a, b], [b, d]], the larger first, to about 30 digits:
     (a + d +- sqrt((a - d)^2 + 4 b^2)) / 2.
     """
@@ -109,10 +109,10 @@ class Matrix(Task):
         one = (tuple(range(self.rows)),) * self.rows
         return len(self.answer((one,) * self._count)) if self.operation != "eigenvalues" else 8
 
-    def prompt(self, problem: Problem) -> tuple[str, ...]:
+    def prompt(self, problem: MatrixProblem) -> tuple[str, ...]:
         return ("^", *(t for rows in problem for t in self._read.encode(rows)), "=")
 
-    def result(self, problem: Problem) -> Any:
+    def result(self, problem: MatrixProblem) -> Any:
         """What is asked for, exactly."""
         first, columns = problem[0], tuple(zip(*problem[-1], strict=True))
         match self.operation:
@@ -134,10 +134,10 @@ class Matrix(Task):
                 return rank(first)
         return eigenvalues(first)
 
-    def answer(self, problem: Problem) -> tuple[str, ...]:
+    def answer(self, problem: MatrixProblem) -> tuple[str, ...]:
         return (*self._written.encode(self.result(problem)), self.end)
 
-    def error(self, problem: Problem, answer: Sequence[str]) -> float | None:
+    def error(self, problem: MatrixProblem, answer: Sequence[str]) -> float | None:
         """|emitted - exact| / |exact| of the eigenvalues, as vectors."""
         if self.operation != "eigenvalues":
             return None
@@ -157,7 +157,7 @@ class Matrix(Task):
     def _takes(self) -> str:
         return f"this task takes {self.show(self.uniform(Random(0), 1)[0])}"
 
-    def check(self, problem: Any) -> Problem:
+    def check(self, problem: Any) -> MatrixProblem:
         shape = f"{self._count} of {self.rows} x {self.rows}"
         if isinstance(problem, str | bytes) or not hasattr(problem, "__len__"):
             raise TinyadderError(f"{short(problem)} is no matrices, {shape}; {self._takes()}")
@@ -173,7 +173,7 @@ class Matrix(Task):
             raise TinyadderError(f"{short(problem)} is not symmetric; {self._takes()}")
         return found
 
-    def parse(self, text: str) -> Problem:
+    def parse(self, text: str) -> MatrixProblem:
         """Matrices as lists of rows: [[1, 2], [3, 4]]."""
         try:
             found = json.loads("[" + text.strip().replace("]]", "]],").rstrip(", ") + "]")
@@ -183,7 +183,7 @@ class Matrix(Task):
             ) from None
         return self.check(found)
 
-    def show(self, problem: Problem) -> str:
+    def show(self, problem: MatrixProblem) -> str:
         return " ".join(str([list(row) for row in rows]) for rows in problem)
 
     def show_answer(self, answer: Sequence[str]) -> str:
@@ -197,7 +197,7 @@ class Matrix(Task):
 
     # ---- distributions
 
-    def split_key(self, problem: Problem) -> Problem:
+    def split_key(self, problem: MatrixProblem) -> MatrixProblem:
         """The matrices; either may come first in a sum, and transposing changes no rank and not
         more than the order of two equal diagonals' eigenvalues.
         """
@@ -208,13 +208,13 @@ class Matrix(Task):
             return ((min(a, d), abs(b), max(a, d)),), ()
         return problem
 
-    def distinct_key(self, problem: Problem) -> Problem:
+    def distinct_key(self, problem: MatrixProblem) -> MatrixProblem:
         return tuple(sorted(problem)) if self.operation == "sum" else problem
 
-    def traits(self, problem: Problem) -> Mapping[str, int]:
+    def traits(self, problem: MatrixProblem) -> Mapping[str, int]:
         return {"rank": rank(problem[0])} if self.operation == "rank" else {}
 
-    def _drawn(self, random: Random, entry: Draw) -> Problem:
+    def _drawn(self, random: Random, entry: Draw) -> MatrixProblem:
         found = []
         for _ in range(self._count):
             rows = [[entry(random) for _ in range(self.rows)] for _ in range(self.rows)]
@@ -223,17 +223,17 @@ class Matrix(Task):
             found.append(tuple(map(tuple, rows)))
         return tuple(found)
 
-    def uniform(self, random: Random, count: int) -> list[Problem]:
+    def uniform(self, random: Random, count: int) -> list[MatrixProblem]:
         n = self.largest
         return [self._drawn(random, lambda r: r.randint(-n, n)) for _ in range(count)]
 
-    def balanced(self, random: Random, count: int) -> list[Problem]:
+    def balanced(self, random: Random, count: int) -> list[MatrixProblem]:
         """For the rank every rank equally often, by products of two thin matrices; else uniform."""
         if self.operation != "rank":
             return self.uniform(random, count)
         return [self._of_rank(random, random.randint(0, self.rows)) for _ in range(count)]
 
-    def _of_rank(self, random: Random, wanted: int) -> Problem:
+    def _of_rank(self, random: Random, wanted: int) -> MatrixProblem:
         """A matrix whose rows are small combinations of `wanted` rows; its rank is at most that."""
         n, rows = self.largest, list[tuple[int, ...]]()
         for at in range(self.rows):
@@ -257,7 +257,7 @@ class Matrix(Task):
             found.append(lambda random: self.balanced(random, 1)[0])
         return found
 
-    def hard(self) -> list[Problem]:
+    def hard(self) -> list[MatrixProblem]:
         """Zero, one, all entries the largest or smallest, and one entry alone."""
         n, size = self.largest, range(self.rows)
         one = tuple(tuple(int(i == j) for j in size) for i in size)

@@ -17,10 +17,10 @@ NUMBERS = {"step": Annotated[int, Between(0, 10**12)], "loss": float, "validatio
 """The entries of a line that are read again."""
 
 
-Line = dict[str, Any]
+LogLine = dict[str, Any]
 
 
-def board(folder: Path) -> Callable[[Line], None]:
+def board(folder: Path) -> Callable[[LogLine], None]:
     """Writes the numbers of a line for TensorBoard into `folder`. Raises `TinyadderError` where the
     package is missing.
     """
@@ -32,7 +32,7 @@ def board(folder: Path) -> Callable[[Line], None]:
         ) from None
     writer = SummaryWriter(str(folder))  # type: ignore[no-untyped-call]
 
-    def write(line: Line) -> None:
+    def write(line: LogLine) -> None:
         for name, value in line.items():
             if name != "step":
                 writer.add_scalar(name, value, line["step"])  # type: ignore[no-untyped-call]
@@ -46,7 +46,7 @@ class Log:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "log.jsonl"
-        self.also: Callable[[Line], None] | None = None
+        self.also: Callable[[LogLine], None] | None = None
         """Is given every line too."""
 
     def write(self, line: dict[str, Any]) -> None:

@@ -36,7 +36,7 @@ ALIKE = 10.0
 
 
 @dataclass(frozen=True)
-class Number:
+class EquationNumber:
     """One number of the equations."""
 
     part: str
@@ -51,7 +51,9 @@ class Skeleton:
         self.task = task
         self.program = _without_formulas(program)
         places = list(_places(program_to_json(self.program)))
-        self.numbers = [Number(part, site, float(at[key])) for part, site, at, key in places]
+        self.numbers = [
+            EquationNumber(part, site, float(at[key])) for part, site, at, key in places
+        ]
 
     def with_values(self, values: Sequence[float]) -> Program:
         """The equations with these numbers; weights that are 0 are left out.
@@ -184,11 +186,11 @@ def skeleton_of(recipe: Recipe) -> Skeleton:
 
 # ---- where numbers stand in a program as JSON ----------------------------------------------------
 
-Place = tuple[str, str, Any, Any]
+NumberPlace = tuple[str, str, Any, Any]
 """Part, site, and the container and key under which the number stands."""
 
 
-def _places(data: dict[str, Any]) -> Iterator[Place]:
+def _places(data: dict[str, Any]) -> Iterator[NumberPlace]:
     """Every number of a program in the order of its equations; shared weights last, each once."""
     for lane, table in data["embed"].items():
         for weights in table.values():
@@ -210,7 +212,7 @@ def _is_number(weight: Any) -> bool:
     return not isinstance(weight, dict) and weight != 0
 
 
-def _of_rows(part: str, site: str, rows: list[Any]) -> Iterator[Place]:
+def _of_rows(part: str, site: str, rows: list[Any]) -> Iterator[NumberPlace]:
     for row in rows:
         for weight in row["weights"]:
             if _is_number(weight[2]):
@@ -219,7 +221,7 @@ def _of_rows(part: str, site: str, rows: list[Any]) -> Iterator[Place]:
             yield part, f"{site} bias", row, "bias"
 
 
-def _of_heads(sublayer: Any, where: str) -> Iterator[Place]:
+def _of_heads(sublayer: Any, where: str) -> Iterator[NumberPlace]:
     for number, head in enumerate(sublayer["heads"]):
         for part in ("query", "key", "value"):
             yield from _of_rows(part, f"{where} head {number} {part}", head[part])
@@ -227,7 +229,7 @@ def _of_heads(sublayer: Any, where: str) -> Iterator[Place]:
             yield "slope", f"{where} head {number} slope", head, "slope"
 
 
-def _of_units(sublayer: Any, where: str) -> Iterator[Place]:
+def _of_units(sublayer: Any, where: str) -> Iterator[NumberPlace]:
     for part in ("gate", "up"):
         yield from _of_rows(part, f"{where} {part}", [unit[part] for unit in sublayer["units"]])
     for lane, parts in sublayer["lanes"].items():

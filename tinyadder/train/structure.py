@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from tinyadder.errors import TinyadderError
 from tinyadder.fields import Between
 
-Part = Literal[
+PartName = Literal[
     "embedding", "query", "key", "slope", "value", "gate", "up", "down", "readout", "shared"
 ]
 """Where in the equations a number stands."""
@@ -24,7 +24,7 @@ class StructureRecipe:
     """A construction, a Python file that defines one, or a folder that one was built to."""
     options: dict[str, Any] = field(default_factory=dict)
     """Of the construction."""
-    fixed: tuple[Part, ...] = ("query", "key", "slope")
+    fixed: tuple[PartName, ...] = ("query", "key", "slope")
     """Parts whose numbers stay as they are in the construction; all others are trained."""
     signs: Literal["given", "random"] = "given"
     """Of the trained numbers at the start: those of the construction, or drawn."""

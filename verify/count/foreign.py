@@ -12,7 +12,7 @@ from tinyadder.verify.count.literals import Literal
 
 if TYPE_CHECKING:
     from tinyadder.verify.external.entry import LoadedSubmission, ReportProgress
-    from tinyadder.verify.external.submission import Place, Session
+    from tinyadder.verify.external.submission import CodePlace, Session
 
 
 class _Weight(TypedDict):
@@ -43,7 +43,7 @@ class ForeignCounts:
     """The numbers in the code that the strict rung counts."""
 
 
-def count_submission(session: Session, place: Place, *, why: bool = False) -> ForeignCounts:
+def count_submission(session: Session, place: CodePlace, *, why: bool = False) -> ForeignCounts:
     """The ladder of the submission that runs in `session`, its code at `place`.
 
     Raises `TinyadderError` for code that is no Python, and what `Session.ask` does.

@@ -454,10 +454,10 @@ class Constants:
         return -1 - torch.arange(first, first + tensor.numel()).reshape(tensor.shape)
 
 
-Step = tuple[str, int, list[np.ndarray]]
+GraphStep = tuple[str, int, list[np.ndarray]]
 
 
-def pruned(steps: list[Step], length: int, row: np.ndarray) -> dict[str, Any]:
+def pruned(steps: list[GraphStep], length: int, row: np.ndarray) -> dict[str, Any]:
     """Only what these logits need, numbered anew; the first `length` indices are the tokens."""
     starts, total = [], length
     for op, k, operands in steps:
@@ -466,7 +466,7 @@ def pruned(steps: list[Step], length: int, row: np.ndarray) -> dict[str, Any]:
     needed = np.zeros(total, dtype=bool)
     needed[:length] = True
     needed[row[row >= 0]] = True
-    kept: list[tuple[Step, np.ndarray]] = []
+    kept: list[tuple[GraphStep, np.ndarray]] = []
     for (op, k, operands), start in zip(reversed(steps), reversed(starts), strict=True):
         lanes = len(operands[-1]) // (k if op in ("sum", "dot") else 1)
         here = needed[start : start + lanes]

@@ -82,7 +82,7 @@ class About(TypedDict):
 
 
 @dataclass(frozen=True)
-class Place:
+class CodePlace:
     """Where the code of a submission lies; found without running any of it."""
 
     file: Path
@@ -121,7 +121,7 @@ class Submission:
         _ = self.place
 
     @cached_property
-    def place(self) -> Place:
+    def place(self) -> CodePlace:
         """Where the code lies. Raises `TinyadderError` where there is none."""
         return locate(str(self.given))
 
@@ -441,7 +441,7 @@ def _rest(descriptor: int) -> bytes:
 # ---- where the code lies -------------------------------------------------------------------------
 
 
-def locate(given: str) -> Place:
+def locate(given: str) -> CodePlace:
     """Find a file, folder or import path, each with or without `:NAME`, without running anything.
 
     Raises `TinyadderError` where there is none, or no telling which.
@@ -477,7 +477,7 @@ def _file_of(folder: Path) -> Path:
     raise TinyadderError(f"{folder}: no file in it defines a submission; {CONTRACT}")
 
 
-def _place(file: Path, attribute: str) -> Place:
+def _place(file: Path, attribute: str) -> CodePlace:
     """The place of a file, with its name within the packages that it lies in."""
     file = file.resolve()
     root, parts = file.parent, [] if file.name == "__init__.py" else [file.stem]
@@ -486,7 +486,7 @@ def _place(file: Path, attribute: str) -> Place:
     module = "" if root == file.parent else ".".join(parts)
     project = _project(root)
     roots = [root, project, *(folder for folder in [project / "src"] if folder.is_dir())]
-    return Place(file, tuple(dict.fromkeys(roots)), module, attribute)
+    return CodePlace(file, tuple(dict.fromkeys(roots)), module, attribute)
 
 
 def _project(folder: Path) -> Path:

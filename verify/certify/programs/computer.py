@@ -88,11 +88,11 @@ def value_of(poly: Poly) -> int | None:
 
 # ---- what the computer is ------------------------------------------------------------------------
 
-Case = tuple[list[Poly], str, Poly]
+Outcome = tuple[list[Poly], str, Poly]
 """Where these are not negative, the next token has this letter and this number."""
 
 
-def instruction(name: str, word: int) -> list[Case]:
+def instruction(name: str, word: int) -> list[Outcome]:
     """What is written after the number of a line that holds `name`: for every accumulator, operand
     n, cell n (first), the cell whose number is in it (second), and number of the last input.
     """
@@ -104,7 +104,7 @@ def instruction(name: str, word: int) -> list[Case]:
     fits, over = add((-1, total), (1, constant(top))), add((1, total), (1, constant(-word)))
     below = add((-1, rest), (1, constant(-1)))  # the accumulator is less than the cell
     more = add((-1, last), (1, constant(top - 1)))
-    table: dict[str, list[Case]] = {
+    table: dict[str, list[Outcome]] = {
         "set": [([], "=", n)],
         "load": [([], "=", first)],
         "get": [([], "=", second)],
@@ -125,15 +125,15 @@ def instruction(name: str, word: int) -> list[Case]:
     return table[name]
 
 
-def second_token(name: str) -> list[Case]:
+def second_token(name: str) -> list[Outcome]:
     """What is written after an address, or after the number of an input: n is its value there."""
     return [([], "=", symbol("n" if name == "in" else "accumulator"))]
 
 
-def next_line(name: str, word: int) -> list[Case]:
+def next_line(name: str, word: int) -> list[Outcome]:
     """What is written after the accumulator: the line that is next."""
     line, n, accumulator = symbol("line"), symbol("n"), symbol("accumulator")
-    following: list[Case] = [
+    following: list[Outcome] = [
         ([add((-1, line), (1, constant(word - 2)))], "@", add((1, line), (1, constant(1)))),
         ([add((1, line), (1, constant(1 - word)))], "@", add((1, line), (1, constant(1 - word)))),
     ]
@@ -499,7 +499,7 @@ class ComputerChecker:
                 self.step(Place("?" if name == "in" else "[", does), second_token(name))
             self.step(Place("!" if name == "out" else "=", does), next_line(name, self.word))
 
-    def step(self, place: Place, cases: Iterable[Case]) -> None:
+    def step(self, place: Place, cases: Iterable[Outcome]) -> None:
         """Rule STEP: in every case the next token is that of the table."""
         for facts, letter, number in cases:
             self.cases += 1
