@@ -33,7 +33,7 @@ FAINT = {
     ("add10_27", "digit"): 2e-4,
     ("add10_27", "logit"): 2e-4,
     ("add10_28", "digit"): 1e-4,
-    # '^' two tokens back, with a weight of e^-20, where all that is claimed is 1/10000 on 'x'
+    # '^' two tokens back, with a weight of e^-20, where no problem claims more than 1/10000, on 'x'
     ("deriv_printed", "past"): 3e-5,
     # the token before the previous one, with a weight of e^-12
     **{("deriv_coeff", lane): 2e-5 for lane in ("after", "turn", "square", "product", "next")},
@@ -114,15 +114,16 @@ def test_errors_are_scaled_by_the_largest_value_claimed_at_the_position():
 
 
 def test_the_rest_is_off_by_the_shadow_of_the_first_flag_and_no_more():
-    """b counts 10^-11 too much and the half unit guards against it: 0.1 to 0.12 of a unit leave a
-    margin of 0.38.
+    """'^' weighs b too, with 10^-11 of the weight that '+' gives it, and '+' takes 10^-12 off the
+    weight that '=' gives the answer: 0.1 and 0.02 of a unit at most leave a margin of 0.38.
     """
     made = construct("add10")
-    problems = made.task.hard()[:40]
-    (errors,) = check_claims(
-        build(made.program), made.task, {"rest": made.claims["rest"]}, problems
-    )
-    assert 0.1 < errors.absolute * 10**10 < 0.12
+    model, claims = build(made.program), {"rest": made.claims["rest"]}
+    for a, b in [*made.task.hard()[:40], (10**10 - 1, 10**10 - 1)]:
+        (errors,) = check_claims(model, made.task, claims, [(a, b)])
+        shadow = b / 10**11 + (a + b) // 10 * 10 / 10**12
+        assert errors.absolute * 10**10 == pytest.approx(shadow, abs=1e-4)
+    assert 0.1 < errors.absolute * 10**10 < 0.1201
 
 
 def test_a_changed_weight_shows_in_the_lane_it_writes_and_where():
