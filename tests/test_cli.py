@@ -330,7 +330,8 @@ MISTAKES = {
     "run add10 1": "'1' has 1 number; this model adds 2, e.g. '12 34'",
     "run add10 1 2 --devise cpu": "No such option '--devise' (tinyadder run --help)",
     "run add10 1 2 --device abacus": (
-        "Invalid value for '--device': 'abacus' is not one of 'cpu', 'cuda' (tinyadder run --help)"
+        "Invalid value for '--device': 'abacus' is not one of 'cpu', 'cuda', 'auto'"
+        " (tinyadder run --help)"
     ),
     "trace add10 1 2 --digit 11": "the answer 00000000003 has tokens 0 .. 10, there is no 11",
     "build add10 --out /proc/none": (

@@ -620,7 +620,7 @@ def test_a_gradient_that_is_not_finite_stops_the_run_with_advice(tmp_path):
 
 
 def test_outputs_that_lack_a_token_of_the_answers_are_refused(tmp_path):
-    with pytest.raises(TinyadderError, match=r"the answers contain '\d', which is not among"):
+    with pytest.raises(TinyadderError, match=r"what is trained contains '\d', which is not among"):
         Run(tiny(model={"outputs": "01234"}), 1, tmp_path).advance()
 
 

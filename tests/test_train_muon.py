@@ -54,11 +54,17 @@ def trained(train: TrainRecipe, optimizer: type | None = None) -> tuple[dict, di
     return before, dict(model.named_parameters())
 
 
-def test_without_a_matrix_rate_it_is_adamw():
-    def adamw(parameters, lr):
-        return torch.optim.AdamW(parameters, lr=lr, betas=(0.9, 0.98), weight_decay=0.0)
+@pytest.mark.parametrize("arithmetic", ["plain", "fused"])
+def test_without_a_matrix_rate_it_is_adamw(arithmetic):
+    """To the last bit, where torch computes alike: its own loop, or one fused operation."""
 
-    _, ours = trained(TrainRecipe())
+    def adamw(parameters, lr):
+        fused = arithmetic == "fused"
+        return torch.optim.AdamW(
+            parameters, lr=lr, betas=(0.9, 0.98), weight_decay=0.0, fused=fused
+        )
+
+    _, ours = trained(TrainRecipe(arithmetic=arithmetic))
     _, theirs = trained(TrainRecipe(), adamw)
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
