@@ -407,11 +407,14 @@ def test_an_unknown_names_position_digit_width_worst_input_and_what_would_be_nee
     assert re.fullmatch(pattern, reason), reason
 
 
-def test_a_submission_is_no_model_to_prove(tmp_path):
+def test_a_submission_that_builds_no_model_or_is_given_options_is_one_line(tmp_path):
+    """Its proofs are in tests/test_graph.py."""
     file = tmp_path / "sub.py"
     file.write_text("def build_model(): ...\ndef add(model, a, b): ...\n")
-    with pytest.raises(TinyadderError, match="a submission, which this command does not take"):
+    with pytest.raises(TinyadderError, match=r"build_model\(\) returned a NoneType; expected"):
         CliRunner().invoke(command, [str(file)], catch_exceptions=False)
+    with pytest.raises(TinyadderError, match="is a submission; it takes no -o digits$"):
+        CliRunner().invoke(command, [str(file), "-o", "digits=2"], catch_exceptions=False)
 
 
 def test_a_refuted_model_leaves_no_certificate_of_an_earlier_one(tmp_path: Path):

@@ -6,12 +6,16 @@ stands below them.
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
+import tomllib
+from dataclasses import asdict
 
 import pytest
 
 from tinyadder.cli import cli
+from tinyadder.train.recipe import read_recipe
 from tools.pages import (
     BLOCK,
     DOCS,
@@ -68,6 +72,21 @@ def test_commands_that_are_only_shown_have_verbs_and_options_that_exist(page, bl
         assert {word for word in words if word.startswith("--")} <= known, line
 
 
+@pytest.mark.parametrize(("page", "block"), blocks("toml"))
+def test_a_recipe_that_is_shown_is_read_as_one(page, block, tmp_path):
+    (tmp_path / "recipe.toml").write_text(block)
+    recipe = read_recipe(str(tmp_path / "recipe.toml"))
+    shown = tomllib.loads(block)
+    for section in shown.keys() & {"structure", "data", "train"}:
+        read = asdict(getattr(recipe, section))
+        assert {key: settled_value(read[key]) for key in shown[section]} == shown[section]
+
+
+def settled_value(value: object) -> object:
+    """A value of a recipe as TOML has it: tuples are lists."""
+    return json.loads(json.dumps(value))
+
+
 def test_every_link_and_picture_is_there():
     links = [
         (page, link) for page in DOCS for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text())
@@ -96,7 +115,7 @@ def test_no_block_is_of_a_kind_that_nothing_runs():
     texts = [directive.sub("", page.read_text()) for page in DOCS]
     fence = re.compile(r"^```(\w*)\n.*?^```$", re.M | re.S)
     kinds = {kind for text in texts for kind in fence.findall(text)}
-    assert kinds <= {"python", "text", "console", "sh"}
+    assert kinds <= {"python", "text", "console", "sh", "toml"}
 
 
 def test_an_output_that_is_no_longer_true_would_be_noticed(in_scratch):

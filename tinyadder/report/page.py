@@ -155,7 +155,8 @@ def _lanes(program: Program) -> list[tuple[str, str]]:
 
 
 def code(text: object) -> Markup:
-    """Text as HTML, with what stands between backticks set as code.
+    """Text as HTML, with what stands between backticks set as code. For words of this package only:
+    in what a results file or a stranger said a backtick is a backtick.
 
     >>> print(code("`x < 1` of <b>"))
     <code>x &lt; 1</code> of &lt;b&gt;
