@@ -413,7 +413,7 @@ def test_a_submission_that_builds_no_model_or_is_given_options_is_one_line(tmp_p
     file.write_text("def build_model(): ...\ndef add(model, a, b): ...\n")
     with pytest.raises(TinyadderError, match=r"build_model\(\) returned a NoneType; expected"):
         CliRunner().invoke(command, [str(file)], catch_exceptions=False)
-    with pytest.raises(TinyadderError, match="is a submission; it takes no -o digits$"):
+    with pytest.raises(TinyadderError, match=r"is a submission; it takes no -o digits$"):
         CliRunner().invoke(command, [str(file), "-o", "digits=2"], catch_exceptions=False)
 
 

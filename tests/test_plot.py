@@ -4,6 +4,8 @@ writes it.
 
 import gzip
 import json
+import re
+from collections import Counter
 from pathlib import Path
 from random import Random
 
@@ -248,8 +250,36 @@ def test_a_smaller_margin_planted_in_a_certificate_moves_the_mark():
 
 
 def test_the_cases_of_a_trained_models_proof_are_drawn():
-    leaves = leaves_of(committed("addition10-tiny/seed-1"))
+    certificate = committed("addition10-tiny/seed-1")
+    leaves = leaves_of(certificate)
     assert {leaf.right for leaf in leaves} == {*"0123456789"} and len(leaves) > 10_000
+    cases = Counter(leaf.token for leaf in leaves)
+    assert sorted(cases) == [*range(11)] and cases[0] == 100  # pairs of two digits
+    assert len({cases[token] for token in range(2, 10)}) == 1  # one tree serves them
+    assert cases[1] < cases[2]  # nothing is carried into the column before it
+    assert min(leaf.margin for leaf in leaves) == float.fromhex(certificate["margin"])
+    assert "at token 2, 3, 4, 5, 6, 7, 8, 9, 10 of 11 of the answer" in title(
+        proof(certificate, "all sums")
+    )
+
+
+def test_a_case_of_a_trained_models_proof_tells_its_tokens_where_it_stands():
+    leaves = leaves_of(committed("addition10-tiny/seed-1"))
+    for leaf in (leaf for leaf in leaves if leaf.token in (1, 5)):
+        # least digit first: ^ at 0, the operands from 1 and 12, = at 22, the answer from 23
+        told = dict(re.fullmatch(r"token (\d+) is '(.)'", text).groups() for text in leaf.splits)
+        below, column = ([f"{n + at}" for n in (1, 12)] for at in (leaf.token - 1, leaf.token))
+        assert {*told} <= {*below, *column, f"{22 + leaf.token}"}
+        if {*column} <= {*told}:
+            carry = int(leaf.right) - sum(int(told[at]) for at in column)
+            assert carry % 10 in (0, 1)
+            if leaf.token == 1 and {*below} <= {*told}:
+                assert carry % 10 == (sum(int(told[at]) for at in below) > 9)
+
+
+def test_a_proof_of_a_strangers_graph_is_one_line():
+    with pytest.raises(TinyadderError, match=r"of the graph of a stranger's module$"):
+        proof({"graph": {}, "parts": [{"pass": 0}]}, "x")
 
 
 def test_a_proof_without_cases_is_one_line():

@@ -36,13 +36,21 @@ class Leaf:
     """Which answer token, from 0."""
     right: str
     margin: float
-    """Stated of the case; where only one is stated for all cases of an answer token, that one."""
     splits: tuple[str, ...]
     """What tells it from the other cases with this token."""
+    shared: bool = False
+    """Whether the margin is stated of all cases of some answer tokens, not of this one."""
 
 
 def leaves_of(certificate: Mapping[str, Any]) -> list[Leaf]:
-    """The cases with a text in them. Raises `TinyadderError` for a proof that has no cases."""
+    """The cases with a text in them; one that holds for several answer tokens counts for each.
+
+    Raises `TinyadderError` for a proof that has no cases, or not those of a model of this machine.
+    """
+    if "graph" in certificate:
+        raise TinyadderError(
+            "the cases of this proof are not drawn: it is of the graph of a stranger's module"
+        )
     parts = certificate.get("parts")
     if not isinstance(parts, list) or not all("positions" in part for part in parts):
         raise TinyadderError(
@@ -50,15 +58,14 @@ def leaves_of(certificate: Mapping[str, Any]) -> list[Leaf]:
         )
     found: list[Leaf] = []
     for part in parts:
-        start = part["specification"]["start"]
+        specification = part["specification"]
         for tree in part["positions"]:
-            token = tree["position"] + 1 - start
             if "children" in tree:
+                token = tree["position"] + 1 - specification["start"]
                 for right, node in tree["children"].items():
                     found += _branch(node, token, right, ())
             else:
-                margin = float.fromhex(tree["margin"])
-                found += _boxes(tree["tree"], tree["position"], token, "", margin, ())
+                found += _Boxes(specification, tree).leaves()
     return found
 
 
@@ -80,20 +87,73 @@ def _branch(
         yield from _branch(child, token, right, (*splits, told[kind]()) if kind in told else splits)
 
 
+Stages = list[tuple[int, list[tuple[int, int, str]]]]
+"""(position, [(state before, state after, token)])."""
+
+
+class _Boxes:
+    """The tree of a proof of a trained block: split by the tokens at positions, written as those of
+    the first position that it serves, down to boxes.
+    """
+
+    def __init__(self, specification: Mapping[str, Any], tree: Mapping[str, Any]) -> None:
+        self.start, self.tree = specification["start"], tree
+        self.stages: Stages = [
+            (stage["position"], [(before, after, token) for before, after, token in stage["edges"]])
+            for stage in specification["stages"]
+        ]
+        self.texts = {at: sorted({token for *_, token in moves}) for at, moves in self.stages}
+        """The children of a split are in this order."""
+        self.i = tree["positions"][0]
+
+    def leaves(self) -> Iterator[Leaf]:
+        """Those of every position served, without cases that have no text there."""
+        margin = float.fromhex(self.tree["margin"])
+        boxes, first = list(_boxes(self.tree["tree"], self.texts, {})), self.moves(0)
+        for position in self.tree["positions"]:
+            moves = self.moves(position - self.i)
+            for tokens in boxes:
+                if moves == first or _has_text(moves, tokens):
+                    told = (
+                        f"token {at + position - self.i} is '{token}'"
+                        for at, token in tokens.items()
+                        if at != self.i + 1
+                    )
+                    token = position + 1 - self.start
+                    yield Leaf(token, tokens[self.i + 1], margin, tuple(told), shared=True)
+
+    def moves(self, shift: int) -> Stages:
+        """What a tree reads, so many positions on, at the positions by which the tree names it."""
+        place = {position: n for n, (position, _) in enumerate(self.stages)}
+        read = [place[at] for at in (*self.tree["near"], self.i, self.i + 1)]
+        moved = place[self.i + shift] - place[self.i]
+        shifted = self.stages[min(read) + moved : max(read) + moved + 1]
+        return [(at - shift, sorted(moves)) for at, moves in shifted]
+
+
 def _boxes(
-    node: Any, position: int, token: int, right: str, margin: float, splits: tuple[str, ...]
-) -> Iterator[Leaf]:
-    """A branch of a proof of a trained block: split by the token at a position, or a box."""
+    node: Any, texts: Mapping[int, list[str]], tokens: dict[int, str]
+) -> Iterator[dict[int, str]]:
+    """The tokens that are known in each box."""
     if isinstance(node, Mapping):
         for at, children in node.items():
-            for name, child in children.items():
-                is_next = int(at) == position + 1
-                told = () if is_next else (f"token {at} is '{name}'",)
-                yield from _boxes(
-                    child, position, token, name if is_next else right, margin, (*splits, *told)
-                )
+            for token, child in zip(texts[int(at)], children, strict=True):
+                yield from _boxes(child, texts, {**tokens, int(at): token})
     elif node is not None:
-        yield Leaf(token, right, margin, splits)
+        yield tokens
+
+
+def _has_text(stages: Stages, tokens: Mapping[int, str]) -> bool:
+    """Whether moves with these tokens lead through the stages."""
+    reached: set[int] | None = None
+    for position, moves in stages:
+        only = tokens.get(position)
+        reached = {
+            after
+            for before, after, token in moves
+            if (reached is None or before in reached) and only in (None, token)
+        }
+    return bool(reached)
 
 
 def proof(certificate: Mapping[str, Any], what: str, unit: str = "logits") -> Figure:
@@ -132,8 +192,19 @@ def proof(certificate: Mapping[str, Any], what: str, unit: str = "logits") -> Fi
                 fontsize=SMALL,
                 color="black" if light else "white",
             )
-    corner = (worst.token - 0.5, rights.index(worst.right) - 0.5)
-    axes.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor=ORANGE, linewidth=2, zorder=3))
+    if worst.shared:
+        marked = sorted({leaf.token for leaf in leaves if leaf.margin == worst.margin})
+        corners, height = [(token - 0.5, -0.5) for token in marked], len(rights)
+        numbers = ", ".join(str(token + 1) for token in marked)
+        where = f"at token {numbers} of {steps} of the answer"
+    else:
+        corners, height = [(worst.token - 0.5, rights.index(worst.right) - 0.5)], 1
+        where = f"where {place(worst.token, steps)} of the answer is '{worst.right}'"
+        where += f", in the case that {worst.splits[-1]}" if worst.splits else ""
+    for corner in corners:
+        axes.add_patch(
+            Rectangle(corner, 1, height, fill=False, edgecolor=ORANGE, linewidth=2, zorder=3)
+        )
     step = 1 if steps <= 2 * PRINTED else 5
     axes.set_xticks(range(0, steps, step), [str(n + 1) for n in range(0, steps, step)])
     axes.set_yticks(range(len(rights)), rights, family="monospace")
@@ -148,11 +219,9 @@ def proof(certificate: Mapping[str, Any], what: str, unit: str = "logits") -> Fi
     bar.set_ticks(ticks, labels=[compact(float(tick)) for tick in ticks])
     bar.minorticks_off()
     bar.ax.tick_params(labelsize=SMALL)
-    case = f", in the case that {worst.splits[-1]}" if worst.splits else ""
     entitle(
         figure,
         f"Proved: {what}, in {len(leaves):,} cases. The margin is smallest,"
-        f" {compact(worst.margin)}, where {place(worst.token, steps)} of the answer is"
-        f" '{worst.right}'{case}",
+        f" {compact(worst.margin)}, {where}",
     )
     return figure
