@@ -4,6 +4,7 @@ the project, and has no effect there: the page, table or screen is built as with
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,8 +20,8 @@ from tinyadder.inspect.explorer import Exhibit
 from tinyadder.inspect.explorer import page as explorer_page
 from tinyadder.io.export import ExportSource, hub
 from tinyadder.machine.compile import build
-from tinyadder.report.board import board_html, board_markdown
-from tinyadder.report.leaderboard import Entry, LeaderboardRow, Standing
+from tinyadder.report.board import board_html, board_markdown, claimed_number
+from tinyadder.report.leaderboard import Entry, LeaderboardRow, Standing, public_field
 from tinyadder.report.page import report_html
 from tinyadder.report.results import Result
 from tinyadder.report.tables import (
@@ -85,6 +86,14 @@ def entry(text: str) -> BoardRow:
     )
 
 
+def of_the_field(text: str) -> BoardRow:
+    """The same for an entry of the public list."""
+    one = next(one for one in public_field() if claimed_number(one))
+    known = {"author": one["author"], "kind": one["category"], "claim": claimed_number(one)}
+    made = entry(text)
+    return replace(made, listed=replace(made.listed, **known))
+
+
 MARKDOWN = {
     "the board": lambda text: board_markdown([entry(text)]),
     "LEADERBOARD.md": lambda text: report_markdown([row(text)]).partition("## The public")[0],
@@ -94,7 +103,10 @@ MARKDOWN = {
 HTML = {
     "the page of the board": lambda text: board_html([entry(text)]),
     "the page of the report": lambda text: report_html(
-        [Entry("add10", MODEL, MADE.task, False, None)], [row(text)], pictures=False
+        [Entry("add10", MODEL, MADE.task, False, None)],
+        [row(text)],
+        [of_the_field(text)],
+        pictures=False,
     ),
     "the explorer": lambda text: explorer_page([Exhibit(text, text, MODEL, MADE.task)]),
     "a verdict in a notebook": lambda text: Unknown(text)._repr_html_(),
