@@ -417,6 +417,14 @@ def test_a_submission_that_builds_no_model_or_is_given_options_is_one_line(tmp_p
         CliRunner().invoke(command, [str(file), "-o", "digits=2"], catch_exceptions=False)
 
 
+def test_the_proof_of_a_submission_is_not_put_beside_a_model(tmp_path):
+    file = tmp_path / "sub.py"
+    file.write_text("def build_model(): ...\ndef add(model, a, b): ...\n")
+    (tmp_path / "model.json").write_text("{}")
+    with pytest.raises(TinyadderError, match="holds a model, which this is not about"):
+        CliRunner().invoke(command, [str(file), "--out", str(tmp_path)], catch_exceptions=False)
+
+
 def test_a_refuted_model_leaves_no_certificate_of_an_earlier_one(tmp_path: Path):
     (tmp_path / "certificate.json").write_text("{}")
     judged = certify(published(1e4), Addition(digits=10), tmp_path)

@@ -19,6 +19,10 @@ import pytest
 import torch
 from torch import nn
 
+from tinyadder.construction import construct
+from tinyadder.io.folder import save
+from tinyadder.machine.compile import build
+from tinyadder.report.certificates import recheck
 from tinyadder.verify.certify.boxes import Undecided
 from tinyadder.verify.certify.check import affine, check, curves, sums
 from tinyadder.verify.certify.check import graph as rules
@@ -29,6 +33,7 @@ from tinyadder.verify.certify.check.intervals import ONE, Rejected, exact
 from tinyadder.verify.certify.graph_boxes import grow_pass, prove_graph, symbols
 from tinyadder.verify.certify.strangers import NoGraph, Read, certificate_of, read_data, runs, seal
 from tinyadder.verify.external.graph import Constants, OperationRefused, Tape, one_pass
+from tinyadder.verify.verdict import Unknown
 
 DIGIT_TABLE = list(range(10))
 PASSES = [  # a b = ; then what was chosen, and the carry
@@ -598,6 +603,17 @@ def proved(model: nn.Module, folder: Path) -> dict[str, Any]:
 def test_an_adder_of_two_digits_is_proved(kind, tmp_path):
     found = proved(Adder(kind), tmp_path)
     assert found["problems"] == 100 and found["margin"] > 0.05
+
+
+def test_a_graph_proves_nothing_about_a_model_that_it_lies_beside(tmp_path):
+    certificate = tmp_path / "certificate.json"
+    proved(Adder("plain"), tmp_path)
+    made = construct("add10", digits=2)
+    said = recheck(build(made.program), made.task, certificate)
+    assert isinstance(said, Unknown) and "it is about its own graph" in said.reason
+    save(build(made.program), made.task, tmp_path / "model", name="model", options={})
+    with pytest.raises(Rejected, match="it is about its own graph"):
+        check(tmp_path / "model", certificate)
 
 
 def test_an_adder_that_is_wrong_once_is_not_proved():

@@ -126,6 +126,10 @@ def _stranger(name: str, out: Path | None, keep: bool, force: bool, as_json: boo
     if file is not None:
         if file.exists() and not force:
             raise TinyadderError(f"{file} exists; choose another --out, or add --force")
+        if (file.parent / "model.json").exists():
+            raise TinyadderError(
+                f"{out} holds a model, which this is not about; choose another --out"
+            )
         file.parent.mkdir(parents=True, exist_ok=True)
     submission = Submission(name)
     warn(submission.path)

@@ -51,6 +51,8 @@ def check(folder: Path, certificate: Path | None = None) -> dict[str, Any]:
         data = read(certificate or folder / "certificate.json")
         given = parse(data)
         if given["format"] == GRAPH_FORMAT:
+            alone = not (folder / "model.json").exists()
+            need(alone, "it is about its own graph, not about the model in this folder")
             return judge_graph(given)
         model = model_of(folder)
         # a rotary base is one; the certificates of programs, which two checkers read, have none
