@@ -14,6 +14,8 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from tinyadder import __version__  # noqa: E402
+from tinyadder.inspect.explorer import exhibit_of, page  # noqa: E402
+from tinyadder.named import load_model  # noqa: E402
 
 project, author, release = "tinyadder", "The tinyadder authors", __version__
 copyright = "2026, the tinyadder authors"
@@ -48,6 +50,18 @@ def as_restructured_text(app, what, name, obj, options, lines):
     lines[:] = found
 
 
+EXPLORED = ("add10", "add10_gist", "deriv", "baselines/addition10-tiny/seed-1/model")
+
+
+def write_explorer(app, exception):
+    """The explorer as a page of the site, with two adders, a derivative and a trained model."""
+    if exception is None and app.builder.name == "html":
+        names = [name if "/" not in name else str(ROOT / name) for name in EXPLORED]
+        exhibits = [exhibit_of(load_model(name, {})) for name in names]
+        Path(app.outdir, "explorer.html").write_text(page(exhibits), encoding="utf-8")
+
+
 def setup(app):
     """Sphinx's entry point."""
     app.connect("autodoc-process-docstring", as_restructured_text)
+    app.connect("build-finished", write_explorer)
