@@ -14,7 +14,7 @@ from tinyadder.io.folder import save
 from tinyadder.verify.certify.check import Rejected, check, tables
 from tinyadder.verify.certify.check.model import ProgramModel
 from tinyadder.verify.certify.check.texts import texts
-from tinyadder.verify.certify.prove import certify
+from tinyadder.verify.certify.prove import certify, prove
 from tinyadder.verify.certify.spec import NoSpecification, specifications
 from tinyadder.verify.verdict import Proved, Refuted, Unknown
 
@@ -120,6 +120,25 @@ def test_a_model_that_is_wrong_on_one_word_is_refuted_with_this_word(tmp_path):
     )
     verdict = certify(model, other, kept(tmp_path / "m", model, other, program)).verdict
     assert isinstance(verdict, Refuted) and verdict.counterexample.shown == "abb"
+
+
+def test_texts_of_one_length_are_told_apart_and_an_automaton_without_a_choice_is_no_error():
+    task = ta.task(alphabet="ab", lengths=range(2, 4), answer=lambda w: "aa"[len(w) - 2 :], end="$")
+    specs = specifications(task)
+    assert len({spec.length for spec in specs}) == 1 < len(specs)
+    for spec in specs:
+        for text in spec.texts():
+            [one] = [other for other in specs if other.has(text)]
+            assert one is spec and not spec.has(text[:-1]) and not spec.has((*text[:-1], "b"))
+    x = ta.Stream(a="1 on 'a'", count="how many 'a' so far")
+    rest = [
+        ta.Embed(a={"a": 1}),
+        ta.Attention(count=ta.gadgets.sum_head(x.a)),
+        ta.Unembed(argmax={"a": x.count - 1.5, "$": 0}),
+    ]
+    made = ta.Construction(ta.Program(task.vocabulary, x, *rest), task)
+    verdict = prove(ta.load(made).module, task, most_texts=0).verdict
+    assert isinstance(verdict, Refuted) and verdict.counterexample.shown in ("bb", "ab", "ba")
 
 
 def test_a_certificate_of_another_table_is_rejected_even_with_a_fresh_seal(proved, tmp_path):

@@ -84,16 +84,17 @@ class Variations:
             found = specifications(task)
         except NoSpecification:
             found = []
-        self.known = {spec.length: (spec, moves_of(spec)) for spec in found}
+        self.known = [(spec, moves_of(spec)) for spec in found]
 
     def of(self, problem: Problem, random: Random) -> Problem:
         """`problem` with a stretch of its text drawn anew; behind it the old tokens stay wherever
         the specification allows them.
         """
         old = [*self.task.prompt(problem), *self.task.answer(problem)]
-        if len(old) not in self.known:
+        having = [(spec, moves) for spec, moves in self.known if spec.has(old)]
+        if not having:
             return problem
-        spec, moves = self.known[len(old)]
+        spec, moves = having[0]
         states = [0]
         for stage, ways in zip(spec.stages, moves, strict=True):
             states.append(ways[states[-1]][old[stage.position]])

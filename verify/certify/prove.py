@@ -401,8 +401,13 @@ class Prover:
         """By the first choice of the automaton, for products of two sums: it may settle one of
         them.
         """
-        stage = next(t for t, size in enumerate(self.paths.sizes[1:]) if size > 1)
-        if depth == 0 or stage in branch.restriction.states or self.paths.sizes[stage + 1] > EARLY:
+        stage = next((t for t, size in enumerate(self.paths.sizes[1:]) if size > 1), None)
+        if (
+            stage is None
+            or depth == 0
+            or stage in branch.restriction.states
+            or self.paths.sizes[stage + 1] > EARLY
+        ):
             raise failed
         children = {}
         for state in range(self.paths.sizes[stage + 1]):
@@ -554,8 +559,9 @@ def prove(
             parts, margin = None, None  # the checker goes through the texts one by one
             about = {"version": VERSION, "numerics": NUMERICS, "rules": list(TEXT_RULES)}
     except Failed as failed:
-        specs = {spec.length: spec for spec in specifications(task)}
-        problems = list(dict.fromkeys(specs[len(t)].problem(t) for t in failed.texts))
+        specs = specifications(task)  # texts of two of them may have one length
+        stating = (spec.problem(t) for t in failed.texts for spec in specs if spec.has(t))
+        problems = list(dict.fromkeys(stating))
         return done(
             replay(model, task, problems)
             or replay(model, task, task.hard())

@@ -128,6 +128,16 @@ class Specification:
             ]
         return (tuple(token for _, token in sorted(read)) for _, read in states)
 
+    def has(self, text: Sequence[str]) -> bool:
+        """Whether this is one of the texts."""
+        if len(text) != self.length:
+            return False
+        state: int | None = 0
+        for stage in self.stages:
+            token = text[stage.position]
+            state = next((dst for src, dst, t in stage.edges if (src, t) == (state, token)), None)
+        return state is not None
+
 
 def relation(
     start: int,
