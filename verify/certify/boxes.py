@@ -158,10 +158,16 @@ class Search:
             x[k] = (x[k][0] + (side[0] << GRID), x[k][1] + (side[1] << GRID))
         error = self.tree.rounding_of(own)
         x = [(a - e, b + e) for (a, b), e in zip(x, error, strict=True)]
+        return self.decided(box, x, tokens[self.tree.i + 1], pieces)
+
+    def decided(self, box: list[int], x: list[Any], right: str, pieces: int) -> Any:
+        """The box, and cuts of `x` such that each of at most so many pieces is decided; None where
+        there are none.
+        """
         self.budget, before = pieces, self.margin
         self.enough = LEAST << 10 if pieces > 1 else int(AMPLE * 2**20) << (F - 20)
         with suppress(Rejected):
-            return [box, self.cuts(x, tokens[self.tree.i + 1], 0)]
+            return [box, self.cuts(x, right, 0)]
         self.margin = before
         return None
 

@@ -4,19 +4,18 @@ boxes are. `check.graph_boxes` judges; nothing here has to be trusted.
 
 from __future__ import annotations
 
-from contextlib import suppress
 from math import inf
 from typing import Any
 
 import networkx
 from joblib import Parallel, delayed
 
-from tinyadder.verify.certify.boxes import AMPLE, Search, Undecided
+from tinyadder.verify.certify.boxes import Search, Undecided
 from tinyadder.verify.certify.check import sums
-from tinyadder.verify.certify.check.boxes import GRID, LEAST
+from tinyadder.verify.certify.check.boxes import GRID
 from tinyadder.verify.certify.check.graph import Graph, Reading
 from tinyadder.verify.certify.check.graph_boxes import GraphTree
-from tinyadder.verify.certify.check.intervals import F, Rejected, need
+from tinyadder.verify.certify.check.intervals import Rejected, need
 from tinyadder.verify.certify.check.specifications import Moves
 
 
@@ -53,12 +52,7 @@ class GraphSearch(Search):
         ]
         x = [(a << GRID, b << GRID) for a, b in zip(box[::2], box[1::2], strict=True)]
         self.reading.enter(own)
-        self.budget, before = pieces, self.margin
-        self.enough = LEAST << 10 if pieces > 1 else int(AMPLE * 2**20) << (F - 20)
-        with suppress(Rejected):
-            return [box, self.cuts(x, tokens[self.tree.i + 1], 0)]
-        self.margin = before
-        return None
+        return self.decided(box, x, tokens[self.tree.i + 1], pieces)
 
 
 def symbols(reading: Reading) -> tuple[int, ...]:
