@@ -25,8 +25,8 @@ from tinyadder.inspect.plot.style import (
 )
 
 MARKS = {
-    "refuted": (ORANGE, "o", "a wrong answer was found"),
-    "unknown": (GREY, "s", "none was found, and no proof"),
+    "refuted": (ORANGE, "o", "wrong answer found"),
+    "unknown": (GREY, "s", "none found, no proof"),
     "proved": (BLUE, "*", "proved"),
 }
 """Verdict of a round: colour, mark, and what it says."""
@@ -71,9 +71,9 @@ def rounds(log: Sequence[Mapping[str, Any]], title: str = "") -> Figure:
     above.set_yscale("symlog", linthresh=1)
     above.set_ylim(bottom=0)
     above.set_ylabel("problems", fontsize=NORMAL)
-    above.legend(fontsize=NORMAL)
+    _legend_above(above)
     for number, count in zip(numbers, wrong, strict=True):
-        if count and len(log) <= 30:
+        if count and len(log) <= 16:
             above.annotate(f"{count:,}", (number, count), ha="center", va="bottom", fontsize=NORMAL)
     _margins(below, log)
     below.set_xlabel("round", fontsize=NORMAL)
@@ -100,7 +100,21 @@ def _margins(axes: Axes, log: Sequence[Mapping[str, Any]]) -> None:
     signed_axis(axes, np.array([line["smallest"] for line in log]))
     axes.margins(y=0.15)
     axes.set_ylabel("smallest margin found,\nin logits", fontsize=NORMAL)
-    axes.legend(fontsize=NORMAL)
+    _legend_above(axes)
+
+
+def _legend_above(axes: Axes) -> None:
+    """Above its axes, in one row: inside, it would cover a bar or a mark."""
+    axes.legend(
+        fontsize=NORMAL,
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        ncols=3,
+        frameon=False,
+        borderaxespad=0.2,
+        columnspacing=1.2,
+        handletextpad=0.4,
+    )
 
 
 def _told(log: Sequence[Mapping[str, Any]], title: str) -> str:
