@@ -239,11 +239,8 @@ def rounding(gain: float) -> dict[int, float]:
     net = read_network(model)
     slope, exp40 = float(net.layers[0].slopes[0]), float(net.layers[0].value[0, 0, 1])
     ten = Rounded(abs(float(net.layers[0].value[0, 0, 0])))
-    sign = {
-        0: Rounded(exp40),
-        11: Rounded(exp40),
-        22: summed([Rounded(exp40), ten]),
-    }  # at '^', '+' and '='
+    # at '^', '+' and '='
+    sign = {0: Rounded(exp40), 11: Rounded(exp40), 22: summed([Rounded(exp40), ten])}
     places, terms = [], []
     for j in range(spec.length - 1):
         far = [slope * (j - k) for k in range(j + 1)]
@@ -279,11 +276,9 @@ def hostile_margin(gain: float, text: str, right: str, other: str, seed: int = 0
     """
     network, random, i = read_network(published(gain)), Random(seed), len(text) - 1
     first = network.layers[0].arrays
-    slope, marks, eq = (
-        float(first["slopes"][0]),
-        [k for k, t in enumerate(text) if t in "^+="],
-        text.index("="),
-    )
+    slope = float(first["slopes"][0])
+    marks = [k for k, t in enumerate(text) if t in "^+="]
+    eq = text.index("=")
 
     def total(terms: Sequence[float], lean: float) -> float:
         """Any order is permitted."""
@@ -322,10 +317,8 @@ def hostile_margin(gain: float, text: str, right: str, other: str, seed: int = 0
     z = total([w / bottom * v for w, v in zip(weights, value, strict=True)], 1)
     turn = e(0.0, -1) / total([e(0.0, 1)] * (i + 2), 1)
     wide = {c: turn * ((c + 0.5) * 1e12 * place(i)) + z for c in range(10)}
-    d, c = (
-        int(right),
-        int(other),
-    )  # 5 and above: their columns still hold the misses of candidates five below
+    # 5 and above: their columns still hold the misses of candidates five below
+    d, c = int(right), int(other)
     logit = {k: -(wide[k - 5] + gain * abs(wide[k]) * 100) for k in (d, c)}
     return logit[d] - logit[c]
 

@@ -63,10 +63,8 @@ def main(names: tuple[str, ...]) -> None:
             rounds = [[milliseconds(work) for work in ways.values()] for _ in range(ROUNDS)]
         click.echo(f"{name}: one text of {tokens.shape[1]} tokens, milliseconds a forward pass")
         for i, way in enumerate(ways):
-            found, ratio = (
-                median(row[i] for row in rounds),
-                median(row[i] / row[0] for row in rounds),
-            )
+            found = median(row[i] for row in rounds)
+            ratio = median(row[i] / row[0] for row in rounds)
             extra = median(row[i] - row[0] for row in rounds)
             click.echo(f"  {way:20} {found:7.3f}   {ratio:5.2f} x   {extra:+7.3f} ms")
 

@@ -83,9 +83,8 @@ def group_flags(digits: int, last: float) -> tuple[list[float], float]:
     flag_part = whole * sum(
         r1 ** (2 * g - p) * size for size, p in zip(sizes, (0, g, 2 * g), strict=True)
     )
-    unit = (
-        last * 10.0**-digits / 10
-    )  # weight of the last digit of a; a_0 has last/100, s_0 has last/10
+    # weight of the last digit of a; a_0 has last/100, s_0 has last/10
+    unit = last * 10.0**-digits / 10
     spread = flag_part / (-0.5 * unit / MIDDLE - spread_part)
     return [whole * size / spread for size in sizes], spread
 

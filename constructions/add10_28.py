@@ -31,27 +31,21 @@ def construct(*, digits: int = 10) -> Construction:
         raise TinyadderError(
             f"add10_28 with {digits} digits: float64 keeps it exact for 1 .. {LARGEST} digits"
         )
-    fall, hold = (
-        6.5,
-        5.5,
-    )  # decades per token in layer 0 and layer 1; their difference is one decimal place
+    # decades per token in layer 0 and layer 1; their difference is one decimal place
+    fall, hold = 6.5, 5.5
     g = digits + 1
     r0, r1 = 10.0**-fall, 10.0**-hold
-    nudge = (
-        0.25 * 10.0**-digits
-    )  # a and b a little heavy: an exact remainder lands above its boundary, not on it
+    # a and b a little heavy: an exact remainder lands above its boundary, not on it
+    nudge = 0.25 * 10.0**-digits
     # lifts what layer 1 gathers above the digits and products the query's own token leaves in the
     # lane
     gain = 1e18
-    answer = (
-        45e14 * gain * 10.0 ** (fall * digits)
-    )  # '=' weighs the answer; so large that the last place outweighs T_d
-    first = (
-        answer * (1 + nudge) * 10.0 ** (2 * g * hold) / 10
-    )  # '^', 2g tokens before '='; a_0 is worth a tenth of s_0
-    second = (
-        first * 10.0 ** (-g * hold) * (1 - 10.0**-g)
-    )  # '+', g tokens later; the rest of b's weight is the tail of a
+    # '=' weighs the answer; so large that the last place outweighs T_d
+    answer = 45e14 * gain * 10.0 ** (fall * digits)
+    # '^', 2g tokens before '='; a_0 is worth a tenth of s_0
+    first = answer * (1 + nudge) * 10.0 ** (2 * g * hold) / 10
+    # '+', g tokens later; the rest of b's weight is the tail of a
+    second = first * 10.0 ** (-g * hold) * (1 - 10.0**-g)
     x = Stream(
         digit=(
             "the digit; after the MLP the digit times its place; at the query what is left of a + b"

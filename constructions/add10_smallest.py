@@ -61,10 +61,8 @@ def construct(*, digits: int = 10, base: int = 10) -> Construction:
             " base^(digits+2) <= 1e12"
         )
     g, start = digits + 1, Fraction(base)
-    steps = {
-        "+": (g, start**g - 1),
-        "=": (2 * g, -(start ** (2 * g + 1)) - start**g),
-    }  # token: position, jump of W
+    # token: position, jump of W
+    steps = {"+": (g, start**g - 1), "=": (2 * g, -(start ** (2 * g + 1)) - start**g)}
     decay = start**-3  # layer 0 gives token j the share (1 - decay) decay^j of the attention
     flags = {token: jump / decay**at / (1 - decay) for token, (at, jump) in steps.items()}
     # Y = sum over flags of start^-at (flag / spread + jump start / (start-1)), a constant, plus
@@ -73,9 +71,8 @@ def construct(*, digits: int = 10, base: int = 10) -> Construction:
     constant = -(start**-digits) / (start - 1)
     tails = sum(jump * start**-at for at, jump in steps.values()) * start / (start - 1)
     spread = sum(flags[token] * start**-at for token, (at, _) in steps.items()) / (constant - tails)
-    gain = 1e9 * float(base) ** (
-        3 * g
-    )  # lifts X above what the query's own token leaves in its lane, digit * W
+    # lifts X above what the query's own token leaves in its lane, digit * W
+    gain = 1e9 * float(base) ** (3 * g)
     x = Stream(
         digit=(
             "the digit; after the MLP the digit times 1, B^g, -B^(2g+1) in a, b, answer; at the"
@@ -108,9 +105,8 @@ def _claims(task: Addition, gain: float) -> dict[str, LaneClaim]:
     `group`.
     """
     base, n, g = task.base, task.digits, task.digits + 1
-    scale = (
-        Fraction(gain) * (base - 1) / base
-    )  # attention is spread over weights B^-j, which add up to B/(B-1)
+    # attention is spread over weights B^-j, which add up to B/(B-1)
+    scale = Fraction(gain) * (base - 1) / base
 
     def shifted(i: int) -> Fraction:
         """The place at position i, weighed by -1/2, and the half unit that the constant of Y

@@ -43,9 +43,8 @@ def construct(*, digits: int = 10) -> Construction:
         )
     g = digits + 2
     r = exp(-2 / g)
-    sharp = (
-        60 * exp(4) / (1 - r) ** 2
-    )  # neighbouring columns differ by u (1-r) >= e^-2 (1-r): 60 lower in score
+    # neighbouring columns differ by u (1-r) >= e^-2 (1-r): 60 lower in score
+    sharp = 60 * exp(4) / (1 - r) ** 2
     x = Stream(
         digit="the digit",
         flag="size of '^', '+', '='",
@@ -56,12 +55,10 @@ def construct(*, digits: int = 10) -> Construction:
     d = np.arange(10)
     flags = {"^": 1, "+": 1 - r**g, "=": 1 - r**g}
     key = (x.place, x.square)
-    ahead = Head(
-        query=(2 * sharp * r * x.place, -sharp), key=key, value=2 * x.digit
-    )  # mean of two, times 2
-    level = Head(
-        query=(2 * sharp * x.place, -sharp), key=key, value=0.3 * x.digit
-    )  # mean of three, times 0.3
+    # mean of two, times 2
+    ahead = Head(query=(2 * sharp * r * x.place, -sharp), key=key, value=2 * x.digit)
+    # mean of three, times 0.3
+    level = Head(query=(2 * sharp * x.place, -sharp), key=key, value=0.3 * x.digit)
     itself = Head(value=-0.4 * x.digit, slope=60)  # softmax1 of one score 0 is a half
     program = Program(
         "0123456789=^$+",
@@ -92,9 +89,8 @@ def _claims(task: Addition, flags: dict[str, float]) -> dict[str, LaneClaim]:
         if k < 0:
             return None  # the operands are still being read
         total = digit(problem, 1 + k) + digit(problem, g + 1 + k)
-        before = [
-            digit(problem, start + k) for start in (0, g, 2 * g)
-        ]  # a, b and answer one column earlier
+        # a, b and answer one column earlier
+        before = [digit(problem, start + k) for start in (0, g, 2 * g)]
         x = total + (before[0] + before[1] - before[2]) / 10
         return (
             x

@@ -37,12 +37,10 @@ def construct(
         )
     names, d = DIGITS[:base], np.arange(base)
     shadow = float(base) ** -(digits + 1)  # what a flag still weighs one group later
-    lead = float(base) ** (
-        task.answer_length - digits
-    )  # place of the first answer digit, in places of a_0
-    half = (
-        0.5 * float(base) ** -digits / (operands - 1)
-    )  # as digit of each '+': in all half a unit of the last place
+    # place of the first answer digit, in places of a_0
+    lead = float(base) ** (task.answer_length - digits)
+    # as digit of each '+': in all half a unit of the last place
+    half = 0.5 * float(base) ** -digits / (operands - 1)
     x = Stream(
         digit=(
             "the digit; a share of half a unit on '+'; where tied, at the query also what is left"
@@ -56,9 +54,8 @@ def construct(
     )
     values = {**dict(zip(names, d, strict=True)), "+": half}
     flags = {"^": 1, "+": 1 - shadow, "=": -lead - shadow}
-    lift = (
-        1e40 if tied else 1
-    )  # the tied readout shares its lanes with the query's own digit: lift the sum above it
+    # the tied readout shares its lanes with the query's own digit: lift the sum above it
+    lift = 1e40 if tied else 1
     place = place_value_head(lift * x.flag, base=base)
     total = sum_head((base if tied else 1) * x.product)
     parabola = d * (d + 1) / 2

@@ -31,12 +31,10 @@ def construct(*, digits: int = 20, radix: int = 2) -> Construction:
             " radix^digits <= 1e12"
         )
     g = digits + 1
-    heavy = (
-        1 + 0.25 / float(radix) ** digits
-    )  # an exact remainder lands above its boundary, by less than one unit
-    first = (
-        radix * 10.0 ** (task.answer_length - 1) / float(radix) ** digits
-    )  # place of s_0, in places of digit 0
+    # an exact remainder lands above its boundary, by less than one unit
+    heavy = 1 + 0.25 / float(radix) ** digits
+    # place of s_0, in places of digit 0
+    first = radix * 10.0 ** (task.answer_length - 1) / float(radix) ** digits
     x = Stream(
         digit="the digit",
         asked="flag that opens the number in base `radix`, and ends it at '='",

@@ -39,9 +39,8 @@ def construct(*, digits: int = 4, second: int = 0) -> Construction:
             f"multiply with {n} by {m} digits: float64 keeps products of up to {LARGEST} digits"
             " exact"
         )
-    heavy = 1 + 0.25 * 10.0 ** -(
-        n + m
-    )  # a counts a little more, so that an exact remainder is above its boundary
+    # a counts a little more, so that an exact remainder is above its boundary
+    heavy = 1 + 0.25 * 10.0 ** -(n + m)
     x = Stream(
         digit="the digit",
         opens_a="flag: a begins; minus its shadow where b begins",

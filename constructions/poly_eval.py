@@ -50,9 +50,8 @@ def construct(*, degree: int = 2) -> Construction:
     above = 1 + 0.5 * 10.0**-places  # puts exact remainders just above the boundary of their digit
     gain = 1e18  # drowns what the query's own digit carries
     answer = 45e14 * gain * 10.0 ** (steep * places)  # ten times the place of its first digit
-    start = (
-        answer * above * 10.0**-places / (r0 ** (degree + 1) * r1)
-    )  # the last coefficient comes to '=' as a 1
+    # the last coefficient comes to '=' as a 1
+    start = answer * above * 10.0**-places / (r0 ** (degree + 1) * r1)
     marks = {":": start, "=": -answer - start * r0 ** (g - 2)}
     logarithms = {"0": -60, **{str(i): log(i / 10) for i in range(1, 10)}}
     digit, place = floor_readout(0.1 * gain)

@@ -30,9 +30,8 @@ def construct(*, digits: int = 10) -> Construction:
         )
     task = Subtraction(digits=digits)
     shadow = 10.0 ** -(digits + 1)  # what a flag still weighs one group later
-    heavy = (
-        1 + 0.5 * 10.0**-digits
-    )  # a counts a little more, so that an exact remainder is above its boundary
+    # a counts a little more, so that an exact remainder is above its boundary
+    heavy = 1 + 0.5 * 10.0**-digits
     x = Stream(
         digit="the digit",
         flag="weight of the group that the token opens",

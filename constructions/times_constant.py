@@ -32,12 +32,10 @@ def construct(*, digits: int = 10, factor: int = 7) -> Construction:
             f"times_constant with {digits} digits times {factor}: float64 keeps products up to 1e13"
             " exact"
         )
-    heavy = (
-        factor + 0.5 * 10.0**-digits
-    )  # an exact remainder lands above its boundary, by at most half a unit
-    lead = 10.0 ** (
-        task.answer_length - digits
-    )  # place of the first answer digit, in places of the first digit of a
+    # an exact remainder lands above its boundary, by at most half a unit
+    heavy = factor + 0.5 * 10.0**-digits
+    # place of the first answer digit, in places of the first digit of a
+    lead = 10.0 ** (task.answer_length - digits)
     x = Stream(
         digit="the digit",
         flag="weight of the group that the token opens",

@@ -223,9 +223,8 @@ def test_the_lanes_of_the_smallest_adder_hold_what_is_claimed() -> None:
     problems = [*made.task.hard()[:20], *made.task.structured(Random(6), 20)]
     digit, parabola, group = check_claims(build(made.program), made.task, made.claims, problems)
     unit = 0.9e42 * 1e-10  # of the last place, in lanes `digit` and `parabola`
-    assert (
-        digit.absolute < 0.02 * unit
-    )  # the rounding of ln 10 is in it, the same for every problem
+    # the rounding of ln 10 is in it, the same for every problem
+    assert digit.absolute < 0.02 * unit
     assert parabola.absolute < 0.02 * unit
     assert group.relative < 1e-12
 

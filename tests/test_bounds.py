@@ -60,13 +60,8 @@ TASK_OPTIONS = [
     (name, field.name)
     for name in task_names()
     for field in fields(import_module(f"tinyadder.tasks.{name}").TASK)
-    if field.name
-    not in (
-        "oracle",
-        "table",
-        "examples",
-        "digest",
-    )  # not options: what `custom` knows of the answers
+    # not options: what `custom` knows of the answers
+    if field.name not in ("oracle", "table", "examples", "digest")
 ]
 
 

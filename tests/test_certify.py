@@ -111,10 +111,8 @@ def smallest_margins(model, task) -> list[float]:
         logits = model(texts[:, :-1])
     outputs = model.outputs.tolist()
     for i in range(spec.start - 1, spec.length - 1):
-        row, right = (
-            logits[:, i].clone(),
-            torch.tensor([outputs.index(t) for t in texts[:, i + 1].tolist()]),
-        )
+        row = logits[:, i].clone()
+        right = torch.tensor([outputs.index(t) for t in texts[:, i + 1].tolist()])
         gap = row.gather(1, right[:, None])[:, 0]
         row.scatter_(1, right[:, None], -torch.inf)
         found.append(float((gap - row.amax(1)).min()))

@@ -416,10 +416,8 @@ def attention_encloses() -> None:
     random = Random(8)
     for _ in range(250):
         net = a_head(random)
-        layer, view = (
-            net.layers[0],
-            forward.ForwardPass(net, TEXTS, 2, forward.ForwardPass(net, TEXTS)),
-        )
+        layer = net.layers[0]
+        view = forward.ForwardPass(net, TEXTS, 2, forward.ForwardPass(net, TEXTS))
         text = "".join(random.choice("ab") for _ in TEXTS)
         x = [net.embedding["ab".index(token)] for token in text]
         query = layer.query[0][0][0] * x[2][0] + layer.query_bias[0][0]

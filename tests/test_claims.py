@@ -108,9 +108,8 @@ def test_errors_are_scaled_by_the_largest_value_claimed_at_the_position():
     (more,) = check_claims(
         build(made.program), made.task, rest, [(500, 500), (123, 456), (999, 999)]
     )
-    assert (
-        more.scaled < one.scaled / 5
-    )  # 1000 leaves nothing at the end, the others nine times a unit
+    # 1000 leaves nothing at the end, the others nine times a unit
+    assert more.scaled < one.scaled / 5
 
 
 def test_the_rest_is_off_by_the_shadow_of_the_first_flag_and_no_more():

@@ -273,9 +273,8 @@ def test_the_claims_decide_every_local_situation_of_the_wide_one():
         for c in [c for size in range(1, 100) for c in (size, -size)]:
             after = [{}, {0: 1}, {0: -1}, *([{n - 1: 1}, {n - 1: -1}] if n > 1 else [])]
             found += [tuple({n: c, **follow}.get(m, 0) for m in range(10)) for follow in after]
-    dense = [
-        tuple((-1) ** k * c for k in range(10)) for c in (99, 12, 1, -5, -10)
-    ]  # where errors are largest
+    # where errors are largest
+    dense = [tuple((-1) ** k * c for k in range(10)) for c in (99, 12, 1, -5, -10)]
     read = check_readout(
         MODELS["deriv_wide"], made.task, made.claims, [*found, *dense, (0,) * 10, (99,) * 10]
     )

@@ -11,11 +11,9 @@ from tinyadder.tasks import task_from_json
 from tinyadder.tasks.derivative import Derivative, derivative, write
 from tinyadder.tasks.derivative_coefficients import DerivativeCoefficients
 
-CANONICAL, PRINTED, WIDE = (
-    Derivative(),
-    Derivative(order="printed"),
-    Derivative(coefficients=99, exponents=9),
-)
+CANONICAL = Derivative()
+PRINTED = Derivative(order="printed")
+WIDE = Derivative(coefficients=99, exponents=9)
 SLOTS = DerivativeCoefficients()
 
 

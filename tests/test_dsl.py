@@ -246,9 +246,8 @@ def test_sums_of_different_lengths_are_stacked_into_the_rows_of_a_wide_lane():
     first, second = Head(value=X.digit), Head(value=2 * X.flag, slope=1)
     heads = stack(first, first + second, None)
     assert [len(part) for part in heads.parts] == [1, 2, 0]
-    assert (
-        program(Attention(wide=heads)).nonzero == 3 + 2
-    )  # each head is paid for once; the slope apart
+    # each head is paid for once; the slope apart
+    assert program(Attention(wide=heads)).nonzero == 3 + 2
     one, two = relu(X.digit) * X.flag, relu(X.flag) * X.digit
     units = stack(None, one + two, 2 * one)
     assert [len(part) for part in units.parts] == [0, 2, 1]

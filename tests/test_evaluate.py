@@ -187,9 +187,8 @@ def recipe(**data: object) -> Recipe:
 
 def test_lines_split_as_published_are_mostly_lines_of_training():
     lines, seen = lines_as_published(recipe(), 1, 2000)
-    assert 0.7 < seen < 0.9 and len(set(lines)) < len(
-        lines
-    )  # 20 % are held out; short polynomials repeat
+    # 20 % are held out; short polynomials repeat
+    assert 0.7 < seen < 0.9 and len(set(lines)) < len(lines)
     strict = Source(recipe().task, "uniform", "test", 0.2, 1).distinct(100)
     shown = set(Source(recipe().task, "uniform", "train", 0.2, 1001).take(3000))
     assert not shown & set(strict)

@@ -219,9 +219,8 @@ def test_it_opens_on_an_interesting_step_and_links_deep(tmp_path, add10, gist):
     )
     (verdict, where, why, address, said), _ = browse(tmp_path, page([add10, gist]), "", look)
     assert verdict == "answers 00000000579, that is 579: right"
-    assert where.startswith(
-        "answer token 9 of 11 · layer 1 attention · position 30"
-    )  # the 5, not the first 0
+    # the 5, not the first 0
+    assert where.startswith("answer token 9 of 11 · layer 1 attention · position 30")
     assert why.startswith(
         "With '00000000' written, 579 of the answer remains; in units of this place (10^2) that is"
     )

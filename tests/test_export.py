@@ -222,9 +222,8 @@ def test_a_submission_runs_alone_in_an_empty_folder_and_is_honest(name, tmp_path
     params, nonzero, one, two, forced, leaked = json.loads(found.stdout)
     assert params == nonzero == ladder(build(construct(name).program))["board"]
     assert (one, two, leaked) == (4999999999, 10000000000, False)
-    assert (
-        forced != "000"
-    )  # after a wrong first digit the model goes on from there: it reads its own answer
+    # after a wrong first digit the model goes on from there: it reads its own answer
+    assert forced != "000"
     source = (tmp_path / "s.py").read_text()
     assert "nonzero + positional" in source and "import tinyadder" not in source
 

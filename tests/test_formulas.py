@@ -148,10 +148,8 @@ def test_a_program_with_formulas_is_data_and_comes_back_bit_for_bit(tmp_path):
     again = program_from_json(data)
     assert str(again) == str(made.program) and program_to_json(again) == data
     for part in (made.program, program(derived(d, DIGITS) | {"+": 2.5}, readout)):
-        one, two = (
-            build(part),
-            build(program_from_json(json.loads(json.dumps(program_to_json(part))))),
-        )
+        one = build(part)
+        two = build(program_from_json(json.loads(json.dumps(program_to_json(part)))))
         assert dict_of(one) == dict_of(two) and one.derived == two.derived
     save(build(made.program), made.task, tmp_path / "m", name="m", program=made.program, options={})
     loaded, described = load(tmp_path / "m")

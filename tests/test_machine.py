@@ -50,9 +50,8 @@ def test_the_module_computes_what_the_equations_say(name, options):
             logits = model(torch.from_numpy(made.task.encode([text])))[0].numpy()
         expected = reference_logits(made.program, text)
         scale = np.abs(expected).max(1, keepdims=True) + 1e-300
-        tolerance = (
-            1e-5 if name == "add10_gist" else 1e-11
-        )  # ten digits cancel: the remainder is 1e-10 of its terms
+        # ten digits cancel: the remainder is 1e-10 of its terms
+        tolerance = 1e-5 if name == "add10_gist" else 1e-11
         np.testing.assert_allclose(logits / scale, expected / scale, rtol=0, atol=tolerance)
 
 
@@ -225,9 +224,8 @@ def near_tie(model, tokens) -> bool:
 def test_decoding_does_not_depend_on_the_batch_or_the_threads(name):
     made = construct(name)
     model = build(made.program)
-    problems = [p for p in made.task.hard() if p != (6369999421, 8056000578)][
-        :40
-    ]  # the known exception of the gist
+    # the known exception of the gist
+    problems = [p for p in made.task.hard() if p != (6369999421, 8056000578)][:40]
     together = answers(model, made.task, problems)
     assert together == [answers(model, made.task, [p])[0] for p in problems]
     torch.set_num_threads(2)

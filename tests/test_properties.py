@@ -262,10 +262,8 @@ def test_the_report_says_what_exact_arithmetic_says():
     model, task = model_of("add10", digits=13)
     spoil(model, "embedding", (13, 0), torch.zeros_like)
     report = quick(model, task).report
-    prompt, answer = (
-        task.prompt(report.counterexample.problem),
-        task.answer(report.counterexample.problem),
-    )
+    prompt = task.prompt(report.counterexample.problem)
+    answer = task.answer(report.counterexample.problem)
     (tokens,) = task.encode([[*prompt, *answer[: report.position]]]).tolist()
     ((token, _),) = ExactTransformer(model).choices(tokens, len(tokens) - 1)
     assert token == report.exact and token is not None

@@ -136,10 +136,8 @@ EVERY_OPTION = [
 
 @pytest.mark.parametrize("options", EVERY_OPTION, ids=str)
 def test_with_every_option_cached_and_full_passes_agree_and_the_future_is_not_seen(options):
-    model, tokens = (
-        decoder(**options),
-        torch.randint(0, 4, (3, 9), generator=torch.Generator().manual_seed(1)),
-    )
+    model = decoder(**options)
+    tokens = torch.randint(0, 4, (3, 9), generator=torch.Generator().manual_seed(1))
     full, past = model(tokens), model.new_past()
     parts = [
         model(tokens[:, :4], past=past),
@@ -399,10 +397,8 @@ def test_problems_go_to_jsonl_and_back(tmp_path):
 def test_training_on_the_problems_of_a_file_is_training_on_those_that_were_drawn(tmp_path):
     path, task = tmp_path / "p.jsonl", tiny().task
     path.write_text(problem_lines(task, training_problems(tiny(), 1)))
-    drawn, read = (
-        Run(tiny(), 1, tmp_path / "a"),
-        Run(tiny(data={"file": str(path)}), 1, tmp_path / "b"),
-    )
+    drawn = Run(tiny(), 1, tmp_path / "a")
+    read = Run(tiny(data={"file": str(path)}), 1, tmp_path / "b")
     assert [drawn.advance() for _ in range(5)] == [read.advance() for _ in range(5)]
 
 

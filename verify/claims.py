@@ -125,11 +125,9 @@ def check_readout(
     errors: dict[int, Tensor] = {}
     said: list[tuple[int, str, Tensor]] = []
     for problem in problems:
-        held, answer, first = (
-            _residual(model, task, problem).cpu(),
-            task.answer(problem),
-            task.forced(problem)[1],
-        )
+        held = _residual(model, task, problem).cpu()
+        answer = task.answer(problem)
+        first = task.forced(problem)[1]
         for position, token in enumerate(answer, first):
             values = []
             for k in read:

@@ -50,10 +50,8 @@ def plain_answers(
     found: list[tuple[str, ...]] = [()] * len(problems)
     for group in by_length((task.prompt(p), task.answer(p)) for p in problems):
         logits = forced_logits(model, task, [problems[i] for i in group])
-        tokens, numbers = (
-            model.outputs[logits.argmax(-1)].tolist(),
-            logits.isfinite().all(-1).tolist(),
-        )
+        tokens = model.outputs[logits.argmax(-1)].tolist()
+        numbers = logits.isfinite().all(-1).tolist()
         for i, row, finite in zip(group, tokens, numbers, strict=True):
             pairs = zip(row, finite, strict=True)
             found[i] = tuple(task.vocabulary[token] if good else NO_NUMBER for token, good in pairs)

@@ -134,17 +134,14 @@ def prefix_consistency(
     worst, decided = 0.0, True
     for texts, chooses, _ in _groups(model, task, problems[:64]):
         whole = model(texts)
-        first = (
-            chooses + 1 if isinstance(model, EncoderDecoder) else 1
-        )  # an encoder reads the whole prompt
+        # an encoder reads the whole prompt
+        first = chooses + 1 if isinstance(model, EncoderDecoder) else 1
         for end in range(first, texts.shape[1]):
             tail = torch.randint(
                 len(task.vocabulary), (len(texts), texts.shape[1] - end), generator=random
             )
-            cut, other = (
-                model(texts[:, :end]),
-                model(torch.cat([texts[:, :end], tail.to(texts.device)], 1)),
-            )
+            cut = model(texts[:, :end])
+            other = model(torch.cat([texts[:, :end], tail.to(texts.device)], 1))
             for part in (cut, other[:, :end]):
                 kept = whole[:, first - 1 : end]
                 size = kept.abs().amax(-1, keepdim=True).clamp(min=1e-300)

@@ -150,10 +150,8 @@ def verdict_from_json(data: Any) -> Verdict:
     }
     if not isinstance(data, dict) or not isinstance(data.get("verdict"), str):
         raise TinyadderError(f"{data!r:.60} is no verdict; expected one of {', '.join(kinds)}")
-    kind, given = (
-        data["verdict"],
-        {name: value for name, value in data.items() if name != "verdict"},
-    )
+    kind = data["verdict"]
+    given = {name: value for name, value in data.items() if name != "verdict"}
     if kind not in kinds:
         raise TinyadderError(
             f"there is no verdict '{kind:.20}'; expected one of {', '.join(kinds)}"

@@ -306,9 +306,8 @@ class Decision:
         self, view: View, right: str, low: Ball, high: Ball, splits: int
     ) -> Iterator[Piece]:
         part = view.branch()
-        part.memo = (
-            part.lasting()
-        )  # all that follows from S is computed anew, and rounds less in a smaller range
+        # all that follows from S is computed anew, and rounds less in a smaller range
+        part.memo = part.lasting()
         part.lows[self.symbol], part.highs[self.symbol] = low, high
         try:
             label, form = self.label(part, right)

@@ -296,10 +296,8 @@ class View:
         key = ("weights", layer, i, head, own)
         if key in self.memo:
             return self.memo[key]  # type: ignore[return-value]
-        slope, q = (
-            float(self.network.layers[layer].slopes[head]),
-            [self._ball(form) for form in queries],
-        )
+        slope = float(self.network.layers[layer].slopes[head])
+        q = [self._ball(form) for form in queries]
         scores: list[Ball | Table] = []
         for j in range(i + 1):
             keys, place = self._keys(layer, j, head), rounded_sum([Ball(slope) * (j - i)], False)

@@ -227,9 +227,8 @@ class Prover:
                     continue
                 return self.split_gate(branch, right, need, depth)
             if failed is None:
-                stated = branch.margin * (
-                    1 - SLACK**2
-                )  # the checker's enclosures are slightly wider
+                # the checker's enclosures are slightly wider
+                stated = branch.margin * (1 - SLACK**2)
                 return {"claims": branch.claims, "margin": below(stated).hex()}
             return self.sharpen(branch, right, failed, depth)
 

@@ -231,10 +231,8 @@ class ForwardPass:
         """One row of a projection: query, key and value read the stream before the layer, gate and
         up its middle.
         """
-        weights, bias = (
-            getattr(self.model.layers[layer], kind),
-            getattr(self.model.layers[layer], f"{kind}_bias"),
-        )
+        weights = getattr(self.model.layers[layer], kind)
+        bias = getattr(self.model.layers[layer], f"{kind}_bias")
         for n in index:
             weights, bias = weights[n], bias[n]
         stream = self.middle if kind in ("gate", "up") else self.before
@@ -287,10 +285,8 @@ class ForwardPass:
         (e^-top + sum). What the model rounds in s_j - m is at most u |s_j - m|; it stays below 0.
         ALIBI: slope * (j - i) is added to s_j.
         """
-        queries, scores = (
-            [self.interval(query) for query in self.rows(layer, i, "query", head, own)],
-            [],
-        )
+        queries = [self.interval(query) for query in self.rows(layer, i, "query", head, own)]
+        scores = []
         for j in range(i + 1):
             place = iv.nearest(
                 mul(exact(self.model.layers[layer].slopes[head]), (j - i << F, j - i << F))

@@ -311,10 +311,8 @@ def rewriting(length: int, how: str) -> list[Automaton]:
     Sorted: all digits first, then the least of them again and again.
     """
     if how == "sort":
-        insert, least = (
-            step(DIGITS, lambda s, t: "".join(sorted(s + t))),
-            step(lambda s: s[0], lambda s, t: s[1:]),
-        )
+        insert = step(DIGITS, lambda s, t: "".join(sorted(s + t)))
+        least = step(lambda s: s[0], lambda s, t: s[1:])
         positions = range(1, length + 1)
         return [
             word(
