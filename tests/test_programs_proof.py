@@ -1,9 +1,11 @@
 """Proofs of compiled programs: what is proved is right, and no wrong model is ever proved."""
 
 import json
+from fractions import Fraction
 from itertools import product
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -17,7 +19,7 @@ from tinyadder.machine.answers import answers
 from tinyadder.machine.compile import build
 from tinyadder.programs import Refused, compile, indices, key, prefix, tokens
 from tinyadder.verify.certify.check import Rejected
-from tinyadder.verify.certify.programs.check import check
+from tinyadder.verify.certify.programs.check import Column, ProgramChecker, check, exp_of
 from tinyadder.verify.certify.programs.meaning import Meaning
 from tinyadder.verify.certify.programs.prove import certify_program
 from tinyadder.verify.verdict import Proved
@@ -170,6 +172,44 @@ def test_a_query_that_selects_nothing_must_stay_silent(tmp_path):
                 assert not isinstance(judge(model, made.task, tmp_path / "m"), Proved)
             embedding[letters["c"], column] = kept
     assert refuted > 0
+
+
+@pytest.mark.parametrize(
+    ("tensor", "at", "factor", "said"),
+    [
+        ("embedding", 17, 10, "an unselected position with a higher score"),
+        ("blocks.1.attention.key_bias", 0, 12, "not a normal number"),
+        ("blocks.0.attention.key_bias", 0, 12, "not a normal number"),
+    ],
+)
+def test_a_sum_is_bounded_only_where_its_bound_holds(tensor, at, factor, said, tmp_path):
+    """Found by review: the leak of unselected positions was bounded for lower scores only, and
+    rounding for normal numbers only.
+    """
+    model = build(SMALL["hist"].program)
+    dict(model.named_parameters())[tensor].data.view(-1)[at] *= factor
+    assert said in str(judge(model, SMALL["hist"].task, tmp_path / "m"))
+
+
+def test_copies_are_counted_only_by_a_value_that_is_known_in_every_copy():
+    """Found by review: a hidden unit that is 0 at tokens from the second copy on was believed to
+    be 0 in the first.
+    """
+    counter = ProgramChecker(
+        SimpleNamespace(), SimpleNamespace(copies=1, length=3), {"codes": [], "heads": []}
+    )
+
+    def column(number, separator, level=0):
+        boxes = [(number, number), (number, number), (separator, separator)]
+        return Column((), {(): (Fraction(number), 0.0)}, boxes, [(Fraction(separator), 0.0)], level)
+
+    one, low = column(1.0, 1.0), column(-64.0, -64.0)
+    held = column(0.0, float(1 / exp_of(Fraction(-64))))
+    assert counter.copies([one], [low], held, 0.0).table[(1,)][0] == 1
+    held.level = 1
+    held.boxes[0] = (0.0, 5.0)
+    with pytest.raises(Rejected, match="not known in every copy"):
+        counter.copies([one], [low], held, 0.0)
 
 
 def test_positions_are_not_counted_in_the_copy_before(tmp_path):

@@ -38,6 +38,8 @@ from tinyadder.verify.certify.programs.meaning import (
 U = 2.0**-53
 MARK = "|"
 """What stands between the copies of a text."""
+LOWEST = -700
+"""The lowest score of a sum: below about -708 e^score is subnormal, with fewer digits."""
 SLACK = 1 + 2.0**-30
 """Error bounds are added up in floats and widened by this: more than their own rounding."""
 RULES = {
@@ -308,6 +310,8 @@ class ProgramChecker:
         need(delta < (1 if one else 0.01), "the scores of selected positions differ too much")
         if sums:
             need(slope == 0 and found.highest <= -40, "a sum needs scores far below 0, no slope")
+            need(lowest >= LOWEST, "a sum has scores so low that e^score is not a normal number")
+            need(gap >= 0, "a sum has an unselected position with a higher score")
             weight = exp(found.highest) * 2 * total
             relative = 2 * delta + rounding + weight
             error = total * (wrong + (reach + wrong) * relative)
@@ -355,6 +359,8 @@ class ProgramChecker:
         """The number of separators so far: a sum over everything that is 1 at separators."""
         low, high = self.score_box(queries, keys)
         need(slope == 0 and high <= -40 and high - low < 1e-9, "copies are not a plain sum")
+        need(low >= LOWEST, "a sum has scores so low that e^score is not a normal number")
+        need(value.level == 0, "what counts as a copy is not known in every copy")
         scale = exp_of(Fraction(low))
         need(all(v == 0 and e == 0 for v, e in value.table.values()), "tokens count as copies")
         marks = [mark for mark in value.separators if mark is not None]
