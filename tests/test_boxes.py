@@ -25,8 +25,9 @@ from tinyadder.verify.certify.check import curves
 from tinyadder.verify.certify.check.block import BlockModel
 from tinyadder.verify.certify.check.boxes import GRID, Tree
 from tinyadder.verify.certify.check.certificate import every_branch
-from tinyadder.verify.certify.check.intervals import ONE, F, Rejected, exact
+from tinyadder.verify.certify.check.intervals import Rejected
 from tinyadder.verify.certify.check.specifications import addition, specify
+from tinyadder.verify.certify.check.units import ONE, F, exact
 from tinyadder.verify.verdict import Proved, Unknown
 
 ROOT = Path(__file__).parents[1]

@@ -29,7 +29,8 @@ from tinyadder.verify.certify.check import graph as rules
 from tinyadder.verify.certify.check.affine import SymbolForm, Symbols
 from tinyadder.verify.certify.check.files import canonical
 from tinyadder.verify.certify.check.graph import Graph, Reading
-from tinyadder.verify.certify.check.intervals import ONE, Rejected, exact
+from tinyadder.verify.certify.check.intervals import Rejected
+from tinyadder.verify.certify.check.units import ONE, F, exact
 from tinyadder.verify.certify.graph_boxes import grow_pass, prove_graph, symbols
 from tinyadder.verify.certify.strangers import NoGraph, Read, certificate_of, read_data, runs, seal
 from tinyadder.verify.external.graph import Constants, OperationRefused, Tape, one_pass
@@ -305,7 +306,7 @@ EXACT = {
 
 def inside(interval: tuple[int, int], x: Any, slack: int = 0) -> bool:
     with mpmath.workprec(1200):
-        unit = int(mpmath.floor(mpmath.mpf(x) * mpmath.mpf(2) ** 900))
+        unit = int(mpmath.floor(mpmath.mpf(x) * mpmath.mpf(2) ** F))
         return interval[0] - slack <= unit <= interval[1] + slack
 
 

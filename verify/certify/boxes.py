@@ -17,8 +17,9 @@ from joblib import Parallel, delayed
 
 from tinyadder.verify.certify.check.block import BlockModel
 from tinyadder.verify.certify.check.boxes import GRID, LEAST, Tree
-from tinyadder.verify.certify.check.intervals import ONE, F, Rejected
+from tinyadder.verify.certify.check.intervals import Rejected
 from tinyadder.verify.certify.check.specifications import Automaton, Moves, specify
+from tinyadder.verify.certify.check.units import ONE, F
 
 NEAR = 4e-3
 """Positions whose weight can exceed it are read token by token."""

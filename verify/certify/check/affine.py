@@ -10,18 +10,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from tinyadder.verify.certify.check.curves import CURVES
-from tinyadder.verify.certify.check.intervals import (
-    ONE,
-    ZERO,
-    F,
-    Interval,
-    add,
-    mul,
-    need,
-    over,
-    size,
-    wider,
-)
+from tinyadder.verify.certify.check.intervals import ZERO, Interval, add, need, size, wider
+from tinyadder.verify.certify.check.units import ONE, F, mul, over
 
 SHORT = 100
 """Bits of the point around which a curve is developed."""

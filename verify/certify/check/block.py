@@ -18,14 +18,10 @@ from pathlib import Path
 from tinyadder.verify.certify.check.curves import inverse_root, silu, turn
 from tinyadder.verify.certify.check.files import integer, same
 from tinyadder.verify.certify.check.intervals import (
-    ONE,
     ZERO,
-    F,
     Interval,
     add,
-    exact,
     join,
-    mul,
     need,
     neg,
     size,
@@ -39,6 +35,7 @@ from tinyadder.verify.certify.check.rounding import (
     total,
     weight_of,
 )
+from tinyadder.verify.certify.check.units import ONE, F, exact, mul
 
 Box = list[Interval]
 EPSILON = (exact(1e-6)[0] - (ONE >> 40), exact(1e-6)[1] + (ONE >> 40))

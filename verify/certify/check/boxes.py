@@ -19,18 +19,9 @@ from typing import Any
 
 from tinyadder.verify.certify.check.block import BlockModel, Box
 from tinyadder.verify.certify.check.files import integer, number, same
-from tinyadder.verify.certify.check.intervals import (
-    ONE,
-    ZERO,
-    F,
-    add,
-    exact,
-    join,
-    need,
-    size,
-    wider,
-)
+from tinyadder.verify.certify.check.intervals import ZERO, add, join, need, size, wider
 from tinyadder.verify.certify.check.specifications import Moves
+from tinyadder.verify.certify.check.units import ONE, F, exact
 
 GRID = F - 12
 """Boxes are stated in whole multiples of 2^-12."""

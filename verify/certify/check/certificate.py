@@ -10,14 +10,14 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-from tinyadder.verify.certify.check import block, sums, tables, texts
+from tinyadder.verify.certify.check import block, intervals, sums, tables, texts, units
 from tinyadder.verify.certify.check.block import BlockModel
 from tinyadder.verify.certify.check.boxes import Tree
 from tinyadder.verify.certify.check.files import canonical, number, parse, read, same
 from tinyadder.verify.certify.check.graph import RULES as graph_rules
 from tinyadder.verify.certify.check.graph import Graph, Reading, assumed
 from tinyadder.verify.certify.check.graph_boxes import GraphTree
-from tinyadder.verify.certify.check.intervals import NUMERICS, ONE, Rejected, exact, need
+from tinyadder.verify.certify.check.intervals import NUMERICS, Rejected, need
 from tinyadder.verify.certify.check.model import USUAL, ModelFiles, ProgramModel, no_overflow
 from tinyadder.verify.certify.check.proof import TreeChecker
 from tinyadder.verify.certify.check.specifications import Automaton, count, specify
@@ -112,11 +112,12 @@ def judge(model: ProgramModel | BlockModel, certificate: dict[str, Any]) -> dict
         problems, claims, margin = every_text(model, specifications)
     else:
         problems, claims, margin = every_branch(model, specifications, parts)
+        exact = intervals.exact if written else units.exact
         need(exact(number(stated))[0] == margin, "the margin is not the smallest of all branches")
     return {
         "task": model.task,
         "problems": problems,
-        "margin": margin / ONE,
+        "margin": margin / (intervals.ONE if written else units.ONE),
         "unit": "logits" if written else "logits times the root of the final norm",
         "claims": claims,
         "counted": "tokens of texts" if rules == [*texts.RULES] else "shortest paths",
@@ -161,12 +162,12 @@ def judge_graph(certificate: dict[str, Any]) -> dict[str, Any]:
         margin = min(margin, tree.part(part))
         claims += tree.claims
     need(len(graph.passes) == len(specifications), "a pass has no specification")
-    need(exact(number(certificate["margin"]))[0] == margin, "the margin is not the smallest")
+    need(units.exact(number(certificate["margin"]))[0] == margin, "the margin is not the smallest")
     digits = task["options"]["digits"]
     return {
         "task": task,
         "problems": 10 ** (2 * digits),
-        "margin": margin / ONE,
+        "margin": margin / units.ONE,
         "unit": "logits, without a positive factor that all share",
         "claims": claims,
         "counted": "shortest paths",

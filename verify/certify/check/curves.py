@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from math import isqrt
 
-from tinyadder.verify.certify.check.intervals import ONE, F, Interval, add, mul, need, neg, over
+from tinyadder.verify.certify.check.intervals import Interval, add, need, neg
+from tinyadder.verify.certify.check.units import ONE, F, mul, over
 
-FINE = 320
-"""Bits of the exponential: ample for e^-64 beside roundings of 2^-53."""
 KEEP = 160
 """Arguments of curves are cut to 2^-KEEP, outwards: finer ones make exp slow and nothing sharper.
 """
@@ -30,24 +29,24 @@ def inverse_root(a: Interval) -> Interval:
 
 @lru_cache(1 << 14)
 def _exp_down(x: int) -> Interval:
-    """exp of x <= 0 units: the series at x / 2^m, squared m times, with FINE bits.
+    """exp of x <= 0 units: the series at x / 2^m, squared m times.
 
     x / 2^m is below 2^-16, so that fewer than 30 terms lose a unit each; each of at most 25
     squarings doubles what was lost and loses one more: below 2^40 units in all.
     """
     need(x <= 0, "an exponent is positive")
-    if x < -FINE << F:
-        return 0, ONE >> FINE
+    if x < -F << F:
+        return 0, 1
     m = max(0, x.bit_length() - F + 16)
-    one, r = 1 << FINE, x >> (F - FINE + m)
+    one, r = ONE, x >> m
     term, total, n = one, one, 1
     while term not in (0, -1):
         term = term * r // (n * one)
         total, n = total + term, n + 1
     for _ in range(m):
-        total = total * total >> FINE
+        total = total * total >> F
     slack = 1 << 40
-    return max(0, total - slack) << (F - FINE), (total + slack) << (F - FINE)
+    return max(0, total - slack), total + slack
 
 
 def exp_point(x: int) -> Interval:
@@ -212,8 +211,6 @@ def pi() -> Interval:
     return 16 * a[0] - 4 * b[1], 16 * a[1] - 4 * b[0]
 
 
-SERIES = 480
-"""Bits of the series below."""
 FAR = 12 * ONE
 """Below -12 the normal distribution holds less than 2^-100."""
 
@@ -222,7 +219,13 @@ def density(x: int) -> Interval:
     """e^(-x^2 / 2) / sqrt(2 pi)."""
     squared = x * x >> (F + 1)
     e = exp_point(-squared - 1)[0], exp_point(-squared)[1]
-    return mul(e, inverse_root((2 * pi()[0], 2 * pi()[1])))
+    return mul(e, root_of_two_pi())
+
+
+@lru_cache(1)
+def root_of_two_pi() -> Interval:
+    """1 / sqrt(2 pi)."""
+    return inverse_root((2 * pi()[0], 2 * pi()[1]))
 
 
 @lru_cache(1 << 14)
@@ -230,22 +233,20 @@ def normal(x: int) -> Interval:
     """1/2 + (x - x^3/6 + x^5/40 - ..) / sqrt(2 pi), the share of the normal distribution below x.
 
     With |x| <= 12 the terms (x^2/2)^n x / (n! (2 n + 1)) stay below 2^108, and below a unit of
-    2^-SERIES from the 2^11th on; each is off by less than n units relative to such a size.
+    2^-F from the 2^11th on; each is off by less than n units relative to such a size.
     """
     if x > FAR:
         low, high = normal(-x)
         return ONE - high, ONE - low
     if x < -FAR:
         return 0, ONE >> 100
-    short = x >> (F - SERIES)  # one unit below x at most: the slope of the series is below 1
-    half, power, total, n = short * short >> (SERIES + 1), short, 0, 0
+    half, power, total, n = x * x >> (F + 1), x, 0, 0
     while power not in (0, -1):
         total += power // (2 * n + 1)
         n += 1
-        power = -(power * half >> SERIES) // n
+        power = -(power * half >> F) // n
     slack = 1 << 140
-    series = (total - slack) << (F - SERIES), (total + slack) << (F - SERIES)
-    part = mul(series, inverse_root((2 * pi()[0], 2 * pi()[1])))
+    part = mul((total - slack, total + slack), root_of_two_pi())
     return max(0, (ONE >> 1) + part[0]), min(ONE, (ONE >> 1) + part[1])
 
 

@@ -18,21 +18,9 @@ from typing import Any, NamedTuple
 from tinyadder.verify.certify.check.affine import SymbolForm, Symbols, point
 from tinyadder.verify.certify.check.curves import CURVES
 from tinyadder.verify.certify.check.files import integer
-from tinyadder.verify.certify.check.intervals import (
-    ONE,
-    ZERO,
-    F,
-    Interval,
-    add,
-    exact,
-    mul,
-    need,
-    neg,
-    over,
-    size,
-    wider,
-)
+from tinyadder.verify.certify.check.intervals import ZERO, Interval, add, need, neg, size, wider
 from tinyadder.verify.certify.check.rounding import ROUNDING, Rounding, weight_of
+from tinyadder.verify.certify.check.units import ONE, F, exact, mul, over
 
 NODES = 1 << 20
 """The most nodes of a pass."""
