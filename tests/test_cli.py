@@ -68,11 +68,11 @@ def refused(run):
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    """A folder with add10 for three digits in out/add10, as the build command leaves it, and what
-    it printed.
+    """A folder with add10 for two digits in out/add10, as the build command leaves it, and what it
+    printed.
     """
     folder = tmp_path_factory.mktemp("built")
-    run = process("add10", "--digits", "3", cwd=folder, module="tinyadder.build")
+    run = process("add10", "--digits", "2", cwd=folder, module="tinyadder.build")
     assert run.returncode == 0, run.stderr
     return folder, run.stdout
 
@@ -237,11 +237,11 @@ def test_build_says_what_it_did(model):
     lines = {line.split()[0]: line for line in model[1].splitlines()}
     assert list(lines)[:3] == ["built", "counted", "verified"]
     assert {"wrote", "next"} <= set(lines)
-    assert "add10 (digits=3) · 2 layers · 2 heads · 1 hidden unit" in lines["built"]
+    assert "add10 (digits=2) · 2 layers · 2 heads · 1 hidden unit" in lines["built"]
     assert "1 hidden unit · lanes digit flag weight product rest" in lines["built"]
     assert "nonzero 40 · nonzero + positional 41" in lines["counted"]
     assert "0 wrong" in lines["verified"]
-    assert lines["proved"].startswith("proved    all 1,000,000 problems of addition (digits=3,")
+    assert lines["proved"].startswith("proved    all 10,000 problems of addition (digits=2,")
     files = "certificate.json  model.json  model.safetensors"
     assert lines["wrote"] == f"wrote     out/add10/   {files}"
 
@@ -251,11 +251,11 @@ def test_a_folder_stands_wherever_a_name_does(model):
     for arguments in ("run out/add10 12 34", "run ./out/add10 12 34"):
         assert tinyadder(*arguments.split(), cwd=folder).stdout == "46\n"
     shown = tinyadder("show", "out/add10", cwd=folder).stdout
-    assert shown.startswith("out/add10   addition (digits=3,")
+    assert shown.startswith("out/add10   addition (digits=2,")
     counted = json.loads(tinyadder("count", "out/add10", "--json", cwd=folder).stdout)
     assert counted["counts"]["nonzero"] == 40
     traced = tinyadder("trace", "out/add10", "12", "34", cwd=folder).stdout
-    assert "answer 0046 = 46 (right)" in traced
+    assert "answer 046 = 46 (right)" in traced
 
 
 def test_a_model_without_equations_runs_and_is_traced_but_cannot_be_shown(tmp_path):
@@ -342,6 +342,11 @@ MISTAKES = {
 
 @pytest.mark.parametrize("arguments", MISTAKES)
 def test_a_mistake_is_one_line_that_says_what_to_do(arguments):
+    assert refused(tinyadder(*shlex.split(arguments))) == MISTAKES[arguments]
+
+
+@pytest.mark.parametrize("arguments", ["show ad10", "build add10 --out /proc/none"])
+def test_a_process_that_is_refused_ends_in_that_line(arguments):
     assert refused(process(*shlex.split(arguments))) == MISTAKES[arguments]
 
 
@@ -355,9 +360,9 @@ def test_cuda_is_refused_where_there_is_none():
 def test_the_same_model_is_left_unchanged_and_another_needs_force(model):
     folder, _ = model
     before = (folder / "out/add10/model.json").read_bytes()
-    again = process("add10", "--digits", "3", cwd=folder, module="tinyadder.build")
+    again = tinyadder("build", "add10", "--digits", "2", cwd=folder)
     assert again.returncode == 0 and "\nunchanged out/add10/   certificate.json" in again.stdout
-    said = refused(process("add10", "--digits", "4", cwd=folder, module="tinyadder.build"))
+    said = refused(tinyadder("build", "add10", "--digits", "3", cwd=folder))
     assert said == "out/add10 already holds a model; give --force to replace it, or another --out"
     assert (folder / "out/add10/model.json").read_bytes() == before
 

@@ -5,7 +5,6 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -14,6 +13,7 @@ import pytest
 import torch
 
 import tinyadder
+from tests.in_process import run
 from tinyadder.construction import construct, construction_names
 from tinyadder.errors import TinyadderError
 from tinyadder.inspect.explorer import (
@@ -683,15 +683,12 @@ def test_an_explorer_of_nothing_is_refused():
         page([])
 
 
-def test_the_command_writes_one_file_and_does_not_overwrite_it(tmp_path):
-    def explore(*arguments):
-        command = [sys.executable, "-m", "tinyadder", "explore", *arguments]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-
-    done = explore("add10", "--digits", "3", "--json")
-    assert done.returncode == 0 and json.loads(done.stdout)["models"] == ["add10"]
-    again = explore("add10")
-    assert again.returncode == 2 and "explorer.html exists; give --force" in again.stderr
-    two = explore("add10", "add10_95", "--digits", "3", "--force")
-    assert two.returncode == 2 and "belong to one construction" in two.stderr
+def test_the_command_writes_one_file_and_does_not_overwrite_it(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = run(capsys, "explore", "add10", "--digits", "3", "--json")
+    assert code == 0 and json.loads(out)["models"] == ["add10"]
+    code, _, said = run(capsys, "explore", "add10")
+    assert code == 2 and "explorer.html exists; give --force" in said
+    code, _, said = run(capsys, "explore", "add10", "add10_95", "--digits", "3", "--force")
+    assert code == 2 and "belong to one construction" in said
     assert [p.name for p in tmp_path.iterdir()] == ["explorer.html"]

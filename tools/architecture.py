@@ -228,14 +228,27 @@ def _tree(source: str) -> ast.Module:
     return ast.parse(source)
 
 
-def imports(tree: ast.AST, modules: Mapping[str, str]) -> Iterator[str]:
-    """Every module that a syntax tree imports, at any level; `from package import module` names the
-    module.
+@cache
+def _imports(source: str, running: bool) -> tuple[ast.Import | ast.ImportFrom, ...]:
+    """The import statements of a file at any level; with `running` without those that only the
+    type checker reads.
     """
-    for node in ast.walk(tree):
+    found, inside = [], [_tree(source)]
+    while inside:
+        node = inside.pop()
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            found.append(node)
+        typed = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        inside += [] if running and typed else ast.iter_child_nodes(node)
+    return tuple(found)
+
+
+def imports(source: str, modules: Mapping[str, str], *, running: bool = False) -> Iterator[str]:
+    """Every module that a file imports; `from package import module` names the module."""
+    for node in _imports(source, running):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
+        else:
             assert node.level == 0 and node.module is not None, "imports are absolute"
             inner = [f"{node.module}.{alias.name}" for alias in node.names]
             yield from (name if name in modules else node.module for name in inner)
@@ -247,7 +260,7 @@ def forbidden_imports(files: Mapping[str, str]) -> list[str]:
     for name, source in files.items():
         mine = room_of(name)
         assert mine is not None, name
-        for imported in imports(_tree(source), files):
+        for imported in imports(source, files):
             theirs = room_of(imported)
             if theirs is None:
                 free = (*mine.packages, *sys.stdlib_module_names)
@@ -279,7 +292,7 @@ def circles(files: Mapping[str, str]) -> list[list[str]]:
     only), as one list a circle.
     """
     graph = {
-        name: {found for found in imports(_run(source), files) if found in files} - {name}
+        name: {found for found in imports(source, files, running=True) if found in files} - {name}
         for name, source in files.items()
     }
     while free := [name for name, targets in graph.items() if not targets & graph.keys()]:
@@ -298,16 +311,6 @@ def circles(files: Mapping[str, str]) -> list[list[str]]:
             for name in free:
                 del graph[name]
     return found
-
-
-def _run(source: str) -> ast.Module:
-    """The tree without what only the type checker reads."""
-
-    class Strip(ast.NodeTransformer):
-        def visit_If(self, node: ast.If) -> ast.AST | None:
-            return None if "TYPE_CHECKING" in ast.unparse(node.test) else self.generic_visit(node)
-
-    return Strip().visit(ast.parse(source))
 
 
 # ---- the picture ---------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import numpy as np
 import torch
 
 from tinyadder.errors import TinyadderError
@@ -115,10 +116,8 @@ def mutants(model: Transformer, kinds: Sequence[str] = (*KINDS, SWAP)) -> Iterat
 
 
 def _place(model: Transformer, name: str, flat: int) -> str:
-    index = tuple(
-        int(i) for i in torch.unravel_index(torch.tensor(flat), model.get_parameter(name).shape)
-    )
-    return place(model, plain_name(name), index)
+    index = np.unravel_index(flat, model.get_parameter(name).shape)
+    return place(model, plain_name(name), tuple(map(int, index)))
 
 
 @contextmanager
