@@ -8,6 +8,7 @@ not find exactly one place is an error.
 from __future__ import annotations
 
 import ast
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,6 +35,23 @@ def planted(module: ModuleType, fault: Fault, modules: tuple[ModuleType, ...]) -
         for m, names in kept.items():
             vars(m).clear()
             vars(m).update(names)
+
+
+@contextmanager
+def planted_method(cls: type, method: str, fault: Fault) -> Iterator[None]:
+    """A class with a fault in one of its methods, for those who hold the class already."""
+    module = sys.modules[cls.__module__]
+    tree = ast.parse(Path(str(module.__file__)).read_text())
+    fault(tree)
+    names = dict(vars(module))
+    alone = ast.Module([find(tree, f"{cls.__name__}.{method}")], [])  # type: ignore[list-item]
+    exec(compile(ast.fix_missing_locations(alone), str(module.__file__), "exec"), names)
+    right = getattr(cls, method)
+    setattr(cls, method, names[method])
+    try:
+        yield
+    finally:
+        setattr(cls, method, right)
 
 
 def find(tree: ast.Module, function: str) -> ast.AST:
@@ -93,6 +111,18 @@ def assigned(name: str, value: str) -> Fault:
         return None
 
     return within("", change)
+
+
+def given(function: str, target: str, value: str) -> Fault:
+    """A variable of a function, or several (`low, high`), is given another value."""
+
+    def change(node: ast.AST) -> ast.AST | None:
+        written = isinstance(node, ast.Assign) and ast.unparse(node.targets[0]).strip("()")
+        if isinstance(node, ast.Assign) and written == target:
+            return ast.Assign(node.targets, expression(value))
+        return None
+
+    return within(function, change)
 
 
 def believed(function: str, message: str) -> Fault:

@@ -25,6 +25,8 @@ import pytest
 import torch
 from flint import arb, ctx
 
+from tests import planting
+from tests.test_certify import BY_TEXT, SMALL_TASKS
 from tinyadder.construction import construct
 from tinyadder.errors import TinyadderError
 from tinyadder.io.folder import save
@@ -47,9 +49,6 @@ from tinyadder.verify.certify.check import (
 from tinyadder.verify.certify.check.__main__ import main
 from tinyadder.verify.certify.prove import certify
 from tinyadder.verify.verdict import Proved, Unknown
-
-import planting  # isort: skip
-from test_certify import BY_TEXT, SMALL_TASKS  # isort: skip
 
 ROOT = Path(__file__).parents[1]
 KERNEL = (intervals, forms, forward, proof)

@@ -4,9 +4,7 @@ execution lies in what the checker says, and only what is right is proved.
 
 from __future__ import annotations
 
-import inspect
 import json
-import textwrap
 from contextlib import suppress
 from copy import deepcopy
 from pathlib import Path
@@ -19,12 +17,13 @@ import pytest
 import torch
 from torch import nn
 
+from tests import planting
 from tinyadder.construction import construct
 from tinyadder.io.folder import save
 from tinyadder.machine.compile import build
 from tinyadder.report.certificates import recheck
 from tinyadder.verify.certify.boxes import Undecided
-from tinyadder.verify.certify.check import affine, check, curves, sums
+from tinyadder.verify.certify.check import check, curves, sums
 from tinyadder.verify.certify.check import graph as rules
 from tinyadder.verify.certify.check.affine import SymbolForm, Symbols
 from tinyadder.verify.certify.check.files import canonical
@@ -395,25 +394,21 @@ def test_forms_hold_what_they_are_of(name):
     assert all(form_holds(name, seed) for seed in range(5))
 
 
-PLANTED_FORMS = [
-    ("product", "rest = ", "rest = 0 * "),
-    ("square", "self.linear(terms, half, natural)", "self.linear(terms, 0, natural)"),
-    ("linear", "low, high = low + a, high + b", "low, high = low + a, high + a + 0 * b - a // 2"),
-    ("curve", "rest = mul(bend, (0, squared))", "rest = mul(bend, (0, squared >> 2))"),
-    ("relu", "point((0, gap))", "point((0, gap >> 1))"),
-    ("made", "away = sum(", "away = 0 * sum("),
-]
+PLANTED_FORMS = {
+    "product: no rest": ("product", planting.given, "rest", "0"),
+    "square: no rest": ("square", planting.instead, "linear", "self.linear(terms, 0, natural)"),
+    "linear: one end": ("linear", planting.given, "low, high", "(low + a, high + a - a // 2)"),
+    "curve: a quarter": ("curve", planting.given, "squared", "(away * away >> F) // 4"),
+    "relu: half a gap": ("relu", planting.given, "gap", "-(chord * low >> F) // 2"),
+    "made: no radius": ("made", planting.given, "away", "0"),
+}
 
 
-@pytest.mark.parametrize(("method", "right", "wrong"), PLANTED_FORMS)
-def test_a_fault_in_a_rule_of_forms_is_noticed(method, right, wrong, monkeypatch):
-    source = textwrap.dedent(inspect.getsource(getattr(Symbols, method)))
-    assert source.count(right) == 1
-    space = dict(vars(affine))
-    exec(source.replace(right, wrong), space)
-    monkeypatch.setattr(Symbols, method, space[method])
-    names = FORM_RULES
-    assert not all(form_holds(name, seed) for name in names for seed in range(5))
+@pytest.mark.parametrize("name", PLANTED_FORMS)
+def test_a_fault_in_a_rule_of_forms_is_noticed(name):
+    method, kind, *changed = PLANTED_FORMS[name]
+    with planting.planted_method(Symbols, method, kind(f"Symbols.{method}", *changed)):
+        assert not all(form_holds(rule, seed) for rule in FORM_RULES for seed in range(5))
 
 
 # ---- numbers of executions -----------------------------------------------------------------------
@@ -565,26 +560,32 @@ def test_every_number_of_an_execution_lies_in_what_the_checker_says(kind):
     assert nodes_hold(Adder(kind, dtype), 1)
 
 
-PLANTED_RULES = [
-    ("rounded", "r.gamma(roundings)", "0 * r.gamma(roundings)"),
-    ("mixed", "r.gamma(2 * n + SOFTMAX_ROUNDINGS)", "r.gamma(0)"),
-    ("combined", "shift = add(shift, mul(w, inner.shift))", "pass"),
-    ("combined", "nodes.get(node, ZERO), mul(w, factor)", "nodes.get(node, ZERO), factor"),
-    ("computed", "self.rounding.sum_error(k, magnitude)", "0"),
-    ("computed", "symbols.quotient(*x)", "x[0]"),
-    ("values", "found[self.nodes[weight][2]] = value", "found[0] = value"),
-    ("found_mean", 'op == "add" else neg(one)', 'op == "add" else one'),
-]
+PLANTED_RULES = {
+    "operations do not round": ("rounded", planting.instead, "gamma", "0"),
+    "softmax does not round": ("mixed", planting.instead, "gamma", "0"),
+    "the shift of a mean is lost": ("combined", planting.given, "shift", "shift"),
+    "a factor of a mean is lost": (
+        *("combined", planting.given),
+        *("nodes[node]", "add(nodes.get(node, ZERO), factor)"),
+    ),
+    "sums do not round": ("computed", planting.instead, "sum_error", "0"),
+    "nothing is divided": ("computed", planting.instead, "quotient", "x[0]"),
+    "one value has all the weights": (
+        *("values", planting.given),
+        *("found[self.nodes[weight][2]]", "found.get(0, value)"),
+    ),
+    "a difference is a sum": ("found_mean", planting.chosen, True, "op"),
+}
 
 
-@pytest.mark.parametrize(("method", "right", "wrong"), PLANTED_RULES)
-def test_a_fault_in_a_rule_of_graphs_is_noticed(method, right, wrong, monkeypatch):
-    source = textwrap.dedent(inspect.getsource(getattr(Reading, method)))
-    assert source.count(right) == 1
-    space = dict(vars(rules))
-    exec(source.replace(right, wrong), space)
-    monkeypatch.setattr(Reading, method, space[method])
-    with suppress(Rejected, LookupError):  # what is not enclosed at all is noticed, too
+@pytest.mark.parametrize("name", PLANTED_RULES)
+def test_a_fault_in_a_rule_of_graphs_is_noticed(name):
+    method, kind, *changed = PLANTED_RULES[name]
+    fault = kind(f"Reading.{method}", *changed)
+    with (
+        planting.planted_method(Reading, method, fault),
+        suppress(Rejected, LookupError),  # what is not enclosed at all is noticed, too
+    ):
         assert not all(nodes_hold(Adder("rms-silu", torch.float32), seed) for seed in range(3))
 
 
