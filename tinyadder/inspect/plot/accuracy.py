@@ -6,14 +6,7 @@ from collections.abc import Mapping
 
 from matplotlib.figure import Figure
 
-from tinyadder.inspect.plot.style import (
-    BLUE,
-    NORMAL,
-    ORANGE,
-    SMALL,
-    entitle,
-    sheet,
-)
+from tinyadder.inspect.plot import style
 
 Groups = Mapping[str, tuple[int, int]]
 """Value of a trait -> (right, asked)."""
@@ -25,7 +18,7 @@ def accuracy(by: Mapping[str, Groups], title: str = "") -> Figure:
 
     The axis begins at the lowest interval, not at 0: what matters is the last per cent.
     """
-    figure = sheet(0.6 + 2.3 * len(by))
+    figure = style.sheet(0.6 + 2.3 * len(by))
     grid = figure.subplots(len(by), 1, squeeze=False, sharey=True)[:, 0]
     floor = min(wilson(*pair)[0] for groups in by.values() for pair in groups.values())
     floor = max(0.0, floor - 0.08 * (1 - floor) - 1e-4)
@@ -33,7 +26,7 @@ def accuracy(by: Mapping[str, Groups], title: str = "") -> Figure:
     for axes, (trait, groups) in zip(grid, by.items(), strict=True):
         for at, (right, asked) in enumerate(groups.values()):
             low, high = wilson(right, asked)
-            colour = BLUE if right == asked else ORANGE
+            colour = style.BLUE if right == asked else style.ORANGE
             axes.plot([at, at], [low, high], color=colour, linewidth=2)
             axes.scatter(at, right / asked, color=colour, s=30, zorder=3)
             if right < asked:
@@ -43,21 +36,24 @@ def accuracy(by: Mapping[str, Groups], title: str = "") -> Figure:
                     f"{asked - right:,}\nwrong",
                     ha="center",
                     va="top",
-                    fontsize=SMALL,
-                    color=ORANGE,
+                    fontsize=style.SMALL,
+                    color=style.ORANGE,
                 )
         names = [f"{value}\n{asked:,}" for value, (_, asked) in groups.items()]
-        axes.set_xticks(range(len(groups)), names, fontsize=NORMAL if len(groups) < 10 else SMALL)
+        axes.set_xticks(
+            range(len(groups)), names, fontsize=style.NORMAL if len(groups) < 10 else style.SMALL
+        )
         axes.set_xlim(-0.6, len(groups) - 0.4)
         axes.set_ylim(floor, head)
         axes.axhline(1, color="black", linewidth=0.6, linestyle=":")
         axes.set_xlabel(
-            f"{trait} (below: problems asked)" if trait else "problems asked below", fontsize=NORMAL
+            f"{trait} (below: problems asked)" if trait else "problems asked below",
+            fontsize=style.NORMAL,
         )
-        axes.set_ylabel("exact match", fontsize=NORMAL)
+        axes.set_ylabel("exact match", fontsize=style.NORMAL)
         axes.yaxis.set_major_formatter(lambda y, _: f"{y:.4g}" if y <= 1 else "")
-        axes.tick_params(axis="y", labelsize=NORMAL)
-    entitle(figure, f"{title} (bars: 95 % intervals)" if title else "bars: 95 % intervals")
+        axes.tick_params(axis="y", labelsize=style.NORMAL)
+    style.entitle(figure, f"{title} (bars: 95 % intervals)" if title else "bars: 95 % intervals")
     return figure
 
 

@@ -12,18 +12,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from tinyadder.errors import TinyadderError
-from tinyadder.inspect.plot.style import (
-    NORMAL,
-    SMALL,
-    WIDTH,
-    compact,
-    entitle,
-    few,
-    lanes_of,
-    sheet,
-    text_of,
-    token_axis,
-)
+from tinyadder.inspect.plot import style
 from tinyadder.inspect.trace import run_with_cache
 from tinyadder.machine.transformer import Transformer
 from tinyadder.tasks.base import Problem, Task
@@ -57,10 +46,12 @@ class Pattern:
         rows = [self.weights[i, : i + 1] for i in range(len(self.weights))]
         if any(row.min() <= 0 or row.max() > ALIKE * row.min() for row in rows):
             return None
-        lanes = f"{few(self.reads) or 'a constant'} into {few(self.writes) or 'nothing'}"
+        lanes = (
+            f"{style.few(self.reads) or 'a constant'} into {style.few(self.writes) or 'nothing'}"
+        )
         if not self.softmax1:
             return f"Attends to every token up to the query alike: the mean of {lanes}."
-        low, high = (compact(float(x)) for x in (rows[-1].min(), rows[0].max()))
+        low, high = (style.compact(float(x)) for x in (rows[-1].min(), rows[0].max()))
         weight = low if low == high else f"{low} .. {high}"
         rest = 1 - len(rows) * float(rows[-1].max())
         almost = "almost all" if rest > 0.99 else f"{rest:.2g}"
@@ -74,13 +65,15 @@ def patterns(model: Transformer, task: Task, problem: Problem) -> tuple[list[str
     """The tokens of prompt and answer, and every head's pattern. Raises `TinyadderError` for a
     model without attention.
     """
-    tokens, batch = text_of(model, task, problem)
+    tokens, batch = style.text_of(model, task, problem)
     _, cache = run_with_cache(model, batch)
     found = []
     for layer, block in enumerate([*model.blocks] * model.config.options.repeat):
         attention = block.attention
         for h in range(0 if attention is None else len(attention.slopes)):
-            reads, writes = (lanes_of(model, getattr(attention, m)[h]) for m in ("value", "wiring"))
+            reads, writes = (
+                style.lanes_of(model, getattr(attention, m)[h]) for m in ("value", "wiring")
+            )
             weights = cache["pattern", layer][0, h].cpu()
             weights = weights.float() if weights.dtype == torch.bfloat16 else weights
             softmax1 = attention.options.softmax == "softmax1"
@@ -105,7 +98,7 @@ def attention(model: Transformer, task: Task, problem: Problem) -> Figure:
     rows = -(-len(drawn) // side)
     panel = 4.3 if side == 1 and len(tokens) > SHORT else 3.0
     heights = [panel] * rows + [0.72] * len(stated)
-    figure = sheet(0.5 + sum(heights), WIDTH)
+    figure = style.sheet(0.5 + sum(heights), style.WIDTH)
     grid = figure.add_gridspec(len(heights), side, height_ratios=heights)
     for place, pattern in enumerate(drawn):
         axes = figure.add_subplot(grid[place // side, place % side])
@@ -114,10 +107,10 @@ def attention(model: Transformer, task: Task, problem: Problem) -> Figure:
     for place, pattern in enumerate(stated, rows):
         axes = figure.add_subplot(grid[place, :])
         axes.set_axis_off()
-        axes.set_title(_heading(pattern), fontsize=NORMAL + 0.5, loc="left")
+        axes.set_title(_heading(pattern), fontsize=style.NORMAL + 0.5, loc="left")
         said = textwrap.fill(str(pattern.statement), 78)
-        axes.text(0, 1, said, fontsize=NORMAL, va="top", transform=axes.transAxes)
-    entitle(
+        axes.text(0, 1, said, fontsize=style.NORMAL, va="top", transform=axes.transAxes)
+    style.entitle(
         figure,
         f"{task.show(problem)}: which tokens (columns) each token (row) attends to; colours are"
         " logarithmic",
@@ -126,7 +119,7 @@ def attention(model: Transformer, task: Task, problem: Problem) -> Figure:
 
 
 def _heading(pattern: Pattern) -> str:
-    return f"{pattern.name}, writes {few(pattern.writes, 3) or 'nothing'}"
+    return f"{pattern.name}, writes {style.few(pattern.writes, 3) or 'nothing'}"
 
 
 def _draw(figure: Figure, axes: Axes, pattern: Pattern, tokens: list[str]) -> None:
@@ -135,14 +128,14 @@ def _draw(figure: Figure, axes: Axes, pattern: Pattern, tokens: list[str]) -> No
     least = high * float(np.finfo(pattern.weights.dtype).eps)
     norm = LogNorm(max(low, least), high) if high > 10 * low else LogNorm(high / 10, high)
     image = axes.imshow(shown, cmap="viridis", norm=norm, interpolation="nearest")
-    axes.set_title(_heading(pattern), fontsize=NORMAL + 0.5, loc="left")
-    size = SMALL if len(tokens) > SHORT else NORMAL
-    token_axis(axes, tokens, size=size)
-    token_axis(axes, tokens, vertical=True, size=size)
-    axes.set_xlabel("attended to", fontsize=NORMAL)
-    axes.set_ylabel("query", fontsize=NORMAL)
+    axes.set_title(_heading(pattern), fontsize=style.NORMAL + 0.5, loc="left")
+    size = style.SMALL if len(tokens) > SHORT else style.NORMAL
+    style.token_axis(axes, tokens, size=size)
+    style.token_axis(axes, tokens, vertical=True, size=size)
+    axes.set_xlabel("attended to", fontsize=style.NORMAL)
+    axes.set_ylabel("query", fontsize=style.NORMAL)
     extend = "min" if low < least else "neither"
     bar = figure.colorbar(image, ax=axes, shrink=0.85, extend=extend, panchor=False)
-    bar.set_label("attention weight", fontsize=NORMAL)
+    bar.set_label("attention weight", fontsize=style.NORMAL)
     bar.minorticks_off()
-    bar.ax.tick_params(labelsize=SMALL)
+    bar.ax.tick_params(labelsize=style.SMALL)

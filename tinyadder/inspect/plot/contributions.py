@@ -11,20 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from tinyadder.errors import TinyadderError
-from tinyadder.inspect.plot.style import (
-    BLUE,
-    GREY,
-    NORMAL,
-    ORANGE,
-    SMALL,
-    compact,
-    entitle,
-    few,
-    place,
-    sheet,
-    signed_axis,
-    token_axis,
-)
+from tinyadder.inspect.plot import style
 from tinyadder.inspect.trace import HeadStep, trace
 from tinyadder.machine.transformer import Transformer
 from tinyadder.tasks.base import Problem, Task
@@ -62,7 +49,7 @@ def added(layer: int, head: HeadStep, eps: float) -> HeadBars:
     rows = rows.reshape(len(live), len(head.tokens))
     largest = np.abs(rows).max(initial=0.0)
     rows = np.where(np.abs(rows) >= NOISE * eps * max(largest, NOISE * eps), rows, 0.0)
-    lanes = [few(head.rows[row], 2) for row in live]
+    lanes = [style.few(head.rows[row], 2) for row in live]
     if len(set(lanes)) < len(lanes):  # a learned projection mixes the rows
         lanes = [f"value row {row}" for row in live]
     return HeadBars(f"layer {layer}, head {head.head}", head.lanes, lanes, rows)
@@ -81,25 +68,31 @@ def contributions(model: Transformer, task: Task, problem: Problem, index: int) 
     if not found:
         raise TinyadderError("this model has no attention to draw")
     drawn = [head for head in found if not head.silent]
-    figure = sheet(0.7 + 1.6 * max(1, len(drawn)))
+    figure = style.sheet(0.7 + 1.6 * max(1, len(drawn)))
     every = np.concatenate([head.rows.ravel() for head in drawn] or [np.zeros(1)])
     grid = figure.subplots(max(1, len(drawn)), 1, squeeze=False, sharey=True)[:, 0]
     for axes, head in zip(grid, drawn, strict=False):
         _draw(axes, head, step.text)
-    signed_axis(grid[0], every, ratio=RATIO)
+    style.signed_axis(grid[0], every, ratio=RATIO)
     if drawn:
         grid[0].margins(y=0.3)
     else:
         grid[0].set_axis_off()
-    silent = [f"{head.name} ({few(head.lanes) or 'no lane'})" for head in found if head.silent]
+    silent = [
+        f"{head.name} ({style.few(head.lanes) or 'no lane'})" for head in found if head.silent
+    ]
     if silent:
         figure.supxlabel(
-            "adds nothing here: " + "; ".join(silent), fontsize=NORMAL, x=0.01, ha="left", wrap=True
+            "adds nothing here: " + "; ".join(silent),
+            fontsize=style.NORMAL,
+            x=0.01,
+            ha="left",
+            wrap=True,
         )
-    entitle(
+    style.entitle(
         figure,
         f"{task.show(problem)}: what each head takes from each token (weight x value) to emit"
-        f" '{step.chosen}', {place(index, len(step.answer))} of the answer",
+        f" '{step.chosen}', {style.place(index, len(step.answer))} of the answer",
     )
     return figure
 
@@ -114,30 +107,32 @@ def _draw(axes: Axes, head: HeadBars, tokens: list[str]) -> None:
             live + offset,
             values[live],
             width=width,
-            color=[BLUE if v >= 0 else ORANGE for v in values[live]],
+            color=[style.BLUE if v >= 0 else style.ORANGE for v in values[live]],
             hatch=hatch,
             edgecolor="white" if hatch else None,
             linewidth=0,
         )
         for at in live if len(head.rows) <= 2 else ():
             axes.annotate(
-                compact(values[at]),
+                style.compact(values[at]),
                 (at + offset, values[at]),
                 xytext=(0, 2 if values[at] > 0 else -2),
                 textcoords="offset points",
                 ha="center",
                 rotation=90 if len(tokens) > LABELLED or several else 0,
                 va="bottom" if values[at] > 0 else "top",
-                fontsize=SMALL,
+                fontsize=style.SMALL,
             )
     if several:
         shades = [
-            Patch(facecolor=GREY, hatch=HATCHES[n % len(HATCHES)], edgecolor="white", label=lane)
+            Patch(
+                facecolor=style.GREY, hatch=HATCHES[n % len(HATCHES)], edgecolor="white", label=lane
+            )
             for n, lane in enumerate(head.labels)
         ]
-        axes.legend(handles=shades, fontsize=SMALL, loc="best", handlelength=1.5)
-    axes.set_title(head.name, fontsize=NORMAL, loc="left")
-    axes.set_ylabel(f"added to\n{few(head.lanes, 2)}", fontsize=NORMAL)
+        axes.legend(handles=shades, fontsize=style.SMALL, loc="best", handlelength=1.5)
+    axes.set_title(head.name, fontsize=style.NORMAL, loc="left")
+    axes.set_ylabel(f"added to\n{style.few(head.lanes, 2)}", fontsize=style.NORMAL)
     axes.axhline(0, color="black", linewidth=0.6)
-    token_axis(axes, tokens)
+    style.token_axis(axes, tokens)
     axes.set_xlim(-0.7, len(tokens) - 0.3)

@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from tinyadder.errors import TinyadderError
-from tinyadder.inspect.plot.style import BLUE, NORMAL, ORANGE, entitle, sheet
+from tinyadder.inspect.plot import style
 
 
 def curves(log: Sequence[Mapping[str, Any]], title: str = "") -> Figure:
@@ -21,23 +21,23 @@ def curves(log: Sequence[Mapping[str, Any]], title: str = "") -> Figure:
     exact = [(line["step"], line["validation exact"]) for line in log if "validation exact" in line]
     if not losses:
         raise TinyadderError("this log has no lines with a step and a loss")
-    figure = sheet(4.2 if exact else 2.6)
+    figure = style.sheet(4.2 if exact else 2.6)
     panels = figure.subplots(1 + bool(exact), 1, squeeze=False, sharex=True)[:, 0]
-    panels[0].plot(*zip(*losses, strict=True), color=BLUE, linewidth=1.2)
+    panels[0].plot(*zip(*losses, strict=True), color=style.BLUE, linewidth=1.2)
     panels[0].set_yscale("log")
-    panels[0].set_ylabel("loss", fontsize=NORMAL)
+    panels[0].set_ylabel("loss", fontsize=style.NORMAL)
     said = f"{title}: " if title else ""
     if exact:
-        panels[1].plot(*zip(*exact, strict=True), color=ORANGE, marker="o", markersize=3)
+        panels[1].plot(*zip(*exact, strict=True), color=style.ORANGE, marker="o", markersize=3)
         panels[1].set_ylim(-0.03, 1.05)
-        panels[1].set_ylabel("exact match on validation", fontsize=NORMAL)
+        panels[1].set_ylabel("exact match on validation", fontsize=style.NORMAL)
         best = max(exact, key=lambda point: point[1])
         said += f"the best exact match on validation was {best[1]:.2%}, at step {best[0]:,}"
     else:
         said += f"loss over {losses[-1][0]:,} steps"
-    panels[-1].set_xlabel("step", fontsize=NORMAL)
+    panels[-1].set_xlabel("step", fontsize=style.NORMAL)
     for axes in panels:
-        axes.tick_params(labelsize=NORMAL)
+        axes.tick_params(labelsize=style.NORMAL)
         axes.grid(color="#eeeeee")
-    entitle(figure, said)
+    style.entitle(figure, said)
     return figure

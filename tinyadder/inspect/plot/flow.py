@@ -11,17 +11,7 @@ from torch import Tensor
 
 from tinyadder.errors import TinyadderError
 from tinyadder.inspect.circuit import circuit
-from tinyadder.inspect.plot.style import (
-    BLUE,
-    GREY,
-    NORMAL,
-    ORANGE,
-    SMALL,
-    WIDTH,
-    entitle,
-    lanes_of,
-    sheet,
-)
+from tinyadder.inspect.plot import style
 from tinyadder.machine.transformer import Block, FeedForward, MultiHeadAttention, Transformer
 from tinyadder.tasks.base import Task
 
@@ -46,7 +36,7 @@ class Part:
 def parts_of(model: Transformer) -> list[Part]:
     """The parts of a model in the order of the forward pass, with the lanes they read and write."""
     table = model.embedding.detach()
-    found = [Part("embedding", {}, lanes_of(model, table))]
+    found = [Part("embedding", {}, style.lanes_of(model, table))]
     for layer, block in enumerate([*model.blocks] * model.config.options.repeat):
         assert isinstance(block, Block), "a decoder has blocks of one kind"
         if block.attention is not None:
@@ -60,7 +50,9 @@ def _heads(model: Transformer, layer: int, attention: MultiHeadAttention) -> Ite
     for h in range(len(attention.slopes)):
         rows = {name[0]: getattr(attention, name)[h] for name in ("query", "key", "value")}
         yield Part(
-            f"layer {layer}, head {h}", _reads(model, rows), lanes_of(model, attention.wiring[h])
+            f"layer {layer}, head {h}",
+            _reads(model, rows),
+            style.lanes_of(model, attention.wiring[h]),
         )
 
 
@@ -73,13 +65,13 @@ def _units(model: Transformer, layer: int, mlp: FeedForward) -> Iterator[Part]:
         name = (
             f"layer {layer}, {count} units" if len(groups) < count else f"layer {layer}, unit {n}"
         )
-        yield Part(name, _reads(model, rows), lanes_of(model, mlp.down.T[group]))
+        yield Part(name, _reads(model, rows), style.lanes_of(model, mlp.down.T[group]))
 
 
 def _reads(model: Transformer, rows: dict[str, Tensor]) -> dict[str, str]:
     found: dict[str, str] = {}
     for letter, matrix in rows.items():
-        for lane in lanes_of(model, matrix):
+        for lane in style.lanes_of(model, matrix):
             found[lane] = found.get(lane, "") + letter
     return found
 
@@ -102,15 +94,17 @@ def flow(model: Transformer, task: Task) -> Figure:
             f"this model has {len(lanes)} lanes and {len(parts)} parts; a picture of its flow"
             f" can be read up to {MOST} (m.circuit() lists every edge)"
         )
-    figure = sheet(1.75 + 0.25 * len(lanes), max(4.2, min(WIDTH, 1.6 + 0.5 * len(parts))))
+    figure = style.sheet(
+        1.75 + 0.25 * len(lanes), max(4.2, min(style.WIDTH, 1.6 + 0.5 * len(parts)))
+    )
     axes = figure.subplots()
     for row, lane in enumerate(lanes):
         _draw_lane(axes, row, lane, parts)
-    axes.set_yticks(range(len(lanes)), lanes, fontsize=NORMAL)
+    axes.set_yticks(range(len(lanes)), lanes, fontsize=style.NORMAL)
     axes.set_ylim(len(lanes) - 0.4, -0.6)
     axes.set_xlim(-0.6, len(parts) - 0.4)
     axes.xaxis.tick_top()
-    axes.set_xticks(range(len(parts)), [part.name for part in parts], fontsize=NORMAL)
+    axes.set_xticks(range(len(parts)), [part.name for part in parts], fontsize=style.NORMAL)
     for label in axes.get_xticklabels():
         label.set(rotation=60, ha="left", rotation_mode="anchor")
     for column in range(0, len(parts), 2):
@@ -121,12 +115,12 @@ def flow(model: Transformer, task: Task) -> Figure:
         handles=_legend(parts),
         loc="outside lower left",
         ncols=4,
-        fontsize=SMALL,
+        fontsize=style.SMALL,
         frameon=False,
         handletextpad=0.2,
         columnspacing=1.0,
     )
-    entitle(
+    style.entitle(
         figure,
         f"Who writes and who reads each lane: {len(parts)} parts, {len(edges):,} edges; a part"
         " reads what was written to the left of it on the same line",
@@ -140,20 +134,22 @@ WORDS = {"q": "query", "k": "key", "v": "value", "g": "gate", "u": "up", "l": "l
 def _legend(parts: Sequence[Part]) -> list[Line2D]:
     used = {letter for part in parts for letters in part.reads.values() for letter in letters}
     reads = [
-        Line2D([], [], linestyle="", marker=f"${letter}$", color=ORANGE, label=f"read by {word}")
+        Line2D(
+            [], [], linestyle="", marker=f"${letter}$", color=style.ORANGE, label=f"read by {word}"
+        )
         for letter, word in WORDS.items()
         if letter in used
     ]
-    return [Line2D([], [], linestyle="", marker="o", color=BLUE, label="written"), *reads]
+    return [Line2D([], [], linestyle="", marker="o", color=style.BLUE, label="written"), *reads]
 
 
 def _draw_lane(axes, row: int, lane: str, parts: Sequence[Part]) -> None:  # type: ignore[no-untyped-def]
     writes = [at for at, part in enumerate(parts) if lane in part.writes]
     reads = {at: part.reads[lane] for at, part in enumerate(parts) if lane in part.reads}
     if writes and reads and max(reads) > min(writes):
-        axes.plot([min(writes), max(reads)], [row, row], color=GREY, linewidth=1, zorder=1)
+        axes.plot([min(writes), max(reads)], [row, row], color=style.GREY, linewidth=1, zorder=1)
     for at in writes:
-        axes.scatter(at + 0.22 * (at in reads), row, color=BLUE, s=30, zorder=3)
+        axes.scatter(at + 0.22 * (at in reads), row, color=style.BLUE, s=30, zorder=3)
     for at, letters in reads.items():
         axes.text(
             at - 0.22 * (at in writes),
@@ -161,9 +157,9 @@ def _draw_lane(axes, row: int, lane: str, parts: Sequence[Part]) -> None:  # typ
             letters,
             ha="center",
             va="center",
-            fontsize=NORMAL,
+            fontsize=style.NORMAL,
             zorder=2,
-            color=ORANGE,
+            color=style.ORANGE,
             fontweight="bold",
             bbox={"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none"},
         )

@@ -9,21 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tinyadder.inspect.plot.style import (
-    BLUE,
-    NORMAL,
-    NUMBERED,
-    SIGNED,
-    SMALL,
-    WIDTH,
-    compact,
-    entitle,
-    sheet,
-    signed_norm,
-    signed_scale,
-    text_of,
-    token_axis,
-)
+from tinyadder.inspect.plot import style
 from tinyadder.inspect.trace import run_with_cache, stream_names
 from tinyadder.machine.tensors import columns
 from tinyadder.machine.transformer import Transformer
@@ -43,7 +29,7 @@ def lanes(model: Transformer, task: Task, problem: Problem) -> Figure:
     nothing reads, and what is 1000 times larger is grey. What only rounds (1e-15 of a lane whose
     values are at most 1) is shown as 0.
     """
-    tokens, batch = text_of(model, task, problem)
+    tokens, batch = style.text_of(model, task, problem)
     _, cache = run_with_cache(model, batch)
     values = cache[stream_names(model.config)[-1]][0].cpu().numpy().T
     names, prompt = columns(model), len(task.prompt(problem))
@@ -52,9 +38,11 @@ def lanes(model: Transformer, task: Task, problem: Problem) -> Figure:
     shades = np.array([shade(row, among) for row, among in zip(values, read, strict=True)])
     lines = broken(tokens)
     longest = max(stop - start for start, stop in lines)
-    height = (0.21 if len(names) <= NUMBERED else 0.1) * len(names) + 0.3
-    figure = sheet(0.75 + height * len(lines), min(WIDTH, max(3.6, 1.2 + 0.45 * longest)))
-    colours = matplotlib.colormaps[SIGNED].with_extremes(bad="#c4c4c4")
+    height = (0.21 if len(names) <= style.NUMBERED else 0.1) * len(names) + 0.3
+    figure = style.sheet(
+        0.75 + height * len(lines), min(style.WIDTH, max(3.6, 1.2 + 0.45 * longest))
+    )
+    colours = matplotlib.colormaps[style.SIGNED].with_extremes(bad="#c4c4c4")
     for axes, (start, stop) in zip(
         figure.subplots(len(lines), 1, squeeze=False)[:, 0], lines, strict=True
     ):
@@ -64,17 +52,17 @@ def lanes(model: Transformer, task: Task, problem: Problem) -> Figure:
         )
         axes.set_xlim(-0.5, longest - 0.5)
         axes.spines[:].set_visible(False)
-        axes.set_yticks(*labels(names), fontsize=NORMAL)
-        token_axis(axes, tokens[part], size=NORMAL + 1)
+        axes.set_yticks(*labels(names), fontsize=style.NORMAL)
+        style.token_axis(axes, tokens[part], size=style.NORMAL + 1)
         for position, label in enumerate(axes.get_xticklabels(), start):
-            label.set(color=BLUE if position >= prompt else "black", fontweight="bold")
-        if len(names) <= NUMBERED:
+            label.set(color=style.BLUE if position >= prompt else "black", fontweight="bold")
+        if len(names) <= style.NUMBERED:
             _print_values(axes, values[:, part], shades[:, part])
     told = [
         *(["answer in blue"] if prompt < len(tokens) else []),
         *(["grey far outside the scale"] if np.isnan(shades).any() else []),
     ]
-    entitle(
+    style.entitle(
         figure,
         f"{task.show(problem)}: what every token holds in every lane at the end (brown > 0,"
         f" purple < 0, empty 0{''.join(f', {part}' for part in told)})",
@@ -101,7 +89,7 @@ def broken(tokens: Sequence[str]) -> list[tuple[int, int]]:
 
 def labels(names: Sequence[str]) -> tuple[np.ndarray, list[str]]:
     """Ticks of the lanes: every one, or of a wide stream every eighth."""
-    step = 1 if len(names) <= 2 * NUMBERED else 8
+    step = 1 if len(names) <= 2 * style.NUMBERED else 8
     return np.arange(0, len(names), step), list(names[::step])
 
 
@@ -114,8 +102,8 @@ def shade(row: np.ndarray, among: np.ndarray) -> np.ndarray:
     """A lane as signed logarithmic sizes in -1 .. 1, where 1 is the largest `among` these values;
     zeros stay 0, what is far larger is NaN.
     """
-    low, high = signed_scale(among if rounded(among).any() else row)
-    shades = np.asarray(signed_norm(max(low, 1e-15 * high), high)(row)) * 2 - 1
+    low, high = style.signed_scale(among if rounded(among).any() else row)
+    shades = np.asarray(style.signed_norm(max(low, 1e-15 * high), high)(row)) * 2 - 1
     return np.where(np.abs(row) > BEYOND * high, np.nan, shades)
 
 
@@ -126,7 +114,7 @@ def brief(value: float) -> str:
     ['9', '-0.49', '3e-3', '-9e-10', '1e34']
     """
     if value == 0 or 0.01 <= abs(value) < 10_000:
-        return compact(value)
+        return style.compact(value)
     mantissa, exponent = f"{value:.0e}".split("e")
     return f"{mantissa}e{int(exponent)}"
 
@@ -134,7 +122,6 @@ def brief(value: float) -> str:
 def _print_values(axes: Axes, values: np.ndarray, shades: np.ndarray) -> None:
     for (row, column), value in np.ndenumerate(values):
         if value != 0:
-            colour = "white" if abs(shades[row, column]) > 0.7 else "black"
-            text = brief(value)
-            size = SMALL + 1 if len(text) <= 3 else SMALL if len(text) <= 5 else SMALL - 0.5
-            axes.text(column, row, text, ha="center", va="center", fontsize=size, color=colour)
+            text, dark = brief(value), abs(shades[row, column]) > style.DARK
+            smaller = 0 if len(text) <= 3 else 1 if len(text) <= 5 else 1.5
+            style.cell(axes, row, column, text, dark=dark, size=style.NORMAL - smaller)

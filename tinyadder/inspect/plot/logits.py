@@ -7,16 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.figure import Figure
 
-from tinyadder.inspect.plot.style import (
-    BLUE,
-    GREY,
-    NORMAL,
-    ORANGE,
-    compact,
-    entitle,
-    place,
-    sheet,
-)
+from tinyadder.inspect.plot import style
 from tinyadder.inspect.trace import trace
 from tinyadder.machine.transformer import Transformer
 from tinyadder.tasks.base import Problem, Task
@@ -60,48 +51,53 @@ def logits(model: Transformer, task: Task, problem: Problem, index: int) -> Figu
     known = step.right or []
     told = index < len(known) and step.answer[:index] == known[:index]
     right = known[index] if told else step.chosen
-    figure = sheet(2.9)
+    figure = style.sheet(2.9)
     axes = figure.subplots()
     tokens = list(below)
     drawn = {at: below[token] for at, token in enumerate(tokens) if below[token] > 0}
     least, most = min(drawn.values(), default=0.1), max(drawn.values(), default=1.0)
     top = min(least, most / 10) / 3
+    colours = {step.runner_up: style.BLUE, right: style.ORANGE}
     for at, value in drawn.items():
         token = tokens[at]
-        colour = ORANGE if token == right else BLUE if token == step.runner_up else GREY
+        colour = colours.get(token, style.GREY)
         axes.plot([at, at], [top, value], color=colour, linewidth=1.2, zorder=1)
         axes.scatter(at, value, color=colour, s=26, zorder=2)
         if token in (right, step.runner_up):
             axes.annotate(
-                compact(value),
+                style.compact(value),
                 (at, value),
                 xytext=(0, -6),
                 textcoords="offset points",
                 ha="center",
                 va="top",
-                fontsize=NORMAL,
+                fontsize=style.NORMAL,
                 color=colour,
                 fontweight="bold",
             )
     for at, token in enumerate(tokens):
         if token not in {tokens[n] for n in drawn}:
             label = "chosen" if token == step.chosen else "as high"
-            axes.text(at, top * 1.2, label, ha="center", va="top", fontsize=NORMAL, rotation=90)
+            axes.text(
+                at, top * 1.2, label, ha="center", va="top", fontsize=style.NORMAL, rotation=90
+            )
     axes.set_yscale("log")
     axes.set_ylim(most * 4, top)
     axes.set_xlim(-0.7, len(tokens) - 0.3)
-    axes.set_xticks(range(len(tokens)), tokens, fontsize=NORMAL + 1, family="monospace")
+    axes.set_xticks(range(len(tokens)), tokens, fontsize=style.NORMAL + 1, family="monospace")
     measure = "units of its place" if unit else "logits"
-    axes.set_ylabel(f"below the chosen token,\nin {measure}", fontsize=NORMAL)
-    axes.tick_params(axis="y", labelsize=NORMAL)
+    axes.set_ylabel(f"below the chosen token,\nin {measure}", fontsize=style.NORMAL)
+    axes.tick_params(axis="y", labelsize=style.NORMAL)
     won = f"'{step.chosen}' wins over '{step.runner_up}' by {_margin(step.margin, unit)}"
     if right != step.chosen:
         won = f"'{step.chosen}' is chosen, but '{right}' is right"
-    entitle(figure, f"{task.show(problem)}, {place(index, len(step.answer))} of the answer: {won}")
+    style.entitle(
+        figure, f"{task.show(problem)}, {style.place(index, len(step.answer))} of the answer: {won}"
+    )
     return figure
 
 
 def _margin(margin: float, unit: float | None) -> str:
     if unit is None:
-        return f"a margin of {compact(margin)} logits"
-    return f"{compact(margin / unit)} of a unit of its place"
+        return f"a margin of {style.compact(margin)} logits"
+    return f"{style.compact(margin / unit)} of a unit of its place"

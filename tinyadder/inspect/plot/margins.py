@@ -8,17 +8,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from tinyadder.inspect.plot.style import (
-    BLUE,
-    DECADES,
-    NORMAL,
-    ORANGE,
-    compact,
-    entitle,
-    sheet,
-    signed_axis,
-    signed_scale,
-)
+from tinyadder.inspect.plot import style
 from tinyadder.machine.decode import forced_logits
 from tinyadder.machine.transformer import Transformer
 from tinyadder.tasks.base import Task
@@ -52,28 +42,27 @@ def margins(model: Transformer, task: Task, *, count: int = 4000, seed: int = 0)
             (((values * right).nan_to_num(0).sum(-1) - best_other) / spread).flatten().cpu()
         )
     every = torch.cat(result).numpy()
-    wrong = int((every <= 0).sum())
-    figure = sheet(3.2)
+    wrong, least = int((every <= 0).sum()), style.compact(float(every.min()))
+    figure = style.sheet(3.2)
     axes = figure.subplots()
-    low, high = signed_scale(every)
-    bins = np.geomspace(low, high, 60) if high > DECADES * low else np.linspace(0, high, 60)
-    axes.hist(every[every > 0], bins=bins.tolist(), color=BLUE, label="right")
+    low, high = style.signed_scale(every)
+    bins = np.geomspace(low, high, 60) if high > style.DECADES * low else np.linspace(0, high, 60)
+    axes.hist(every[every > 0], bins=bins.tolist(), color=style.BLUE, label="right")
     if wrong:
-        axes.hist(every[every <= 0], bins=(-bins[::-1]).tolist(), color=ORANGE, label="wrong")
-        axes.legend(fontsize=NORMAL)
-    signed_axis(axes, every, "x")
+        axes.hist(every[every <= 0], bins=(-bins[::-1]).tolist(), color=style.ORANGE, label="wrong")
+        axes.legend(fontsize=style.NORMAL)
+    style.signed_axis(axes, every, "x")
     axes.axvline(0, color="black", linewidth=0.8)
     axes.set_yscale("log")
     axes.set_ylim(bottom=0.7)
     axes.set_xlabel(
-        "margin of the right token, as a part of the spread of the logits", fontsize=NORMAL
+        "margin of the right token, as a part of the spread of the logits", fontsize=style.NORMAL
     )
-    axes.set_ylabel("decisions", fontsize=NORMAL)
-    axes.tick_params(labelsize=NORMAL)
-    entitle(
+    axes.set_ylabel("decisions", fontsize=style.NORMAL)
+    axes.tick_params(labelsize=style.NORMAL)
+    style.entitle(
         figure,
-        f"{wrong:,} of {len(every):,} decisions are wrong, smallest margin"
-        f" {compact(float(every.min()))} ({len(problems):,} hard and structured problems, seed"
-        f" {seed})",
+        f"{wrong:,} of {len(every):,} decisions are wrong, smallest margin {least}"
+        f" ({len(problems):,} hard and structured problems, seed {seed})",
     )
     return figure

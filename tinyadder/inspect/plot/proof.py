@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from tinyadder.errors import TinyadderError
-from tinyadder.inspect.plot.style import (
-    NORMAL,
-    ORANGE,
-    SMALL,
-    WIDTH,
-    compact,
-    entitle,
-    place,
-    powers,
-    sheet,
-)
+from tinyadder.inspect.plot import style
 
 PRINTED = 16
 """The most answer tokens of a picture in which the cases are counted."""
@@ -124,9 +115,9 @@ class _Boxes:
 
     def moves(self, shift: int) -> Stages:
         """What a tree reads, so many positions on, at the positions by which the tree names it."""
-        place = {position: n for n, (position, _) in enumerate(self.stages)}
-        read = [place[at] for at in (*self.tree["near"], self.i, self.i + 1)]
-        moved = place[self.i + shift] - place[self.i]
+        stage_at = {position: n for n, (position, _) in enumerate(self.stages)}
+        read = [stage_at[at] for at in (*self.tree["near"], self.i, self.i + 1)]
+        moved = stage_at[self.i + shift] - stage_at[self.i]
         shifted = self.stages[min(read) + moved : max(read) + moved + 1]
         return [(at - shift, sorted(moves)) for at, moves in shifted]
 
@@ -173,25 +164,49 @@ def proof(certificate: Mapping[str, Any], what: str, unit: str = "logits") -> Fi
         row = rights.index(leaf.right)
         counts[row, leaf.token] += 1
         least[row, leaf.token] = min(least[row, leaf.token], leaf.margin)
-    worst = min(leaves, key=lambda leaf: leaf.margin)
-    figure = sheet(1.5 + 0.22 * len(rights), max(4.2, min(WIDTH, 1.7 + 0.36 * steps)))
+    width = max(4.2, min(style.WIDTH, 1.7 + 0.36 * steps))
+    figure = style.sheet(1.5 + 0.22 * len(rights), width)
     axes = figure.subplots()
+    _draw_table(axes, counts, least, f"smallest margin, in {unit}")
+    step = 1 if steps <= 2 * PRINTED else 5
+    axes.set_xticks(range(0, steps, step), [str(n + 1) for n in range(0, steps, step)])
+    axes.set_yticks(range(len(rights)), rights, family="monospace")
+    axes.tick_params(length=0, labelsize=style.NORMAL)
+    numbers = " (numbers: cases)" if steps <= PRINTED else ""
+    axes.set_xlabel(f"token of the answer{numbers}", fontsize=style.NORMAL)
+    axes.set_ylabel("right token", fontsize=style.NORMAL)
+    margin, where = _mark_smallest(axes, leaves, rights, steps)
+    style.entitle(
+        figure,
+        f"Proved: {what}, in {len(leaves):,} cases. The margin is smallest,"
+        f" {style.compact(margin)}, {where}",
+    )
+    return figure
+
+
+def _draw_table(axes: Axes, counts: np.ndarray, least: np.ndarray, label: str) -> None:
+    """Smallest margins as colours, and counts as numbers where they can be read."""
     shown = np.ma.masked_where(counts == 0, least)
     low, high = float(shown.min()), float(shown.max())
     norm = LogNorm(low, high) if high > low else LogNorm(low / 2, low * 2)
     image = axes.imshow(shown, cmap="viridis", norm=norm, aspect="auto", interpolation="nearest")
-    for (row, column), count in np.ndenumerate(counts) if steps <= PRINTED else ():
+    for (row, column), count in np.ndenumerate(counts) if counts.shape[1] <= PRINTED else ():
         if count:
-            light = norm(least[row, column]) > 0.6
-            axes.text(
-                column,
-                row,
-                f"{count:,}",
-                ha="center",
-                va="center",
-                fontsize=SMALL,
-                color="black" if light else "white",
-            )
+            style.cell(axes, row, column, f"{count:,}", dark=norm(least[row, column]) <= 0.6)
+    assert axes.figure is not None
+    bar = axes.figure.colorbar(image, ax=axes)
+    bar.set_label(label, fontsize=style.NORMAL)
+    ticks = [low, *style.powers(low, high, 3)[1:-1], high] if high > low else [low]
+    bar.set_ticks(ticks, labels=[style.compact(float(tick)) for tick in ticks])
+    bar.minorticks_off()
+    bar.ax.tick_params(labelsize=style.SMALL)
+
+
+def _mark_smallest(
+    axes: Axes, leaves: Sequence[Leaf], rights: Sequence[str], steps: int
+) -> tuple[float, str]:
+    """A frame around the smallest margin; that margin, and where it is in words."""
+    worst = min(leaves, key=lambda leaf: leaf.margin)
     if worst.shared:
         marked = sorted({leaf.token for leaf in leaves if leaf.margin == worst.margin})
         corners, height = [(token - 0.5, -0.5) for token in marked], len(rights)
@@ -199,29 +214,9 @@ def proof(certificate: Mapping[str, Any], what: str, unit: str = "logits") -> Fi
         where = f"at token {numbers} of {steps} of the answer"
     else:
         corners, height = [(worst.token - 0.5, rights.index(worst.right) - 0.5)], 1
-        where = f"where {place(worst.token, steps)} of the answer is '{worst.right}'"
+        where = f"where {style.place(worst.token, steps)} of the answer is '{worst.right}'"
         where += f", in the case that {worst.splits[-1]}" if worst.splits else ""
+    frame = {"fill": False, "edgecolor": style.ORANGE, "linewidth": 2, "zorder": 3}
     for corner in corners:
-        axes.add_patch(
-            Rectangle(corner, 1, height, fill=False, edgecolor=ORANGE, linewidth=2, zorder=3)
-        )
-    step = 1 if steps <= 2 * PRINTED else 5
-    axes.set_xticks(range(0, steps, step), [str(n + 1) for n in range(0, steps, step)])
-    axes.set_yticks(range(len(rights)), rights, family="monospace")
-    axes.tick_params(length=0, labelsize=NORMAL)
-    axes.set_xlabel(
-        "token of the answer" + (" (numbers: cases)" if steps <= PRINTED else ""), fontsize=NORMAL
-    )
-    axes.set_ylabel("right token", fontsize=NORMAL)
-    bar = figure.colorbar(image, ax=axes)
-    bar.set_label(f"smallest margin, in {unit}", fontsize=NORMAL)
-    ticks = [low, *powers(low, high, 3)[1:-1], high] if high > low else [low]
-    bar.set_ticks(ticks, labels=[compact(float(tick)) for tick in ticks])
-    bar.minorticks_off()
-    bar.ax.tick_params(labelsize=SMALL)
-    entitle(
-        figure,
-        f"Proved: {what}, in {len(leaves):,} cases. The margin is smallest,"
-        f" {compact(worst.margin)}, {where}",
-    )
-    return figure
+        axes.add_patch(Rectangle(corner, 1, height, **frame))
+    return worst.margin, where

@@ -13,21 +13,12 @@ from matplotlib.ticker import MaxNLocator
 
 from tinyadder.errors import TinyadderError
 from tinyadder.fields import Between, checked
-from tinyadder.inspect.plot.style import (
-    BLUE,
-    GREY,
-    NORMAL,
-    ORANGE,
-    compact,
-    entitle,
-    sheet,
-    signed_axis,
-)
+from tinyadder.inspect.plot import style
 
 MARKS = {
-    "refuted": (ORANGE, "o", "wrong answer found"),
-    "unknown": (GREY, "s", "none found, no proof"),
-    "proved": (BLUE, "*", "proved"),
+    "refuted": (style.ORANGE, "o", "wrong answer found"),
+    "unknown": (style.GREY, "s", "none found, no proof"),
+    "proved": (style.BLUE, "*", "proved"),
 }
 """Verdict of a round: colour, mark, and what it says."""
 
@@ -56,31 +47,33 @@ def rounds(log: Sequence[Mapping[str, Any]], title: str = "") -> Figure:
     for line in log:
         for name, kind in FIELDS.items():
             checked(line.get(name), kind, f"round {line.get('round')}: {name}")
-    figure = sheet(4.6)
+    figure = style.sheet(4.6)
     above, below = figure.subplots(2, 1, sharex=True)
     numbers = [line["round"] for line in log]
     wrong = [line["wrong"] for line in log]
-    above.bar(numbers, wrong, color=ORANGE, label="wrong answers found")
+    above.bar(numbers, wrong, color=style.ORANGE, label="wrong answers found")
     above.plot(
         numbers,
         [line["problems"] for line in log],
-        color=BLUE,
+        color=style.BLUE,
         marker=".",
         label="problems kept for training",
     )
     above.set_yscale("symlog", linthresh=1)
     above.set_ylim(bottom=0)
-    above.set_ylabel("problems", fontsize=NORMAL)
+    above.set_ylabel("problems", fontsize=style.NORMAL)
     _legend_above(above)
     for number, count in zip(numbers, wrong, strict=True):
         if count and len(log) <= 16:
-            above.annotate(f"{count:,}", (number, count), ha="center", va="bottom", fontsize=NORMAL)
+            above.annotate(
+                f"{count:,}", (number, count), ha="center", va="bottom", fontsize=style.NORMAL
+            )
     _margins(below, log)
-    below.set_xlabel("round", fontsize=NORMAL)
+    below.set_xlabel("round", fontsize=style.NORMAL)
     for axes in (above, below):
-        axes.tick_params(labelsize=NORMAL)
+        axes.tick_params(labelsize=style.NORMAL)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    entitle(figure, _told(log, title))
+    style.entitle(figure, _told(log, title))
     return figure
 
 
@@ -97,16 +90,16 @@ def _margins(axes: Axes, log: Sequence[Mapping[str, Any]]) -> None:
             zorder=2,
         )
     axes.axhline(0, color="black", linewidth=0.6)
-    signed_axis(axes, np.array([line["smallest"] for line in log]))
+    style.signed_axis(axes, np.array([line["smallest"] for line in log]))
     axes.margins(y=0.15)
-    axes.set_ylabel("smallest margin found,\nin logits", fontsize=NORMAL)
+    axes.set_ylabel("smallest margin found,\nin logits", fontsize=style.NORMAL)
     _legend_above(axes)
 
 
 def _legend_above(axes: Axes) -> None:
     """Above its axes, in one row: inside, it would cover a bar or a mark."""
     axes.legend(
-        fontsize=NORMAL,
+        fontsize=style.NORMAL,
         loc="lower left",
         bbox_to_anchor=(0, 1),
         ncols=3,
@@ -126,5 +119,5 @@ def _told(log: Sequence[Mapping[str, Any]], title: str) -> str:
         f"{len(log):,} rounds in {log[-1]['seconds']:,.0f} s: wrong answers were found {times},"
         f" {sum(line['wrong'] for line in log):,} in all; at the end the model is {end}"
     )
-    smallest = compact(float(log[-1]["smallest"]))
+    smallest = style.compact(float(log[-1]["smallest"]))
     return (f"{title}: " if title else "") + f"{said} (smallest margin found {smallest})"

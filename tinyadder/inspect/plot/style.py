@@ -33,6 +33,8 @@ DECADES = 1000.0
 """A ratio of sizes from which on an axis is logarithmic."""
 SIGNED = "PuOr_r"
 """Of signed values: brown > 0, purple < 0."""
+DARK = 0.7
+"""The absolute shade, of 1, from which on a cell is dark and its text is white."""
 NUMBERED = 16
 """The most columns or lanes of a table whose values are printed."""
 
@@ -87,6 +89,12 @@ def token_axis(
     else:
         axes.set_xticks(places, list(tokens), fontsize=size, family="monospace")
     axes.tick_params(length=0)
+
+
+def cell(axes: Axes, row: int, column: int, text: str, *, dark: bool, size: float = SMALL) -> None:
+    """Text in the middle of a cell of a table, white on a dark ground."""
+    colour = "white" if dark else "black"
+    axes.text(column, row, text, ha="center", va="center", fontsize=size, color=colour)
 
 
 def few(names: Sequence[str], most: int = 4) -> str:

@@ -9,19 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from tinyadder.inspect.plot.style import (
-    NORMAL,
-    NUMBERED,
-    SIGNED,
-    SMALL,
-    WIDTH,
-    compact,
-    entitle,
-    powers,
-    sheet,
-    signed_norm,
-    signed_scale,
-)
+from tinyadder.inspect.plot import style
 from tinyadder.machine.tensors import columns
 from tinyadder.machine.transformer import Block, Transformer
 
@@ -112,7 +100,7 @@ def telling(matrix: np.ndarray) -> tuple[float, float]:
     """The sizes that colours tell apart: three decades about the median, or fewer if all are in
     fewer.
     """
-    low, high = signed_scale(matrix)
+    low, high = style.signed_scale(matrix)
     middle = float(np.median(np.abs(matrix[matrix != 0]))) if matrix.any() else 1.0
     return max(low, middle / SPAN), min(high, middle * SPAN)
 
@@ -127,45 +115,47 @@ def weights(model: Transformer) -> Figure:
     matrix = np.array([row.values for row in rows])
     if not matrix[:, -1].any():
         names, matrix = names[:-1], matrix[:, :-1]
-    printed, named = len(names) <= NUMBERED + 1, len(rows) <= TALL or len(names) <= NUMBERED + 1
+    printed, named = (
+        len(names) <= style.NUMBERED + 1,
+        len(rows) <= TALL or len(names) <= style.NUMBERED + 1,
+    )
     height = 0.165 * len(rows) if named else min(9.0, 0.05 * len(rows))
-    figure = sheet(1.5 + height, max(3.8, WIDTH if len(names) > 8 else 1.9 + 0.42 * len(names)))
+    figure = style.sheet(
+        1.5 + height, max(3.8, style.WIDTH if len(names) > 8 else 1.9 + 0.42 * len(names))
+    )
     axes = figure.subplots()
     low, high = telling(matrix)
-    norm = signed_norm(low, high)
-    image = axes.imshow(matrix, cmap=SIGNED, norm=norm, aspect="auto", interpolation="nearest")
-    step = 1 if printed else -(-len(names) // NUMBERED)
+    norm = style.signed_norm(low, high)
+    image = axes.imshow(
+        matrix, cmap=style.SIGNED, norm=norm, aspect="auto", interpolation="nearest"
+    )
+    step = 1 if printed else -(-len(names) // style.NUMBERED)
     axes.set_xticks(np.arange(0, len(names), step), names[::step], rotation=60, ha="right")
-    axes.xaxis.set_tick_params(labelsize=NORMAL)
+    axes.xaxis.set_tick_params(labelsize=style.NORMAL)
     first = [n for n, row in enumerate(rows) if n == 0 or row.part != rows[n - 1].part]
     for at in first[1:]:
         axes.axhline(at - 0.5, color="black", linewidth=0.8)
     if named:
-        axes.set_yticks(np.arange(len(rows)), [row.name for row in rows], fontsize=SMALL)
+        axes.set_yticks(np.arange(len(rows)), [row.name for row in rows], fontsize=style.SMALL)
     else:
-        axes.set_yticks(first, [rows[at].part for at in first], fontsize=NORMAL)
+        axes.set_yticks(first, [rows[at].part for at in first], fontsize=style.NORMAL)
     axes.tick_params(length=0)
     shades = np.asarray(norm(matrix)) * 2 - 1
     for (row, column), value in np.ndenumerate(matrix) if printed else ():
         if value != 0:
-            colour = "white" if abs(shades[row, column]) > 0.7 else "black"
-            axes.text(
-                column,
-                row,
-                compact(value),
-                ha="center",
-                va="center",
-                fontsize=SMALL - 0.5,
-                color=colour,
-            )
+            dark = abs(shades[row, column]) > style.DARK
+            text, size = style.compact(value), style.SMALL - 0.5
+            style.cell(axes, row, column, text, dark=dark, size=size)
     bar = figure.colorbar(
         image, ax=axes, location="bottom", shrink=0.9, aspect=40, pad=0.01, extend="both"
     )
-    found = powers(low, high, 3)
-    bar.set_ticks([*-found[::-1], 0, *found])
+    ticks = style.powers(low, high, 3)
+    bar.set_ticks([*-ticks[::-1], 0, *ticks])
     bar.ax.minorticks_off()
-    bar.set_ticklabels([compact(float(tick)) for tick in bar.get_ticks()], fontsize=SMALL)
-    entitle(
+    bar.set_ticklabels(
+        [style.compact(float(tick)) for tick in bar.get_ticks()], fontsize=style.SMALL
+    )
+    style.entitle(
         figure,
         "Every weight that is not zero, by the lane it reads or writes (brown > 0, purple < 0;"
         " colours are logarithmic)",
