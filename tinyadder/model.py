@@ -216,8 +216,7 @@ class Model(Shown):
         made = "trained" if self.program is None else "built"
         return f"Model({str(self.source or self.name)!r}: {self.task.name}, {made}, {size})"
 
-    # ---- text and tokens
-    # --------------------------------------------------------------------------
+    # ---- text and tokens ---------------------------------------------------------------------
 
     def to_tokens(self, text: Input) -> Tensor:
         """Token ids [batch, length] of a prompt; for a problem, of the prompt the task makes of it.
@@ -269,8 +268,7 @@ class Model(Shown):
     def _prompt(self, text: str | Problem) -> Sequence[str]:
         return text if self._is_raw(text) else self.task.prompt(self.problem(text))
 
-    # ---- running
-    # ----------------------------------------------------------------------------------
+    # ---- running -----------------------------------------------------------------------------
 
     def __call__(self, text: Input) -> Tensor:
         """Logits [batch, position, output token]; the columns are `module.config.outputs`."""
@@ -386,8 +384,7 @@ class Model(Shown):
         ):
             yield self
 
-    # ---- looking
-    # ----------------------------------------------------------------------------------
+    # ---- looking -----------------------------------------------------------------------------
 
     def trace(self, problem: str | Problem) -> Trace:
         """Every step of the answer: what it read, what it emitted, by what margin. `[k]` also has
@@ -466,8 +463,7 @@ class Model(Shown):
 
         return circuit(self.module, self.task, self.name, pairs=pairs)
 
-    # ---- judging and keeping
-    # ----------------------------------------------------------------------
+    # ---- judging and keeping -----------------------------------------------------------------
 
     def verify(self, *, count: int = 200_000, examples: int = 500, seed: int = 0) -> Verification:
         """Test the model on hard problems and search for a wrong answer. The verdict is exhaustive,

@@ -38,6 +38,9 @@ StreamColumn = tuple[str, int]
 
 
 def finite(value: float, where: str) -> float:
+    """`value` as a float. Raises `TinyadderError`, which begins with `where`, unless it is a finite
+    number.
+    """
     number = value if type(value) is float else as_real(value)
     if number is None or not isfinite(number):
         raise TinyadderError(f"{where} is {short(value)}; every weight must be a finite number")
@@ -50,6 +53,9 @@ def value_of(weight: Weight) -> float:
 
 
 def add_weights(left: Weight, right: Weight, where: str) -> Weight:
+    """left + right. Raises `TinyadderError` where that would be a second value of a shared weight,
+    or is not finite.
+    """
     if isinstance(right, float) and right == 0:
         return left
     if isinstance(left, float) and left == 0:
@@ -64,6 +70,9 @@ def add_weights(left: Weight, right: Weight, where: str) -> Weight:
 
 
 def scale_weight(weight: Weight, factor: Weight, where: str) -> Weight:
+    """factor * weight. Raises `TinyadderError` where that would be a second value of a shared
+    weight, or is not finite.
+    """
     if isinstance(weight, float) and weight in (0.0, 1.0):
         return factor if weight else 0.0
     if isinstance(factor, float) and factor in (0.0, 1.0):
@@ -90,6 +99,7 @@ class AffineRow:
         return [n for n in (*(w for _, w in self.weights), self.bias) if n != 0]
 
     def plus(self, other: AffineRow) -> AffineRow:
+        """The sum of two rows, without columns of weight 0; see `add_weights`."""
         weights = dict(self.weights)
         for column, weight in other.weights:
             weights[column] = add_weights(
@@ -99,6 +109,7 @@ class AffineRow:
         return AffineRow(kept, add_weights(self.bias, other.bias, "the bias"))
 
     def times(self, factor: Weight) -> AffineRow:
+        """factor times this row; see `scale_weight`."""
         scaled = (
             (c, scale_weight(w, factor, f"the weight on lane '{c[0]}'")) for c, w in self.weights
         )
@@ -122,6 +133,9 @@ def weights_in(value: Any) -> list[Weight] | None:
 
 
 def fit_widths(left: int, right: int, what: str) -> int:
+    """The width of an operation on forms of these widths, of which 1 fits all. Raises
+    `TinyadderError` where they do not fit.
+    """
     if left != right and 1 not in (left, right):
         raise TinyadderError(
             f"{what}: widths {left} and {right} do not fit; they must be equal, or one of them 1"
@@ -130,6 +144,7 @@ def fit_widths(left: int, right: int, what: str) -> int:
 
 
 def spread(items: Sequence[Any], width: int) -> list[Any]:
+    """`items`, a single one `width` times."""
     return list(items) * width if len(items) == 1 else list(items)
 
 
@@ -205,6 +220,7 @@ class Lane(AffineForm):
 
 
 def common_stream(*forms: AffineForm) -> Stream | None:
+    """The stream that forms are over, None for constants. Raises `TinyadderError` for two."""
     streams = {id(f.stream): f.stream for f in forms if f.stream is not None}
     if len(streams) > 1:
         raise TinyadderError(
@@ -287,6 +303,7 @@ class Stream:
 
 
 def format_weight(weight: Weight) -> str:
+    """A weight in six digits, or in nine where six would be another number."""
     if isinstance(weight, Shared):
         return repr(weight)
     short = f"{weight:.6g}"
@@ -348,6 +365,7 @@ def _aligned(rows: Sequence[AffineRow], lane: str) -> tuple[list[Weight], str] |
 
 
 def format_vector(weights: Sequence[Weight], name: str) -> str:
+    """`[w0, w1, ..]*name`; weights that are all equal come once."""
     if len(set(weights)) == 1:
         return _join([(name, weights[0])])
     body = "[" + ", ".join(format_weight(w) for w in weights) + "]"

@@ -17,16 +17,7 @@ from tinyadder.lang.formulas import (
     token_value,
 )
 from tinyadder.lang.program import Program
-from tinyadder.lang.sublayers import (
-    MLP,
-    Attention,
-    Embed,
-    Head,
-    Hidden,
-    Outputs,
-    Unembed,
-    Units,
-)
+from tinyadder.lang.sublayers import MLP, Attention, Embed, Head, Hidden, Outputs, Unembed, Units
 from tinyadder.plain import short
 
 PROGRAM_VERSION = 1
@@ -64,47 +55,37 @@ class _ProgramWriter:
             for lane, column in columns.items()
         }
 
+    def head(self, head: Head) -> dict[str, Any]:
+        forms = {rows: self.form(getattr(head, rows)) for rows in ("query", "key", "value")}
+        return {**forms, "slope": head.slope}
+
+    def attention(self, attention: Attention) -> dict[str, Any]:
+        heads = attention.heads
+        lanes = {
+            lane: [[[heads.index(h), row] for h, row in part] for part in output.parts]
+            for lane, output in attention.lanes.items()
+        }
+        return {"heads": [self.head(h) for h in heads], "lanes": lanes}
+
+    def mlp(self, mlp: MLP) -> dict[str, Any]:
+        units = mlp.units
+        lanes = {
+            lane: [[[units.index(h), self.weight(d)] for h, d in part] for part in written.parts]
+            for lane, written in mlp.lanes.items()
+        }
+        return {
+            "units": [{"gate": self.row(u.gate), "up": self.row(u.up)} for u in units],
+            "lanes": lanes,
+        }
+
 
 def program_to_json(program: Program) -> dict[str, Any]:
     """The program as JSON data; floats survive bit for bit, shared weights stay shared."""
-    write = _ProgramWriter()
-    sublayers: list[dict[str, Any]] = []
-    for sublayer in program.sublayers:
-        if isinstance(sublayer, Attention):
-            heads = sublayer.heads
-            sublayers.append(
-                {
-                    "heads": [
-                        {
-                            **{
-                                rows: write.form(getattr(h, rows))
-                                for rows in ("query", "key", "value")
-                            },
-                            "slope": h.slope,
-                        }
-                        for h in heads
-                    ],
-                    "lanes": {
-                        lane: [[[heads.index(h), row] for h, row in part] for part in output.parts]
-                        for lane, output in sublayer.lanes.items()
-                    },
-                }
-            )
-        else:
-            units = sublayer.units
-            sublayers.append(
-                {
-                    "units": [{"gate": write.row(u.gate), "up": write.row(u.up)} for u in units],
-                    "lanes": {
-                        lane: [
-                            [[units.index(h), write.weight(d)] for h, d in part]
-                            for part in written.parts
-                        ]
-                        for lane, written in sublayer.lanes.items()
-                    },
-                }
-            )
-    unembed = program.unembed
+    write, unembed = _ProgramWriter(), program.unembed
+    sublayers = [
+        write.attention(part) if isinstance(part, Attention) else write.mlp(part)
+        for part in program.sublayers
+    ]
     data = {
         "version": PROGRAM_VERSION,
         "vocabulary": list(program.vocabulary),
@@ -205,7 +186,7 @@ class _ProgramReader:
         form: Any = self.form(data["form"])
         if columns:
             if form.rows:
-                raise TinyadderError("a readout by formula has no rows beside")
+                raise TinyadderError("a readout by formula has no rows of its own")
             form = DerivedReadout({self.stream[lane]: c for lane, c in columns.items()})
         elif data["wired"]:
             form = tuple(
@@ -221,9 +202,9 @@ class _ProgramReader:
 def program_from_json(data: dict[str, Any]) -> Program:
     """The program that `program_to_json` wrote. Raises `TinyadderError` for anything else."""
     if not isinstance(data, dict) or data.get("version") != PROGRAM_VERSION:
-        result = data.get("version") if isinstance(data, dict) else type(data).__name__
+        version = data.get("version") if isinstance(data, dict) else type(data).__name__
         raise TinyadderError(
-            f"a program of version {PROGRAM_VERSION} is expected, this is version {result}"
+            f"a program of version {PROGRAM_VERSION} is expected, this is version {version!s:.40}"
         )
     try:
         read = _ProgramReader(data)
