@@ -687,8 +687,24 @@ def test_the_command_writes_one_file_and_does_not_overwrite_it(capsys, tmp_path,
     monkeypatch.chdir(tmp_path)
     code, out, _ = run(capsys, "explore", "add10", "--digits", "3", "--json")
     assert code == 0 and json.loads(out)["models"] == ["add10"]
-    code, _, said = run(capsys, "explore", "add10")
-    assert code == 2 and "explorer.html exists; give --force" in said
-    code, _, said = run(capsys, "explore", "add10", "add10_95", "--digits", "3", "--force")
-    assert code == 2 and "belong to one construction" in said
-    assert [p.name for p in tmp_path.iterdir()] == ["explorer.html"]
+    code, _, error = run(capsys, "explore", "add10", "--digits", "3")
+    assert code == 2 and "add10-digits3-explorer.html exists; give --force" in error
+    code, _, error = run(capsys, "explore", "add10")
+    assert code == 0, error  # another model, another file
+    code, _, error = run(capsys, "explore", "add10", "add10_95", "--digits", "3", "--force")
+    assert code == 2 and "belong to one construction" in error
+    written = sorted(path.name for path in tmp_path.iterdir())
+    assert written == ["add10-digits3-explorer.html", "add10-explorer.html"]
+
+
+def test_files_about_models_are_named_apart():
+    from tinyadder.commands._models import file_name
+    from tinyadder.named import find
+
+    baseline = find(str(ROOT / "baselines" / "addition3-reversed" / "seed-1" / "model"))
+    names = [
+        file_name(find("add10")),
+        file_name(find("add10", {"digits": 3})),
+        file_name(baseline),
+    ]
+    assert names == ["add10", "add10-digits3", "addition3-reversed-seed-1"]

@@ -19,6 +19,9 @@ from tinyadder.tasks.base import Problem, Task
 if TYPE_CHECKING:
     from tinyadder.report.results import Result
 
+LONGEST = 80
+"""Characters of a file name that is made of a model's name and options."""
+
 
 def parse(task: Task, text: str) -> Problem:
     """The problem that a person wrote. Raises `TinyadderError`, which names a construction that
@@ -89,6 +92,16 @@ def short_name(shown: str) -> str:
     """
     parts = Path(shown).parts
     return "/".join(parts[-3:-1] if parts[-1] == "model" else parts[-1:])
+
+
+def file_name(found: Named) -> str:
+    """The beginning of the name of a file about a model, which tells it from others:
+    `addition3-reversed-seed-1`, `add10-digits4`.
+    """
+    if found.folder is not None:
+        return short_name(str(found.folder)).replace("/", "-")
+    options = "".join(f"-{key}{value}" for key, value in found.options.items())
+    return f"{found.name}{re.sub('[^A-Za-z0-9_.-]', '_', options)}"[:LONGEST]
 
 
 def save_result(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from os.path import lexists
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ def complete_names(context: click.Context, parameter: click.Parameter, begun: st
     return [*found, *([] if names else [CompletionItem(begun, type="file")])]
 
 
+PICTURES = (".png", ".svg", ".pdf")
+"""How the names of pictures end."""
 SEED = click.IntRange(0, 2**31 - 1)
 """Seeds that every generator of random numbers takes."""
 
@@ -37,6 +40,18 @@ device_option: Decorator = click.option(
     default="cpu",
     show_default=True,
     help="Where the model runs; auto: on cuda if torch finds it.",
+)
+
+force_option: Decorator = click.option("--force", is_flag=True, help="Replace what is there.")
+save_option: Decorator = click.option(
+    "--save", is_flag=True, help="Write the result to results/, for the leaderboard."
+)
+threads_option: Decorator = click.option(
+    "--threads",
+    type=click.IntRange(1, 1024),
+    default=1,
+    show_default=True,
+    help="CPU threads of torch.",
 )
 
 task_option: Decorator = click.option(
@@ -88,7 +103,7 @@ def integer_option(*names: str, default: int, help: str, least: int = 1) -> Deco
     return click.option(*names, type=kind, default=default, show_default=True, help=help)
 
 
-def seed_option(help: str, default: int = 0) -> Decorator:
+def seed_option(help: str, default: int | None = 0) -> Decorator:
     """--seed, of what `help` says."""
     return click.option("--seed", type=SEED, default=default, show_default=True, help=help)
 
@@ -99,9 +114,49 @@ def seconds_option(help: str, default: float | None = None) -> Decorator:
     return click.option("--seconds", type=kind, default=default, show_default=shown, help=help)
 
 
+def path_option(name: str, help: str, *, there: bool = False) -> Decorator:
+    """An option that takes a path, with `there` one of a file that exists."""
+    kind = click.Path(exists=there, dir_okay=not there, path_type=Path)
+    return click.option(name, type=kind, help=help)
+
+
 def out_option(help: str) -> Decorator:
-    """--out, a file that is also written."""
-    return click.option("--out", type=click.Path(path_type=Path), help=help)
+    """--out, a file or folder to write."""
+    return path_option("--out", help)
+
+
+def settings_option(help: str) -> Decorator:
+    """--set KEY=VALUE, of what `help` says; the function gets the texts as `settings`."""
+    return click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help=help)
+
+
+def check_new(path: Path | None, force: bool, option: str = "--out") -> None:
+    """Raises `TinyadderError` where `path`, given by `option`, is there and may not be replaced."""
+    if path is not None and lexists(path) and not force:
+        raise TinyadderError(f"{path} exists; give --force to replace it, or another {option}")
+
+
+def check_picture(path: Path) -> None:
+    """Raises `TinyadderError` where the name of a file says no format of pictures."""
+    if path.suffix not in PICTURES:
+        raise TinyadderError(f"'{path}' does not say a format; end it in {', '.join(PICTURES)}")
+
+
+def check_submission_options(name: str, given: Mapping[str, object]) -> None:
+    """Raises `TinyadderError` for options that a submission does not take: the first that has a
+    value. Those of constructions stand as `-o`.
+    """
+    for option, value in given.items():
+        if value:
+            shown = f"-o {next(iter(value))}" if isinstance(value, Mapping) else option
+            raise TinyadderError(f"{name} is a submission; it takes no {shown}")
+
+
+def check_own_options(name: str, given: Mapping[str, object]) -> None:
+    """Raises `TinyadderError` for options of submissions: the first that has a value."""
+    for option, value in given.items():
+        if value is not None:
+            raise TinyadderError(f"{option} is for submissions; {name} is none")
 
 
 def refuse_options(context: click.Context, problem: Sequence[str]) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 
 import click
 
+from tinyadder.commands import _options as opt
 from tinyadder.commands._answering import Answerer
-from tinyadder.commands._options import SEED
 from tinyadder.tasks.base import Problem, Task
 
 
@@ -71,7 +71,7 @@ def sampling_options(function: Callable[..., Any]) -> Callable[..., Any]:
             "--max-new-tokens", "most", type=click.IntRange(1, 100_000), help="Stop after so many."
         ),
         option("--probabilities", is_flag=True, help="Also print the probability of each token."),
-        option("--seed", type=SEED, default=0, help="Seed of what is drawn."),
+        option("--seed", type=opt.SEED, default=0, help="Seed of what is drawn."),
         option("--complete", is_flag=True, help="Go on from the beginning of a text, e.g. '7+'."),
     ):
         function = decorate(function)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tinyadder.commands import _options as opt
 from tinyadder.commands._models import shown_model
-from tinyadder.commands._options import device_option, json_option, model_argument, seed_option
 from tinyadder.commands._output import console, echo, echo_json
 from tinyadder.escape import terminal
 from tinyadder.named import load_model
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @click.command("ablate", short_help=__doc__)
-@model_argument
+@opt.model_argument
 @click.option(
     "--kind",
     "kinds",
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 @click.option(
     "--no-proof", is_flag=True, help="Leave what survives the tests undecided; much faster."
 )
-@seed_option("Seed of the structured problems.")
-@device_option
-@json_option
+@opt.seed_option("Seed of the structured problems.")
+@opt.device_option
+@opt.json_option
 def command(
     name: str,
     options: dict[str, Any],

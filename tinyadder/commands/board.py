@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tinyadder.commands._options import SEED, json_option, seconds_option
+from tinyadder.commands import _options as opt
 from tinyadder.commands._output import console, echo, echo_json, show_table, to_json
 from tinyadder.errors import TinyadderError
 from tinyadder.escape import terminal
@@ -22,11 +22,8 @@ if TYPE_CHECKING:
 
 @click.command("board", short_help=__doc__)
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
-@click.option(
-    "--manifest",
-    metavar="FILE",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Who made which entry and what is claimed [DIR/board.toml, where there is one].",
+@opt.path_option(
+    "--manifest", "Who made which entry and what is claimed [DIR/board.toml, where there is one]."
 )
 @click.option(
     "--out",
@@ -36,10 +33,10 @@ if TYPE_CHECKING:
     help="The folder for the tables and the finished rows.",
 )
 @click.option("--only", "names", metavar="NAME", multiple=True, help="Judge these entries only.")
-@seconds_option("For the sums that an entry is asked; counting and legality come on top.", 60.0)
-@click.option("--seed", type=SEED, default=0, show_default=True, help="Of the sums.")
+@opt.seconds_option("For the sums that an entry is asked; counting and legality come on top.", 60.0)
+@opt.seed_option("Of the sums.")
 @click.option("--again", is_flag=True, help="Judge finished entries again.")
-@json_option
+@opt.json_option
 def command(
     folder: Path,
     manifest: Path | None,

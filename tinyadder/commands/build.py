@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tinyadder.commands import _options as opt
 from tinyadder.commands._models import shown_model
-from tinyadder.commands._options import device_option, json_option, model_argument, out_option
 from tinyadder.commands._output import console, echo, echo_json
 from tinyadder.construction import construct, model_name
 from tinyadder.io.folder import check_writable, holds, model_files, save
@@ -27,11 +27,11 @@ QUICK_TEXTS = 1000
 
 
 @click.command("build", short_help=__doc__)
-@model_argument
-@out_option("The folder to write; out/NAME unless given.")
-@click.option("--force", is_flag=True, help="Replace a model that is already there.")
-@device_option
-@json_option
+@opt.model_argument
+@opt.out_option("The folder to write; out/NAME unless given.")
+@opt.force_option
+@opt.device_option
+@opt.json_option
 def command(
     name: str, options: dict[str, Any], out: Path | None, force: bool, device: str, as_json: bool
 ) -> int:

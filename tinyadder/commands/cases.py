@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 import click
 
-from tinyadder.commands._options import json_option
+from tinyadder.commands import _options as opt
 from tinyadder.commands._output import echo, echo_json, show_table
 from tinyadder.errors import TinyadderError
 from tinyadder.fields import Between, from_json
@@ -83,7 +83,7 @@ def _read_case(data: Any, where: str) -> Case:
 @click.command("cases", short_help=__doc__)
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--only", metavar="NAME", multiple=True, help="Only cases whose name contains NAME.")
-@json_option
+@opt.json_option
 def command(file: Path, only: tuple[str, ...], as_json: bool) -> int:
     """Compile the programs in FILE (the graph format of program_cases.json) and run all their
     vectors.

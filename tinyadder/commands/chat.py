@@ -9,18 +9,12 @@ from typing import Any
 
 import click
 
+from tinyadder.commands import _options as opt
 from tinyadder.commands._answering import Answerer
 from tinyadder.commands._lines import blocks, standard_input
 from tinyadder.commands._models import parse, shown_model
-from tinyadder.commands._options import device_option, model_argument
 from tinyadder.commands._output import echo, to_json
-from tinyadder.commands._sampling import (
-    Drawn,
-    Sampling,
-    completed,
-    drawn,
-    sampling_options,
-)
+from tinyadder.commands._sampling import Drawn, Sampling, completed, drawn, sampling_options
 from tinyadder.errors import TinyadderError
 from tinyadder.escape import terminal
 from tinyadder.tasks.base import Problem, Task
@@ -29,9 +23,9 @@ QUIT = ("quit", "exit", "q")
 
 
 @click.command("chat", short_help=__doc__)
-@model_argument
+@opt.model_argument
 @sampling_options
-@device_option
+@opt.device_option
 @click.option("--check/--no-check", default=True, help="Say whether the answer is right.")
 @click.option("--json", "as_json", is_flag=True, help="Print every answer as one line of JSON.")
 def command(

@@ -10,14 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tinyadder.commands import _options as opt
 from tinyadder.commands._models import shown_model
-from tinyadder.commands._options import (
-    SEED,
-    device_option,
-    integer_option,
-    json_option,
-    model_argument,
-)
 from tinyadder.commands._output import echo, echo_json, show_table
 from tinyadder.named import Loaded, load_model
 
@@ -26,16 +20,11 @@ if TYPE_CHECKING:
 
 
 @click.command("claims", short_help=__doc__)
-@model_argument
-@integer_option(
-    "--problems",
-    "count",
-    default=100,
-    help="Hard problems.",
-)
-@click.option("--seed", type=SEED, default=0, show_default=True)
-@device_option
-@json_option
+@opt.model_argument
+@opt.integer_option("--problems", "count", default=100, help="Hard problems.")
+@opt.seed_option("Seed of their choice.")
+@opt.device_option
+@opt.json_option
 def command(
     name: str, options: dict[str, Any], count: int, seed: int, device: str, as_json: bool
 ) -> None:

@@ -3,45 +3,32 @@
 from __future__ import annotations
 
 import time
-from os.path import lexists
 from pathlib import Path
 from typing import Any
 
 import click
 
+from tinyadder.commands import _options as opt
 from tinyadder.commands._models import short_name, shown_model
-from tinyadder.commands._options import device_option, integer_option, json_option, seed_option
 from tinyadder.commands._output import echo, echo_json, show_table
 from tinyadder.errors import TinyadderError
 from tinyadder.io.files import atomic_write
 from tinyadder.named import find, load_model
 
-FORMATS = (".png", ".svg", ".pdf")
-
 
 @click.command("compare", short_help=__doc__)
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
-@integer_option(
-    "--problems",
-    "count",
-    default=1000,
-    help="Random problems of each model's own task.",
+@opt.integer_option(
+    "--problems", "count", default=1000, help="Random problems of each model's own task."
 )
-@integer_option(
-    "--samples",
-    default=5000,
-    help="Structured samples of the verifier; 0 skips it.",
-    least=0,
+@opt.integer_option(
+    "--samples", default=5000, help="Structured samples of the verifier; 0 skips it.", least=0
 )
-@seed_option("Seed of the random problems.", default=1)
-@click.option(
-    "--plot",
-    type=click.Path(path_type=Path),
-    help="Also draw accuracy and cost against size (.png, .svg, .pdf).",
-)
-@click.option("--force", is_flag=True, help="Replace the picture that is there.")
-@device_option
-@json_option
+@opt.seed_option("Seed of the random problems.", default=1)
+@opt.path_option("--plot", "Also draw accuracy and cost against size (.png, .svg, .pdf).")
+@opt.force_option
+@opt.device_option
+@opt.json_option
 def command(
     names: tuple[str, ...],
     count: int,
@@ -58,10 +45,9 @@ def command(
     Exact match is by greedy decoding, on uniform problems and on the task's hard cases; the verdict
     is the verifier's; speed is answer tokens per second of that decoding, one thread.
     """
-    if plot is not None and plot.suffix not in FORMATS:
-        raise TinyadderError(f"'{plot}' does not say a format; end it in {', '.join(FORMATS)}")
-    if plot is not None and lexists(plot) and not force:
-        raise TinyadderError(f"{plot} exists; give --force to replace it, or another --plot")
+    if plot is not None:
+        opt.check_picture(plot)
+        opt.check_new(plot, force, "--plot")
     kinds = {find(name).task.name.partition("_")[0] for name in names}
     if len(kinds) > 1:
         raise TinyadderError(

@@ -7,16 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tinyadder.commands import _options as opt
 from tinyadder.commands._models import shown_model
-from tinyadder.commands._options import (
-    construction_options,
-    json_option,
-    name_argument,
-    seconds_option,
-)
 from tinyadder.commands._output import echo, echo_json, show_table
 from tinyadder.construction import is_submission
-from tinyadder.errors import TinyadderError
 from tinyadder.named import load_model
 
 if TYPE_CHECKING:
@@ -24,13 +18,12 @@ if TYPE_CHECKING:
 
 
 @click.command("count", short_help=__doc__)
-@name_argument
-@construction_options
+@opt.model_argument
 @click.option(
     "--why", is_flag=True, help="List every weight: where it is, its value, how it is tied."
 )
-@seconds_option("Time limit for a submission file.", 120.0)
-@json_option
+@opt.seconds_option("Time limit for a submission file.", 120.0)
+@opt.json_option
 def command(name: str, options: dict[str, Any], why: bool, seconds: float, as_json: bool) -> None:
     """Count the parameters of NAME by every convention of the ladder.
 
@@ -76,10 +69,7 @@ def _submission(name: str, options: dict[str, Any], why: bool, seconds: float) -
     from tinyadder.verify.count.foreign import count_submission
     from tinyadder.verify.external.submission import Submission
 
-    if options:
-        raise TinyadderError(
-            f"{name} is a submission; options ({', '.join(options)}) belong to a construction"
-        )
+    opt.check_submission_options(name, {"-o": options})
     submission = Submission(name, seconds=seconds)
     warn(submission.place.file)
     with submission.session() as session:

@@ -6,33 +6,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from os.path import lexists
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from tinyadder.commands import _options as opt
 from tinyadder.commands._models import shown_model
-from tinyadder.commands._options import (
-    SEED,
-    device_option,
-    integer_option,
-    json_option,
-    key_value,
-    model_argument,
-    out_option,
-)
 from tinyadder.commands._output import echo, echo_json, show_table
 from tinyadder.errors import TinyadderError
-from tinyadder.io.files import atomic_write
+from tinyadder.io.files import write_text
 from tinyadder.named import load_model
-from tinyadder.tasks import Task, task_from_json
+from tinyadder.tasks import Problem, Task, task_from_json
 
 if TYPE_CHECKING:
     from tinyadder.machine.transformer import Transformer
     from tinyadder.train.recipe import Recipe
 
+SAMPLES = "Structured samples of the verifier; 0 skips it."
 LEGALITY = 200
 """Problems of the legality checks: as many as `tinyadder legality` takes."""
 PREFIX = (
@@ -42,41 +35,17 @@ PREFIX = (
 
 
 @click.command("evaluate", short_help=__doc__)
-@model_argument
-@integer_option(
-    "--problems",
-    "count",
-    default=10_000,
-    help="Held-out problems to decode.",
+@opt.model_argument
+@opt.integer_option("--problems", "count", default=10_000, help="Held-out problems to decode.")
+@opt.seed_option("Draw other held-out problems. [default: those of the recipe, or 1]", None)
+@opt.path_option(
+    "--file", "Problems from this file instead: .jsonl, or a text with one a line.", there=True
 )
-@click.option(
-    "--seed",
-    type=SEED,
-    help="Draw other held-out problems with this seed. [default: those of the recipe, or 1]",
+@opt.path_option("--answers", "With --file: the right answers, one a line.", there=True)
+@opt.settings_option(
+    "Judge by the task with this option, e.g. coefficients=8; the vocabulary stays."
 )
-@click.option(
-    "--file",
-    type=click.Path(exists=True, dir_okay=False),
-    help="Problems from this file instead: .jsonl, or a text with one a line.",
-)
-@click.option(
-    "--answers",
-    type=click.Path(exists=True, dir_okay=False),
-    help="With --file: the right answers, one a line.",
-)
-@click.option(
-    "--set",
-    "settings",
-    metavar="KEY=VALUE",
-    multiple=True,
-    help="Judge by the task with this option, e.g. coefficients=8; the vocabulary stays.",
-)
-@integer_option(
-    "--samples",
-    default=20_000,
-    help="Structured samples of the verifier; 0 skips it.",
-    least=0,
-)
+@opt.integer_option("--samples", default=20_000, help=SAMPLES, least=0)
 @click.option(
     "--within",
     "tolerances",
@@ -85,28 +54,26 @@ PREFIX = (
     help="Relative error within which a rounded number counts, e.g. 0.02; may be repeated."
     " [default: 0.005 0.01 0.05]",
 )
-@integer_option(
-    "--beam",
-    default=1,
-    help="Also decode by beam search of this width (1: greedy only).",
+@opt.integer_option(
+    "--beam", default=1, help="Also decode by beam search of this width (1: greedy only)."
 )
 @click.option(
     "--splits",
     is_flag=True,
     help="Also judge on lines split as is published, and out of distribution.",
 )
-@out_option("Also write the results as JSON to this file.")
-@click.option("--force", is_flag=True, help="Replace OUT.")
-@integer_option("--threads", default=1, help="CPU threads of torch.")
-@device_option
-@json_option
+@opt.out_option("Also write the results as JSON to this file.")
+@opt.force_option
+@opt.threads_option
+@opt.device_option
+@opt.json_option
 def command(
     name: str,
     options: dict[str, Any],
     count: int,
     seed: int | None,
-    file: str | None,
-    answers: str | None,
+    file: Path | None,
+    answers: Path | None,
     settings: tuple[str, ...],
     samples: int,
     tolerances: tuple[float, ...],
@@ -129,22 +96,12 @@ def command(
         raise click.UsageError("--seed draws problems and --file reads them; give one of the two")
     if answers is not None and file is None:
         raise click.UsageError("--answers are those to the problems of --file; give both")
-    if out is not None and lexists(out) and not force:
-        raise TinyadderError(f"{out} exists; give --force to replace it, or another --out")
+    opt.check_new(out, force)
     import torch
 
     from tinyadder.machine.decode import check_beam
-    from tinyadder.train.evaluate import (
-        TOLERANCES,
-        circumstances,
-        evaluate,
-        recipe_of,
-        test_problems,
-    )
-    from tinyadder.train.files import read_problems
+    from tinyadder.train.evaluate import TOLERANCES, circumstances, evaluate, recipe_of
     from tinyadder.verify.count import ladder
-    from tinyadder.verify.properties import verify
-    from tinyadder.verify.verdict import verdict_to_json
 
     loaded = load_model(name, options, device=device)
     check_beam(loaded.model, beam)
@@ -156,50 +113,68 @@ def command(
             f"--splits needs to know what was shown in training; {name} was not trained from a"
             " recipe"
         )
-    problems = (
-        read_problems(task, file, answers or "")
-        if file
-        else test_problems(task, recipe, count=count, seed=seed)
-    )
-    score = evaluate(model, task, problems, tolerances=tolerances or TOLERANCES)
+    problems = _problems(task, recipe, file, answers, count, seed)
+    score = partial(evaluate, model, task, problems, tolerances=tolerances or TOLERANCES)
     hard = evaluate(model, task, task.hard())
-    found: dict[str, Any] = {
+    options_given = [
+        *(f" --set {text}" for text in settings),
+        *([f" --seed {seed}"] if seed is not None else []),
+        *([f" --file {file}"] if file else []),
+        " --splits" * splits,
+    ]
+    result: dict[str, Any] = {
         "model": shown_model(loaded),
         "task": task.to_json(),
-        "problems": file or _drawn(recipe is not None, seed),
-        "score": score.to_json(),
+        "problems": str(file) if file else _drawn(recipe is not None, seed),
+        "score": score().to_json(),
         "hard cases": {"problems": hard.problems, "exact": hard.exact, "wrong": list(hard.wrong)},
         "counts": ladder(model),
         "training": {k: v for k, v in loaded.options.items() if k != "recipe"} if recipe else None,
-        "command": f"tinyadder evaluate {name} --problems {count}"
-        + "".join(f" --set {text}" for text in settings)
-        + (f" --seed {seed}" if seed is not None else "")
-        + (f" --file {file}" if file else "")
-        + " --splits" * splits,
+        "command": f"tinyadder evaluate {name} --problems {count}{''.join(options_given)}",
         **circumstances(),
+        "legality": _judge_legality(model, task),
     }
-    found["legality"] = _judge_legality(model, task)
     if beam > 1:
-        wide = evaluate(model, task, problems, beam=beam, tolerances=tolerances or TOLERANCES)
-        found["beam"] = {
-            "width": beam,
-            "exact": wide.exact,
-            "within": wide.within,
-            "seconds": wide.seconds,
+        wide = score(beam=beam)
+        result["beam"] = {"width": beam} | {
+            key: getattr(wide, key) for key in ("exact", "within", "seconds")
         }
-    if splits:
-        assert recipe is not None
-        found["splits"] = _judge_splits(model, task, recipe, int(loaded.options["seed"]), count)
+    if recipe is not None and splits:
+        result["splits"] = _judge_splits(model, task, recipe, int(loaded.options["seed"]), count)
     if samples:
-        verdict = verify(model, task, count=samples).verdict
-        found["verdict"] = verdict_to_json(verdict) | {"text": str(verdict)}
+        result["verdict"] = _judge(model, task, samples)
     if out is not None:
-        with atomic_write(out) as part:
-            part.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+        write_text(out, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
     if as_json:
-        echo_json(found)
+        echo_json(result)
     else:
-        _show(found)
+        _show(result)
+
+
+def _problems(
+    task: Task,
+    recipe: Recipe | None,
+    file: Path | None,
+    answers: Path | None,
+    count: int,
+    seed: int | None,
+) -> Sequence[Problem]:
+    """Those of the file, or held-out ones of the recipe."""
+    from tinyadder.train.evaluate import test_problems
+    from tinyadder.train.files import read_problems
+
+    if file is None:
+        return test_problems(task, recipe, count=count, seed=seed)
+    return read_problems(task, str(file), "" if answers is None else str(answers))
+
+
+def _judge(model: Transformer, task: Task, samples: int) -> dict[str, Any]:
+    """The verifier's verdict, as JSON."""
+    from tinyadder.verify.properties import verify
+    from tinyadder.verify.verdict import verdict_to_json
+
+    verdict = verify(model, task, count=samples).verdict
+    return verdict_to_json(verdict) | {"text": str(verdict)}
 
 
 def _judge_legality(model: Transformer, task: Task) -> dict[str, Any]:
@@ -250,7 +225,7 @@ def _with(task: Task, settings: Sequence[str]) -> Task:
     """The task with these options. Raises `TinyadderError` for what it does not take, and where the
     tokens would be others.
     """
-    options = dict(key_value(text, "--set") for text in settings)
+    options = dict(opt.key_value(text, "--set") for text in settings)
     described = task.to_json()
     other = task_from_json({**described, "options": described["options"] | options})
     if other.vocabulary != task.vocabulary:
@@ -261,8 +236,8 @@ def _with(task: Task, settings: Sequence[str]) -> Task:
     return other
 
 
-def _show(found: Mapping[str, Any]) -> None:
-    score, hard = found["score"], found["hard cases"]
+def _show(result: Mapping[str, Any]) -> None:
+    score, hard = result["score"], result["hard cases"]
     rows = [("all", "", score["problems"], score["exact"], score["chance"])]
     rows += [
         (trait, value, group["problems"], group["exact"], group["chance"])
@@ -270,7 +245,7 @@ def _show(found: Mapping[str, Any]) -> None:
         for value, group in values.items()
     ]
     show_table(
-        f"{found['model']} on {found['problems']}",
+        f"{result['model']} on {result['problems']}",
         {
             "trait": "left",
             "value": "right",
@@ -295,43 +270,40 @@ def _show(found: Mapping[str, Any]) -> None:
             "within a relative error of "
             + ", ".join(f"{t}: {part:.4%}" for t, part in score["within"].items())
         )
-    if "beam" in found:
-        echo(
-            f"exact match by beam search of width {found['beam']['width']}:"
-            f" {found['beam']['exact']:.4%}"
-        )
-    for said in _splits(found.get("splits", {})):
-        echo(said)
-    for said in _legality(found["legality"]):
-        echo(said)
-    echo("parameters: " + ", ".join(f"{rung} {count:,}" for rung, count in found["counts"].items()))
+    if "beam" in result:
+        beam = result["beam"]
+        echo(f"exact match by beam search of width {beam['width']}: {beam['exact']:.4%}")
+    for line in (*_split_lines(result.get("splits", {})), *_legality_lines(result["legality"])):
+        echo(line)
+    counts = result["counts"].items()
+    echo("parameters: " + ", ".join(f"{rung} {count:,}" for rung, count in counts))
     for wrong in score["wrong"][:3]:
         echo(f"  wrong: {wrong['problem']}   expected {wrong['expected']}, model {wrong['got']}")
-    if "verdict" in found:
-        echo(found["verdict"]["text"])
+    if "verdict" in result:
+        echo(result["verdict"]["text"])
 
 
-def _legality(found: Mapping[str, Any]) -> list[str]:
+def _legality_lines(legality: Mapping[str, Any]) -> list[str]:
     """One line, and one for each check that fails, could not be observed or does not apply."""
-    findings = found["findings"]
+    findings = legality["findings"]
     failed, unseen = ([f for f in findings if f["passed"] is passed] for passed in (False, None))
-    said = (
+    result = (
         f"{len(failed)} of {len(findings)} checks FAIL"
         if failed
         else f"no check of {len(findings)} fails"
     )
     return [
-        f"legality ({found['problems']} problems): {said}",
+        f"legality ({legality['problems']} problems): {result}",
         *(f"  FAILS: {f['check']}: {f['said']}" for f in failed),
         *(f"  not observed: {f['check']}: {f['said']}" for f in unseen),
-        *(f"  does not apply: {said}" for said in found["does not apply"]),
+        *(f"  does not apply: {check}" for check in legality["does not apply"]),
     ]
 
 
-def _splits(found: Mapping[str, Any]) -> list[str]:
+def _split_lines(splits: Mapping[str, Any]) -> list[str]:
     """One line for each further set of problems, with its chance level and ceiling."""
     lines = []
-    for name, score in found.items():
+    for name, score in splits.items():
         if name == "outside":
             known = "left out of" if score["left out of training"] else "not left out of"
             about = f"{score['kind']}, {known} training"

@@ -11,8 +11,8 @@ from typing import Any
 
 import click
 
+from tinyadder.commands import _options as opt
 from tinyadder.commands._models import save_result, shown_model
-from tinyadder.commands._options import device_option, json_option, model_argument, task_option
 from tinyadder.commands._output import echo, echo_json
 from tinyadder.errors import MissingExtra, TinyadderError
 from tinyadder.escape import terminal
@@ -20,7 +20,7 @@ from tinyadder.named import load_model
 
 
 @click.command("exhaust", short_help=__doc__)
-@model_argument
+@opt.model_argument
 @click.option(
     "--within",
     metavar="LIMIT=N",
@@ -49,11 +49,11 @@ from tinyadder.named import load_model
 @click.option(
     "--restart", is_flag=True, help="Forget the finished shards of this sweep and begin again."
 )
-@click.option("--save", is_flag=True, help="Write the verdict to results/, for the leaderboard.")
-@click.option("--force", is_flag=True, help="With --save: replace the result that is there.")
-@task_option
-@device_option
-@json_option
+@opt.task_option
+@opt.save_option
+@opt.force_option
+@opt.device_option
+@opt.json_option
 def command(
     name: str,
     options: dict[str, Any],

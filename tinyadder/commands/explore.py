@@ -4,17 +4,17 @@ value.
 
 from __future__ import annotations
 
-from os.path import lexists
 from pathlib import Path
 from typing import Any
 
 import click
 
-from tinyadder.commands._options import construction_options, json_option
+from tinyadder.commands import _options as opt
+from tinyadder.commands._models import LONGEST, file_name
 from tinyadder.commands._output import echo, echo_json
 from tinyadder.construction import construction_names
 from tinyadder.errors import TinyadderError
-from tinyadder.io.files import atomic_write
+from tinyadder.io.files import write_text
 from tinyadder.named import load_model
 
 DEFAULT = ("add10", "add10_gist", "deriv")
@@ -28,19 +28,14 @@ FAMOUS = {
 
 @click.command("explore", short_help=__doc__)
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-@click.option(
-    "--out",
-    type=click.Path(dir_okay=False, path_type=Path),
-    default=Path("explorer.html"),
-    show_default=True,
-)
-@click.option("--force", is_flag=True, help="Overwrite an existing file.")
+@opt.out_option("File to write [default: NAME-explorer.html; explorer.html without a NAME].")
+@opt.force_option
 @click.option("--open", "show", is_flag=True, help="Open the page in the browser.")
-@construction_options
-@json_option
+@opt.construction_options
+@opt.json_option
 def command(
     names: tuple[str, ...],
-    out: Path,
+    out: Path | None,
     force: bool,
     show: bool,
     options: dict[str, Any],
@@ -53,8 +48,8 @@ def command(
     baseline at hand. The page needs no network: type a problem, step through the program,
     select a cell to see the sum behind it, change a weight, check the proof.
     """
-    if lexists(out) and not force:
-        raise TinyadderError(f"{out} exists; give --force to overwrite it, or another --out")
+    if out is not None:
+        opt.check_new(out, force)
     if options and len(names) != 1:
         raise TinyadderError(
             "options such as --digits belong to one construction; give exactly one NAME with them"
@@ -64,9 +59,13 @@ def command(
     from tinyadder.report.certificates import certificate_file, read_certificate
     from tinyadder.report.results import FOLDER
 
+    models = [load_model(name, options) for name in names or _default_names()]
+    if out is None:
+        called = "-".join(map(file_name, models))[:LONGEST] if names else ""
+        out = Path(f"{called}-explorer.html".lstrip("-"))
+        opt.check_new(out, force)
     exhibits = []
-    for name in names or _default_names():
-        loaded = load_model(name, options)
+    for loaded in models:
         known = loaded.folder is None and loaded.file is None
         famous = FAMOUS.get(loaded.name, ()) if known and not options else ()
         kept = certificate_file(FOLDER, loaded.name, loaded.options)
@@ -74,8 +73,7 @@ def command(
         first = [loaded.task.parse(text) for text in famous]
         exhibits.append(exhibit_of(loaded, first, certificate))
     text = page(exhibits)
-    with atomic_write(out) as part:
-        part.write_text(text, encoding="utf-8")
+    write_text(out, text)
     if as_json:
         echo_json(
             {"file": str(out), "models": [e.name for e in exhibits], "bytes": len(text.encode())}
@@ -93,10 +91,10 @@ def _default_names() -> list[str]:
     """The constructions of the default page, and the smallest trained baseline in ./baselines if
     there is one.
     """
-    found = sorted(
+    trained = sorted(
         Path("baselines").rglob("model.safetensors"), key=lambda path: path.stat().st_size
     )
     return [
         *(name for name in DEFAULT if name in construction_names()),
-        *(str(path.parent) for path in found[:1]),
+        *(str(path.parent) for path in trained[:1]),
     ]

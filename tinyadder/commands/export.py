@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from os.path import lexists
 from pathlib import Path
 from typing import Any
 
 import click
 
-from tinyadder.commands._options import (
-    SEED,
-    construction_options,
-    json_option,
-    name_argument,
-    out_option,
-)
+from tinyadder.commands import _options as opt
+from tinyadder.commands._models import file_name
 from tinyadder.commands._output import echo, echo_json, show_table
 from tinyadder.errors import TinyadderError
 from tinyadder.escape import Markdown
@@ -25,17 +19,16 @@ from tinyadder.named import Loaded, load_model, summary
 
 
 @click.command("export", short_help=__doc__)
-@name_argument
+@opt.model_argument
 @click.option("--to", "kind", type=click.Choice([*FORMATS]), required=True, help="The format.")
-@out_option("File (hub, llama, gpt2: folder) to write [default: by NAME].")
-@click.option("--force", is_flag=True, help="Replace what is there.")
+@opt.out_option("File (hub, llama, gpt2: folder) to write [default: by NAME].")
+@opt.force_option
 @click.option(
     "--intermediate", is_flag=True, help="onnx: lanes and attention patterns are outputs too."
 )
-@click.option("--rotate", type=SEED, help="llama, gpt2: a random basis of the residual stream.")
+@click.option("--rotate", type=opt.SEED, help="llama, gpt2: a random basis of the residual stream.")
 @click.option("--noise", type=click.FloatRange(0, 1), help="llama, gpt2: on each weight, relative.")
-@construction_options
-@json_option
+@opt.json_option
 def command(
     name: str,
     kind: str,
@@ -54,7 +47,7 @@ def command(
     """
     _check_options(kind, intermediate, rotate, noise)
     loaded = load_model(name, options)
-    out = out or Path(module_of(kind).FILE.format(check_name(loaded.name)))
+    out = out or Path(module_of(kind).FILE.format(check_name(file_name(loaded))))
     _check_out(out, kind, force)
     if loaded.model.config.encoder:
         raise TinyadderError(f"{loaded.name} is an encoder-decoder; only decoders are exported")
@@ -109,8 +102,8 @@ def _check_out(out: Path, kind: str, force: bool) -> None:
         check_writable(out, force=force)
     elif out.is_dir():
         raise TinyadderError(f"{out} is a folder; name a file with --out")
-    elif lexists(out) and not force:
-        raise TinyadderError(f"{out} exists; give --force to replace it, or another --out")
+    else:
+        opt.check_new(out, force)
 
 
 def _judged(loaded: Loaded) -> tuple[bytes | None, Markdown | None]:

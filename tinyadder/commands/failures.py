@@ -9,14 +9,8 @@ from typing import Any
 
 import click
 
+from tinyadder.commands import _options as opt
 from tinyadder.commands._models import save_result, shown_model
-from tinyadder.commands._options import (
-    SEED,
-    construction_options,
-    json_option,
-    name_argument,
-    seconds_option,
-)
 from tinyadder.commands._output import echo, echo_json, progress_bars
 from tinyadder.construction import is_submission
 from tinyadder.errors import TinyadderError
@@ -24,13 +18,12 @@ from tinyadder.named import load_model
 
 
 @click.command("failures", short_help=__doc__)
-@name_argument
-@construction_options
-@click.option("--save", is_flag=True, help="Write the count to results/.")
-@click.option("--force", is_flag=True, help="With --save: replace the result that is there.")
-@seconds_option("Of a submission: the time for the estimate [60].")
-@click.option("--seed", type=SEED, help="Of a submission: of the samples [0].")
-@json_option
+@opt.model_argument
+@opt.save_option
+@opt.force_option
+@opt.seconds_option("Of a submission: the time for the estimate [60].")
+@opt.seed_option("Of a submission: of the samples [0].", None)
+@opt.json_option
 def command(
     name: str,
     options: dict[str, Any],
@@ -53,13 +46,9 @@ def command(
     code 0 no failure, 1 failures, 2 unknown: another model.
     """
     if is_submission(name):
-        if options or save:
-            given = "--save" if save else f"-o {next(iter(options))}"
-            raise TinyadderError(f"{name} is a submission; it takes no {given}")
+        opt.check_submission_options(name, {"-o": options, "--save": save})
         return _stranger(name, seconds or 60.0, seed or 0, as_json)
-    if seconds is not None or seed is not None:
-        option = "--seed" if seconds is None else "--seconds"
-        raise TinyadderError(f"{option} is for submissions; {name} is none")
+    opt.check_own_options(name, {"--seconds": seconds, "--seed": seed})
     from tinyadder.verify.certify.check import NUMERICS
     from tinyadder.verify.certify.failures import count_failures
     from tinyadder.verify.certify.network import Unsupported

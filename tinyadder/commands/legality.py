@@ -10,37 +10,22 @@ from typing import Any
 
 import click
 
+from tinyadder.commands import _options as opt
 from tinyadder.commands._models import shown_model
-from tinyadder.commands._options import (
-    SEED,
-    construction_options,
-    device_option,
-    json_option,
-    name_argument,
-    seconds_option,
-)
 from tinyadder.commands._output import echo, echo_json
 from tinyadder.construction import is_submission
-from tinyadder.errors import TinyadderError
 from tinyadder.named import load_model
 
 
 @click.command("legality", short_help=__doc__)
-@name_argument
-@construction_options
+@opt.model_argument
 @click.option(
     "--problems", "count", type=click.IntRange(2), help="Problems to try [200, of a submission 12]."
 )
-@click.option(
-    "--seed",
-    type=SEED,
-    default=0,
-    show_default=True,
-    help="Seed of the problems and of the random tokens.",
-)
-@seconds_option("Time limit for a submission file.", 120.0)
-@device_option
-@json_option
+@opt.seed_option("Seed of the problems and of the random tokens.")
+@opt.seconds_option("Time limit for a submission file.", 120.0)
+@opt.device_option
+@opt.json_option
 def command(
     name: str,
     options: dict[str, Any],
@@ -60,11 +45,7 @@ def command(
         from tinyadder.verify.external.legality import foreign_legality
         from tinyadder.verify.external.submission import Submission
 
-        if options:
-            raise TinyadderError(
-                f"{name} is a submission file; options ({', '.join(options)}) belong to a"
-                " construction"
-            )
+        opt.check_submission_options(name, {"-o": options})
         submission = Submission(Path(name), seconds=seconds)
         warn(submission.path)
         random = Random(seed)
@@ -75,10 +56,8 @@ def command(
 
         loaded = load_model(name, options, device)
         problems = loaded.task.uniform(Random(seed), count or 200)
-        shown, findings = (
-            shown_model(loaded),
-            legality(loaded.model, loaded.task, problems, seed=seed),
-        )
+        findings = legality(loaded.model, loaded.task, problems, seed=seed)
+        shown = shown_model(loaded)
     failed = [finding for finding in findings if finding.passed is False]
     if as_json:
         echo_json(

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from tinyadder.commands._options import complete_names, json_option
+from tinyadder.commands import _options as opt
 from tinyadder.commands._output import echo, echo_json, show_table
 from tinyadder.construction import (
     construct,
@@ -23,8 +23,8 @@ SHOWN = ("task", "nonzero", "nonzero + positional", "layers")
 
 
 @click.command("list", short_help=__doc__)
-@click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=complete_names)
-@json_option
+@click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=opt.complete_names)
+@opt.json_option
 def command(names: tuple[str, ...], as_json: bool) -> None:
     """List constructions with the weight counts of their equations (no model is built): tinyadder
     list ./mine.py.

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from tinyadder.commands._options import json_option
+from tinyadder.commands import _options as opt
 from tinyadder.commands._output import echo, echo_json
 from tinyadder.construction import construction_names
 from tinyadder.errors import TinyadderError
@@ -88,7 +88,7 @@ def claims(task):
     default=Path("."),
     help="The folder to write it into [default: this one].",
 )
-@json_option
+@opt.json_option
 def command(name: str, folder: Path, as_json: bool) -> None:
     """Write NAME.py: a small construction to change step by step. It builds and runs, and verify
     refutes it.

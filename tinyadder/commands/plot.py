@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from os.path import lexists
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import click
 
-from tinyadder.commands._models import short_name, shown_model
-from tinyadder.commands._options import (
-    construction_options,
-    device_option,
-    json_option,
-    name_argument,
-)
+from tinyadder.commands import _options as opt
+from tinyadder.commands._models import file_name, short_name, shown_model
 from tinyadder.commands._output import echo, echo_json
 from tinyadder.errors import TinyadderError
 from tinyadder.fields import Between, checked
@@ -27,7 +21,6 @@ from tinyadder.named import load_model
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-FORMATS = (".png", ".svg", ".pdf")
 HELP = """Draw KIND of NAME (a construction or a model folder): tinyadder plot add10 lanes 123 456.
 
 \b
@@ -40,7 +33,7 @@ picture is a .png, .svg or .pdf by the name of the file.
 
 
 @click.command("plot", short_help=__doc__, help=HELP)
-@name_argument
+@opt.model_argument
 @click.argument("kind", type=click.Choice([*KINDS]))
 @click.argument("problem", nargs=-1)
 @click.option(
@@ -49,22 +42,13 @@ picture is a .png, .svg or .pdf by the name of the file.
     type=int,
     help="Answer token of contributions and logits, from 0 [default: one that tells something].",
 )
-@click.option(
-    "--problems",
-    "count",
-    default=4000,
-    show_default=True,
-    help="About how many problems margins and accuracy ask.",
+@opt.integer_option(
+    "--problems", "count", default=4000, help="About how many problems margins and accuracy ask."
 )
-@click.option(
-    "--out",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="File to write [default: NAME-KIND.png].",
-)
-@click.option("--force", is_flag=True, help="Overwrite an existing file.")
-@construction_options
-@device_option
-@json_option
+@opt.out_option("File to write [default: NAME-KIND.png].")
+@opt.force_option
+@opt.device_option
+@opt.json_option
 def command(
     name: str,
     kind: str,
@@ -85,12 +69,11 @@ def command(
     of_file = KINDS[kind].of in ("log", "report")
     loaded = None if of_file else load_model(name, options, device)
     asked = loaded.task.parse(" ".join(problem)) if loaded is not None and problem else None
-    called = loaded.name if loaded is not None else short_name(name).removesuffix(".json")
-    out = out or Path(f"{called.replace('/', '-')}-{kind}.png")
-    if out.suffix not in FORMATS:
-        raise TinyadderError(f"'{out}' does not say a format; end it in {', '.join(FORMATS)}")
-    if lexists(out) and not force:
-        raise TinyadderError(f"{out} exists; give --force to overwrite it, or another --out")
+    if out is None:
+        called = short_name(name).removesuffix(".json").replace("/", "-")
+        out = Path(f"{file_name(loaded) if loaded is not None else called}-{kind}.png")
+    opt.check_picture(out)
+    opt.check_new(out, force)
 
     from tinyadder.pictures import of_log, picture, write
 
@@ -114,10 +97,10 @@ def _leaderboard(path: Path) -> Figure:
     from tinyadder.report.tables import mean_counts
 
     try:
-        found = read_json(path)
+        report = read_json(path)
         models = [
             (checked(m["name"], str, "name"), m["trained"] is True, _shown_counts(m["counts"]))
-            for m in found["models"]
+            for m in report["models"]
         ]
         if not models:
             raise ValueError("it has no models")

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tinyadder.commands import _options as opt
 from tinyadder.commands._models import check_no_result, save_result, shown_model
-from tinyadder.commands._options import model_argument, out_option
 from tinyadder.commands._output import echo, echo_json
 from tinyadder.construction import is_submission
 from tinyadder.errors import TinyadderError
@@ -29,20 +29,13 @@ NOT_KEPT = "not kept; give --out FOLDER to keep it"
 
 
 @click.command()
-@model_argument
-@out_option("Keep model and certificate in this folder.")
-@click.option(
-    "--save",
-    "keep",
-    is_flag=True,
-    help="Write the verdict to results/, for the leaderboard or the board.",
-)
-@click.option(
-    "--force", is_flag=True, help="Replace a model in the --out folder, or with --save the result."
-)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output.")
+@opt.model_argument
+@opt.out_option("Keep model and certificate in this folder.")
+@opt.save_option
+@opt.force_option
+@opt.json_option
 def command(
-    name: str, options: dict[str, Any], out: Path | None, keep: bool, force: bool, as_json: bool
+    name: str, options: dict[str, Any], out: Path | None, save: bool, force: bool, as_json: bool
 ) -> int:
     """Prove NAME right on every input, or refute it.
 
@@ -54,10 +47,8 @@ def command(
     wrongly), 4 unknown (with what is missing).
     """
     if is_submission(name):
-        if options:
-            given = ", ".join(f"-o {key}" for key in options)
-            raise TinyadderError(f"{name} is a submission; it takes no {given}")
-        return _stranger(name, out, keep, force, as_json)
+        opt.check_submission_options(name, {"-o": options})
+        return _stranger(name, out, save, force, as_json)
     from tinyadder.io.folder import check_writable
     from tinyadder.report.certificates import CERTIFICATE, certificate_file, keep_certificate
     from tinyadder.report.measure import proof_data
@@ -68,7 +59,7 @@ def command(
     if out is not None:
         check_writable(out, force=force)
     loaded = load_model(name, options)
-    if keep and not force:
+    if save and not force:
         check_no_result(loaded, "proved", command=["prove", name])
     where = loaded.folder if out is None else out
     with tempfile.TemporaryDirectory() if where is None else nullcontext(str(where)) as place:
@@ -78,7 +69,7 @@ def command(
         judged = certify(loaded.model, loaded.task, folder)
         data = proof_data(judged, folder)
         size = data["certificate_bytes"]
-        if keep:
+        if save:
             saved = save_result(loaded, "proved", data, command=["prove", name], force=force)
             copy = certificate_file(FOLDER, saved.model, saved.options)
             copy.unlink(missing_ok=True)
@@ -113,8 +104,8 @@ def command(
     return EXIT[type(verdict)]
 
 
-def _stranger(name: str, out: Path | None, keep: bool, force: bool, as_json: bool) -> int:
-    """The verdict on a submission, with `keep` noted in its row of the board; the exit code."""
+def _stranger(name: str, out: Path | None, save: bool, force: bool, as_json: bool) -> int:
+    """The verdict on a submission, with `save` noted in its row of the board; the exit code."""
     from tinyadder.commands.count import warn
     from tinyadder.report.board import save_proof
     from tinyadder.report.results import FOLDER
@@ -124,8 +115,7 @@ def _stranger(name: str, out: Path | None, keep: bool, force: bool, as_json: boo
 
     file = None if out is None else out / "certificate.json"
     if file is not None:
-        if file.exists() and not force:
-            raise TinyadderError(f"{file} exists; choose another --out, or add --force")
+        opt.check_new(file, force)
         if (file.parent / "model.json").exists():
             raise TinyadderError(
                 f"{out} holds a model, which this is not about; choose another --out"
@@ -135,7 +125,7 @@ def _stranger(name: str, out: Path | None, keep: bool, force: bool, as_json: boo
     warn(submission.path)
     judged = prove_submission(submission, file)
     verdict = judged.verdict
-    if keep and isinstance(verdict, Proved):
+    if save and isinstance(verdict, Proved):
         graph = "as exported" if judged.exported else "as it runs"
         proof = f"{verdict.domain}, its graph {graph}; margin {verdict.margin:.3g}"
         row = save_proof(FOLDER, submission.path, f"{proof}; {date.today().isoformat()}")

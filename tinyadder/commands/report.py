@@ -5,14 +5,12 @@ page or JSON.
 from __future__ import annotations
 
 from contextlib import nullcontext
-from os.path import lexists
 from pathlib import Path
 
 import click
 
-from tinyadder.commands._options import json_option, seed_option
+from tinyadder.commands import _options as opt
 from tinyadder.commands._output import echo, echo_json
-from tinyadder.errors import TinyadderError
 from tinyadder.named import use_device
 
 
@@ -30,7 +28,7 @@ from tinyadder.named import use_device
     type=click.Path(path_type=Path, dir_okay=False),
     help="Write everything as one page for the browser, with equations and pictures.",
 )
-@click.option("--force", is_flag=True, help="Replace files that are there.")
+@opt.force_option
 @click.option("--fresh", is_flag=True, help="Recompute every verdict, recorded sweeps included.")
 @click.option(
     "--missing",
@@ -38,7 +36,7 @@ from tinyadder.named import use_device
     help="Compute the verdicts of models that have none yet.",
 )
 @click.option("--only", "names", metavar="NAME", multiple=True, help="Measure these models only.")
-@seed_option("Seed of the fresh verdicts.")
+@opt.seed_option("Seed of the fresh verdicts.")
 @click.option(
     "--root",
     type=click.Path(path_type=Path, file_okay=False, exists=True),
@@ -46,7 +44,7 @@ from tinyadder.named import use_device
     show_default=True,
     help="Where results/ and baselines/ are.",
 )
-@json_option
+@opt.json_option
 def command(
     out: Path | None,
     page: Path | None,
@@ -70,9 +68,8 @@ def command(
     from tinyadder.report.results import read_results
     from tinyadder.report.tables import report_markdown
 
-    for path, option in ((out, "--out"), (page, "--html")):
-        if path is not None and lexists(path) and not force:
-            raise TinyadderError(f"{path} exists; give --force to replace it, or another {option}")
+    opt.check_new(out, force)
+    opt.check_new(page, force, "--html")
     use_device("cpu")
     folder = root / "results"
     entries = own_models(root / "baselines")

@@ -10,16 +10,10 @@ from typing import Any
 import click
 import numpy as np
 
+from tinyadder.commands import _options as opt
 from tinyadder.commands._answering import Answerer
 from tinyadder.commands._lines import blocks, standard_input
 from tinyadder.commands._models import parse
-from tinyadder.commands._options import (
-    construction_options,
-    device_option,
-    json_option,
-    name_argument,
-    refuse_options,
-)
 from tinyadder.commands._output import echo, echo_json, to_json
 from tinyadder.commands._sampling import Sampling, completed, drawn, sampling_options
 from tinyadder.errors import TinyadderError
@@ -29,9 +23,8 @@ from tinyadder.tasks.base import Problem, Task
 
 
 @click.command("run", short_help=__doc__, context_settings={"ignore_unknown_options": True})
-@name_argument
+@opt.model_argument
 @click.argument("problem", nargs=-1, metavar="PROBLEM | -")
-@construction_options
 @click.option(
     "--answers",
     "answer_file",
@@ -40,8 +33,8 @@ from tinyadder.tasks.base import Problem, Task
     help="With -: compare with the answers in this file, one per line, in the same order.",
 )
 @sampling_options
-@device_option
-@json_option
+@opt.device_option
+@opt.json_option
 @click.pass_context
 def command(
     context: click.Context,
@@ -60,7 +53,7 @@ def command(
     the rest is answered. Exit codes: 1 if an answer was wrong, 2 if a line was bad. With answers in
     a second file: tinyadder run deriv_printed - --answers outputs.txt < inputs.txt
     """
-    refuse_options(context, problem)
+    opt.refuse_options(context, problem)
     if not problem:
         raise click.UsageError(
             "no problem given; write it after NAME, or - to read standard input", context

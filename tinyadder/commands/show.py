@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
+from tinyadder.commands import _options as opt
 from tinyadder.commands._models import shown_model
-from tinyadder.commands._options import json_option, model_argument
 from tinyadder.commands._output import echo, echo_json
 from tinyadder.errors import TinyadderError
 from tinyadder.lang.forms import value_of
@@ -16,8 +16,8 @@ from tinyadder.named import Named, find
 
 
 @click.command("show", short_help=__doc__)
-@model_argument
-@json_option
+@opt.model_argument
+@opt.json_option
 def command(name: str, options: dict[str, Any], as_json: bool) -> None:
     """Show the equations of NAME (a construction or a model folder): each line with the parameters
     it costs.

@@ -11,14 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tinyadder.commands import _options as opt
 from tinyadder.commands._models import shown_model
-from tinyadder.commands._options import (
-    construction_options,
-    device_option,
-    json_option,
-    name_argument,
-    refuse_options,
-)
 from tinyadder.commands._output import echo, echo_json, show_table
 from tinyadder.named import Loaded, find, load_model
 
@@ -30,20 +24,19 @@ SHOWN_VALUES = 12
 
 
 @click.command("trace", short_help=__doc__, context_settings={"ignore_unknown_options": True})
-@name_argument
+@opt.model_argument
 @click.argument("problem", nargs=-1, required=True)
+@opt.device_option
 @click.option(
     "--digit", type=int, metavar="K", help="Which answer token to look into, counted from 0."
 )
-@construction_options
-@device_option
-@json_option
+@opt.json_option
 @click.pass_context
 def command(
     context: click.Context,
     name: str,
-    problem: tuple[str, ...],
     digit: int | None,
+    problem: tuple[str, ...],
     options: dict[str, Any],
     device: str,
     as_json: bool,
@@ -55,7 +48,7 @@ def command(
     tokens its query attends to (weight * value = contribution), the lanes before and after each
     sublayer, hidden units, logits and margin.
     """
-    refuse_options(context, problem)
+    opt.refuse_options(context, problem)
     asked = find(name, options).task.parse(
         " ".join(problem)
     )  # a mistake is said before torch is imported

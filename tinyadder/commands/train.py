@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 from contextlib import nullcontext
-from os.path import lexists
 from pathlib import Path
 from typing import Any
 
 import click
 
-from tinyadder.commands._options import SEED, device_option, integer_option, out_option
+from tinyadder.commands import _options as opt
 from tinyadder.commands._output import console, echo, echo_json
 from tinyadder.commands._rounds import ENDS, prove_rounds, told
 from tinyadder.errors import TinyadderError
@@ -22,61 +21,34 @@ from tinyadder.named import use_device
 
 @click.command
 @click.argument("recipe", required=False)
-@out_option("Folder of the results. [default: runs/RECIPE]")
+@opt.out_option("Folder of the results. [default: runs/RECIPE]")
 @click.option(
     "--seed",
     "seeds",
-    type=SEED,
+    type=opt.SEED,
     multiple=True,
     help="Seed instead of the recipe's; may be repeated.",
 )
 @click.option("--resume", is_flag=True, help="Resume from the newest valid checkpoint.")
 @click.option("--force", is_flag=True, help="Train again even if there is a trained model.")
-@click.option(
-    "--data",
-    type=click.Path(path_type=Path),
-    help="Write train.jsonl, validation.jsonl and test.jsonl into this folder and stop.",
+@opt.path_option(
+    "--data", "Write train.jsonl, validation.jsonl and test.jsonl into this folder and stop."
 )
-@device_option
-@click.option(
-    "--start",
-    metavar="MODEL",
-    type=click.Path(path_type=Path),
-    help="Continue training from this model folder.",
-)
+@opt.device_option
+@opt.path_option("--start", "Continue training from this model folder.")
 @click.option(
     "--prove",
     is_flag=True,
     help="Then go on with counterexamples until the model is proved right on every problem.",
 )
-@integer_option("--rounds", default=30, help="With --prove: the most rounds of counterexamples.")
-@click.option(
-    "--seconds",
-    type=click.FloatRange(1.0),
-    default=3600.0,
-    show_default=True,
-    help="With --prove: no round begins after so many seconds of rounds.",
+@opt.integer_option(
+    "--rounds", default=30, help="With --prove: the most rounds of counterexamples."
 )
-@click.option(
-    "--tensorboard",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Also log to this folder for TensorBoard; needs the extra `tensorboard`.",
-)
-@click.option(
-    "--threads",
-    type=click.IntRange(1, 1024),
-    default=1,
-    show_default=True,
-    help="CPU threads of torch.",
-)
-@click.option(
-    "--set",
-    "settings",
-    metavar="KEY=VALUE",
-    multiple=True,
-    help="A value instead of the recipe's, e.g. train.steps=100, or steps=100.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
+@opt.seconds_option("With --prove: no round begins after so many seconds of rounds.", 3600.0)
+@opt.path_option("--tensorboard", "Also log to this folder for TensorBoard (extra `tensorboard`).")
+@opt.threads_option
+@opt.settings_option("A value instead of the recipe's, e.g. train.steps=100, or steps=100.")
+@opt.json_option
 def command(
     recipe: str | None,
     out: Path | None,
@@ -267,8 +239,7 @@ def _write(recipe: Any, seed: int, folder: Path, force: bool) -> None:
     from tinyadder.train.data import check_leaks, held_out_problems, training_problems
     from tinyadder.train.files import write_splits
 
-    if lexists(folder) and not force:
-        raise TinyadderError(f"{folder} exists; give --force to replace it, or another --data")
+    opt.check_new(folder, force, "--data")
     splits = {
         "train": training_problems(recipe, seed),
         "validation": held_out_problems(recipe, "validation"),

@@ -7,19 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tinyadder.commands import _options as opt
 from tinyadder.commands._models import shown_model
-from tinyadder.commands._options import (
-    SEED,
-    construction_options,
-    device_option,
-    json_option,
-    name_argument,
-    seconds_option,
-    task_option,
-)
 from tinyadder.commands._output import echo, echo_json, progress_bars
 from tinyadder.construction import is_submission
-from tinyadder.errors import TinyadderError
 from tinyadder.named import Loaded, load_model
 
 if TYPE_CHECKING:
@@ -27,36 +18,29 @@ if TYPE_CHECKING:
 
 
 @click.command("verify", short_help=__doc__)
-@name_argument
-@construction_options
+@opt.model_argument
 @click.option(
     "--count",
     type=click.IntRange(1),
     help="Structured problems to decode [200,000; of a submission 20,000].",
 )
-@seconds_option("Of a submission: the time for the whole verdict [60].")
-@click.option(
-    "--problem",
-    metavar="'A + B'",
-    help="Of a submission: ask this sum only.",
-)
+@opt.seconds_option("Of a submission: the time for the whole verdict [60].")
+@click.option("--problem", metavar="'A + B'", help="Of a submission: ask this sum only.")
 @click.option(
     "--examples",
     type=click.IntRange(1),
     help="Problems of the hypothesis search [500].",
 )
-@click.option(
-    "--seed", type=SEED, default=0, show_default=True, help="Seed of the samples and the search."
-)
-@task_option
-@device_option
-@json_option
+@opt.seed_option("Seed of the samples and the search.")
+@opt.task_option
+@opt.device_option
+@opt.json_option
 def command(
     name: str,
     options: dict[str, Any],
-    count: int | None,
     seconds: float | None,
     problem: str | None,
+    count: int | None,
     examples: int | None,
     seed: int,
     task: str | None,
@@ -73,15 +57,10 @@ def command(
     asked when the time is over makes the verdict. Exit code 1 if the model is wrong.
     """
     if is_submission(name):
-        given = [*(f"-o {key}" for key in options), *(["--task"] if task else [])]
-        given += [] if device == "cpu" else ["--device"]
-        given += [] if examples is None else ["--examples"]
-        if given:
-            raise TinyadderError(f"{name} is a submission; it takes no {', '.join(given)}")
+        refused = {"-o": options, "--task": task, "--device": device != "cpu"}
+        opt.check_submission_options(name, {**refused, "--examples": examples})
         return _stranger(name, count, seconds, problem, seed, as_json)
-    if seconds is not None or problem is not None:
-        option = "--seconds" if problem is None else "--problem"
-        raise TinyadderError(f"{option} is for submissions; {name} is none")
+    opt.check_own_options(name, {"--seconds": seconds, "--problem": problem})
     from tinyadder.verify.properties import verify
     from tinyadder.verify.verdict import verdict_to_json
 
