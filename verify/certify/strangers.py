@@ -10,16 +10,18 @@ import hashlib
 import platform
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypedDict
 
 import numpy as np
+import torch
 
 from tinyadder.errors import TinyadderError
 from tinyadder.io.files import atomic_write
 from tinyadder.verify.certify import check
+from tinyadder.verify.certify.aten import Lowering, NoRule, Operations, pruned
 from tinyadder.verify.certify.boxes import Undecided
 from tinyadder.verify.certify.check.certificate import GRAPH_FORMAT, GRAPH_VERSION
 from tinyadder.verify.certify.check.files import canonical, number
@@ -39,19 +41,14 @@ class NoGraph(TinyadderError):
     """What a module computes could not be read, or not with a format that a proof is about."""
 
 
-class StepData(TypedDict):
-    op: str
-    k: int
-    operands: list[bytes]
-
-
 class PassData(TypedDict):
-    """One pass, as the job `graph` gives it; arrays are bytes of int32."""
+    """One pass, as the process of a submission gives it; arrays are bytes of int32."""
 
     length: int
     row: int
-    steps: list[StepData]
-    logits: bytes
+    operations: list[Any]
+    read: bytes
+    """The indices of the logits."""
     texts: bytes
 
 
@@ -64,16 +61,23 @@ class FormatData(TypedDict):
     digits: list[int]
 
 
-class GraphData(TypedDict):
-    """What the job `graph` gives; `reason` says why there is nothing."""
+class OperationsData(TypedDict):
+    """The operations of every pass; `reason` says why there is nothing."""
 
     reason: str
     exported: bool
     why: str
+    fused: float
+    """How far the logits are, in units of the largest, where torch picks a kernel of attention."""
     dtype: str
     constants: bytes
     passes: list[PassData]
     logits: list[bytes]
+
+
+class GraphData(OperationsData):
+    """What the job `graph` gives."""
+
     format: FormatData
 
 
@@ -82,15 +86,23 @@ class Read:
     """A stranger's model as a graph, compared with what the model answers."""
 
     graph: dict[str, Any]
-    options: dict[str, Any]
-    """Of the task `sum`: its format."""
+    task: dict[str, Any]
+    """As a certificate has it."""
     format: str
     exported: bool
     why: str
     """Why torch.export had no graph."""
     compared: int
-    """Texts on which graph and model gave the same logits, but for rounding."""
+    """Texts on which graph and model were compared."""
+    bits: int
+    """Of these: texts whose logits, operation by operation, are the module's to the last bit."""
+    apart: float
+    """By how much other ones differ at most, in units of the largest logit."""
+    first: str
+    """The first operation that gave other bits there than here."""
     largest_difference: float
+    """Of the steps, computed in binary64, from the module."""
+    fused: float
     about: dict[str, Any] = field(default_factory=dict)
 
 
@@ -126,60 +138,120 @@ def read_graph(submission: Submission, *, seed: int = 0, limit: float = 600.0) -
         raise NoGraph(data["reason"])
     form = data["format"]
     options = format_options(form, [part["row"] for part in data["passes"]])
-    return read_data(data, options, form["described"])
+    return read_data(data, {"name": "sum", "options": options}, form["described"])
 
 
-def read_data(data: Any, options: dict[str, Any], described: str) -> Read:
+def read_data(data: Any, task: dict[str, Any], described: str) -> Read:
     """The graph in what the process of a submission gave, compared with the module's logits."""
     kind = {"float32": np.float32, "float64": np.float64}.get(data["dtype"])
     if kind is None:
         raise NoGraph(f"its numbers are of the type {data['dtype']}")
-    constants = np.frombuffer(data["constants"], kind)
+    given = np.frombuffer(data["constants"], kind)
+    constants, brought = [*given], dict[bytes, int]()
+    passes, compared, same, apart, first = [], 0, 0, 0.0, ""
+    try:
+        for part, said in zip(data["passes"], data["logits"], strict=True):
+            texts = np.frombuffer(part["texts"], np.int32).reshape(-1, part["length"])
+            theirs = np.frombuffer(said, kind).reshape(len(texts), -1)
+            operations = Operations(part["operations"], part["length"], len(given))
+            read = np.frombuffer(part["read"], np.int32)
+            ours, other = run_again(operations, given, texts, read)
+            first = first or other
+            equal = (ours.view(np.uint8) == theirs.view(np.uint8)).reshape(len(texts), -1).all(1)
+            compared, same = compared + len(texts), same + int(equal.sum())
+            apart = max(apart, differ(ours, theirs))
+            lowered = Lowering(operations, constants, brought)
+            steps = pruned(lowered.steps, part["length"], lowered.read(read))
+            passes.append({**part, **steps, "texts": texts, "said": theirs})
+    except (NoRule, LookupError, TypeError, ValueError, RuntimeError, OverflowError) as error:
+        said = str(error).strip().partition("\n")[0]
+        raise NoGraph(said if isinstance(error, NoRule) else f"its graph is none: {said}") from None
+    if apart > SAME:
+        raise NoGraph(
+            f"its graph gives other logits than the module: off by {apart:.1e} of the largest"
+            + (f", first at {first}" if first else "")
+        )
     number_of = np.zeros(len(constants), int)
-    passes = used(data["passes"], len(constants), number_of)
-    constants = constants[number_of >= 0]
+    passes = used(passes, len(constants), number_of)
+    numbers = np.array(constants, kind)[number_of >= 0]
     graph = {
         "dtype": data["dtype"],
-        "constants": [float(x).hex() if np.isfinite(x) else str(float(x)) for x in constants],
+        "constants": [float(x).hex() if np.isfinite(x) else str(float(x)) for x in numbers],
         "passes": [
             {
                 "length": part["length"],
                 "row": part["row"],
                 "steps": [
-                    [
-                        step["op"],
-                        step["k"],
-                        *(runs(np.frombuffer(o, np.int32)) for o in step["operands"]),
-                    ]
+                    [step["op"], step["k"], *(runs(o) for o in step["operands"])]
                     for step in part["steps"]
                 ],
-                "logits": runs(np.frombuffer(part["logits"], np.int32)),
+                "logits": runs(part["logits"]),
             }
             for part in passes
         ],
     }
-    compared, worst = 0, 0.0
-    for part, logits in zip(passes, data["logits"], strict=True):
-        texts = np.frombuffer(part["texts"], np.int32).reshape(-1, part["length"])
-        theirs = np.frombuffer(logits, np.float64).reshape(len(texts), -1)
-        ours = evaluate(constants.astype(np.float64), part, texts)
-        size = np.abs(theirs).max(1, keepdims=True) + 1e-30
-        off = np.abs(ours - theirs) / size
-        worst = max(worst, float(np.nan_to_num(off, nan=np.inf).max()))
-        compared += len(texts)
+    worst = 0.0
+    for part in passes:
+        ours = evaluate(numbers.astype(np.float64), part, part["texts"])
+        worst = max(worst, differ(ours, part["said"]))
     if worst > SAME:
         raise NoGraph(
-            f"its graph gives other logits than the module: off by {worst:.1e} of the largest"
+            f"its steps give other logits than the module: off by {worst:.1e} of the largest"
         )
     return Read(
         graph,
-        options,
+        task,
         described,
         data["exported"],
         data["why"],
         compared,
+        same,
+        apart,
+        first,
         worst,
+        data["fused"],
     )
+
+
+def run_again(
+    operations: Operations, constants: np.ndarray, texts: np.ndarray, read: np.ndarray
+) -> tuple[np.ndarray, str]:
+    """The logits of texts (n, length) by the operations, run by torch here one text after the
+    other, as the module was; and which operation is the first that gives other bits of the first
+    text than there.
+    """
+    numbers, first, found = torch.from_numpy(constants.copy()), "", []
+    which = torch.from_numpy(read.astype(np.int64))
+    threads = torch.get_num_threads()
+
+    def seen(n: int, results: Sequence[torch.Tensor]) -> None:
+        nonlocal first
+        digest = hashlib.sha256()
+        for tensor in results:
+            digest.update(tensor.contiguous().numpy().tobytes())
+        if not first and operations.digests[n] not in ("", digest.hexdigest()):
+            first = f"aten.{operations.steps[n][0]}"
+
+    torch.set_num_threads(1)  # as in the process of a submission
+    try:
+        with torch.no_grad():
+            for n, text in enumerate(texts.tolist()):
+                values = operations.run(numbers, text, None if n else seen)
+                logits = torch.where(
+                    which >= 0, values[which.clamp(min=0)], numbers[(-1 - which).clamp(min=0)]
+                )
+                found.append(logits.numpy())
+    finally:
+        torch.set_num_threads(threads)
+    return np.stack(found), first
+
+
+def differ(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """The largest difference of logits (n, outputs) in units of the largest of their row."""
+    size = np.abs(theirs).max(1, keepdims=True).astype(np.float64) + 1e-30
+    with np.errstate(invalid="ignore"):
+        off = np.abs(ours.astype(np.float64) - theirs) / size
+    return float(np.nan_to_num(off, nan=np.inf).max())
 
 
 def used(passes: list[Any], count: int, number: np.ndarray) -> list[Any]:
@@ -187,7 +259,7 @@ def used(passes: list[Any], count: int, number: np.ndarray) -> list[Any]:
     filled with the new number of each, -1 for what is not used.
     """
     lists = [
-        np.frombuffer(o, np.int32)
+        o
         for part in passes
         for o in (part["logits"], *(o for step in part["steps"] for o in step["operands"]))
     ]
@@ -196,10 +268,9 @@ def used(passes: list[Any], count: int, number: np.ndarray) -> list[Any]:
         needed[-1 - ids[ids < 0]] = True
     number[:] = np.where(needed, np.cumsum(needed) - 1, -1)
 
-    def renamed(data: bytes) -> bytes:
-        ids = np.frombuffer(data, np.int32)
+    def renamed(ids: np.ndarray) -> np.ndarray:
         mapped = -1 - number[np.maximum(-1 - ids, 0)] if count else ids
-        return np.where(ids < 0, mapped, ids).astype(np.int32).tobytes()
+        return np.where(ids < 0, mapped, ids).astype(np.int32)
 
     return [
         {
@@ -230,7 +301,7 @@ def evaluate(constants: np.ndarray, part: Any, texts: np.ndarray) -> np.ndarray:
     with np.errstate(all="ignore"):
         for step in part["steps"]:
             k, op = step["k"], step["op"]
-            lists = [np.frombuffer(o, np.int32) for o in step["operands"]]
+            lists = step["operands"]
             if op == "look":
                 table = constants[-1 - lists[0]].reshape(-1, k)
                 tokens = texts[:, lists[1]].T
@@ -238,7 +309,7 @@ def evaluate(constants: np.ndarray, part: Any, texts: np.ndarray) -> np.ndarray:
             else:
                 found = FUNCTIONS[op](k, *(take(ids) for ids in lists))
             columns.append(found)
-    return take(np.frombuffer(part["logits"], np.int32)).T
+    return take(part["logits"]).T
 
 
 def _softmax(k: int, x: np.ndarray) -> np.ndarray:
@@ -248,8 +319,6 @@ def _softmax(k: int, x: np.ndarray) -> np.ndarray:
 
 
 def _erf(x: np.ndarray) -> np.ndarray:
-    import torch
-
     return torch.erf(torch.as_tensor(np.ascontiguousarray(x))).numpy()
 
 
@@ -326,7 +395,7 @@ def certificate_of(read: Read, parts: list[dict[str, Any]]) -> bytes:
             "version": GRAPH_VERSION,
             "about": read.about,
             "graph": read.graph,
-            "task": {"name": "sum", "options": read.options},
+            "task": read.task,
             "numerics": assumed(Graph(read.graph).rounding),
             "rules": [*RULES],
             "parts": parts,
@@ -357,13 +426,29 @@ def about(read: Read) -> dict[str, str]:
     way = "torch.export" if read.exported else f"one run each, watched ({read.why})"
     passes = len(read.graph["passes"])
     return {
-        "graph": f"of the forward pass, by {way}; {passes} passes; on {read.compared:,} texts its"
-        f" logits are the module's to {read.largest_difference:.1e} of the largest",
+        "graph": f"of the forward pass, by {way}; {passes} passes",
+        "bits": bits_in_words(read),
         "format": read.format,
         "decoding": "the verifier's own greedy loop in this format; the file's add is compared with"
         " it on 40 sums",
-        "attention": "as products, a softmax and products, not as a fused kernel",
+        "attention": "as products, a softmax and products, not as a fused kernel"
+        + (f" (with the one that torch picks, logits differ by {read.fused:.1e} of the largest)" if read.fused else ""),
     }
+
+
+def bits_in_words(read: Read) -> str:
+    """On how many texts the operations, run by torch, are the module to the last bit."""
+    if read.bits == read.compared:
+        return (
+            "its operations, run one by one by torch, give the module's logits to the last bit on"
+            f" {read.compared:,} of {read.compared:,} texts"
+        )
+    return (
+        f"its operations, run one by one by torch, give the module's logits to the last bit on"
+        f" {read.bits:,} of {read.compared:,} texts, on the others to {read.apart:.1e} of the"
+        f" largest{f', first at {read.first}' if read.first else ''}; assumed: a rounding that the"
+        " rules cover"
+    )
 
 
 def prove_submission(
@@ -382,7 +467,7 @@ def prove_submission(
         return StrangerJudged(Unknown(str(reason)), {}, {}, spent)
     what, numerics = about(read), assumed(Graph(read.graph).rounding)
     try:
-        parts = prove_graph(read.graph, read.options, jobs)
+        parts = prove_graph(read.graph, read.task["options"], jobs)
     except Undecided as undecided:
         verdict = replayed(submission, read, undecided)
         return StrangerJudged(verdict, what, numerics, time.perf_counter() - began)
@@ -416,7 +501,7 @@ def prove_submission(
 
 def replayed(submission: Submission, read: Read, undecided: Undecided) -> Refuted | Unknown:
     """Texts of an undecided branch, asked as sums: refuted by the first that `add` gets wrong."""
-    pairs = sorted({pair_of(read.options, text) for text in undecided.texts})
+    pairs = sorted({pair_of(read.task["options"], text) for text in undecided.texts})
     wrong: list[tuple[int, int, int | str]] = []
     if pairs:
         answers = submission.add(pairs)

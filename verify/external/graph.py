@@ -1,17 +1,21 @@
-"""A job inside a submission's process: what its model computes, as a list of operations on numbers.
+"""A job inside a submission's process: what its model computes, as a list of torch operations.
 
 The graph of `torch.export` (or the module, where it has none) runs once on one text, its tokens
 watched. Every number that depends on a token has an index; operations that only move numbers
-(views, slices, masks, concatenation) move indices, and what is left is arithmetic on lists of
-indices. What no token reaches is a constant: the value that the model computed. The same is done
-for every pass of the decoding. Nothing here has to be trusted: the other side compares what it gets
-with what the model answers.
+(views, slices, masks, concatenation) move indices, and what is left is arithmetic: each operation
+with the indices and the layout in memory of what it was given. What no token reaches is a constant:
+the value that the model computed. The same is done for every pass of the decoding. Nothing here has
+to be trusted: the other side runs these operations itself (`tinyadder.verify.certify.aten`) and
+compares what it gets with what the model answers.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
-from collections.abc import Callable
+from base64 import b64encode
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -32,29 +36,25 @@ from tinyadder.verify.external.entry import LoadedSubmission, ReportProgress
 aten = torch.ops.aten
 LARGEST = 1 << 22
 """Numbers of one pass."""
+ALIGNED = 16
+"""Numbers between two addresses at which torch begins tensors."""
 COMPARED = 60
 """Sums on which the other side compares the graph with the model."""
+SAME_BITS = 8
+"""Texts on which a graph of torch.export is compared with the module here."""
 
 
 class OperationRefused(Exception):
     """An operation that nothing is known of."""
 
 
-ELEMENTWISE: dict[str, str] = {
-    "neg": "neg",
-    "relu": "relu",
-    "relu_": "relu",
-    "sigmoid": "sigmoid",
-    "silu": "silu",
-    "silu_": "silu",
-    "tanh": "tanh",
-    "exp": "exp",
-    "sqrt": "sqrt",
-    "rsqrt": "rsqrt",
-    "reciprocal": "reciprocal",
-    "square": "square",
-    "abs": "abs",
+ARITHMETIC = {
+    *("add", "sub", "rsub", "mul", "div", "neg", "pow", "square", "abs", "sum", "mean"),
+    *("mm", "bmm", "mv", "dot", "addmm", "baddbmm", "linear", "native_layer_norm"),
+    *("_softmax", "_safe_softmax", "sqrt", "rsqrt", "reciprocal", "exp"),
+    *("relu", "sigmoid", "silu", "gelu", "tanh"),
 }
+"""Operations that the other side knows, by their names in torch."""
 MOVES = {
     "view",
     "_unsafe_view",
@@ -125,13 +125,19 @@ SHAPES = {
 """Operations that look at no number of a tensor."""
 
 
+SELECTING = {
+    *("embedding", "to_copy", "masked_fill", "where", "tril", "triu", "constant_pad_nd"),
+}
+"""Operations that choose among numbers, in a way of their own; names without underscores."""
+
+
 class Tape(TorchDispatchMode):
     """Writes down arithmetic on what depends on the tokens."""
 
     def __init__(self, constants: Constants) -> None:
         super().__init__()
         self.constants, self.count = constants, 0
-        self.steps: list[Any] = []
+        self.operations: list[dict[str, Any]] = []
         self._ids: dict[int, torch.Tensor] = {}
         """Storage -> the index of each of its numbers."""
         self._kept: list[torch.Tensor] = []
@@ -190,35 +196,94 @@ class Tape(TorchDispatchMode):
             written = function._schema.is_mutable
             if written and not self._tracked(args[0]):
                 self._put(args[0], self.ids(args[0]))
-            ids = self._operation(name, args, kwargs, function)
+            if name.rstrip("_") in ARITHMETIC:
+                return self._computed(name.rstrip("_"), args, kwargs, function)
+            ids = self._moves(name, args, kwargs, function)
             output = function(*args, **kwargs)
-            outs = output if isinstance(output, tuple | list) else (output,)
-            for tensor, found in zip(outs, ids, strict=False):
-                if isinstance(tensor, torch.Tensor) and found is not None:
+            for tensor, found in zip(_list(output), ids, strict=False):
+                if isinstance(tensor, torch.Tensor):
                     if tensor.numel() != found.numel():
                         raise OperationRefused(f"aten.{name} (another shape)")
                     self._put(tensor, found.reshape(tensor.shape))
         return output
 
-    def _operation(
-        self, name: str, args: Any, kwargs: Any, function: Any
-    ) -> list[torch.Tensor | None]:
-        """The indices of what the operation gives."""
-        for value in args:
-            integers = self._tracked(value) and not value.is_floating_point()
-            if integers and name not in MOVES | {"embedding", "_to_copy"}:
-                raise OperationRefused(f"aten.{name} on tokens")
-        if name in MOVES:
-            return self._moved(args, kwargs, function)
-        if name in ELEMENTWISE:
-            return [self._step(ELEMENTWISE[name], self.ids(args[0]))]
-        special = getattr(self, f"_{name.strip('_')}", None)
-        if special is None or name.startswith("__"):
-            raise OperationRefused(f"aten.{name}")
-        found = special(*args, **kwargs)
-        return found if isinstance(found, list) else [found]
+    def _computed(self, name: str, args: Any, kwargs: Any, function: Any) -> Any:
+        """Run an operation of arithmetic and write it down: every number that it gives is new."""
+        self._no_tokens(name, args)
+        if function._overloadname == "out":
+            raise OperationRefused(f"aten.{name} into another tensor")
+        given = [self._given(value) for value in args]
+        named = {key: self._given(value) for key, value in kwargs.items()}
+        output = function(*args, **kwargs)
+        digest, made = hashlib.sha256(), []
+        for tensor in _list(output):
+            if not isinstance(tensor, torch.Tensor) or tensor.dtype != self.constants.dtype:
+                raise OperationRefused(f"aten.{name} (another type of numbers)")
+            digest.update(tensor.contiguous().numpy().tobytes())
+            self._put(tensor, self._new(tensor.numel()).reshape(tensor.shape))
+            made.append(tensor.numel())
+        self.operations.append(
+            {
+                "name": name,
+                "overload": function._overloadname,
+                "given": given,
+                "named": {key: value for key, value in named.items() if value is not None},
+                "made": made,
+                "digest": digest.hexdigest(),
+            }
+        )
+        return output
 
-    def _moved(self, args: Any, kwargs: Any, function: Any) -> list[torch.Tensor | None]:
+    def _no_tokens(self, name: str, args: Any) -> None:
+        if any(self._tracked(v) and not v.is_floating_point() for v in args):
+            raise OperationRefused(f"aten.{name} on tokens")
+
+    def _given(self, value: Any) -> Any:
+        """An argument as data. A tensor: the indices of the part of its storage that it lies in,
+        and how it lies there.
+        """
+        if isinstance(value, torch.Tensor):
+            return self._laid_out(value)
+        if isinstance(value, list | tuple):
+            return [self._given(part) for part in value]
+        if isinstance(value, float):
+            return {"float": value.hex()}
+        if value is None or isinstance(value, bool | int | str):
+            return value
+        if value == self.constants.dtype:
+            return None
+        raise OperationRefused(f"the argument {str(value):.40}")
+
+    def _laid_out(self, tensor: torch.Tensor) -> dict[str, Any]:
+        if not self._tracked(tensor) and tensor.dtype != self.constants.dtype:
+            self.constants.ids(tensor)  # which refuses
+            tensor = tensor.to(self.constants.dtype)
+        size, stride = list(tensor.size()), list(tensor.stride())
+        start = tensor.storage_offset() // ALIGNED * ALIGNED
+        offset = tensor.storage_offset() - start
+        last = offset + sum((n - 1) * s for n, s in zip(size, stride, strict=True))
+        extent = last + 1 if tensor.numel() else 0
+        if self._tracked(tensor):
+            ids = self._ids[self._key(tensor)][start : start + extent]
+        else:
+            ids = self.constants.ids(tensor.detach().as_strided((extent,), (1,), start))
+        return {"ids": _packed(ids), "size": size, "stride": stride, "offset": offset}
+
+    # ---- what only moves numbers -----------------------------------------------------------------
+
+    def _moves(self, name: str, args: Any, kwargs: Any, function: Any) -> list[torch.Tensor]:
+        """The indices of what the operation gives."""
+        if name not in MOVES | {"embedding", "_to_copy"}:
+            self._no_tokens(name, args)
+        if name in MOVES:
+            return self._moved(name, args, kwargs, function)
+        special = getattr(self, f"_{name.strip('_')}", None)
+        if name.startswith("__") or name.strip("_") not in SELECTING:
+            raise OperationRefused(f"aten.{name}")
+        assert special is not None
+        return [special(*args, **kwargs)]
+
+    def _moved(self, name: str, args: Any, kwargs: Any, function: Any) -> list[torch.Tensor]:
         """Run the operation on indices. Index and mask arguments stay as they are."""
 
         def swap(value: Any) -> Any:
@@ -228,17 +293,14 @@ class Tape(TorchDispatchMode):
                 return self.ids(value)
             return value
 
-        name = function._schema.name.partition("::")[2]
         if name in ("index", "index_select", "gather", "index_put_", "index_put", "masked_select"):
             where = tree_flatten(args[1:3] if name in ("index_select", "gather") else args[1])[0]
             if any(self._tracked(i) for i in where if isinstance(i, torch.Tensor)):
                 return [self._looked_up(name, args)]
             if name.startswith("index_put"):
                 args = (self.ids(args[0]), args[1], self.ids(args[2]), *args[3:])
-                found = function(*args, **kwargs)
-                return [found]
-        out = function(*tree_map(swap, args), **tree_map(swap, kwargs))
-        return list(out) if isinstance(out, tuple | list) else [out]
+                return [function(*args, **kwargs)]
+        return _list(function(*tree_map(swap, args), **tree_map(swap, kwargs)))
 
     def _looked_up(self, name: str, args: Any) -> torch.Tensor:
         if name == "index":
@@ -249,32 +311,30 @@ class Tape(TorchDispatchMode):
             raise OperationRefused(f"aten.{name} by tokens")
         return self._embedding(args[0], tokens)
 
-    def _step(self, op: str, *operands: torch.Tensor, k: int = 1) -> torch.Tensor:
-        """One line of the tape: the operands are lists of indices, broadcast against each other."""
-        operands = torch.broadcast_tensors(*operands) if k == 1 else operands
-        count = operands[0].numel() // (1 if op == "softmax" else k)
-        shape = operands[0].shape if k == 1 or op == "softmax" else (count,)
-        lists = [o.reshape(-1).to(torch.int32).numpy().copy() for o in operands]
-        self.steps.append((op, k, lists))
-        return self._new(count).reshape(shape)
-
-    # ---- each operation of arithmetic ------------------------------------------------------------
-
     def _embedding(self, table: torch.Tensor, tokens: torch.Tensor, *_: Any) -> torch.Tensor:
+        """Rows of a table, one for each token: written down as `look`."""
         if self._tracked(table):
             raise OperationRefused("aten.embedding of a table that depends on tokens")
-        flat = table.reshape(len(table), -1)
-        columns = self.ids(flat).T  # (columns, tokens of the vocabulary)
-        which = self.ids(tokens).reshape(-1)
-        rows = columns[None].expand(len(which), -1, -1)
-        index = which[:, None].expand(-1, len(columns))
-        size = rows.reshape(-1, len(table))
-        operands = [
-            size.reshape(-1).to(torch.int32).numpy().copy(),
-            index.reshape(-1).to(torch.int32).numpy().copy(),
-        ]
-        self.steps.append(("look", len(table), operands))
-        return self._new(index.numel()).reshape(*tokens.shape, *table.shape[1:])
+        if not self._tracked(tokens):  # rows at known places
+            return self.ids(table)[tokens]
+        if int(tokens.min()) < 0:
+            raise OperationRefused("a negative index of a table")
+        if table.dtype != self.constants.dtype:
+            self.constants.ids(table)
+            table = table.to(self.constants.dtype)
+        table = table.contiguous()
+        made = tokens.numel() * table[0].numel()
+        self.operations.append(
+            {
+                "name": "look",
+                "overload": "",
+                "given": [self._laid_out(table), self._laid_out(tokens)],
+                "named": {},
+                "made": [made],
+                "digest": "",
+            }
+        )
+        return self._new(made).reshape(*tokens.shape, *table.shape[1:])
 
     def _to_copy(self, x: torch.Tensor, dtype: Any = None, **_: Any) -> torch.Tensor:
         if dtype not in (None, x.dtype) and x.is_floating_point():
@@ -282,109 +342,6 @@ class Tape(TorchDispatchMode):
         if not x.is_floating_point() and dtype is not None and dtype.is_floating_point:
             raise OperationRefused("tokens taken for numbers")
         return self.ids(x)
-
-    def _binary(self, op: str, a: Any, b: Any) -> torch.Tensor:
-        dtype = next(v.dtype for v in (a, b) if isinstance(v, torch.Tensor))
-        a, b = (v if isinstance(v, torch.Tensor) else torch.tensor(v, dtype=dtype) for v in (a, b))
-        return self._step(op, self.ids(a), self.ids(b))
-
-    def _add(self, a: Any, b: Any, *, alpha: Any = 1) -> torch.Tensor:
-        if alpha != 1:
-            raise OperationRefused("aten.add with alpha")
-        return self._binary("add", a, b)
-
-    def _sub(self, a: Any, b: Any, *, alpha: Any = 1) -> torch.Tensor:
-        if alpha != 1:
-            raise OperationRefused("aten.sub with alpha")
-        return self._binary("sub", a, b)
-
-    def _rsub(self, a: Any, b: Any, alpha: Any = 1) -> torch.Tensor:
-        return self._sub(b, a, alpha=alpha)
-
-    def _mul(self, a: Any, b: Any) -> torch.Tensor:
-        same = isinstance(b, torch.Tensor) and self._tracked(a) and self._tracked(b)
-        if same and a.shape == b.shape and bool((self.ids(a) == self.ids(b)).all()):
-            return self._step("square", self.ids(a))
-        return self._binary("mul", a, b)
-
-    def _div(self, a: Any, b: Any, *, rounding_mode: Any = None) -> torch.Tensor:
-        if rounding_mode is not None:
-            raise OperationRefused("aten.div with a rounding mode")
-        return self._binary("div", a, b)
-
-    def _pow(self, x: Any, exponent: Any) -> torch.Tensor:
-        known = {2: "square", 0.5: "sqrt", -0.5: "rsqrt", -1: "reciprocal"}
-        if not isinstance(exponent, int | float) or exponent not in known:
-            raise OperationRefused(f"aten.pow to {exponent}")
-        return self._step(known[exponent], self.ids(x))
-
-    def _gelu(self, x: torch.Tensor, *, approximate: str = "none") -> torch.Tensor:
-        return self._step("gelu" if approximate == "none" else "gelu_tanh", self.ids(x))
-
-    def _grouped(self, x: torch.Tensor, dims: Any) -> tuple[torch.Tensor, int, list[int]]:
-        """Indices with the reduced axes last."""
-        every = list(range(x.ndim))
-        dims = every if dims is None or dims == [] else [d % x.ndim for d in dims]
-        rest = [d for d in every if d not in dims]
-        ids = self.ids(x).permute(*rest, *dims).reshape(*[x.shape[d] for d in rest], -1)
-        return ids, ids.shape[-1], rest
-
-    def _sum(self, x: Any, dim: Any = None, keepdim: bool = False, **_: Any) -> torch.Tensor:
-        ids, k, _rest = self._grouped(x, [dim] if isinstance(dim, int) else dim)
-        return self._step("sum", ids.contiguous(), k=k)
-
-    def _mean(self, x: Any, dim: Any = None, keepdim: bool = False, **_: Any) -> torch.Tensor:
-        total = self._sum(x, dim)
-        k = x.numel() // max(1, total.numel())
-        return self._step("div", total, self.ids(torch.tensor(float(k), dtype=x.dtype)))
-
-    def _dot(self, a: torch.Tensor, b: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-        """(B, n, k) and (B, k, m), bias broadcast to (B, n, m)."""
-        batch, n, k = a.shape
-        m = b.shape[-1]
-        left = a[:, :, None, :].expand(batch, n, m, k).reshape(-1, k)
-        right = b.transpose(1, 2)[:, None].expand(batch, n, m, k).reshape(-1, k)
-        if bias is not None:
-            one = self.constants.ids(torch.ones((), dtype=self.constants.dtype))
-            left = torch.cat([left, one.expand(len(left), 1)], 1)
-            right = torch.cat([right, bias.expand(batch, n, m).reshape(-1, 1)], 1)
-            k += 1
-        return self._step("dot", left.contiguous(), right.contiguous(), k=k).reshape(batch, n, m)
-
-    def _mm(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        return self._dot(self.ids(a)[None], self.ids(b)[None], None)[0]
-
-    def _bmm(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        return self._dot(self.ids(a), self.ids(b), None)
-
-    def _mv(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        return self._dot(self.ids(a)[None], self.ids(b)[None, :, None], None)[0, :, 0]
-
-    def _dot_(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        return self._dot(self.ids(a)[None, None], self.ids(b)[None, :, None], None)[0, 0, 0]
-
-    def _addmm(self, c: Any, a: Any, b: Any, *, beta: Any = 1, alpha: Any = 1) -> torch.Tensor:
-        if (alpha, beta) != (1, 1):
-            raise OperationRefused("aten.addmm with alpha or beta")
-        return self._dot(self.ids(a)[None], self.ids(b)[None], self.ids(c))[0]
-
-    def _baddbmm(self, c: Any, a: Any, b: Any, *, beta: Any = 1, alpha: Any = 1) -> torch.Tensor:
-        if (alpha, beta) != (1, 1):
-            raise OperationRefused("aten.baddbmm with alpha or beta")
-        return self._dot(self.ids(a), self.ids(b), self.ids(c))
-
-    def _linear(self, x: Any, weight: Any, bias: Any = None) -> torch.Tensor:
-        flat = self.ids(x).reshape(1, -1, x.shape[-1])
-        found = self._dot(flat, self.ids(weight).T[None], None if bias is None else self.ids(bias))
-        return found.reshape(*x.shape[:-1], -1)
-
-    def _softmax(self, x: torch.Tensor, dim: int, *_: Any) -> torch.Tensor:
-        ids = self.ids(x).movedim(dim, -1)
-        found = self._step("softmax", ids.contiguous(), k=ids.shape[-1])
-        return found.reshape(ids.shape).movedim(-1, dim)
-
-    def _safe_softmax(self, x: torch.Tensor, dim: int, *_: Any) -> torch.Tensor:
-        return self._softmax(x, dim)
 
     def _masked_fill(self, x: Any, mask: torch.Tensor, value: Any) -> torch.Tensor:
         if self._tracked(mask):
@@ -412,24 +369,18 @@ class Tape(TorchDispatchMode):
         filler = int(self.ids(torch.tensor(value, dtype=x.dtype)))
         return torch.nn.functional.pad(self.ids(x), pad, value=filler)
 
-    def _native_layer_norm(
-        self, x: torch.Tensor, shape: Any, weight: Any, bias: Any, eps: float
-    ) -> list[torch.Tensor | None]:
-        """By its definition: (x - mean) / sqrt(mean of squares + eps) * weight + bias."""
-        k = int(np.prod(shape))
-        number = lambda v: self.ids(torch.tensor(v, dtype=x.dtype))  # noqa: E731
-        ids = self.ids(x).reshape(-1, k)
-        mean = self._step("div", self._step("sum", ids.contiguous(), k=k), number(float(k)))
-        away = self._step("sub", ids, mean[:, None])
-        square = self._step("square", away)
-        spread = self._step("div", self._step("sum", square.contiguous(), k=k), number(float(k)))
-        factor = self._step("rsqrt", self._step("add", spread, number(eps)))
-        found = self._step("mul", away, factor[:, None])
-        if weight is not None:
-            found = self._step("mul", found, self.ids(weight).reshape(1, k))
-        if bias is not None:
-            found = self._step("add", found, self.ids(bias).reshape(1, k))
-        return [found.reshape(x.shape), None, None]
+
+def _list(output: Any) -> list[Any]:
+    return list(output) if isinstance(output, tuple | list) else [output]
+
+
+def _packed(ids: torch.Tensor) -> dict[str, Any]:
+    """Indices as text: a run, or the bytes of 32-bit integers."""
+    found = ids.to(torch.int32).numpy()
+    steps = set(np.diff(found).tolist()) if len(found) < 1 << 20 else {0, 1}
+    if len(found) and len(steps) < 2:
+        return {"run": [int(found[0]), *(steps or {0}), len(found)]}
+    return {"bytes": b64encode(found.tobytes()).decode()}
 
 
 class Constants:
@@ -454,43 +405,6 @@ class Constants:
         return -1 - torch.arange(first, first + tensor.numel()).reshape(tensor.shape)
 
 
-GraphStep = tuple[str, int, list[np.ndarray]]
-
-
-def pruned(steps: list[GraphStep], length: int, row: np.ndarray) -> dict[str, Any]:
-    """Only what these logits need, numbered anew; the first `length` indices are the tokens."""
-    starts, total = [], length
-    for op, k, operands in steps:
-        starts.append(total)
-        total += len(operands[-1]) // (k if op in ("sum", "dot") else 1)
-    needed = np.zeros(total, dtype=bool)
-    needed[:length] = True
-    needed[row[row >= 0]] = True
-    kept: list[tuple[GraphStep, np.ndarray]] = []
-    for (op, k, operands), start in zip(reversed(steps), reversed(starts), strict=True):
-        lanes = len(operands[-1]) // (k if op in ("sum", "dot") else 1)
-        here = needed[start : start + lanes]
-        if op == "softmax":
-            here = needed[start : start + lanes] = np.repeat(here.reshape(-1, k).any(1), k)
-        some = []
-        for operand in operands:
-            found = operand.reshape(lanes, -1)[here].reshape(-1)
-            needed[found[found >= 0]] = True
-            some.append(found)
-        if here.any():
-            kept.append(((op, k, some), np.flatnonzero(here) + start))
-    number = np.full(total, -1, dtype=np.int32)
-    number[:length] = np.arange(length)
-    count, found_steps = length, []
-    for (op, k, operands), which in reversed(kept):
-        renamed = [np.where(x >= 0, number[np.maximum(x, 0)], x).astype(np.int32) for x in operands]
-        found_steps.append({"op": op, "k": k, "operands": [x.tobytes() for x in renamed]})
-        number[which] = np.arange(count, count + len(which))
-        count += len(which)
-    logits = np.where(row >= 0, number[np.maximum(row, 0)], row).astype(np.int32)
-    return {"steps": found_steps, "logits": logits.tobytes()}
-
-
 def logits_of(output: Any) -> torch.Tensor:
     """The tensor of logits in what a call returned."""
     while isinstance(output, tuple | list) and output:
@@ -503,7 +417,7 @@ def logits_of(output: Any) -> torch.Tensor:
     return output
 
 
-class Pass(torch.nn.Module):
+class DecoderPass(torch.nn.Module):
     """One pass of the decoding as a module: tokens in, logits out."""
 
     def __init__(self, decoder: Decoder, model: Any) -> None:
@@ -525,23 +439,25 @@ class Pass(torch.nn.Module):
         return logits_of(call.function(*given, **named))
 
 
-def exported(module: Pass, tokens: torch.Tensor) -> tuple[Any, str]:
+def exported(module: torch.nn.Module, texts: torch.Tensor) -> tuple[Any, str]:
     """The graph of `torch.export` as something to call; the module itself, and why, where there is
-    none.
+    none, or one that gives other logits of these texts.
     """
     try:
-        program = torch.export.export(module, (tokens,), strict=False)
-        return program.module(), ""
+        program = torch.export.export(module, (texts[:1],), strict=False)
+        run = program.module()
+        if all(torch.equal(run(text[None]), module(text[None])) for text in texts[:SAME_BITS]):
+            return run, ""
+        return module, "torch.export changes its bits"
     except Exception as error:
         line = str(error).strip().partition("\n")[0]
         return module, f"{type(error).__name__}: {line}"[:160]
 
 
 def graph(entry: LoadedSubmission, report: ReportProgress, seed: int) -> dict[str, Any]:
-    """The format of the decoding, and per pass the steps, or `reason`: why there is none."""
+    """The format of the decoding, and per pass the operations, or `reason`: why there is none."""
     form = {"described": "", "passes": [], "smallest": False, "order": "", "length": 0}
-    empty = {"reason": "", "exported": True, "why": "", "dtype": "", "constants": b""}
-    empty |= {"passes": [], "logits": [], "format": {**form, "digits": []}}
+    empty = {**NOTHING, "format": {**form, "digits": []}}
     try:
         return {**empty, **_graph(entry, report, seed)}
     except (NotRecovered, OperationRefused) as error:
@@ -557,39 +473,13 @@ def _graph(entry: LoadedSubmission, report: ReportProgress, seed: int) -> dict[s
         raise NotRecovered("its choices are not one digit each")
     if _torch() is None:
         raise NotRecovered("its model is not of torch")
-    logging.getLogger("torch").setLevel(logging.CRITICAL)
-    torch.backends.mha.set_fastpath_enabled(False)
-    for module in modules_in(entry.model):
-        module.eval()
-    module = Pass(decoder, entry.model)
     pairs = spread(COMPARED, seed + 7)
     chosen, _ = decoder.choices(pairs)
-    constants: Constants | None = None
-    passes, logits, why = [], [], ""
-    # attention as its definition: products, a softmax, products
-    with torch.no_grad(), torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
-        for step in range(min(form.length, DIGITS + 1) if form.order == "least" else form.length):
-            texts = torch.as_tensor(decoder.tokens(step, pairs, chosen))
-            answers = torch.stack(
-                [_row(module(text[None]), form.rows[step], form.outputs) for text in texts]
-            )
-            constants = constants or Constants(answers.dtype)
-            if constants.dtype not in (torch.float32, torch.float64):
-                raise OperationRefused(f"numbers of the type {constants.dtype}")
-            run = module
-            if not why:
-                run, why = exported(module, texts[:1])
-            passes.append(one_pass(run, texts, form.rows[step], form.outputs, constants))
-            logits.append(answers.double().numpy().tobytes())
-            report(step + 1, len(form.passes), {})
-    assert constants is not None
+    count = min(form.length, DIGITS + 1) if form.order == "least" else form.length
+    texts = [torch.as_tensor(decoder.tokens(step, pairs, chosen)) for step in range(count)]
+    module = DecoderPass(decoder, entry.model)
     return {
-        "exported": not why,
-        "why": why,
-        "dtype": str(constants.dtype).removeprefix("torch."),
-        "constants": b"".join(constants.values),
-        "passes": passes,
-        "logits": logits,
+        **passes(module, entry.model, texts, form.rows, form.outputs, report),
         "format": {
             "described": str(form),
             "passes": [[[s.kind, s.index, list(s.table)] for s in slots] for slots in form.passes],
@@ -601,11 +491,111 @@ def _graph(entry: LoadedSubmission, report: ReportProgress, seed: int) -> dict[s
     }
 
 
+class OfTokens(torch.nn.Module):
+    """A module of token ids (1, length), or of (length) where it takes no batches."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        super().__init__()
+        self.model, self._flat = model, False
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        return logits_of(self.model(tokens[0] if self._flat else tokens))
+
+
+def of_texts(
+    entry: LoadedSubmission, report: ReportProgress, texts: list[list[list[int]]]
+) -> dict[str, Any]:
+    """Per pass, which has texts of one length, the operations of a module that takes tokens and
+    gives logits of the next one, or `reason`: why there is none.
+    """
+    try:
+        module = OfTokens(entry.module)
+        with torch.no_grad():
+            try:
+                module(torch.tensor(texts[0][:1]))
+            except (IndexError, RuntimeError, ValueError) as error:
+                module._flat = True
+                with suppress(Exception):
+                    module(torch.tensor(texts[0][:1]))
+                    error = None
+                if error is not None:
+                    said = str(error).strip().partition("\n")[0][:120]
+                    raise OperationRefused(f"its forward pass takes no token ids: {said}") from None
+        read = [torch.tensor(some) for some in texts]
+        return {**NOTHING, **passes(module, entry.model, read, [-1] * len(read), None, report)}
+    except OperationRefused as error:
+        return {**NOTHING, "reason": str(error)[:200]}
+
+
+NOTHING: dict[str, Any] = {
+    "reason": "",
+    "exported": True,
+    "why": "",
+    "fused": 0.0,
+    "dtype": "",
+    "constants": b"",
+    "passes": [],
+    "logits": [],
+}
+
+
+def passes(
+    module: torch.nn.Module,
+    model: Any,
+    texts: list[torch.Tensor],
+    rows: Sequence[int],
+    outputs: int | None,
+    report: ReportProgress,
+) -> dict[str, Any]:
+    """The operations of each pass, whose texts (n, length) are asked one by one, and the logits of
+    the module at its row.
+
+    Raises `OperationRefused`.
+    """
+    logging.getLogger("torch").setLevel(logging.CRITICAL)
+    torch.backends.mha.set_fastpath_enabled(False)
+    for part in modules_in(model):
+        part.eval()
+    constants: Constants | None = None
+    found, logits, why, fused = [], [], "", 0.0
+
+    def answers(some: torch.Tensor, row: int) -> torch.Tensor:
+        return torch.stack([_row(module(text[None]), row, outputs) for text in some])
+
+    with torch.no_grad():
+        for step, (some, row) in enumerate(zip(texts, rows, strict=False)):
+            as_called = answers(some, row)
+            # attention as its definition: products, a softmax, products
+            with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+                said = answers(some, row)
+                constants = constants or Constants(said.dtype)
+                if constants.dtype not in (torch.float32, torch.float64):
+                    raise OperationRefused(f"numbers of the type {constants.dtype}")
+                run: Any = module
+                if not why:
+                    run, why = exported(module, some)
+                found.append(one_pass(run, some, row, outputs, constants))
+            size = float(said.abs().max()) or 1.0
+            fused = max(fused, float((as_called - said).abs().max()) / size)
+            logits.append(said.numpy().tobytes())
+            report(step + 1, len(texts), {})
+    assert constants is not None
+    return {
+        "exported": not why,
+        "why": why,
+        "fused": fused,
+        "dtype": str(constants.dtype).removeprefix("torch."),
+        "constants": b"".join(constants.values),
+        "passes": found,
+        "logits": logits,
+    }
+
+
 def one_pass(
     run: Any, texts: torch.Tensor, row: int, outputs: int | None, constants: Constants
 ) -> dict[str, Any]:
-    """What `run` computes of the first of these texts, (n, length), as far as the logits at `row`
-    need it. Raises `OperationRefused`.
+    """What `run` computes of the first of these texts, (n, length), and where the logits at `row`
+    are. Raises `OperationRefused`.
     """
     tape, tokens = Tape(constants), texts[:1].clone()
     tape.watch(tokens)
@@ -616,8 +606,9 @@ def one_pass(
     read = _row(tape.ids(output), row, outputs).to(torch.int32).numpy()
     return {
         "length": texts.shape[1],
-        "row": row % (output.numel() // output.shape[-1]),
-        **pruned(tape.steps, texts.shape[1], read),
+        "row": texts.shape[1] - 1 if row == -1 else row,
+        "operations": tape.operations,
+        "read": read.tobytes(),
         "texts": texts.to(torch.int32).numpy().tobytes(),
     }
 
