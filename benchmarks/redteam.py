@@ -48,7 +48,7 @@ from tinyadder.machine.compile import build
 from tinyadder.machine.transformer import Transformer
 from tinyadder.tasks.base import Task
 from tinyadder.verify.certify.check import certificate as judgement
-from tinyadder.verify.certify.check import forward, proof
+from tinyadder.verify.certify.check import forward, proof, tokens
 from tinyadder.verify.certify.check import model as reading
 from tinyadder.verify.certify.check.files import canonical
 from tinyadder.verify.certify.check.intervals import ONE
@@ -403,7 +403,7 @@ def trees(seed: int, tally: Tally, folder: Path) -> None:
     try:
         save(model, task, folder, name="redteam", options={}, force=True)
         read = reading.ProgramModel(folder)
-        _, parts = judgement.read_task(read.task)
+        _, parts = tokens.read_task(read.task)
         tree = Tree(random, read, forge)
         content = tree.certificate(parts)
         (folder / "certificate.json").write_bytes(canonical(seal(content)))

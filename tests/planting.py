@@ -93,6 +93,17 @@ def expression(text: str) -> ast.expr:
     return ast.parse(text, mode="eval").body
 
 
+def rewritten(function: str, old: str, new: str) -> Fault:
+    """Another expression in the place of one, which stands there once."""
+    wanted = ast.unparse(expression(old))
+
+    def change(node: ast.AST) -> ast.AST | None:
+        here = isinstance(node, ast.expr) and ast.unparse(node) == wanted
+        return expression(new) if here else None
+
+    return within(function, change)
+
+
 def name_of(node: ast.AST) -> str | None:
     """The last name of a variable, attribute or call."""
     node = node.func if isinstance(node, ast.Call) else node

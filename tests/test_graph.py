@@ -600,7 +600,7 @@ def test_a_fault_in_a_rule_of_graphs_is_noticed(name):
 def proved(model: nn.Module, folder: Path) -> dict[str, Any]:
     found = read(model)
     path = folder / "certificate.json"
-    path.write_bytes(certificate_of(found, prove_graph(found.graph, OPTIONS, 1)))
+    path.write_bytes(certificate_of(found, prove_graph(found.graph, TASK, 1)))
     return check(folder)
 
 
@@ -628,7 +628,7 @@ def test_an_adder_that_is_wrong_once_is_not_proved():
     with torch.no_grad():
         model.digit[7] += 0.6
     found = read(model)
-    assert isinstance(grow_pass(found.graph, OPTIONS, 0), Undecided)
+    assert isinstance(grow_pass(found.graph, TASK, 0), Undecided)
 
 
 def test_a_certificate_that_was_changed_is_rejected(tmp_path):

@@ -22,6 +22,7 @@ from tinyadder.construction import (
 from tinyadder.dsl import Program
 from tinyadder.errors import TinyadderError
 from tinyadder.io.folder import Description, describe, load, save
+from tinyadder.tasks import task_from_json, task_names
 from tinyadder.tasks.base import Task
 
 if TYPE_CHECKING:
@@ -122,6 +123,15 @@ def _task_of(file: str, loaded: Loaded) -> Task:
             f"{' '.join(loaded.task.vocabulary)}; give the file that the model was built from"
         )
     return task
+
+
+def task_of(name: str, options: dict[str, Any] | None = None) -> Task:
+    """The task that NAME stands for: a task of this package, or that of a construction or a Python
+    file. Raises `TinyadderError` for an unknown NAME or options.
+    """
+    if name not in task_names() and (is_file_name(name) or name in construction_names()):
+        return find(name, options).task
+    return task_from_json({"name": name, "options": options or {}})
 
 
 def _no_options(name: str, options: dict[str, Any] | None) -> None:

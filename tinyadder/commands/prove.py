@@ -33,19 +33,36 @@ NOT_KEPT = "not kept; give --out FOLDER to keep it"
 @opt.out_option("Keep model and certificate in this folder.")
 @opt.save_option
 @opt.force_option
+@click.option(
+    "--task",
+    metavar="TASK",
+    help="Take NAME as any torch module, a file with build_model(), and prove it on this task"
+    " (comparison, rewriting, ..., or FILE.py that defines one); -o gives the task's options.",
+)
 @opt.json_option
 def command(
-    name: str, options: dict[str, Any], out: Path | None, save: bool, force: bool, as_json: bool
+    name: str,
+    options: dict[str, Any],
+    out: Path | None,
+    save: bool,
+    force: bool,
+    task: str | None,
+    as_json: bool,
 ) -> int:
     """Prove NAME right on every input, or refute it.
 
     NAME is a construction, a model folder, or a submission: a stranger's file, folder or import
-    path (pkg.mod) with build_model and add, whose graph is read in a sandbox.
+    path (pkg.mod) with build_model and add, whose graph is read in a sandbox. With --task it is a
+    file whose build_model() gives any torch module of token ids.
 
     The verdict is the checker's: `python -m tinyadder.verify.certify.check FOLDER` repeats it
     without torch. Exit code 0 proved, 1 refuted (with a problem the model, run as it is, answers
     wrongly), 4 unknown (with what is missing).
     """
+    if task is not None:
+        if save:
+            raise TinyadderError("--save keeps verdicts on adders and on models of ours, not these")
+        return _module(name, task, options, out, force, as_json)
     if is_submission(name):
         opt.check_submission_options(name, {"-o": options})
         return _stranger(name, out, save, force, as_json)
@@ -111,16 +128,9 @@ def _stranger(name: str, out: Path | None, save: bool, force: bool, as_json: boo
     from tinyadder.report.results import FOLDER
     from tinyadder.verify.certify.strangers import prove_submission
     from tinyadder.verify.external.submission import Submission
-    from tinyadder.verify.verdict import EXIT, Proved, verdict_to_json
+    from tinyadder.verify.verdict import Proved
 
-    file = None if out is None else out / "certificate.json"
-    if file is not None:
-        opt.check_new(file, force)
-        if (file.parent / "model.json").exists():
-            raise TinyadderError(
-                f"{out} holds a model, which this is not about; choose another --out"
-            )
-        file.parent.mkdir(parents=True, exist_ok=True)
+    file = _place_of_certificate(out, force)
     submission = Submission(name)
     warn(submission.path)
     judged = prove_submission(submission, file)
@@ -130,6 +140,45 @@ def _stranger(name: str, out: Path | None, save: bool, force: bool, as_json: boo
         proof = f"{verdict.domain}, its graph {graph}; margin {verdict.margin:.3g}"
         row = save_proof(FOLDER, submission.path, f"{proof}; {date.today().isoformat()}")
         echo(f"noted in the row {row} of {FOLDER / 'board.json'}", err=True)
+    return _shown_judgement(name, judged, as_json)
+
+
+def _module(
+    name: str, task: str, options: dict[str, Any], out: Path | None, force: bool, as_json: bool
+) -> int:
+    """The verdict on any module, on a task; the exit code."""
+    from tinyadder.commands.count import warn
+    from tinyadder.named import task_of
+    from tinyadder.verify.certify.modules import prove_module, tokens_in
+    from tinyadder.verify.external.submission import Submission
+
+    judged_on = task_of(task, options)
+    file = _place_of_certificate(out, force)
+    submission = Submission(name, adds=False)
+    warn(submission.path)
+    with submission.session() as session:
+        judged = prove_module(session.ask, tokens_in(session.ask, judged_on), file)
+    return _shown_judgement(name, judged, as_json)
+
+
+def _place_of_certificate(out: Path | None, force: bool) -> Path | None:
+    """Where the certificate of a graph goes; a folder is made for it."""
+    file = None if out is None else out / "certificate.json"
+    if file is not None:
+        opt.check_new(file, force)
+        if (file.parent / "model.json").exists():
+            raise TinyadderError(
+                f"{out} holds a model, which this is not about; choose another --out"
+            )
+        file.parent.mkdir(parents=True, exist_ok=True)
+    return file
+
+
+def _shown_judgement(name: str, judged: StrangerJudged, as_json: bool) -> int:
+    """Print a verdict on a graph; the exit code."""
+    from tinyadder.verify.verdict import EXIT, Proved, verdict_to_json
+
+    verdict = judged.verdict
     if as_json:
         echo_json(
             {
@@ -145,8 +194,8 @@ def _stranger(name: str, out: Path | None, save: bool, force: bool, as_json: boo
         _show_proof(
             name,
             verdict,
-            "logits, without a positive factor they share",
-            f"{judged.claims:,} shortest paths",
+            judged.unit,
+            f"{judged.claims:,} {judged.counted}",
             f"{verdict.certificate or NOT_KEPT}, {judged.certificate_bytes:,} bytes",
         )
     else:

@@ -150,7 +150,7 @@ class Operations:
         return torch.where(ids < 0, known, tokens[ids.clamp(min=0)])
 
 
-class Lowering:
+class StepLowering:
     """Takes operations apart into the steps of a graph. Numbers of steps are numbered from 0, the
     tokens first; constants are negative. What operations bring along as arguments is added to
     `constants`, and its index to `brought`.
@@ -345,13 +345,13 @@ def elementwise(op: str) -> Callable[..., torch.Tensor]:
 LOWERED: dict[str, Callable[..., torch.Tensor]] = {
     **{op: elementwise(op) for op in ELEMENTWISE},
     **{
-        name: getattr(Lowering, f"_{name.strip('_')}")
+        name: getattr(StepLowering, f"_{name.strip('_')}")
         for name in (
             *("add", "sub", "rsub", "mul", "div", "pow", "gelu", "sum", "mean", "linear"),
             *("mm", "bmm", "mv", "dot", "addmm", "baddbmm", "native_layer_norm", "_softmax"),
         )
     },
-    "_safe_softmax": Lowering._softmax,
+    "_safe_softmax": StepLowering._softmax,
 }
 """Operations of torch that are steps of a graph."""
 

@@ -11,7 +11,7 @@ import networkx
 from joblib import Parallel, delayed
 
 from tinyadder.verify.certify.boxes import Search, Undecided
-from tinyadder.verify.certify.check import sums
+from tinyadder.verify.certify.check import sums, tokens
 from tinyadder.verify.certify.check.boxes import GRID
 from tinyadder.verify.certify.check.graph import Graph, Reading
 from tinyadder.verify.certify.check.graph_boxes import GraphTree
@@ -24,8 +24,10 @@ class GraphSearch(Search):
 
     tree: GraphTree
 
-    def __init__(self, reading: Reading, stages: list[tuple[int, Moves]]) -> None:
-        self.tree = GraphTree(reading, stages)
+    def __init__(
+        self, reading: Reading, stages: list[tuple[int, Moves]], place: int | None = None
+    ) -> None:
+        self.tree = GraphTree(reading, stages, place)
         self.reading, self.stages = reading, stages
         self.block = reading  # type: ignore[assignment]
         self.leaves, self.margin, self.budget, self.enough = 0, inf, 0, 0
@@ -92,23 +94,33 @@ def symbols(reading: Reading) -> tuple[int, ...]:
     return tuple(sorted(cut))
 
 
-def grow_pass(graph: Any, options: Any, which: int) -> dict[str, Any] | Undecided | Rejected:
-    """The tree of one pass, in a process of its own."""
+def grow_pass(graph: Any, task: Any, which: int) -> dict[str, Any] | Undecided | Rejected:
+    """The tree of one part, in a process of its own."""
     try:
-        _, stages = sums.passes(options)[which]
-        reading = Reading(Graph(graph), which, smallest=options["smallest"])
+        read = Graph(graph)
+        if task["name"] == tokens.NAME:
+            logits, every = tokens.asked(task["options"])
+            one = every[which]
+            at = tokens.lengths(every).index(one.place)
+            reading = Reading(read, at, smallest=False, outputs=logits)
+            return GraphSearch(reading, one.stages, one.place).part()
+        _, stages = sums.passes(task["options"])[which]
+        reading = Reading(read, which, smallest=task["options"]["smallest"])
         return GraphSearch(reading, stages).part()
     except (Undecided, Rejected) as reason:
         return reason
 
 
-def prove_graph(graph: Any, options: Any, jobs: int) -> list[dict[str, Any]]:
-    """The trees of all passes; `jobs` processes at a time. Raises `Undecided` with texts on which
-    the model may be wrong, and `Rejected` for a graph that no rule covers.
+def prove_graph(graph: Any, task: Any, jobs: int) -> list[dict[str, Any]]:
+    """The trees of all passes, or of all answer tokens; `jobs` processes at a time. Raises
+    `Undecided` with texts on which the model may be wrong, and `Rejected` for a graph that no rule
+    covers.
     """
     count = len(graph["passes"])
+    if task["name"] == tokens.NAME:
+        count = len(tokens.asked(task["options"])[1])
     order = [count // 2, *(n for n in range(count) if n != count // 2)]
-    tasks = (delayed(grow_pass)(graph, options, which) for which in order)
+    tasks = (delayed(grow_pass)(graph, task, which) for which in order)
     found: dict[int, dict[str, Any]] = {}
     for which, part in zip(order, Parallel(n_jobs=jobs, return_as="generator")(tasks), strict=True):
         if not isinstance(part, dict):

@@ -21,8 +21,9 @@ import torch
 from tinyadder.errors import TinyadderError
 from tinyadder.io.files import atomic_write
 from tinyadder.verify.certify import check
-from tinyadder.verify.certify.aten import Lowering, NoRule, Operations, pruned
+from tinyadder.verify.certify.aten import NoRule, Operations, StepLowering, pruned
 from tinyadder.verify.certify.boxes import Undecided
+from tinyadder.verify.certify.check import graph_texts
 from tinyadder.verify.certify.check.certificate import GRAPH_FORMAT, GRAPH_VERSION
 from tinyadder.verify.certify.check.files import canonical, number
 from tinyadder.verify.certify.check.graph import RULES, Graph, assumed
@@ -160,10 +161,18 @@ def read_data(data: Any, task: dict[str, Any], described: str) -> Read:
             equal = (ours.view(np.uint8) == theirs.view(np.uint8)).reshape(len(texts), -1).all(1)
             compared, same = compared + len(texts), same + int(equal.sum())
             apart = max(apart, differ(ours, theirs))
-            lowered = Lowering(operations, constants, brought)
+            lowered = StepLowering(operations, constants, brought)
             steps = pruned(lowered.steps, part["length"], lowered.read(read))
             passes.append({**part, **steps, "texts": texts, "said": theirs})
-    except (NoRule, LookupError, TypeError, ValueError, RuntimeError, OverflowError) as error:
+    except (
+        NoRule,
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        TypeError,
+        ValueError,
+        RuntimeError,
+    ) as error:
         said = str(error).strip().partition("\n")[0]
         raise NoGraph(said if isinstance(error, NoRule) else f"its graph is none: {said}") from None
     if apart > SAME:
@@ -386,9 +395,9 @@ def seal(certificate: dict[str, Any]) -> bytes:
     return canonical(certificate)
 
 
-def certificate_of(read: Read, parts: list[dict[str, Any]]) -> bytes:
-    """The certificate that these trees make."""
-    margin = min(number(part["margin"]) for part in parts)
+def certificate_of(read: Read, parts: list[dict[str, Any]] | None) -> bytes:
+    """The certificate that these trees make; without trees that every text is gone through."""
+    margin = None if parts is None else min(number(part["margin"]) for part in parts).hex()
     return seal(
         {
             "format": GRAPH_FORMAT,
@@ -397,9 +406,9 @@ def certificate_of(read: Read, parts: list[dict[str, Any]]) -> bytes:
             "graph": read.graph,
             "task": read.task,
             "numerics": assumed(Graph(read.graph).rounding),
-            "rules": [*RULES],
+            "rules": [*(graph_texts.RULES if parts is None else RULES)],
             "parts": parts,
-            "margin": margin.hex(),
+            "margin": margin,
             "versions": {"python": platform.python_version(), "numpy": np.__version__},
         }
     )
@@ -418,10 +427,18 @@ class StrangerJudged:
     exported: bool = False
     """Whether `torch.export` gave the graph."""
     claims: int | None = None
+    counted: str = "shortest paths"
+    """What the checker's claims are."""
+    unit: str = "logits"
     certificate_bytes: int | None = None
 
 
-def about(read: Read) -> dict[str, str]:
+OWN_ADD = (
+    "the verifier's own greedy loop in this format; the file's add is compared with it on 40 sums"
+)
+
+
+def about(read: Read, decoding: str = OWN_ADD) -> dict[str, str]:
     """What a verdict on a graph is about, in words."""
     way = "torch.export" if read.exported else f"one run each, watched ({read.why})"
     passes = len(read.graph["passes"])
@@ -429,10 +446,13 @@ def about(read: Read) -> dict[str, str]:
         "graph": f"of the forward pass, by {way}; {passes} passes",
         "bits": bits_in_words(read),
         "format": read.format,
-        "decoding": "the verifier's own greedy loop in this format; the file's add is compared with"
-        " it on 40 sums",
+        "decoding": decoding,
         "attention": "as products, a softmax and products, not as a fused kernel"
-        + (f" (with the one that torch picks, logits differ by {read.fused:.1e} of the largest)" if read.fused else ""),
+        + (
+            f" (with the one that torch picks, logits differ by {read.fused:.1e} of the largest)"
+            if read.fused
+            else ""
+        ),
     }
 
 
@@ -467,14 +487,27 @@ def prove_submission(
         return StrangerJudged(Unknown(str(reason)), {}, {}, spent)
     what, numerics = about(read), assumed(Graph(read.graph).rounding)
     try:
-        parts = prove_graph(read.graph, read.task["options"], jobs)
+        parts = prove_graph(read.graph, read.task, jobs)
     except Undecided as undecided:
         verdict = replayed(submission, read, undecided)
         return StrangerJudged(verdict, what, numerics, time.perf_counter() - began)
     except Rejected as reason:
         verdict = Unknown(str(reason))
         return StrangerJudged(verdict, what, numerics, time.perf_counter() - began)
-    data = certificate_of(replace(read, about=what), parts)
+    domain = f"all {10 ** (2 * DIGITS):,} pairs of numbers of at most {DIGITS} digits"
+    return certified(replace(read, about=what), parts, domain, file, began)
+
+
+def certified(
+    read: Read,
+    parts: list[dict[str, Any]] | None,
+    domain: str,
+    file: Path | None,
+    began: float,
+) -> StrangerJudged:
+    """What the checker says of the certificate of these trees, or of every text by itself."""
+    numerics = assumed(Graph(read.graph).rounding)
+    data = certificate_of(read, parts)
     proved = time.perf_counter()
     with tempfile.TemporaryDirectory() as place:
         path = file or Path(place) / "certificate.json"
@@ -483,18 +516,20 @@ def prove_submission(
         try:
             checked = check.check(path.parent, path)
         except Rejected as reason:
+            path.unlink()
             verdict = Unknown(f"the checker rejected the certificate: {reason}")
-            return StrangerJudged(verdict, what, numerics, proved - began)
-    domain = f"all {checked['problems']:,} pairs of numbers of at most {DIGITS} digits"
+            return StrangerJudged(verdict, read.about, numerics, proved - began)
     assumptions = "; ".join(f"{key}: {value}" for key, value in numerics.items())
     return StrangerJudged(
         Proved(domain, None if file is None else str(file), checked["margin"], assumptions),
-        what,
+        read.about,
         numerics,
         proved - began,
         time.perf_counter() - proved,
         read.exported,
         checked["claims"],
+        checked["counted"],
+        checked["unit"],
         len(data),
     )
 

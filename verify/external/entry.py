@@ -60,18 +60,21 @@ class LoadedSubmission:
         return self.model
 
 
-def load(file: str, roots: list[str], module: str, attribute: str) -> LoadedSubmission:
+def load(
+    file: str, roots: list[str], module: str, attribute: str, adds: bool = True
+) -> LoadedSubmission:
     """Import `module` (dotted) of `file`, build the model.
 
     `roots` are the folders that imports start from; `module` is "" for a file in no package;
     `attribute` names an object of the module that has `build_model` and `add`, "" the module
-    itself. Code that asks torch for an accelerator that this machine lacks is loaded once more, on
-    the CPU. Raises `BrokenContract`, and whatever the code raises.
+    itself; without `adds` it needs no `add`. Code that asks torch for an accelerator that this
+    machine lacks is loaded once more, on the CPU. Raises `BrokenContract`, and whatever the code
+    raises.
     """
     sys.path[:0] = roots
     before = set(sys.modules)
     try:
-        return _load(file, roots, module, attribute)
+        return _load(file, roots, module, attribute, adds)
     except Exception as error:
         if not asks_for_a_device(error):
             raise
@@ -79,7 +82,7 @@ def load(file: str, roots: list[str], module: str, attribute: str) -> LoadedSubm
     for name in set(sys.modules) - before:
         if _is_below(sys.modules[name], roots):
             del sys.modules[name]
-    return _load(file, roots, module, attribute)
+    return _load(file, roots, module, attribute, adds)
 
 
 def _is_below(module: Any, roots: list[str]) -> bool:
@@ -87,26 +90,33 @@ def _is_below(module: Any, roots: list[str]) -> bool:
     return isinstance(file, str) and any(Path(file).is_relative_to(root) for root in roots)
 
 
-def _load(file: str, roots: list[str], module: str, attribute: str) -> LoadedSubmission:
+def _load(file: str, roots: list[str], module: str, attribute: str, adds: bool) -> LoadedSubmission:
     found = _import(file, module)
     if attribute:
         if not hasattr(found, attribute):
             raise BrokenContract(f"{Path(file).name} defines no {attribute}")
         found = getattr(found, attribute)
         found = found() if isinstance(found, type) else found
-    for name in ("build_model", "add"):
+    for name in ("build_model", "add") if adds else ("build_model",):
         if not callable(getattr(found, name, None)):
-            raise BrokenContract(
-                f"it defines no function {name}(); a submission has build_model() and add(model,"
-                " a, b)"
-            )
+            contract = "build_model() and add(model, a, b)" if adds else "build_model()"
+            raise BrokenContract(f"it defines no function {name}(); a submission has {contract}")
     built = found.build_model()
     model, metadata = built if isinstance(built, tuple) and len(built) == 2 else (built, {})
     if isinstance(model, NO_MODEL):
         raise BrokenContract(f"build_model() returned a {type(model).__name__}; {EXPECTED}")
     return LoadedSubmission(
-        file, roots, vars(found), model, metadata if isinstance(metadata, dict) else {}, found.add
+        file,
+        roots,
+        vars(found),
+        model,
+        metadata if isinstance(metadata, dict) else {},
+        getattr(found, "add", _no_sum),
     )
+
+
+def _no_sum(model: Any, a: int, b: int) -> Any:
+    raise BrokenContract("it defines no function add()")
 
 
 def _import(file: str, module: str) -> Any:

@@ -15,7 +15,6 @@ import hashlib
 import logging
 from base64 import b64encode
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -31,7 +30,7 @@ from tinyadder.verify.external.decoding import (
     modules_in,
     spread,
 )
-from tinyadder.verify.external.entry import LoadedSubmission, ReportProgress
+from tinyadder.verify.external.entry import BrokenContract, LoadedSubmission, ReportProgress
 
 aten = torch.ops.aten
 LARGEST = 1 << 22
@@ -44,7 +43,7 @@ SAME_BITS = 8
 """Texts on which a graph of torch.export is compared with the module here."""
 
 
-class OperationRefused(Exception):
+class OperationRefused(BrokenContract):
     """An operation that nothing is known of."""
 
 
@@ -252,7 +251,7 @@ class Tape(TorchDispatchMode):
             return value
         if value == self.constants.dtype:
             return None
-        raise OperationRefused(f"the argument {str(value):.40}")
+        raise OperationRefused(f"the argument {value!s:.40}")
 
     def _laid_out(self, tensor: torch.Tensor) -> dict[str, Any]:
         if not self._tracked(tensor) and tensor.dtype != self.constants.dtype:
@@ -494,12 +493,29 @@ def _graph(entry: LoadedSubmission, report: ReportProgress, seed: int) -> dict[s
 class OfTokens(torch.nn.Module):
     """A module of token ids (1, length), or of (length) where it takes no batches."""
 
-    def __init__(self, model: torch.nn.Module) -> None:
+    def __init__(self, model: torch.nn.Module, text: list[int]) -> None:
         super().__init__()
         self.model, self._flat = model, False
+        said = ""
+        for flat in (False, True):
+            self._flat = flat
+            try:
+                self(torch.tensor([text]))
+                return
+            except (IndexError, RuntimeError, ValueError, TypeError) as error:
+                said = said or str(error).strip().partition("\n")[0][:120]
+        raise OperationRefused(f"its forward pass does not take these token ids: {said}")
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         return logits_of(self.model(tokens[0] if self._flat else tokens))
+
+    def last(self, tokens: torch.Tensor, batch: int) -> torch.Tensor:
+        """The logits (n, outputs) behind each of these texts."""
+        found = []
+        for some in tokens.split(batch):
+            logits = self(some)
+            found.append(logits.reshape(len(some), -1, logits.shape[-1])[:, -1])
+        return torch.cat(found)
 
 
 def of_texts(
@@ -509,22 +525,57 @@ def of_texts(
     gives logits of the next one, or `reason`: why there is none.
     """
     try:
-        module = OfTokens(entry.module)
         with torch.no_grad():
-            try:
-                module(torch.tensor(texts[0][:1]))
-            except (IndexError, RuntimeError, ValueError) as error:
-                module._flat = True
-                with suppress(Exception):
-                    module(torch.tensor(texts[0][:1]))
-                    error = None
-                if error is not None:
-                    said = str(error).strip().partition("\n")[0][:120]
-                    raise OperationRefused(f"its forward pass takes no token ids: {said}") from None
+            module = OfTokens(entry.module.eval(), texts[0][0])
         read = [torch.tensor(some) for some in texts]
         return {**NOTHING, **passes(module, entry.model, read, [-1] * len(read), None, report)}
     except OperationRefused as error:
         return {**NOTHING, "reason": str(error)[:200]}
+
+
+def tokens_of(entry: LoadedSubmission, report: ReportProgress) -> dict[str, Any]:
+    """What a file says of the tokens of its module: their list by id, and by logit."""
+    found = {}
+    for name in ("VOCABULARY", "OUTPUTS"):
+        given = entry.names.get(name)
+        listed = list(given) if isinstance(given, str | list | tuple) else []
+        if not all(isinstance(token, str | None) for token in listed):
+            raise BrokenContract(f"{name} is no list of tokens (strings)")
+        found[name.lower()] = listed
+    return found
+
+
+def greedy(
+    entry: LoadedSubmission,
+    report: ReportProgress,
+    prompts: list[list[int]],
+    steps: int,
+    fed: list[int],
+    batch: int,
+) -> dict[str, Any]:
+    """What the module chooses after each prompt, all of one length: `steps` logits (-1 behind one
+    that is no token), each fed back as the token `fed` has for it (-1 none).
+    """
+    with torch.no_grad():
+        module = OfTokens(entry.module.eval(), prompts[0])
+        found = []
+        for some in torch.tensor(prompts).split(4096):
+            text, over = some, torch.zeros(len(some), dtype=torch.bool)
+            rows = []
+            for _ in range(steps):
+                try:
+                    logits = module.last(text, 1 if module._flat else batch)
+                except (RuntimeError, IndexError):  # it takes no batches
+                    batch = 1
+                    logits = module.last(text, batch)
+                chosen = logits.argmax(-1)
+                rows.append(torch.where(over, -1, chosen))
+                token = torch.tensor([*fed, -1])[chosen.clamp(max=len(fed))]
+                over = over | (token < 0)
+                text = torch.cat([text, token.clamp(min=0)[:, None].to(text.dtype)], 1)
+            found += torch.stack(rows, 1).tolist()
+            report(len(found), len(prompts), {})
+        return {"outputs": int(logits.shape[-1]), "choices": found}
 
 
 NOTHING: dict[str, Any] = {

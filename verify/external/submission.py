@@ -116,6 +116,8 @@ class Submission:
     total: float = TOTAL
     sandbox: bool = True
     """False: a process with limits, without namespaces, as where the system makes none."""
+    adds: bool = True
+    """False: it needs no `add`; it is judged on a task that the asker names."""
 
     def __post_init__(self) -> None:
         _ = self.place
@@ -209,6 +211,7 @@ class Session:
             roots=[str(root) for root in place.roots],
             module=place.module,
             attribute=place.attribute,
+            adds=submission.adds,
             limits=Limits(
                 submission.total,
                 int(submission.gibibytes * 2**30),

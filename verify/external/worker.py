@@ -57,6 +57,8 @@ class Setup(msgspec.Struct):
     roots: list[str]
     module: str
     attribute: str
+    adds: bool
+    """Whether it must define `add`."""
     limits: Limits
     scratch: str
     namespaces: bool
@@ -169,7 +171,7 @@ def serve(channel: Channel, setup: Setup) -> None:
         request = decode(body, type=Request)
         try:
             if entry is None:
-                entry = load(setup.file, setup.roots, setup.module, setup.attribute)
+                entry = load(setup.file, setup.roots, setup.module, setup.attribute, setup.adds)
             function = _job(request.do)
             data = function(entry, _reporter(channel, request.nonce), **request.job)
             channel.send(JobResult(request.nonce, msgspec.Raw(encode(data))))

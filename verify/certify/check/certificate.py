@@ -10,7 +10,15 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-from tinyadder.verify.certify.check import block, intervals, sums, tables, texts, units
+from tinyadder.verify.certify.check import (
+    block,
+    graph_texts,
+    intervals,
+    sums,
+    texts,
+    tokens,
+    units,
+)
 from tinyadder.verify.certify.check.block import BlockModel
 from tinyadder.verify.certify.check.boxes import Tree
 from tinyadder.verify.certify.check.files import canonical, number, parse, read, same
@@ -20,7 +28,7 @@ from tinyadder.verify.certify.check.graph_boxes import GraphTree
 from tinyadder.verify.certify.check.intervals import NUMERICS, Rejected, need
 from tinyadder.verify.certify.check.model import USUAL, ModelFiles, ProgramModel, no_overflow
 from tinyadder.verify.certify.check.proof import TreeChecker
-from tinyadder.verify.certify.check.specifications import Automaton, count, specify
+from tinyadder.verify.certify.check.specifications import Automaton, count
 
 VERSION = 3
 GRAPH_FORMAT, GRAPH_VERSION = "tinyadder certificate of a graph", 1
@@ -85,7 +93,7 @@ def judge(model: ProgramModel | BlockModel, certificate: dict[str, Any]) -> dict
     made_for, found = certificate["weights"]["sha256"], weights["sha256"]
     which = f"it is for weights {made_for[:8]}.., this model is {found[:8]}.."
     need(made_for == found, f"{which}: it proves nothing about it")
-    vocabulary, specifications = read_task(model.task)
+    vocabulary, specifications = tokens.read_task(model.task)
     need(model.vocabulary == vocabulary, "the vocabulary of the model is not that of the task")
     digest = model.digest(found)
     written = isinstance(model, ProgramModel)
@@ -126,12 +134,6 @@ def judge(model: ProgramModel | BlockModel, certificate: dict[str, Any]) -> dict
     }
 
 
-def read_task(task: Any) -> tuple[list[str], list[Automaton]]:
-    """Vocabulary and specifications: of a task that this checker knows, or of a table."""
-    table = type(task) is dict and task.get("name") == tables.NAME
-    return tables.specify(task) if table else specify(task)
-
-
 def judge_graph(certificate: dict[str, Any]) -> dict[str, Any]:
     """`check` of a certificate that carries its model: the graph of a stranger's module, with the
     format of its decoding. What it says about the module is for whoever made the graph.
@@ -141,39 +143,64 @@ def judge_graph(certificate: dict[str, Any]) -> dict[str, Any]:
     need(sealed, "the certificate was edited or truncated")
     graph = Graph(certificate["graph"])
     task = certificate["task"]
-    need(set(task) == {"name", "options"} and task["name"] == "sum", "the task is no sum")
+    need(set(task) == {"name", "options"}, "the task is not described")
+    need(task["name"] in ("sum", tokens.NAME), "the task is none of a graph")
+    by_text = certificate["rules"] == [*graph_texts.RULES]
     expected = {
         "format": GRAPH_FORMAT,
         "version": GRAPH_VERSION,
         "numerics": assumed(graph.rounding),
-        "rules": [*graph_rules],
+        "rules": [*(graph_texts.RULES if by_text else graph_rules)],
     }
     for name, value in expected.items():
         need(same(certificate[name], value), f"the certificate is of another {name}")
     parts = {*expected, "graph", "task", "parts", "margin", "versions", "about"}
     need(set(certificate) == parts, "the certificate has a part too many, or too few")
-    specifications = sums.passes(task["options"])
-    claims, margin = 0, inf
-    for which, (part, (_, stages)) in enumerate(
-        zip(certificate["parts"], specifications, strict=True)
-    ):
-        reading = Reading(graph, which, smallest=task["options"]["smallest"])
-        tree = GraphTree(reading, stages)
-        margin = min(margin, tree.part(part))
-        claims += tree.claims
-    need(len(graph.passes) == len(specifications), "a pass has no specification")
-    need(units.exact(number(certificate["margin"]))[0] == margin, "the margin is not the smallest")
-    digits = task["options"]["digits"]
+    if by_text:
+        nothing = certificate["parts"] is certificate["margin"] is None
+        need(nothing, "there is something besides the texts")
+        need(task["name"] == tokens.NAME, "a sum of numbers is not gone through text by text")
+        logits, every = tokens.asked(task["options"])
+        least, problems, claims = graph_texts.smallest_margin(graph, logits, every)
+        margin = least / graph_texts.UNIT * (1 - 2.0**-50)  # below, whatever the division rounded
+    else:
+        problems, claims, least = every_graph_branch(graph, task, certificate["parts"])
+        need(
+            units.exact(number(certificate["margin"]))[0] == least, "the margin is not the smallest"
+        )
+        margin = least / units.ONE
     return {
-        "task": task,
-        "problems": 10 ** (2 * digits),
-        "margin": margin / units.ONE,
-        "unit": "logits, without a positive factor that all share",
+        "task": task["options"]["task"] if task["name"] == tokens.NAME else task,
+        "problems": problems,
+        "margin": margin,
+        "unit": "logits" if by_text else "logits, without a positive factor that all share",
         "claims": claims,
-        "counted": "shortest paths",
+        "counted": "answer tokens" if by_text else "shortest paths",
         "numerics": expected["numerics"],
         "sha256": hashlib.sha256(canonical([certificate["graph"], task])).hexdigest(),
     }
+
+
+def every_graph_branch(graph: Graph, task: Any, parts: Any) -> tuple[int, int, int]:
+    """Problems, shortest paths, smallest margin of the trees of a graph."""
+    claims, margins = 0, []
+    if task["name"] == tokens.NAME:
+        logits, every = tokens.asked(task["options"])
+        passes = tokens.lengths_of(graph.passes, every)
+        for part, one in zip(parts, every, strict=True):
+            reading = Reading(graph, passes.index(one.place), smallest=False, outputs=logits)
+            tree = GraphTree(reading, one.stages, one.place)
+            margins.append(tree.part(part))
+            claims += tree.claims
+        return tokens.problems(every), claims, min(margins)
+    specifications = sums.passes(task["options"])
+    need(len(graph.passes) == len(specifications), "a pass has no specification")
+    for which, (part, (_, stages)) in enumerate(zip(parts, specifications, strict=True)):
+        reading = Reading(graph, which, smallest=task["options"]["smallest"])
+        tree = GraphTree(reading, stages)
+        margins.append(tree.part(part))
+        claims += tree.claims
+    return 10 ** (2 * task["options"]["digits"]), claims, min(margins)
 
 
 def every_branch(

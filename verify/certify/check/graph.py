@@ -161,10 +161,13 @@ class Graph:
 class Reading:
     """What is known of the numbers of one pass."""
 
-    def __init__(self, graph: Graph, which: int, *, smallest: bool) -> None:
+    def __init__(
+        self, graph: Graph, which: int, *, smallest: bool, outputs: list[str] | None = None
+    ) -> None:
         self.graph, self.rounding = graph, graph.rounding
         self.nodes, self.logits, self.length, self.row, self.groups = graph.passes[which]
-        self.outputs = [str(c) for c in range(len(self.logits))]
+        self.outputs = outputs or [str(c) for c in range(len(self.logits))]
+        need(len(self.outputs) == len(self.logits), "the pass has another number of logits")
         self.smallest = smallest
         self.positions = self.depends()
         self.at: dict[tuple, Interval] = {}
@@ -558,7 +561,7 @@ class Reading:
         if key not in self.sums:
             if self.sums and next(iter(self.sums.values()))[4] != (self.own, self.symbols):
                 self.sums = {}
-            a, b = (self.expanded(self.logits[int(t)]) for t in key)
+            a, b = (self.expanded(self.logits[self.outputs.index(t)]) for t in key)
             weights = dict(a[0])
             for node, w in b[0].items():
                 weights[node] = add(weights.get(node, ZERO), neg(w))

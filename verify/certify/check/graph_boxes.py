@@ -15,7 +15,10 @@ from tinyadder.verify.certify.check.specifications import Moves
 class GraphTree(Tree):
     """Checks the tree of one pass."""
 
-    def __init__(self, reading: Reading, stages: list[tuple[int, Moves]]) -> None:
+    def __init__(
+        self, reading: Reading, stages: list[tuple[int, Moves]], place: int | None = None
+    ) -> None:
+        """`place` is the position of the token that is to be chosen, the last one if not given."""
         self.reading, self.stages, self.claims = reading, stages, 0
         self.block = reading  # type: ignore[assignment]
         self.texts = [[] for _ in stages]
@@ -24,7 +27,8 @@ class GraphTree(Tree):
         self.i = reading.row
         self.shifts, self.near = (0,), ()
         self.tables: dict[tuple[str, str], Any] = {}
-        need(len(stages) == self.i + 2, "a pass reads its logits at another place")
+        place = len(stages) - 1 if place is None else place
+        need(place == self.i + 1, "a pass reads its logits at another place")
         beyond = [a for a in reading.logits if a >= 0 and max(reading.positions[a]) > self.i]
         need(not beyond, "logits depend on what comes behind them")
         reading.texts = self.texts
