@@ -714,7 +714,8 @@ def test_self_fed_training_with_right_and_certain_answers_is_teacher_forcing():
 def test_bf16_trains_with_numbers_in_full_precision(tmp_path):
     run = Run(tiny(train={"precision": "bf16"}), 1, tmp_path)
     losses = [run.advance()[0] for _ in range(30)]
-    assert losses[-1] < losses[0] and {p.dtype for p in run.model.parameters()} == {torch.float32}
+    assert sum(losses[-12:]) < sum(losses[:12])  # of 200 examples in batches of 16: one epoch each
+    assert {p.dtype for p in run.model.parameters()} == {torch.float32}
 
 
 WORKER = """

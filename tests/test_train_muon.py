@@ -7,9 +7,8 @@ import torch
 
 from tinyadder.tasks.derivative import Derivative
 from tinyadder.train.models import make_model
-from tinyadder.train.muon import Muon, orthogonal
+from tinyadder.train.muon import Optimizer, orthogonal
 from tinyadder.train.recipe import TRAINED, ModelRecipe, TrainRecipe
-from tinyadder.train.steps import optimizer_of
 
 
 @pytest.mark.parametrize("shape", [(16, 16), (3, 64, 16)])
@@ -23,14 +22,25 @@ def test_the_step_has_singular_values_near_one_and_the_directions_of_the_gradien
     assert torch.allclose(turned, torch.diag_embed(turned.diagonal(dim1=-2, dim2=-1)), atol=1e-9)
 
 
+class Matrix(torch.nn.Module):
+    """A model of one matrix, which is no table, and a vector."""
+
+    def __init__(self, shape):
+        super().__init__()
+        self.matrix = torch.nn.Parameter(torch.zeros(shape))
+        self.bias = torch.nn.Parameter(torch.zeros(3))
+
+
 @pytest.mark.parametrize("shape", [(8, 4), (4, 8), (2, 3, 4)])
 def test_one_step_moves_a_matrix_by_the_rate_whatever_the_size_of_its_gradient(shape):
     moved = []
     for size in (1.0, 1e4):
-        p = torch.nn.Parameter(torch.zeros(shape))
-        p.grad = size * torch.randn(shape, generator=torch.Generator().manual_seed(1))
-        Muon([{"params": [p], "muon": True, "weight_decay": 0.0}], lr=0.1).step()
-        moved.append(p.detach().flatten(0, -2))
+        model = Matrix(shape)
+        made = Optimizer(model, TrainRecipe(muon_learning_rate=0.1))
+        slope = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+        gradient = torch.cat([size * slope.flatten(), torch.ones(3)])
+        made.step(gradient, TrainRecipe().learning_rate)
+        moved.append(model.matrix.detach().flatten(0, -2))
     assert torch.allclose(moved[0], moved[1], atol=1e-4)
     rows, columns = moved[0].shape
     sizes = torch.linalg.svdvals(moved[0]) / (0.1 * max(1, rows / columns) ** 0.5)
@@ -41,16 +51,16 @@ def trained(train: TrainRecipe, optimizer: type | None = None) -> tuple[dict, di
     """Weights before and after three steps on fixed random gradients."""
     model = make_model(ModelRecipe(options=replace(TRAINED, biases=True)), Derivative(), 1)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
-    made = (
-        optimizer_of(model, train)
-        if optimizer is None
-        else optimizer(model.parameters(), lr=train.learning_rate)
-    )
+    made = optimizer and optimizer(model.parameters(), lr=train.learning_rate)
+    ours = None if made else Optimizer(model, train)
     random = torch.Generator().manual_seed(2)
     for _ in range(3):
         for p in model.parameters():
             p.grad = torch.randn(p.shape, generator=random)
-        made.step()
+        if ours is None:
+            made.step()
+        else:
+            ours.step(ours.weights.take_gradient(), train.learning_rate)
     return before, dict(model.named_parameters())
 
 

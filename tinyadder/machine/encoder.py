@@ -43,8 +43,6 @@ class OpenAttention(MultiHeadAttention):
         name: str = "",
     ) -> Float[Tensor, "b t d"]:
         """Queries from `x`, keys and values from `memory`."""
-        if self.fused and hook is None:
-            return fused.attention(self, x, memory, mask)
         query, key, value = (
             self.project("query", x),
             self.project("key", memory),
@@ -139,6 +137,8 @@ class EncoderDecoder(Transformer):
         self, prompts: Int[Tensor, "b s"], mask: Bool[Tensor, "b s"]
     ) -> Float[Tensor, "b s d"]:
         """The encoded prompts; `mask` is False on padding."""
+        if self.fused:
+            return fused.encode(self, prompts, mask)
         x = self.embed(prompts, 0)
         for block in self.encoder:
             assert isinstance(block, EncoderBlock)
@@ -151,16 +151,17 @@ class EncoderDecoder(Transformer):
         *,
         past: list[KVCache] | None = None,
         hook: Hook | None = None,
-    ) -> Float[Tensor, "b t o"]:
-        """Logits after every token; those inside the prompt are 0, since nothing is predicted
-        there.
+        first: int = 0,
+    ) -> Float[Tensor, "b q o"]:
+        """Logits after every token from position `first` on; those inside the prompt are 0, since
+        nothing is predicted there.
 
         A row of `tokens` is a prompt up to its first separator, then the answer so far; prompts may
         differ in length.
         """
         kept = past[0] if past else None
         if isinstance(kept, Memory) and kept.memory is not None and kept.mask is not None:
-            return self.read(self._decode(tokens, kept.memory, kept.mask, past, hook))
+            return self.read(self._decode(tokens, kept.memory, kept.mask, past, hook))[:, first:]
         is_end = tokens == self.config.separator
         if not bool(is_end.any(1).all()):
             raise TinyadderError(
@@ -181,7 +182,7 @@ class EncoderDecoder(Transformer):
         logits = self.read(self._decode(answer, memory, mask, past, hook))
         place = index.clamp(max=tokens.shape[1])[..., None].expand_as(logits)
         spread = logits.new_zeros(len(tokens), tokens.shape[1] + 1, logits.shape[2])
-        return spread.scatter(1, place, logits)[:, :-1]
+        return spread.scatter(1, place, logits)[:, first:-1]
 
     def _decode(
         self,
@@ -191,6 +192,8 @@ class EncoderDecoder(Transformer):
         past: list[KVCache] | None,
         hook: Hook | None,
     ) -> Float[Tensor, "b t d"]:
+        if self.fused and past is None and hook is None:
+            return fused.decode(self, tokens, memory, mask)
         x = self.embed(tokens, past[0].length if past else 0)
         for layer, (block, cross) in enumerate(zip(self.blocks, self.cross, strict=True)):
             assert isinstance(block, Block) and isinstance(cross, CrossAttention)

@@ -74,7 +74,7 @@ class MultiHeadAttention(nn.Module):
         self, width: int, config: BlockConfig, dtype: torch.dtype, options: Options
     ) -> None:
         super().__init__()
-        self.options, self.fused = options, False
+        self.options = options
         heads, keys, values = config.heads, config.d_head, config.d_value
         for name, rows in (("query", keys), ("key", keys), ("value", values)):
             setattr(self, name, nn.Parameter(torch.zeros(heads, rows, width, dtype=dtype)))
@@ -100,8 +100,6 @@ class MultiHeadAttention(nn.Module):
         hook: Hook | None = None,
         name: str = "",
     ) -> Float[Tensor, "b t d"]:
-        if self.fused and past is None and hook is None:
-            return fused.attention(self, x)
         query, key, value = (self.project(rows, x) for rows in ("query", "key", "value"))
         if hook:
             query, key, value = (
@@ -147,7 +145,7 @@ class FeedForward(nn.Module):
 
     def __init__(self, width: int, hidden: int, dtype: torch.dtype, options: Options) -> None:
         super().__init__()
-        self.options, self.fused = options, False
+        self.options = options
         for name in ("gate", "up") if options.gated else ("gate",):
             setattr(self, name, nn.Parameter(torch.zeros(hidden, width, dtype=dtype)))
             bias = nn.Parameter(torch.zeros(hidden, dtype=dtype)) if options.biases else None
@@ -157,9 +155,6 @@ class FeedForward(nn.Module):
     def forward(
         self, x: Float[Tensor, "b t d"], hook: Hook | None = None, name: str = ""
     ) -> Float[Tensor, "b t d"]:
-        if self.fused and self.options.gated and hook is None:
-            gate, up = fused.gated(self, x)
-            return (ACTIVATIONS[self.options.activation](gate) * up) @ self.down.T
         gate = self.project("gate", x)
         gate = hook(f"{name}hook_pre", gate) if hook else gate
         units = ACTIVATIONS[self.options.activation](gate)
@@ -270,7 +265,7 @@ class Transformer(nn.Module):
 
     def __init__(self, config: Config, dtype: torch.dtype = torch.float64) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.fused = config, False
         self.derived = Derived()
         width, outputs = config.width, len(config.outputs)
         self.embedding = nn.Parameter(torch.zeros(len(config.vocabulary), width, dtype=dtype))
@@ -328,13 +323,16 @@ class Transformer(nn.Module):
         *,
         past: list[KVCache] | None = None,
         hook: Hook | None = None,
-    ) -> Float[Tensor, "b t o"]:
-        """Logits after every token. `past` (one entry a layer, `new_past()`) continues an earlier
-        call in place.
+        first: int = 0,
+    ) -> Float[Tensor, "b q o"]:
+        """Logits after every token from position `first` on. `past` (one entry a layer,
+        `new_past()`) continues an earlier call in place.
 
         `hook(name, value)` sees every activation under its TransformerLens name
         (`blocks.0.attn.hook_pattern`) and returns the value to go on with.
         """
+        if self.fused and past is None and hook is None:
+            return fused.logits(self, tokens, first)
         x = nn.functional.embedding(
             tokens, self.embedding
         )  # unlike an index, refuses a negative token
@@ -343,7 +341,7 @@ class Transformer(nn.Module):
             x = x + self.position_rows(past[0].length if past else 0, tokens.shape[1])
         for layer, block in enumerate([*self.blocks] * self.config.options.repeat):
             x = block(x, past[layer] if past is not None else None, hook, f"blocks.{layer}.")
-        return self.read(x)
+        return self.read(x[:, first:] if first else x)
 
     def position_rows(self, first: int, count: int) -> Float[Tensor, "t d"]:
         """What the table of positions adds to the stream at `count` positions from `first` on."""

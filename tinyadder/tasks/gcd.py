@@ -95,8 +95,19 @@ class Gcd(Task):
         """Multiples of a number drawn with probability about 1/n: every size of divisor occurs."""
         return [self._multiples(random) for _ in range(count)]
 
+    def focused(self, random: Random, count: int) -> list[tuple[int, int]]:
+        """In turn, log-uniform operands, and log-uniform multiples of a log-uniform number: small
+        numbers, whose divisors are easily seen, are frequent, and so are large divisors.
+        """
+        return [self._small(random, multiples=n % 2 == 1) for n in range(count)]
+
+    def _small(self, random: Random, *, multiples: bool) -> tuple[int, int]:
+        divisor = _log_uniform(random, self.largest) if multiples else 1
+        most = self.largest // divisor
+        return divisor * _log_uniform(random, most), divisor * _log_uniform(random, most)
+
     def _multiples(self, random: Random) -> tuple[int, int]:
-        n = int(self.largest ** random.random())
+        n = _log_uniform(random, self.largest)
         most = self.largest // n
         return n * random.randint(1, most), n * random.randint(1, most)
 
@@ -118,6 +129,11 @@ class Gcd(Task):
         found = [*counterexamples(self), *((a, b) for a in kept for b in kept)]
         found += [(n, n + 1) for n in kept if n < top] + [(n, 1) for n in kept]
         return list(dict.fromkeys(found))
+
+
+def _log_uniform(random: Random, largest: int) -> int:
+    """A number of 1 .. largest, n with probability log(1 + 1/n) / log(largest + 1)."""
+    return int((largest + 1) ** random.random())
 
 
 TASK = Gcd

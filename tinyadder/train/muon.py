@@ -9,12 +9,15 @@ with AdamW.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.optim.adamw import adamw
+
+from tinyadder.machine.tensors import kind_of, plain_name
+from tinyadder.train.recipe import TrainRecipe
 
 MOMENTUM = 0.95
 QUINTIC = (3.4445, -4.7750, 2.0315)
@@ -35,45 +38,113 @@ def orthogonal(x: Float[Tensor, "*n r c"]) -> Float[Tensor, "*n r c"]:
     return x
 
 
-class Muon(torch.optim.AdamW):
-    """AdamW, but parameters in a group with `muon` true are moved by the formula above.
+def shaped(vector: Float[Tensor, " n"], like: Sequence[Tensor]) -> list[Tensor]:
+    """The parts of `vector` in these shapes, one after another."""
+    parts = vector.split([tensor.numel() for tensor in like])
+    return [part.view(tensor.shape) for part, tensor in zip(parts, like, strict=True)]
 
-    Heads and rows of a head count as rows of one matrix. `scale` of a group is its rate's part of
-    the common one.
+
+class FlatWeights:
+    """Parameters as the parts of one vector, so that a step is a few operations on it and not a
+    few on each of them.
     """
 
-    def __init__(self, groups: Iterable[dict[str, Any]], **options: Any) -> None:
-        super().__init__(({"muon": False, "scale": 1.0, **group} for group in groups), **options)
+    def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
+        self.parameters = parameters
+        self.vector = torch.cat([p.detach().flatten() for p in parameters])
+        for p, part in zip(parameters, shaped(self.vector, parameters), strict=True):
+            p.data = part
+
+    def take_gradient(self) -> Float[Tensor, " n"]:
+        """The gradients of all parameters, which have none after it; 0 where there was none."""
+        parts = []
+        for p in self.parameters:
+            parts.append((torch.zeros_like(p) if p.grad is None else p.grad).reshape(-1))
+            p.grad = None
+        return torch.cat(parts)
+
+
+class Optimizer:
+    """AdamW; where the recipe has a `muon_learning_rate`, all matrices but the tables of tokens and
+    positions follow Muon. Vectors do not decay.
+
+    Heads and rows of a head count as rows of one matrix.
+    """
+
+    def __init__(self, model: nn.Module, train: TrainRecipe) -> None:
+        inner, outer, vectors = list[nn.Parameter](), list[nn.Parameter](), list[nn.Parameter]()
+        for name, p in model.named_parameters():
+            kind = kind_of(plain_name(name))
+            looked_up = kind is not None and kind.role in ("table", "readout")
+            table = looked_up or not train.muon_learning_rate
+            (vectors if p.ndim == 1 else outer if table else inner).append(p)
+        self.weights = FlatWeights([*inner, *outer, *vectors])
+        self.scale, self.decay = train.muon_learning_rate / train.learning_rate, train.weight_decay
+        self.matrices = inner
+        self.momentum = torch.zeros_like(self.weights.vector[: sum(p.numel() for p in inner)])
+        self.betas, self.fused = train.betas, train.arithmetic == "fused"
+        others = self.weights.vector[len(self.momentum) :]
+        self.first, self.second = torch.zeros_like(others), torch.zeros_like(others)
+        """AdamW's moments of the weights that Muon does not move."""
+        self.undecayed = sum(p.numel() for p in vectors)
+        self.steps = torch.zeros(())
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """One step of both kinds; the gradients of Muon's matrices are used up, so that AdamW
-        leaves them alone.
-        """
-        for group in self.param_groups:
-            if group["muon"]:
-                self._move(group["params"], group["lr"], group["weight_decay"])
-        return super().step(closure)
+    def step(self, gradient: Float[Tensor, " n"], rate: float) -> None:
+        """One step of both kinds along `gradient`, in the order of `weights`."""
+        done = len(self.momentum)
+        if done:
+            self._move(gradient[:done], self.scale * rate)
+        every = (self.weights.vector[done:], gradient[done:], self.first, self.second)
+        cut = len(self.first) - (self.undecayed if self.decay else 0)
+        for part, decay in ((slice(0, cut), self.decay), (slice(cut, None), 0.0)):
+            weights, slopes, first, second = ([vector[part]] for vector in every)
+            if len(weights[0]):
+                adamw(
+                    weights,
+                    slopes,
+                    first,
+                    second,
+                    [],
+                    [self.steps.clone()],  # torch adds 1 to it
+                    fused=self.fused,
+                    amsgrad=False,
+                    beta1=self.betas[0],
+                    beta2=self.betas[1],
+                    lr=rate,
+                    weight_decay=decay,
+                    eps=1e-8,
+                    maximize=False,
+                )
+        self.steps += 1
 
-    def _move(self, matrices: list[nn.Parameter], rate: float, decay: float) -> None:
+    def _move(self, gradient: Float[Tensor, " n"], rate: float) -> None:
+        self.momentum.lerp_(gradient, 1 - MOMENTUM)
+        directions = shaped(gradient.lerp(self.momentum, MOMENTUM), self.matrices)
         by_shape: dict[tuple[int, int], list[tuple[nn.Parameter, Tensor, bool]]] = {}
-        for p in matrices:
-            if p.grad is None:
-                continue
-            momentum = self.state[p].setdefault("momentum", torch.zeros_like(p))
-            momentum.lerp_(p.grad, 1 - MOMENTUM)
-            direction = p.grad.lerp(momentum, MOMENTUM).flatten(0, -2)
-            wide = direction.shape[0] < direction.shape[1]
-            direction = direction.T if wide else direction
-            by_shape.setdefault((direction.shape[0], direction.shape[1]), []).append(
-                (p, direction, wide)
-            )
-            p.grad = None
-        for (rows, columns), result in by_shape.items():
-            for (p, _, wide), added in zip(
-                result, orthogonal(torch.stack([d for _, d, _ in result])), strict=True
-            ):
+        for p, direction in zip(self.matrices, directions, strict=True):
+            matrix = direction.flatten(0, -2)
+            wide = matrix.shape[0] < matrix.shape[1]
+            matrix = matrix.T if wide else matrix
+            by_shape.setdefault((matrix.shape[0], matrix.shape[1]), []).append((p, matrix, wide))
+        for (rows, columns), alike in by_shape.items():
+            made = orthogonal(torch.stack([matrix for _, matrix, _ in alike]))
+            for (p, _, wide), added in zip(alike, made, strict=True):
                 length = 1.0 if wide else (rows / columns) ** 0.5
-                p.mul_(1 - rate * decay).add_(
+                p.mul_(1 - rate * self.decay).add_(
                     (added.T if wide else added).reshape(p.shape), alpha=-rate * length
                 )
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What is carried from step to step besides the weights."""
+        return {
+            "momentum": self.momentum,
+            "first": self.first,
+            "second": self.second,
+            "steps": self.steps,
+        }
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Go on with what `tensors` gave."""
+        for name, tensor in self.tensors().items():
+            tensor.copy_(tensors[name])

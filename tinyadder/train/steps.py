@@ -15,10 +15,9 @@ from torch import Tensor, nn
 
 from tinyadder.errors import TinyadderError
 from tinyadder.machine.fused import use_fused
-from tinyadder.machine.tensors import kind_of, plain_name
 from tinyadder.machine.transformer import Transformer
 from tinyadder.train.data import Examples
-from tinyadder.train.muon import Muon
+from tinyadder.train.muon import Optimizer
 from tinyadder.train.recipe import TrainRecipe
 
 SCALE = 1024.0
@@ -51,36 +50,6 @@ def learning_rate_at(train: TrainRecipe, step: int) -> float:
     )
 
 
-def optimizer_of(model: nn.Module, train: TrainRecipe) -> Muon:
-    """AdamW; where the recipe has a `muon_learning_rate`, all matrices but the tables of tokens and
-    positions follow Muon.
-
-    Vectors do not decay.
-    """
-    inner, outer, vectors = list[nn.Parameter](), list[nn.Parameter](), list[nn.Parameter]()
-    for name, p in model.named_parameters():
-        kind = kind_of(plain_name(name))
-        looked_up = kind is not None and kind.role in ("table", "readout")
-        table = looked_up or not train.muon_learning_rate
-        (vectors if p.ndim == 1 else outer if table else inner).append(p)
-    groups: list[dict[str, Any]] = [
-        {
-            "params": inner,
-            "muon": True,
-            "scale": train.muon_learning_rate / train.learning_rate,
-            "weight_decay": train.weight_decay,
-        },
-        {"params": outer, "weight_decay": train.weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
-    ]
-    return Muon(
-        [group for group in groups if group["params"]],
-        lr=train.learning_rate,
-        betas=train.betas,
-        fused=train.arithmetic == "fused",
-    )
-
-
 @dataclass(frozen=True)
 class Batch:
     """Tensors of one batch: texts, lengths of prompts, and which positions are trained on which
@@ -92,6 +61,8 @@ class Batch:
     mask: Tensor
     targets: Tensor
     """Index among the model's outputs of the next token; 0 where the mask is False."""
+    first: int = 0
+    """No position before it is trained."""
 
     @staticmethod
     def of(
@@ -101,20 +72,24 @@ class Batch:
         tokens = torch.from_numpy(examples.tokens).to(device)
         chosen = examples.text_mask() if whole else examples.answer_mask()
         mask = torch.from_numpy(chosen).to(device)
-        index = torch.full((len(model.config.vocabulary),), -1, device=device)
-        index[model.outputs] = torch.arange(len(model.outputs), device=device)
-        targets = torch.where(mask, index[tokens[:, 1:]], 0)
-        if bool((targets < 0).any()):
-            missing = model.config.vocabulary[int(tokens[:, 1:][targets < 0][0])]
-            raise TinyadderError(
-                f"what is trained contains '{missing}', which is not among [model] outputs; add it"
-                " there"
-            )
-        return Batch(tokens, torch.from_numpy(examples.prompt).to(device), mask, targets)
+        targets = tokens[:, 1:] * mask
+        if model.config.outputs != tuple(range(len(model.config.vocabulary))):
+            index = torch.full((len(model.config.vocabulary),), -1, device=device)
+            index[model.outputs] = torch.arange(len(model.outputs), device=device)
+            targets = torch.where(mask, index[tokens[:, 1:]], 0)
+            if bool((targets < 0).any()):
+                missing = model.config.vocabulary[int(tokens[:, 1:][targets < 0][0])]
+                raise TinyadderError(
+                    f"what is trained contains '{missing}', which is not among [model] outputs; add"
+                    " it there"
+                )
+        first = 0 if whole else int(examples.prompt.min()) - 1
+        return Batch(tokens, torch.from_numpy(examples.prompt).to(device), mask, targets, first)
 
     def rows(self, index: Tensor) -> Batch:
         """Some of its rows."""
-        return Batch(self.tokens[index], self.prompt[index], self.mask[index], self.targets[index])
+        parts = (self.tokens, self.prompt, self.mask, self.targets)
+        return Batch(*(part[index] for part in parts), self.first)
 
 
 def under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -126,9 +101,11 @@ def under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     }
 
 
-def answer_loss(logits: Float[Tensor, "b t o"], batch: Batch) -> Float[Tensor, ""]:
-    """Sum of the cross-entropies -log softmax(logits)[target] over the tokens of the answers."""
-    chosen = logits[batch.mask]
+def answer_loss(logits: Float[Tensor, "b q o"], batch: Batch) -> Float[Tensor, ""]:
+    """Sum of the cross-entropies -log softmax(logits)[target] over the tokens of the answers; the
+    logits are those of the last q positions.
+    """
+    chosen = logits[batch.mask[:, -logits.shape[1] :]]
     chosen = chosen.float() if chosen.dtype in (torch.bfloat16, torch.float16) else chosen
     return nn.functional.cross_entropy(chosen, batch.targets[batch.mask], reduction="sum")
 
@@ -192,10 +169,10 @@ class Stepper:
     ) -> None:
         self.model, self.recipe, self.seed, self.processes = model, train, seed, processes
         self.device = model.outputs.device
-        self.optimizer = optimizer_of(model, train)
+        self.optimizer = Optimizer(model, train)
         self.scale = SCALE if train.precision == "fp16" else 1.0
-        self.slow: dict[str, Tensor] = {}
-        """Name of a parameter -> the moving average of its gradient (`grokfast`)."""
+        self.slow = torch.zeros_like(self.optimizer.weights.vector) if train.grokfast else None
+        """The moving average of the gradient (`grokfast`)."""
         self.wrapped: Any = model
         if processes.world > 1:
             self.wrapped = nn.parallel.DistributedDataParallel(model)
@@ -204,24 +181,14 @@ class Stepper:
 
     def tensors(self) -> dict[str, Tensor]:
         """What is carried from step to step besides the model."""
-        names = {id(parameter): name for name, parameter in self.model.named_parameters()}
-        found = {f"slow.{name}": tensor for name, tensor in self.slow.items()}
-        for parameter, moments in self.optimizer.state.items():
-            name = names[id(parameter)]
-            found |= {f"adam.{name}.{key}": value for key, value in moments.items()}
-        return found
+        slow = {} if self.slow is None else {"slow": self.slow}
+        return slow | {f"optimizer.{k}": v for k, v in self.optimizer.tensors().items()}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Go on with what `tensors` gave."""
-        for name, parameter in self.model.named_parameters():
-            moments = under(tensors, f"adam.{name}.")
-            if moments:
-                self.optimizer.state[parameter] = {
-                    key: value.clone() if key == "step" else value.to(self.device)
-                    for key, value in moments.items()
-                }
-        slow = under(tensors, "slow.")
-        self.slow = {name: tensor.to(self.device) for name, tensor in slow.items()}
+        self.optimizer.restore(under(tensors, "optimizer."))
+        if self.slow is not None:
+            self.slow.copy_(tensors["slow"])
 
     def facts(self, step: int) -> dict[str, Any]:
         """What a line of the log says of the step."""
@@ -239,9 +206,6 @@ class Stepper:
         mine = torch.arange(len(batch.tokens))[self.processes.rank :: self.processes.world]
         parts = [batch.rows(rows) for rows in mine.chunk(train.accumulate)]
         count = batch.mask.sum()
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["scale"] * learning_rate_at(train, step)
-        self.optimizer.zero_grad(set_to_none=True)
         self.model.train()
         use_fused(self.model, train.arithmetic == "fused")
         self_fed = train.self_fed > 0 and torch.rand(()).item() < train.self_fed
@@ -254,18 +218,21 @@ class Stepper:
             total += loss.detach()
         if self.processes.world > 1:
             torch.distributed.all_reduce(total)
+        gradient = self.optimizer.weights.take_gradient()
         if self.scale != 1:
-            for parameter in self.model.parameters():
-                if parameter.grad is not None:
-                    parameter.grad.div_(self.scale)
-        self._filter_gradient()
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), train.clip or math.inf)
+            gradient.div_(self.scale)
+        if self.slow is not None:
+            self.slow.lerp_(gradient, 1 - train.grokfast_memory)
+            gradient.add_(self.slow, alpha=train.grokfast)
+        norm = torch.linalg.vector_norm(gradient)
         if not bool(norm.isfinite()):
             raise TinyadderError(
                 f"the gradient became {float(norm)} at step {step}; lower [train] learning_rate"
                 f" ({train.learning_rate}) or clip"
             )
-        self.optimizer.step()
+        if train.clip and norm > train.clip:
+            gradient.mul_(train.clip / norm)
+        self.optimizer.step(gradient, learning_rate_at(train, step))
         use_fused(self.model, False)
         return float(total), float(norm)
 
@@ -275,15 +242,4 @@ class Stepper:
         with torch.autocast(self.device.type, kind, enabled=train.precision != "full"):
             if self_fed:
                 return self_fed_logits(self.wrapped, part, train.temperature)
-            return self.wrapped(part.tokens[:, :-1])
-
-    def _filter_gradient(self) -> None:
-        train = self.recipe
-        if not train.grokfast:
-            return
-        for name, parameter in self.model.named_parameters():
-            if parameter.grad is not None:
-                slow = self.slow.setdefault(name, torch.zeros_like(parameter))
-                slow.mul_(train.grokfast_memory)
-                slow.add_(parameter.grad, alpha=1 - train.grokfast_memory)
-                parameter.grad.add_(slow, alpha=train.grokfast)
+            return self.wrapped(part.tokens[:, :-1], first=part.first)
