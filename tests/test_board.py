@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 from click.testing import CliRunner
 from markdown_it import MarkdownIt
-from submissions import HONEST
-from test_escape import parsed
 
+from tests.submissions import HONEST
+from tests.test_escape import parsed
 from tinyadder.commands.board import command
 from tinyadder.errors import TinyadderError
 from tinyadder.report import board as tables

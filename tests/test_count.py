@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner
-from submissions import BROKEN, HONEST, ROUTED, TWENTY, TWENTY_EIGHT
 from torch import nn
 
+from tests.submissions import BROKEN, HONEST, ROUTED, TWENTY, TWENTY_EIGHT
 from tinyadder.commands.count import command
 from tinyadder.construction import construct
 from tinyadder.errors import TinyadderError

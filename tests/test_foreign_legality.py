@@ -6,10 +6,10 @@ from dataclasses import replace
 from random import Random
 
 import pytest
-import submissions
 import torch
-from entries import CHEATS, HONEST
 
+from tests import submissions
+from tests.entries import CHEATS, HONEST
 from tinyadder.construction import construct
 from tinyadder.io.export import ExportSource, write
 from tinyadder.machine.compile import build

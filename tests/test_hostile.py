@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from markdown_it import MarkdownIt
-from test_escape import HOSTILE, parsed
 
+from tests.test_escape import HOSTILE, parsed
 from tinyadder.cli import main
 from tinyadder.commands import _output
 from tinyadder.construction import construct

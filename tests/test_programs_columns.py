@@ -7,11 +7,11 @@ import json
 import sys
 from fractions import Fraction
 
-import planting
 import pytest
 import torch
 
 import tinyadder.verify.certify.programs.check  # noqa: F401  (the module, below)
+from tests import planting
 from tinyadder.inspect.trace import run_with_cache
 from tinyadder.io.folder import save
 from tinyadder.machine.answers import answers

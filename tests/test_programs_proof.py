@@ -10,9 +10,9 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from programs_strategy import programs
-from test_programs_columns import length_as_position
 
+from tests.programs_strategy import programs
+from tests.test_programs_columns import length_as_position
 from tinyadder.construction import construct
 from tinyadder.io.folder import save
 from tinyadder.machine.answers import answers

@@ -6,8 +6,8 @@ from itertools import pairwise
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from programs_strategy import programs, texts
 
+from tests.programs_strategy import programs, texts
 from tinyadder.machine.compile import build
 from tinyadder.programs import Refused, compile, indices, key, tokens
 

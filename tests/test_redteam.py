@@ -4,12 +4,12 @@ import math
 from random import Random
 
 import numpy as np
-import planting
 import pytest
 import torch
-from test_check import MODULES
 
 from benchmarks import redteam
+from tests import planting
+from tests.test_check import MODULES
 from tinyadder.verify.certify.check import proof
 from tinyadder.verify.certify.network import read_network
 

@@ -14,11 +14,12 @@ from pathlib import Path
 from random import Random
 from types import SimpleNamespace
 
-import planting_js
 import pytest
 from flint import arb, ctx
-from test_certify import SMALL_TASKS
-from test_check import (
+
+from tests import planting_js
+from tests.test_certify import SMALL_TASKS
+from tests.test_check import (
     CONFIGS,
     FORGERIES,
     HEADERS,
@@ -35,7 +36,6 @@ from test_check import (
     tampered,
     weights_with,
 )
-
 from tinyadder.construction import construct
 from tinyadder.inspect.explorer import PAGES
 from tinyadder.io.folder import save

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.test_check import FORGERIES, certified, sealed, split_readout
 from tinyadder.construction import construct
 from tinyadder.inspect.explorer import PAGES, model_to_json
 from tinyadder.io.folder import save
@@ -27,8 +28,6 @@ from tinyadder.machine.transformer import Transformer
 from tinyadder.verify.certify.network import read_network
 from tinyadder.verify.certify.prove import certify, prove
 from tinyadder.verify.verdict import Proved, Unknown
-
-from test_check import FORGERIES, certified, sealed, split_readout  # isort: skip
 
 ROOT = Path(__file__).parents[1]
 NODE = shutil.which("node")

@@ -5,11 +5,11 @@ import shutil
 import sys
 from pathlib import Path
 
-import planting
 import pytest
-from test_check import sealed
 
 import tinyadder as ta
+from tests import planting
+from tests.test_check import sealed
 from tinyadder.io.folder import save
 from tinyadder.verify.certify.check import Rejected, check, tables
 from tinyadder.verify.certify.check.model import ProgramModel

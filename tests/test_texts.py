@@ -5,17 +5,19 @@ import json
 import sys
 from fractions import Fraction
 
-import planting
 import pytest
 import torch
-from test_check import rejected, sealed
 
 import tinyadder.verify.certify.check.texts  # noqa: F401  (the module, below)
+from tests import planting
+from tests.test_check import rejected, sealed
 from tinyadder.construction import construct
 from tinyadder.inspect.trace import run_with_cache
 from tinyadder.io.folder import save
 from tinyadder.machine.answers import answers
 from tinyadder.machine.compile import build
+from tinyadder.verify.certify import check as checker
+from tinyadder.verify.certify import prove as provers
 from tinyadder.verify.certify.check import Rejected, check
 from tinyadder.verify.certify.check.model import ProgramModel
 from tinyadder.verify.certify.check.specifications import specify
@@ -161,6 +163,30 @@ def test_a_text_too_many_is_unknown_not_slow_and_says_the_way_out(monkeypatch, f
     monkeypatch.setattr(TEXTS, "MOST", 24)
     verdict = certify(build(made.program), made.task, folder, most_texts=25).verdict
     assert isinstance(verdict, Unknown) and "more than 24 texts" in verdict.reason
+
+
+def test_what_the_checker_rejects_by_branches_it_is_given_text_by_text(monkeypatch, tmp_path):
+    made = construct("add10", digits=1)
+    save(build(made.program), made.task, tmp_path / "m", name="m", options={})
+    searches, offered = [], []
+
+    def searched(*given):
+        searches.append(given)
+        return search(*given)
+
+    def rejecting(folder):
+        offered.append(json.loads((folder / "certificate.json").read_text())["rules"])
+        if offered[-1] != ["TEXT"]:
+            raise Rejected("planted")
+        return check(folder)
+
+    search = provers.prove_program
+    monkeypatch.setattr(provers, "prove_program", searched)
+    monkeypatch.setattr(checker, "check", rejecting)
+    verdict = certify(build(made.program), made.task, tmp_path / "m").verdict
+    assert isinstance(verdict, Proved) and len(offered) == 2 and len(searches) == 1
+    verdict = certify(build(made.program), made.task, tmp_path / "m", most_texts=99).verdict
+    assert str(verdict) == "UNKNOWN    the checker rejected the certificate: planted"
 
 
 def test_an_option_of_the_task_outside_of_its_range_is_rejected(folders, tmp_path):

@@ -16,7 +16,7 @@ import platform
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -440,11 +440,11 @@ class Found:
 
     certificate: dict[str, Any] | None
     verdict: Refuted | Unknown | None
-    seconds: float
     margin: float | None = None
     """Smallest certified margin in logits."""
     open: Sequence[Problem] = ()
     """Problems of branches that could not be decided."""
+    seconds: float = 0.0
 
 
 def replay(model: Transformer, task: Task, problems: Sequence[Problem]) -> Refuted | None:
@@ -518,57 +518,66 @@ def few_texts(model: Transformer, task: Task, most: int) -> bool:
 
 
 @precision()
-def prove(
-    model: Transformer, task: Task, most_texts: int = TEXTS, text_by_text: bool = False
-) -> Found:
+def prove(model: Transformer, task: Task, most_texts: int = TEXTS) -> Found:
     """Look for a proof. The certificate in the result proves nothing before the checker accepted
     it.
 
-    Where no proof by branches is found (or, `text_by_text`, without looking for one) the checker is
-    to go through every text, if there are at most `most_texts`. Refuted only with a problem that
-    the model, run as it is, answers wrongly; Unknown says what is missing.
+    Where no proof by branches is found the checker is to go through every text, if there are at
+    most `most_texts`. Refuted only with a problem that the model, run as it is, answers wrongly;
+    Unknown says what is missing.
     """
     began = time.perf_counter()
-
-    def done(
-        verdict: Refuted | Unknown | None,
-        certificate: dict[str, Any] | None = None,
-        margin: float | None = None,
-        open: Sequence[Problem] = (),
-    ) -> Found:
-        return Found(certificate, verdict, time.perf_counter() - began, margin, open)
-
-    plain = model.config.options == Options()
-    parts: list[dict[str, Any]] | None
-    margin: float | None
-    way_out = ""
     try:
-        try:
-            if text_by_text:
-                raise TooWide("to be read text by text")
-            parts, about, margin = (prove_program if plain else prove_trained)(model, task)
-        except (Failed, TooWide):
-            if not few_texts(model, task, most_texts):
-                if few_texts(model, task, TEXTS):
-                    way_out = "; `tinyadder prove` then goes through all texts, one by one"
-                raise
-            all_of_them = [s.problem(text) for s in specifications(task) for text in s.texts()]
-            if wrong := replay(model, task, all_of_them):
-                return done(wrong)
-            parts, margin = None, None  # the checker goes through the texts one by one
-            about = {"version": VERSION, "numerics": NUMERICS, "rules": list(TEXT_RULES)}
-    except Failed as failed:
-        specs = specifications(task)  # texts of two of them may have one length
-        stating = (spec.problem(t) for t in failed.texts for spec in specs if spec.has(t))
-        problems = list(dict.fromkeys(stating))
-        return done(
-            replay(model, task, problems)
-            or replay(model, task, task.hard())
-            or Unknown(failed.reason + way_out),
-            open=problems,
-        )
+        found = _search(model, task, most_texts)
     except (Unsupported, NoSpecification) as reason:
-        return done(Unknown(str(reason) + way_out))
+        found = Found(None, Unknown(str(reason)))
+    return replace(found, seconds=time.perf_counter() - began)
+
+
+def _search(model: Transformer, task: Task, most_texts: int) -> Found:
+    by_branches = prove_program if model.config.options == Options() else prove_trained
+    try:
+        parts, about, margin = by_branches(model, task)
+    except (Failed, TooWide) as failed:
+        few = few_texts(model, task, most_texts)
+        return prove_texts(model, task) if few else _undecided(model, task, failed)
+    return Found(_sealed(model, task, about, parts, margin), None, margin)
+
+
+@precision()
+def prove_texts(model: Transformer, task: Task) -> Found:
+    """A certificate that has the checker go through every text, one by one; Refuted where the model
+    answers one of them wrongly.
+    """
+    began = time.perf_counter()
+    problems = [spec.problem(text) for spec in specifications(task) for text in spec.texts()]
+    wrong = replay(model, task, problems)
+    about = {"version": VERSION, "numerics": NUMERICS, "rules": list(TEXT_RULES)}
+    certificate = None if wrong else _sealed(model, task, about)
+    return Found(certificate, wrong, seconds=time.perf_counter() - began)
+
+
+def _undecided(model: Transformer, task: Task, failed: Failed | TooWide) -> Found:
+    """The verdict where a proof by branches failed: the texts it failed on may refute the model."""
+    few = few_texts(model, task, TEXTS)
+    way_out = "; `tinyadder prove` then goes through all texts, one by one" if few else ""
+    if isinstance(failed, TooWide):
+        return Found(None, Unknown(f"{failed}{way_out}"))
+    specs = specifications(task)  # texts of two of them may have one length
+    stating = (spec.problem(t) for t in failed.texts for spec in specs if spec.has(t))
+    problems = list(dict.fromkeys(stating))
+    wrong = replay(model, task, problems) or replay(model, task, task.hard())
+    return Found(None, wrong or Unknown(failed.reason + way_out), open=problems)
+
+
+def _sealed(
+    model: Transformer,
+    task: Task,
+    about: dict[str, Any],
+    parts: list[dict[str, Any]] | None = None,
+    margin: float | None = None,
+) -> dict[str, Any]:
+    """A certificate for this model; without `parts` the checker goes through the texts."""
     certificate = {
         "format": "tinyadder certificate",
         "model": model_digest(model, task),
@@ -584,8 +593,7 @@ def prove(
             "python-flint": flint.__version__,
         },
     }
-    sealed = {**certificate, "sha256": hashlib.sha256(canonical(certificate)).hexdigest()}
-    return done(None, sealed, margin)
+    return {**certificate, "sha256": hashlib.sha256(canonical(certificate)).hexdigest()}
 
 
 def below(bound: Ball) -> float:
@@ -645,7 +653,6 @@ def certify(model: Transformer, task: Task, folder: Path, most_texts: int = TEXT
     removed. A task without a proof by branches is proved text by text if it has at most
     `most_texts`; a text costs one to thirty milliseconds.
     """
-    file = folder / "certificate.json"
     if isinstance(task, Sequences | Computer):  # compiled programs have checkers of their own
         from tinyadder.verify.certify.programs.prove import certify_computer, certify_program
 
@@ -663,22 +670,31 @@ def certify(model: Transformer, task: Task, folder: Path, most_texts: int = TEXT
             numerics=assumed,
             counted=counted,
         )
-    for text_by_text in (False, True):
-        found = prove(model, task, most_texts, text_by_text)
-        if found.certificate is None:
-            file.unlink(missing_ok=True)
-            assert found.verdict is not None
-            return TimedVerdict(found.verdict, found.seconds, open=found.open)
-        write_certificate(found.certificate, file)
-        began = time.perf_counter()
-        try:
-            checked = check.check(folder)
-            break
-        except check.Rejected as reason:
-            tried = found.certificate["parts"] is None
-            if tried or text_by_text or not few_texts(model, task, most_texts):
-                why = f"the checker rejected the certificate: {reason}"
-                return TimedVerdict(Unknown(why), found.seconds)
+    found = prove(model, task, most_texts)
+    verdict = _judged(found, folder)
+    rejected = isinstance(verdict.verdict, Unknown) and found.certificate is not None
+    by_branches = found.certificate is not None and found.certificate["parts"] is not None
+    if rejected and by_branches and few_texts(model, task, most_texts):
+        return _judged(prove_texts(model, task), folder)
+    return verdict
+
+
+def _judged(found: Found, folder: Path) -> TimedVerdict:
+    """What the checker says of the certificate, written into the folder; without one, the prover's
+    own verdict.
+    """
+    file = folder / "certificate.json"
+    if found.certificate is None:
+        file.unlink(missing_ok=True)
+        assert found.verdict is not None
+        return TimedVerdict(found.verdict, found.seconds, open=found.open)
+    write_certificate(found.certificate, file)
+    began = time.perf_counter()
+    try:
+        checked = check.check(folder)
+    except check.Rejected as reason:
+        why = f"the checker rejected the certificate: {reason}"
+        return TimedVerdict(Unknown(why), found.seconds)
     verdict = Proved.by_checker(checked, str(file))
     seconds, about = time.perf_counter() - began, (checked["claims"], checked["numerics"])
     return TimedVerdict(
