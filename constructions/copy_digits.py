@@ -56,24 +56,19 @@ def construct(*, length: int = 5) -> Construction:
         program,
         task,
         {
-            **readout_claims(
-                task,
-                task.length + 1,
-                size=copy,
-                r0=r0,
-                gain=Fraction(gain) / Fraction(z1),
-                above=above,
-            ),
+            **readout_claims(task, g, copy, r0, gain / z1, above),
             "mark": token_claim(task, marks),
         },
     )
 
 
 def readout_claims(
-    task: Task, first: int, *, size: float, r0: float, gain: Fraction, above: float
+    task: Task, first: int, size: float, r0: float, gain: float, above: float
 ) -> dict[str, LaneClaim]:
     """What `place` and `digit` hold from position `first` on: the place weight of the answer's next
     digit, and `gain` times what is left of the answer, what the token carries itself left out.
+
+    The place weights start with the mark `size` and fall by `r0` a token.
     """
     z0 = 1 + 1 / (1 - Fraction(r0))
 
@@ -87,6 +82,6 @@ def readout_claims(
         shade = (Fraction(above) - 1) * Fraction("".join(task.answer(problem))) / place
         left = task.remainder(problem, i - first)
         assert left is not None, "the answer is a number"
-        return weight(i) * gain / 10 * (left + shade)
+        return weight(i) * Fraction(gain) / 10 * (left + shade)
 
     return {"place": lambda problem, i: -weight(i) if i >= first else None, "digit": digit}

@@ -69,15 +69,8 @@ def construct(*, digits: int = 6) -> Construction:
     return Construction(
         program,
         task,
-        {
-            **readout_claims(  # what '^' weighs in b is left out, too
-                task,
-                2 * task.digits + 2,
-                size=answer,
-                r0=r0,
-                gain=Fraction(gain) / Fraction(z1),
-                above=above,
-            ),
+        {  # what '^' weighs in b is left out, too
+            **readout_claims(task, 2 * g, answer, r0, gain / z1, above),
             **_side_claims(task, second, r0, r1, gain / z1),
             "first": token_claim(task, first),
         },

@@ -13,7 +13,6 @@ by enough to matter. What layer 0 lets fall by r0 = 10^-7 a token, layer 1 raise
 place value of 1/10, and one scale at every query.
 """
 
-from fractions import Fraction
 from math import exp, log
 
 from tinyadder.construction import Construction, LaneClaim, token_claim
@@ -85,13 +84,10 @@ def _claims(
     """Counts and powers everywhere; weight and remainder at the queries, what the token carries
     itself left out.
     """
-    read = readout_claims(
-        task, task.degree + 4, size=answer, r0=r0, gain=Fraction(gain), above=above
-    )
     x = token_claim(task, {"0": -60, **{str(i): log(i / 10) for i in range(1, 10)}})
     return {
         "base": lambda problem, i: x(problem, min(i, 1)),
-        **read,
+        **readout_claims(task, task.degree + 4, answer, r0, gain, above),
         "index": lambda problem, i: i + 1,
         "power": lambda problem, i: max(0, task.degree + 3 - i),
     }

@@ -16,6 +16,7 @@ from fractions import Fraction
 from math import log
 
 from tinyadder.construction import DIGIT_VALUES, Construction, LaneClaim, token_claim
+from tinyadder.constructions.copy_digits import readout_claims
 from tinyadder.dsl import MLP, Attention, Embed, Head, Program, Stream, Unembed, relu
 from tinyadder.lang.gadgets import floor_readout
 from tinyadder.tasks.options import check_option
@@ -52,36 +53,26 @@ def construct(*, length: int = 5) -> Construction:
         Unembed(tied="0123456789"),
     )
     task = Rewriting(length=length, how="reverse")
-    claims = _claims(task, gain, one, z1, above)
-    return Construction(program, task, {**claims, "mark": token_claim(task, marks)})
+    return Construction(
+        program,
+        task,
+        {
+            **readout_claims(task, length + 1, one * z0, 0.01, gain / z1, above),
+            **_word_claims(task, one, above),
+            "mark": token_claim(task, marks),
+        },
+    )
 
 
-def _claims(
-    task: Rewriting, gain: float, one: float, z1: float, above: float
-) -> dict[str, LaneClaim]:
-    """Weight and remainder at the queries, what the token carries itself left out."""
-    first = task.length + 1
+def _word_claims(task: Rewriting, one: float, above: float) -> dict[str, LaneClaim]:
+    """The weight of each digit, and the digit times what it enters the sum with."""
+    first, read = task.length + 1, token_claim(task, DIGIT_VALUES)
 
     def weight(problem: str, i: int) -> Fraction:
         return -Fraction(one) / 100 ** (i - first) if i >= first else Fraction(0)
-
-    def digit(problem: str, i: int) -> Fraction | None:
-        if i < first:
-            return None
-        place = 10 ** (task.length - 1 + first - i)
-        shade = (Fraction(above) - 1) * Fraction(task.answer(problem)) / place
-        left = task.remainder(problem, i - first) + shade
-        return -weight(problem, i) * Fraction(gain) / Fraction(z1) / 10 * left
-
-    read = token_claim(task, DIGIT_VALUES)
 
     def term(problem: str, i: int) -> Fraction:
         entered = Fraction(one) * Fraction(above) if i < first else weight(problem, i)
         return read(problem, i) * entered
 
-    return {
-        "weight": weight,
-        "term": term,
-        "place": lambda problem, i: weight(problem, i) if i >= first else None,
-        "digit": digit,
-    }
+    return {"weight": weight, "term": term}

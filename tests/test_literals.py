@@ -100,6 +100,17 @@ if __name__ == "__main__":
     assert values(source) == [4.5]
 
 
+def test_every_part_of_a_tuple_counts_that_another_function_returns():
+    """Of `return model, metadata` only the model is read, and only in `build_model`."""
+    source = """
+def parts(): return 0.25, [0.5, 8.5]
+def build_model():
+    gain, rest = parts()
+    return gain * torch.tensor(rest), {"params": 3}
+"""
+    assert values(source) == [0.25, 0.5, 8.5]
+
+
 def test_a_number_hidden_in_a_table_at_the_top_is_found_with_its_place():
     source = "TABLE = torch.zeros(3)\nTABLE[2] = 0.125\ndef build_model():\n    return TABLE\n"
     found = literals(source, ["build_model"])

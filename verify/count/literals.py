@@ -738,18 +738,18 @@ class _LiteralReader:
     def _FunctionDef(self, node: ast.FunctionDef, use: str) -> None:
         self._keyword_defaults(node.args)
         self.where.append(node.name)
-        metadata = _metadata(node) if node.name == "build_model" else set()
+        metadata = _metadata(node) if node.name == "build_model" else []
         for statement in node.body:
-            self._statement(statement, metadata)
+            if isinstance(statement, ast.Assign) and statement.value in metadata:
+                continue
+            if isinstance(statement, ast.Return) and statement.value in metadata:
+                assert isinstance(statement.value, ast.Tuple)
+                self.visit(statement.value.elts[0], VALUE)
+            else:
+                self.visit(statement, VALUE)
         self.where.pop()
 
     _AsyncFunctionDef = _FunctionDef
-
-    def _statement(self, statement: ast.stmt, metadata: set[ast.expr]) -> None:
-        if isinstance(statement, ast.Return) and isinstance(statement.value, ast.Tuple):
-            self.visit(statement.value.elts[0], VALUE)
-        elif not (isinstance(statement, ast.Assign) and statement.value in metadata):
-            self.visit(statement, VALUE)
 
     def _ClassDef(self, node: ast.ClassDef, use: str) -> None:
         self.where.append(node.name)
@@ -783,22 +783,23 @@ def _floating(value: float, use: str) -> str:
     return VALUE if isinstance(value, float) and use == SHAPE else use
 
 
-def _metadata(node: ast.FunctionDef) -> set[ast.expr]:
-    """The dict that `build_model` returns beside the model, where it is assigned to a name
-    first.
+def _metadata(node: ast.FunctionDef) -> list[ast.expr]:
+    """The pairs `model, metadata` that `build_model` returns, of which only the model is read, and
+    the dict of metadata where it is assigned to a name first.
     """
-    returned = {
-        ret.value.elts[1].id
-        for ret in ast.walk(node)
-        if isinstance(ret, ast.Return)
-        and isinstance(ret.value, ast.Tuple)
-        and len(ret.value.elts) > 1
-        and isinstance(ret.value.elts[1], ast.Name)
-    }
-    return {
+    returned = [
+        statement.value
+        for statement in ast.walk(node)
+        if isinstance(statement, ast.Return)
+        and isinstance(statement.value, ast.Tuple)
+        and len(statement.value.elts) > 1
+    ]
+    names = {pair.elts[1].id for pair in returned if isinstance(pair.elts[1], ast.Name)}
+    assigned = [
         statement.value
         for statement in node.body
         if isinstance(statement, ast.Assign)
         and isinstance(statement.targets[0], ast.Name)
-        and statement.targets[0].id in returned
-    }
+        and statement.targets[0].id in names
+    ]
+    return [*returned, *assigned]
