@@ -4,7 +4,8 @@ hypothesis deadlines.
 
 import os
 
-from jaxtyping import install_import_hook
+import pytest
+from jaxtyping import config, install_import_hook
 
 TENSOR_MODULES = [
     "tinyadder.machine.transformer",
@@ -24,3 +25,19 @@ hypothesis.settings.register_profile(
     "tinyadder", deadline=None, print_blob=True, derandomize="CI" in os.environ
 )
 hypothesis.settings.load_profile("tinyadder")
+
+CHECKED = {
+    f"test_{name}"
+    for name in (
+        *("architecture", "decoding", "evaluate", "export", "fused", "machine", "modules"),
+        *("patching", "single", "trace", "train", "train_guards", "training_options"),
+    )
+}
+"""Files in whose tests the checks run: those that call every signature. Where a model answers
+thousands of problems they would take as long as the model itself.
+"""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    config.update("jaxtyping_disable", item.path.stem not in CHECKED)

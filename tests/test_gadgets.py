@@ -59,7 +59,7 @@ def magnitude(exact_terms):
 
 @few
 @given(texts)
-def test_mean_head(tokens):
+def test_mean_head_gives_the_mean_of_the_tokens_so_far_and_one_zero(tokens):
     got = outcome(lambda x: [Attention(out=gadgets.mean_head(x.v))], tokens)
     for i, g in enumerate(got):
         exact = sum(map(Fraction, tokens[: i + 1])) / (i + 2)
@@ -68,7 +68,7 @@ def test_mean_head(tokens):
 
 @few
 @given(texts, st.sampled_from([5.0, 10.0, 40.0, 300.0]))
-def test_sum_head(tokens, room):
+def test_sum_head_gives_the_sum_within_its_stated_bound(tokens, room):
     got = outcome(lambda x: [Attention(out=gadgets.sum_head(x.v, room=room))], tokens)
     for i, g in enumerate(got):
         terms = list(map(Fraction, tokens[: i + 1]))
@@ -88,7 +88,7 @@ def test_the_bound_of_sum_head_is_reached_where_there_is_little_room():
 
 @few
 @given(texts, st.sampled_from([1.5, 2.0, 10.0, 1e5]), st.sampled_from([10.0, 40.0]))
-def test_place_value_head(tokens, base, room):
+def test_place_value_head_weighs_tokens_by_distance_within_its_stated_bound(tokens, base, room):
     got = outcome(
         lambda x: [Attention(out=gadgets.place_value_head(x.v, base=base, room=room))], tokens
     )
@@ -101,7 +101,7 @@ def test_place_value_head(tokens, base, room):
 
 @few
 @given(texts, st.sampled_from([3.0, 10.0, 18.0, 25.0]))
-def test_previous_token_head(tokens, sharpness):
+def test_previous_token_head_gives_the_token_before_within_its_stated_bound(tokens, sharpness):
     got = outcome(
         lambda x: [Attention(out=gadgets.previous_token_head(x.v, sharpness=sharpness))], tokens
     )
@@ -130,7 +130,7 @@ def keyed(draw):
 @few
 @given(keyed(), st.sampled_from([20.0, 50.0]))
 @example([(1.0, 3.0), (5.0, 3.0), (9.0, 4.0)], 20.0)
-def test_match_head(tokens, sharpness):
+def test_match_head_gives_the_mean_of_the_values_with_the_key_asked_for(tokens, sharpness):
     sublayers = lambda x: [  # noqa: E731
         MLP(square=gadgets.square(x.k)),
         Attention(out=gadgets.match_head(x.k, x.k, x.square, x.v, sharpness=sharpness)),
@@ -157,7 +157,7 @@ def test_match_head_takes_the_nearest_key_where_none_matches():
 
 @few
 @given(texts, st.sampled_from([-1.5, 0.0, 2.0]), st.sampled_from([5.0, 60.0]))
-def test_threshold_head(tokens, at, sharpness):
+def test_threshold_head_gives_its_value_above_the_threshold_and_zero_below(tokens, at, sharpness):
     got = outcome(
         lambda x: [Attention(out=gadgets.threshold_head(x.v, 3.0, at=at, sharpness=sharpness))],
         tokens,
@@ -174,7 +174,7 @@ def test_threshold_head(tokens, at, sharpness):
 
 @few
 @given(texts, values)
-def test_hinge(tokens, at):
+def test_hinge_is_what_lies_above_its_bend(tokens, at):
     got = outcome(lambda x: [MLP(out=gadgets.hinge(x.v, at=at))], tokens)
     for g, v in zip(got, tokens, strict=True):
         exact = max(Fraction(0), Fraction(v) - Fraction(at))
@@ -183,7 +183,7 @@ def test_hinge(tokens, at):
 
 @few
 @given(texts, values, st.sampled_from([0.25, 1.0, 3.0]))
-def test_step(tokens, at, width):
+def test_step_rises_from_zero_to_one_over_its_width(tokens, at, width):
     got = outcome(lambda x: [MLP(out=gadgets.step(x.v, at=at, width=width))], tokens)
     for g, v in zip(got, tokens, strict=True):
         inside = (Fraction(v) - Fraction(at)) / Fraction(width) + Fraction(1, 2)
@@ -195,13 +195,13 @@ def test_step(tokens, at, width):
 
 @few
 @given(texts)
-def test_absolute_is_exact(tokens):
+def test_the_absolute_value_is_exact(tokens):
     assert outcome(lambda x: [MLP(out=gadgets.absolute(x.v))], tokens) == [abs(v) for v in tokens]
 
 
 @few
 @given(texts)
-def test_square(tokens):
+def test_square_squares_what_is_positive_and_drops_the_rest(tokens):
     got = outcome(lambda x: [MLP(out=gadgets.square(x.v))], tokens)
     for g, v in zip(got, tokens, strict=True):
         exact = max(Fraction(0), Fraction(v)) ** 2
@@ -210,7 +210,7 @@ def test_square(tokens):
 
 @few
 @given(st.lists(st.integers(-50, 50), min_size=1, max_size=12), st.integers(-5, 5), st.data())
-def test_table_lookup(table, start, data):
+def test_table_lookup_gives_every_entry_exactly_and_zero_outside(table, start, data):
     assume(any(table))
     asked = data.draw(st.lists(st.integers(-3, len(table) - 1), min_size=1, max_size=8))
     got = outcome(
@@ -226,7 +226,7 @@ def test_table_lookup(table, start, data):
     st.floats(-0.1, 0.1),
     st.data(),
 )
-def test_table_lookup_between_the_entries(table, slip, data):
+def test_between_entries_a_table_is_off_by_the_steepest_step_at_most(table, slip, data):
     assume(any(table))
     k = data.draw(st.integers(0, len(table) - 2))
     got = outcome(lambda x: [MLP(out=gadgets.table_lookup(x.v, table))], [k + slip])[0]

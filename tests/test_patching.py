@@ -130,8 +130,12 @@ def test_positions_that_are_no_integers_are_refused(adder, positions):
 
 
 def test_layers_and_heads_may_be_numbers_of_numpy(adder):
-    with ablate(adder[0], heads=[(np.int64(0), np.int64(0))]):
-        pass
+    model, task = adder
+    tokens = text(task, (123, 456))
+    with ablate(model, heads=[(0, 0)]):
+        expected = model(tokens)
+    with ablate(model, heads=[(np.int64(0), np.int64(0))]):
+        assert torch.equal(model(tokens), expected)
 
 
 # ---- what is changed is what was named -----------------------------------------------------------

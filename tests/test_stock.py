@@ -79,14 +79,16 @@ def test_what_a_class_cannot_hold_is_refused_by_name(family, name, reason):
 
 def test_a_slope_is_a_lane_of_positions_in_gpt2():
     made = compile((prefix() & (key(x) != "b")).latest(x, default="b"), length=5, causal=True)
-    convert(build(made.program), made.task, "gpt2")
+    stock_model, _ = convert(build(made.program), made.task, "gpt2")  # and tried on problems
+    assert type(stock_model).__name__ == "GPT2LMHeadModel"
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
 def test_a_sum_is_read_without_what_the_norm_leaves(family):
     """Found while it was written: weights of e^64 read what LayerNorm rounds at <s>."""
     made = compile(everywhere().count(), length=12, vocabulary="ab")
-    convert(build(made.program), made.task, family)
+    _, layout = convert(build(made.program), made.task, family)  # and tried on problems
+    assert layout.family == family
 
 
 def test_a_conversion_that_answers_wrongly_is_refused():
