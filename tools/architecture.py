@@ -233,13 +233,15 @@ def _imports(source: str, running: bool) -> tuple[ast.Import | ast.ImportFrom, .
     """The import statements of a file at any level; with `running` without those that only the
     type checker reads.
     """
-    found, inside = [], [_tree(source)]
+    found = list[ast.Import | ast.ImportFrom]()
+    inside: list[ast.AST] = [_tree(source)]
     while inside:
         node = inside.pop()
         if isinstance(node, ast.Import | ast.ImportFrom):
             found.append(node)
         typed = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
-        inside += [] if running and typed else ast.iter_child_nodes(node)
+        if not (running and typed):
+            inside += ast.iter_child_nodes(node)
     return tuple(found)
 
 
