@@ -11,12 +11,12 @@ weight 1. Digits of b must weigh B^g and those of the answer -B^(2g+1) to land o
   '=' on. MLP: digit += digit * W.
 - Layer 1: X = the weighed sum of the digits = R/B, what is left of a + b. Y = the weighed sum of
   `group` itself. A step summed with weights B^-j is a constant less the tail that is still to come,
-  and that tail is place/(B-1): flag size against step (the number `spread`) is chosen so that the
+  and that tail is place/(B-1): flag size against step (the weight `spread`) is chosen so that the
   constant vanishes. X and Y come from one head, so they share its denominator, and nothing has to
   be small: no query, no key, no bias.
 - Readout: argmax over d of d R - d(d+1)/2 place is floor(R/place). Shifted by half the base, that
   is d (R - B/2 place) + d(B-1-d)/2 place: the second column is now zero for the first and the last
-  digit, which is one number fewer than a parabola with its vertex at 0, and the shift is free, as Y
+  digit, which is one weight fewer than a parabola with its vertex at 0, and the shift is free, as Y
   is wired to both readout lanes.
 """
 

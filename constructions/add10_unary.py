@@ -1,7 +1,7 @@
 """Addition with 1 and -1 as the only weights (and the slope ln 10): what counting "unique"
 parameters can be made to mean.
 
-`add10`, with every other number written as a sum of ones. A digit d lights d lanes; the weight -10
+`add10`, with every other weight written as a sum of ones. A digit d lights d lanes; the weight -10
 of '=' is ten lanes; a score of -40 is a head of 40 dimensions; c times the place is c hidden units.
 Two weights, stored once each and read hundreds of times, add ten-digit numbers exactly: a count of
 distinct weights says nothing of the size of a model.
@@ -46,7 +46,7 @@ LARGEST = 11
 
 
 def construct(*, digits: int = 10, stored: bool = True) -> Construction:
-    """Exact for 2 to 11 digits; `stored=False` gives every entry its own number. Raises
+    """Exact for 2 to 11 digits; `stored=False` gives every entry its own weight. Raises
     `TinyadderError` beyond.
     """
     if not 2 <= digits <= LARGEST:

@@ -1,7 +1,7 @@
 """An induction head: what followed this letter last time? 2n + 14 weights and 2 slopes for n
 letters, tied readout.
 
-The circuit that trained transformers grow, with every number known. Layer 0: each token attends to
+The circuit that trained transformers grow, with every weight known. Layer 0: each token attends to
 the token before it (a steep head, less a steeper one that attends to the token itself). Layer 1:
 the query looks for a token whose predecessor is the query's own letter, score -l (letter_i -
 previous_j)^2, and copies that token's letter. Letters are the numbers 1 .. n, so a wrong key misses

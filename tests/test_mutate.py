@@ -1,4 +1,4 @@
-"""Changing one number at a time: every change is put back, what kills replays, what is proved fails
+"""Changing one weight at a time: every change is put back, what kills replays, what is proved fails
 no test.
 """
 
@@ -50,7 +50,7 @@ def test_every_mutant_changes_something_and_is_put_back(small):
         assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
 
 
-def test_every_nonzero_number_is_zeroed_once_and_zeros_are_swapped():
+def test_every_nonzero_weight_is_zeroed_once_and_zeros_are_swapped():
     program = construct("add10_95").program
     model = build(program)
     zeroed = list(mutants(model, ["zero"]))
@@ -61,7 +61,7 @@ def test_every_nonzero_number_is_zeroed_once_and_zeros_are_swapped():
     assert Counter(m.kind for m in mutants(model))["negate"] == 95
 
 
-def test_a_change_of_a_shared_number_reaches_all_its_readers():
+def test_a_change_of_a_shared_weight_reaches_all_its_readers():
     construction = construct("add10_95")
     model = build(construction.program)
     (mutant,) = [m for m in mutants(model, ["negate"]) if m.place == "shared weight 0"]
@@ -69,7 +69,7 @@ def test_a_change_of_a_shared_number_reaches_all_its_readers():
         assert (model.blocks[1].mlp.up_bias == -100).all()
 
 
-def test_zeroing_any_number_of_the_readable_adder_but_the_half_unit_breaks_a_sum(small):
+def test_zeroing_any_weight_of_the_readable_adder_but_the_half_unit_breaks_a_sum(small):
     model, task = small
     problems = problems_for(task)
     fates = [try_mutant(model, task, m, problems) for m in mutants(model, ["zero"])]
@@ -120,14 +120,14 @@ def test_kinds_do_what_they_say():
     assert KINDS["float32"](0.1) == float(torch.tensor(0.1, dtype=torch.float32)) != 0.1
 
 
-def test_numbers_that_float32_holds_have_no_float32_mutant(small):
+def test_weights_that_float32_holds_have_no_float32_mutant(small):
     model, _ = small
     places = [m.place for m in mutants(model, ["float32"])]
     assert "layer 0, head 0 (-> weight): key bias" not in places  # -40
     assert 0 < len(places) < len(list(mutants(model, ["zero"])))
 
 
-def test_a_number_that_float32_cannot_hold_becomes_infinite_and_is_never_proved():
+def test_a_weight_that_float32_cannot_hold_becomes_infinite_and_is_never_proved():
     assert KINDS["float32"](1e50) == float("inf")
     construction = construct("add10", digits=1)
     model = build(construction.program)
@@ -211,7 +211,7 @@ always rightly.
 """
 
 
-def test_all_five_redundant_numbers_of_the_published_adder_repaired_can_go_at_once():
+def test_all_five_redundant_weights_of_the_published_adder_repaired_can_go_at_once():
     construction = construct("add10_95")
     model = build(construction.program)
     for mutant in [m for m in mutants(model, ["zero"]) if m.place in (*HALVES, HALF_UNIT)]:
@@ -223,7 +223,7 @@ def test_all_five_redundant_numbers_of_the_published_adder_repaired_can_go_at_on
 
 
 @pytest.mark.slow
-def test_five_of_the_95_numbers_are_redundant_each_by_itself():
+def test_five_of_the_95_weights_are_redundant_each_by_itself():
     """Four halves of candidates and the half unit: proved with a margin of 5.0e-5, of 5.9e-5 in
     real arithmetic.
     """
@@ -248,7 +248,7 @@ def test_tests_and_verdicts_agree_on_every_mutant(name, tmp_path):
     assert found["violations"] == [] and found["proved"] and found["refuted"]
 
 
-def test_the_command_lists_every_number_and_counts(capsys):
+def test_the_command_lists_every_weight_and_counts(capsys):
     with pytest.raises(SystemExit) as left:
         main(["ablate", "add10", "--digits", "1", "--json", "--no-proof"])
     found = json.loads(capsys.readouterr().out)

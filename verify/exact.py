@@ -1,5 +1,5 @@
-"""The same network in real arithmetic: every stored number exact, every operation an enclosure of
-256 bits and more.
+"""The same network in real arithmetic: every weight exact, every operation an enclosure of 256
+bits and more.
 
 Tells a wrong algorithm from a rounding error, and is a second, independent way to every logit (no
 torch in the arithmetic). Arb balls (python-flint) contain the real value; where two logits overlap
@@ -25,9 +25,7 @@ Balls = list[Ball]
 
 
 class ExactMap:
-    """Affine rows over a residual vector; zero weights are left out, other numbers are held
-    exactly.
-    """
+    """Affine rows over a residual vector; zero weights are left out, others are held exactly."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         self.rows = [[(c, arb(w)) for c, w in enumerate(row) if w != 0] for row in weight.tolist()]

@@ -1,5 +1,5 @@
-"""Change one stored number of a model at a time and see which input notices: what each number is
-there for.
+"""Change one weight of a model at a time and see which input notices: what each weight is there
+for.
 
 A mutant is killed by an input that it answers wrongly; one that survives the tests is undecided,
 until a proof says that it is right on all inputs.
@@ -66,7 +66,7 @@ class Mutant:
     parameter: str
     """Its name in `model.named_parameters()`."""
     place: str
-    """The changed number in words."""
+    """The changed weight in words."""
     kind: str
     change: tuple[tuple[int, float], ...]
     """(flat index, new value) of every entry that differs."""
@@ -93,7 +93,7 @@ class Fate:
 
 
 def mutants(model: Transformer, kinds: Sequence[str] = (*KINDS, SWAP)) -> Iterator[Mutant]:
-    """Every change of `kinds` to every stored number, zeros included, that changes anything.
+    """Every change of `kinds` to every weight, zeros included, that changes anything.
 
     A shared weight is changed once, for all its readers. A swap exchanges a weight with the next of
     its parameter.
@@ -186,7 +186,7 @@ def judged(model: Transformer, task: Task) -> Proved | Refuted | Unknown:
     with tempfile.TemporaryDirectory() as folder:
         try:
             save(model, task, folder, name="mutant", options={}, force=True)
-        except TinyadderError as reason:  # a number that float32 cannot hold became infinite
+        except TinyadderError as reason:  # a weight that float32 cannot hold became infinite
             return Unknown(str(reason))
         return certify(model, task, Path(folder)).verdict
 

@@ -433,7 +433,7 @@ class Prover:
 
 
 @dataclass(frozen=True)
-class Found:
+class Attempt:
     """What the prover hands on: a certificate for the checker to judge, or a verdict that needs
     none.
     """
@@ -518,7 +518,7 @@ def few_texts(model: Transformer, task: Task, most: int) -> bool:
 
 
 @precision()
-def prove(model: Transformer, task: Task, most_texts: int = TEXTS) -> Found:
+def prove(model: Transformer, task: Task, most_texts: int = TEXTS) -> Attempt:
     """Look for a proof. The certificate in the result proves nothing before the checker accepted
     it.
 
@@ -530,22 +530,22 @@ def prove(model: Transformer, task: Task, most_texts: int = TEXTS) -> Found:
     try:
         found = _search(model, task, most_texts)
     except (Unsupported, NoSpecification) as reason:
-        found = Found(None, Unknown(str(reason)))
+        found = Attempt(None, Unknown(str(reason)))
     return replace(found, seconds=time.perf_counter() - began)
 
 
-def _search(model: Transformer, task: Task, most_texts: int) -> Found:
+def _search(model: Transformer, task: Task, most_texts: int) -> Attempt:
     by_branches = prove_program if model.config.options == Options() else prove_trained
     try:
         parts, about, margin = by_branches(model, task)
     except (Failed, TooWide) as failed:
         few = few_texts(model, task, most_texts)
         return prove_texts(model, task) if few else _undecided(model, task, failed)
-    return Found(_sealed(model, task, about, parts, margin), None, margin)
+    return Attempt(_sealed(model, task, about, parts, margin), None, margin)
 
 
 @precision()
-def prove_texts(model: Transformer, task: Task) -> Found:
+def prove_texts(model: Transformer, task: Task) -> Attempt:
     """A certificate that has the checker go through every text, one by one; Refuted where the model
     answers one of them wrongly.
     """
@@ -554,20 +554,20 @@ def prove_texts(model: Transformer, task: Task) -> Found:
     wrong = replay(model, task, problems)
     about = {"version": VERSION, "numerics": NUMERICS, "rules": list(TEXT_RULES)}
     certificate = None if wrong else _sealed(model, task, about)
-    return Found(certificate, wrong, seconds=time.perf_counter() - began)
+    return Attempt(certificate, wrong, seconds=time.perf_counter() - began)
 
 
-def _undecided(model: Transformer, task: Task, failed: Failed | TooWide) -> Found:
+def _undecided(model: Transformer, task: Task, failed: Failed | TooWide) -> Attempt:
     """The verdict where a proof by branches failed: the texts it failed on may refute the model."""
     few = few_texts(model, task, TEXTS)
     way_out = "; `tinyadder prove` then goes through all texts, one by one" if few else ""
     if isinstance(failed, TooWide):
-        return Found(None, Unknown(f"{failed}{way_out}"))
+        return Attempt(None, Unknown(f"{failed}{way_out}"))
     specs = specifications(task)  # texts of two of them may have one length
     stating = (spec.problem(t) for t in failed.texts for spec in specs if spec.has(t))
     problems = list(dict.fromkeys(stating))
     wrong = replay(model, task, problems) or replay(model, task, task.hard())
-    return Found(None, wrong or Unknown(failed.reason + way_out), open=problems)
+    return Attempt(None, wrong or Unknown(failed.reason + way_out), open=problems)
 
 
 def _sealed(
@@ -679,7 +679,7 @@ def certify(model: Transformer, task: Task, folder: Path, most_texts: int = TEXT
     return verdict
 
 
-def _judged(found: Found, folder: Path) -> TimedVerdict:
+def _judged(found: Attempt, folder: Path) -> TimedVerdict:
     """What the checker says of the certificate, written into the folder; without one, the prover's
     own verdict.
     """

@@ -24,7 +24,7 @@ class _Weight(TypedDict):
     tie: str
 
 
-class _Found(TypedDict):
+class _Reply(TypedDict):
     counts: dict[str, int]
     weights: list[_Weight]
     claimed: int | None
@@ -53,16 +53,16 @@ def count_submission(session: Session, place: CodePlace, *, why: bool = False) -
     whole = not session.about()["module"]  # then `add` holds the forward pass
     code = file_code(place.file, place.roots, place.module, place.attribute, whole=whole)
     given = [[literal.value, literal.written] for literal in code]
-    found: _Found = session.ask(
-        f"{__name__}:count", reply=_Found, why=why, roots=list(map(str, place.roots)), code=given
+    reply: _Reply = session.ask(
+        f"{__name__}:count", reply=_Reply, why=why, roots=list(map(str, place.roots)), code=given
     )
-    counts = dict(found["counts"])
+    counts = dict(reply["counts"])
     if counts.keys() != {*RUNGS, "strict"}:
         raise TinyadderError(f"{place.file}: its process sent other counts than were asked for")
-    if found["claimed"] is not None:
-        counts["claimed"] = found["claimed"]
-    kept = [code[k] for k in found["literals"] if 0 <= k < len(code)]
-    return ForeignCounts(counts, [dict(weight) for weight in found["weights"]], kept)
+    if reply["claimed"] is not None:
+        counts["claimed"] = reply["claimed"]
+    kept = [code[k] for k in reply["literals"] if 0 <= k < len(code)]
+    return ForeignCounts(counts, [dict(weight) for weight in reply["weights"]], kept)
 
 
 def count(
