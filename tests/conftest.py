@@ -27,17 +27,15 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("tinyadder")
 
 CHECKED = {
-    f"test_{name}"
-    for name in (
-        *("architecture", "decoding", "evaluate", "export", "fused", "machine", "modules"),
-        *("patching", "single", "trace", "train", "train_guards", "training_options"),
-    )
+    *("architecture", "decoding", "evaluate", "export", "fused", "machine", "modules"),
+    *("patching", "sampling_commands", "single", "trace"),
+    *("train", "train_guards", "training_options"),
 }
-"""Files in whose tests the checks run: those that call every signature. Where a model answers
-thousands of problems they would take as long as the model itself.
+"""The files test_NAME.py in whose tests the checks run: they call every signature. Where a model
+answers thousands of problems the checks would take as long as the model itself.
 """
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    config.update("jaxtyping_disable", item.path.stem not in CHECKED)
+    config.update("jaxtyping_disable", item.path.stem.removeprefix("test_") not in CHECKED)

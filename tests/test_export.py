@@ -375,8 +375,11 @@ def test_results_of_the_current_directory_are_not_on_the_card(proved, tmp_path):
     }
     found = result(build(made.program), made.task, "add10", "proved", data, command="a forger")
     write_result(found, tmp_path / "results")
-    assert run("add10", "-o", "digits=2", "--to", "hub", folder=tmp_path).returncode == 0
-    card = (tmp_path / "add10-hub" / "README.md").read_text()
+    assert (
+        run("add10", "-o", "digits=2", "--to", "hub", "--out", "card", folder=tmp_path).returncode
+        == 0
+    )
+    card = (tmp_path / "card" / "README.md").read_text()
     assert "everything" not in card and "- none: no certificate lay beside the model" in card
 
 
