@@ -135,7 +135,7 @@ def test_list_has_a_line_for_every_construction():
     assert not any(line.endswith(" ") for line in run.stdout.splitlines())
 
 
-def test_list_as_json():
+def test_list_as_json_has_the_counts_of_every_construction():
     rows = {row["name"]: row for row in json.loads(tinyadder("list", "--json").stdout)}
     assert rows["add10_95"]["nonzero"] == 95 and rows["add10_95"]["nonzero + positional"] == 96
 

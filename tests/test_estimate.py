@@ -109,18 +109,3 @@ def test_failures_takes_a_file(capsys, tmp_path):
     code, out, _ = run(capsys, "failures", str(file), "--seconds", "4", "--json")
     found = json.loads(out)
     assert code == 1 and found["low"] < 0.5 < found["high"] and len(found["strata"]) == STRATA
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["theirs.py", "--save"], "is a submission; it takes no --save"),
-        (["theirs.py", "-o", "digits=3"], "is a submission; it takes no -o digits"),
-        (["add10", "--seed", "3"], "--seed is for submissions; add10 is none"),
-    ],
-)
-def test_options_of_the_other_kind_are_refused(capsys, tmp_path, monkeypatch, arguments, said):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "theirs.py").write_text(PLAIN)
-    code, out, err = run(capsys, "failures", *arguments)
-    assert code == 2 and out == "" and said in err

@@ -155,7 +155,7 @@ def test_a_sweep_runs_on_a_dask_cluster(faulty, tmp_path):
     job = pack(*faulty, {})
     with (
         distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+            n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None
         ) as cluster,
         distributed.Client(cluster),
         parallel_config(backend="dask"),

@@ -1,6 +1,7 @@
 """Verdicts on strangers: what is asked, what counts as wrong, by whose decoding, within a time."""
 
 import json
+import shlex
 import time
 from random import Random
 
@@ -313,17 +314,20 @@ def test_verify_takes_a_file_and_its_replay_line_shows_the_failure(capsys, tmp_p
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["theirs.py", "--examples", "3"], "is a submission; it takes no --examples"),
-        (["theirs.py", "-o", "digits=3"], "is a submission; it takes no -o digits"),
-        (["theirs.py", "--problem", "1 2 3"], "this model adds 2"),
-        (["add10", "--seconds", "3"], "--seconds is for submissions; add10 is none"),
-        (["add10", "--problem", "1 2"], "--problem is for submissions; add10 is none"),
+        ("verify theirs.py --examples 3", "is a submission; it takes no --examples"),
+        ("verify theirs.py -o digits=3", "is a submission; it takes no -o digits"),
+        ("verify theirs.py --problem '1 2 3'", "this model adds 2"),
+        ("verify add10 --seconds 3", "--seconds is for submissions; add10 is none"),
+        ("verify add10 --problem '1 2'", "--problem is for submissions; add10 is none"),
+        ("failures theirs.py --save", "is a submission; it takes no --save"),
+        ("failures theirs.py -o digits=3", "is a submission; it takes no -o digits"),
+        ("failures add10 --seed 3", "--seed is for submissions; add10 is none"),
     ],
 )
 def test_options_of_the_other_kind_are_refused(capsys, tmp_path, monkeypatch, arguments, said):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "theirs.py").write_text(PLAIN)
-    code, out, err = run(capsys, "verify", *arguments)
+    code, out, err = run(capsys, *shlex.split(arguments))
     assert code == 2 and out == "" and said in err and err.count("\n") == 1
 
 
