@@ -46,6 +46,8 @@ AlikePositions = tuple[list[int], tuple[int, ...], list[int]]
 class Search:
     """Grows the trees of one specification."""
 
+    least_weight = NEAR
+
     def __init__(self, block: BlockModel, stages: list[tuple[int, Moves]]) -> None:
         self.tree, self.block, self.stages = Tree(block, stages), block, stages
         self.leaves, self.margin, self.budget, self.enough = 0, inf, 0, 0
@@ -97,7 +99,7 @@ class Search:
                 for j, row in rows.items():
                     most = max(high for (_, high), _ in row.values()) / max(least, 1)
                     weights[j] = max(weights.get(j, 0.0), min(1.0, most))
-        near = sorted(j for j, w in weights.items() if w > NEAR)
+        near = sorted(j for j, w in weights.items() if w > self.least_weight)
         moving = [j for j in near if len(tree.texts[j]) > 1]
         return tuple(near), sorted(moving, key=lambda j: -weights[j])
 
@@ -195,14 +197,20 @@ class Search:
         return [side, *(self.cuts(half, right, depth + 1) for half in halves)]
 
     def side(
-        self, own: str, head: int, column: int, sign: int, moves: list[tuple[int, Moves]]
+        self,
+        own: str,
+        head: int,
+        column: int,
+        sign: int,
+        moves: list[tuple[int, Moves]],
+        start: float = 0.0,
     ) -> int:
         """The largest (sign 1) lower or least upper side that holds, by Dinkelbach's method: the
         ratio of the path that a bound makes shortest is the next bound.
         """
         rows, far, hull = self.floats(own, head, column)
         read = {j: {t for _, _, t in kept} for j, kept in moves if j in rows}
-        bound, seen = 0.0, 0
+        bound, seen = start, 0
         for _ in range(12):
             costs = {
                 j: {t: cost_of(rows[j][t], bound, sign) for t in tokens}

@@ -112,8 +112,7 @@ class Tree:
         if moves is None or node is None:
             need(moves is node is None, "a branch is said to have no texts, or not to")
             return inf
-        box, cuts = node
-        return self.leaf(box, cuts, tokens, moves)
+        return self.leaf(node, tokens, moves)
 
     # ---- texts of a branch ----------------------------------------------------------------------
 
@@ -204,11 +203,9 @@ class Tree:
         gap = hull[column][0] - bound if sign > 0 else bound - hull[column][1]
         return found, min(0, gap * weight >> F)
 
-    def leaf(
-        self, box: list[int], cuts: Any, tokens: dict[int, str], moves: list[tuple[int, Moves]]
-    ) -> int:
+    def leaf(self, leaf: Any, tokens: dict[int, str], moves: list[tuple[int, Moves]]) -> int:
         """The box holds what attention writes, and every piece of it has the right answer ahead."""
-        block, i = self.block, self.i
+        block, i, (box, cuts) = self.block, self.i, leaf
         need(i in tokens and i + 1 in tokens, "a leaf does not know the token it reads or writes")
         own, right = tokens[i], tokens[i + 1]
         need(len(box) == 2 * block.heads * block.width, "a box has another number of sides")

@@ -31,7 +31,7 @@ from tinyadder.verify.certify.check.proof import TreeChecker
 from tinyadder.verify.certify.check.specifications import Automaton, count
 
 VERSION = 3
-GRAPH_FORMAT, GRAPH_VERSION = "tinyadder certificate of a graph", 1
+GRAPH_FORMAT, GRAPH_VERSION = "tinyadder certificate of a graph", 2
 RULES = {
     "EMBED": "the residual stream starts as the embedding row of a token, exactly",
     "LINEAR": "fl(sum of n products) lies within gamma(n) times the sum of their sizes, within"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tinyadder.verify.certify.check.boxes import GRID, LEAST, Tree
+from tinyadder.verify.certify.check.boxes import GRID, LEAST, Costs, Tree
 from tinyadder.verify.certify.check.files import integer, same
 from tinyadder.verify.certify.check.graph import Reading
 from tinyadder.verify.certify.check.intervals import Interval, need
@@ -27,6 +27,10 @@ class GraphTree(Tree):
         self.i = reading.row
         self.shifts, self.near = (0,), ()
         self.tables: dict[tuple[str, str], Any] = {}
+        self.cells: list[Any] = []
+        """Boxes with their cuts, which leaves name by their index."""
+        self.decided: dict[tuple[int, str, str], int] = {}
+        self.sides: dict[tuple[str, int, int, int], tuple[Costs, int]] = {}
         place = len(stages) - 1 if place is None else place
         need(place == self.i + 1, "a pass reads its logits at another place")
         beyond = [a for a in reading.logits if a >= 0 and max(reading.positions[a]) > self.i]
@@ -35,13 +39,16 @@ class GraphTree(Tree):
 
     def part(self, part: Mapping[str, Any]) -> int:
         """The smallest margin of the pass, as stated."""
-        need(set(part) == {"symbols", "positions", "near", "margin", "tree"}, "a pass is missing")
+        parts = {"symbols", "positions", "near", "margin", "cells", "tree"}
+        need(set(part) == parts, "a pass has other parts")
         need(same(part["positions"], [self.reading.row]), "a pass has one place")
         last = len(self.reading.nodes) - 1
         symbols = tuple(integer(a, 0, last) for a in part["symbols"])
         need(len(set(symbols)) == len(symbols) > 0, "a symbol stands twice, or there is none")
-        self.reading.symbols = symbols
-        return self.position({k: v for k, v in part.items() if k != "symbols"})
+        self.reading.symbols, self.cells = symbols, part["cells"]
+        self.decided, self.sides = {}, {}
+        tree = {k: v for k, v in part.items() if k not in ("symbols", "cells")}
+        return self.position(tree)
 
     def table(self, own: str) -> Any:
         """Per symbol: weight and value at near positions, total weight and hull of values of far
@@ -66,27 +73,34 @@ class GraphTree(Tree):
             self.tables[key] = found
         return self.tables[key]
 
-    def leaf(
-        self, box: list[int], cuts: Any, tokens: dict[int, str], moves: list[tuple[int, Moves]]
-    ) -> int:
-        """The box holds the symbols, and every piece of it has the right answer ahead."""
+    def leaf(self, leaf: Any, tokens: dict[int, str], moves: list[tuple[int, Moves]]) -> int:
+        """The box of a cell holds the symbols, and every piece of it has the right answer ahead."""
         need(self.i in tokens and self.i + 1 in tokens, "a leaf does not know what it reads")
         own, right = tokens[self.i], tokens[self.i + 1]
+        cell = integer(leaf, 0, len(self.cells) - 1)
+        box, cuts = self.cells[cell]
         need(len(box) == 2 * len(self.reading.symbols), "a box has another number of sides")
-        box = [integer(side, -(1 << 64), 1 << 64) for side in box]
-        read = {position: {token for _, _, token in kept} for position, kept in moves}
-        x: list[Interval] = []
-        for s in range(len(self.reading.symbols)):
-            low, high = (side << GRID for side in box[2 * s : 2 * s + 2])
-            for bound, sign in ((low, 1), (high, -1)):
-                costs, far = self.costs(own, s, 0, bound, sign, read)
-                least = self.least(moves, costs) + far
-                need(least >= 0, f"position {self.i + 1}: a side of a box is not what holds")
-                self.claims += 1
-            need(low <= high, "a box is empty")
-            x.append((low, high))
-        self.reading.enter(own)
-        return self.piece(x, cuts, right)
+        sides = [integer(side, -(1 << 64), 1 << 64) << GRID for side in box]
+        for n, bound in enumerate(sides):
+            costs, far = self.side_costs(own, n // 2, bound, -1 if n % 2 else 1)
+            least = self.least(moves, costs) + far
+            need(least >= 0, f"position {self.i + 1}: a side of a box is not what holds")
+            self.claims += 1
+        x = list(zip(sides[::2], sides[1::2], strict=True))
+        need(all(low <= high for low, high in x), "a box is empty")
+        key = (cell, own, right)
+        if key not in self.decided:
+            self.reading.enter(own)
+            self.decided[key] = self.piece(x, cuts, right)
+        return self.decided[key]
+
+    def side_costs(self, own: str, symbol: int, bound: int, sign: int) -> tuple[Costs, int]:
+        """`costs` of all tokens, made once for all branches that state this side."""
+        key = (own, symbol, bound, sign)
+        if key not in self.sides:
+            read = {j: set(self.texts[j]) if j != self.i else {own} for j in self.near}
+            self.sides[key] = self.costs(own, symbol, 0, bound, sign, read)
+        return self.sides[key]
 
     def piece(self, x: list[Interval], cuts: Any, right: str) -> int:
         """CUT: a piece is decided by one enclosure, or cut in the middle of a side."""
