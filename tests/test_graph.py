@@ -27,11 +27,12 @@ from tinyadder.verify.certify.boxes import Undecided
 from tinyadder.verify.certify.check import check, curves, sums
 from tinyadder.verify.certify.check import graph as rules
 from tinyadder.verify.certify.check.affine import SymbolForm, Symbols
+from tinyadder.verify.certify.check.boxes import GRID
 from tinyadder.verify.certify.check.files import canonical
 from tinyadder.verify.certify.check.graph import Graph, Reading
 from tinyadder.verify.certify.check.intervals import Rejected
 from tinyadder.verify.certify.check.units import ONE, F, exact
-from tinyadder.verify.certify.graph_boxes import grow_pass, prove_graph, symbols
+from tinyadder.verify.certify.graph_boxes import GraphSearch, grow_pass, prove_graph, symbols
 from tinyadder.verify.certify.strangers import NoGraph, Read, certificate_of, read_data, runs, seal
 from tinyadder.verify.external.graph import Constants, OperationRefused, Tape, one_pass
 from tinyadder.verify.verdict import Unknown
@@ -622,6 +623,58 @@ def test_a_graph_proves_nothing_about_a_model_that_it_lies_beside(tmp_path):
     save(build(made.program), made.task, tmp_path / "model", name="model", options={})
     with pytest.raises(Rejected, match="it is about its own graph"):
         check(tmp_path / "model", certificate)
+
+
+def searched(kind: str) -> tuple[GraphSearch, list[Any]]:
+    """A search after its first level of leaves, and these."""
+    found = read(Adder(kind))
+    _, stages = sums.passes(OPTIONS)[0]
+    search = GraphSearch(Reading(Graph(found.graph), 0, smallest=False), stages)
+    near, order = search.order(search.tree.i)
+    search.tree.begin([search.tree.i], near)
+    search.split_order = [3, 2, *(j for j in order if j != 2)]
+    leaves = [search.branch({3: str((a + b) % 10), 2: "10", 0: str(a)}) for a, b in PAIRS]
+    search.bound(leaves)
+    return search, leaves
+
+
+PAIRS = [(3, 4), (0, 0), (9, 9), (5, 7)]
+
+
+@pytest.mark.parametrize("kind", ["plain", "rms-gelu", "layer-gelu_tanh", "layer-tanh"])
+def test_margins_of_many_boxes_are_those_that_the_checker_finds(kind):
+    search, leaves = searched(kind)
+    found = search.margins([(search.kind(b), b.box) for b in leaves])
+    for branch, margin in zip(leaves, found, strict=True):
+        own, right = search.kind(branch)
+        search.reading.enter(own)
+        sides = [int(side) << GRID for side in branch.box]
+        judged = search.reading.margin([*zip(sides[::2], sides[1::2], strict=True)], right)
+        assert margin == pytest.approx(judged / ONE, rel=1e-9, abs=1e-9)
+
+
+def test_sides_of_many_boxes_hold_and_are_tight():
+    search, leaves = searched("rms-gelu")
+    tree = search.tree
+    for branch in leaves:
+        own = branch.tokens[tree.i]
+        for n, side in enumerate(map(int, branch.box)):
+            sign = -1 if n % 2 else 1
+            for bound, holds in ((side, True), (side + 2 * sign, False)):
+                costs, far = tree.side_costs(own, n // 2, bound << GRID, sign)
+                assert (tree.least(branch.moves, costs) + far >= 0) is holds
+
+
+def test_leaves_share_cells_and_no_cell_has_a_smaller_margin_than_a_leaf():
+    search, leaves = searched("plain")
+    search.margin = min(search.margins([(search.kind(b), b.box) for b in leaves]))
+    twice = [*leaves, *deepcopy(leaves)]
+    cells = search.cells(twice)
+    assert len(cells) == len(leaves)
+    for branch in twice:
+        box = cells[branch.cell][0]
+        assert all(low <= side for low, side in zip(box[::2], branch.box[::2], strict=True))
+        assert search.margins([(search.kind(branch), box)])[0] >= search.margin
 
 
 def test_an_adder_that_is_wrong_once_is_not_proved():

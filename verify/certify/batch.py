@@ -61,7 +61,7 @@ ERFC = np.frompyfunc(erfc, 1, 1)
 
 def normal(x: Floats) -> Floats:
     """The share of the normal distribution below x."""
-    return ERFC(-x / sqrt(2)).astype(np.float64) / 2
+    return np.asarray(ERFC(-x / sqrt(2)), np.float64) / 2
 
 
 def density(x: Floats) -> Floats:

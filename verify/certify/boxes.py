@@ -203,14 +203,13 @@ class Search:
         column: int,
         sign: int,
         moves: list[tuple[int, Moves]],
-        start: float = 0.0,
     ) -> int:
         """The largest (sign 1) lower or least upper side that holds, by Dinkelbach's method: the
         ratio of the path that a bound makes shortest is the next bound.
         """
         rows, far, hull = self.floats(own, head, column)
         read = {j: {t for _, _, t in kept} for j, kept in moves if j in rows}
-        bound, seen = start, 0
+        bound, seen = 0.0, 0
         for _ in range(12):
             costs = {
                 j: {t: cost_of(rows[j][t], bound, sign) for t in tokens}

@@ -14,14 +14,15 @@ import numpy as np
 from joblib import Parallel, delayed
 
 from tinyadder.verify.certify.batch import BatchReading
-from tinyadder.verify.certify.boxes import AMPLE, Search, Undecided, text_of
+from tinyadder.verify.certify.boxes import AMPLE, SLACK, Search, Undecided, text_of
 from tinyadder.verify.certify.check import sums, tokens
 from tinyadder.verify.certify.check.boxes import GRID
 from tinyadder.verify.certify.check.graph import Graph, Reading
 from tinyadder.verify.certify.check.graph_boxes import GraphTree
 from tinyadder.verify.certify.check.intervals import Rejected, need
 from tinyadder.verify.certify.check.specifications import Moves
-from tinyadder.verify.certify.check.units import F
+from tinyadder.verify.certify.check.units import ONE, F
+from tinyadder.verify.certify.sides import Paths, Tables, sides, tables_of
 
 NEAR = 1e-4
 """Positions whose weight can exceed it are read token by token."""
@@ -33,8 +34,10 @@ MARGIN_SLACK = 2.0**-30
 """A margin is stated so much smaller than the search found it, relatively."""
 
 
-Box = list[int]
-"""Lower and upper sides of all symbols, in turn, in units of the checker's grid."""
+Box = list[float]
+"""Lower and upper sides of all symbols, in turn, in units of the checker's grid: whole numbers,
+unless it is a piece of a box.
+"""
 
 
 @dataclass
@@ -72,7 +75,8 @@ class GraphSearch(Search):
         self.reading, self.stages = reading, stages
         self.block = reading  # type: ignore[assignment]
         self.margin = inf
-        self.float_tables: dict[tuple[str, int, int], Any] = {}
+        self.paths: Paths | None = None
+        self.tables: list[Tables] = []
         reading.enter(self.tree.texts[reading.row][0])
         reading.symbols = symbols(reading)
 
@@ -83,7 +87,7 @@ class GraphSearch(Search):
         i = self.tree.i
         near, order = self.order(i)
         self.tree.begin([i], near)
-        self.split_order, self.float_tables = [i + 1, i, *(j for j in order if j != i)], {}
+        self.split_order = [i + 1, i, *(j for j in order if j != i)]
         root = self.branch({})
         assert root is not None
         leaves = self.grown(root)
@@ -120,8 +124,7 @@ class GraphSearch(Search):
         leaves, level = list[Branch](), [root]
         while level:
             ready = [b for b in level if self.is_fixed(b) and (not b.open or len(b.tokens) >= 3)]
-            for b in ready:
-                b.box = self.box(b)
+            self.bound(ready)
             margins = self.margins([(self.kind(b), b.box) for b in ready])
             decided = {id(b) for b, m in zip(ready, margins, strict=True) if m > AMPLE}
             hard = [b for b in ready if id(b) not in decided and not b.open]
@@ -132,14 +135,31 @@ class GraphSearch(Search):
             level = [child for b in level if id(b) not in done for child in self.split(b)]
         return leaves
 
-    def box(self, branch: Branch) -> Box:
-        """The tightest box around the symbols; the sides of the parent are close."""
-        own, count = branch.tokens[self.tree.i], 2 * len(self.reading.symbols)
-        near = (branch.parent.box if branch.parent else None) or [0] * count
-        return [
-            self.side(own, n // 2, 0, -1 if n % 2 else 1, branch.moves, near[n] * 2.0 ** (GRID - F))
-            for n in range(count)
-        ]
+    def bound(self, branches: list[Branch]) -> None:
+        """The tightest boxes around the symbols."""
+        if not branches:
+            return
+        tree, count = self.tree, 2 * len(self.reading.symbols)
+        if self.paths is None:
+            places = [n for n, (position, _) in enumerate(self.stages) if position in tree.read]
+            stages = self.stages[places[0] : places[-1] + 1]
+            self.paths = Paths(stages, tree.texts, tree.read)
+            self.tables = [
+                tables_of(tree.table(own), own, tree.near, tree.texts, ONE)
+                for own in tree.texts[tree.i]
+            ]
+        known = {
+            j: np.array(
+                [tree.texts[j].index(b.tokens[j]) if j in b.tokens else -1 for b in branches]
+            )
+            for j in sorted(tree.read)
+        }
+        scale = 2.0 ** (F - GRID)
+        start = np.array([(b.parent and b.parent.box) or [0] * count for b in branches]) / scale
+        found = sides(self.paths, self.tables, known[tree.i], known, start, SLACK) * scale
+        found[:, ::2], found[:, 1::2] = np.floor(found[:, ::2]), np.ceil(found[:, 1::2])
+        for b, box in zip(branches, found.tolist(), strict=True):
+            b.box = [int(side) for side in box]
 
     def is_fixed(self, branch: Branch) -> bool:
         return self.tree.i in branch.tokens and self.tree.i + 1 in branch.tokens
@@ -181,7 +201,7 @@ class GraphSearch(Search):
         that leaves the better of the worse halves. Raises `Undecided`.
         """
         budget = {id(b): PIECES for b in branches}
-        tops = [[0] for _ in branches]
+        tops: list[list[Any]] = [[0] for _ in branches]
         pieces = [(b, b.box, top, 0) for b, top in zip(branches, tops, strict=True)]
         margins = self.margins([(self.kind(b), b.box) for b in branches])
         while pieces:
