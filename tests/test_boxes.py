@@ -282,7 +282,7 @@ def test_a_side_that_does_not_hold_is_refused():
         moved = list(sides)
         moved[n] += step * 2
         with pytest.raises(Rejected, match="side of a box"):
-            tree.leaf(moved, 0, fixed, moves)
+            tree.leaf([moved, 0], fixed, moves)
     assert isinstance(tree, Tree)
 
 
