@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from tests.stranger import LOOP, RESULT, loaded
-from tinyadder.verify.external.decoding import Decoder, NotRecovered, recorded, spread
+from tinyadder.verify.external.decoding import Decoder
+from tinyadder.verify.external.formats import spread
+from tinyadder.verify.external.recording import NotRecovered, recorded
 
 PAIRS = spread(20, seed=5)
 RIGHT = [a + b for a, b in PAIRS]

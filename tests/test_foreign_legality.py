@@ -16,7 +16,7 @@ from tinyadder.machine.compile import build
 from tinyadder.verify.external import dataflow, observe
 from tinyadder.verify.external.attention import attention as watching
 from tinyadder.verify.external.dataflow import DataflowGraph, Operation
-from tinyadder.verify.external.decoding import Decoder, watch
+from tinyadder.verify.external.decoding import Decoder
 from tinyadder.verify.external.entry import load
 from tinyadder.verify.external.legality import (
     _swap,
@@ -29,6 +29,7 @@ from tinyadder.verify.external.legality import (
 )
 from tinyadder.verify.external.observe import Seen, recordings, seen
 from tinyadder.verify.external.operations import executed
+from tinyadder.verify.external.recording import watch
 from tinyadder.verify.external.submission import Submission
 
 RANDOM = Random(3)

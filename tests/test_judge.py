@@ -16,7 +16,8 @@ from tinyadder.errors import TinyadderError
 from tinyadder.tasks.addition import Addition
 from tinyadder.tasks.counterexamples import counterexamples
 from tinyadder.verify.external import judge as judging
-from tinyadder.verify.external.decoding import Decoder, digits_of
+from tinyadder.verify.external.decoding import Decoder
+from tinyadder.verify.external.formats import digits_of
 from tinyadder.verify.external.hunt import KEPT, Hunt, cells_of, described
 from tinyadder.verify.external.judge import BY_ADD, Judge, ask_one, judge
 from tinyadder.verify.external.submission import OutOfTime

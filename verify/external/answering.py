@@ -10,14 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from tinyadder.verify.external.decoding import (
-    WIDTH,
-    Decoded,
-    Decoder,
-    NotRecovered,
-    watch,
-)
+from tinyadder.verify.external.decoding import WIDTH, Decoded, Decoder
 from tinyadder.verify.external.entry import LoadedSubmission, ReportProgress
+from tinyadder.verify.external.recording import NotRecovered, watch
 
 _prepared: list[Decoder] = []
 

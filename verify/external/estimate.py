@@ -29,8 +29,8 @@ from typing import Any
 from tinyadder.errors import TinyadderError
 from tinyadder.tasks.pairs import Pair
 from tinyadder.text import Shown
-from tinyadder.verify.external.decoding import DIGITS
 from tinyadder.verify.external.judge import SECONDS, Judge, OutOfBudget
+from tinyadder.verify.external.recording import DIGITS
 from tinyadder.verify.external.submission import Submission
 from tinyadder.verify.properties import Progress
 

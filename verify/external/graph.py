@@ -22,15 +22,10 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 
-from tinyadder.verify.external.decoding import (
-    DIGITS,
-    Decoder,
-    NotRecovered,
-    _torch,
-    modules_in,
-    spread,
-)
+from tinyadder.verify.external.decoding import Decoder
 from tinyadder.verify.external.entry import BrokenContract, LoadedSubmission, ReportProgress
+from tinyadder.verify.external.formats import spread
+from tinyadder.verify.external.recording import DIGITS, NotRecovered, loaded_torch, modules_in
 
 aten = torch.ops.aten
 LARGEST = 1 << 22
@@ -470,7 +465,7 @@ def _graph(entry: LoadedSubmission, report: ReportProgress, seed: int) -> dict[s
         raise NotRecovered("its answers have no fixed length")
     if form.skip or form.base != 10:
         raise NotRecovered("its choices are not one digit each")
-    if _torch() is None:
+    if loaded_torch() is None:
         raise NotRecovered("its model is not of torch")
     pairs = spread(COMPARED, seed + 7)
     chosen, _ = decoder.choices(pairs)

@@ -21,7 +21,9 @@ import numpy as np
 
 from tinyadder.tasks.addition import Addition
 from tinyadder.tasks.pairs import Pair
-from tinyadder.verify.external.decoding import DIGITS, WIDTH, digits_of
+from tinyadder.verify.external.decoding import WIDTH
+from tinyadder.verify.external.formats import digits_of
+from tinyadder.verify.external.recording import DIGITS
 
 TASK = Addition(digits=DIGITS)
 KEPT = 6

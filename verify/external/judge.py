@@ -25,7 +25,8 @@ from tinyadder.escape import terminal
 from tinyadder.tasks.pairs import Pair
 from tinyadder.text import Shown
 from tinyadder.verify.external.answering import arrays
-from tinyadder.verify.external.decoding import WIDTH, digits_of
+from tinyadder.verify.external.decoding import WIDTH
+from tinyadder.verify.external.formats import digits_of
 from tinyadder.verify.external.hunt import TASK, Ask, Hunt
 from tinyadder.verify.external.submission import OutOfTime, Session, Submission
 from tinyadder.verify.properties import UNIFORM, UNIFORM_SEED, CheckResult, Progress

@@ -22,12 +22,14 @@ import torch
 from torch import Tensor, nn
 
 from tinyadder.verify.count.beside import as_module
-from tinyadder.verify.external import decoding
+from tinyadder.verify.external import recording
 from tinyadder.verify.external.attention import PatternChange, attention
 from tinyadder.verify.external.dataflow import DataflowGraph
-from tinyadder.verify.external.decoding import Call, Decoder, Format, NotRecovered, Pairs, TracedSum
+from tinyadder.verify.external.decoding import WIDTH, Decoder
 from tinyadder.verify.external.entry import LoadedSubmission, ReportProgress
+from tinyadder.verify.external.formats import Format
 from tinyadder.verify.external.operations import executed, exported
+from tinyadder.verify.external.recording import Call, NotRecovered, Pairs, TracedSum
 from tinyadder.verify.legality import Finding, buffers, dtype
 
 CHANGES: tuple[PatternChange, ...] = ("no", "uniform", "own")
@@ -206,7 +208,9 @@ def on_copy(call: Call, model: Any, other: Any) -> Call | None:
     if isinstance(function, MethodType):
         owner = function.__self__
         places = zip(
-            [model, *decoding.modules_in(model)], [other, *decoding.modules_in(other)], strict=True
+            [model, *recording.modules_in(model)],
+            [other, *recording.modules_in(other)],
+            strict=True,
         )
         place = next((there for here, there in places if here is owner), None)
         if place is None:
@@ -240,9 +244,9 @@ def around(model: Any, add: Any, call: Call, change: Callable[..., Any]) -> Iter
 
     def wrapped(*given: Any, **named: Any) -> Any:
         own = named.get(call.place) if isinstance(call.place, str) else given[call.place]
-        return change(decoding.tokens_in(own), lambda: call.function(*given, **named))
+        return change(recording.tokens_in(own), lambda: call.function(*given, **named))
 
-    with decoding.wrapped(model, add, lambda f: wrapped if f == call.function else f):
+    with recording.wrapped(model, add, lambda f: wrapped if f == call.function else f):
         yield
 
 
@@ -267,7 +271,7 @@ def seen(model: Any, add: Any, pairs: Pairs, seed: int) -> Seen:
         answers=answers,
         decoded=decoded,
         format=words,
-        module=bool(decoding.modules_in(model)),
+        module=bool(recording.modules_in(model)),
         random_weights=_random_weights(model, add, pairs, held),
         replaceable=_replaceable(model),
         buffers=buffers(held),
@@ -316,7 +320,7 @@ def _runs(model: Any, add: Any, pairs: Pairs) -> list[TracedSum]:
     runs = []
     for pair in pairs:
         try:
-            runs += decoding.watch(model, add, [pair])
+            runs += recording.watch(model, add, [pair])
         except Exception:
             runs.append(TracedSum(pair, (), None))
     return runs
@@ -424,7 +428,7 @@ def _share(model: Any, add: Any, pairs: Pairs) -> float:
     right = 0
     for a, b in pairs:
         with suppress(Exception), torch.no_grad():
-            right += decoding.whole(add(model, a, b)) == a + b
+            right += recording.whole(add(model, a, b)) == a + b
     return right / len(pairs)
 
 
@@ -504,7 +508,7 @@ def _told(
 
         answer: int | str = "an error"
         with suppress(Exception), around(model, add, decoder.call, mislead), torch.no_grad():
-            answer = _plain(decoding.whole(add(model, *pair)))
+            answer = _plain(recording.whole(add(model, *pair)))
         if made:
             count += 1
             spelled = read(form, made)
@@ -529,7 +533,7 @@ def read(form: Format, choices: Sequence[int]) -> int | None:
 
 def _agree(spelled: int, answer: int | str) -> bool:
     """Whether `add` returned these digits; more than a sum has (read or not, always 0) are none."""
-    return not isinstance(answer, str) and (spelled - answer) % 10**decoding.WIDTH == 0
+    return not isinstance(answer, str) and (spelled - answer) % 10**WIDTH == 0
 
 
 @contextmanager
@@ -567,7 +571,7 @@ def _perturbed(
             for pair, spelled in wrong[:4]:
                 answer: int | str = "an error"
                 with suppress(Exception), torch.no_grad():
-                    answer = _plain(decoding.whole(add(model, *pair)))
+                    answer = _plain(recording.whole(add(model, *pair)))
                 count += 1
                 if answer == sum(pair):
                     repaired.append((*pair, spelled, answer))
@@ -599,7 +603,7 @@ def _replaceable(model: Any) -> bool:
     are its own, those of other libraries are copies.
     """
     others = any(name in sys.modules for name in ("mlx.core", "jax"))
-    return isinstance(model, nn.Module) or bool(decoding.modules_in(model)) or not others
+    return isinstance(model, nn.Module) or bool(recording.modules_in(model)) or not others
 
 
 def attended(
