@@ -64,35 +64,38 @@ def construct(*, coefficients: int = 5, exponents: int = 5) -> Construction:
     return Construction(_small_program(), task, _claims(task))
 
 
+LANES = {
+    "digit": (
+        "d - 1 on digits of the input (2 .. 5), 1 or more on 0 and 6; 9999 on 'x'; from MLP 0"
+        " on, 0 on exponents"
+    ),
+    "caret": "1 on '^'",
+    "start": "1 on '+', '-', '=': a term starts with the next token",
+    "equals": "1 on '='",
+    "minus": "1 on '-'",
+    "past": "1 / 10000 on 'x', 1 on '^' and on the digit after it: the coefficient is past",
+    "power": "1 on 'x', e - 1 on an exponent e: sums to n over a term",
+    "tau": "signs since the beginning, from '=' on since '='",
+    "square": "tau^2, from '=' on 2 more",
+    "n": "the exponent of the term tau of the input, 0 if it has no x",
+    "c": "9998 more than the size of its coefficient, where it has an x",
+    "next_x": "9999 or a little more if the next term of the input has an x, else below 5",
+    "next_minus": "1 if the next term of the input is negative",
+    "xs": "the number of x so far, and at most 0.005 more",
+    "input_xs": "the same at '='",
+    "second": (
+        "9998 + a if term 2 of the input is +ax; negative if it has '-' or '^', below 5 if it"
+        " has no x"
+    ),
+    "product": "n * c",
+    "swapped": "a if the answer is a constant a before a negative term, else 0",
+    "next": "the next digit and a bit (0.11 .. 0.71 more), 0 where no digit is next",
+}
+
+
 def _small_program() -> Program:
     """Coefficients -5 .. 5, exponents 0 .. 5."""
-    x = Stream(
-        digit=(
-            "d - 1 on digits of the input (2 .. 5), 1 or more on 0 and 6; 9999 on 'x'; from MLP 0"
-            " on, 0 on exponents"
-        ),
-        caret="1 on '^'",
-        start="1 on '+', '-', '=': a term starts with the next token",
-        equals="1 on '='",
-        minus="1 on '-'",
-        past="1 / 10000 on 'x', 1 on '^' and on the digit after it: the coefficient is past",
-        power="1 on 'x', e - 1 on an exponent e: sums to n over a term",
-        tau="signs since the beginning, from '=' on since '='",
-        square="tau^2, from '=' on 2 more",
-        n="the exponent of the term tau of the input, 0 if it has no x",
-        c="9998 more than the size of its coefficient, where it has an x",
-        next_x="9999 or a little more if the next term of the input has an x, else below 5",
-        next_minus="1 if the next term of the input is negative",
-        xs="the number of x so far, and at most 0.005 more",
-        input_xs="the same at '='",
-        second=(
-            "9998 + a if term 2 of the input is +ax; negative if it has '-' or '^', below 5 if it"
-            " has no x"
-        ),
-        product="n * c",
-        swapped="a if the answer is a constant a before a negative term, else 0",
-        next="the next digit and a bit (0.11 .. 0.71 more), 0 where no digit is next",
-    )
+    x = Stream(**LANES)
     match, match_next = term_heads(x)
     term_2 = Head(  # -40 (2 - tau_k)^2 - 40
         query=1,
@@ -131,20 +134,24 @@ def _small_program() -> Program:
             + 0.85 * relu(x.n) * x.caret
             + relu(x.swapped) * x.equals
         ),
-        Unembed(
-            argmax={
-                # digit d is best between d - 0.15 and d + 0.85
-                **{
-                    str(d): (70 + 20 * d) * x.next - 20 * (d * (d + 1) / 2 - 0.15 * d)
-                    for d in (0, 1, 2, 3, 4, 5, 6, 8, 9)
-                },
-                "x": 6 * x.n - 1e6 * x.past,
-                "^": 5 * x.n - 4.5 * X * x.past,
-                "+": 8 / (X - 1) * x.next_x - 100 * x.swapped,
-                "-": 6 / (X - 1) * x.next_x + 3 * x.next_minus,
-                "$": 7,
-            }
-        ),
+        _readout(x),
+    )
+
+
+def _readout(x: Stream) -> Unembed:
+    """As in `deriv`: digit d is best between d - 0.15 and d + 0.85."""
+    return Unembed(
+        argmax={
+            **{
+                str(d): (70 + 20 * d) * x.next - 20 * (d * (d + 1) / 2 - 0.15 * d)
+                for d in (0, 1, 2, 3, 4, 5, 6, 8, 9)
+            },
+            "x": 6 * x.n - 1e6 * x.past,
+            "^": 5 * x.n - 4.5 * X * x.past,
+            "+": 8 / (X - 1) * x.next_x - 100 * x.swapped,
+            "-": 6 / (X - 1) * x.next_x + 3 * x.next_minus,
+            "$": 7,
+        }
     )
 
 
