@@ -74,7 +74,7 @@ class Network:
     readout_bias: np.ndarray
     argmin: bool
     tensors: Mapping[str, np.ndarray]
-    """The stored numbers by their plain names."""
+    """The weights by their plain names."""
 
 
 def _refuse_options(found: Any, default: Any, known: set[str], where: str) -> None:
@@ -90,8 +90,8 @@ def _refuse_options(found: Any, default: Any, known: set[str], where: str) -> No
 
 
 def read_network(model: torch.nn.Module) -> Network:
-    """The numbers of `model`. Raises `Unsupported` for another class, dtype, option, module or a
-    number not finite.
+    """The weights of `model`. Raises `Unsupported` for another class, dtype, option, module or a
+    weight that is not finite.
     """
     # parametrize.register_parametrization gives the module it is called on a class of its own
     kind = type(model).__bases__[0] if parametrize.is_parametrized(model) else type(model)
@@ -102,14 +102,38 @@ def read_network(model: torch.nn.Module) -> Network:
     assert isinstance(model, Transformer)
     for part in model.modules():
         if isinstance(part, parametrize.ParametrizationList) and [type(p) for p in part] != [Tie]:
-            raise Unsupported("a parametrization other than shared numbers")
+            raise Unsupported("a parametrization other than shared weights")
     config = model.config
     usual = Config(vocabulary=(), width=1, blocks=(), outputs=())
     _refuse_options(config, usual, KNOWN, "config")
     for layer, block in enumerate(config.blocks):
         _refuse_options(block, BlockConfig(), KNOWN_BLOCK, f"config.blocks[{layer}]")
-    expected = tensors_of(Transformer(config))
     tensors = {name: tensor.detach().cpu() for name, tensor in tensors_of(model).items()}
+    _refuse_tensors(tensors, tensors_of(Transformer(config)))
+    blocks = zip(model.blocks, config.blocks, strict=True)
+    return Network(
+        vocabulary=config.vocabulary,
+        width=config.width,
+        embedding=_array(model.embedding),
+        layers=tuple(_layer(block, sizes) for block, sizes in blocks),
+        outputs=tuple(config.vocabulary[token] for token in config.outputs),
+        readout=_array(model.unembed_matrix()),
+        readout_bias=(
+            _array(model.unembedding_bias)
+            if config.unembedding_bias
+            else np.zeros(len(config.outputs))
+        ),
+        argmin=config.argmin,
+        tensors={plain_name(name): tensor.numpy() for name, tensor in tensors.items()},
+    )
+
+
+def _refuse_tensors(
+    tensors: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]
+) -> None:
+    """Raise `Unsupported` for tensors other than those of the machine, or weights of a size that
+    the rules do not cover.
+    """
     if surplus := set(tensors) ^ set(expected):
         raise Unsupported(f"tensor '{min(surplus)}' is not part of the machine the rules describe")
     for name, tensor in tensors.items():
@@ -127,40 +151,25 @@ def read_network(model: torch.nn.Module) -> Network:
                 f"tensor '{name}' holds {found}; the rules take sizes between 2^-1000 and 2^1000"
             )
 
-    def array(tensor: torch.Tensor) -> np.ndarray:
-        return tensor.detach().cpu().numpy()
 
-    layers = []
-    for module, sizes in zip(model.blocks, config.blocks, strict=True):
-        assert isinstance(module, Block)
-        arrays = {}
-        for sublayer in (module.attention, module.mlp):
-            for name in ("query", "key", "value", "gate", "up"):
-                for leaf in (name, f"{name}_bias"):
-                    if sublayer is not None and hasattr(sublayer, leaf):
-                        arrays[leaf] = array(getattr(sublayer, leaf))
-        if module.attention is not None:
-            arrays |= {
-                "slopes": array(module.attention.slopes),
-                "wiring": array(module.attention.wiring),
-            }
-        if module.mlp is not None:
-            arrays["down"] = array(module.mlp.down)
-        layers.append(Layer(arrays, sizes.heads, sizes.hidden))
-    bias = (
-        array(model.unembedding_bias) if config.unembedding_bias else np.zeros(len(config.outputs))
-    )
-    return Network(
-        vocabulary=config.vocabulary,
-        width=config.width,
-        embedding=array(model.embedding),
-        layers=tuple(layers),
-        outputs=tuple(config.vocabulary[token] for token in config.outputs),
-        readout=array(model.unembed_matrix()),
-        readout_bias=bias,
-        argmin=config.argmin,
-        tensors={plain_name(name): tensor.numpy() for name, tensor in tensors.items()},
-    )
+def _layer(block: torch.nn.Module, sizes: BlockConfig) -> Layer:
+    assert isinstance(block, Block)
+    arrays = {}
+    for sublayer in (block.attention, block.mlp):
+        for name in ("query", "key", "value", "gate", "up"):
+            for leaf in (name, f"{name}_bias"):
+                if sublayer is not None and hasattr(sublayer, leaf):
+                    arrays[leaf] = _array(getattr(sublayer, leaf))
+    if block.attention is not None:
+        arrays["slopes"] = _array(block.attention.slopes)
+        arrays["wiring"] = _array(block.attention.wiring)
+    if block.mlp is not None:
+        arrays["down"] = _array(block.mlp.down)
+    return Layer(arrays, sizes.heads, sizes.hidden)
+
+
+def _array(tensor: torch.Tensor) -> np.ndarray:
+    return tensor.detach().cpu().numpy()
 
 
 SLACK = 1 + 2.0**-20
