@@ -2,6 +2,7 @@
 
     python -m benchmarks.programs           the table of docs/programs.md, and programs.json beside
     python -m benchmarks.programs --check   only the programs that Tracr's figures are known of
+    python -m benchmarks.programs --lengths long texts: every value compared, programs_lengths.json
 
 Nonzero counts are those of the equations, readout included (Tracr's exclude its un-embedding).
 """
@@ -14,12 +15,14 @@ import signal
 import statistics
 import tempfile
 import time
+from importlib.metadata import version
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import torch
 
-from tinyadder.commands.cases import read_cases, run_case
+from tinyadder.commands.cases import Vector, read_cases, run_case, run_vector
 from tinyadder.io.folder import save
 from tinyadder.machine.compile import build
 from tinyadder.programs import (
@@ -167,11 +170,89 @@ def every_case() -> tuple[list[str], list[dict[str, Any]]]:
     return lines, rows
 
 
+# ---- long texts ----------------------------------------------------------------------------------
+
+
+def long() -> dict[str, tuple[Seq, int, dict[str, Any]]]:
+    """name -> (program, length, options of compile)."""
+    x, i, n = tokens("abcde"), indices(), everywhere().count()
+    numbers = tokens(range(1000))
+    rank = (key(numbers) < numbers).count()
+    chain = x
+    for _ in range(8):
+        chain = (key(i) == i - 1).pick(chain, default="a")
+    return {
+        "length": (n, 1000, {"vocabulary": "abcde"}),
+        "histogram": ((key(x) == x).count(), 1000, {}),
+        "reverse": ((key(i) == n - 1 - i).pick(x), 1000, {}),
+        "sort (unique keys)": ((key(rank) == i).pick(numbers, default=0), 1000, {}),
+        "fraction of previous tokens": (prefix().mean(x == "a"), 1000, {"answers": "number"}),
+        "chain of 8 lookups": (chain, 400, {"causal": True}),
+    }
+
+
+def long_texts(name: str, length: int, random: Random) -> list[list[Any]]:
+    """Texts of this length and some shorter ones; without repetition where keys are unique."""
+    lengths = [length, length, length, length - 1, length // 2, 2, 1]
+    if name.startswith("sort"):
+        found = [random.sample(range(1000), n) for n in lengths]
+        return [[*range(length)], [*range(length)][::-1], *found]
+    found = [random.choices("abcde", k=n) for n in lengths]
+    return [["a"] * length, [*"ab"] * (length // 2), *found]
+
+
+def long_row(name: str, seed: int) -> dict[str, Any]:
+    """Compile for the length, and compare every value at every position with the meaning."""
+    program, length, options = long()[name]
+    start = time.perf_counter()
+    made = compile(program, length=length, **options)
+    seconds = time.perf_counter() - start
+    model = build(made.program)
+    values = wrong = 0
+    for text in long_texts(name, length, Random(seed)):
+        meaning = program(text, causal=made.causal)
+        _, right = run_vector(made, model, Vector(tuple(text), tuple(meaning)))
+        values += len(meaning)
+        wrong += not right
+    limit = 2 * length
+    reached = horizon(program, causal=made.causal, limit=limit)
+    return {
+        "program": name,
+        "length": length,
+        "layers": len(made.program.blocks),
+        "seconds": round(seconds, 3),
+        "values": values,
+        "texts wrong": wrong,
+        "horizon": str(reached),
+    }
+
+
+def lengths(seed: int = 0) -> None:
+    """The table of long texts, as programs_lengths.json and on the screen."""
+    rows = []
+    for name in long():
+        rows.append(long_row(name, seed))
+        print(*(f"{key} {value}" for key, value in rows[-1].items()), sep=", ", flush=True)
+    made = {
+        "command": "python -m benchmarks.programs --lengths",
+        "seed": seed,
+        "date": time.strftime("%Y-%m-%d"),
+        "version": version("tinyadder"),
+        "rows": rows,
+    }
+    (ROOT / "benchmarks" / "programs_lengths.json").write_text(json.dumps(made, indent=1) + "\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="Only the programs of Tracr's table.")
-    only = parser.parse_args().check
+    parser.add_argument("--lengths", action="store_true", help="Only the long texts.")
+    options = parser.parse_args()
     torch.set_num_threads(1)
+    if options.lengths:
+        lengths()
+        return
+    only = options.check
     lines = compared()
     print("\n".join(lines))
     if only:

@@ -4,7 +4,7 @@ parameter.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any
@@ -132,13 +132,13 @@ def weights_in(value: Any) -> list[Weight] | None:
     return [n if isinstance(n, Shared) else finite(float(n), "a weight") for n in items.reshape(-1)]
 
 
-def fit_widths(left: int, right: int, what: str) -> int:
+def fit_widths(left: int, right: int, what: Callable[[], str]) -> int:
     """The width of an operation on forms of these widths, of which 1 fits all. Raises
     `TinyadderError` where they do not fit.
     """
     if left != right and 1 not in (left, right):
         raise TinyadderError(
-            f"{what}: widths {left} and {right} do not fit; they must be equal, or one of them 1"
+            f"{what()}: widths {left} and {right} do not fit; they must be equal, or one of them 1"
         )
     return max(left, right)
 
@@ -171,7 +171,7 @@ class AffineForm:
 
     def __add__(self, other: Any) -> AffineForm:
         other = as_form(other)
-        width = fit_widths(self.width, other.width, f"({self}) + ({other})")
+        width = fit_widths(self.width, other.width, lambda: f"({self}) + ({other})")
         pairs = zip(spread(self.rows, width), spread(other.rows, width), strict=True)
         return AffineForm(common_stream(self, other), [a.plus(b) for a, b in pairs])
 
@@ -182,7 +182,7 @@ class AffineForm:
                 f"({self}) * ({other}): a product of two lanes is not affine; write relu(a) * b in"
                 " an MLP"
             )
-        width = fit_widths(self.width, len(factors), f"({self}) * a vector")
+        width = fit_widths(self.width, len(factors), lambda: f"({self}) * a vector")
         pairs = zip(spread(self.rows, width), spread(factors, width), strict=True)
         return AffineForm(self.stream, [row.times(factor) for row, factor in pairs])
 

@@ -59,7 +59,7 @@ class Units(Added):
             raise TinyadderError(
                 f"({other}) is not a hidden unit; an MLP adds sums of relu(a) * b to its lanes"
             )
-        width = fit_widths(self.width, other.width, "a sum of hidden units")
+        width = fit_widths(self.width, other.width, lambda: "a sum of hidden units")
         pairs = zip(spread(self.parts, width), spread(other.parts, width), strict=True)
         common_stream(AffineForm(self.stream, []), AffineForm(other.stream, []))
         return Units(self.stream or other.stream, [a + b for a, b in pairs])
@@ -70,7 +70,7 @@ class Units(Added):
             raise TinyadderError(
                 f"({factor}) * relu(..): write relu(a) * b, the up projection on the right"
             )
-        width = fit_widths(self.width, len(factors), "a vector times hidden units")
+        width = fit_widths(self.width, len(factors), lambda: "a vector times hidden units")
         pairs = zip(spread(self.parts, width), spread(factors, width), strict=True)
         return Units(
             self.stream,
@@ -113,10 +113,10 @@ class Relu(Units):
 
     def __mul__(self, up: Any) -> Units:
         up = as_form(up)
-        width = fit_widths(self.gate.width, up.width, f"relu({self.gate}) * ({up})")
+        width = fit_widths(self.gate.width, up.width, lambda: f"relu({self.gate}) * ({up})")
         rows = zip(spread(self.gate.rows, width), spread(up.rows, width), strict=True)
         units = [Hidden(gate, row) for gate, row in rows]
-        width = fit_widths(self.width, width, f"{self} * ({up})")
+        width = fit_widths(self.width, width, lambda: f"{self} * ({up})")
         pairs = zip(spread(units, width), spread(self.parts, width), strict=True)
         return Units(common_stream(self.gate, up), [[(unit, part[0][1])] for unit, part in pairs])
 
@@ -150,7 +150,7 @@ class Outputs(Added):
             raise TinyadderError(
                 f"({other}) is not a head; an Attention adds sums of heads to its lanes"
             )
-        width = fit_widths(self.width, other.width, "a sum of heads")
+        width = fit_widths(self.width, other.width, lambda: "a sum of heads")
         pairs = zip(spread(self.parts, width), spread(other.parts, width), strict=True)
         return Outputs([a + b for a, b in pairs])
 

@@ -24,6 +24,7 @@ from tinyadder.dsl import (
     concat,
     relu,
 )
+from tinyadder.lang.forms import AffineRow
 from tinyadder.programs.functions import Value
 from tinyadder.programs.lines import Line
 from tinyadder.programs.lower import Lowering
@@ -52,10 +53,8 @@ def emit(
     )
 
     def form(line: Line) -> AffineForm:
-        found: AffineForm | float = 0.0
-        for name, weight in line.terms:
-            found = found + x[name] * float(weight)
-        return concat(found + float(line.bias) if line.bias or not line.terms else found)
+        weights = [((name, 0), float(weight)) for name, weight in line.terms if float(weight)]
+        return AffineForm(x, [AffineRow(tuple(weights), float(line.bias))])
 
     embed: dict[str, dict[str, float]] = {}
     for lane in lanes:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import reduce
+from functools import lru_cache, reduce
 from itertools import pairwise, permutations, product
 from math import gcd, lcm
+from operator import mul
 
-Points = Mapping[tuple[Fraction, ...], Fraction]
-"""A function given by its values: arguments -> value."""
+Points = Mapping[tuple[Fraction | int, ...], Fraction | int]
+"""A function given by its values: arguments -> value. Whole numbers may be ints, whose hashes are
+quicker; what is computed from them is exact."""
 
 
 @dataclass(frozen=True)
@@ -46,43 +48,51 @@ class Line:
         return len(self.terms) + (self.bias != 0)
 
 
-def solve(rows: Sequence[tuple[Sequence[Fraction], Fraction]], width: int) -> list[Fraction] | None:
+def solve(rows: Iterable[tuple[Sequence[Fraction], Fraction]], width: int) -> list[Fraction] | None:
     """The x with row . x = value for every row, free unknowns 0; None where the rows contradict
-    one another.
+    one another. Elimination is in integers, and stops at the first contradiction.
     """
-    kept: list[tuple[int, list[Fraction]]] = []
+    kept: list[tuple[int, list[int]]] = []
+    found: list[int] = []  # over a common denominator, once every unknown is known
+    common = 1
     for coefficients, value in rows:
-        row = [*map(Fraction, coefficients), Fraction(value)]
+        row = _integers([*coefficients, value])
+        if found:  # the rest is only checked
+            if sum(map(mul, row, found)) != row[width] * common:
+                return None
+            continue
         for pivot, other in kept:
             if row[pivot]:
-                factor = row[pivot]
-                row = [a - factor * b for a, b in zip(row, other, strict=True)]
+                here, there = row[pivot], other[pivot]
+                row = [a * there - b * here for a, b in zip(row, other, strict=True)]
         first = next((i for i in range(width) if row[i]), None)
         if first is None:
             if row[width]:
                 return None
             continue
-        row = [a / row[first] for a in row]
-        kept = [
-            (p, [a - other[first] * b for a, b in zip(other, row, strict=True)])
-            for p, other in kept
-        ]
-        kept.append((first, row))
+        shared = gcd(*row)
+        kept.append((first, [a // shared for a in row] if shared > 1 else row))
         if len(kept) == width:
-            break
+            solution = _substituted(kept, width)
+            common = lcm(*(x.denominator for x in solution))
+            found = [int(x * common) for x in solution]
+    return _substituted(kept, width)
+
+
+def _integers(row: Sequence[Fraction | int]) -> list[int]:
+    """The row times the common denominator of its numbers."""
+    scale = lcm(*(a.denominator for a in row))
+    if scale == 1:
+        return [a.numerator for a in row]
+    return [a.numerator * (scale // a.denominator) for a in row]
+
+
+def _substituted(kept: Sequence[tuple[int, list[int]]], width: int) -> list[Fraction]:
+    """The solution of eliminated rows: each holds its own pivot, none of those before it."""
     found = [Fraction(0)] * width
-    for pivot, row in kept:
-        found[pivot] = row[width]
-    if len(kept) == width:  # the rest is only checked
-        for coefficients, value in rows:
-            if (
-                sum(
-                    (c * f for c, f in zip(coefficients, found, strict=True) if c and f),
-                    Fraction(0),
-                )
-                != value
-            ):
-                return None
+    for pivot, row in reversed(kept):
+        rest = sum((row[i] * found[i] for i in range(width) if row[i] and i != pivot), Fraction(0))
+        found[pivot] = (row[width] - rest) / row[pivot]
     return found
 
 
@@ -90,8 +100,9 @@ def fit_affine(pairs: Iterable[tuple[tuple[Fraction, ...], Fraction]]) -> list[F
     """Weights and bias (last) of the affine function through all (arguments, value), where there
     is one.
     """
-    rows = [((*x, Fraction(1)), y) for x, y in pairs]
-    return solve(rows, len(rows[0][0]))
+    pairs = list(pairs)
+    one = Fraction(1)
+    return solve((((*x, one), y) for x, y in pairs), len(pairs[0][0]) + 1)
 
 
 def fit_line(xs: Sequence[Fraction], ys: Sequence[Fraction]) -> tuple[Fraction, Fraction] | None:
@@ -99,7 +110,7 @@ def fit_line(xs: Sequence[Fraction], ys: Sequence[Fraction]) -> tuple[Fraction, 
     other = next((n for n, x in enumerate(xs) if x != xs[0]), None)
     if other is None or ys[other] == ys[0]:
         return None
-    slope = (ys[other] - ys[0]) / (xs[other] - xs[0])
+    slope = Fraction(ys[other] - ys[0]) / (xs[other] - xs[0])
     offset = ys[0] - slope * xs[0]
     if any(y != slope * x + offset for x, y in zip(xs, ys, strict=True)):
         return None
@@ -113,7 +124,7 @@ def fit_product(points: Points) -> tuple[int, list[Fraction], list[Fraction]] | 
     width = len(next(iter(points)))
     for which in range(width):
         rest = [i for i in range(width) if i != which]
-        rows = [([*x, Fraction(1), *(x[which] * x[i] for i in rest)], y) for x, y in points.items()]
+        rows = (([*x, Fraction(1), *(x[which] * x[i] for i in rest)], y) for x, y in points.items())
         found = solve(rows, width + 1 + len(rest))
         if found is not None:
             return which, found[: width + 1], [*found[width + 1 :], Fraction(0)]
@@ -161,8 +172,7 @@ def interpolate(
     piece if there is
     one, so that the linear part costs nothing; at the lowest, so that large heights do not cancel.
     """
-    xs = sorted(values)
-    knots = [(x, values[x]) for x in xs]
+    knots = [(Fraction(x), Fraction(values[x])) for x in sorted(values)]
     if snap:
         level = []
         for (a, ya), (b, yb) in pairwise(knots):
@@ -219,26 +229,36 @@ class Projection:
 
 
 def project(points: Points) -> Projection | None:
+    """`projection` of the table; lanes of one kind have the same tables again and again."""
+    return projection(tuple(points.items()))
+
+
+@lru_cache(maxsize=64)
+def projection(points: tuple[tuple[tuple, Fraction | int], ...]) -> Projection | None:
     """The cheapest way to write a function of several numbers as an affine part and a function of
     one direction.
 
     The search runs over integers: every argument in units of its grid from its least value, the
     values likewise.
     """
-    rows = list(points)
+    rows, heights = zip(*points, strict=True)
     columns = [sorted(set(column)) for column in zip(*rows, strict=True)]
     steps = [spacing(column) or Fraction(1) for column in columns]
-    scale = reduce(lcm, (Fraction(y).denominator for y in points.values()), 1)
-    xs = [
-        tuple(int((v - c[0]) / s) for v, c, s in zip(x, columns, steps, strict=True)) for x in rows
+    scale = reduce(lcm, (y.denominator for y in heights), 1)
+    units = [
+        {v: int((v - column[0]) / step) for v in column}
+        for column, step in zip(columns, steps, strict=True)
     ]
-    ys = [int(points[x] * scale) for x in rows]
+    xs = [tuple(map(dict.__getitem__, units, x)) for x in rows]
+    ys = [int(y * scale) for y in heights]
     spans = [int((c[-1] - c[0]) / s) for c, s in zip(columns, steps, strict=True)]
     choices = [_slopes(xs, ys, i) if len(rows) <= 400 else [0] for i in range(len(columns))]
     best: tuple[int, tuple[int, ...], tuple[int, ...], dict[int, int]] | None = None
     for direction in _directions(spans, len(rows) <= 400):
-        at = [sum(d * v for d, v in zip(direction, x, strict=True) if d) for x in xs]
+        at = [sum(map(mul, direction, x)) for x in xs]
         for weights in product(*choices):
+            if best is not None and sum(w != 0 for w in weights) >= best[0]:
+                continue
             rest = _rest(xs, ys, at, weights)
             if rest is not None:
                 price = sum(w != 0 for w in weights) + _bends(rest) * (
@@ -305,7 +325,7 @@ def _rest(
     found: dict[int, int] = {}
     plain = not any(weights)
     for x, y, u in zip(xs, ys, at, strict=True):
-        left = y if plain else y - sum(w * v for w, v in zip(weights, x, strict=True) if w)
+        left = y if plain else y - sum(map(mul, weights, x))
         if found.setdefault(u, left) != left:
             return None
     return found

@@ -16,8 +16,8 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from math import ceil
-from typing import Any
+from math import ceil, lcm
+from typing import Any, NamedTuple
 
 from tinyadder.programs import selecting
 from tinyadder.programs.functions import (
@@ -53,6 +53,8 @@ from tinyadder.programs.values import GONE, MOST, Refused, Span, Values, same
 
 UNIT = 2.0**-53
 SEPARATOR = "|"
+CHEAP = 7
+"""A way to make a node of at most so many weights is taken without looking for a cheaper one."""
 
 
 @dataclass
@@ -172,6 +174,13 @@ class Lowering:
         if value is None:
             return self.nothing
         return self.codes.setdefault(value, Fraction(self.offset + len(self.codes)))
+
+    def number(self, value: Value) -> Fraction | int:
+        """The code of a value, as an int where it is whole: tables of ints are quick to search."""
+        if type(value) is int:
+            return value
+        code = self.code(value)
+        return code.numerator if code.denominator == 1 else code
 
     # ---- levels ----
 
@@ -459,13 +468,14 @@ class Lowering:
         if len(bases) == 1 and bases[0] is not node:
             choices = [bases]
         for inputs in choices:
+            if best is not None and best.price <= CHEAP:
+                break
             try:
                 table = self.values.table(node, inputs)
             except Refused as error:
                 problem = error
                 continue
-            points = {tuple(map(self.code, row)): self.code(value) for row, value in table}
-            made = self._tabulated(node, inputs, points, flat)
+            made = self._tabulated(node, *self._whole(inputs, table), flat)
             made.price += sum(self._unbuilt(arg) for arg in inputs)
             if best is None or made.price < best.price:
                 best = made
@@ -473,6 +483,24 @@ class Lowering:
             raise problem or Refused(f"{show(node)} has no value that can occur")
         self.plans[node] = best
         return best
+
+    def _whole(
+        self, inputs: Sequence[Seq], table: Sequence[tuple[tuple[Value, ...], Value]]
+    ) -> tuple[list[Argument], dict[tuple, Fraction | int]]:
+        """The table in codes, every argument scaled so that it is whole: tables of ints are quick
+        to search.
+        """
+        columns: list[dict[Value, int]] = []
+        arguments: list[Argument] = []
+        for place, node in enumerate(inputs):
+            codes = {value: self.code(value) for value in dict.fromkeys(r[place] for r, _ in table)}
+            scale = lcm(*(code.denominator for code in codes.values()))
+            arguments.append(Argument(node, scale))
+            columns.append({value: int(code * scale) for value, code in codes.items()})
+        points = {
+            tuple(map(dict.__getitem__, columns, row)): self.number(value) for row, value in table
+        }
+        return arguments, points
 
     def _held(self, node: Seq) -> bool:
         """Whether the node must stay level beyond its table: scores are made of it, and at a
@@ -492,24 +520,25 @@ class Lowering:
         return self.plan(node).price
 
     def _tabulated(
-        self, node: Seq, inputs: Sequence[Seq], points: dict[tuple, Fraction], flat: bool
+        self, node: Seq, inputs: Sequence[Argument], points: dict[tuple, Fraction | int], flat: bool
     ) -> Plan:
         kept = relevant(points)
         inputs = [inputs[i] for i in kept]
         points = {tuple(x[i] for i in kept): y for x, y in points.items()}
         if not inputs:
-            value = next(iter(points.values()))
+            value = Fraction(next(iter(points.values())))
             return Plan(0, lambda self: Line(bias=value))
         if flat and len(inputs) == 1:
-            values = {x[0]: y for x, y in points.items()}
+            values = inputs[0].unscaled(points)
             price = 4 * len(interpolate(values, flat=True).hinges)
             return Plan(
-                price, lambda self: self.hinges(self.form(inputs[0]), values, show(node), flat=True)
+                price,
+                lambda self: self.hinges(self.form(inputs[0].node), values, show(node), flat=True),
             )
         return self._shape(node, inputs, points, depth=0)
 
     def _shape(
-        self, node: Seq, inputs: Sequence[Seq], points: dict[tuple, Fraction], depth: int
+        self, node: Seq, inputs: Sequence[Argument], points: dict[tuple, Fraction | int], depth: int
     ) -> Plan:
         """An affine form, hinges on one direction, a gated product, or a choice by an input of
         two values.
@@ -519,9 +548,9 @@ class Lowering:
         if fitted is not None:
             return Plan(0, lambda self: self.weighted(inputs, fitted))
         if len(inputs) == 1:
-            values = {x[0]: y for x, y in points.items()}
+            values = inputs[0].unscaled(points)
             price = sum(3 + (k != 0) for _, k, _ in interpolate(values).hinges)
-            return Plan(price, lambda self: self.hinges(self.form(inputs[0]), values, text))
+            return Plan(price, lambda self: self.hinges(self.form(inputs[0].node), values, text))
         found: list[Plan] = []
         product = fit_product(points) if len(points) <= 2000 else None
         if product is not None:
@@ -530,7 +559,7 @@ class Lowering:
 
             def multiplied(self: Lowering) -> Line:
                 return self.weighted(inputs, first) + self.product(
-                    self.form(inputs[which]), self.weighted(rest, second), text
+                    self.argument(inputs[which]), self.weighted(rest, second), text
                 )
 
             found.append(Plan(2 + len(inputs), multiplied))
@@ -549,7 +578,7 @@ class Lowering:
         return min(found, key=lambda plan: plan.price)
 
     def _choices(
-        self, node: Seq, inputs: Sequence[Seq], points: dict[tuple, Fraction], depth: int
+        self, node: Seq, inputs: Sequence[Argument], points: dict[tuple, Fraction | int], depth: int
     ) -> list[Plan]:
         found = []
         for which in range(len(inputs)):
@@ -564,29 +593,29 @@ class Lowering:
             low, high = ({**sides[1], **sides[0]}, {**sides[0], **sides[1]})
             step = {x: high[x] - low[x] for x in low}
             plans = [self._reduced(node, rest, part, depth + 1) for part in (low, step)]
-            scale = 1 / (ends[1] - ends[0])
+            scale = Fraction(1) / (ends[1] - ends[0])
 
             def chosen(
                 self: Lowering,
                 which: int = which,
                 plans: list[Plan] = plans,
                 scale: Fraction = scale,
-                end: Fraction = ends[0],
+                end: Fraction | int = ends[0],
             ) -> Line:
                 first, second = (plan.build(self) for plan in plans)
                 return first + self.product(
-                    (self.form(inputs[which]) - end) * scale, second, show(node)
+                    (self.argument(inputs[which]) - end) * scale, second, show(node)
                 )
 
             found.append(Plan(5 + sum(p.price for p in plans), chosen))
         return found
 
     def _reduced(
-        self, node: Seq, inputs: Sequence[Seq], points: dict[tuple, Fraction], depth: int
+        self, node: Seq, inputs: Sequence[Argument], points: dict[tuple, Fraction | int], depth: int
     ) -> Plan:
         kept = relevant(points)
         if not kept:
-            value = next(iter(points.values()))
+            value = Fraction(next(iter(points.values())))
             return Plan(0, lambda self: Line(bias=value))
         return self._shape(
             node,
@@ -595,12 +624,16 @@ class Lowering:
             depth,
         )
 
-    def weighted(self, inputs: Sequence[Seq], weights: Sequence[Fraction]) -> Line:
-        """sum of weight * form + bias (the last weight)."""
+    def argument(self, given: Argument) -> Line:
+        """The line that holds the scaled argument."""
+        return self.form(given.node) * given.scale
+
+    def weighted(self, inputs: Sequence[Argument], weights: Sequence[Fraction]) -> Line:
+        """sum of weight * argument + bias (the last weight)."""
         found = Line(bias=weights[-1]) if len(weights) > len(inputs) else Line()
-        for node, weight in zip(inputs, weights, strict=False):
+        for given, weight in zip(inputs, weights, strict=False):
             if weight:
-                found = found + self.form(node) * weight
+                found = found + self.argument(given) * weight
         return found
 
     def product(self, gate: Line, up: Line, text: str) -> Line:
@@ -646,7 +679,7 @@ class Lowering:
     def hinges(
         self,
         u: Line,
-        values: Mapping[Fraction, Fraction],
+        values: Mapping[Fraction, Fraction] | Mapping[Fraction | int, Fraction | int],
         text: str,
         *,
         flat: bool = False,
@@ -712,6 +745,19 @@ class Lowering:
 def interpolate_slope(made: Hinges) -> Fraction:
     """The steepest slope of the hinges without the linear part."""
     return Hinges(Fraction(0), Fraction(0), made.hinges).steepest
+
+
+class Argument(NamedTuple):
+    """An argument of a table, whose code times the scale is whole."""
+
+    node: Seq
+    scale: int
+
+    def unscaled(self, points: Mapping[tuple, Fraction | int]) -> dict[Fraction | int, Any]:
+        """The table of this argument alone, in codes."""
+        if self.scale == 1:
+            return {x: y for (x,), y in points.items()}
+        return {Fraction(x, self.scale): y for (x,), y in points.items()}
 
 
 @dataclass
