@@ -211,7 +211,7 @@ def long_row(name: str, seed: int) -> dict[str, Any]:
     values = wrong = 0
     for text in long_texts(name, length, Random(seed)):
         meaning = program(text, causal=made.causal)
-        _, right = run_vector(made, model, Vector(tuple(text), tuple(meaning)))
+        _, right = run_vector(made, model, Vector(input=tuple(text), output=tuple(meaning)))
         values += len(meaning)
         wrong += not right
     limit = 2 * length

@@ -3,6 +3,7 @@ program is, refused by name where the class has nothing for a part.
 """
 
 import json
+from random import Random
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from tinyadder.errors import TinyadderError
 from tinyadder.io.export import stock
 from tinyadder.io.export.stock import START, convert
 from tinyadder.machine.compile import build
-from tinyadder.programs import compile, everywhere, indices, key, prefix, tokens
+from tinyadder.programs import compile, everywhere, indices, key, prefix, tokens, where
 
 transformers = pytest.importorskip("transformers")
 x, i = tokens("abc"), indices()
@@ -109,8 +110,63 @@ def test_options_of_stock_classes_belong_to_them():
 
 
 def test_from_python_the_ground_truth_comes_beside_the_model():
-    found, directions = ta.to_transformers(ta.load(HIST), "llama", rotate=2)
+    found, directions = ta.to_transformers(HIST, "llama", rotate=2)
     assert {"count", "token"} <= set(directions)
     lengths = [torch.tensor(direction).norm().item() for direction in directions.values()]
     assert lengths == pytest.approx([1.0] * len(lengths), abs=1e-6)
     assert len(directions["count"]) == found.config.hidden_size
+
+
+FOR_A_CLASS = {
+    "count": ((key(x) == x).count(), 12, False),
+    "reverse": ((key(i) == everywhere().count() - 1 - i).pick(x), 8, False),
+    "first": ((prefix() & (key(x) == x)).earliest(i), 12, True),
+    "product": (prefix().sum(x == "a") * i, 5, True),
+    "choice": (where(x == "a", prefix().sum(x == "b"), i), 6, True),
+    "mean": (prefix().mean(x == "a").map(lambda share: share > 0.5), 8, True),
+}
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+@pytest.mark.parametrize("name", FOR_A_CLASS)
+def test_a_program_compiled_for_a_class_is_right_in_it(name, family):
+    program, length, causal = FOR_A_CLASS[name]
+    made = compile(program, length=length, causal=causal, target=family)
+    problems = made.task.structured(Random(3), 25)
+    convert(build(made.program), made.task, family, problems=problems)
+
+
+@pytest.mark.parametrize(
+    ("family", "part"), [("llama", lambda p: p.slopes), ("gpt2", lambda p: "* (" in str(p))]
+)
+def test_what_a_class_lacks_is_made_of_other_parts(family, part):
+    program, length, causal = FOR_A_CLASS["first" if family == "llama" else "product"]
+    options = {"length": length, "causal": causal}
+    assert part(compile(program, **options).program)
+    assert not part(compile(program, **options, target=family).program)
+
+
+def test_the_horizon_of_a_class_is_shorter_and_printed(tmp_path):
+    (tmp_path / "hist.py").write_text(
+        "from tinyadder.programs import compile, key, tokens\n"
+        "x = tokens('abc')\nmodel = compile((key(x) == x).count(), length=4)\n"
+    )
+    out = tmp_path / "stock"
+    command = ["export", str(tmp_path / "hist.py"), "--to", "llama", "--out", str(out)]
+    found = CliRunner().invoke(cli, command)
+    assert "exact to 4 tokens" in found.output and "horizon 227: count" in found.output
+    with pytest.raises(TinyadderError, match=r"known to 0\.25 only at length 228"):
+        compile((key(x) == x).count(), length=228, target="llama")
+    assert "as a stock LLaMA in float32" in compile(x, length=3, target="llama").explain()
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"target": "gpt3"}, r"compile to tinyadder, gpt2, llama; did you mean 'gpt2'"),
+        ({"target": "llama", "exact": True}, "a stock LLaMA in float32 rounds"),
+    ],
+)
+def test_a_target_that_cannot_be_is_refused(options, reason):
+    with pytest.raises(TinyadderError, match=reason):
+        compile(prefix().latest(x), length=3, causal=True, **options)

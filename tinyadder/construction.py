@@ -74,6 +74,12 @@ class Construction:
     claims: Mapping[str, LaneClaim] | None = None
     """The exact value of each lane."""
 
+    def compiled_for(self, target: str) -> Construction:
+        """What is to be converted to the architecture `target`: itself, where the equations are
+        written by hand. A compiled program has other equations for other architectures.
+        """
+        return self
+
 
 @cache
 def construction_folder() -> Path:

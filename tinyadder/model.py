@@ -115,10 +115,17 @@ def to_transformer_lens(model: Model, *, length: int | None = None) -> HookedTra
 
 
 def to_transformers(
-    model: Model, family: Literal["llama", "gpt2"], *, rotate: int | None = None, noise: float = 0.0
+    model: Model | Construction,
+    family: Literal["llama", "gpt2"],
+    *,
+    rotate: int | None = None,
+    noise: float = 0.0,
 ) -> tuple[PreTrainedModel, dict[str, list[float]]]:
     """The model as a stock class of transformers, and the direction of each of its lanes in the
     hidden states: a model whose circuit is known, to test methods of interpretability on.
+
+    A `Model` is converted with the weights it has. A compiled program is compiled for the class,
+    with smaller scores and without the parts that the class lacks.
 
     `rotate` (a seed) turns the residual stream by a random orthogonal matrix, `noise` multiplies
     every weight of attention and MLP by 1 + noise times a standard normal number. How norms and
@@ -128,8 +135,13 @@ def to_transformers(
     from tinyadder.io.export.stock import convert
     from tinyadder.machine.tensors import columns
 
-    found, layout = convert(model.module, model.task, family, rotate=rotate, noise=noise)
-    return found, layout.directions(columns(model.module))
+    if isinstance(model, Construction):
+        made = model.compiled_for(family)
+        module, task = build(made.program), made.task
+    else:
+        module, task = model.module, model.task
+    found, layout = convert(module, task, family, rotate=rotate, noise=noise)
+    return found, layout.directions(columns(module))
 
 
 class Answer(str):

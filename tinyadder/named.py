@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinyadder.construction import (
+    Construction,
     LaneClaim,
     construct,
     construction_names,
@@ -43,6 +44,8 @@ class Named:
     claims: Mapping[str, LaneClaim] | None = None
     file: Path | None = None
     """The Python file that defines the construction, where that is the user's own."""
+    made: Construction | None = None
+    """The construction, where it is one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +88,9 @@ def find(name: str, options: dict[str, Any] | None = None) -> Named:
         return _folder(described, name)
     found = construct(name, **options)
     file = Path(name) if is_file_name(name) else None
-    return Named(found.task, found.program, model_name(name), options, None, found.claims, file)
+    return Named(
+        found.task, found.program, model_name(name), options, None, found.claims, file, found
+    )
 
 
 def _folder(described: Description, path: str) -> Named:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,10 @@ from tinyadder.io.export import FOLDERS, FORMATS, ExportSource, module_of, write
 from tinyadder.io.files import check_name
 from tinyadder.io.folder import check_writable
 from tinyadder.named import Loaded, load_model, summary
+from tinyadder.programs import Compiled
+
+STOCK = ("llama", "gpt2")
+"""Stock classes of transformers."""
 
 
 @click.command("export", short_help=__doc__)
@@ -47,6 +52,8 @@ def command(
     """
     _check_options(kind, intermediate, rotate, noise)
     loaded = load_model(name, options)
+    if kind in STOCK and loaded.made is not None:
+        loaded = _compiled_for(kind, loaded)
     out = out or Path(module_of(kind).FILE.format(check_name(file_name(loaded))))
     _check_out(out, kind, force)
     if loaded.model.config.encoder:
@@ -78,6 +85,10 @@ def command(
         echo_json({"model": loaded.name, "format": kind, "file": str(out), **claim})
         return
     echo(f"wrote {out}")
+    if kind in STOCK and isinstance(loaded.made, Compiled):
+        echo(f"exact to {loaded.made.length} tokens, tried on 200 problems")
+        if loaded.made.claims is not None:  # a program that answers about a text
+            echo(f"horizon {loaded.made.horizon()}")
     if claim:
         show_table(
             f"claims {counts['board']:,} by the public board's rule; beside it the whole ladder:",
@@ -86,11 +97,24 @@ def command(
         )
 
 
+def _compiled_for(kind: str, loaded: Loaded) -> Loaded:
+    """The construction with the equations that are for this class."""
+    from tinyadder.machine.compile import build
+
+    assert loaded.made is not None
+    made = loaded.made.compiled_for(kind)
+    if made is loaded.made:
+        return loaded
+    module = build(made.program)
+    changed = {"program": made.program, "task": made.task, "claims": made.claims, "made": made}
+    return replace(loaded, model=module, **changed)
+
+
 def _check_options(kind: str, intermediate: bool, rotate: int | None, noise: float | None) -> None:
     """Raises `TinyadderError` for an option of another format."""
     if intermediate and kind != "onnx":
         raise TinyadderError("--intermediate belongs to --to onnx")
-    if (rotate, noise) != (None, None) and kind not in ("llama", "gpt2"):
+    if (rotate, noise) != (None, None) and kind not in STOCK:
         raise TinyadderError("--rotate and --noise belong to --to llama and --to gpt2")
 
 

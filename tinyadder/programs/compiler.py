@@ -21,6 +21,7 @@ from tinyadder.programs.functions import Value, is_number, rational
 from tinyadder.programs.language import Selector, Seq, sequence, show, walk
 from tinyadder.programs.lines import Line
 from tinyadder.programs.lower import LoweredLane, Lowering
+from tinyadder.programs.targets import target_of
 from tinyadder.programs.values import Refused, Span
 from tinyadder.tasks.base import Task
 from tinyadder.tasks.sequences import SEPARATOR, Sequences, Word
@@ -38,6 +39,19 @@ class Compiled(Construction):
     length: int = 0
     causal: bool = False
     lowering: Any = field(default=None, repr=False, compare=False)
+    options: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    """What `compile` was asked for, `target` apart."""
+
+    @property
+    def target(self) -> str:
+        """The name of the architecture that the weights are for."""
+        return self.lowering.target.name
+
+    def compiled_for(self, target: str) -> Compiled:
+        """The same program, compiled for another target. Raises `Refused` as `compile` does."""
+        return (
+            self if target == self.target else compile(self.source, **self.options, target=target)
+        )
 
     @property
     def copies(self) -> int:
@@ -54,7 +68,7 @@ class Compiled(Construction):
         """The largest length for which `compile` vouches, tried up to `limit`, and what stops it
         there.
         """
-        return horizon(self.source, causal=self.causal, limit=limit)
+        return horizon(self.source, causal=self.causal, limit=limit, target=self.target)
 
     def prompt(self, text: Any) -> list[str]:
         """The tokens that the model reads to answer at every position of `text`.
@@ -87,6 +101,7 @@ def compile(
     task: Task | None = None,
     exact: bool = False,
     names: Mapping[str, Seq] | None = None,
+    target: str = "tinyadder",
 ) -> Compiled:
     """The construction that computes `program` on every text of 1 to `length` tokens.
 
@@ -103,6 +118,11 @@ def compile(
     that the model computes integers and does not round, in whatever order it adds up. Such a
     program looks values up (`latest`, `earliest`, a single `pick`) and counts nothing. `names`
     gives the lanes of some sequences a name.
+
+    `target`: "tinyadder", or "gpt2" or "llama", stock classes of transformers. These round more,
+    and lack parts: a LLaMA has no slopes, a GPT-2 no unit that multiplies. So the weights are made
+    of other parts, and the horizon is shorter. The model of the class itself is made by
+    `tinyadder.to_transformers`, its folder by `tinyadder export --to`.
 
     Raises `Refused`, a `TinyadderError`, where the program is not exact to this length: with the
     node, the number that is short and the way out.
@@ -125,7 +145,25 @@ def compile(
         )
     writes = start is not None or task is not None
     steps = (length if steps is None else steps) if start is not None else 0
-    low = Lowering(program, length + steps, causal or writes, exact, names)
+    options = {
+        "length": length,
+        "causal": causal,
+        "answers": answers,
+        "vocabulary": vocabulary,
+        "start": start,
+        "end": end,
+        "steps": steps if start is not None else None,
+        "task": task,
+        "exact": exact,
+        "names": names,
+    }
+    machine = target_of(target)
+    if exact and machine.stock:
+        raise Refused(
+            f"exact=True: {machine.about} rounds every number that it reads; compile it for "
+            "target='tinyadder'"
+        )
+    low = Lowering(program, length + steps, causal or writes, exact, names, machine)
     listed = _answers(low, program, answers)
     check_answer(low, listed, program)
     token_of = token_names(letters)
@@ -140,7 +178,7 @@ def compile(
                 f"{' '.join(task.vocabulary)}"
             )
         made = emit(low, token_of, words, task.vocabulary)
-        return Compiled(made, task, None, program, length, True, low)
+        return Compiled(made, task, None, program, length, True, low, options)
     graph, places = to_graph(program, low.values, token_of, words)
     graph["hints"] = hints(low, places)
     if start is not None:
@@ -149,7 +187,7 @@ def compile(
     made_task = Sequences(data, length, low.copies, steps)
     made = emit(low, token_of, words, made_task.vocabulary)
     claims = None if writes else claims_of(low, made_task)
-    return Compiled(made, made_task, claims, program, length, causal or writes, low)
+    return Compiled(made, made_task, claims, program, length, causal or writes, low, options)
 
 
 def _answers(low: Lowering, program: Seq, answers: str) -> list[Value]:
@@ -179,6 +217,8 @@ def check_answer(low: Lowering, listed: list[Value], program: Seq) -> None:
     codes = [low.code(value) for value in listed]
     gap = min((b - a for a, b in itertools.pairwise(codes)), default=Fraction(1))
     error = low.error(low.answer)
+    if low.target.stock:  # a logit 2 c y - c^2 is rounded, too, and leads the next one by gap^2
+        error += 24 * low.target.unit * float(max(map(abs, codes), default=0)) ** 2 / float(gap)
     if error >= float(gap) / 4:
         raise Refused(
             f"{show(program)} is known to {error:.2g} only at length {low.length}, and its values "
@@ -348,10 +388,11 @@ def explain(made: Compiled) -> str:
     heads = sum(len(a.heads) for a, _ in shape.blocks if a)
     units = sum(len(m.units) for _, m in shape.blocks if m)
     copies = f"{made.copies + 1} copies of the text" if made.copies else "the text once"
+    machine = f" as {low.target.about}" if low.target.about else ""
     lines = [
         f"{show(made.source)}",
-        f"exact for 1 .. {made.length} tokens; reads {copies}; {len(shape.blocks)} layers, "
-        f"{heads} heads, {units} units, "
+        f"exact for 1 .. {made.length} tokens{machine}; reads {copies}; "
+        f"{len(shape.blocks)} layers, {heads} heads, {units} units, "
         f"width {shape.stream.width}, {shape.nonzero} nonzero weights, {shape.slopes} slopes",
         "",
     ]
@@ -390,12 +431,14 @@ class Horizon:
         return f"{self.length}: {self.reason}" if self.reason else f"at least {self.length}"
 
 
-def horizon(program: Seq, *, causal: bool = False, limit: int = 1000) -> Horizon:
+def horizon(
+    program: Seq, *, causal: bool = False, limit: int = 1000, target: str = "tinyadder"
+) -> Horizon:
     """Doubling and bisection over `compile`."""
 
     def refused(length: int) -> str:
         try:
-            low = Lowering(program, length, causal)
+            low = Lowering(program, length, causal, target=target_of(target))
             support = low.values.support(program)
             check_answer(
                 low, [] if isinstance(support, Span) else sorted(support, key=low.code), program

@@ -28,7 +28,6 @@ from tinyadder.lang.forms import AffineRow
 from tinyadder.programs.functions import Value
 from tinyadder.programs.lines import Line
 from tinyadder.programs.lower import Lowering
-from tinyadder.programs.selecting import BASE
 from tinyadder.tasks.sequences import SEPARATOR
 
 VALUE = "<number>"
@@ -74,7 +73,7 @@ def emit(
                 v for v in head.values if any(o.head == (head, head.values.index(v)) for o in lanes)
             ]
             if head not in heads:
-                values = [form(v) * (exp(BASE) if scaled else 1.0) for v, scaled in used]
+                values = [form(v) * (exp(low.target.base) if scaled else 1.0) for v, scaled in used]
                 heads[head] = Head(
                     query=[form(q) for q, _ in head.rows],
                     key=[form(k) for _, k in head.rows],

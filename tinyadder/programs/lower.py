@@ -49,9 +49,9 @@ from tinyadder.programs.lines import (
     relevant,
     spacing,
 )
+from tinyadder.programs.targets import TARGETS, Target
 from tinyadder.programs.values import GONE, MOST, Refused, Span, Values, same
 
-UNIT = 2.0**-53
 SEPARATOR = "|"
 CHEAP = 7
 """A way to make a node of at most so many weights is taken without looking for a cheaper one."""
@@ -100,7 +100,9 @@ class Lowering:
         causal: bool,
         exact: bool = False,
         names: Mapping[str, Seq] | None = None,
+        target: Target = TARGETS["tinyadder"],
     ) -> None:
+        self.target = target
         self.program, self.length, self.causal, self.exact = program, length, causal, exact
         self.values = Values(program, length, causal)
         self.lanes: dict[str, LoweredLane] = {}
@@ -242,7 +244,9 @@ class Lowering:
         found = sum(float(abs(weight)) * self.lanes[name].error for name, weight in line.terms)
         single = len(line.terms) <= 1 and not line.bias and all(abs(w) == 1 for _, w in line.terms)
         exact = self.exact or single
-        return found if exact else found + (len(line.terms) + 2) * UNIT * self.size(line)
+        return (
+            found if exact else found + (len(line.terms) + 2) * self.target.unit * self.size(line)
+        )
 
     # ---- nodes ----
 
@@ -313,6 +317,12 @@ class Lowering:
 
     # ---- position and copy ----
 
+    @property
+    def sum_rounding(self) -> float:
+        """The relative error of a sum over positions: of scores, exponentials, the sum."""
+        rounding = (self.total + 2 * self.target.base + 12) * 2 * self.target.unit
+        return rounding + 4 * self.target.base * self.target.drift
+
     def copy(self) -> Line:
         """The number of separators so far; half a step less at a separator, so that no head takes
         it for a token.
@@ -324,16 +334,22 @@ class Lowering:
                 1,
                 0,
                 self.copies,
-                1e-15 * self.copies,
+                (self.sum_rounding if self.target.stock else 1e-15) * self.copies,
                 "counts separators",
             )
             mark = self.lane("mark", "1 at a separator", 0, 0, 1, 0.0, "embedding")
             mark.separator, found.separator = Fraction(1), Fraction(-1, 2)
             head = self.head(
-                ((Line(bias=Fraction(1)), Line(bias=Fraction(-selecting.BASE))),), 0, 0
+                ((Line(bias=Fraction(1)), Line(bias=Fraction(-self.target.base))),), 0, 0
             )
             found.head = (head, self.deliver(head, self.line(mark), True))
-        return self.line(self.lanes["copy"])
+        line = self.line(self.lanes["copy"])
+        if self.target.stock:  # counted inexactly there, and read by every head
+            line = self.hinges(line, {x: x for x in self._copy_values()}, "copy", clear=True)
+        return line
+
+    def _copy_values(self) -> list[Fraction]:
+        return [Fraction(n, 2) for n in range(2 * self.copies + 1)]
 
     def copy_square(self) -> Line:
         """The square of `copy`, for programs with more than two copies."""
@@ -341,6 +357,12 @@ class Lowering:
         if self.copies == 1:
             return line
         if "copy_square" not in self.lanes:
+            if not self.target.gates:
+                squares = {x: x * x for x in self._copy_values()}
+                counted = self.line(self.lanes["copy"])
+                return self.hinges(counted, squares, "copy squared", clear=True)
+            if self.target.stock:
+                return self.product(line, line, "copy squared")
             found = self.lane(
                 "copy_square", "copy squared", 2, 0, self.copies**2, 1e-14, "one unit"
             )
@@ -358,10 +380,10 @@ class Lowering:
         one = Line(bias=Fraction(1))
         penalty = selecting.head_penalty(self, 1.0, 0, True, True)
         head = selecting.make_head(
-            self, rows, base=-selecting.BASE, slope=0, penalty=penalty, value=one
+            self, rows, base=-self.target.base, slope=0, penalty=penalty, value=one
         )
         wobble = 2 * penalty * selecting.score_error(self, rows)
-        error = self.length * ((self.total + 140) * 2 * UNIT + wobble)
+        error = self.length * (self.sum_rounding + wobble)
         text, most = "the position in its copy, and 1", self.total if self.copies else self.length
         found = self.lane("index", text, 2 * head.layer + 1, 0, most + 1, error, "counts")
         found.head = (head, self.deliver(head, Line(bias=Fraction(1)), True))
@@ -425,11 +447,11 @@ class Lowering:
             first = self.form(args[0] if function is SMALLER else args[1])
             return first + over * (-1 if function is SMALLER else 1)
         if function is TIMES:
-            return self.product(self.form(args[0]), self.form(args[1]), show(node))
+            return self._multiplied(node)
         if function in (BOTH, EITHER, CHOICE) and set(self.values.listed(args[0])) <= {0, 1}:
             if function is CHOICE:
                 first, second, third = map(self.form, args)
-                return third + self.product(first, second - third, show(node))
+                return third + self.switched(first, second - third, show(node))
             if set(self.values.listed(args[1])) <= {0, 1}:
                 both = self.form(args[0]) + self.form(args[1])
                 over = self.units(f"both {show(node)}", [(both - 1, None, Fraction(1))], "one unit")
@@ -552,7 +574,8 @@ class Lowering:
             price = sum(3 + (k != 0) for _, k, _ in interpolate(values).hinges)
             return Plan(price, lambda self: self.hinges(self.form(inputs[0].node), values, text))
         found: list[Plan] = []
-        product = fit_product(points) if len(points) <= 2000 else None
+        searched = self.target.gates and len(points) <= 2000
+        product = fit_product(points) if searched else None
         if product is not None:
             which, first, second = product
             rest = [arg for i, arg in enumerate(inputs) if i != which]
@@ -603,7 +626,7 @@ class Lowering:
                 end: Fraction | int = ends[0],
             ) -> Line:
                 first, second = (plan.build(self) for plan in plans)
-                return first + self.product(
+                return first + self.switched(
                     (self.argument(inputs[which]) - end) * scale, second, show(node)
                 )
 
@@ -635,6 +658,43 @@ class Lowering:
             if weight:
                 found = found + self.argument(given) * weight
         return found
+
+    def _multiplied(self, node: Seq) -> Line:
+        """The product of two numbers; without gates from squares, ((a + b)^2 - (a - b)^2) / 4."""
+        a, b = node.args
+        for first, second in ((a, b), (b, a)):
+            found = self.values.support(first)
+            if not isinstance(found, Span) and set(found) <= {0, 1}:
+                return self.switched(self.form(first), self.form(second), show(node))
+        if self.target.gates:
+            return self.product(self.form(a), self.form(b), show(node))
+        line = Line()
+        for sign in (1, -1):
+            part = combine([(1, a), (sign, b)])
+            found = self.values.support(part)
+            if isinstance(found, Span):
+                raise Refused(
+                    f"{show(node)} multiplies numbers, and {show(part)} can be any of {found}: too "
+                    f"many for {self.target.about}, which has no unit that multiplies; give a "
+                    "smaller length, or target='llama'"
+                )
+            squares = {self.code(v): Fraction(v) ** 2 / 4 for v in found}  # type: ignore[arg-type]
+            if set(squares) == {0}:
+                continue
+            line = line + self.hinges(self.form(part), squares, show(node)) * sign
+        return line
+
+    def switched(self, on: Line, line: Line, text: str) -> Line:
+        """`line` where `on` is 1, 0 where it is 0."""
+        if self.target.gates or not on.terms or not line.terms:
+            return self.product(on, line, text)
+        low, high = self.range(line)
+        most = max(abs(low), abs(high))
+        units: list[tuple[Line, Line | None, Fraction]] = []
+        for sign in (1, -1):
+            if (high if sign > 0 else -low) > 0:
+                units.append((line * sign + on * most - most, None, Fraction(sign)))
+        return self.units(f"switch for {text}", units, text)
 
     def product(self, gate: Line, up: Line, text: str) -> Line:
         """gate * up by gated units: one where the gate cannot be negative, else two."""
@@ -671,7 +731,8 @@ class Lowering:
             error += float(abs(down)) * (
                 self.error(gate) * tall + (0 if up is None else self.error(up) * float(top))
             )
-            error += 0 if self.exact else 4 * UNIT * float(abs(down) * top) * tall
+            rounding = 0.0 if self.exact else 4 * self.target.unit + 2 * self.target.drift
+            error += rounding * float(abs(down) * top) * tall
         found = self.lane("unit", meaning, time, low, high, error, text)
         found.units = units
         return self.line(found)
@@ -703,7 +764,7 @@ class Lowering:
         levels = sorted(set(values.values()))
         fine = min((b - a for a, b in itertools.pairwise(levels)), default=Fraction(1))
         made = interpolate(values, flat=flat)
-        snap = clear or float(made.steepest) * error > 2.0**-20 * float(fine)
+        snap = clear or float(made.steepest) * error > self.target.snap * float(fine)
         if snap:
             made = interpolate(values, snap=True)
         rest = u * made.slope + made.offset
@@ -735,10 +796,11 @@ class Lowering:
             found.low, found.high = min(found.low, *more), max(found.high, *more)
         reach = max(abs(float(end)) for end in ends)
         steep = 0.0 if snap else float(interpolate_slope(made))
-        rounding = 0.0 if self.exact else 4 * UNIT
+        rounding = 0.0 if self.exact else 4 * self.target.unit
         found.error = steep * error + rounding * sum(
             float(abs(down)) * (reach + abs(float(knot))) for _, knot, down in made.hinges
         )
+        found.error += 2 * self.target.drift * float(max(map(abs, heights)))
         return self.line(found) + rest
 
 

@@ -47,22 +47,10 @@ from tinyadder.programs.values import Refused, Span
 if TYPE_CHECKING:
     from tinyadder.programs.lower import LoweredHead, Lowering
 
-UNIT = 2.0**-53
-BASE = 64
-"""Scores of selected positions: -BASE for sums, where softmax1 is linear, +BASE for means, where
-its own 1 is the empty case. e^-64 n < 2^-53 for every n < 10^11.
-"""
-ROOM = 40
-"""Unselected positions lie this far below what matters, beside ln n: e^-40 = 4e-18."""
-STEP = 48
-"""ALiBi slope of latest and earliest: the next selected position weighs e^-48."""
 HARD = 1024
 """Exact lookups: the base, the slope and the least distance of scores. e^-1024 is 0 in float64, so
 that one position has the weight 1 and all others 0.
 """
-CLASSES = 14
-"""Classes of a nested relation that one row tells apart: e^(46 * 14) is still a float64."""
-SHARP = 46
 ORDERS = (LESS, LESS_EQUAL, GREATER, GREATER_EQUAL)
 ONE = Line(bias=Fraction(1))
 
@@ -76,6 +64,8 @@ class Row(NamedTuple):
     """How far this row and its companions together can be off where the relation holds; None
     where it follows from the errors of the two lines.
     """
+    level: bool = False
+    """Whether this row and its companions together are never positive, whatever lanes hold."""
 
 
 Rows = list[Row]
@@ -100,7 +90,7 @@ def aggregate(low: Lowering, node: Seq) -> Line:
     rows: Rows = []
     for relation in clauses:
         rows = rows + relation_rows(low, relation, square=sums or not nonempty)
-    loud = sum(max(Fraction(0), _highest(low, row)) for row in rows)
+    loud = sum(max(Fraction(0), _highest(low, row)) for row in rows if not row.level)
     rows = copy_rows(low, local=back, force=2 ** ceil(log2(1 + loud))) + rows
     value = ONE if node.op == "count" else low.form(node.args[0])
     shift = Fraction(0) if sums or nonempty else low.code(default)
@@ -108,7 +98,7 @@ def aggregate(low: Lowering, node: Seq) -> Line:
         value = value - shift
     ends = low.range(value)
     reach = max(1.0, float(max(abs(end) for end in ends)))
-    step = HARD if low.exact else STEP
+    step = HARD if low.exact else low.target.step
     slope = {"latest": step, "earliest": -step}.get(node.op, 0)
     if low.exact and (sums or not (slope or low.values.single(selector))):
         raise Refused(
@@ -117,18 +107,20 @@ def aggregate(low: Lowering, node: Seq) -> Line:
         )
     penalty = head_penalty(low, reach, slope, sums, nonempty)
     wobble = 2 * penalty * score_error(low, rows)
-    if wobble > 0.01:
+    if wobble > _allowed(low, bool(slope) or low.values.single(selector)):
         raise Refused(
             f"{show(node)}: selected positions should have one score, but scores are known to "
             f"{wobble:.2g} only at length {low.length}; give a smaller length"
         )
-    base = -BASE if sums else HARD if low.exact else BASE
+    base = -low.target.base if sums else HARD if low.exact else low.target.base
     head = make_head(low, rows, base=base, slope=slope, penalty=penalty, value=value)
     if low.exact:
         need_whole_scores(low, head, node)
-    rounding = 0.0 if low.exact else (low.total + 140) * 2 * UNIT * reach
+    rounding = 0.0 if low.exact else low.sum_rounding * reach
     if sums:
-        error = low.length * (low.error(value) + reach * wobble + rounding)
+        error = low.length * (
+            low.error(value) + reach * (1.1 * wobble + low.target.drift) + rounding
+        )
     else:
         several = node.op == "mean" and not low.values.single(selector)
         error = low.error(value) + rounding + several * wobble * float(ends[1] - ends[0])
@@ -140,6 +132,15 @@ def aggregate(low: Lowering, node: Seq) -> Line:
     line = low.line(lane) + shift
     lane.defines = (node, line)
     return line
+
+
+def _allowed(low: Lowering, alone: bool) -> float:
+    """How far the scores of selected positions may be from one another. In a stock class more,
+    above all where one position has nearly all the weight.
+    """
+    if not low.target.stock:
+        return 0.01
+    return 1.0 if alone else 0.1
 
 
 def _held(
@@ -166,9 +167,9 @@ def head_penalty(low: Lowering, reach: float, slope: int, sums: bool, safe: bool
     if low.exact:  # below softmax1's 1 by HARD, though the nearest may be low.total * slope above
         return int(2 ** ceil(log2(2 * HARD + abs(slope) * low.total)))
     empty = (
-        0 if sums or safe else BASE
+        0 if sums or safe else low.target.base
     )  # where nothing is selected, all must lie below softmax1's 1
-    needed = ROOM + log(low.total + 1) + log(reach) + abs(slope) * low.total + empty
+    needed = low.target.room + log(low.total + 1) + log(reach) + abs(slope) * low.total + empty
     return int(2 ** ceil(log2(needed)))
 
 
@@ -180,8 +181,11 @@ def make_head(
     """
     base += slope * low.total if slope > 0 else 0  # the farthest position still has the base score
     key, query = Line(bias=Fraction(base)), Line()
+    if slope and not low.target.slopes:  # slope * (j - i) of the positions as lanes
+        position = low.form(indices())
+        key, query, slope = key + position * slope, query - position * slope, 0
     others: dict[Line, Line] = {}
-    for q, k, _ in rows:
+    for q, k, *_ in rows:
         if not q.terms:
             key = key + k * (q.bias * penalty)
         elif not k.terms:
@@ -205,9 +209,13 @@ def score_error(low: Lowering, rows: Rows) -> float:
     if low.exact:
         return 0.0
     found = 0.0
-    for q, k, error in rows:
+    for q, k, error, _ in rows:
         a, b = low.size(q), low.size(k)
-        found += low.error(q) * b + low.error(k) * a + 8 * UNIT * a * b if error is None else error
+        found += (
+            low.error(q) * b + low.error(k) * a + 8 * low.target.unit * a * b
+            if error is None
+            else error
+        )
     return found
 
 
@@ -255,7 +263,7 @@ def _rewritten(low: Lowering, node: Seq, clauses: list[Relation]) -> Seq | None:
     large = any(r.function is UNEQUAL and _size(low, r) > 9 for r in clauses)
     ahead = (
         any(r.key is r.query is indices() and r.function is GREATER for r in clauses)
-        and low.length > CLASSES
+        and low.length > low.target.classes
     )
     if sums and (joint or large or ahead):
         polynomial = _indicator(selector)
@@ -269,7 +277,7 @@ def _rewritten(low: Lowering, node: Seq, clauses: list[Relation]) -> Seq | None:
         pieces = (_all([*rest, *part]) for part in _by_digits(low, parted))
         return combine([(1, _read(node, piece)) for piece in pieces])
     strict = [r for r in clauses if r.key is r.query is indices() and r.function is LESS]
-    if strict and (sums or low.length > CLASSES):
+    if strict and (sums or low.length > low.target.classes):
         rest = [r for r in clauses if r not in strict and not _is_prefix(r)]
         reflexive = Relation(indices(), indices(), LESS_EQUAL)
         if sums:
@@ -297,7 +305,7 @@ def _is_long(low: Lowering, relation: Relation) -> bool:
     if any(isinstance(s, Span) for s in supports) or relation.key is indices():
         return False
     numeric = low.values.numeric(relation.key) and low.values.numeric(relation.query)
-    return numeric and len({*supports[0], *supports[1]}) > 2 * CLASSES  # type: ignore[misc]
+    return numeric and len({*supports[0], *supports[1]}) > 2 * low.target.classes  # type: ignore[misc]
 
 
 def _by_digits(low: Lowering, relation: Relation) -> list[list[Relation]]:
@@ -308,7 +316,13 @@ def _by_digits(low: Lowering, relation: Relation) -> list[list[Relation]]:
     rank = {v: r for r, v in enumerate(sorted({*supports[0], *supports[1]}))}
     digits = [
         [
-            _labelled(low, node, lambda v, part=part: divmod(rank[v], CLASSES)[part], name, False)
+            _labelled(
+                low,
+                node,
+                lambda v, part=part: divmod(rank[v], low.target.classes)[part],
+                name,
+                False,
+            )
             for node in (relation.key, relation.query)
         ]
         for part, name in ((0, "rank high"), (1, "rank low"))
@@ -400,10 +414,14 @@ def copy_rows(low: Lowering, *, local: bool, force: int = 1) -> Rows:
     square = low.copy_square()
     here = copy if local else copy - 1
     here_square = square if local else square - copy * 2 + 1
+    error: float | None = None
+    if low.target.stock and low.target.gates:  # a square of the same lane: second order
+        error = 4 * force * (4 * low.error(copy) ** 2 + 24 * low.target.unit * low.copies**2)
+    rest = None if error is None else 0.0
     return [
-        Row(here * (8 * force), copy),
-        Row(ONE, square * (-4 * force)),
-        Row(here_square * (-4 * force), ONE),
+        Row(here * (8 * force), copy, error),
+        Row(ONE, square * (-4 * force), rest),
+        Row(here_square * (-4 * force), ONE, rest),
     ]
 
 
@@ -474,23 +492,48 @@ def _apart(
     shift = min(low.range(q)[0], low.range(k)[0])
     q, k = q - shift, k - shift
     scale = 1 / gap**2
-    key_square, flat_key = _square(low, relation.key, k)
-    query_square, flat_query = _square(low, relation.query, q) if square else (Line(), False)
+    key_square = _square(low, relation.key, k)
+    query_square = _square(low, relation.query, q) if square else Square(Line(), Fraction(0), True)
     # q^2, 2qk and k^2 are made from the same two lanes, so their errors cancel in first order,
-    # unless a square was written as an affine form
+    # but for the bend where a square is straight between values
     reach = max(low.size(q), low.size(k))
     apart = low.error(q) + low.error(k)
-    error = apart**2 + 24 * UNIT * reach**2 + 2 * float(gap) * apart * (flat_key or flat_query)
+    bend = float(max(key_square.bend, query_square.bend))
+    error = apart**2 + 2 * bend * apart + _square_rounding(low, [q * scale, k], reach)
+    level = low.target.stock and key_square.above and query_square.above
     rows = [
-        Row(q * (2 * scale), k, float(scale) * error),
-        Row(ONE, key_square * -scale, 0.0),
+        Row(q * (2 * scale), k, float(scale) * error, level),
+        Row(ONE, key_square.line * -scale, 0.0, level),
     ]
-    return [*rows, Row(query_square * -scale, ONE, 0.0)] if square else rows
+    return [*rows, Row(query_square.line * -scale, ONE, 0.0, level)] if square else rows
 
 
-def _square(low: Lowering, node: Seq, line: Line) -> tuple[Line, bool]:
-    """The square of an affine form of the node's code: affine for two values (then True is said
-    beside), else a column of the embedding or a gated unit.
+def _square_rounding(low: Lowering, lines: list[Line], reach: float) -> float:
+    """The rounding of q^2 - 2qk + k^2: none in a stock class where all numbers are whole."""
+    parts = [(weight, low.lanes[name]) for line in lines for name, weight in line.terms]
+    numbers = [
+        *(n for w, lane in parts for n in [w, *lane.embed.values()]),
+        *(line.bias for line in lines),
+    ]
+    whole = all(n.denominator == 1 for n in numbers) and not any(lane.error for _, lane in parts)
+    if low.target.stock and whole and reach**2 < 2.0**-11 / low.target.unit:
+        return 0.0
+    return 24 * low.target.unit * reach**2
+
+
+class Square(NamedTuple):
+    """The square of a line."""
+
+    line: Line
+    bend: Fraction
+    """How far its slope can be from that of the square."""
+    above: bool
+    """Whether it is at least the square, whatever the lanes hold."""
+
+
+def _square(low: Lowering, node: Seq, line: Line) -> Square:
+    """The square of an affine form of the node's code: an affine form for two values, else a column
+    of the embedding, a gated unit, or hinges.
     """
     support = low.values.support(node)
     if not isinstance(support, Span) and line.terms:
@@ -499,19 +542,37 @@ def _square(low: Lowering, node: Seq, line: Line) -> tuple[Line, bool]:
         shift = (line - form * factor).bias
         assert line == form * factor + shift
         points = sorted({low.code(v) * factor + shift for v in support})
+        bend = max((b - a for a, b in itertools.pairwise(points)), default=Fraction(0))
         if len(points) == 2 and _kept_in(low, line, points):
             a, b = points
-            return line * (a + b) - a * b, True
-        if all(base.op == "tokens" for base in low.values.bases[node]):
-            squares = _labelled(
-                low, node, lambda v: (low.code(v) * factor + shift) ** 2, "square", flat=False
+            return Square(line * (a + b) - a * b, bend, True)
+        embedded = all(base.op == "tokens" for base in low.values.bases[node])
+        if embedded or not low.target.gates:
+            squares = low.form(
+                _labelled(
+                    low, node, lambda v: (low.code(v) * factor + shift) ** 2, "square", flat=False
+                )
             )
-            return low.form(squares), False
+            if not embedded:
+                return Square(squares, bend, False)
+            there = [_at_separator(low, found) for found in (line, squares)]
+            return Square(squares, Fraction(0), there[1] >= there[0] ** 2)
+    if not low.target.gates:
+        raise Refused(
+            f"the square of {show(node)}, which can be any of {_many(support)}, needs a unit that "
+            f"multiplies, and {low.target.about} has none; give a smaller length, or target='llama'"
+        )
     text = f"square of {show(node)}"
     units: list[tuple[Line, Line | None, Fraction]] = [(line, line, Fraction(1))]
     if low.range(line)[0] < 0:
         units.append((line * -1, line * -1, Fraction(1)))
-    return low.units(text, units, "gated: relu(a) * a"), False
+    return Square(low.units(text, units, "gated: relu(a) * a"), Fraction(0), True)
+
+
+def _at_separator(low: Lowering, line: Line) -> Fraction:
+    """What a line over lanes of the embedding holds at a separator."""
+    parts = (weight * low.lanes[name].separator for name, weight in line.terms)
+    return sum(parts, line.bias)
 
 
 def _kept_in(low: Lowering, line: Line, points: list[Fraction]) -> bool:
@@ -730,12 +791,12 @@ def _nested(low: Lowering, relation: Relation, ranks: dict, thresholds: dict, cl
     14 classes a row.
     """
     rows: Rows = []
-    for start in range(0, classes, CLASSES):
-        stop = min(start + CLASSES, classes)
+    for start in range(0, classes, low.target.classes):
+        stop = min(start + low.target.classes, classes)
         middle = Fraction(stop - start, 2)
 
         def height(at: int, sign: int, start: int = start, middle: Fraction = middle) -> Fraction:
-            return Fraction(exp(sign * SHARP * float(at - start - middle)))
+            return Fraction(exp(sign * low.target.sharp * float(at - start - middle)))
 
         key_side = {k: height(r, 1) if start <= r < stop else Fraction(0) for k, r in ranks.items()}
         query_side = {
@@ -743,7 +804,7 @@ def _nested(low: Lowering, relation: Relation, ranks: dict, thresholds: dict, cl
         }
         k = _sharp(low, relation.key, key_side, "rank")
         q = _sharp(low, relation.query, query_side, "threshold")
-        rows.append(Row(q * -1, k, 2 * exp(-SHARP)))  # where r < t
+        rows.append(Row(q * -1, k, 2 * exp(-low.target.sharp)))  # where r < t
     return rows
 
 

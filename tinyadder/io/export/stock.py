@@ -88,8 +88,9 @@ class Layout:
 
     def __post_init__(self) -> None:
         width = self.heads * self.head_dim  # GPT-2 knows no other
-        if self.family == "llama":  # the class wants a multiple of the heads
-            width = -(-(self.lanes + 2) // self.heads) * self.heads
+        if self.family == "llama":  # a power of 4, so that norms multiply by powers of 2 only
+            width = 4 ** ceil(log2(self.lanes + 2) / 2)
+            width = max(width, self.heads)  # a multiple of the heads, as the class wants
         object.__setattr__(self, "width", width)
 
     @property
@@ -246,6 +247,7 @@ def _layout(
     heads = max([1, *(tensor(b.attention, "query").shape[0] for b in blocks if b.attention)])
     units = max([1, *(tensor(b.mlp, "gate").shape[0] for b in blocks if b.mlp)])
     if family == "llama":
+        heads = 2 ** ceil(log2(heads))
         head_dim = 4 ** max(1, ceil(log2(max(keys + 3, values)) / 2))  # its root is a power of 2
     else:
         needed = 2 * (model.config.width + 3)
