@@ -8,11 +8,8 @@ of the class itself are written by `tinyadder.io.export.stock`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from tinyadder.errors import TinyadderError, did_you_mean
-
-Family = Literal["tinyadder", "gpt2", "llama"]
 
 
 @dataclass(frozen=True)
