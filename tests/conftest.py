@@ -28,7 +28,7 @@ hypothesis.settings.load_profile("tinyadder")
 
 CHECKED = {
     *("architecture", "decoding", "evaluate", "export", "fused", "machine", "modules"),
-    *("patching", "sampling_commands", "single", "trace"),
+    *("patching", "sampling_commands", "trace"),
     *("train", "train_guards", "training_options"),
 }
 """The files test_NAME.py in whose tests the checks run: they call every signature. Where a model
