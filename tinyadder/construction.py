@@ -137,8 +137,8 @@ def parse_file(path: Path) -> ast.Module:
     except TinyadderError:
         raise
     except (ValueError, RecursionError, MemoryError) as error:  # the latter: nested too deeply
-        said = str(error) or "nested too deeply"
-        raise TinyadderError(f"{path} is not a Python file: {said}") from error
+        reason = str(error) or "nested too deeply"
+        raise TinyadderError(f"{path} is not a Python file: {reason}") from error
 
 
 def read_source(path: Path) -> bytes:
@@ -199,16 +199,16 @@ def submissions_in(folder: Path) -> list[Path]:
     that can be seen without running them; alone the one called `submission` or `__init__`, where
     there are several.
     """
-    found = []
+    files = []
     for path in sorted(folder.glob("*.py")):
         try:
             names = defined(path)
         except TinyadderError:
             continue
         if names >= SUBMISSION or ("*" in names and not names.isdisjoint(SUBMISSION)):
-            found.append(path)
-    named = [path for path in found if path.stem in ("submission", "__init__")]
-    return named if len(named) == 1 else found
+            files.append(path)
+    named = [path for path in files if path.stem in ("submission", "__init__")]
+    return named if len(named) == 1 else files
 
 
 def module_file(name: str) -> Path | None:
@@ -288,8 +288,8 @@ def _construct_file(path: Path, options: Mapping[str, Any]) -> Construction:
             " a file that does"
         )
     with _one_line(path):
-        found = _run_file(path)
-        function = found.get("construct", lambda: found["model"])
+        names_of = _run_file(path)
+        function = names_of.get("construct", lambda: names_of["model"])
     if not callable(function):
         raise TinyadderError(
             f"{path}: construct is a {type(function).__name__}; expected a function"

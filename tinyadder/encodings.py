@@ -221,27 +221,27 @@ class Reals(Encoding):
 
     def decode(self, tokens: Sequence[str]) -> float:
         widths = self._groups
-        said = (
+        expected = (
             f"a sign, {self.digits} digits in {len(widths)} token(s), an exponent E-{self.limit} .."
             f" E{self.limit}"
         )
         if len(tokens) != len(widths) + 2 or tokens[0] not in SIGNS or tokens[-1][:1] != "E":
-            raise _refuse(tokens, said)
+            raise _refuse(tokens, expected)
         groups, power = tokens[1:-1], tokens[-1][1:]
         if any(
             len(g) != w or not (g.isascii() and g.isdigit())
             for g, w in zip(groups, widths, strict=True)
         ):
-            raise _refuse(tokens, said)
+            raise _refuse(tokens, expected)
         try:
             exponent = int(power)
         except ValueError:
-            raise _refuse(tokens, said) from None
+            raise _refuse(tokens, expected) from None
         if abs(exponent) > self.limit or power != str(exponent):
-            raise _refuse(tokens, said)
+            raise _refuse(tokens, expected)
         zero = not any(int(group) for group in groups)
         if (groups[0][0] == "0") != zero or (zero and (tokens[0], exponent) != ("+", 0)):
-            raise _refuse(tokens, f"{said}; no leading zero, and 0 as '+', zeros, 'E0'")
+            raise _refuse(tokens, f"{expected}; no leading zero, and 0 as '+', zeros, 'E0'")
         value = float(f"{''.join(groups)}e{exponent}")
         return -value if tokens[0] == "-" else value
 
@@ -386,8 +386,8 @@ class Matrices(Encoding):
         rows, columns = (_count(tokens[at:], "V", self.most) for at in (0, 1))
         if rows == 0 and columns:
             raise _refuse(tokens, "no columns where there are no rows")
-        found = tuple(map(self.entry.decode, _cut(list(tokens[2:]), rows * columns)))
-        return tuple(found[at * columns : (at + 1) * columns] for at in range(rows))
+        entries = tuple(map(self.entry.decode, _cut(list(tokens[2:]), rows * columns)))
+        return tuple(entries[at * columns : (at + 1) * columns] for at in range(rows))
 
 
 def _count(tokens: Sequence[str], letter: str, most: int) -> int:
@@ -469,19 +469,19 @@ class Polynomials(Encoding):
         ]
 
     def decode(self, tokens: Sequence[str]) -> tuple[int, ...]:
-        said = "a number of coefficients, then the coefficients"
+        expected = "a number of coefficients, then the coefficients"
         if not tokens or tokens[0] not in self.vocabulary[: self.most + 1]:
-            raise _refuse(tokens, said)
+            raise _refuse(tokens, expected)
         starts = [i for i, token in enumerate(tokens) if token in SIGNS]
         if len(starts) != int(tokens[0][1:]) or (tokens[1:] and tokens[1] not in SIGNS):
-            raise _refuse(tokens, said)
+            raise _refuse(tokens, expected)
         ends = [*starts[1:], len(tokens)][: len(starts)]
-        found = tuple(
+        coefficients = tuple(
             self.coefficient.decode(tokens[a:b]) for a, b in zip(starts, ends, strict=True)
         )
-        if found and found[-1] == 0:
+        if coefficients and coefficients[-1] == 0:
             raise _refuse(tokens, "a leading coefficient that is not 0")
-        return found
+        return coefficients
 
 
 def _rounded(size: Fraction, digits: int) -> tuple[int, int]:

@@ -61,9 +61,9 @@ def check_fields(data: Any, where: str) -> None:
     """
     for name, hint in _hints(type(data)).items():  # type: ignore[arg-type]
         value = getattr(data, name)
-        found = checked(value, hint, f"{where}: {name}")
-        if found is not value:
-            object.__setattr__(data, name, found)  # a frozen one too: 1 for 1.0, a tuple for a list
+        plain = checked(value, hint, f"{where}: {name}")
+        if plain is not value:
+            object.__setattr__(data, name, plain)  # a frozen one too: 1 for 1.0, a tuple for a list
 
 
 def from_json(kind: type[T], data: Any, where: str) -> T:

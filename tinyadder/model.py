@@ -140,8 +140,8 @@ def to_transformers(
         module, task = build(made.program), made.task
     else:
         module, task = model.module, model.task
-    found, layout = convert(module, task, family, rotate=rotate, noise=noise)
-    return found, layout.directions(columns(module))
+    stock, layout = convert(module, task, family, rotate=rotate, noise=noise)
+    return stock, layout.directions(columns(module))
 
 
 class Answer(str):
@@ -274,8 +274,8 @@ class Model(Shown):
     @cached_property
     def _first(self) -> set[str]:
         """The token that every prompt begins with; empty if they begin with different ones."""
-        found = {self.task.prompt(problem)[0] for problem in self.task.hard()[:100]}
-        return found if len(found) == 1 else set()
+        first = {self.task.prompt(problem)[0] for problem in self.task.hard()[:100]}
+        return first if len(first) == 1 else set()
 
     def _prompt(self, text: str | Problem) -> Sequence[str]:
         return text if self._is_raw(text) else self.task.prompt(self.problem(text))
@@ -298,16 +298,16 @@ class Model(Shown):
         if isinstance(text, Tensor):
             return self._continue(self.to_tokens(text))
         items = text if isinstance(text, list) else [text]
-        found: list[Answer] = [Answer("", "")] * len(items)
+        result: list[Answer] = [Answer("", "")] * len(items)
         raw = [i for i, item in enumerate(items) if self._is_raw(item)]
         asked = [i for i in range(len(items)) if i not in raw]
         problems = [self.problem(items[i]) for i in asked]
         for i, emitted in zip(asked, answers(self.module, self.task, problems), strict=True):
-            found[i] = Answer(self.task.show_answer(emitted), "".join(emitted))
+            result[i] = Answer(self.task.show_answer(emitted), "".join(emitted))
         for i in raw:
             emitted = self.task.decode(self._continue(self.to_tokens(items[i]))[0].tolist())
-            found[i] = Answer("".join(emitted), "".join(emitted))
-        return found if isinstance(text, list) else found[0]
+            result[i] = Answer("".join(emitted), "".join(emitted))
+        return result if isinstance(text, list) else result[0]
 
     def _continue(self, tokens: Tensor) -> Tensor:
         """The answer tokens [batch, step]: generated after the prompts, or for a tagger the choice

@@ -86,11 +86,9 @@ def find(name: str, options: dict[str, Any] | None = None) -> Named:
         described = describe(name)
         _no_options(name, options)
         return _folder(described, name)
-    found = construct(name, **options)
+    made = construct(name, **options)
     file = Path(name) if is_file_name(name) else None
-    return Named(
-        found.task, found.program, model_name(name), options, None, found.claims, file, found
-    )
+    return Named(made.task, made.program, model_name(name), options, None, made.claims, file, made)
 
 
 def _folder(described: Description, path: str) -> Named:
@@ -164,13 +162,13 @@ def use_device(device: str) -> str:
     return device
 
 
-def summary(found: Named) -> str:
+def summary(named: Named) -> str:
     """One line about the model: the first of its file's docstring, or of a folder the task and
     where it came from.
     """
-    if found.file is not None:
-        return construction_summary(str(found.file)) or f"{found.file}."
-    if found.folder is None and found.name in construction_names():
-        return construction_summary(found.name)
-    made = "A trained model" if found.program is None else f"Built from {found.name}"
-    return f"{made}, task {found.task.name}."
+    if named.file is not None:
+        return construction_summary(str(named.file)) or f"{named.file}."
+    if named.folder is None and named.name in construction_names():
+        return construction_summary(named.name)
+    made = "A trained model" if named.program is None else f"Built from {named.name}"
+    return f"{made}, task {named.task.name}."

@@ -79,12 +79,12 @@ def write(figure: Figure, path: Path, suffix: str) -> None:
 
 def words_of(figure: Figure) -> list[str]:
     """Every text of a picture: title, titles of panels, labels, tokens and values."""
-    found = [figure.get_suptitle(), figure.get_supxlabel()]
+    texts = [figure.get_suptitle(), figure.get_supxlabel()]
     for axes in figure.axes:
-        found += [axes.get_title(loc="left"), axes.get_xlabel(), axes.get_ylabel()]
+        texts += [axes.get_title(loc="left"), axes.get_xlabel(), axes.get_ylabel()]
         ticks = [*axes.get_xticklabels(), *axes.get_yticklabels()]
-        found += [text.get_text() for text in (*ticks, *axes.texts)]
-    return [" ".join(text.split()) for text in found if text.strip()]
+        texts += [text.get_text() for text in (*ticks, *axes.texts)]
+    return [" ".join(text.split()) for text in texts if text.strip()]
 
 
 def takes_problem(kind: str) -> bool:
@@ -187,8 +187,8 @@ def _accuracy(loaded: Loaded, count: int) -> Figure:
     emitted = answers(loaded.model, task, asked)
     right = {p: is_right(task, p, a) for p, a in zip(asked, emitted, strict=True)}
     by = {
-        trait: {value: (sum(right[p] for p in ps), len(ps)) for value, ps in found.items()}
-        for trait, found in groups.items()
+        trait: {value: (sum(right[p] for p in ps), len(ps)) for value, ps in groups_of.items()}
+        for trait, groups_of in groups.items()
     }
     wrong, kind = len(asked) - sum(right.values()), " never shown in training" if recipe else ""
     title = f"{loaded.name}: {wrong:,} of {len(asked):,} problems{kind} come out wrong"
@@ -202,14 +202,14 @@ def balanced(
 
     A group takes its first problems, at most as many as make `count` when all groups are full.
     """
-    found: dict[str, dict[int, list[Problem]]] = {}
+    by_trait: dict[str, dict[int, list[Problem]]] = {}
     for problem in problems:
         for trait, value in task.traits(problem).items():
-            found.setdefault(trait, {}).setdefault(value, []).append(problem)
+            by_trait.setdefault(trait, {}).setdefault(value, []).append(problem)
     chosen: dict[str, dict[str, list[Problem]]] = {}
-    for trait, by in found.items():
+    for trait, by in by_trait.items():
         groups = _merged(sorted(by.items()))
-        share = _share([len(group) for group in groups.values()], count // len(found))
+        share = _share([len(group) for group in groups.values()], count // len(by_trait))
         chosen[trait] = {value: group[:share] for value, group in groups.items()}
     return chosen
 

@@ -211,7 +211,7 @@ def room_of(module: str) -> Room | None:
 
 def sources() -> dict[str, str]:
     """Module name -> source, for every file of the package."""
-    found = {}
+    files = {}
     for folder, package in (
         ("tinyadder", ()),
         ("constructions", ("tinyadder",)),
@@ -219,8 +219,8 @@ def sources() -> dict[str, str]:
     ):
         for path in (ROOT / folder).rglob("*.py"):
             parts = (*package, *path.relative_to(ROOT).with_suffix("").parts)
-            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path.read_text()
-    return found
+            files[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path.read_text()
+    return files
 
 
 @cache
@@ -233,16 +233,16 @@ def _imports(source: str, running: bool) -> tuple[ast.Import | ast.ImportFrom, .
     """The import statements of a file at any level; with `running` without those that only the
     type checker reads.
     """
-    found = list[ast.Import | ast.ImportFrom]()
+    statements = list[ast.Import | ast.ImportFrom]()
     inside: list[ast.AST] = [_tree(source)]
     while inside:
         node = inside.pop()
         if isinstance(node, ast.Import | ast.ImportFrom):
-            found.append(node)
+            statements.append(node)
         typed = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
         if not (running and typed):
             inside += ast.iter_child_nodes(node)
-    return tuple(found)
+    return tuple(statements)
 
 
 def imports(source: str, modules: Mapping[str, str], *, running: bool = False) -> Iterator[str]:
@@ -258,7 +258,7 @@ def imports(source: str, modules: Mapping[str, str], *, running: bool = False) -
 
 def forbidden_imports(files: Mapping[str, str]) -> list[str]:
     """Imports that the table does not allow, as `importer -> imported`."""
-    found = []
+    wrong = []
     for name, source in files.items():
         mine = room_of(name)
         assert mine is not None, name
@@ -270,8 +270,8 @@ def forbidden_imports(files: Mapping[str, str]) -> list[str]:
             else:
                 fits = theirs is mine or theirs.name in mine.imports
             if not fits:
-                found.append(f"{name} -> {imported}")
-    return found
+                wrong.append(f"{name} -> {imported}")
+    return wrong
 
 
 def defined_twice(files: Mapping[str, str]) -> dict[str, list[str]]:

@@ -19,8 +19,8 @@ from tools.pages import ROOT
 def _problems(data: dict[str, Any]) -> Iterator[Any]:
     """The problem of the verdict, and the examples of a sweep."""
     refuted = data.get("verdict", {}).get("counterexample")
-    for found in (*([refuted] if refuted else []), *data.get("examples", [])):
-        yield found["problem"]
+    for example in (*([refuted] if refuted else []), *data.get("examples", [])):
+        yield example["problem"]
 
 
 def in_results(root: Path = ROOT) -> dict[str, list[Any]]:
@@ -30,19 +30,19 @@ def in_results(root: Path = ROOT) -> dict[str, list[Any]]:
         tasks[str(path.parent.parent.relative_to(root / "baselines"))] = describe(
             path.parent
         ).task.name
-    found: dict[str, list[Any]] = {}
+    problems: dict[str, list[Any]] = {}
     for result in read_results(root / "results"):
         for problem in _problems(result.data):
-            found.setdefault(tasks[result.model], []).append(problem)
+            problems.setdefault(tasks[result.model], []).append(problem)
     rows = json.loads((root / "results" / "board.json").read_text(encoding="utf-8"))["rows"]
-    found.setdefault("addition", []).extend(row["pair"] for row in rows if row.get("pair"))
-    return found
+    problems.setdefault("addition", []).extend(row["pair"] for row in rows if row.get("pair"))
+    return problems
 
 
-def text(recorded: dict[str, list[Any]], found: dict[str, list[Any]]) -> str:
-    """The file with `found` behind what is recorded, one problem a line."""
+def text(recorded: dict[str, list[Any]], new: dict[str, list[Any]]) -> str:
+    """The file with `new` behind what is recorded, one problem a line."""
     parts = []
-    for name in sorted({*recorded, *found}):
-        lines = dict.fromkeys(map(json.dumps, [*recorded.get(name, []), *found.get(name, [])]))
+    for name in sorted({*recorded, *new}):
+        lines = dict.fromkeys(map(json.dumps, [*recorded.get(name, []), *new.get(name, [])]))
         parts.append(f' "{name}": [\n  ' + ",\n  ".join(lines) + "\n ]")
     return "{\n" + ",\n".join(parts) + "\n}\n"

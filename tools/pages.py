@@ -77,9 +77,9 @@ def renewed(text: str) -> str:
     names: dict[str, object] = {}
     output, shown = "", files_of(text)
 
-    def renew(found: re.Match[str]) -> str:
+    def renew(match: re.Match[str]) -> str:
         nonlocal output
-        kind, block = found.groups()
+        kind, block = match.groups()
         if block in shown.values():
             output = ""
         elif kind == "python":

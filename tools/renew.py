@@ -29,10 +29,10 @@ def proofs() -> None:
     from tinyadder.report.results import read_results
 
     entries = {entry.name: entry for entry in own_models(Path("no baselines"))}
-    for found in read_results(RESULTS):
-        if found.kind == "proved" and found.model in entries:
-            click.echo(f"proving {found.model} {found.options or ''}")
-            prove_again(entries[found.model], found.options, RESULTS)
+    for result in read_results(RESULTS):
+        if result.kind == "proved" and result.model in entries:
+            click.echo(f"proving {result.model} {result.options or ''}")
+            prove_again(entries[result.model], result.options, RESULTS)
 
 
 def leaderboard() -> None:

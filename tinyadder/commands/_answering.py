@@ -25,29 +25,29 @@ class Answerer:
     """
 
     def __init__(self, name: str, options: dict[str, Any], device: str) -> None:
-        self.named, self.device = (name, options), device
+        self.request, self.device = (name, options), device
         self.single: Any = None
         self.loaded: Any = None
         self.task: Task
         self.seconds = 0.0002
         """That one problem took, one after another."""
-        self.found = found = find(name, options)
-        self.task = found.task
-        if found.folder is not None or device != "cpu" or found.program is None:
+        self.named = named = find(name, options)
+        self.task = named.task
+        if named.folder is not None or device != "cpu" or named.program is None:
             # What a folder says is compared with its weights when they are loaded.
             self.model()
             return
         from tinyadder.machine.single import SingleDecoder
 
         try:
-            self.single = SingleDecoder(found.program)
+            self.single = SingleDecoder(named.program)
         except TinyadderError:
             self.model()  # too large to be written out
 
     def model(self) -> Any:
         """The torch module, made when it is first needed."""
         if self.loaded is None:
-            self.loaded = load_model(*self.named, self.device)
+            self.loaded = load_model(*self.request, self.device)
             self.task = self.loaded.task
         return self.loaded.model
 
@@ -64,16 +64,16 @@ class Answerer:
             return self._torch(problems)
         begun, task = perf_counter(), self.task
         end = None if task.end is None else task.vocabulary.index(task.end)
-        found: list[Any] = []
+        result: list[Any] = []
         for problem in problems:
             (prompt,) = task.encode([task.prompt(task.check(problem))]).tolist()
             emitted = self.single.decode(prompt, task.answer_length, end)
-            found.append(None if emitted is None else task.decode(emitted))
+            result.append(None if emitted is None else task.decode(emitted))
         self.seconds = (perf_counter() - begun) / len(problems)
-        open_ = [i for i, answer in enumerate(found) if answer is None]
+        open_ = [i for i, answer in enumerate(result) if answer is None]
         for i, answer in zip(open_, self._torch([problems[i] for i in open_]), strict=True):
-            found[i] = answer
-        return found
+            result[i] = answer
+        return result
 
     def _torch(self, problems: Sequence[Problem]) -> list[Sequence[str]]:
         if not problems:

@@ -52,19 +52,19 @@ def _who_takes(task: Task, text: str) -> str | None:
         if _takes(other, text)
     ]
     alike = [words for order, words in taken if order == getattr(task, "order", None)]
-    found = alike or [words for _, words in taken]
-    return " ".join(found[0]) if found else None
+    best = alike or [words for _, words in taken]
+    return " ".join(best[0]) if best else None
 
 
 @cache
 def _kin(kind: type, options: tuple[tuple[str, int], ...]) -> list[tuple[str, Task]]:
     """The constructions whose task is of this kind, with these options, others at their default."""
-    found = []
+    kin = []
     for name in construction_names():
         with suppress(TinyadderError):
             made = construct(name, **dict(options))
-            found += [(name, made.task)] if type(made.task) is kind else []
-    return found
+            kin += [(name, made.task)] if type(made.task) is kind else []
+    return kin
 
 
 def _takes(task: Task, text: str) -> bool:
@@ -75,13 +75,13 @@ def _takes(task: Task, text: str) -> bool:
     return True
 
 
-def shown_model(found: Named) -> str:
+def shown_model(named: Named) -> str:
     """The model in words: `add10`, `add10 (digits=4)` or `out/add10`."""
-    if found.folder is not None:
-        return str(found.folder)
-    said = ", ".join(f"{key}={value}" for key, value in found.options.items())
-    name = str(found.file) if found.file is not None else found.name
-    return f"{name} ({said})" if said else name
+    if named.folder is not None:
+        return str(named.folder)
+    options = ", ".join(f"{key}={value}" for key, value in named.options.items())
+    name = str(named.file) if named.file is not None else named.name
+    return f"{name} ({options})" if options else name
 
 
 def short_name(shown: str) -> str:
@@ -94,14 +94,14 @@ def short_name(shown: str) -> str:
     return "/".join(parts[-3:-1] if parts[-1] == "model" else parts[-1:])
 
 
-def file_name(found: Named) -> str:
+def file_name(named: Named) -> str:
     """The beginning of the name of a file about a model, which tells it from others:
     `addition3-reversed-seed-1`, `add10-digits4`.
     """
-    if found.folder is not None:
-        return short_name(str(found.folder)).replace("/", "-")
-    options = "".join(f"-{key}{value}" for key, value in found.options.items())
-    return f"{found.name}{re.sub('[^A-Za-z0-9_.-]', '_', options)}"[:LONGEST]
+    if named.folder is not None:
+        return short_name(str(named.folder)).replace("/", "-")
+    options = "".join(f"-{key}{value}" for key, value in named.options.items())
+    return f"{named.name}{re.sub('[^A-Za-z0-9_.-]', '_', options)}"[:LONGEST]
 
 
 def save_result(

@@ -21,8 +21,8 @@ def complete_names(context: click.Context, parameter: click.Parameter, begun: st
     from click.shell_completion import CompletionItem
 
     names = [name for name in construction_names() if name.startswith(begun)]
-    found = [CompletionItem(name, help=construction_summary(name)) for name in names]
-    return [*found, *([] if names else [CompletionItem(begun, type="file")])]
+    items = [CompletionItem(name, help=construction_summary(name)) for name in names]
+    return [*items, *([] if names else [CompletionItem(begun, type="file")])]
 
 
 PICTURES = (".png", ".svg", ".pdf")

@@ -51,8 +51,8 @@ def console(*, stderr: bool = False) -> Console:
     """A rich console: as wide as the terminal, or 200 columns of plain text in a pipe."""
     from rich.console import Console
 
-    found = Console(stderr=stderr, highlight=False)
-    return found if found.is_terminal else Console(stderr=stderr, highlight=False, width=200)
+    screen = Console(stderr=stderr, highlight=False)
+    return screen if screen.is_terminal else Console(stderr=stderr, highlight=False, width=200)
 
 
 @contextmanager

@@ -56,10 +56,10 @@ def prove_rounds(
     }
 
 
-def told(found: dict[str, Any]) -> str:
+def told(result: dict[str, Any]) -> str:
     """`prove_rounds`' result in one line."""
-    count = found["rounds"]
-    cost = f"{count} round{'s' * (count != 1)}, {found['seconds']:.0f} seconds"
-    if found["verdict"] == "proved":
-        return f"seed {found['seed']}: proved after {cost}, {found['model']}"
-    return f"seed {found['seed']}: no proof after {cost}: {found['said']}; {found['model']}"
+    count = result["rounds"]
+    cost = f"{count} round{'s' * (count != 1)}, {result['seconds']:.0f} seconds"
+    if result["verdict"] == "proved":
+        return f"seed {result['seed']}: proved after {cost}, {result['model']}"
+    return f"seed {result['seed']}: no proof after {cost}: {result['said']}; {result['model']}"

@@ -53,8 +53,8 @@ def sampling_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options; the function gets them together as `sampling`."""
 
     def given(context: click.Context, parameter: click.Parameter, value: Any) -> None:
-        found = context.params.setdefault("sampling", Sampling())
-        context.params["sampling"] = replace(found, **{str(parameter.name): value})
+        sampling = context.params.setdefault("sampling", Sampling())
+        context.params["sampling"] = replace(sampling, **{str(parameter.name): value})
 
     def option(*names: str, **about: Any) -> Any:
         return click.option(*names, expose_value=False, callback=given, **about)
@@ -122,9 +122,9 @@ def _continued(answerer: Answerer, prompt: Sequence[str], sampling: Sampling, le
         top_k=sampling.top_k,
         random=torch.Generator(model.outputs.device).manual_seed(sampling.seed),
     )
-    said = task.decode(emitted[0].tolist())
+    written = task.decode(emitted[0].tolist())
     logs: list[float] = []
     if sampling.probabilities:
         whole = torch.cat([tokens, emitted], 1)
-        logs = log_probabilities(model, whole, tokens.shape[1])[0, : len(said)].tolist()
-    return Drawn(said, logs)
+        logs = log_probabilities(model, whole, tokens.shape[1])[0, : len(written)].tolist()
+    return Drawn(written, logs)

@@ -83,10 +83,10 @@ def command(
             }
         )
     else:
-        said = ", ".join(
+        summary = ", ".join(
             f"{counts[word]} {word}" for word in ("load-bearing", "redundant", "undecided")
         )
-        echo(f"{len(fates)} changes: {said}")
+        echo(f"{len(fates)} changes: {summary}")
     return 0
 
 

@@ -55,7 +55,7 @@ def command(
     or lacks something is a row with the reason. DIR/board.toml may hold tables [[entry]] with
     name, file, author, kind, claim, accuracy, link, repository, commit, path, sha256, notes.
     """
-    import jinja2  # noqa: F401 (a missing extra is said before hours of work)
+    import jinja2  # noqa: F401 (a missing extra is reported before hours of work)
 
     from tinyadder.io.files import lock, write_text
     from tinyadder.report.board import board_html, board_json, board_markdown, check_ours

@@ -43,7 +43,7 @@ def command(
     and wrong, with the counterexample.
     """
     folder = out or Path("out") / model_name(name)
-    construct(name, **options)  # a wrong NAME or option is said before the folder is looked at
+    construct(name, **options)  # a wrong NAME or option is reported before the folder is looked at
     check_writable(folder, force=True)
     loaded = load_model(name, options, device)
     assert loaded.program is not None, "a construction has a program"
@@ -114,8 +114,8 @@ def _built(loaded: Loaded) -> str:
     heads = sum(len(attention.heads) for attention, _ in program.blocks if attention)
     units = sum(len(mlp.units) for _, mlp in program.blocks if mlp)
     sizes = ((len(program.blocks), "layer"), (heads, "head"), (units, "hidden unit"))
-    said = [f"{count} {word}{'s' * (count != 1)}" for count, word in sizes]
-    return " · ".join([shown_model(loaded), *said, "lanes " + " ".join(program.stream.lanes)])
+    parts = [f"{count} {word}{'s' * (count != 1)}" for count, word in sizes]
+    return " · ".join([shown_model(loaded), *parts, "lanes " + " ".join(program.stream.lanes)])
 
 
 def _verified(verification: Verification) -> str:

@@ -62,10 +62,10 @@ def _check_tokens(tokens: Any, where: str) -> None:
 
 def read_cases(file: Path) -> list[Case]:
     """Raises `TinyadderError` for what is no file of cases."""
-    found = read_json(file)
-    if not isinstance(found, dict) or not isinstance(found.get("cases"), list):
+    data = read_json(file)
+    if not isinstance(data, dict) or not isinstance(data.get("cases"), list):
         raise TinyadderError(f"{file} is not a file of cases ({{'cases': [...]}})")
-    return [_read_case(case, f"{file}: case {n}") for n, case in enumerate(found["cases"], 1)]
+    return [_read_case(case, f"{file}: case {n}") for n, case in enumerate(data["cases"], 1)]
 
 
 def _read_case(data: Any, where: str) -> Case:
@@ -256,8 +256,8 @@ def run_vector(made: Any, model: Any, vector: Vector) -> tuple[float, bool]:
             if not known:
                 return worst, False
             away = abs(raw - float(low.code(nearest)))
-            said = made.program.output_tokens[int(logits[place].argmax())]
-            right &= away <= float(gap) / 4 and said == answers[nearest]
+            chosen = made.program.output_tokens[int(logits[place].argmax())]
+            right &= away <= float(gap) / 4 and chosen == answers[nearest]
         worst = max(worst, away)
     return worst, bool(right)
 

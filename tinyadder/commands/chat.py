@@ -44,7 +44,7 @@ def command(
     task = answerer.task
     example = task.show(task.hard()[0])
     echo(
-        f"{shown_model(answerer.found)}: task '{task.name}', a problem is e.g. '{example}'; "
+        f"{shown_model(answerer.named)}: task '{task.name}', a problem is e.g. '{example}'; "
         "quit ends",
         err=True,
     )
@@ -68,10 +68,10 @@ def _answer(
 ) -> None:
     task = answerer.task
     if sampling.plain:
-        found = Drawn(answerer.answers([problem])[0])
+        answer = Drawn(answerer.answers([problem])[0])
     else:
-        (found,) = drawn(answerer, [problem], sampling)
-    _show(task, problem, found, task.expected(problem) if check else None, as_json)
+        (answer,) = drawn(answerer, [problem], sampling)
+    _show(task, problem, answer, task.expected(problem) if check else None, as_json)
 
 
 def _texts() -> Iterator[str]:
@@ -95,40 +95,42 @@ def _texts() -> Iterator[str]:
 def _show(
     task: Task,
     problem: Problem,
-    found: Drawn,
+    answer: Drawn,
     right: Sequence[str] | None,
     as_json: bool,
 ) -> None:
     """Print one answer, and whether it is right where that is known."""
-    emitted = found.tokens
+    emitted = answer.tokens
     reasoning = task.show_reasoning(emitted)
     wrong = right is not None and list(emitted) != list(right)
     if as_json:
-        said: dict[str, Any] = {
+        record: dict[str, Any] = {
             "problem": task.show(problem),
             "reasoning": reasoning,
             "answer": task.show_answer(emitted),
         }
         if right is not None:
-            said |= {"expected": task.show_answer(right), "correct": not wrong}
-        if found.logs:
-            said |= {"tokens": list(emitted), "log probabilities": list(found.logs)}
-        echo(to_json(said))
+            record |= {"expected": task.show_answer(right), "correct": not wrong}
+        if answer.logs:
+            record |= {"tokens": list(emitted), "log probabilities": list(answer.logs)}
+        echo(to_json(record))
     else:
         if reasoning:
             echo(reasoning)
         remark = f"   (wrong: {task.show_answer(right)})" if right is not None and wrong else ""
-        echo("\n".join([task.show_answer(emitted) + remark, *found.lines()]))
+        echo("\n".join([task.show_answer(emitted) + remark, *answer.lines()]))
     if sys.stdout is not None:
         sys.stdout.flush()
 
 
-def _show_completed(text: str, found: Drawn, as_json: bool) -> None:
+def _show_completed(text: str, completion: Drawn, as_json: bool) -> None:
     """Print the text with what it goes on with."""
-    whole = text + "".join(found.tokens)
+    whole = text + "".join(completion.tokens)
     if as_json:
-        echo(to_json({"begun": text, "completed": whole, "log probabilities": list(found.logs)}))
+        echo(
+            to_json({"begun": text, "completed": whole, "log probabilities": list(completion.logs)})
+        )
     else:
-        echo("\n".join([whole, *found.lines()]))
+        echo("\n".join([whole, *completion.lines()]))
     if sys.stdout is not None:
         sys.stdout.flush()

@@ -43,7 +43,7 @@ def command(
         *random.sample(hard, min(len(hard), count // 2)),
         *loaded.task.structured(random, count - count // 2),
     ]
-    found = check_claims(loaded.model, loaded.task, loaded.claims, problems)
+    lanes = check_claims(loaded.model, loaded.task, loaded.claims, problems)
     read = check_readout(loaded.model, loaded.task, loaded.claims or {}, problems)
     if as_json:
         echo_json(
@@ -51,16 +51,16 @@ def command(
                 "model": shown_model(loaded),
                 "problems": len(problems),
                 "seed": seed,
-                "lanes": [vars(errors) for errors in found],
+                "lanes": [vars(errors) for errors in lanes],
                 "readout": None if read is None else vars(read),
             }
         )
     else:
         about = f"{shown_model(loaded)} on {len(problems)} problems, seed {seed}"
-        _show(f"claims of {about}: largest errors", loaded, found, read)
+        _show(f"claims of {about}: largest errors", loaded, lanes, read)
 
 
-def _show(title: str, loaded: Loaded, found: Sequence[LaneErrors], read: Readout | None) -> None:
+def _show(title: str, loaded: Loaded, errors: Sequence[LaneErrors], read: Readout | None) -> None:
     """A line for every lane, what the claims read out, and the lanes nothing is claimed of."""
 
     def where(worst: tuple[Any, int, float, float] | None) -> str:
@@ -88,7 +88,7 @@ def _show(title: str, loaded: Loaded, found: Sequence[LaneErrors], read: Readout
                 f"{e.scaled:.2g}",
                 where(e.worst_relative or e.worst_absolute),
             )
-            for e in found
+            for e in errors
         ],
     )
     if read is not None:
@@ -100,7 +100,7 @@ def _show(title: str, loaded: Loaded, found: Sequence[LaneErrors], read: Readout
             f" smallest lead {read.margin:.3g}{'' if read.wrong else room}"
         )
     silent = [
-        lane for lane in dict(loaded.model.config.lanes) if lane not in {e.lane for e in found}
+        lane for lane in dict(loaded.model.config.lanes) if lane not in {e.lane for e in errors}
     ]
     if silent:
         echo(f"nothing is claimed of {', '.join(silent)}")

@@ -73,8 +73,8 @@ def _submission(name: str, options: dict[str, Any], why: bool, seconds: float) -
     submission = Submission(name, seconds=seconds)
     warn(submission.place.file)
     with submission.session() as session:
-        found = count_submission(session, submission.place, why=why)
-    return name, found.counts, found.weights, found.literals
+        counted = count_submission(session, submission.place, why=why)
+    return name, counted.counts, counted.weights, counted.literals
 
 
 def warn(path: Path) -> None:

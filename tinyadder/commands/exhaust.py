@@ -88,21 +88,21 @@ def command(
     ):
         if restart:
             forget(job, folder)
-        found = sweep(
+        result = sweep(
             job, folder=folder, workers=-1 if scheduler else workers, progress=progress.show
         )
-    data = sweep_to_json(found)
+    data = sweep_to_json(result)
     if as_json:
         echo_json({"model": shown_model(loaded), **data})
     else:
-        echo(str(found.verdict))
-        if found.wrong:
-            echo(f"           {found.wrong:,} of {found.count:,} {found.domain} are wrong")
-        echo(f"           {found.method}; {found.seconds:,.0f} s of processor time")
+        echo(str(result.verdict))
+        if result.wrong:
+            echo(f"           {result.wrong:,} of {result.count:,} {result.domain} are wrong")
+        echo(f"           {result.method}; {result.seconds:,.0f} s of processor time")
     if save:
         command = ["exhaust", name]
         save_result(loaded, "exhaustive", data, command=command, limits=limits, force=force)
-    return 1 if found.wrong else 0
+    return 1 if result.wrong else 0
 
 
 def _limit(text: str) -> tuple[str, int]:
@@ -179,11 +179,11 @@ class _Progress:
             self.bar.stop()
 
     def show(self, done: int, size: int, wrong: int) -> None:
-        said = f"{self.model}: {wrong:,} wrong so far" if wrong else self.model
+        text = f"{self.model}: {wrong:,} wrong so far" if wrong else self.model
         if self.bar and self.task is not None:
-            self.bar.update(self.task, completed=done, description=terminal(said))
+            self.bar.update(self.task, completed=done, description=terminal(text))
         elif done * 10 // size > self.told or done == size:
             self.told = done * 10 // size
             from rich.text import Text
 
-            self.console.print(Text(f"{terminal(said)}   {done:,} of {size:,}"))
+            self.console.print(Text(f"{terminal(text)}   {done:,} of {size:,}"))

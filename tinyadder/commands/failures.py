@@ -56,31 +56,31 @@ def command(
 
     loaded = load_model(name, options)
     try:
-        found = count_failures(loaded.model, loaded.task)
+        result = count_failures(loaded.model, loaded.task)
     except (Unsupported, NoSpecification) as reason:
         raise TinyadderError(
             f"UNKNOWN how many problems {shown_model(loaded)} fails: {reason}"
         ) from reason
-    share = [found.low / found.problems, found.high / found.problems]
-    data = {**asdict(found), "share": share, "numerics": NUMERICS}
+    share = [result.low / result.problems, result.high / result.problems]
+    data = {**asdict(result), "share": share, "numerics": NUMERICS}
     if as_json:
         echo_json({"model": shown_model(loaded), **data})
     else:
-        echo(f"wrong      {_interval(found.low, found.high)} of {found.problems:,} problems")
+        echo(f"wrong      {_interval(result.low, result.high)} of {result.problems:,} problems")
         echo(f"share      {share[0]:.6g} .. {share[1]:.6g}")
-        for one in found.sets:
+        for one in result.sets:
             echo(
                 f"           answer token {one.position + 1}, right '{one.token}':"
                 f" {_interval(one.low, one.high)}"
             )
-        if found.overlap:
-            echo(f"overlap    at most {found.overlap:,} problems are wrong at two of these")
+        if result.overlap:
+            echo(f"overlap    at most {result.overlap:,} problems are wrong at two of these")
         for key, value in NUMERICS.items():
             echo(f"{key:10} {value}", err=True)
-        echo(f"{found.seconds:.1f} s", err=True)
+        echo(f"{result.seconds:.1f} s", err=True)
     if save:
         save_result(loaded, "failures", data, command=["failures", name], force=force)
-    return 1 if found.high else 0
+    return 1 if result.high else 0
 
 
 def _stranger(name: str, seconds: float, seed: int, as_json: bool) -> int:
@@ -92,12 +92,12 @@ def _stranger(name: str, seconds: float, seed: int, as_json: bool) -> int:
     submission = Submission(name)
     warn(submission.path)
     with progress_bars() as progress:
-        found = estimate(submission, seconds=seconds, seed=seed, progress=progress)
+        result = estimate(submission, seconds=seconds, seed=seed, progress=progress)
     if as_json:
-        echo_json({"model": name, **found.to_json()})
+        echo_json({"model": name, **result.to_json()})
     else:
-        echo("\n".join(found.lines()))
-    return 1 if found.wrong else 0
+        echo("\n".join(result.lines()))
+    return 1 if result.wrong else 0
 
 
 def _interval(low: int, high: int) -> str:

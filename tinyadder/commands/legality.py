@@ -71,10 +71,10 @@ def command(
         for finding in findings:
             echo(str(finding))
         unseen = sum(finding.passed is None for finding in findings)
-        said = (
+        summary = (
             f"{len(failed)} of {len(findings)} checks fail"
             if failed
             else f"no check of {len(findings)} fails"
         )
-        echo(f"{shown}: {said}" + (f", {unseen} could not be observed" if unseen else ""))
+        echo(f"{shown}: {summary}" + (f", {unseen} could not be observed" if unseen else ""))
     return 1 if failed else 0

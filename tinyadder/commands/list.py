@@ -63,10 +63,10 @@ def _row(name: str) -> dict[str, Any]:
         summary = construction_summary(name)
         made = construct(name)
     except Exception as error:  # somebody's construction in the making must not hide the others
-        said = (
+        message = (
             str(error) if isinstance(error, TinyadderError) else f"{type(error).__name__}: {error}"
         )
-        return {"name": name, "summary": "", "error": said}
+        return {"name": name, "summary": "", "error": message}
     program, nonzero = made.program, made.program.nonzero
     return {
         "name": name,
@@ -91,8 +91,8 @@ def _unread(path: Path) -> dict[str, Any] | None:
             "summary": construction_summary(str(path)) or "not run; name it to count it",
         }
     except TinyadderError as error:
-        found = {"name": f"./{path}", "summary": "", "error": str(error)}
-        return found if _mentions_construct(path) else None
+        row = {"name": f"./{path}", "summary": "", "error": str(error)}
+        return row if _mentions_construct(path) else None
 
 
 def _mentions_construct(path: Path) -> bool:

@@ -72,8 +72,8 @@ def claims(task):
         return int(text[position]) if text[position].isdigit() else 0
 
     def total(problem, position):
-        found = sum(digit(problem, i) for i in range(position + 1))
-        return found - 10 * (found >= 10)
+        added = sum(digit(problem, i) for i in range(position + 1))
+        return added - 10 * (added >= 10)
 
     return {"digit": digit, "total": total}
 '''

@@ -82,10 +82,10 @@ def command(
             if (wanted is None or entry.name in wanted) and (fresh or known.of("times") is None):
                 echo(f"measuring {entry.name}", err=True)
                 measure(entry, folder, seed=seed)
-                for found in known.results:
-                    if fresh and found.kind == "exhaustive":
-                        echo(f"repeating {found.command}", err=True)
-                        sweep_again(entry, found, folder, root / "out" / "exhaust")
+                for result in known.results:
+                    if fresh and result.kind == "exhaustive":
+                        echo(f"repeating {result.command}", err=True)
+                        sweep_again(entry, result, folder, root / "out" / "exhaust")
     if fresh or missing:
         results = read_results(folder)
     rows, board = [row(entry, results, folder) for entry in entries], published(folder)

@@ -85,20 +85,23 @@ def _drawn(answerer: Answerer, text: str, sampling: Sampling, as_json: bool) -> 
     """Print one answer, or what a text goes on with, as the options of `_sampling` say."""
     task = answerer.task
     if sampling.complete:
-        found = completed(answerer, text, sampling)
-        record: dict[str, Any] = {"begun": text, "completed": text + "".join(found.tokens)}
+        emitted = completed(answerer, text, sampling)
+        record: dict[str, Any] = {"begun": text, "completed": text + "".join(emitted.tokens)}
         shown = record["completed"]
     else:
         problem = parse(task, text)
-        (found,) = drawn(answerer, [problem], sampling)
-        record = _record(task, problem, found.tokens)
+        (emitted,) = drawn(answerer, [problem], sampling)
+        record = _record(task, problem, emitted.tokens)
         shown = record["answer"]
-    if found.logs:
-        record |= {"tokens": list(found.tokens), "log probabilities": list(found.logs)}
+    if emitted.logs:
+        record |= {
+            "tokens": list(emitted.tokens),
+            "log probabilities": list(emitted.logs),
+        }
     if as_json:
         echo_json(record)
     else:
-        echo("\n".join([shown, *found.lines()]))
+        echo("\n".join([shown, *emitted.lines()]))
     return 0 if sampling.complete else _judge([record])
 
 
@@ -123,17 +126,17 @@ def _answers(answerer: Answerer, problems: Sequence[Problem]) -> list[dict[str, 
 def _judge(records: Sequence[dict[str, Any]]) -> int:
     wrong = [record for record in records if record["correct"] is False]
     for record in wrong[:3]:
-        said = f"{record['problem']} = {record['expected']}, not {record['answer']}"
-        echo(terminal(f"wrong: {said}"), err=True)
+        text = f"{record['problem']} = {record['expected']}, not {record['answer']}"
+        echo(terminal(f"wrong: {text}"), err=True)
     return 1 if wrong else 0
 
 
 def run_lines(answerer: Answerer, texts: Iterable[bytes], as_json: bool) -> int:
     asked = bad = code = 0
     for text in texts:
-        found = None if as_json else answerer.sums(text)
-        if found is not None:
-            numbers, right, operands = found
+        sums = None if as_json else answerer.sums(text)
+        if sums is not None:
+            numbers, right, operands = sums
             _print("\n".join(map(str, numbers)))
             asked += len(numbers)
             wrong = [tuple(int(n[i]) for n in operands) for i in np.flatnonzero(~right)[:3]]
@@ -150,8 +153,8 @@ def run_lines(answerer: Answerer, texts: Iterable[bytes], as_json: bool) -> int:
             if error is not None:
                 echo(terminal(f"line {number}: {error}"), err=True)
             if as_json:
-                said = {"error": error} if error is not None else records[number]
-                printed.append(to_json({"line": number, **said}))
+                record = {"error": error} if error is not None else records[number]
+                printed.append(to_json({"line": number, **record}))
             elif error is None:
                 printed.append(records[number]["answer"])
         if printed:
@@ -177,11 +180,11 @@ def _compare(answerer: Answerer, texts: Iterable[bytes], file: Path, as_json: bo
     problems = [
         line.strip() for text in texts for line in text.decode("utf-8", "replace").splitlines()
     ]
-    said = read_text(file).splitlines()
-    if len(said) != len(problems):
+    expected = read_text(file).splitlines()
+    if len(expected) != len(problems):
         raise TinyadderError(
-            f"{file} has {len(said):,} lines and standard input {len(problems):,}; give one answer "
-            "for each problem"
+            f"{file} has {len(expected):,} lines and standard input {len(problems):,}; give one"
+            " answer for each problem"
         )
     parsed = list(_parse(answerer.task, problems, 1))
     good = [(number, problem) for number, problem, error in parsed if error is None]
@@ -191,21 +194,21 @@ def _compare(answerer: Answerer, texts: Iterable[bytes], file: Path, as_json: bo
             "line": number,
             "problem": problems[number - 1],
             "answer": record["answer"],
-            "file": said[number - 1].strip(),
+            "file": expected[number - 1].strip(),
         }
         for (number, _), record in zip(good, records, strict=True)
-        if record["answer"] != said[number - 1].strip()
+        if record["answer"] != expected[number - 1].strip()
     ]
     bad = [{"line": number, "error": error} for number, _, error in parsed if error is not None]
     agree = len(good) - len(unlike)
     if as_json:
         echo_json({"problems": len(problems), "agree": agree, "unlike": unlike, "bad lines": bad})
     else:
-        for found in bad:
-            echo(terminal(f"line {found['line']}: {found['error']}"), err=True)
-        for found in unlike:
-            line = "line {line}: {problem} gives {answer}, the file says {file}".format(**found)
-            echo(terminal(line))
+        for one in bad:
+            echo(terminal(f"line {one['line']}: {one['error']}"), err=True)
+        for one in unlike:
+            text = "line {line}: {problem} gives {answer}, the file says {file}".format(**one)
+            echo(terminal(text))
         echo(f"{agree:,} of {len(problems):,} answers are those of {file}")
     return 2 if bad else 1 if unlike else 0
 

@@ -50,8 +50,8 @@ def _show(named: Named) -> None:
 def task_text(named: Named) -> str:
     """The task and its options: `addition (digits=10, base=10, ...)`."""
     described = named.task.to_json()
-    said = ", ".join(f"{key}={value}" for key, value in described["options"].items())
-    return f"{described['name']} ({said})" if said else described["name"]
+    options = ", ".join(f"{key}={value}" for key, value in described["options"].items())
+    return f"{described['name']} ({options})" if options else described["name"]
 
 
 def _show_json(named: Named) -> None:

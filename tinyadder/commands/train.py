@@ -170,8 +170,8 @@ def _begin(run: Any, resume: bool, force: bool) -> None:
             f"{place} holds an unfinished run; give --resume to go on or --force to start again"
         )
     if resume and unfinished:
-        for said in run.resume():
-            echo(f"{said}; the one before is used", err=True)
+        for damage in run.resume():
+            echo(f"{damage}; the one before is used", err=True)
     elif resume and first:
         echo(f"{place} holds no unfinished run; starting from step 0", err=True)
     elif first:  # what an earlier run left belongs to that run
@@ -214,13 +214,13 @@ def _prove_from(
         place = (out or Path("runs") / recipe.name) / f"seed-{seed}"
         with lock(place, f"tinyadder train --start {start} --prove"):
             try:
-                found = prove_rounds(
+                result = prove_rounds(
                     recipe, seed, place, start, resume=resume, force=force, budget=budget
                 )
             except Interrupted as stopped:
                 echo(f"seed {seed}: {stopped}", err=True)
                 return 130
-        proofs.append(found)
+        proofs.append(result)
     return _show([], proofs, as_json)
 
 

@@ -66,7 +66,7 @@ def command(
 
     loaded = load_model(name, options, device, task)
     with progress_bars() as progress:
-        found = verify(
+        result = verify(
             loaded.model,
             loaded.task,
             count=count or 200_000,
@@ -78,15 +78,15 @@ def command(
         echo_json(
             {
                 "model": shown_model(loaded),
-                **verdict_to_json(found.verdict),
-                "parts": [vars(part) for part in found.parts],
-                "report": found.report and found.report.to_json(),
-                "replay": replay(loaded, found),
+                **verdict_to_json(result.verdict),
+                "parts": [vars(part) for part in result.parts],
+                "report": result.report and result.report.to_json(),
+                "replay": replay(loaded, result),
             }
         )
     else:
-        echo("\n".join(found.lines(replay(loaded, found))))
-    return 1 if found.report else 0
+        echo("\n".join(result.lines(replay(loaded, result))))
+    return 1 if result.report else 0
 
 
 def _stranger(
@@ -117,20 +117,20 @@ def _stranger(
         return EXIT[type(verdict)]
     warn(submission.path)
     with progress_bars() as progress:
-        found = judge(
+        result = judge(
             submission,
             seconds=seconds,
             seed=seed,
             structured=count or STRUCTURED,
             progress=progress,
         )
-    wrong = found.counterexample
+    wrong = result.counterexample
     again = None if wrong is None else _asked_again(name, wrong.shown)
     if as_json:
-        echo_json({"model": name, **found.to_json(), "replay": again})
+        echo_json({"model": name, **result.to_json(), "replay": again})
     else:
-        echo("\n".join(found.lines(again)))
-    return EXIT[type(found.verdict)]
+        echo("\n".join(result.lines(again)))
+    return EXIT[type(result.verdict)]
 
 
 def _asked_again(name: str, problem: str) -> str:
@@ -138,11 +138,11 @@ def _asked_again(name: str, problem: str) -> str:
     return join(["tinyadder", "verify", name, "--problem", problem])
 
 
-def replay(loaded: Loaded, found: Verification) -> str | None:
+def replay(loaded: Loaded, result: Verification) -> str | None:
     """The command line that asks the counterexample again."""
-    if found.report is None:
+    if result.report is None:
         return None
     name = str(loaded.folder or loaded.file or loaded.name)
     options = [word for key, value in loaded.options.items() for word in ("-o", f"{key}={value}")]
     given = [] if loaded.folder is not None else options
-    return join(["tinyadder", "run", name, *given, found.report.counterexample.shown])
+    return join(["tinyadder", "run", name, *given, result.report.counterexample.shown])

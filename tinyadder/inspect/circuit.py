@@ -175,7 +175,7 @@ def prompt_pairs(task: Task, count: int, *, seed: int = 0) -> list[PromptPair]:
     Fewer than `count` if problems drawn at random do not give that many.
     """
     random = Random(seed)
-    found = dict[tuple[str, ...], PromptPair]()
+    pairs_by_prompt = dict[tuple[str, ...], PromptPair]()
     for _ in range(ROUNDS):
         problems: list[Problem] = [
             *task.structured(random, 4 * count),
@@ -184,11 +184,11 @@ def prompt_pairs(task: Task, count: int, *, seed: int = 0) -> list[PromptPair]:
         random.shuffle(problems)
         for first, second in zip(problems, reversed(problems), strict=True):
             pair = _pair(task, first, second)
-            if pair is not None and len(found) < count:
-                found.setdefault(tuple(pair.clean), pair)
-        if len(found) == count:
+            if pair is not None and len(pairs_by_prompt) < count:
+                pairs_by_prompt.setdefault(tuple(pair.clean), pair)
+        if len(pairs_by_prompt) == count:
             break
-    return list(found.values())
+    return list(pairs_by_prompt.values())
 
 
 def _pair(task: Task, first: Problem, second: Problem) -> PromptPair | None:

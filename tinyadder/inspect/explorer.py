@@ -181,7 +181,7 @@ def _options(options: Options) -> dict[str, Any]:
 def _block(block: Block, own: Options | None) -> dict[str, Any]:
     """`own` are the options of this layer alone, if it has some."""
     options = None if own is None else _options(own)
-    found: dict[str, Any] = {"attention": None, "mlp": None, "options": options}
+    data: dict[str, Any] = {"attention": None, "mlp": None, "options": options}
     if isinstance(block.attention, MultiHeadAttention):
         attention, heads = block.attention, []
         for h in range(len(attention.slopes)):
@@ -192,20 +192,20 @@ def _block(block: Block, own: Options | None) -> dict[str, Any]:
             }
             write = [_row(row)[1:] for row in _array(attention.wiring[h])]
             heads.append({**rows, "slope": float(attention.slopes[h]), "write": write})
-        found["attention"] = {"heads": heads, "norm": _norm(block.attention_norm)}
+        data["attention"] = {"heads": heads, "norm": _norm(block.attention_norm)}
     if isinstance(block.mlp, FeedForward):
         mlp = block.mlp
         rows = {
             name: _rows(getattr(mlp, name), getattr(mlp, f"{name}_bias"))
             for name in ("gate", "up")[: 1 + mlp.options.gated]
         }
-        found["mlp"] = {
+        data["mlp"] = {
             "gate": rows["gate"],
             "up": rows.get("up"),
             "down": [_row(row)[1:] for row in _array(mlp.down).T],
             "norm": _norm(block.mlp_norm),
         }
-    return found
+    return data
 
 
 def _writing(task: Task, problems: Sequence[Problem]) -> dict[str, Any]:
@@ -217,9 +217,9 @@ def _writing(task: Task, problems: Sequence[Problem]) -> dict[str, Any]:
     if isinstance(task, Addition):
         return {"kind": "addition", **asdict(task), "symbols": DIGITS[: task.base]}
     prompts, texts = [list(task.prompt(p)) for p in problems], [task.show(p) for p in problems]
-    head, found, tail = "".join(prompts[0]).partition(texts[0])
+    head, word, tail = "".join(prompts[0]).partition(texts[0])
     pairs = list(zip(prompts, texts, strict=True))
-    if found and all(prompt == [*head, *text, *tail] for prompt, text in pairs):
+    if word and all(prompt == [*head, *text, *tail] for prompt, text in pairs):
         return {
             "kind": "text",
             "head": head,

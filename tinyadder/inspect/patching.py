@@ -148,7 +148,7 @@ def _positions(given: Iterable[int] | None) -> set[int] | None:
         return None
     if isinstance(given, str) or not isinstance(given, Iterable):
         raise TinyadderError(f"positions={short(given)}, expected integers, e.g. positions=[-1]")
-    found = set[int]()
+    positions_found = set[int]()
     for position in given:
         number = as_int(position)
         if number is None:
@@ -156,8 +156,8 @@ def _positions(given: Iterable[int] | None) -> set[int] | None:
                 f"positions: {short(position)} is no integer; a position counts from 0, or "
                 "from the end with -1"
             )
-        found.add(number)
-    return found
+        positions_found.add(number)
+    return positions_found
 
 
 def _positions_first(name: str, value: Tensor) -> Tensor:

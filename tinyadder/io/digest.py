@@ -38,13 +38,13 @@ def weights_digest(model: Transformer) -> str:
     Names are plain (tinyadder/machine/tensors.py) and sorted; it does not depend on the file they
     are kept in.
     """
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     tensors = {item.name: item.tensor for item in items(model)}
     for name, tensor in sorted(tensors.items()):
         flat = tensor.detach().cpu().contiguous().flatten()
-        found.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
-        found.update(flat.view(torch.uint8).numpy().tobytes())
-    return found.hexdigest()
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        digest.update(flat.view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def changed(config: Any) -> Any:
@@ -58,10 +58,10 @@ def changed(config: Any) -> Any:
         return [changed(item) for item in config]
     if not is_dataclass(config):
         return config
-    found = {}
+    differences = {}
     for one in fields(config):
         default = one.default_factory() if one.default_factory is not MISSING else one.default
         value = getattr(config, one.name)
         if value != default:
-            found[one.name] = changed(value)
-    return found
+            differences[one.name] = changed(value)
+    return differences

@@ -298,10 +298,10 @@ def _read_weights(file: Path, described: Description) -> dict[str, Tensor]:
         raise TinyadderError(
             f"{file} is not a sound safetensors file: {error}; build the model again"
         ) from error
-    found = hashlib.sha256(content).hexdigest()
-    if found != described.sha256:
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != described.sha256:
         raise TinyadderError(
-            f"{file} is not the file that {DESCRIPTION} describes: sha256 {found[:8]}.., expected "
+            f"{file} is not the file that {DESCRIPTION} describes: sha256 {digest[:8]}.., expected "
             f"{described.sha256[:8]}..; build the model again"
         )
     _finite(tensors, str(file))
@@ -355,8 +355,8 @@ def _empty(
                 f"{file}: tensor '{name}' has shape {shape}, expected {expected[name]}"
             )
         if tensors[name].dtype != dtype:
-            found = str(tensors[name].dtype).removeprefix("torch.")
-            raise TinyadderError(f"{file}: tensor '{name}' is {found}, expected {described.dtype}")
+            given = str(tensors[name].dtype).removeprefix("torch.")
+            raise TinyadderError(f"{file}: tensor '{name}' is {given}, expected {described.dtype}")
     model = empty_model(config, dtype)
     try:
         for path, _, leaf in {name.rpartition(".") for name, _, _ in config.ties}:

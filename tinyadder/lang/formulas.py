@@ -187,13 +187,13 @@ class DerivedColumn(Added):
 
 
 def _single(given: Mapping[str, Any]) -> dict[str, Weight]:
-    found = {}
+    single = {}
     for token, value in given.items():
         weights = weights_in(value)
         if weights is None or len(weights) != 1:
             raise TinyadderError(f"token '{token}': a derived column holds one number a token")
-        found[token] = weights[0]
-    return found
+        single[token] = weights[0]
+    return single
 
 
 @dataclass(frozen=True)
@@ -215,10 +215,10 @@ class DerivedReadout(Added):
     @property
     def tokens(self) -> tuple[str, ...]:
         """The tokens of all columns. Raises `TinyadderError` where they differ."""
-        found = {column.tokens for column in self.columns.values()}
-        if len(found) != 1:
+        orders = {column.tokens for column in self.columns.values()}
+        if len(orders) != 1:
             raise TinyadderError("the columns of a readout are for the same tokens, in one order")
-        return next(iter(found))
+        return next(iter(orders))
 
 
 def derived(formula: Any, tokens: Sequence[str]) -> DerivedColumn:

@@ -3,8 +3,8 @@ range and error bound.
 
 A gadget is a plain function that returns what you would have written yourself (a Head, a sum of
 heads, hidden units, a form); it hides no number, so `print(program)` and the counts are those of
-the equations. "Costs" are the nonzero weights a gadget adds beside those of the forms it is given;
-slopes are said apart. Bounds hold for the machine in float64: u = 2^-53 is its rounding, i >= j are
+the equations. "Costs" are the nonzero weights a gadget adds beside those of the forms it is given,
+slopes apart. Bounds hold for the machine in float64: u = 2^-53 is its rounding, i >= j are
 positions, V the largest |value| that the head sees.
 """
 

@@ -45,7 +45,7 @@ def answers(
         return _tags(model, task, problems, batch=batch, cache=cache)
     prompts = [task.prompt(problem) for problem in problems]
     end = None if task.end is None else task.vocabulary.index(task.end)
-    found: list[Sequence[str]] = [()] * len(problems)
+    result: list[Sequence[str]] = [()] * len(problems)
     for group in by_length(zip(prompts, prompts, strict=True), batch):
         tokens = torch.from_numpy(task.encode([prompts[i] for i in group])).to(model.outputs.device)
         if beam == 1:
@@ -57,8 +57,8 @@ def answers(
                 :, 0
             ].tolist()
         for i, row in zip(group, emitted, strict=True):
-            found[i] = task.decode(row)
-    return found
+            result[i] = task.decode(row)
+    return result
 
 
 def _tags(
@@ -68,7 +68,7 @@ def _tags(
     prompt.
     """
     prompts = [task.prompt(problem) for problem in problems]
-    found: list[Sequence[str]] = [()] * len(problems)
+    result: list[Sequence[str]] = [()] * len(problems)
     for group in by_length(zip(prompts, prompts, strict=True), batch):
         tokens = torch.from_numpy(task.encode([prompts[i] for i in group])).to(model.outputs.device)
         if cache:  # score reads no logits after the last token: one more, which nobody reads
@@ -79,8 +79,8 @@ def _tags(
         for i, row in zip(group, chosen.tolist(), strict=True):
             read = task.read_at(problems[i])
             assert read is not None, "a tagger reads every prompt"
-            found[i] = task.decode([row[position] for position in read])
-    return found
+            result[i] = task.decode([row[position] for position in read])
+    return result
 
 
 def forced_answers(
@@ -96,12 +96,12 @@ def forced_answers(
         return answers(model, task, problems, batch=batch)
     prompts = [task.prompt(problem) for problem in problems]
     texts = [[*prompt, *task.answer(p)] for prompt, p in zip(prompts, problems, strict=True)]
-    found: list[Sequence[str]] = [()] * len(problems)
+    result: list[Sequence[str]] = [()] * len(problems)
     for group in by_length(zip(prompts, texts, strict=True), batch):
         tokens = torch.from_numpy(task.encode([texts[i] for i in group])).to(model.outputs.device)
         chosen = score(model, tokens, len(prompts[group[0]])).tolist()
         for i, row in zip(group, chosen, strict=True):
-            found[i] = [task.vocabulary[token] for token in row]
+            result[i] = [task.vocabulary[token] for token in row]
             if all(len(token) == 1 for token in task.vocabulary):
-                found[i] = "".join(found[i])
-    return found
+                result[i] = "".join(result[i])
+    return result

@@ -102,7 +102,7 @@ def _derived(t: _Tensors, program: Program) -> Derived:
             return f"shared[{t.shared.index(scalar)}]"
         return f"scalars[{own.index(scalar)}]"
 
-    found = [
+    columns_of = [
         (tensor, tuple(row * width + columns[lane, 0] for row in at), column.formula.text(name))
         for tensor, written in (
             ("embedding", program.embed.derived),
@@ -115,7 +115,7 @@ def _derived(t: _Tensors, program: Program) -> Derived:
             else range(len(column.tokens))
         ]
     ]
-    return Derived(tuple(found), tuple(scalar.value for scalar in own))
+    return Derived(tuple(columns_of), tuple(scalar.value for scalar in own))
 
 
 def _fill(weights: Sequence[Weight], width: int) -> list[Weight]:

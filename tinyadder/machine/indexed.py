@@ -180,9 +180,9 @@ class IndexedDecoder:
 
 
 def _values(rows: list[SparseRow], x: list[float]) -> list[float]:
-    found = []
+    values = []
     for weights, bias in rows:
         for column, weight in weights:
             bias += weight * x[column]
-        found.append(bias)
-    return found
+        values.append(bias)
+    return values

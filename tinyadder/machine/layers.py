@@ -58,8 +58,7 @@ def _turns(
     of (x_k, x_{k+h}).
     """
     half = rows // 2
-    # float64 throughout, said so that it holds in an exported graph too, where torch traces these
-    # lines
+    # float64 throughout, written out: so it holds where torch traces these lines for an export, too
     places, pairs = (
         np.arange(first, first + count, dtype=np.float64),
         np.arange(half, dtype=np.float64),

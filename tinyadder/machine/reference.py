@@ -52,13 +52,13 @@ def _term(term: tuple[Any, Any], lanes: Lanes) -> Float[np.ndarray, " t"]:
 def reference_head(head: Head, lanes: Lanes) -> Float[np.ndarray, "t r"]:
     """The mixed values of one head at every position."""
     query, key, value = (evaluate(form, lanes) for form in (head.query, head.key, head.value))
-    found = np.zeros_like(value)
+    mixed = np.zeros_like(value)
     for i in range(len(value)):
         scores = np.array([query[i] @ key[j] + head.slope * (j - i) for j in range(i + 1)])
         highest = max(0.0, scores.max())  # any shift gives the same; this one cannot overflow
         weights = np.exp(scores - highest)
-        found[i] = weights @ value[: i + 1] / (np.exp(-highest) + weights.sum())
-    return found
+        mixed[i] = weights @ value[: i + 1] / (np.exp(-highest) + weights.sum())
+    return mixed
 
 
 def evaluate(form: AffineForm, lanes: Lanes) -> Float[np.ndarray, "t r"]:

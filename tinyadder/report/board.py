@@ -130,12 +130,12 @@ def format_claim(row: BoardRow) -> str:
     """`claims 57: equals board, stored and 4 more`, the rungs that say most first; not escaped."""
     if not row.counts or not row.claim:
         return "" if row.listed.claim is None else f"claims {row.listed.claim:,}"
-    said, equals, rungs = row.claim.partition(": equals ")
+    claim, equals, rungs = row.claim.partition(": equals ")
     if not equals:
         return row.claim
     names = sorted(rungs.split(", "), key=lambda rung: rung not in RUNGS)
     more = f" and {len(names) - 2} more" if len(names) > 2 else ""
-    return f"{said}: equals {', '.join(names[:2])}{more}"
+    return f"{claim}: equals {', '.join(names[:2])}{more}"
 
 
 def _rung(row: BoardRow, rung: str) -> str:

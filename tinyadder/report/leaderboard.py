@@ -135,10 +135,10 @@ class LeaderboardRow:
         }
 
 
-def _share(found: Result) -> dict[str, Any] | None:
+def _share(result: Result) -> dict[str, Any] | None:
     """How many problems a result found wrong: counted off in a domain, or between two shares."""
-    keys = ("wrong", "count", "domain") if found.data.get("wrong") else ("share",)
-    return {key: found.data[key] for key in keys} if set(keys) <= found.data.keys() else None
+    keys = ("wrong", "count", "domain") if result.data.get("wrong") else ("share",)
+    return {key: result.data[key] for key in keys} if set(keys) <= result.data.keys() else None
 
 
 @dataclass(frozen=True)
@@ -183,19 +183,19 @@ def own_models(baselines: Path, names: Sequence[str] = ()) -> list[Entry]:
     for name in names:
         if name not in known:
             raise TinyadderError(f"the leaderboard has no '{name}' (it has {', '.join(known)})")
-    found = []
+    entries = []
     for name in construction_names():
         if not names or name in names:
             made = construct(name)
-            found.append(Entry(name, build(made.program), made.task, False, None))
+            entries.append(Entry(name, build(made.program), made.task, False, None))
     stages = _stages(folders)
     for name, folder in folders.items():
         if name in names or not (names or name in stages):
             model, described = load(folder)
             if isinstance(model, Transformer):
                 structure = _structure(described.options)
-                found.append(Entry(name, model, described.task, True, folder, structure))
-    return found
+                entries.append(Entry(name, model, described.task, True, folder, structure))
+    return entries
 
 
 def _structure(options: Mapping[str, Any]) -> str:
@@ -224,16 +224,16 @@ def _structure(options: Mapping[str, Any]) -> str:
 
 def _stages(folders: Mapping[str, Path]) -> set[str]:
     """The models that another one of the same recipe was trained on from: one run in two parts."""
-    found = set()
+    stages = set()
     for name, folder in folders.items():
         start = PurePath(str(describe(folder).options.get("started from", "")))
-        found |= {
+        stages |= {
             other
             for other in folders
             if start.parts[-3:] == (*PurePath(other).parts, "model")
             and PurePath(other).parent == PurePath(name).parent
         }
-    return found
+    return stages
 
 
 def row(entry: Entry, results: Sequence[Result], folder: Path = FOLDER) -> LeaderboardRow:
@@ -243,18 +243,18 @@ def row(entry: Entry, results: Sequence[Result], folder: Path = FOLDER) -> Leade
     evaluation = _evaluation(entry)
     code = machine_code(entry.model) if entry.trained else construction_code(entry.name)
     kept, findings = list[Result](), list[Standing]()
-    for found in results:
-        if found.model != entry.name:
+    for result in results:
+        if result.model != entry.name:
             continue
         try:
-            model, task = entry.at(found.options)
+            model, task = entry.at(result.options)
         except (TinyadderError, TypeError):
             continue  # options that this construction no longer has
-        if found.digest != model_digest(model, task):
+        if result.digest != model_digest(model, task):
             continue
-        kept.append(found)
-        if "verdict" in found.data:
-            findings.append(_finding(found, model, task, folder))
+        kept.append(result)
+        if "verdict" in result.data:
+            findings.append(_finding(result, model, task, folder))
     return LeaderboardRow(
         entry.name,
         entry.trained,
@@ -268,13 +268,13 @@ def row(entry: Entry, results: Sequence[Result], folder: Path = FOLDER) -> Leade
     )
 
 
-def _finding(found: Result, model: Transformer, task: Task, folder: Path) -> Standing:
+def _finding(result: Result, model: Transformer, task: Task, folder: Path) -> Standing:
     """The verdict of a result as it holds today: a proof if the checker accepts its certificate, a
     refutation if its problem is wrong again.
     """
-    verdict, of = verdict_from_json(found.data["verdict"]), None
+    verdict, of = verdict_from_json(result.data["verdict"]), None
     if isinstance(verdict, Proved):
-        verdict = recheck(model, task, certificate_file(folder, found.model, found.options))
+        verdict = recheck(model, task, certificate_file(folder, result.model, result.options))
     elif isinstance(verdict, Refuted):
         if not fails_as_stated(model, task, verdict.counterexample):
             shown = verdict.counterexample.shown
@@ -282,7 +282,7 @@ def _finding(found: Result, model: Transformer, task: Task, folder: Path) -> Sta
     elif isinstance(verdict, Exhaustive):
         domain = task.domain()
         of = None if domain is None or verdict.count >= domain.size else domain.size
-    return Standing(verdict, found.options, of)
+    return Standing(verdict, result.options, of)
 
 
 COUNT, RATE = Annotated[int, Between(1, 10**12)], Annotated[float, Between(0, 1)]
@@ -295,14 +295,14 @@ def _evaluation(entry: Entry) -> dict[str, Any] | None:
     path = entry.folder.parent / "evaluation.json" if entry.folder else None
     if path is None or not os.path.lexists(path):
         return None
-    found = read_json(path)
+    data = read_json(path)
     try:
-        seconds = (found.get("training") or {}).get("training cpu seconds")
+        seconds = (data.get("training") or {}).get("training cpu seconds")
         return {
-            "held out": {key: checked(found["score"][key], HELD_OUT[key], key) for key in HELD_OUT},
-            "hard cases": {key: checked(found["hard cases"][key], HARD[key], key) for key in HARD},
+            "held out": {key: checked(data["score"][key], HELD_OUT[key], key) for key in HELD_OUT},
+            "hard cases": {key: checked(data["hard cases"][key], HARD[key], key) for key in HARD},
             "training cpu seconds": checked(seconds, float | None, "training cpu seconds"),
-            "command": checked(found["command"], str, "command"),
+            "command": checked(data["command"], str, "command"),
         }
     except (KeyError, TypeError, AttributeError, TinyadderError) as error:
         raise TinyadderError(
@@ -340,7 +340,7 @@ def report_json(rows: Sequence[LeaderboardRow], board: Sequence[BoardRow] = ()) 
     """
     return {
         "conventions": {rung: definition(rung) for rung in rows[0].counts} if rows else {},
-        "models": [found.to_json() for found in rows],
+        "models": [row.to_json() for row in rows],
         "claims of others": {"as of": FIELD_DATE, "entries": public_field()},
         "measured of others": [asdict(one) for one in board],
     }

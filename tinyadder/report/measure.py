@@ -92,10 +92,10 @@ def prove_apart(
             stopped = f"the prover stopped, exit code {process.exitcode}"
             reason = f"no verdict within {seconds:g} s" if late else stopped
             return {"verdict": verdict_to_json(Unknown(reason))}
-        found: dict[str, Any] = json.loads(data.read_text())
-        if found["verdict"]["verdict"] == "proved":
+        outcome: dict[str, Any] = json.loads(data.read_text())
+        if outcome["verdict"]["verdict"] == "proved":
             keep_certificate(Path(place) / "model" / CERTIFICATE, kept)
-    return found
+    return outcome
 
 
 def _prove(name: str, options: dict[str, Any], folder: Path, data: Path) -> None:
@@ -110,13 +110,13 @@ def _prove(name: str, options: dict[str, Any], folder: Path, data: Path) -> None
     began = time.process_time()
     judged = certify(model, made.task, folder)
     whole = time.process_time() - began
-    found = proof_data(judged, folder)
+    proof = proof_data(judged, folder)
     if isinstance(judged.verdict, Proved):
         began = time.process_time()
         check(folder)
-        found["check_seconds"] = time.process_time() - began
-        whole -= found["check_seconds"]
-    data.write_text(json.dumps({**found, "proof_seconds": whole}))
+        proof["check_seconds"] = time.process_time() - began
+        whole -= proof["check_seconds"]
+    data.write_text(json.dumps({**proof, "proof_seconds": whole}))
 
 
 def proof_data(judged: Any, folder: Path) -> dict[str, Any]:
@@ -133,20 +133,20 @@ def proof_data(judged: Any, folder: Path) -> dict[str, Any]:
     }
 
 
-def sweep_again(entry: Entry, found: Result, folder: Path, shards: Path) -> Path:
-    """Repeat the exhaustive sweep that made `found`, on all cores, from the first problem on."""
+def sweep_again(entry: Entry, recorded: Result, folder: Path, shards: Path) -> Path:
+    """Repeat the exhaustive sweep that made `recorded`, on all cores, from the first problem on."""
     from tinyadder.verify.exhaustive import forget, pack, sweep, sweep_to_json
 
-    model, task = entry.at(found.options)
-    job = pack(model, task, found.limits)
+    model, task = entry.at(recorded.options)
+    job = pack(model, task, recorded.limits)
     forget(job, shards)
     data = sweep_to_json(sweep(job, folder=shards, workers=-1))
     asked: dict[str, Any] = {
-        "command": found.command,
-        "options": found.options,
-        "limits": found.limits,
+        "command": recorded.command,
+        "options": recorded.options,
+        "limits": recorded.limits,
     }
-    made = result(model, task, entry.name, found.kind, data, **asked)
+    made = result(model, task, entry.name, recorded.kind, data, **asked)
     return write_result(made, folder, force=True)
 
 

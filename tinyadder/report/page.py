@@ -156,7 +156,7 @@ def _lanes(program: Program) -> list[tuple[str, str]]:
 
 def code(text: object) -> Markup:
     """Text as HTML, with what stands between backticks set as code. For words of this package only:
-    in what a results file or a stranger said a backtick is a backtick.
+    in what a results file or a stranger wrote a backtick is a backtick.
 
     >>> print(code("`x < 1` of <b>"))
     <code>x &lt; 1</code> of &lt;b&gt;
@@ -174,12 +174,13 @@ def _count(group: Group, rung: str) -> tuple[float, str]:
 
 def _exact(group: Group) -> list[str]:
     """Exact match of trained models, in words: mean and worst of the seeds."""
-    found = [row.evaluation for row in group.rows if row.evaluation]
+    evaluations = [row.evaluation for row in group.rows if row.evaluation]
     return [
-        f"{part}: {mean_and_worst([e[part]['exact'] for e in found], percent, lowest=True)} exact, "
-        f"{found[0][part]['problems']:,} problems"
+        f"{part}: {mean_and_worst(exact, percent, lowest=True)} exact, {count:,} problems"
         for part in ("held out", "hard cases")
-        if found
+        if evaluations
+        for exact in [[evaluation[part]["exact"] for evaluation in evaluations]]
+        for count in [evaluations[0][part]["problems"]]
     ]
 
 

@@ -111,44 +111,44 @@ def check_model_name(model: str) -> str:
     return model
 
 
-def write_result(found: Result, folder: Path = FOLDER, *, force: bool = False) -> Path:
-    """Write `found` into its file; one with the same key is left as it is unless `force` is given.
+def write_result(result: Result, folder: Path = FOLDER, *, force: bool = False) -> Path:
+    """Write `result` into its file; one with the same key is left as it is unless `force` is given.
 
     Raises `TinyadderError` where there is one, or the file cannot be read or written.
     """
-    path = results_file(folder, found.model)
+    path = results_file(folder, result.model)
     with lock(folder, "writing a result", wait=60, way_out="try again"):
         known = _known(path)
         if not force:
-            _refuse_known(found, path, known)
-        known[found.key] = found
+            _refuse_known(result, path, known)
+        known[result.key] = result
         lines = [json.dumps(vars(known[key]), ensure_ascii=False) + "\n" for key in sorted(known)]
         write_text(path, "".join(lines), way_out="free some space, or mend the permissions")
     return path
 
 
-def check_new(found: Result, folder: Path = FOLDER) -> None:
+def check_new(result: Result, folder: Path = FOLDER) -> None:
     """Raises `TinyadderError` where `write_result` would: asked before long work."""
-    path = results_file(folder, found.model)
-    _refuse_known(found, path, _known(path))
+    path = results_file(folder, result.model)
+    _refuse_known(result, path, _known(path))
 
 
 def _known(path: Path) -> dict[tuple[str, str, str, str], Result]:
     return {one.key: one for one in _read(path)} if lexists(path) else {}
 
 
-def _refuse_known(found: Result, path: Path, known: Mapping[tuple, Result]) -> None:
-    if found.key in known:
-        about = "".join(f", {k}={v}" for k, v in {**found.options, **found.limits}.items())
+def _refuse_known(result: Result, path: Path, known: Mapping[tuple, Result]) -> None:
+    if result.key in known:
+        about = "".join(f", {k}={v}" for k, v in {**result.options, **result.limits}.items())
         raise TinyadderError(
-            f"{path} holds a result '{found.kind}' of {found.model}{about} already; "
+            f"{path} holds a result '{result.kind}' of {result.model}{about} already; "
             "give --force to replace it"
         )
 
 
 def read_results(folder: Path = FOLDER) -> list[Result]:
     """Every finding in `folder`. Raises `TinyadderError` for a line that is none."""
-    return [found for path in sorted(folder.glob("*.jsonl")) for found in _read(path)]
+    return [result for path in sorted(folder.glob("*.jsonl")) for result in _read(path)]
 
 
 def find_result(model: str, kind: str, folder: Path = FOLDER) -> Result:
@@ -156,14 +156,14 @@ def find_result(model: str, kind: str, folder: Path = FOLDER) -> Result:
 
     Raises `TinyadderError` where there is none.
     """
-    for found in _read(results_file(folder, model)):
-        if (found.model, found.kind, found.options, found.limits) == (model, kind, {}, {}):
-            return found
+    for result in _read(results_file(folder, model)):
+        if (result.model, result.kind, result.options, result.limits) == (model, kind, {}, {}):
+            return result
     raise TinyadderError(f"{folder} has no result '{kind}' of {model}")
 
 
 def _read(path: Path) -> list[Result]:
-    found = []
+    results = []
     lines = read_text(path, most=LARGEST).split("\n")
     for number, line in enumerate(filter(None, lines), start=1):
         try:
@@ -178,8 +178,8 @@ def _read(path: Path) -> list[Result]:
             raise TinyadderError(
                 f"{path}, line {number} does not hold a result: {error}; remove it or make it again"
             ) from error
-        found.append(one)
-    return found
+        results.append(one)
+    return results
 
 
 # ---- the schema of the data --------------------------------------------------------------------
@@ -227,5 +227,5 @@ def need(value: Any, schema: Schema, place: str = "the result") -> None:
     else:
         kinds = schema if isinstance(schema, tuple) else (schema,)
         if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-            said = " or ".join(kind.__name__ for kind in kinds)
-            raise TypeError(f"{place} is {value!r:.40}, expected {said}")
+            expected = " or ".join(kind.__name__ for kind in kinds)
+            raise TypeError(f"{place} is {value!r:.40}, expected {expected}")

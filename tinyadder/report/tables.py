@@ -143,11 +143,11 @@ def proved_sections(free: Sequence[LeaderboardRow], within: Sequence[Leaderboard
         ("Trained from random initialisation", free),
         ("Trained in a given structure", within),
     ):
-        found = [g for g in groups(rows) if any(r.strongest == "proved" for r in g.rows)]
+        proved = [g for g in groups(rows) if any(r.strongest == "proved" for r in g.rows)]
         parts += [
             f"### {title}",
-            markdown_table(PROVED_HEADS, [_proved_cells(group) for group in found])
-            if found
+            markdown_table(PROVED_HEADS, [_proved_cells(group) for group in proved])
+            if proved
             else "None so far.",
         ]
     return parts
@@ -172,9 +172,9 @@ def _proved_cells(group: Group) -> tuple[str, ...]:
         if (measured := row.evaluation) and measured["training cpu seconds"] is not None
     ]
     proofs = [
-        found.data["proof_seconds"]
+        proof.data["proof_seconds"]
         for row in proved
-        if (found := row.of("proved")) and "proof_seconds" in found.data
+        if (proof := row.of("proved")) and "proof_seconds" in proof.data
     ]
     return (
         group.name,
@@ -237,10 +237,10 @@ class Group:
 
 def groups(rows: Sequence[LeaderboardRow]) -> list[Group]:
     """The rows with the seeds of each recipe together, by task, then by `nonzero + positional`."""
-    found: dict[str, list[LeaderboardRow]] = {}
+    rows_by_name: dict[str, list[LeaderboardRow]] = {}
     for row in rows:
-        found.setdefault(recipe_of(row.name), []).append(row)
-    ordered = [Group(name, tuple(members)) for name, members in found.items()]
+        rows_by_name.setdefault(recipe_of(row.name), []).append(row)
+    ordered = [Group(name, tuple(members)) for name, members in rows_by_name.items()]
     return sorted(
         ordered, key=lambda g: (g.rows[0].task, g.rows[0].counts["nonzero + positional"], g.name)
     )
@@ -279,15 +279,15 @@ def mean_counts(
     >>> mean_counts([("a/seed-1", True, {"nonzero": 3}), ("a/seed-2", True, {"nonzero": 4})])
     {'a': (False, {'nonzero': 3.5})}
     """
-    found: dict[str, list[tuple[bool, Mapping[str, int]]]] = {}
+    by_name: dict[str, list[tuple[bool, Mapping[str, int]]]] = {}
     for name, trained, counts in models:
-        found.setdefault(recipe_of(name), []).append((not trained, counts))
+        by_name.setdefault(recipe_of(name), []).append((not trained, counts))
     return {
         name: (
             seeds[0][0],
             {rung: statistics.fmean(counts[rung] for _, counts in seeds) for rung in seeds[0][1]},
         )
-        for name, seeds in found.items()
+        for name, seeds in by_name.items()
     }
 
 
@@ -309,15 +309,15 @@ def _trained_cells(group: Group) -> tuple[str, ...]:
     judged = [row.evaluation for row in group.rows if row.evaluation]
     rates = [times.data["decoded_per_second"] for row in group.rows if (times := row.of("times"))]
     costs = [
-        found["training cpu seconds"]
-        for found in judged
-        if found["training cpu seconds"] is not None
+        standing["training cpu seconds"]
+        for standing in judged
+        if standing["training cpu seconds"] is not None
     ]
     return (
         group.label,
         joined(group.lines()),
         *(
-            mean_and_worst([found[part]["exact"] for found in judged], percent, lowest=True)
+            mean_and_worst([standing[part]["exact"] for standing in judged], percent, lowest=True)
             if judged
             else ""
             for part in ("held out", "hard cases")
@@ -369,9 +369,9 @@ whole sentence.
 _LONG = re.compile(r"\d{1,3}(?:,\d{3}){3,}")
 
 
-def _short(found: re.Match[str]) -> str:
+def _short(match: re.Match[str]) -> str:
     """10^20 for a 1 with twenty zeros; other long numbers with three digits, after "about"."""
-    digits = found[0].replace(",", "")
+    digits = match[0].replace(",", "")
     return f"10^{len(digits) - 1}" if digits.strip("0") == "1" else f"about {float(digits):.3g}"
 
 

@@ -173,8 +173,8 @@ class Addition(Task):
     def hard(self) -> list[tuple[int, ...]]:
         pairs = replace(self, operands=2)
         extra = (0,) * (self.operands - 2)
-        found = [(*pair, *extra) for pair in counterexamples(pairs)]
-        return list(dict.fromkeys([*found, *ops.hard(self.digits, self.base, self.operands)]))
+        problems = [(*pair, *extra) for pair in counterexamples(pairs)]
+        return list(dict.fromkeys([*problems, *ops.hard(self.digits, self.base, self.operands)]))
 
     def simpler(self, problem: tuple[int, ...]) -> list[tuple[int, ...]]:
         return ops.simpler(problem, self.digits, self.base)
@@ -219,7 +219,7 @@ class Addition(Task):
         return texts
 
     def arrays(self) -> Arrays | None:
-        found = Arrays(
+        arrays = Arrays(
             vocabulary=self.vocabulary,
             widths=(self.digits + self.padding,) * self.operands,
             tops=(self.largest,) * self.operands,
@@ -230,7 +230,7 @@ class Addition(Task):
             least=self.order == "least",
             result=sum,
         )
-        return found if found.fit else None
+        return arrays if arrays.fit else None
 
 
 TASK = Addition

@@ -142,10 +142,10 @@ class Arithmetic(Task):
         """In turn: operands that bring the answer beside a boundary of a digit, structured
         operands, uniform ones.
         """
-        found: list[Draw] = []
+        draws: list[Draw] = []
         for drawn in ops.draws(max(self.widths), self.base, len(self.widths)):
-            found += [self._beside, self._clip_of(drawn), lambda random: self.uniform(random, 1)[0]]
-        return found
+            draws += [self._beside, self._clip_of(drawn), lambda random: self.uniform(random, 1)[0]]
+        return draws
 
     def _clip_of(self, draw: Draw) -> Draw:
         return lambda random: self._clipped(draw(random))
@@ -172,17 +172,19 @@ class Arithmetic(Task):
 
     def hard(self) -> list[Numbers]:
         if len(self.widths) == 1:
-            found: list[Numbers] = [(pair[0],) for pair in ops.hard(self.widths[0], self.base, 2)]
+            problems: list[Numbers] = [
+                (pair[0],) for pair in ops.hard(self.widths[0], self.base, 2)
+            ]
             places = [
                 (j, d, e)
                 for j in range(self.answer_length)
                 for d in range(1, 10)
                 for e in (-1, 0, 1)
             ]
-            found += [(-(-d * 10**j // self.slope) + e,) for j, d, e in places]
+            problems += [(-(-d * 10**j // self.slope) + e,) for j, d, e in places]
         else:
-            found = ops.hard(max(self.widths), self.base, len(self.widths))
-        return list(dict.fromkeys(self._clipped(problem) for problem in found))
+            problems = ops.hard(max(self.widths), self.base, len(self.widths))
+        return list(dict.fromkeys(self._clipped(problem) for problem in problems))
 
     @property
     def slope(self) -> int:
@@ -211,11 +213,11 @@ class Arithmetic(Task):
         counts = [top + 1 for top in self.tops]
 
         def problem(index: int) -> Numbers:
-            found = []
+            numbers = []
             for count in reversed(counts):
                 index, n = divmod(index, count)
-                found.append(n)
-            return tuple(found[::-1])
+                numbers.append(n)
+            return tuple(numbers[::-1])
 
         return Domain(
             f"problems of task '{self.name}'",
@@ -236,7 +238,7 @@ class Arithmetic(Task):
         return texts
 
     def arrays(self) -> Arrays | None:
-        found = Arrays(
+        arrays = Arrays(
             vocabulary=self.vocabulary,
             widths=self.widths,
             tops=self.tops,
@@ -247,4 +249,4 @@ class Arithmetic(Task):
             least=False,
             result=self.result,
         )
-        return found if found.fit else None
+        return arrays if arrays.fit else None

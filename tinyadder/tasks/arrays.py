@@ -65,7 +65,7 @@ class Arrays:
         r"""The operands of a text of lines such as b"12 34\n5+6\n".
 
         None where some line is written in another way, or holds no problem of the task: then they
-        are to be read one by one, and the mistakes said.
+        are to be read one by one, each mistake with its message.
         """
         if self.base != 10:
             return None

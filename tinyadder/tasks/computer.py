@@ -108,12 +108,12 @@ class Computer(Task):
 
     def prompt(self, problem: ProgramAndInput) -> tuple[str, ...]:
         lines, values = problem
-        found: list[str] = []
+        tokens: list[str] = []
         for number, (instruction, operand) in enumerate(lines):
-            found += [f"{number}:", instruction, str(operand)]
+            tokens += [f"{number}:", instruction, str(operand)]
         for number, value in enumerate(values):
-            found += [f"#{number}", str(value)]
-        return (*found, "run")
+            tokens += [f"#{number}", str(value)]
+        return (*tokens, "run")
 
     def answer(self, problem: ProgramAndInput) -> tuple[str, ...]:
         return tuple(islice(self.trace(problem), self.steps))
@@ -173,18 +173,18 @@ class Computer(Task):
                 hint = did_you_mean(str(name)[:20], [*INSTRUCTIONS])
                 raise TinyadderError(f"line {place}: {short(name)} is not one of {known}{hint}")
             checked.append((name, self._number(n, f"line {place}")))
-        found = tuple(checked), tuple(self._number(v, "the input") for v in values)
+        result = tuple(checked), tuple(self._number(v, "the input") for v in values)
         if len(lines) > self.word:
             raise TinyadderError(f"{len(lines)} lines; at most {self.word} have a number")
         if len(values) >= self.word:
             raise TinyadderError(f"an input of {len(values)} values; at most {self.word - 1}")
         most = self.length - self.steps
-        if len(self.prompt(found)) > most:
+        if len(self.prompt(result)) > most:
             raise TinyadderError(
-                f"a prompt of {len(self.prompt(found))} tokens; at most {most} here, since the "
+                f"a prompt of {len(self.prompt(result))} tokens; at most {most} here, since the "
                 f"answer may take {self.steps} of {self.length}"
             )
-        return found
+        return result
 
     def _number(self, given: Any, where: str) -> int:
         number = as_int(given)
@@ -207,7 +207,7 @@ class Computer(Task):
             *names, rest = part.split(":")
             labels |= {name.strip(): len(lines) for name in names}
             lines.append(rest.split())
-        found = []
+        program = []
         for place, line in enumerate(lines):
             if not 1 <= len(line) <= 2:
                 raise TinyadderError(
@@ -216,9 +216,9 @@ class Computer(Task):
                 )
             operand: Any = line[1] if len(line) == 2 else 0
             operand = labels.get(operand, operand)
-            found.append((line[0], _read(operand)))
+            program.append((line[0], _read(operand)))
         values = [_read(v) for v in given.replace(",", " ").split()]
-        return self.check((found, values))
+        return self.check((program, values))
 
     def show(self, problem: ProgramAndInput) -> str:
         lines, values = problem
@@ -275,25 +275,29 @@ class Computer(Task):
             pairs = [(top, 1), (0, 1), (top, top), (0, 0), (1, 0)]
             texts += [f"set {b}; store {top}; set {a}; {name} {top}; out" for a, b in pairs]
         texts += [f"set {top}; store 0; put 0; get 0; out", f"set 1; zero {top}; out; load 1"]
-        found = []
+        problems = []
         for text in texts:
             if text.count(";") < self.word:
-                found.append(self.parse(text))
+                problems.append(self.parse(text))
         if 5 <= self.word <= 16:  # the line after the last is the first
             rest = [("load", 0)] * (self.word - 5)
-            found.append(
+            problems.append(
                 ((("load", 0), ("zero", 3), ("halt", 0), ("set", 1), ("store", 0), *rest), ())
             )
-        return [p for p in dict.fromkeys(found) if len(self.prompt(p)) <= self.length - self.steps]
+        return [
+            p for p in dict.fromkeys(problems) if len(self.prompt(p)) <= self.length - self.steps
+        ]
 
     def simpler(self, problem: ProgramAndInput) -> list[ProgramAndInput]:
         """Without a line or a value, or with a smaller number in one."""
         lines, values = problem
-        found = [((*lines[:k], *lines[k + 1 :]), values) for k in range(len(lines))]
-        found += [(lines, (*values[:k], *values[k + 1 :])) for k in range(len(values))]
+        problems = [((*lines[:k], *lines[k + 1 :]), values) for k in range(len(lines))]
+        problems += [(lines, (*values[:k], *values[k + 1 :])) for k in range(len(values))]
         for k, (name, n) in enumerate(lines):
-            found += [((*lines[:k], (name, m), *lines[k + 1 :]), values) for m in {0, n // 2} - {n}]
-        return found
+            problems += [
+                ((*lines[:k], (name, m), *lines[k + 1 :]), values) for m in {0, n // 2} - {n}
+            ]
+        return problems
 
 
 def _read(text: Any) -> Any:

@@ -21,8 +21,8 @@ FILE = "counterexamples.json"
 def recorded() -> dict[str, list[Any]]:
     """Name of a task -> problems, as lists."""
     text = (files("tinyadder") / "data" / FILE).read_text(encoding="utf-8")
-    found: dict[str, list[Any]] = json.loads(text)
-    return found
+    problems: dict[str, list[Any]] = json.loads(text)
+    return problems
 
 
 def counterexamples(task: Task) -> list[Problem]:

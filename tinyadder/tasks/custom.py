@@ -342,10 +342,10 @@ def custom_task(
     shape = Custom(
         alphabet=alphabet, shortest=reach[0], longest=reach[-1], positions=positions, form=form
     )
-    found = [_tokens(word, answer) for word in _probe(shape)]
-    width = max(map(len, found))
+    answers = [_tokens(word, answer) for word in _probe(shape)]
+    width = max(map(len, answers))
     if outputs is None:
-        seen = sorted(set("".join(found)))
+        seen = sorted(set("".join(answers)))
         outputs = "0123456789" if all(token in "0123456789" for token in seen) else "".join(seen)
     return Custom(
         alphabet=alphabet,
@@ -353,7 +353,7 @@ def custom_task(
         longest=reach[-1],
         outputs=outputs,
         width=1 if positions else answer_length or width,
-        stop=end if end is not None else END * (not positions and min(map(len, found)) < width),
+        stop=end if end is not None else END * (not positions and min(map(len, answers)) < width),
         form=form,
         positions=positions,
         oracle=answer,

@@ -244,8 +244,8 @@ class Derivative(Task):
                 raise self._refused(text, at, "exponents fall from left to right")
 
     def _refused(self, text: str, at: int, rule: str) -> TinyadderError:
-        found = f"character {at + 1} ({text[at]!r})" if at < len(text) else "the end"
-        return TinyadderError(f"'{short_text(text)}', at {found}: {rule}; {self._accepted()}")
+        place = f"character {at + 1} ({text[at]!r})" if at < len(text) else "the end"
+        return TinyadderError(f"'{short_text(text)}', at {place}: {rule}; {self._accepted()}")
 
     def _accepted(self) -> str:
         top = min(3, self.exponents)
@@ -269,11 +269,11 @@ class Derivative(Task):
         """Coefficients where something changes: 1, the largest, and where n*c or c gets another
         digit.
         """
-        found = {1, 2, self.coefficients}
+        sizes = {1, 2, self.coefficients}
         for top in (10, 100, 1000):
             for n in range(1, self.exponents + 1):
-                found |= {-(-top // n) + step for step in (-1, 0, 1)}
-        return sorted(c for c in found if 1 <= c <= self.coefficients)
+                sizes |= {-(-top // n) + step for step in (-1, 0, 1)}
+        return sorted(c for c in sizes if 1 <= c <= self.coefficients)
 
     def uniform(self, random: Random, count: int) -> list[Polynomial]:
         limit = self.coefficients
@@ -286,13 +286,13 @@ class Derivative(Task):
         """Degree uniform in 1 .. exponents, then every coefficient uniform, the leading one not
         0.
         """
-        limit, found = self.coefficients, list[Polynomial]()
+        limit, polynomials = self.coefficients, list[Polynomial]()
         for _ in range(count):
             degree = random.randint(1, self.exponents)
             lead = random.choice((-1, 1)) * random.randint(1, limit)
             lower = [random.randint(-limit, limit) for _ in range(degree)]
-            found.append((*lower, lead, *(0,) * (self.exponents - degree)))
-        return found
+            polynomials.append((*lower, lead, *(0,) * (self.exponents - degree)))
+        return polynomials
 
     def focused(self, random: Random, count: int) -> list[Polynomial]:
         """Half of them balanced, a sixth structured, a third where the printed order may change.
@@ -303,17 +303,17 @@ class Derivative(Task):
         """
 
         def turned() -> Polynomial:
-            found, limit = [0] * (self.exponents + 1), self.coefficients
+            polynomial, limit = [0] * (self.exponents + 1), self.coefficients
             lower = random.choice((0, 1, 1, 1))
-            found[0] = random.randint(-limit, limit)
+            polynomial[0] = random.randint(-limit, limit)
             signs = (
                 (1, -1)
                 if random.random() < 0.5
                 else (random.choice((-1, 1)), random.choice((-1, 1)))
             )
             for n, sign in zip((lower, random.randint(1, self.exponents)), signs, strict=True):
-                found[n] = sign * random.randint(1, limit)
-            return tuple(found)
+                polynomial[n] = sign * random.randint(1, limit)
+            return tuple(polynomial)
 
         balanced, structured = (
             self.balanced(random, count // 2),
@@ -368,7 +368,7 @@ class Derivative(Task):
 
     def hard(self) -> list[Polynomial]:
         width, edges = self.exponents + 1, self._edges()
-        found: list[Polynomial] = [*counterexamples(self), (0,) * width]
+        polynomials: list[Polynomial] = [*counterexamples(self), (0,) * width]
         for n in range(width):
             others: list[dict[int, int]] = [
                 {},
@@ -376,24 +376,24 @@ class Derivative(Task):
             ]
             for size in edges:
                 for other in others:
-                    found += [
+                    polynomials += [
                         tuple({**other, n: c}.get(m, 0) for m in range(width))
                         for c in (size, -size)
                     ]
         for size in edges:
-            found += [
+            polynomials += [
                 (size,) * width,
                 (-size,) * width,
                 tuple(size * (-1) ** m for m in range(width)),
             ]
-        return list(dict.fromkeys(found))
+        return list(dict.fromkeys(polynomials))
 
     def simpler(self, problem: Polynomial) -> list[Polynomial]:
         """A term less, a minus less, or a smaller coefficient: fewer terms first."""
 
         def changed(to: Callable[[int], int]) -> list[Polynomial]:
-            found = [(*problem[:n], to(c), *problem[n + 1 :]) for n, c in enumerate(problem)]
-            return [polynomial for polynomial in found if polynomial != problem]
+            polynomials = [(*problem[:n], to(c), *problem[n + 1 :]) for n, c in enumerate(problem)]
+            return [polynomial for polynomial in polynomials if polynomial != problem]
 
         return [
             *changed(lambda c: 0),
@@ -433,11 +433,11 @@ class Derivative(Task):
         base = 2 * coefficients + 1
 
         def problem(index: int) -> Polynomial:
-            found = [0] * most
+            polynomial = [0] * most
             for n in range(exponents + 1):
                 index, place = divmod(index, base)
-                found[n] = place - coefficients
-            return tuple(found)
+                polynomial[n] = place - coefficients
+            return tuple(polynomial)
 
         return Domain(name, base ** (exponents + 1), problem)
 
@@ -453,11 +453,11 @@ class Derivative(Task):
         def problem(index: int) -> Polynomial:
             which = bisect_right(ends, index)
             index -= ends[which - 1] if which else 0
-            found = [0] * (self.exponents + 1)
+            polynomial = [0] * (self.exponents + 1)
             for n in chosen[which]:
                 index, place = divmod(index, 2 * coefficients)
-                found[n] = place - coefficients + (place >= coefficients)
-            return tuple(found)
+                polynomial[n] = place - coefficients + (place >= coefficients)
+            return tuple(polynomial)
 
         return Domain(f"{name} with at most {terms} term{'s' * (terms != 1)}", ends[-1], problem)
 

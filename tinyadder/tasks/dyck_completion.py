@@ -130,12 +130,12 @@ class DyckCompletion(Words):
         """Deepest nests and what is left of them, many pairs of one kind before or inside another,
         equal neighbours.
         """
-        found = []
+        words = []
         for a, z in zip(self.openers, self.closers, strict=True):
             for b, y in zip(self.openers, self.closers, strict=True):
                 rest = max(0, self.length - 2) // 2
                 nest = (a + b) * (self.depth // 2)
-                found += [
+                words += [
                     a,
                     a + z,
                     a + b + y,
@@ -145,12 +145,12 @@ class DyckCompletion(Words):
                     nest + (b + y) * rest,
                 ]
                 down = a * self.depth + z * self.depth
-                found += [down[:n] for n in range(1, len(down) + 1)]
-                found += [
+                words += [down[:n] for n in range(1, len(down) + 1)]
+                words += [
                     b + (a * (self.depth - 1) + z * (self.depth - 1)),
                     a * (self.depth - 1) + b,
                 ]
-        return list(dict.fromkeys(word for word in found if self._fits(word)))
+        return list(dict.fromkeys(word for word in words if self._fits(word)))
 
     def simpler(self, problem: str) -> list[str]:
         shorter = {
@@ -169,12 +169,12 @@ class DyckCompletion(Words):
                 f"the domain of this task takes length=1 .. {self.length}; {given} was given"
             )
         ways = self._ways(length)
-        said = (
+        name = (
             f"beginnings of at most {length} brackets of {self.kinds} kinds, at most {self.depth}"
             " open"
         )
         return Domain(
-            said, sum(row[0] for row in ways[1:]), lambda index: self._unrank(ways, index)
+            name, sum(row[0] for row in ways[1:]), lambda index: self._unrank(ways, index)
         )
 
     def _ways(self, length: int) -> list[list[int]]:

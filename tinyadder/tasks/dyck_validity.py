@@ -79,14 +79,14 @@ class DyckValidity(Words):
         """The extremes: one mistake at either end of the longest deep and flat words."""
         half = self.length // 2
         deep, flat = "(" * half + ")" * half, "()" * half
-        found = [
+        words = [
             w[a:b]
             for w in (deep, flat, ")" + deep, ")" + flat, flat + ")", deep + ")(")
             for a in (0, 1)
             for b in (None, -1)
         ]
-        found += [flat[:i] + ")(" + flat[i + 2 :] for i in range(0, len(flat), 2)]
-        return list(dict.fromkeys([*super().hard(), *(w for w in found if len(w) in self.lengths)]))
+        words += [flat[:i] + ")(" + flat[i + 2 :] for i in range(0, len(flat), 2)]
+        return list(dict.fromkeys([*super().hard(), *(w for w in words if len(w) in self.lengths)]))
 
 
 TASK = DyckValidity

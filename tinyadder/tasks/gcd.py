@@ -126,9 +126,9 @@ class Gcd(Task):
             top // 2,
         }
         kept = sorted(n for n in powers if 1 <= n <= top)
-        found = [*counterexamples(self), *((a, b) for a in kept for b in kept)]
-        found += [(n, n + 1) for n in kept if n < top] + [(n, 1) for n in kept]
-        return list(dict.fromkeys(found))
+        pairs = [*counterexamples(self), *((a, b) for a in kept for b in kept)]
+        pairs += [(n, n + 1) for n in kept if n < top] + [(n, 1) for n in kept]
+        return list(dict.fromkeys(pairs))
 
 
 def _log_uniform(random: Random, largest: int) -> int:

@@ -37,18 +37,18 @@ def rank(rows: MatrixRows) -> int:
     >>> rank(((1, 2), (2, 4))), rank(((1, 2), (2, 5)))
     (1, 2)
     """
-    left, found = [list(map(Fraction, row)) for row in rows], 0
+    left, pivots = [list(map(Fraction, row)) for row in rows], 0
     for column in range(len(rows[0])):
-        pivot = next((row for row in left[found:] if row[column]), None)
+        pivot = next((row for row in left[pivots:] if row[column]), None)
         if pivot is None:
             continue
         left.remove(pivot)
-        left.insert(found, pivot)
-        for row in left[found + 1 :]:
+        left.insert(pivots, pivot)
+        for row in left[pivots + 1 :]:
             factor = row[column] / pivot[column]
             row[:] = [a - factor * b for a, b in zip(row, pivot, strict=True)]
-        found += 1
-    return found
+        pivots += 1
+    return pivots
 
 
 def eigenvalues(rows: MatrixRows) -> tuple[Fraction, Fraction]:
@@ -143,13 +143,13 @@ class Matrix(Task):
             return None
         right = self.result(problem)
         try:
-            found = self._written.decode([token for token in answer if token != self.end])
+            emitted = self._written.decode([token for token in answer if token != self.end])
         except TinyadderError:
             return float("inf")
-        if len(found) != len(right):
+        if len(emitted) != len(right):
             return float("inf")
         size = sum(abs(float(r)) ** 2 for r in right) ** 0.5
-        away = sum(abs(f - float(r)) ** 2 for f, r in zip(found, right, strict=True)) ** 0.5
+        away = sum(abs(f - float(r)) ** 2 for f, r in zip(emitted, right, strict=True)) ** 0.5
         return away / size if size else (0.0 if away == 0 else float("inf"))
 
     # ---- to and from people
@@ -166,34 +166,34 @@ class Matrix(Task):
         ):
             raise TinyadderError(f"{short(problem)} is not {shape}; {self._takes()}")
         limits = [(-self.largest, self.largest)] * self.rows
-        found = tuple(
+        matrices = tuple(
             tuple(whole_numbers(row, limits, self._takes()) for row in rows) for rows in problem
         )
-        if self.operation == "eigenvalues" and found[0][0][1] != found[0][1][0]:
+        if self.operation == "eigenvalues" and matrices[0][0][1] != matrices[0][1][0]:
             raise TinyadderError(f"{short(problem)} is not symmetric; {self._takes()}")
-        return found
+        return matrices
 
     def parse(self, text: str) -> MatrixProblem:
         """Matrices as lists of rows: [[1, 2], [3, 4]]."""
         try:
-            found = json.loads("[" + text.strip().replace("]]", "]],").rstrip(", ") + "]")
+            matrices = json.loads("[" + text.strip().replace("]]", "]],").rstrip(", ") + "]")
         except (ValueError, RecursionError):
             raise TinyadderError(
                 f"'{short_text(text)}' is no list of rows; {self._takes()}"
             ) from None
-        return self.check(found)
+        return self.check(matrices)
 
     def show(self, problem: MatrixProblem) -> str:
         return " ".join(str([list(row) for row in rows]) for rows in problem)
 
     def show_answer(self, answer: Sequence[str]) -> str:
         try:
-            found = self._written.decode([token for token in answer if token != self.end])
+            value = self._written.decode([token for token in answer if token != self.end])
         except TinyadderError:
             return " ".join(answer)
-        if isinstance(found, tuple):
-            return str([list(row) if isinstance(row, tuple) else row for row in found])
-        return str(found)
+        if isinstance(value, tuple):
+            return str([list(row) if isinstance(row, tuple) else row for row in value])
+        return str(value)
 
     # ---- distributions
 
@@ -215,13 +215,13 @@ class Matrix(Task):
         return {"rank": rank(problem[0])} if self.operation == "rank" else {}
 
     def _drawn(self, random: Random, entry: Draw) -> MatrixProblem:
-        found = []
+        matrices = []
         for _ in range(self._count):
             rows = [[entry(random) for _ in range(self.rows)] for _ in range(self.rows)]
             if self.operation == "eigenvalues":
                 rows[1][0] = rows[0][1]
-            found.append(tuple(map(tuple, rows)))
-        return tuple(found)
+            matrices.append(tuple(map(tuple, rows)))
+        return tuple(matrices)
 
     def uniform(self, random: Random, count: int) -> list[MatrixProblem]:
         n = self.largest
@@ -249,23 +249,23 @@ class Matrix(Task):
     def draws(self) -> list[Draw]:
         """Sparse matrices, matrices of the largest entries, and of low rank where that is asked."""
         n = self.largest
-        found: list[Draw] = [
+        draws: list[Draw] = [
             lambda random: self._drawn(random, lambda r: r.choice((0, 0, 0, 1, -1, n))),
             lambda random: self._drawn(random, lambda r: r.choice((n, -n, n - 1))),
         ]
         if self.operation == "rank":
-            found.append(lambda random: self.balanced(random, 1)[0])
-        return found
+            draws.append(lambda random: self.balanced(random, 1)[0])
+        return draws
 
     def hard(self) -> list[MatrixProblem]:
         """Zero, one, all entries the largest or smallest, and one entry alone."""
         n, size = self.largest, range(self.rows)
         one = tuple(tuple(int(i == j) for j in size) for i in size)
-        found = [one, *(((c,) * self.rows,) * self.rows for c in (0, 1, n, -n))]
-        found += [tuple(tuple(n * (i == j == k) for j in size) for i in size) for k in size]
+        matrices = [one, *(((c,) * self.rows,) * self.rows for c in (0, 1, n, -n))]
+        matrices += [tuple(tuple(n * (i == j == k) for j in size) for i in size) for k in size]
         if self._count == 1:
-            return [(rows,) for rows in found]
-        return [(a, b) for a in found for b in found]
+            return [(rows,) for rows in matrices]
+        return [(a, b) for a in matrices for b in matrices]
 
 
 TASK = Matrix

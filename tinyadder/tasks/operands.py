@@ -32,11 +32,11 @@ def digits_of(number: int, width: int, base: int) -> list[int]:
     >>> digits_of(5, 4, 2)
     [0, 1, 0, 1]
     """
-    found = []
+    digits = []
     for _ in range(width):
         number, digit = divmod(number, base)
-        found.append(digit)
-    return found[::-1]
+        digits.append(digit)
+    return digits[::-1]
 
 
 def split(total: int, cut: int, digits: int, base: int, count: int) -> Operands:
@@ -108,12 +108,12 @@ def repdigit(random: Random, digits: int, base: int, count: int) -> Operands:
 
     def one() -> int:
         length = random.randint(0, digits)
-        found = value([random.randrange(base)] * length, base) * base ** random.randint(
+        number = value([random.randrange(base)] * length, base) * base ** random.randint(
             0, digits - length
         )
         if random.random() < 0.3:
-            found += random.choice((-1, 1)) * base ** random.randrange(digits)
-        return min(max(found, 0), base**digits - 1)
+            number += random.choice((-1, 1)) * base ** random.randrange(digits)
+        return min(max(number, 0), base**digits - 1)
 
     return tuple(one() for _ in range(count))
 
@@ -158,10 +158,10 @@ def hard(digits: int, base: int, count: int) -> list[Operands]:
     ]
     pairs += [(n, top + 1 - n) for n in kept if n > 0]
     pairs += [split(n, n // 2, digits, base, 2) for n in kept]
-    found = [(*p[:count], *([0] * (count - 2))) for p in pairs]
+    operands = [(*p[:count], *([0] * (count - 2))) for p in pairs]
     if count > 2:
-        found += [(0,) * (count - 2) + p for p in pairs] + [(n,) * count for n in kept]
-    return list(dict.fromkeys(found))
+        operands += [(0,) * (count - 2) + p for p in pairs] + [(n,) * count for n in kept]
+    return list(dict.fromkeys(operands))
 
 
 def edges(digits: int, base: int, count: int) -> list[Operands]:
@@ -204,30 +204,30 @@ def simpler(operands: Operands, digits: int, base: int) -> list[Operands]:
     digits cleared, and every digit lowered.
     """
     count, top, total = len(operands), base**digits - 1, sum(operands)
-    found: set[Operands] = set()
+    candidates: set[Operands] = set()
     for j in range(digits + 1):
         unit = base**j
         around = total // unit * unit
         for near in (total, around - 1, around, around + 1, total // unit, total % unit):
             if 0 <= near <= count * top:
-                found.add(split(near, top, digits, base, count))
-        found.add(tuple(n // unit for n in operands))
-        found.add(tuple(n % unit for n in operands))
+                candidates.add(split(near, top, digits, base, count))
+        candidates.add(tuple(n // unit for n in operands))
+        candidates.add(tuple(n % unit for n in operands))
     for i, number in enumerate(operands):
-        found |= {
+        candidates |= {
             (*operands[:i], n, *operands[i + 1 :]) for n in _simpler_number(number, digits, base)
         }
     least = complexity(operands, base)
-    ranked = sorted((complexity(candidate, base), candidate) for candidate in found)
+    ranked = sorted((complexity(candidate, base), candidate) for candidate in candidates)
     return [candidate for rank, candidate in ranked if rank < least]
 
 
 def _simpler_number(number: int, digits: int, base: int) -> set[int]:
     """`number` with a run of digits cleared, one digit lowered, or cut at either end."""
-    found = {number // base**j for j in range(digits + 1)}
+    numbers = {number // base**j for j in range(digits + 1)}
     for low in range(digits):
         digit = number // base**low % base
-        found |= {number - lower * base**low for lower in range(1, digit + 1)}
+        numbers |= {number - lower * base**low for lower in range(1, digit + 1)}
         for high in range(low + 1, digits + 1):
-            found.add(number - number % base**high + number % base**low)
-    return found
+            numbers.add(number - number % base**high + number % base**low)
+    return numbers

@@ -39,7 +39,7 @@ def whole_numbers(problem: Any, limits: Sequence[tuple[int, int]], takes: str) -
         raise TinyadderError(
             f"{short(problem)} has {len(problem)} number(s), expected {len(limits)}; {takes}"
         )
-    found = []
+    numbers = []
     for given, (low, high) in zip(problem, limits, strict=True):
         number = as_int(given)
         if number is None:
@@ -48,8 +48,8 @@ def whole_numbers(problem: Any, limits: Sequence[tuple[int, int]], takes: str) -
             raise TinyadderError(
                 f"{short(problem)}: {short(number)} is outside {low} .. {high}; {takes}"
             )
-        found.append(number)
-    return tuple(found)
+        numbers.append(number)
+    return tuple(numbers)
 
 
 def read_number(word: str, base: int, takes: str, *, largest: int) -> int:

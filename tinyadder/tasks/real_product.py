@@ -180,8 +180,8 @@ class RealProduct(Task):
         """
         low, high = self._mantissas()[0], self._mantissas()[-1]
         root = int((low * 10**self.digits) ** 0.5)
-        found = {low, low + 1, high, high - 1, root, root + 1, *(n * low for n in range(1, 10))}
-        return sorted(n for n in found if low <= n <= high)
+        mantissas = {low, low + 1, high, high - 1, root, root + 1, *(n * low for n in range(1, 10))}
+        return sorted(n for n in mantissas if low <= n <= high)
 
     def draws(self) -> list[Draw]:
         """In turn: a mantissa at an edge; a product about half-way between two answers."""
@@ -199,14 +199,14 @@ class RealProduct(Task):
 
     def hard(self) -> list[tuple[Number, Number]]:
         top, edges = self.exponents, self._edges()
-        found: list[tuple[Number, Number]] = counterexamples(self)
-        found += [((x, 0), (y, 0)) for x, y in product(edges, edges)]
-        found += [
+        problems: list[tuple[Number, Number]] = counterexamples(self)
+        problems += [((x, 0), (y, 0)) for x, y in product(edges, edges)]
+        problems += [
             ((s * edges[0], e), (edges[-1], f))
             for s in (1, -1)
             for e, f in product((-top, top), repeat=2)
         ]
-        return list(dict.fromkeys(found))
+        return list(dict.fromkeys(problems))
 
 
 TASK = RealProduct

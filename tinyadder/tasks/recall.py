@@ -60,11 +60,11 @@ class Recall(Words):
         return self.letters + self.letters[0]
 
     def uniform(self, random: Random, count: int) -> list[str]:
-        found = []
+        words = []
         for _ in range(count):
             word = random.sample(self.letters, random.randint(1, self.alphabet))
-            found.append("".join(word) + random.choice(word))
-        return found
+            words.append("".join(word) + random.choice(word))
+        return words
 
     def draws(self) -> list[Draw]:
         """The whole alphabet, or fewer letters that are neighbours in it: those are easiest to
@@ -84,10 +84,10 @@ class Recall(Words):
         """The alphabet forwards and backwards with each letter again, every pair of letters, every
         doubled letter.
         """
-        found = [a + a for a in self.letters]
-        found += [a + b + c for a in self.letters for b in self.letters if a != b for c in (a, b)]
-        found += [word + a for word in (self.letters, self.letters[::-1]) for a in word]
-        return list(dict.fromkeys(found))
+        words = [a + a for a in self.letters]
+        words += [a + b + c for a in self.letters for b in self.letters if a != b for c in (a, b)]
+        words += [word + a for word in (self.letters, self.letters[::-1]) for a in word]
+        return list(dict.fromkeys(words))
 
     def simpler(self, problem: str) -> list[str]:
         return [word for word in super().simpler(problem) if self._fits(word)]

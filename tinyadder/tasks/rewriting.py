@@ -52,15 +52,15 @@ class Rewriting(Words):
         dominant neighbour.
         """
         n = self.length
-        found = [
+        words = [
             (word * n)[:n]
             for word in ("0123456789", "9876543210", "90", "09", "89", "98", "10", "01", "19")
         ]
         for a in "059":
             for b in "0189":
-                found += [a * i + b + a * (n - i - 1) for i in range(n)]
-                found += [a * i + b * (n - i) for i in range(n)]
-        return list(dict.fromkeys([*super().hard(), *found]))
+                words += [a * i + b + a * (n - i - 1) for i in range(n)]
+                words += [a * i + b * (n - i) for i in range(n)]
+        return list(dict.fromkeys([*super().hard(), *words]))
 
 
 TASK = Rewriting

@@ -232,10 +232,10 @@ class Sequences(Task):
         text, position = problem
         if self.steps:
             return (*text, self.graph["start"])
-        found: list[str] = []
+        tokens: list[str] = []
         for _ in range(self.copies):
-            found += [*text, SEPARATOR]
-        return (*found, *text[: position + 1])
+            tokens += [*text, SEPARATOR]
+        return (*tokens, *text[: position + 1])
 
     def answer(self, problem: Word) -> tuple[str, ...]:
         names = self.graph["outputs"]
@@ -356,14 +356,16 @@ class Sequences(Task):
         """One token less, or one token nearer to the first of the alphabet."""
         text, position = problem
         rank = {letter: i for i, letter in enumerate(self.letters)}
-        found = [((*text[:i], *text[i + 1 :]), position - (i < position)) for i in range(len(text))]
-        found = [(t, p if self.copies else len(t) - 1) for t, p in found if t and p < len(t)]
+        problems = [
+            ((*text[:i], *text[i + 1 :]), position - (i < position)) for i in range(len(text))
+        ]
+        problems = [(t, p if self.copies else len(t) - 1) for t, p in problems if t and p < len(t)]
         for i, letter in enumerate(text):
-            found += [
+            problems += [
                 ((*text[:i], other, *text[i + 1 :]), position)
                 for other in self.letters[: rank[letter]]
             ]
-        return sorted(set(found), key=lambda w: (len(w[0]), [rank[t] for t in w[0]], w[1]))
+        return sorted(set(problems), key=lambda w: (len(w[0]), [rank[t] for t in w[0]], w[1]))
 
     def domain(self, **limits: int) -> Domain:
         """Every text of at most `length` tokens and, where copies are read, every position;

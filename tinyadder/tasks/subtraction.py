@@ -43,8 +43,8 @@ class Subtraction(Arithmetic):
         return "subtracts the smaller number from the larger (a >= b)"
 
     def arrays(self) -> Arrays | None:
-        found = super().arrays()
-        return found and replace(found, accepts=lambda operands: operands[0] >= operands[1])
+        arrays = super().arrays()
+        return arrays and replace(arrays, accepts=lambda operands: operands[0] >= operands[1])
 
     def domain(self, **limits: int) -> Domain:
         """Every pair a >= b."""

@@ -115,30 +115,30 @@ class Words(Task):
         changed.
         """
         low, high = self.lengths[0], self.lengths[-1]
-        found = [
+        words = [
             "".join(w)
             for n in range(low, min(high, max(low, 2)) + 1)
             for w in _some(self.letters, n)
         ]
         for length in {low, high, (low + high) // 2}:
             for a in self.letters:
-                found += [a * length, *(b + a * (length - 1) for b in self.letters)]
-                found += [a * (length - 1) + b for b in self.letters]
-        return list(dict.fromkeys(found))
+                words += [a * length, *(b + a * (length - 1) for b in self.letters)]
+                words += [a * (length - 1) + b for b in self.letters]
+        return list(dict.fromkeys(words))
 
     def simpler(self, problem: str) -> list[str]:
         """One letter less, or one letter nearer to the first of the alphabet."""
         rank = {letter: i for i, letter in enumerate(self.letters)}
-        found = {
+        words = {
             problem[:i] + problem[i + 1 :]
             for i in range(len(problem))
             if len(problem) - 1 in self.lengths
         }
         for i, letter in enumerate(problem):
-            found |= {
+            words |= {
                 problem[:i] + other + problem[i + 1 :] for other in self.letters[: rank[letter]]
             }
-        return sorted(found, key=lambda word: (len(word), [rank[letter] for letter in word]))
+        return sorted(words, key=lambda word: (len(word), [rank[letter] for letter in word]))
 
     def domain(self, **limits: int) -> Domain:
         """Every word of at most `length` letters (default: all of them), shorter ones first."""
@@ -162,10 +162,10 @@ class Words(Task):
             raise IndexError(index)
 
         exactly = len(self.lengths) == 1
-        said = (
+        name = (
             f"words of {'' if exactly else 'at most '}{length} letters of {' '.join(self.letters)}"
         )
-        return Domain(said, sum(counts), problem)
+        return Domain(name, sum(counts), problem)
 
 
 def _some(letters: str, length: int) -> list[tuple[str, ...]]:

@@ -41,10 +41,10 @@ def read_problems(task: Task, path: str, answers: str = "") -> list[Problem]:
 def _json_lines(path: str) -> Iterator[tuple[int, Any]]:
     for number, line in enumerate(read_lines(Path(path)), 1):
         where = f"{path}, line {number}"
-        found = parse_json(line, where)
-        if not isinstance(found, dict) or "problem" not in found:
+        data = parse_json(line, where)
+        if not isinstance(data, dict) or "problem" not in data:
             raise TinyadderError(f'{where} is {line:.40}, expected an object with a "problem"')
-        yield number, found["problem"]
+        yield number, data["problem"]
 
 
 def _check_answers(task: Task, problems: Sequence[Problem], path: str, answers: str) -> None:
@@ -54,12 +54,12 @@ def _check_answers(task: Task, problems: Sequence[Problem], path: str, answers: 
             f"{answers} has {len(given):,} lines and {path} {len(problems):,}; give one answer for"
             " each problem"
         )
-    for number, (problem, said) in enumerate(zip(problems, given, strict=True), 1):
+    for number, (problem, answer) in enumerate(zip(problems, given, strict=True), 1):
         right = task.show_answer(task.answer(problem))
-        if said != right:
+        if answer != right:
             raise TinyadderError(
-                f"{answers}, line {number}: {said:.60} is not the answer to {task.show(problem)} in"
-                f" task '{task.name}', which is {right}; correct it, or set the task's options"
+                f"{answers}, line {number}: {answer:.60} is not the answer to {task.show(problem)}"
+                f" in task '{task.name}', which is {right}; correct it, or set the task's options"
             )
 
 

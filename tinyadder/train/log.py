@@ -69,7 +69,7 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     Raises `TinyadderError` for a file that cannot be read and for a line that is none of a log.
     """
     *lines, _ = read_text(path).split("\n")
-    found = []
+    entries = []
     for number, text in enumerate(lines, 1):
         where = f"{path}, line {number}"
         line = parse_json(text, where)
@@ -78,5 +78,5 @@ def read_log(path: Path) -> list[dict[str, Any]]:
         for name, kind in NUMBERS.items():
             if name in line:
                 line[name] = checked(line[name], kind, f"{where}: {name}")
-        found.append(line)
-    return found
+        entries.append(line)
+    return entries

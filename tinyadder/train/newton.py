@@ -126,19 +126,21 @@ class NewtonStepper:
             for name, (at, numbers) in self.skeleton.entries.items():
                 flat = stored[name].reshape(-1).index_put((at,), new[numbers])
                 tensors[name] = flat.reshape(stored[name].shape)
-            found = functional_call(self.model, tensors, (tokens,))[trained]
-            return found, found
+            outputs = functional_call(self.model, tensors, (tokens,))[trained]
+            return outputs, outputs
 
-        jacobian, found = jacfwd(logits, has_aux=True)(torch.zeros(len(values[self.free])).double())
-        if not bool(found.isfinite().all() and jacobian.isfinite().all()):
+        jacobian, outputs = jacfwd(logits, has_aux=True)(
+            torch.zeros(len(values[self.free])).double()
+        )
+        if not bool(outputs.isfinite().all() and jacobian.isfinite().all()):
             raise TinyadderError(
                 f"the logits became infinite at step {step}; lower [structure] spread"
                 f" ({self.recipe.spread}) or shift ({self.recipe.shift})"
             )
-        new_scales = [_scale(found[place == n]) for n in range(len(self.scales), self.tokens)]
+        new_scales = [_scale(outputs[place == n]) for n in range(len(self.scales), self.tokens)]
         self.scales = torch.cat([self.scales, torch.tensor(new_scales, dtype=torch.float64)])
         unit = (self.scales[place] / self.recipe.gain)[:, None]
-        scaled = found / unit
+        scaled = outputs / unit
         loss = _loss(scaled, targets)
         calm = self.tokens == longest and float(loss) < CALM * len(targets)
         rows, errors = _rows(scaled, jacobian / unit[..., None], targets)

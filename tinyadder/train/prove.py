@@ -143,34 +143,34 @@ class Proving:
                 if report:
                     report(self.rounds[-1])
         except KeyboardInterrupt:
-            said = f"stopped after round {len(self.rounds)}; go on with --resume"
-            raise Interrupted(said) from None
+            message = f"stopped after round {len(self.rounds)}; go on with --resume"
+            raise Interrupted(message) from None
         return self.proved
 
     def advance(self) -> None:
         """One round."""
         began, number = time.monotonic() - self.seconds, len(self.rounds) + 1
         recipe, model = self.recipe, self.model.eval()
-        found = search(model, recipe, f"{self.seed} {number}", self.problems)
-        first, weak = next(iter(found.items()))
+        weakest = search(model, recipe, f"{self.seed} {number}", self.problems)
+        first, weak = next(iter(weakest.items()))
         if weak.margin <= 0:
-            by, verdict, said = "search", "refuted", recipe.task.show(first)
+            by, verdict, reason = "search", "refuted", recipe.task.show(first)
         else:
             judged = self._prove()
-            by, said = "prover", told(judged)
+            by, reason = "prover", told(judged)
             verdict = type(judged.verdict).__name__.lower()
-            found |= around(model, recipe, problems_of(judged), f"{self.seed} {number}")
+            weakest |= around(model, recipe, problems_of(judged), f"{self.seed} {number}")
         loss = None
         if verdict != "proved":
-            self.problems = [*dict.fromkeys([*self.problems, *found])][-MOST:]
+            self.problems = [*dict.fromkeys([*self.problems, *weakest])][-MOST:]
             loss = self._train(number)
             self._keep(number)
-        margins = [weak.margin for weak in found.values()]
+        margins = [weak.margin for weak in weakest.values()]
         this = Round(
             round=number,
             by=by,
             verdict=verdict,
-            said=said,
+            said=reason,
             wrong=sum(margin <= 0 for margin in margins),
             smallest=min(margins),
             problems=len(self.problems),
@@ -227,8 +227,8 @@ class Proving:
         torch.manual_seed(1_000_003 * self.seed + number)
         losses: list[float] = []
         for step in range(STEPS):
-            found = len(fresh) + random.integers(len(self.problems), size=half)
-            rows = np.concatenate([np.arange(step * half, (step + 1) * half), found])
+            places = len(fresh) + random.integers(len(self.problems), size=half)
+            rows = np.concatenate([np.arange(step * half, (step + 1) * half), places])
             batch = Batch.of(examples.rows(rows), model, model.outputs.device)
             u = step / STEPS
             for group in optimizer.param_groups:
@@ -273,12 +273,12 @@ def read_rounds(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     *lines, _ = read_text(path).split("\n")
-    found = []
+    rounds = []
     for number, text in enumerate(lines, 1):
         where = f"{path}, line {number}"
         line = parse_json(text, where)
         fits = isinstance(line, dict) and line.get("round") == number
         if not fits or not isinstance(line.get("seconds"), float) or "verdict" not in line:
             raise TinyadderError(f"{where} is not round {number} of counterexamples")
-        found.append(line)
-    return found
+        rounds.append(line)
+    return rounds

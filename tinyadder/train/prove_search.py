@@ -61,7 +61,7 @@ def weakest(model: Transformer, task: Task, problems: Sequence[Problem]) -> list
     exactly where greedy decoding is right.
     """
     index = {task.vocabulary[token]: n for n, token in enumerate(model.config.outputs)}
-    found = [Weak(-inf, 0, "")] * len(problems)
+    result = [Weak(-inf, 0, "")] * len(problems)
     for group in by_length(((task.prompt(p), task.answer(p)) for p in problems), 2048):
         chosen = [problems[i] for i in group]
         answers = [task.answer(p) for p in chosen]
@@ -69,8 +69,8 @@ def weakest(model: Transformer, task: Task, problems: Sequence[Problem]) -> list
         margins = rivals(forced_logits(model, task, chosen), targets).nan_to_num(-inf, neginf=-inf)
         for i, answer, row in zip(group, answers, margins.tolist(), strict=True):
             at = row.index(min(row))
-            found[i] = Weak(row[at], at, answer[at])
-    return found
+            result[i] = Weak(row[at], at, answer[at])
+    return result
 
 
 class Variations:
@@ -81,10 +81,10 @@ class Variations:
     def __init__(self, task: Task) -> None:
         self.task = task
         try:
-            found = specifications(task)
+            known = specifications(task)
         except NoSpecification:
-            found = []
-        self.known = [(spec, moves_of(spec)) for spec in found]
+            known = []
+        self.known = [(spec, moves_of(spec)) for spec in known]
 
     def of(self, problem: Problem, random: Random) -> Problem:
         """`problem` with a stretch of its text drawn anew; behind it the old tokens stay wherever
@@ -114,13 +114,13 @@ class Variations:
 
 def moves_of(spec: Specification) -> list[dict[int, dict[str, int]]]:
     """For every stage: state -> token -> next state."""
-    found: list[dict[int, dict[str, int]]] = []
+    moves: list[dict[int, dict[str, int]]] = []
     for stage in spec.stages:
         ways: dict[int, dict[str, int]] = {}
         for state, after, token in stage.edges:
             ways.setdefault(state, {})[token] = after
-        found.append(ways)
-    return found
+        moves.append(ways)
+    return moves
 
 
 Margins = dict[Problem, Weak]

@@ -76,15 +76,15 @@ class Skeleton:
         """Stored name of a tensor -> (flat indices, the number that stands at each)."""
         marks = [float(2 + n) for n in range(len(self.numbers))]  # 0 and 1 stand elsewhere, too
         marked = build(self.with_values(marks))
-        found = {}
+        entries = {}
         for item in items(marked):
             if item.name.endswith("wiring"):  # counts of heads, not numbers of the equations
                 continue
             flat = item.tensor.detach().reshape(-1)
             at = (flat >= 2).nonzero()[:, 0]
             if len(at):
-                found[item.stored] = (at, flat[at].long() - 2)
-        return found
+                entries[item.stored] = (at, flat[at].long() - 2)
+        return entries
 
     def values_in(self, model: Transformer) -> list[float]:
         """The numbers that stand in the tensors of `model`."""
@@ -105,13 +105,13 @@ class Skeleton:
 
     def free(self, recipe: StructureRecipe) -> list[int]:
         """The numbers that are trained. Raises `TinyadderError` where there are none."""
-        found = [n for n, number in enumerate(self.numbers) if number.part not in recipe.fixed]
-        if not found:
+        free = [n for n, number in enumerate(self.numbers) if number.part not in recipe.fixed]
+        if not free:
             raise TinyadderError(
                 f"[structure] fixed = {list(recipe.fixed)!r} leaves no number of {recipe.name} to"
                 " train; leave some of them out"
             )
-        return found
+        return free
 
     def magnitudes(self, factor: float = ALIKE) -> list[float]:
         """For each number the geometric mean of the sizes of its kind: the numbers of its site that
@@ -170,18 +170,18 @@ def skeleton_of(recipe: Recipe) -> Skeleton:
     without equations, and one of another task than the recipe's.
     """
     assert recipe.structure is not None
-    found = find(recipe.structure.name, dict(recipe.structure.options))
-    if found.program is None:
+    named = find(recipe.structure.name, dict(recipe.structure.options))
+    if named.program is None:
         raise TinyadderError(
             f"[structure] name = '{recipe.structure.name}': a trained model has no equations; give"
             " a construction, or a folder that one was built to"
         )
-    if as_data(found.task).to_json() != recipe.task.to_json():
+    if as_data(named.task).to_json() != recipe.task.to_json():
         raise TinyadderError(
             f"[task] is not the task of {recipe.structure.name}; leave [task] out, it comes with"
             " the construction"
         )
-    return Skeleton(found.program, found.task)
+    return Skeleton(named.program, named.task)
 
 
 # ---- where numbers stand in a program as JSON ----------------------------------------------------

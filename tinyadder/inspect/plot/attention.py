@@ -67,7 +67,7 @@ def patterns(model: Transformer, task: Task, problem: Problem) -> tuple[list[str
     """
     tokens, batch = style.text_of(model, task, problem)
     _, cache = run_with_cache(model, batch)
-    found = []
+    heads = []
     for layer, block in enumerate([*model.blocks] * model.config.options.repeat):
         attention = block.attention
         for h in range(0 if attention is None else len(attention.slopes)):
@@ -78,10 +78,10 @@ def patterns(model: Transformer, task: Task, problem: Problem) -> tuple[list[str
             weights = weights.float() if weights.dtype == torch.bfloat16 else weights
             softmax1 = attention.options.softmax == "softmax1"
             name = f"layer {layer}, head {h}"
-            found.append(Pattern(name, reads, writes, weights.numpy(), softmax1))
-    if not found:
+            heads.append(Pattern(name, reads, writes, weights.numpy(), softmax1))
+    if not heads:
         raise TinyadderError("this model has no attention to draw")
-    return tokens, found
+    return tokens, heads
 
 
 def attention(model: Transformer, task: Task, problem: Problem) -> Figure:
@@ -91,9 +91,9 @@ def attention(model: Transformer, task: Task, problem: Problem) -> Figure:
     numbers, relative to the largest weight, has the lowest. A head that attends to all tokens alike
     is a sentence. Raises `TinyadderError` for a model without attention.
     """
-    tokens, found = patterns(model, task, problem)
-    drawn = [pattern for pattern in found if pattern.statement is None]
-    stated = [pattern for pattern in found if pattern.statement is not None]
+    tokens, heads = patterns(model, task, problem)
+    drawn = [pattern for pattern in heads if pattern.statement is None]
+    stated = [pattern for pattern in heads if pattern.statement is not None]
     side = 2 if len(tokens) <= SHORT and len(drawn) > 1 else 1
     rows = -(-len(drawn) // side)
     panel = 4.3 if side == 1 and len(tokens) > SHORT else 3.0
@@ -108,8 +108,8 @@ def attention(model: Transformer, task: Task, problem: Problem) -> Figure:
         axes = figure.add_subplot(grid[place, :])
         axes.set_axis_off()
         axes.set_title(_heading(pattern), fontsize=style.NORMAL + 0.5, loc="left")
-        said = textwrap.fill(str(pattern.statement), 78)
-        axes.text(0, 1, said, fontsize=style.NORMAL, va="top", transform=axes.transAxes)
+        statement = textwrap.fill(str(pattern.statement), 78)
+        axes.text(0, 1, statement, fontsize=style.NORMAL, va="top", transform=axes.transAxes)
     style.entitle(
         figure,
         f"{task.show(problem)}: which tokens (columns) each token (row) attends to; colours are"

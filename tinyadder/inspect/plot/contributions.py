@@ -64,10 +64,10 @@ def contributions(model: Transformer, task: Task, problem: Problem, index: int) 
     """
     step = trace(model, task, problem, index)
     eps = float(torch.finfo(model.embedding.dtype).eps)
-    found = [added(s.layer, head, eps) for s in step.sublayers for head in s.heads]
-    if not found:
+    heads = [added(s.layer, head, eps) for s in step.sublayers for head in s.heads]
+    if not heads:
         raise TinyadderError("this model has no attention to draw")
-    drawn = [head for head in found if not head.silent]
+    drawn = [head for head in heads if not head.silent]
     figure = style.sheet(0.7 + 1.6 * max(1, len(drawn)))
     every = np.concatenate([head.rows.ravel() for head in drawn] or [np.zeros(1)])
     grid = figure.subplots(max(1, len(drawn)), 1, squeeze=False, sharey=True)[:, 0]
@@ -79,7 +79,7 @@ def contributions(model: Transformer, task: Task, problem: Problem, index: int) 
     else:
         grid[0].set_axis_off()
     silent = [
-        f"{head.name} ({style.few(head.lanes) or 'no lane'})" for head in found if head.silent
+        f"{head.name} ({style.few(head.lanes) or 'no lane'})" for head in heads if head.silent
     ]
     if silent:
         figure.supxlabel(

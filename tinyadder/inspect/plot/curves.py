@@ -26,18 +26,18 @@ def curves(log: Sequence[Mapping[str, Any]], title: str = "") -> Figure:
     panels[0].plot(*zip(*losses, strict=True), color=style.BLUE, linewidth=1.2)
     panels[0].set_yscale("log")
     panels[0].set_ylabel("loss", fontsize=style.NORMAL)
-    said = f"{title}: " if title else ""
+    heading = f"{title}: " if title else ""
     if exact:
         panels[1].plot(*zip(*exact, strict=True), color=style.ORANGE, marker="o", markersize=3)
         panels[1].set_ylim(-0.03, 1.05)
         panels[1].set_ylabel("exact match on validation", fontsize=style.NORMAL)
         best = max(exact, key=lambda point: point[1])
-        said += f"the best exact match on validation was {best[1]:.2%}, at step {best[0]:,}"
+        heading += f"the best exact match on validation was {best[1]:.2%}, at step {best[0]:,}"
     else:
-        said += f"loss over {losses[-1][0]:,} steps"
+        heading += f"loss over {losses[-1][0]:,} steps"
     panels[-1].set_xlabel("step", fontsize=style.NORMAL)
     for axes in panels:
         axes.tick_params(labelsize=style.NORMAL)
         axes.grid(color="#eeeeee")
-    style.entitle(figure, said)
+    style.entitle(figure, heading)
     return figure

@@ -36,14 +36,14 @@ class Part:
 def parts_of(model: Transformer) -> list[Part]:
     """The parts of a model in the order of the forward pass, with the lanes they read and write."""
     table = model.embedding.detach()
-    found = [Part("embedding", {}, style.lanes_of(model, table))]
+    parts = [Part("embedding", {}, style.lanes_of(model, table))]
     for layer, block in enumerate([*model.blocks] * model.config.options.repeat):
         assert isinstance(block, Block), "a decoder has blocks of one kind"
         if block.attention is not None:
-            found += _heads(model, layer, block.attention)
+            parts += _heads(model, layer, block.attention)
         if block.mlp is not None:
-            found += _units(model, layer, block.mlp)
-    return [*found, Part("logits", _reads(model, {"l": model.unembed_matrix()}), [])]
+            parts += _units(model, layer, block.mlp)
+    return [*parts, Part("logits", _reads(model, {"l": model.unembed_matrix()}), [])]
 
 
 def _heads(model: Transformer, layer: int, attention: MultiHeadAttention) -> Iterator[Part]:
@@ -69,11 +69,11 @@ def _units(model: Transformer, layer: int, mlp: FeedForward) -> Iterator[Part]:
 
 
 def _reads(model: Transformer, rows: dict[str, Tensor]) -> dict[str, str]:
-    found: dict[str, str] = {}
+    letters: dict[str, str] = {}
     for letter, matrix in rows.items():
         for lane in style.lanes_of(model, matrix):
-            found[lane] = found.get(lane, "") + letter
-    return found
+            letters[lane] = letters.get(lane, "") + letter
+    return letters
 
 
 def flow(model: Transformer, task: Task) -> Figure:

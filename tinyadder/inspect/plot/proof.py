@@ -47,17 +47,17 @@ def leaves_of(certificate: Mapping[str, Any]) -> list[Leaf]:
         raise TinyadderError(
             "this proof has no cases to draw: it goes through every text, or the steps of a program"
         )
-    found: list[Leaf] = []
+    leaves: list[Leaf] = []
     for part in parts:
         specification = part["specification"]
         for tree in part["positions"]:
             if "children" in tree:
                 token = tree["position"] + 1 - specification["start"]
                 for right, node in tree["children"].items():
-                    found += _branch(node, token, right, ())
+                    leaves += _branch(node, token, right, ())
             else:
-                found += _Boxes(specification, tree).leaves()
-    return found
+                leaves += _Boxes(specification, tree).leaves()
+    return leaves
 
 
 def _branch(

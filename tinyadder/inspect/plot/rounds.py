@@ -112,12 +112,12 @@ def _legend_above(axes: Axes) -> None:
 
 def _told(log: Sequence[Mapping[str, Any]], title: str) -> str:
     """The run in a sentence."""
-    found = Counter(line["verdict"] for line in log)
+    verdicts = Counter(line["verdict"] for line in log)
     end = "proved" if log[-1]["verdict"] == "proved" else "not yet proved"
-    times = "once" if found["refuted"] == 1 else f"{found['refuted']:,} times"
-    said = (
+    times = "once" if verdicts["refuted"] == 1 else f"{verdicts['refuted']:,} times"
+    summary = (
         f"{len(log):,} rounds in {log[-1]['seconds']:,.0f} s: wrong answers were found {times},"
         f" {sum(line['wrong'] for line in log):,} in all; at the end the model is {end}"
     )
     smallest = style.compact(float(log[-1]["smallest"]))
-    return (f"{title}: " if title else "") + f"{said} (smallest margin found {smallest})"
+    return (f"{title}: " if title else "") + f"{summary} (smallest margin found {smallest})"

@@ -134,11 +134,11 @@ def signed_axis(
     """A symmetric logarithmic axis, five ticks, where sizes span more than `ratio`."""
     low, high = signed_scale(values)
     if high > ratio * low:
-        found = powers(low, high, 2)
+        sizes = powers(low, high, 2)
         ticks = [
-            *(-found[::-1] if values.min() < 0 else []),
+            *(-sizes[::-1] if values.min() < 0 else []),
             0.0,
-            *(found if values.max() > 0 else []),
+            *(sizes if values.max() > 0 else []),
         ]
         axis = axes.yaxis if which == "y" else axes.xaxis
         scale = axes.set_yscale if which == "y" else axes.set_xscale

@@ -14,5 +14,5 @@ FILE = "{}-circuit.json"
 
 def write(source: ExportSource, path: Path) -> None:
     """Write `Circuit.to_json`. Raises `TinyadderError` for a model with norms or an encoder."""
-    found = circuit(source.model, source.task, source.name)
-    write_text(path, json.dumps(found.to_json(), indent=1, ensure_ascii=False) + "\n")
+    graph = circuit(source.model, source.task, source.name)
+    write_text(path, json.dumps(graph.to_json(), indent=1, ensure_ascii=False) + "\n")

@@ -72,9 +72,9 @@ class TinyadderForCausalLM(PreTrainedModel, GenerationMixin):
     def forward(self, input_ids, attention_mask=None, labels=None, **_):
         if attention_mask is not None and not bool(attention_mask.all()):
             raise ValueError("this model knows no padding; give rows of one length")
-        found = self.machine(input_ids)
-        logits = found.new_full((*found.shape[:2], self.config.vocab_size), -torch.inf)
-        logits[:, :, self.machine.outputs] = found
+        scores = self.machine(input_ids)
+        logits = scores.new_full((*scores.shape[:2], self.config.vocab_size), -torch.inf)
+        logits[:, :, self.machine.outputs] = scores
         loss = None
         if labels is not None:
             loss = torch.nn.functional.cross_entropy(logits[:, :-1].transpose(1, 2), labels[:, 1:])

@@ -86,11 +86,11 @@ class Activations(nn.Module):
             kept[name] = value
             return value
 
-        found = [self.model(tokens, hook=keep)]
+        outputs = [self.model(tokens, hook=keep)]
         for name in self.hooks:
             whole = name.endswith("pattern") or not self.widths
-            found += [kept[name]] if whole else kept[name].split(self.widths, -1)
-        return tuple(found)
+            outputs += [kept[name]] if whole else kept[name].split(self.widths, -1)
+        return tuple(outputs)
 
 
 def write(source: ExportSource, path: Path) -> None:

@@ -109,11 +109,11 @@ class Layout:
         """
         count = self.lanes + (2 if self.family == "gpt2" else 1)
         turned = (lanes @ self.basis[: lanes.shape[-1]])[..., :count]
-        found = lanes.new_zeros(*lanes.shape[:-1], self.width)
-        found[..., :count] = turned
+        stream = lanes.new_zeros(*lanes.shape[:-1], self.width)
+        stream[..., :count] = turned
         if self.family == "gpt2":
-            found[..., self.width // 2 : self.width // 2 + count] = -turned
-        return found
+            stream[..., self.width // 2 : self.width // 2 + count] = -turned
+        return stream
 
     def read(self, rows: Tensor, bias: Tensor | None = None) -> Tensor:
         """[.., lanes] -> [.., width]: the weights that read the same from normed hidden states; a
@@ -127,8 +127,8 @@ class Layout:
 
     def directions(self, names: Sequence[str]) -> dict[str, list[float]]:
         """The direction in the hidden states of each lane of the program, and of `one`."""
-        found = self.written(torch.eye(self.lanes + 1).double())
-        return dict(zip([*names, "(1 on every token but <s>)"], found.tolist(), strict=True))
+        rows = self.written(torch.eye(self.lanes + 1).double())
+        return dict(zip([*names, "(1 on every token but <s>)"], rows.tolist(), strict=True))
 
     def normed(self) -> Tensor:
         """The weight of every norm: what C became is C again."""
@@ -177,23 +177,23 @@ def convert(
         )
     config = transformers.AutoConfig.for_model(**_config(model, task, layout))
     dtype = DTYPE[family]
-    found = transformers.AutoModelForCausalLM.from_config(config, dtype=dtype)
+    stock = transformers.AutoModelForCausalLM.from_config(config, dtype=dtype)
     drawn = torch.Generator().manual_seed(0 if rotate is None else rotate)
     for name, weight in weights.items():
         if noise and ("attn" in name or "mlp" in name):
             weight *= 1 + noise * torch.randn(weight.shape, generator=drawn, dtype=weight.dtype)
     state = {name: weight.to(dtype) for name, weight in weights.items()}
-    missing = found.load_state_dict(state, strict=False)
+    missing = stock.load_state_dict(state, strict=False)
     assert not missing.unexpected_keys and not missing.missing_keys, missing
-    found.eval()
-    wrong = _wrong(found, model, task, problems)
+    stock.eval()
+    wrong = _wrong(stock, model, task, problems)
     if wrong:
         problem, got = wrong[0]
         raise TinyadderError(
             f"as a {family} it answers {len(wrong)} of {len(problems)} problems wrongly, first "
             f"{task.show(problem)} by {task.show_answer(got)!r}; compile for shorter texts"
         )
-    return found, layout
+    return stock, layout
 
 
 def blocks_of(model: Transformer) -> list[Block]:
@@ -203,9 +203,9 @@ def blocks_of(model: Transformer) -> list[Block]:
 
 def tensor(module: torch.nn.Module, name: str) -> Tensor:
     """A weight of a module that has biases and gates."""
-    found = getattr(module, name)
-    assert isinstance(found, Tensor)
-    return found
+    value = getattr(module, name)
+    assert isinstance(value, Tensor)
+    return value
 
 
 def _layout(
@@ -235,8 +235,8 @@ def _layout(
 
     with torch.no_grad():
         for prompt in prompts:
-            found = model(torch.tensor([[ids[token] for token in prompt]]), hook=seen)
-            logits = max(logits, float(found.abs().max()))
+            output = model(torch.tensor([[ids[token] for token in prompt]]), hook=seen)
+            logits = max(logits, float(output.abs().max()))
     keys = values = 1
     blocks = blocks_of(model)
     for depth, block in enumerate(blocks):
@@ -345,8 +345,8 @@ def _weights(model: Transformer, layout: Layout) -> dict[str, Tensor]:
         )
         readout[model.outputs] = layout.read(sign * rows, sign * bias)
         build = _llama if layout.family == "llama" else _gpt2
-        found = build(model, layout, embedding)
-        return found | {"lm_head.weight": readout}
+        weights = build(model, layout, embedding)
+        return weights | {"lm_head.weight": readout}
 
 
 def _embedding(model: Transformer, layout: Layout) -> Tensor:
@@ -354,11 +354,11 @@ def _embedding(model: Transformer, layout: Layout) -> Tensor:
     embedding = model.embedding.detach().double()
     lanes = embedding.new_zeros(len(embedding) + 1, layout.lanes + 1)
     lanes[:-1, :-1], lanes[:-1, layout.one] = embedding, 1.0
-    found = layout.written(lanes)
-    found[:, layout.width // 2 - 1 if layout.family == "gpt2" else -1] = layout.constant
+    rows = layout.written(lanes)
+    rows[:, layout.width // 2 - 1 if layout.family == "gpt2" else -1] = layout.constant
     if layout.family == "gpt2":
-        found[:, -1] = -layout.constant
-    return found
+        rows[:, -1] = -layout.constant
+    return rows
 
 
 def _attention_rows(block: Block, depth: int, layout: Layout) -> tuple[Tensor, ...]:
@@ -411,25 +411,25 @@ def _mlp_rows(block: Block, layout: Layout) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _llama(model: Transformer, layout: Layout, embedding: Tensor) -> dict[str, Tensor]:
-    found = {"model.embed_tokens.weight": embedding, "model.norm.weight": layout.normed()}
+    weights = {"model.embed_tokens.weight": embedding, "model.norm.weight": layout.normed()}
     for depth, block in enumerate(blocks_of(model)):
         name = f"model.layers.{depth}."
         *projections, output = _attention_rows(block, depth, layout)
         for letter, rows in zip("qkv", projections, strict=True):
-            found[f"{name}self_attn.{letter}_proj.weight"] = rows.flatten(0, 1)
-        found[f"{name}self_attn.o_proj.weight"] = output.flatten(1)
+            weights[f"{name}self_attn.{letter}_proj.weight"] = rows.flatten(0, 1)
+        weights[f"{name}self_attn.o_proj.weight"] = output.flatten(1)
         for kind, rows in zip(("gate", "up", "down"), _mlp_rows(block, layout), strict=True):
-            found[f"{name}mlp.{kind}_proj.weight"] = rows
-        found[f"{name}input_layernorm.weight"] = layout.normed()
-        found[f"{name}post_attention_layernorm.weight"] = layout.normed()
-    return found
+            weights[f"{name}mlp.{kind}_proj.weight"] = rows
+        weights[f"{name}input_layernorm.weight"] = layout.normed()
+        weights[f"{name}post_attention_layernorm.weight"] = layout.normed()
+    return weights
 
 
 def _gpt2(model: Transformer, layout: Layout, embedding: Tensor) -> dict[str, Tensor]:
     lanes = torch.zeros(POSITIONS, layout.lanes + 2).double()
     lanes[:, layout.position] = torch.arange(POSITIONS)
     nothing = torch.zeros(layout.width)
-    found = {
+    weights = {
         "transformer.wte.weight": embedding,
         "transformer.wpe.weight": layout.written(lanes),
         "transformer.ln_f.weight": layout.normed(),
@@ -440,21 +440,21 @@ def _gpt2(model: Transformer, layout: Layout, embedding: Tensor) -> dict[str, Te
         *projections, output = _attention_rows(block, depth, layout)
         gate, _, down = _mlp_rows(block, layout)
         # stock GPT-2 keeps its matrices as [in, out]
-        found[f"{name}attn.c_attn.weight"] = torch.cat([r.flatten(0, 1) for r in projections]).T
-        found[f"{name}attn.c_attn.bias"] = torch.zeros(3 * layout.width)
-        found[f"{name}attn.c_proj.weight"] = output.flatten(1).T
-        found[f"{name}attn.c_proj.bias"] = nothing
-        found[f"{name}mlp.c_fc.weight"], found[f"{name}mlp.c_proj.weight"] = gate.T, down.T
-        found[f"{name}mlp.c_fc.bias"] = torch.zeros(layout.units)
-        found[f"{name}mlp.c_proj.bias"] = nothing
+        weights[f"{name}attn.c_attn.weight"] = torch.cat([r.flatten(0, 1) for r in projections]).T
+        weights[f"{name}attn.c_attn.bias"] = torch.zeros(3 * layout.width)
+        weights[f"{name}attn.c_proj.weight"] = output.flatten(1).T
+        weights[f"{name}attn.c_proj.bias"] = nothing
+        weights[f"{name}mlp.c_fc.weight"], weights[f"{name}mlp.c_proj.weight"] = gate.T, down.T
+        weights[f"{name}mlp.c_fc.bias"] = torch.zeros(layout.units)
+        weights[f"{name}mlp.c_proj.bias"] = nothing
         for norm in ("ln_1", "ln_2"):
-            found[f"{name}{norm}.weight"] = layout.normed()
-            found[f"{name}{norm}.bias"] = nothing
-    return found
+            weights[f"{name}{norm}.weight"] = layout.normed()
+            weights[f"{name}{norm}.bias"] = nothing
+    return weights
 
 
 def _wrong(
-    found: PreTrainedModel, model: Transformer, task: Task, problems: Sequence[Problem]
+    stock: PreTrainedModel, model: Transformer, task: Task, problems: Sequence[Problem]
 ) -> list[tuple[Problem, list[str]]]:
     """The problems that the stock model, decoding greedily, answers wrongly, with its answers."""
     vocabulary = model.config.vocabulary
@@ -465,7 +465,7 @@ def _wrong(
         given: list[str] = []
         while len(given) < task.answer_length and (not given or given[-1] != task.end):
             with torch.no_grad():
-                best = int(found(torch.tensor([text])).logits[0, -1].argmax())
+                best = int(stock(torch.tensor([text])).logits[0, -1].argmax())
             text.append(best)
             given.append(vocabulary[best] if best < len(vocabulary) else START)
         if tuple(given) != tuple(task.answer(problem)):
@@ -487,16 +487,16 @@ class Stock:
         """Write the folder at one commit point; in one that is there, other files stay."""
         from safetensors.torch import save
 
-        found, layout = convert(
+        stock, layout = convert(
             source.model, source.task, self.family, rotate=source.rotate, noise=source.noise
         )
         settings = {
-            "config.json": found.config.to_dict(),
+            "config.json": stock.config.to_dict(),
             **tokenizer_files(source.task, source.model.config, start=START),
             "lanes.json": layout.directions(columns(source.model)),
         }
         files = {name: json.dumps(data, indent=2).encode() for name, data in settings.items()}
-        state = {name: weight.contiguous() for name, weight in found.state_dict().items()}
+        state = {name: weight.contiguous() for name, weight in stock.state_dict().items()}
         files["model.safetensors"] = save(state, metadata={"format": "pt"})
         files["README.md"] = self._card(source).encode()
         write_together(path, files)
@@ -523,8 +523,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 model = AutoModelForCausalLM.from_pretrained(".")
 tokenizer = AutoTokenizer.from_pretrained(".")
 prompt = tokenizer({text_of(source.task, source.task.prompt(example))!a}, return_tensors="pt")
-found = model.generate(**prompt, max_new_tokens={source.task.answer_length}, do_sample=False)
-print(tokenizer.decode(found[0, prompt.input_ids.shape[1]:]))
+tokens = model.generate(**prompt, max_new_tokens={source.task.answer_length}, do_sample=False)
+print(tokenizer.decode(tokens[0, prompt.input_ids.shape[1]:]))
 ```
 """
 

@@ -124,7 +124,7 @@ def parts_of(model: Transformer) -> Parts:
         computed = model.derived.entries(name)
         tied = {i for tensor, i in ties if tensor == name}
         plain = {i: v for i, v in enumerate(flat) if v != 0 and i not in computed | tied}
-        found = {
+        kinds = {
             "places": {
                 **{i: number[v] for i, v in plain.items() if abs(v) != 1},
                 **{i: ties[name, i] for i in sorted(tied)},
@@ -132,7 +132,7 @@ def parts_of(model: Transformer) -> Parts:
             "ones": [i for i, v in plain.items() if v == 1],
             "minus_ones": [i for i, v in plain.items() if v == -1],
         }
-        for kind, entries in found.items():
+        for kind, entries in kinds.items():
             if entries:
                 getattr(parts, kind)[name] = entries
     return parts
