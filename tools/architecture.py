@@ -294,25 +294,25 @@ def circles(files: Mapping[str, str]) -> list[list[str]]:
     only), as one list a circle.
     """
     graph = {
-        name: {found for found in imports(source, files, running=True) if found in files} - {name}
+        name: {name for name in imports(source, files, running=True) if name in files} - {name}
         for name, source in files.items()
     }
     while free := [name for name, targets in graph.items() if not targets & graph.keys()]:
         for name in free:
             del graph[name]
-    found = []
+    chains = []
     while graph:
         walk = [min(graph)]
         while walk[-1] not in walk[:-1]:
             walk.append(min(graph[walk[-1]] & graph.keys()))
         circle = walk[walk.index(walk[-1]) + 1 :]
-        found.append(circle)
+        chains.append(circle)
         for name in circle:
             del graph[name]
         while free := [name for name, targets in graph.items() if not targets & graph.keys()]:
             for name in free:
                 del graph[name]
-    return found
+    return chains
 
 
 # ---- the picture ---------------------------------------------------------------------------------

@@ -89,7 +89,8 @@ class Batch:
     def rows(self, index: Tensor) -> Batch:
         """Some of its rows."""
         parts = (self.tokens, self.prompt, self.mask, self.targets)
-        return Batch(*(part[index] for part in parts), self.first)
+        tokens, prompt, mask, targets = (part[index] for part in parts)
+        return Batch(tokens, prompt, mask, targets, self.first)
 
 
 def under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -122,6 +122,6 @@ def brief(value: float) -> str:
 def _print_values(axes: Axes, values: np.ndarray, shades: np.ndarray) -> None:
     for (row, column), value in np.ndenumerate(values):
         if value != 0:
-            text, dark = brief(value), abs(shades[row, column]) > style.DARK
+            text, dark = brief(value), bool(abs(shades[row, column]) > style.DARK)
             smaller = 0 if len(text) <= 3 else 1 if len(text) <= 5 else 1.5
             style.cell(axes, row, column, text, dark=dark, size=style.NORMAL - smaller)

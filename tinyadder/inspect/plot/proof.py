@@ -216,7 +216,8 @@ def _mark_smallest(
         corners, height = [(worst.token - 0.5, rights.index(worst.right) - 0.5)], 1
         where = f"where {style.place(worst.token, steps)} of the answer is '{worst.right}'"
         where += f", in the case that {worst.splits[-1]}" if worst.splits else ""
-    frame = {"fill": False, "edgecolor": style.ORANGE, "linewidth": 2, "zorder": 3}
     for corner in corners:
-        axes.add_patch(Rectangle(corner, 1, height, **frame))
+        frame = Rectangle(corner, 1, height, fill=False, edgecolor=style.ORANGE, linewidth=2)
+        frame.set_zorder(3)
+        axes.add_patch(frame)
     return worst.margin, where

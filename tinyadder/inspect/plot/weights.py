@@ -143,7 +143,7 @@ def weights(model: Transformer) -> Figure:
     shades = np.asarray(norm(matrix)) * 2 - 1
     for (row, column), value in np.ndenumerate(matrix) if printed else ():
         if value != 0:
-            dark = abs(shades[row, column]) > style.DARK
+            dark = bool(abs(shades[row, column]) > style.DARK)
             text, size = style.compact(value), style.SMALL - 0.5
             style.cell(axes, row, column, text, dark=dark, size=size)
     bar = figure.colorbar(
