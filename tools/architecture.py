@@ -294,7 +294,7 @@ def circles(files: Mapping[str, str]) -> list[list[str]]:
     only), as one list a circle.
     """
     graph = {
-        name: {name for name in imports(source, files, running=True) if name in files} - {name}
+        name: {other for other in imports(source, files, running=True) if other in files} - {name}
         for name, source in files.items()
     }
     while free := [name for name, targets in graph.items() if not targets & graph.keys()]:
