@@ -384,11 +384,11 @@ def run(tmp_path, monkeypatch, capsys):
 
 def test_the_command_writes_a_picture_and_does_not_overwrite_it(tmp_path, run):
     _, said, _ = run("add10", "logits", "123", "456", "--digits", "3", "--json")
-    assert json.loads(said)["file"] == "add10-logits.png"
-    assert (tmp_path / "add10-logits.png").read_bytes().startswith(b"\x89PNG")
+    assert json.loads(said)["file"] == "add10-digits3-logits.png"
+    assert (tmp_path / "add10-digits3-logits.png").read_bytes().startswith(b"\x89PNG")
     code, _, error = run("add10", "logits", "123", "456", "--digits", "3")
     assert code == 2 and "exists; give --force" in error
-    assert [p.name for p in tmp_path.iterdir()] == ["add10-logits.png"]
+    assert [p.name for p in tmp_path.iterdir()] == ["add10-digits3-logits.png"]
 
 
 def test_the_other_kinds_are_kinds_of_the_command(tmp_path, run):
@@ -396,10 +396,10 @@ def test_the_other_kinds_are_kinds_of_the_command(tmp_path, run):
     rows = [row(entry, []) for entry in own_models(ROOT / "nowhere", ["add10", "parity"])]
     Path("board.json").write_text(json.dumps(report_json(rows)))
     for arguments, file in [
-        ((model, "accuracy", "--problems", "50"), "addition3-reversed-accuracy.png"),
+        ((model, "accuracy", "--problems", "50"), "addition3-reversed-seed-1-accuracy.png"),
         ((model, "curves"), "addition3-reversed-seed-1-curves.png"),
         (("board.json", "leaderboard"), "board-leaderboard.png"),
-        (("add10", "proof", "--digits", "2"), "add10-proof.png"),
+        (("add10", "proof", "--digits", "2"), "add10-digits2-proof.png"),
         (("add10", "flow"), "add10-flow.png"),
     ]:
         assert run(*arguments) == (0, f"wrote {file}\n", "")
