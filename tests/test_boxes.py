@@ -7,9 +7,11 @@ says of it; a rule that is wrong in one place is noticed.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import mpmath
 import pytest
@@ -88,7 +90,9 @@ def test_turns_hold_cos_and_sin():
 # ---- the rules against executions --------------------------------------------------------------
 
 
-def random_model(seed: int, dtype: torch.dtype = torch.float32, heads: int = 1) -> Transformer:
+def random_model(
+    seed: int, dtype: torch.dtype = torch.float32, heads: int = 1, **changes: Any
+) -> Transformer:
     options = Options(
         softmax="softmax",
         positions="rotary",
@@ -98,6 +102,7 @@ def random_model(seed: int, dtype: torch.dtype = torch.float32, heads: int = 1) 
         norm="rms",
         activation="silu",
     )
+    options = replace(options, **changes)
     config = Config(
         vocabulary=VOCABULARY,
         width=4,
@@ -114,6 +119,10 @@ def random_model(seed: int, dtype: torch.dtype = torch.float32, heads: int = 1) 
         noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64) * scale
         parameter.data = (noise + ("norm" in name)).to(dtype)
     return model
+
+
+CIRCLE = {"positions": "waves", "embedding": "circle", "gains": False, "biases": False}
+"""A model whose tables are computed."""
 
 
 def block_of(model: Transformer, **changes: object) -> BlockModel:
@@ -148,15 +157,20 @@ def hooks(model: Transformer, tokens: torch.Tensor) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-@pytest.mark.parametrize(("seed", "heads"), [(1, 1), (2, 1), (3, 2)])
-def test_rows_and_scores_of_torch_lie_in_the_intervals(seed, heads, dtype):
-    model = random_model(seed, dtype, heads)
+@pytest.mark.parametrize(
+    ("seed", "heads", "changes"), [(1, 1, {}), (2, 1, {}), (3, 2, {}), (4, 2, CIRCLE)]
+)
+def test_rows_and_scores_of_torch_lie_in_the_intervals(seed, heads, changes, dtype):
+    model = random_model(seed, dtype, heads, **changes)
     block, random = block_of(model), Random(seed)
     for batch in (1, 2, 7):
         texts = [random_text(random) for _ in range(batch)]
         tokens = torch.tensor([[VOCABULARY.index(t) for t in text] for text in texts])
         seen = hooks(model, tokens)
         for b, text in enumerate(texts):
+            for j, token in enumerate(text):
+                for interval, x in zip(block.row[token], seen["hook_embed"][b, j], strict=True):
+                    assert holds(interval, float(x))
             for h in range(heads):
                 for j, token in enumerate(text):
                     rows = block.heads_of_token[token]
@@ -170,10 +184,10 @@ def test_rows_and_scores_of_torch_lie_in_the_intervals(seed, heads, dtype):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-@pytest.mark.parametrize("seed", range(4))
-def test_margins_of_torch_are_no_smaller_than_those_of_a_box(seed, dtype):
+@pytest.mark.parametrize(("seed", "changes"), [(0, {}), (1, {}), (2, {}), (3, {}), (4, CIRCLE)])
+def test_margins_of_torch_are_no_smaller_than_those_of_a_box(seed, changes, dtype):
     """From the stream after attention on: a point box, and the least `BlockModel.margin`."""
-    model = random_model(seed, dtype)
+    model = random_model(seed, dtype, **changes)
     block, random = block_of(model), Random(seed)
     texts = [random_text(random) for _ in range(30)]
     tokens = torch.tensor([[VOCABULARY.index(t) for t in text] for text in texts])
@@ -250,6 +264,26 @@ def test_rounding_that_is_forgotten_is_noticed(monkeypatch):
     assert wrong > 20
 
 
+@pytest.mark.parametrize("fault", ["place", "distance", "wave", "cos"])
+def test_a_rule_of_computed_tables_that_is_wrong_in_one_place_is_noticed(fault, monkeypatch):
+    model = random_model(1, torch.float64, **CIRCLE)
+    turn, cos_sin = rules.turn, rules.cos_sin
+    wrong = {
+        "place": ("cos_sin", lambda angle: cos_sin(tuple(end + (ONE >> 30) for end in angle))),
+        "distance": ("turn", lambda position, *rest: turn(position + 1, *rest)),
+        "wave": ("turn", lambda position, pair, pairs, base: turn(position, 1 - pair, pairs, base)),
+        "cos": ("cos_sin", lambda angle: cos_sin(angle)[::-1]),
+    }[fault]
+    monkeypatch.setattr(rules, *wrong)
+    block, text = block_of(model), list("^21+43=640")
+    seen = hooks(model, torch.tensor([[VOCABULARY.index(t) for t in text]]))
+    rows = [(block.row[t], seen["hook_embed"][0, j]) for j, t in enumerate(text)]
+    inside = [holds(a, float(x)) for row, xs in rows for a, x in zip(row, xs, strict=True)]
+    scores = seen["blocks.0.attn.hook_attn_scores"][0, 0, -1]
+    inside += [holds(block.score(0, 9, "0", j, t), float(scores[j])) for j, t in enumerate(text)]
+    assert not all(inside)
+
+
 def test_an_option_or_tensor_that_no_rule_covers_is_refused():
     model = random_model(1)
     for change in (
@@ -258,6 +292,9 @@ def test_an_option_or_tensor_that_no_rule_covers_is_refused():
         {"softmax": "softmax1"},
         {"activation": "gelu"},
         {"repeat": 2},
+        {"embedding": "circle"},
+        {"positions": "waves"},
+        {"gains": 0},
         {"scaled": 1},
         {"surprise": 1},
     ):

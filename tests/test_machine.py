@@ -2,6 +2,8 @@
 prepared, full).
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -22,12 +24,16 @@ from tinyadder.dsl import (
     shared,
 )
 from tinyadder.errors import TinyadderError
+from tinyadder.io.folder import load, save
 from tinyadder.machine.answers import answers, forced_answers
 from tinyadder.machine.compile import build
+from tinyadder.machine.config import BlockConfig, Config, Options
 from tinyadder.machine.decode import choose, forced_logits, generate, score
 from tinyadder.machine.inference import prepare
 from tinyadder.machine.reference import reference_logits
-from tinyadder.machine.transformer import softmax1
+from tinyadder.machine.transformer import Transformer, softmax1
+from tinyadder.tasks.addition import Addition
+from tinyadder.train.models import initialise, parameters_of
 
 ADDERS = ["add10", "add10_95", "add10_gist"]
 
@@ -303,3 +309,78 @@ def test_no_problems_give_no_answers():
     made = construct("add10")
     assert answers(build(made.program), made.task, []) == []
     assert score(build(made.program), torch.zeros(0, 34, dtype=torch.int64), 23).shape == (0, 11)
+
+
+# ---- tables that are computed ------------------------------------------------------------------
+
+
+def computed_tables(width: int = 3, **changes: object) -> Transformer:
+    options = Options(
+        softmax="softmax",
+        positions="waves",
+        rotary_base=3.0,
+        embedding="circle",
+        projected=True,
+        biases=False,
+        norm="rms",
+        gains=False,
+        activation="silu",
+    )
+    config = Config(
+        vocabulary=("0", "1", "2", "+"),
+        width=width,
+        blocks=(BlockConfig(heads=2, d_head=4, d_value=1, hidden=2),),
+        outputs=(0, 1, 2),
+        unembedding=False,
+        tied=True,
+        options=replace(options, **changes),
+    )
+    model = Transformer(config)
+    initialise(model, torch.Generator().manual_seed(1))
+    return model
+
+
+def test_tokens_on_a_circle_and_scores_by_waves_are_their_formulas():
+    model = computed_tables()
+    radius, first, step = model.circle.tolist()
+    for token, place in enumerate((0, 1, 2, 0)):  # "+" lies where the first output does
+        angle = first + place * step
+        row = [radius * np.cos(angle), radius * np.sin(angle), 0.0]
+        np.testing.assert_allclose(model.embedding[token].tolist(), row, rtol=0, atol=1e-14)
+    attention = model.blocks[0].attention
+    scores = attention.position_scores(2, 5)
+    for h, (a, b, c, d) in enumerate(attention.waves.tolist()):
+        for t, i in enumerate((3, 4)):
+            for j in range(5):
+                n, m = float(i - j), (i - j) / 3**0.5
+                wanted = a * np.cos(n) + b * np.cos(m) + c * np.sin(n) + d * np.sin(m)
+                wanted = wanted if j <= i else -np.inf
+                np.testing.assert_allclose(float(scores[h, t, j]), wanted, rtol=0, atol=1e-13)
+    assert parameters_of(model) == 3 + 2 * (4 + 2 * 3) + 3 * 2 * 3
+
+
+def test_a_model_with_computed_tables_is_saved_loaded_and_decoded_with_a_cache(tmp_path):
+    model, task = computed_tables(), Addition(digits=2)
+    tokens = torch.randint(4, (3, 9), generator=torch.Generator().manual_seed(0))
+    past = model.new_past()
+    parts = [model(tokens[:, :5], past=past), model(tokens[:, 5:], past=past)]
+    torch.testing.assert_close(torch.cat(parts, 1), model(tokens), rtol=0, atol=1e-13)
+    config = replace(model.config, vocabulary=task.vocabulary, outputs=tuple(range(10)))
+    other = Transformer(config)
+    initialise(other, torch.Generator().manual_seed(2))
+    save(other, task, tmp_path / "model", name="waves", options={})
+    read, _ = load(tmp_path / "model")
+    assert torch.equal(read(tokens), other(tokens))
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        ({"width": 1}, "at least two columns"),
+        ({"shared": 1, "ties": (("embedding", 0, 0),)}, "no shared weights"),
+        ({"blocks": (BlockConfig(heads=1, d_head=3),)}, "an even number"),
+    ],
+)
+def test_sizes_that_computed_tables_cannot_have_are_refused(change, said):
+    with pytest.raises(TinyadderError, match=said):
+        replace(computed_tables().config, **change)

@@ -19,10 +19,16 @@ class Options:
     """
 
     softmax: Literal["softmax1", "softmax"] = "softmax1"
-    positions: Literal["alibi", "none", "sinusoidal", "learned", "rotary"] = "alibi"
+    positions: Literal["alibi", "none", "sinusoidal", "learned", "rotary", "waves"] = "alibi"
+    """waves: a score depends on the distance of two tokens alone, and there are no queries and keys
+    (tinyadder/machine/layers.py).
+    """
     context: Annotated[int, Between(0, 65_536)] = 0
     """Rows of the learned table of positions."""
     rotary_base: Annotated[float, Between(1e-6, 1e12)] = 10000.0
+    """Of the wave lengths, too."""
+    embedding: Literal["table", "circle"] = "table"
+    """circle: three numbers instead of a table (tinyadder/machine/layers.py)."""
     scaled: bool = False
     """Divide scores by sqrt(key rows)."""
     projected: bool = False
@@ -30,6 +36,8 @@ class Options:
     biases: bool = True
     norm: Literal["none", "layer", "rms"] = "none"
     norm_place: Literal["pre", "post"] = "pre"
+    gains: bool = True
+    """Norms scale each column by a learned gain (and layer norms shift it)."""
     activation: Literal["relu", "gelu", "silu"] = "relu"
     gated: bool = True
     dropout: Annotated[float, Between(0, 0.999)] = 0.0
@@ -94,12 +102,25 @@ class Config:
         for block in (*self.blocks, *self.encoder):
             own, whole = self.options_of(block), self.options
             added = own.positions in ("sinusoidal", "learned") and own.positions != whole.positions
-            if added or (own.context, own.repeat) != (whole.context, whole.repeat):
+            of_all = (own.context, own.repeat, own.embedding)
+            if added or of_all != (whole.context, whole.repeat, whole.embedding):
                 raise TinyadderError(
                     f"a layer with positions='{own.positions}', context={own.context},"
-                    f" repeat={own.repeat} in a model with positions='{whole.positions}',"
-                    f" context={whole.context}, repeat={whole.repeat}; these are of the whole model"
+                    f" repeat={own.repeat}, embedding='{own.embedding}' in a model with"
+                    f" positions='{whole.positions}', context={whole.context},"
+                    f" repeat={whole.repeat}, embedding='{whole.embedding}'; these are of the whole"
+                    " model"
                 )
+            if own.positions == "waves" and block.d_head % 2:
+                raise TinyadderError(
+                    f"positions='waves' with d_head={block.d_head}; each wave takes two, so an even"
+                    " number is needed"
+                )
+        if self.options.embedding == "circle" and (self.width < 2 or self.ties):
+            raise TinyadderError(
+                f"embedding='circle' with width={self.width} and {len(self.ties)} ties; expected"
+                " at least two columns and no shared weights"
+            )
 
     def options_of(self, block: BlockConfig) -> Options:
         """The options of one of its layers."""

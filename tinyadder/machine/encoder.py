@@ -100,8 +100,8 @@ class Memory(KVCache):
 class EncoderDecoder(Transformer):
     """`Transformer` with an encoder of `config.encoder` layers; options are shared by both towers.
 
-    Raises `TinyadderError` for shared layers (`repeat`) and for ALiBi, whose slopes need a causal
-    text.
+    Raises `TinyadderError` for shared layers (`repeat`) and for ALiBi and waves, which need a
+    causal text.
     """
 
     blocks: nn.ModuleList
@@ -109,11 +109,11 @@ class EncoderDecoder(Transformer):
     def __init__(self, config: Config, dtype: torch.dtype = torch.float64) -> None:
         options = config.options
         for own in map(config.options_of, (*config.blocks, *config.encoder)):
-            if own.repeat != 1 or own.positions == "alibi" or own.softmax != "softmax":
+            if own.repeat != 1 or own.positions in ("alibi", "waves") or own.softmax != "softmax":
                 raise TinyadderError(
                     f"an encoder-decoder with repeat={own.repeat}, positions='{own.positions}',"
                     f" softmax='{own.softmax}'; expected repeat=1, softmax='softmax' and other"
-                    " positions than ALiBi"
+                    " positions than ALiBi and waves"
                 )
         super().__init__(config, dtype)
         width = config.width

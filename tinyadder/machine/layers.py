@@ -5,6 +5,9 @@ sinusoid(i)_{2k}, sinusoid(i)_{2k+1} = sin, cos( i / 10000^(2k/d) )             
 rotate(x, i)_k = (x_k cos a - x_{k+h} sin a, x_{k+h} cos a + x_k sin a)               Su et al. 2021
     with a = i / base^(k/h)
 RMSNorm(x) = g x / sqrt(mean x^2)                                            Zhang and Sennrich 2019
+waves(distance) = sum_k w_k cos(distance b_k) + w_{k+h} sin(distance b_k),  b_k = base^(-k/h): the
+    score of rotary attention whose queries and keys are constants
+circle(d) = r (cos(a + d s), sin(a + d s)), 0, 0, ..: the row of output d; other tokens as output 0
 """
 
 from __future__ import annotations
@@ -30,7 +33,8 @@ def norm(options: Options, width: int, dtype: torch.dtype) -> nn.Module | None:
     """The norm over `width` columns that the options ask for, or None."""
     if options.norm == "none":
         return None
-    return (nn.LayerNorm if options.norm == "layer" else nn.RMSNorm)(width, eps=1e-6, dtype=dtype)
+    kind = nn.LayerNorm if options.norm == "layer" else nn.RMSNorm
+    return kind(width, eps=1e-6, dtype=dtype, elementwise_affine=options.gains)
 
 
 def softmax(scores: Float[Tensor, "*lead s"]) -> Float[Tensor, "*lead s"]:
@@ -85,3 +89,23 @@ def rotate(x: Float[Tensor, "b h t k"], first: int, base: float) -> Float[Tensor
     )  # [b t h k], as the projections lie in memory: products over long rows are fast
     cos, sin = (a[:, None, :].repeat(1, heads, 1) for a in (cos, sin))
     return (by_position * cos + (by_position @ swap) * sin).transpose(1, 2)
+
+
+def waves(weights: Float[Tensor, "h k"], count: int, base: float) -> Float[Tensor, "h n"]:
+    """Scores at the distances 0 .. count - 1, each one sum of products with cos and sin."""
+    half = weights.shape[1] // 2
+    cos, sin, _ = _turns(0, count, 2 * half, base)
+    turns = np.concatenate([cos[:, :half], sin[:, :half]], 1)
+    return weights @ torch.from_numpy(turns).to(weights).T
+
+
+def circle(
+    numbers: Float[Tensor, " 3"], places: Int[Tensor, " c"], width: int
+) -> Float[Tensor, "c d"]:
+    """The embedding of tokens at these `places` of the circle; `numbers` are radius, first angle,
+    step.
+    """
+    radius, first, step = numbers
+    angles = first + places * step
+    rows = torch.stack([radius * angles.cos(), radius * angles.sin()], -1)
+    return nn.functional.pad(rows, (0, width - 2))

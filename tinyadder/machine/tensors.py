@@ -56,6 +56,7 @@ def _attention(name: str) -> dict[str, Kind]:
     return {
         **{f"{name}.{leaf}": kind for leaf, (kind, _) in projections.items()},
         **{f"{name}.{leaf}_bias": kind for leaf, (_, kind) in projections.items()},
+        f"{name}.waves": Kind(rows[:2], "{head}: wave{row}", "reads"),
         f"{name}.slopes": Kind(("head",), "{head}: ALiBi slope", "fixed", POSITIONAL),
         f"{name}.wiring": Kind(
             rows, "{head number}: value{row} wired to {column}", "writes", WIRING
@@ -72,6 +73,7 @@ def _norm(name: str, words: str) -> dict[str, Kind]:
 
 KINDS: dict[str, Kind] = {
     "embedding": Kind(("token", "column"), "embedding of '{token}': {column}", "table"),
+    "circle": Kind(("number",), "circle of the outputs: number {number}", "table"),
     "positions": Kind(("position", "column"), "position {position}: {column}", "table"),
     "shared": Kind(("index",), "shared weight {index}", "reads"),
     "unembedding": Kind(("output", "column"), "{output}: reads {column}", "readout"),

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -26,7 +27,15 @@ from torch.nn.utils import parametrize
 from tinyadder.errors import TinyadderError
 from tinyadder.machine import fused
 from tinyadder.machine.config import BlockConfig, Config, Options
-from tinyadder.machine.layers import ACTIVATIONS, norm, rotate, sinusoids, softmax
+from tinyadder.machine.layers import (
+    ACTIVATIONS,
+    circle,
+    norm,
+    rotate,
+    sinusoids,
+    softmax,
+    waves,
+)
 
 Hook = Callable[[str, Tensor], Tensor]
 """Called with the name of an activation and its value; what it returns is used instead."""
@@ -76,6 +85,9 @@ class MultiHeadAttention(nn.Module):
         super().__init__()
         self.options = options
         heads, keys, values = config.heads, config.d_head, config.d_value
+        if options.positions == "waves":
+            self.waves = nn.Parameter(torch.zeros(heads, keys, dtype=dtype))
+            keys = 0
         for name, rows in (("query", keys), ("key", keys), ("value", values)):
             setattr(self, name, nn.Parameter(torch.zeros(heads, rows, width, dtype=dtype)))
             bias = nn.Parameter(torch.zeros(heads, rows, dtype=dtype)) if options.biases else None
@@ -100,6 +112,7 @@ class MultiHeadAttention(nn.Module):
         hook: Hook | None = None,
         name: str = "",
     ) -> Float[Tensor, "b t d"]:
+        waves = self.options.positions == "waves"
         query, key, value = (self.project(rows, x) for rows in ("query", "key", "value"))
         if hook:
             query, key, value = (
@@ -110,9 +123,13 @@ class MultiHeadAttention(nn.Module):
             query, key = (rotate(rows, first, self.options.rotary_base) for rows in (query, key))
         if past is not None:
             key, value = past.extend(key, value)
-        if self.options.scaled:
-            query = query * query.shape[-1] ** -0.5
-        scores = query @ key.transpose(-1, -2) + self.position_scores(query.shape[2], key.shape[2])
+        scores = self.position_scores(query.shape[2], key.shape[2])
+        if waves:  # alike for all texts
+            scores = scores.expand(len(x) if hook else 1, -1, -1, -1)
+        else:
+            if self.options.scaled:
+                query = query * query.shape[-1] ** -0.5
+            scores = query @ key.transpose(-1, -2) + scores
         return self.mix(scores, value, hook, name)
 
     def mix(
@@ -131,13 +148,16 @@ class MultiHeadAttention(nn.Module):
         return torch.einsum("bhtv,hvd->btd", mixed, self.wiring)
 
     def position_scores(self, queries: int, keys: int) -> Float[Tensor, "h t s"]:
-        """slope * (j - i) for the last `queries` of `keys` positions, -inf where j lies in the
-        future of i.
+        """slope * (j - i), or what the waves say of i - j, for the last `queries` of `keys`
+        positions; -inf where j lies in the future of i.
         """
         i = torch.arange(keys - queries, keys, device=self.slopes.device)[:, None]
         j = torch.arange(keys, device=self.slopes.device)
-        alibi = self.slopes[:, None, None] * (j - i)
-        return alibi.masked_fill(j > i, -torch.inf)
+        if self.options.positions == "waves":
+            scores = waves(self.waves, keys, self.options.rotary_base)[:, (i - j).clamp(min=0)]
+        else:
+            scores = self.slopes[:, None, None] * (j - i)
+        return scores.masked_fill(j > i, -torch.inf)
 
 
 class FeedForward(nn.Module):
@@ -261,6 +281,8 @@ class Transformer(nn.Module):
     """
 
     outputs: Int[Tensor, " o"]
+    places: Int[Tensor, " c"]
+    """Where on the circle each token lies."""
     readout_wiring: Float[Tensor, "o d"]
 
     def __init__(self, config: Config, dtype: torch.dtype = torch.float64) -> None:
@@ -268,8 +290,15 @@ class Transformer(nn.Module):
         self.config, self.fused = config, False
         self.derived = Derived()
         width, outputs = config.width, len(config.outputs)
-        self.embedding = nn.Parameter(torch.zeros(len(config.vocabulary), width, dtype=dtype))
         options = config.options
+        if options.embedding == "circle":
+            self.circle = nn.Parameter(torch.zeros(3, dtype=dtype))
+            places = [0] * len(config.vocabulary)
+            for d, token in enumerate(config.outputs):
+                places[token] = d
+            self.register_buffer("places", torch.tensor(places), persistent=False)
+        else:
+            self.embedding = nn.Parameter(torch.zeros(len(config.vocabulary), width, dtype=dtype))
         if options.positions == "learned":
             self.positions = nn.Parameter(torch.zeros(options.context, width, dtype=dtype))
         self.blocks = nn.ModuleList(
@@ -286,6 +315,11 @@ class Transformer(nn.Module):
         if config.shared:
             self.shared = nn.Parameter(torch.zeros(config.shared, dtype=dtype))
             self._tie()
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "embedding" and "circle" in self._parameters:
+            return circle(self.circle, self.places, self.config.width)
+        return super().__getattr__(name)
 
     def _tie(self) -> None:
         for name in dict.fromkeys(name for name, _, _ in self.config.ties):

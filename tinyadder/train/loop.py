@@ -26,6 +26,7 @@ from tinyadder.machine.transformer import Transformer
 from tinyadder.train.deal import Dealer
 from tinyadder.train.log import Log
 from tinyadder.train.models import config_of, make_model, parameters_of
+from tinyadder.train.natural import NaturalStepper
 from tinyadder.train.newton import NewtonStepper
 from tinyadder.train.recipe import Recipe
 from tinyadder.train.skeleton import Skeleton, skeleton_of
@@ -33,6 +34,8 @@ from tinyadder.train.state import TrainingState
 from tinyadder.train.steps import Processes, Stepper
 from tinyadder.train.validation import Validation, exact_match
 
+OTHERS = 1_000_003
+"""From the seed of one candidate's initial weights to that of the next."""
 Report = Callable[[dict[str, Any]], None]
 """Called with every line of the log."""
 
@@ -65,16 +68,21 @@ class Run:
             made = make_model(recipe.model, recipe.task, seed)
         self.model = made.to(torch.device(device))
         self.dealer, self.log = Dealer(recipe, seed), Log(folder)
-        stepper: Stepper | NewtonStepper
-        if self.skeleton is None or recipe.structure is None:
+        stepper: Stepper | NewtonStepper | NaturalStepper
+        few = self.skeleton is not None or recipe.train.optimizer == "natural"
+        if not few:
             stepper = Stepper(self.model, recipe.train, seed, self.processes)
         elif device != "cpu" or self.processes.world > 1:
             raise TinyadderError(
-                f"recipe '{recipe.name}' has a [structure]: its few numbers are trained by one"
-                " process on the CPU; leave out --device and torchrun"
+                f"recipe '{recipe.name}' has a [structure] or optimizer = 'natural': its few"
+                " numbers are trained by one process on the CPU; leave out --device and torchrun"
             )
-        else:
+        elif self.skeleton is not None and recipe.structure is not None:
             stepper = NewtonStepper(self.skeleton, self.model, recipe.structure)
+        else:
+            others = range(1, 1 if start is not None else recipe.train.candidates)
+            drawn = [make_model(recipe.model, recipe.task, seed + OTHERS * n) for n in others]
+            stepper = NaturalStepper([self.model, *drawn], recipe.train)
         self.state = TrainingState(recipe, seed, stepper, Validation(recipe.train))
 
     def advance(self) -> tuple[float, float]:

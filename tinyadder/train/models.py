@@ -77,6 +77,7 @@ def initialise(model: Transformer, random: torch.Generator) -> None:
     layers); biases 0.
 
     Embeddings are normal with deviation 1 (divided by sqrt(width) where they are the readout too),
+    the radius, first angle and step of a circle with deviations 0.5, 1.5 and 0.3 about 2, 0 and 0;
     norms 1, ALiBi slopes 2^-1, 2^-2, ... one a head.
     """
     layers = len(model.blocks) * model.config.options.repeat
@@ -89,6 +90,10 @@ def initialise(model: Transformer, random: torch.Generator) -> None:
                     item.tensor.fill_(1.0)
                 case "bias":
                     item.tensor.zero_()
+                case "table" if item.name == "circle":
+                    spread = torch.randn(3, generator=random, dtype=item.tensor.dtype)
+                    item.tensor.copy_(spread * torch.tensor([0.5, 1.5, 0.3]))
+                    item.tensor[0] += 2
                 case "table":
                     std = model.config.width**-0.5 if model.config.tied else 1.0
                     nn.init.normal_(item.tensor, std=std, generator=random)

@@ -135,8 +135,20 @@ class DataRecipe:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainRecipe:
-    """AdamW (or Muon) with warm-up, decay and clipping; the loss is a mean cross-entropy."""
+    """AdamW (or Muon) with warm-up, decay and clipping, or natural gradient steps; the loss is a
+    mean cross-entropy.
+    """
 
+    optimizer: Literal["adamw", "natural"] = "adamw"
+    """natural: tinyadder/train/natural.py, for at most some hundred parameters."""
+    candidates: Annotated[int, Between(1, 1000)] = 1
+    """natural: so many initialisations begin ..."""
+    halve_every: Annotated[int, Between(1, 10**6)] = 50
+    """... and after so many steps the half with the larger training loss is dropped."""
+    memory: Annotated[float, Between(0, 0.999)] = 0.8
+    """natural: part of the curvature that is kept from step to step."""
+    hard: Annotated[float, Between(0, 0.5)] = 0.0
+    """natural: part of a batch that are the problems with the smallest margins so far."""
     steps: Annotated[int, Between(1, 10**8)] = 10_000
     restarts: Annotated[int, Between(0, 1000)] = 0
     """The schedule is run again so many times at most, and only if validation problems are wrong at

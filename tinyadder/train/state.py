@@ -10,6 +10,7 @@ from torch import Tensor
 
 from tinyadder.errors import TinyadderError
 from tinyadder.train.checkpoint import Checkpoint, latest_checkpoint, write_checkpoint
+from tinyadder.train.natural import NaturalStepper
 from tinyadder.train.newton import NewtonStepper
 from tinyadder.train.recipe import Recipe, recipe_from_json
 from tinyadder.train.steps import Stepper, under
@@ -22,7 +23,7 @@ class TrainingState:
 
     recipe: Recipe
     seed: int
-    stepper: Stepper | NewtonStepper
+    stepper: Stepper | NewtonStepper | NaturalStepper
     validation: Validation
     step: int = 0
     cpu: float = 0.0

@@ -506,7 +506,7 @@ def prove_trained(model: Transformer, task: Task) -> Proof:
     about = {
         "version": block_rules.VERSION,
         "numerics": block.numerics(),
-        "rules": list(block_rules.RULES),
+        "rules": block_rules.rules_for(block.options),
     }
     return parts, about, margin
 

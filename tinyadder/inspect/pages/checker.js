@@ -811,8 +811,9 @@ const Check = (() => {
   }
 
   const USUAL = { // of the machine that the rules are about
-    softmax: "softmax1", positions: "alibi", context: 0, rotary_base: new Fraction(10000), scaled: false, projected: false,
-    biases: true, norm: "none", norm_place: "pre", activation: "relu", gated: true, dropout: new Fraction(0), repeat: 1,
+    softmax: "softmax1", positions: "alibi", context: 0, rotary_base: new Fraction(10000),
+    embedding: "table", scaled: false, projected: false, biases: true, norm: "none", norm_place: "pre", gains: true,
+    activation: "relu", gated: true, dropout: new Fraction(0), repeat: 1,
   };
   const CONFIG = { // what the parts of a config are where a description leaves them out
     lanes: [], unembedding: true, unembedding_bias: false, tied: false, readout_wiring: false, argmin: false, shared: 0,

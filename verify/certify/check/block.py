@@ -14,8 +14,9 @@ from collections.abc import Sequence
 from functools import lru_cache
 from math import isfinite
 from pathlib import Path
+from typing import Any
 
-from tinyadder.verify.certify.check.curves import inverse_root, silu, turn
+from tinyadder.verify.certify.check.curves import cos_sin, inverse_root, silu, turn
 from tinyadder.verify.certify.check.files import integer, same
 from tinyadder.verify.certify.check.intervals import (
     ZERO,
@@ -42,10 +43,12 @@ EPSILON = (exact(1e-6)[0] - (ONE >> 40), exact(1e-6)[1] + (ONE >> 40))
 """What norms add to the mean of squares, in any of the two formats."""
 OPTIONS = {
     "softmax": ("softmax",),
-    "positions": ("rotary",),
+    "positions": ("rotary", "waves"),
     "context": (0,),
     "norm": ("rms",),
     "norm_place": ("pre",),
+    "gains": (True, False),
+    "embedding": ("table", "circle"),
     "activation": ("silu",),
     "gated": (True,),
     "scaled": (True, False),
@@ -56,6 +59,8 @@ OPTIONS = {
 """What the rules cover. Dropout does nothing outside training."""
 
 
+CIRCLE = 4
+"""What cos and sin of the angles of a circle may be off by, in units of 2^-p, as assumed."""
 VERSION = 4
 """Of certificates about a block."""
 RULES = {
@@ -63,6 +68,9 @@ RULES = {
     " range of the rest; n + 4 roundings and those of the inverse root",
     "LINEAR": "fl(sum of n products) lies within gamma(n) times the sum of their sizes; the"
     " residual stream is one such sum: itself and all that a sublayer adds",
+    "WAVES": "a score is a sum of weights times cos and sin of the distance, as numbers of the"
+    " format",
+    "CIRCLE": "r cos(a + d t) and r sin(a + d t), with the rounding of each step",
     "ROTARY": "pairs of rows turned by position * base^(-pair / pairs); cos and sin are numbers of"
     " the format next to the exact ones",
     "SOFTMAX": "a weighted mean of values: sum p v / sum p, p = exp(score - largest), with the"
@@ -76,6 +84,13 @@ RULES = {
     "READ": "differences of two logits times the root of the final norm, which is positive",
 }
 """The rules of a proof about a block; docs/proofs.md has them in full."""
+
+
+def rules_for(options: dict[str, Any]) -> list[str]:
+    """The names of the rules for a block with these options."""
+    waves, circle = options["positions"] == "waves", options["embedding"] == "circle"
+    unused = {"ROTARY" if waves else "WAVES", "" if circle else "CIRCLE"}
+    return [name for name in RULES if name not in unused]
 
 
 class BlockModel(ModelFiles):
@@ -108,13 +123,24 @@ class BlockModel(ModelFiles):
             values = self.tensors[name][1]
             need(all(isfinite(x) for x in values), f"tensor '{name}' is not finite")
             flat: list = [exact(x) for x in values]
+            if not flat:
+                return [[] for _ in range(shape[0])]
             for n in reversed(shape[1:]):
                 flat = [flat[k : k + n] for k in range(0, len(flat), n)]
             return flat
 
         h, d, a, m = self.heads, self.width, "blocks.0.attention.", "blocks.0.mlp."
-        self.embedding = array("embedding", len(self.vocabulary), d)
-        rows = {"query": self.d_head, "key": self.d_head, "value": self.d_value}
+        self.on_a_circle = self.options["embedding"] == "circle"
+        self.embedding = (
+            self.on_circle(*array("circle", 3))
+            if self.on_a_circle
+            else array("embedding", len(self.vocabulary), d)
+        )
+        waves = self.options["positions"] == "waves"
+        need(not waves or self.d_head % 2 == 0, "half a wave")
+        self.waves = array(a + "waves", h, self.d_head) if waves else None
+        scored = 0 if waves else self.d_head
+        rows = {"query": scored, "key": scored, "value": self.d_value}
         self.weights = {name: array(a + name, h, r, d) for name, r in rows.items()}
         self.biases = {
             name: array(f"{a}{name}_bias", h, r) if biases else [[ZERO] * r] * h
@@ -123,7 +149,7 @@ class BlockModel(ModelFiles):
         self.wiring = array(a + "wiring", h, self.d_value, d)
         need(set(array(a + "slopes", h)) == {ZERO}, "rotary attention with slopes")
         self.gains = {
-            name: array(f"{name}.weight", d)
+            name: array(f"{name}.weight", d) if self.options["gains"] else [(ONE, ONE)] * d
             for name in ("blocks.0.attention_norm", "blocks.0.mlp_norm", "final_norm")
         }
         self.gate, self.up = array(m + "gate", self.hidden, d), array(m + "up", self.hidden, d)
@@ -154,7 +180,8 @@ class BlockModel(ModelFiles):
             " products, sums, quotients correctly rounded",
             "sums": "in any order and tree, with or without fused multiply-add",
             **{name: f"error at most {n} * 2^-{bits} of the result" for name, n in ULPS.items()},
-            "cos, sin": f"of rotary positions: within 2^-{bits} + 2^-44",
+            "cos, sin": f"of {self.options['positions']} positions: within 2^-{bits} + 2^-44"
+            + (f", of a circle: within {CIRCLE} * 2^-{bits}" if self.on_a_circle else ""),
             "underflow": "gradual or flushed to zero",
             "overflow": "none, checked by magnitudes",
             "programs": "torch eager (whole texts, cached, batched)",
@@ -198,6 +225,26 @@ class BlockModel(ModelFiles):
             for name, weights in self.weights.items()
         }
 
+    def on_circle(self, radius: Interval, first: Interval, step: Interval) -> list[Box]:
+        """CIRCLE: the rows of all tokens; angle: a product and a sum, its cos and sin, a product
+        with the radius.
+        """
+        need(self.width >= 2, "a circle in one column")
+        places = {token: d for d, token in enumerate(self.outputs)}
+        found = []
+        for token in self.vocabulary:
+            place = places.get(token, 0)
+            angle = self.rounding.dot([((place << F, place << F), step), ((ONE, ONE), first)])
+            turned = (wider(x, CIRCLE * ONE >> self.rounding.bits) for x in cos_sin(angle))
+            rows = [self.rounding.spread(mul(radius, x), 1) for x in turned]
+            found.append([*rows, *[ZERO] * (self.width - 2)])
+        return found
+
+    def format_turn(self, position: int, pair: int) -> list[Interval]:
+        """cos and sin of position * base^(-pair / pairs), as numbers of the format."""
+        error = (ONE >> self.rounding.bits) + (ONE >> 44)
+        return [wider(x, error) for x in turn(position, pair, self.d_head // 2, self.base)]
+
     def rotated(self, name: str, head: int, token: str, position: int) -> Box:
         """ROTARY: pairs (k, k + half) turned by position * base^(-k / half); cos and sin as
         numbers of the format.
@@ -205,10 +252,7 @@ class BlockModel(ModelFiles):
         x, half = self.heads_of_token[token][name][head], self.d_head // 2
         found = list(x)
         for k in range(half):
-            cos, sin = (
-                wider(part, (ONE >> self.rounding.bits) + (ONE >> 44))
-                for part in turn(position, k, half, self.base)
-            )
+            cos, sin = self.format_turn(position, k)
             found[k] = self.rounding.dot([(cos, x[k]), (neg(sin), x[k + half])])
             found[k + half] = self.rounding.dot([(cos, x[k + half]), (sin, x[k])])
         if name == "query" and self.scaled:
@@ -218,7 +262,14 @@ class BlockModel(ModelFiles):
         return found
 
     def score(self, head: int, i: int, own: str, j: int, token: str) -> Interval:
-        """LINEAR: query times key; a slope of 0 adds nothing."""
+        """LINEAR: query times key, a slope of 0 adds nothing; or WAVES: the turns of the distance
+        times their weights.
+        """
+        if self.waves is not None:
+            half = self.d_head // 2
+            turns = [self.format_turn(i - j, k) for k in range(half)]
+            by_wave = [*(cos for cos, _ in turns), *(sin for _, sin in turns)]
+            return self.rounding.dot([*zip(self.waves[head], by_wave, strict=True)])
         query = self.rotated("query", head, own, i)
         return self.rounding.dot(list(zip(query, self.rotated("key", head, token, j), strict=True)))
 

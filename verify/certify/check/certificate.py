@@ -97,7 +97,7 @@ def judge(model: ProgramModel | BlockModel, certificate: dict[str, Any]) -> dict
     need(model.vocabulary == vocabulary, "the vocabulary of the model is not that of the task")
     digest = model.digest(found)
     written = isinstance(model, ProgramModel)
-    rules = [*(RULES if written else block.RULES)]
+    rules = [*RULES] if written else block.rules_for(model.options)
     if written and certificate["rules"] == [*texts.RULES]:
         rules = [*texts.RULES]
     expected = {

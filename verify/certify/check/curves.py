@@ -89,7 +89,7 @@ def silu(a: Interval) -> Interval:
 
 @lru_cache(1 << 14)
 def silu_point(x: int) -> Interval:
-    low, high = sigmoid_point(x)
+    low, high = sigmoid_near(x)
     return (low * x >> F, -(-high * x >> F)) if x >= 0 else (high * x >> F, -(-low * x >> F))
 
 
@@ -104,9 +104,14 @@ def root(value: int, degree: int) -> Interval:
 
 @lru_cache(1 << 12)
 def turn(position: int, pair: int, pairs: int, base: int) -> tuple[Interval, Interval]:
-    """cos and sin of position * base^(-pair / pairs), by their series around zero."""
-    angle = over((position << F, position << F), root(base**pair, pairs))
+    """cos and sin of position * base^(-pair / pairs)."""
+    return cos_sin(over((position << F, position << F), root(base**pair, pairs)))
+
+
+def cos_sin(angle: Interval) -> tuple[Interval, Interval]:
+    """cos and sin of an angle below 100 in size, by their series around zero."""
     middle, radius = (angle[0] + angle[1]) // 2, angle[1] - angle[0] + 1
+    need(abs(middle) < 100 * ONE, "an angle is beyond what this checker turns")
     one, x = 1 << (F + 64), middle << 64
     cos, sin, term, n = 0, 0, one, 0
     while term not in (0, -1):
@@ -116,8 +121,7 @@ def turn(position: int, pair: int, pairs: int, base: int) -> tuple[Interval, Int
             cos += term if n % 4 == 0 else -term
         n += 1
         term = term * x // (n * one)
-    # below 2^9 terms for positions below 100; each loses a unit of 2^-(F + 64) times at most e^100
-    need(position < 100, "a position is beyond what this checker turns")
+    # below 2^9 terms for angles below 100; each loses a unit of 2^-(F + 64) times at most e^100
     slack = radius + (1 << 100)
     return ((cos >> 64) - slack, (cos >> 64) + slack), ((sin >> 64) - slack, (sin >> 64) + slack)
 
