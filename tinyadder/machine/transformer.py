@@ -134,7 +134,7 @@ class MultiHeadAttention(nn.Module):
 
     def mix(
         self,
-        scores: Float[Tensor, "b h t s"],
+        scores: Float[Tensor, "#b h t s"],
         value: Float[Tensor, "b h s v"],
         hook: Hook | None,
         name: str,

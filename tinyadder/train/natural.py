@@ -33,9 +33,9 @@ from tinyadder.train.data import Examples
 from tinyadder.train.recipe import TrainRecipe
 from tinyadder.train.steps import Batch
 
-FACTORS = (1 / 30, 1 / 5, 1.0, 6.0)
-"""Of the last damping: those that are tried. Where no step makes the loss smaller, the last one."""
-DAMPING, LEAST, MOST = 1e-2, 1e-9, 1e3
+FACTORS, FAILED = (1 / 30, 1 / 5, 1.0, 6.0), 36.0
+"""Of the last damping: those that are tried, and the next where none makes the loss smaller."""
+DAMPING, LEAST, MOST = 1e-2, 1e-9, 1e9
 """At the start, and the smallest and largest."""
 LONGEST = 1.0
 """Of a step, by the curvature: half of it is how far the answers' probabilities move, in nats."""
@@ -109,7 +109,7 @@ class NaturalStepper:
         best = costs.argmin(1)
         every = torch.arange(len(tried))
         self.weights = tried[every, best]
-        factors = torch.tensor([FACTORS[-1], *FACTORS], dtype=torch.float64)
+        factors = torch.tensor([FAILED, *FACTORS], dtype=torch.float64)
         self.damping = (self.damping * factors[best]).clamp(LEAST, MOST)
         reached = costs[every, best]
         if not bool(reached.isfinite().any()):
