@@ -109,7 +109,7 @@ def errors(xs: Sequence[float], true: Sequence[tuple[int, int]], given: Sequence
 
 TORCH = """
 import sys, torch
-from tinyadder.machine.transformer import softmax1
+from tinyadder.machine.layers import softmax1
 capability, *ways = sys.argv[1:]
 if capability not in ("", torch.backends.cpu.get_cpu_capability().replace(" ", "").lower()):
     sys.exit(f"this processor has {torch.backends.cpu.get_cpu_capability()}")

@@ -30,8 +30,9 @@ from tinyadder.machine.compile import build
 from tinyadder.machine.config import BlockConfig, Config, Options
 from tinyadder.machine.decode import choose, forced_logits, generate, score
 from tinyadder.machine.inference import prepare
+from tinyadder.machine.layers import softmax1
 from tinyadder.machine.reference import reference_logits
-from tinyadder.machine.transformer import Transformer, softmax1
+from tinyadder.machine.transformer import Transformer
 from tinyadder.tasks.addition import Addition
 from tinyadder.train.models import initialise, parameters_of
 

@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tinyadder.machine.layers import ACTIVATIONS
+from tinyadder.machine.layers import ACTIVATIONS, softmax, softmax1
 
 if TYPE_CHECKING:
     from tinyadder.machine.encoder import EncoderDecoder
@@ -99,6 +99,9 @@ def project(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Queries of `x` from position `first` on; keys and values of it, or of `memory`."""
     options = module.options
+    if options.positions == "waves":
+        value = module.project("value", x).transpose(1, 2)
+        return value[:, first:, :, :0], value[..., :0], value
     (heads, d_head, _), d_value = (
         cast(Tensor, module.query).shape,
         cast(Tensor, module.value).shape[1],
@@ -131,6 +134,10 @@ def attend(
     """
     options, (query, key, value) = module.options, (part.transpose(1, 2) for part in rows)
     queries, keys = query.shape[2], key.shape[2]
+    if options.positions == "waves":  # the same weights for all texts
+        scores = module.position_scores(queries, keys)
+        pattern = softmax1(scores) if options.softmax == "softmax1" else softmax(scores)
+        return torch.einsum("hqs,bhsv,hvd->bqd", pattern, value, module.wiring)
     bias: Tensor | None = None if mask is None else mask[:, None, None, :]
     if mask is None and (options.positions == "alibi" or options.softmax == "softmax1"):
         bias = module.position_scores(queries, keys)[None]
@@ -171,7 +178,8 @@ def looked_up(
     """
     count = table.shape[1]
     index = tokens * count + torch.arange(count, device=tokens.device)
-    if block.attention is None or 2 * len(table) > len(tokens):
+    waves = block.attention is not None and block.attention.options.positions == "waves"
+    if block.attention is None or waves or 2 * len(table) > len(tokens):
         return functional.embedding(index, table.flatten(0, 1)), None
     rows = project(block.attention, block.before(block.attention_norm, table))
     wide = torch.cat([table, *(part.flatten(2) for part in rows)], -1).flatten(0, 1)

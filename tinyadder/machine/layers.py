@@ -37,6 +37,17 @@ def norm(options: Options, width: int, dtype: torch.dtype) -> nn.Module | None:
     return kind(width, eps=1e-6, dtype=dtype, elementwise_affine=options.gains)
 
 
+def softmax1(scores: Float[Tensor, "*lead s"]) -> Float[Tensor, "*lead s"]:
+    """exp(s_j) / (1 + sum_k exp(s_k)) along the last axis: a softmax that may attend to nothing.
+
+    Evaluated as exp(s_j - m) / (exp(-m) + sum_k exp(s_k - m)) with m = max(0, max_k s_k), so that
+    nothing overflows. The value is the same for every m, so no gradient needs to go through it.
+    """
+    highest = scores.detach().amax(-1, keepdim=True).clamp(min=0)
+    weights = torch.exp(scores - highest)
+    return weights / (torch.exp(-highest) + weights.sum(-1, keepdim=True))
+
+
 def softmax(scores: Float[Tensor, "*lead s"]) -> Float[Tensor, "*lead s"]:
     """exp(s_j) / sum_k exp(s_k) along the last axis; on short rows three times as fast as
     torch.softmax on a CPU.

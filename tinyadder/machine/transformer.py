@@ -34,22 +34,12 @@ from tinyadder.machine.layers import (
     rotate,
     sinusoids,
     softmax,
+    softmax1,
     waves,
 )
 
 Hook = Callable[[str, Tensor], Tensor]
 """Called with the name of an activation and its value; what it returns is used instead."""
-
-
-def softmax1(scores: Float[Tensor, "*lead s"]) -> Float[Tensor, "*lead s"]:
-    """exp(s_j) / (1 + sum_k exp(s_k)) along the last axis: a softmax that may attend to nothing.
-
-    Evaluated as exp(s_j - m) / (exp(-m) + sum_k exp(s_k - m)) with m = max(0, max_k s_k), so that
-    nothing overflows. The value is the same for every m, so no gradient needs to go through it.
-    """
-    highest = scores.detach().amax(-1, keepdim=True).clamp(min=0)
-    weights = torch.exp(scores - highest)
-    return weights / (torch.exp(-highest) + weights.sum(-1, keepdim=True))
 
 
 @dataclass

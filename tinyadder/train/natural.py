@@ -28,12 +28,13 @@ from torch import Tensor
 from torch.func import functional_call, jvp, vmap
 
 from tinyadder.errors import TinyadderError
+from tinyadder.machine.fused import use_fused
 from tinyadder.machine.transformer import Transformer
 from tinyadder.train.data import Examples
 from tinyadder.train.recipe import TrainRecipe
 from tinyadder.train.steps import Batch
 
-FACTORS, FAILED = (1 / 30, 1 / 5, 1.0, 6.0), 36.0
+FACTORS, FAILED = (1 / 30, 1 / 5, 1.0, 6.0), 6.0
 """Of the last damping: those that are tried, and the next where none makes the loss smaller."""
 DAMPING, LEAST, MOST = 1e-2, 1e-9, 1e9
 """At the start, and the smallest and largest."""
@@ -85,8 +86,10 @@ class NaturalStepper:
         for name, shape in self.shapes.items():
             parts[name] = weights[at : at + math.prod(shape)].reshape(shape)
             at += math.prod(shape)
-        rows, columns = batch.mask.nonzero(as_tuple=True)
-        return functional_call(self.model, parts, (batch.tokens[:, :-1],))[rows, columns]
+        first = int(batch.prompt.min()) - 1
+        found = functional_call(self.model, parts, (batch.tokens[:, :-1],), {"first": first})
+        rows, columns = batch.mask[:, first:].nonzero(as_tuple=True)
+        return found[rows, columns]
 
     def advance(self, examples: Examples, step: int) -> tuple[float, float]:
         """One step: the mean loss of the best candidate's tokens before it, and the norm of its
@@ -94,6 +97,7 @@ class NaturalStepper:
 
         Raises `TinyadderError` where the logits of every candidate are infinite.
         """
+        use_fused(self.model, self.recipe.arithmetic == "fused")
         whole = self._with_hard(Batch.of(examples, self.model, self.device))
         half = whole.rows(torch.arange(0, len(whole.tokens), 2))
         targets = whole.targets[whole.mask]
@@ -117,6 +121,7 @@ class NaturalStepper:
         self.losses = self.losses + reached
         leader = int(self.losses.argmin())
         self._put(leader)
+        use_fused(self.model, False)
         found = float(loss[leader]), float(gradient[leader].norm())
         if len(self.weights) > 1 and step % self.recipe.halve_every == 0:
             self._halve()

@@ -99,7 +99,7 @@ class Search:
                 for j, row in rows.items():
                     most = max(high for (_, high), _ in row.values()) / max(least, 1)
                     weights[j] = max(weights.get(j, 0.0), min(1.0, most))
-        near = sorted(j for j, w in weights.items() if w > self.least_weight)
+        near = sorted(j for j, w in weights.items() if w > self.least_weight or j == i)
         moving = [j for j in near if len(tree.texts[j]) > 1]
         return tuple(near), sorted(moving, key=lambda j: -weights[j])
 
