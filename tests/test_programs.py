@@ -5,12 +5,14 @@ they mean.
 import json
 from dataclasses import replace
 from fractions import Fraction
+from itertools import product
 from pathlib import Path
 
 import pytest
 
-from tinyadder.commands.cases import read_cases, run_case
+from tinyadder.commands.cases import Vector, read_cases, run_case, run_vector
 from tinyadder.errors import TinyadderError
+from tinyadder.machine.compile import build
 from tinyadder.programs import (
     compile,
     everywhere,
@@ -115,3 +117,93 @@ def test_graphs_that_cannot_be_read_are_refused_by_name():
         from_graph({"nodes": [node], "output": "a"}, "ab")
     with pytest.raises(TinyadderError, match="reads 'b', which no earlier node gives"):
         from_graph({"nodes": [node | {"inputs": ["b"]}], "output": "a"}, "ab")
+
+
+CNT = (key(x) == x).count()
+DIGITS = tokens([0, 1, 2])
+
+
+def largest(value):
+    """The value that none exceeds."""
+    return (key((key(value) > value).count()) == 0).earliest(value)
+
+
+def run_so_far():
+    starts = (key(i) == i - 1).pick(x, default="_") != x
+    return i - (prefix() & (key(starts) == True)).latest(i) + 1  # noqa: E712
+
+
+def second_most_frequent():
+    top = (key((key(CNT) > CNT).count()) == 0).earliest(x)
+    rest = where(x == top, 0, CNT)
+    best = (key((key(rest) > rest).count()) == 0) & (key(rest) > 0)
+    return best.earliest(x, default="-")
+
+
+def second(text):
+    top = max(dict.fromkeys(text), key=text.count)
+    rest = [letter for letter in dict.fromkeys(text) if letter != top]
+    return max(rest, key=text.count) if rest else "-"
+
+
+def runs(text):
+    found = []
+    for k, letter in enumerate(text):
+        found.append(found[-1] + 1 if k and text[k - 1] == letter else 1)
+    return found
+
+
+FRESH = {
+    "second most frequent": (second_most_frequent(), "abc", lambda t: [second(t)] * len(t)),
+    "longest run": (largest(run_so_far()), "abc", lambda t: [max(runs(t))] * len(t)),
+    "least frequent, last": (
+        (key((key(CNT) < CNT).count()) == 0).latest(x),
+        "abc",
+        lambda t: [[c for c in t if t.count(c) == min(map(t.count, t))][-1]] * len(t),
+    ),
+    "caesar by position": (
+        lift(lambda c, p: "abc"[("abc".index(c) + p) % 3], x, i),
+        "abc",
+        lambda t: ["abc"[("abc".index(c) + k) % 3] for k, c in enumerate(t)],
+    ),
+    "moving average": (
+        ((key(i) <= i + 1) & (key(i) >= i - 1)).mean(DIGITS),
+        [0, 1, 2],
+        lambda t: [sum(t[max(0, k - 1) : k + 2]) / len(t[max(0, k - 1) : k + 2]) for k in range(3)],
+    ),
+    "first of the largest": (
+        (key((key(DIGITS) > DIGITS).count()) == 0).earliest(i),
+        [0, 1, 2],
+        lambda t: [t.index(max(t))] * len(t),
+    ),
+    "count of counts": (
+        (key(CNT) == CNT).count(),
+        "abc",
+        lambda t: [sum(t.count(c) == t.count(d) for c in t) for d in t],
+    ),
+    "sum of products": (
+        everywhere().sum(DIGITS * i),
+        [0, 1, 2],
+        lambda t: [sum(k * v for k, v in enumerate(t))] * len(t),
+    ),
+}
+
+
+@pytest.mark.parametrize("width", ["each", "min"])
+@pytest.mark.parametrize("name", FRESH)
+def test_a_program_that_a_user_would_write_is_right_on_every_short_text(name, width):
+    program, letters, reference = FRESH[name]
+    made = compile(program, length=3, width=width)
+    model = build(made.program)
+    for text in product(letters, repeat=3):
+        wanted = tuple(reference(text))
+        _, right = run_vector(made, model, Vector(input=text, output=wanted))
+        assert right, (text, wanted)
+
+
+def test_lanes_share_columns_and_say_so():
+    """A column is empty before another lane comes: beside an old value of 1e40, 1 would be lost."""
+    each, least = (compile(FRESH["longest run"][0], length=3, width=w) for w in ("each", "min"))
+    assert least.program.stream.width < each.program.stream.width
+    assert "units clear it between" in least.explain()
+    assert set(least.column_of) == set(each.column_of)

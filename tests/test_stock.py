@@ -3,6 +3,7 @@ program is, refused by name where the class has nothing for a part.
 """
 
 import json
+from itertools import product
 from random import Random
 
 import pytest
@@ -170,3 +171,54 @@ def test_the_horizon_of_a_class_is_shorter_and_printed(tmp_path):
 def test_a_target_that_cannot_be_is_refused(options, reason):
     with pytest.raises(TinyadderError, match=reason):
         compile(prefix().latest(x), length=3, causal=True, **options)
+
+
+CHANGED = [
+    ("llama", {"rotate": 5}),
+    ("gpt2", {"rotate": 6, "superpose": 13}),
+    ("llama", {"superpose": 10, "noise": 1e-9}),
+]
+
+
+@pytest.mark.parametrize(("family", "changes"), CHANGED)
+def test_every_short_text_is_decoded_rightly_from_changed_weights(family, changes):
+    backwards = (key(i) == everywhere().count() - 1 - i).pick(x)
+    made = compile((key(backwards) == x).count() * (x != "b"), length=3)
+    found, directions = ta.to_transformers(made, family, **changes)
+    shared = made.compiled_for(family, superpose=changes.get("superpose"))
+    assert {column.name for column in shared.columns} <= set(directions)
+    if "superpose" in changes:
+        assert len(shared.columns) <= changes["superpose"] < len(shared.column_of)
+    ids = {token: n for n, token in enumerate(shared.program.vocabulary)}
+    for n in (1, 2, 3):
+        for word in product("abc", repeat=n):
+            prompt = torch.tensor([[len(ids), *(ids[t] for t in shared.prompt(word))]])
+            with torch.no_grad():
+                given = found(prompt).logits[0, -n:].argmax(-1)
+            answers = [shared.task.graph["outputs"][v] for v in made.source(word)]
+            assert [shared.program.vocabulary[t] for t in given] == answers
+
+
+def test_lanes_that_are_needed_at_once_cannot_be_superposed():
+    backwards = (key(i) == everywhere().count() - 1 - i).pick(x)
+    with pytest.raises(TinyadderError, match=r"superpose=2: the program has \d+ lanes, and \d+"):
+        ta.to_transformers(compile(backwards, length=3), "llama", superpose=2)
+    with pytest.raises(TinyadderError, match="takes a program"):
+        ta.to_transformers(construct("parity"), "llama", superpose=2)
+
+
+def test_the_ground_truth_is_a_file(tmp_path):
+    (tmp_path / "back.py").write_text(
+        "from tinyadder.programs import compile, everywhere, indices, key, tokens\n"
+        "x, i = tokens('ab'), indices()\n"
+        "back = (key(i) == everywhere().count() - 1 - i).pick(x)\n"
+        "model = compile((key(back) == x).count(), length=3)\n"
+    )
+    out = tmp_path / "stock"
+    command = ["export", str(tmp_path / "back.py"), "--to", "gpt2", "--out", str(out)]
+    found = CliRunner().invoke(cli, [*command, "--superpose", "9", "--rotate", "1"])
+    assert found.exit_code == 0, (found.output, found.exception)
+    truth, lanes = (json.loads((out / f"{name}.json").read_text()) for name in ("circuit", "lanes"))
+    assert truth["rotate"] == 1 and truth["edges"] and set(truth["columns"]) <= set(lanes)
+    several = [held for held in truth["columns"].values() if len(held) > 1]
+    assert several and all(held[0]["cleared"].endswith("MLP") for held in several)

@@ -74,10 +74,17 @@ class Construction:
     claims: Mapping[str, LaneClaim] | None = None
     """The exact value of each lane."""
 
-    def compiled_for(self, target: str) -> Construction:
+    def compiled_for(self, target: str, *, superpose: int | None = None) -> Construction:
         """What is to be converted to the architecture `target`: itself, where the equations are
-        written by hand. A compiled program has other equations for other architectures.
+        written by hand. A compiled program has other equations for other architectures, and with
+        `superpose` its lanes share at most so many columns. Raises `TinyadderError` where that
+        cannot be.
         """
+        if superpose is not None:
+            raise TinyadderError(
+                "superpose= takes a program that tinyadder.programs.compile made; lanes that are "
+                "written by hand have a column each"
+            )
         return self
 
 

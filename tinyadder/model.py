@@ -119,6 +119,7 @@ def to_transformers(
     family: Literal["llama", "gpt2"],
     *,
     rotate: int | None = None,
+    superpose: int | None = None,
     noise: float = 0.0,
 ) -> tuple[PreTrainedModel, dict[str, list[float]]]:
     """The model as a stock class of transformers, and the direction of each of its lanes in the
@@ -127,17 +128,21 @@ def to_transformers(
     A `Model` is converted with the weights it has. A compiled program is compiled for the class,
     with smaller scores and without the parts that the class lacks.
 
-    `rotate` (a seed) turns the residual stream by a random orthogonal matrix, `noise` multiplies
-    every weight of attention and MLP by 1 + noise times a standard normal number. How norms and
-    positions are held: `tinyadder.io.export.stock`. Raises `TinyadderError` with the part that the
-    class cannot hold, or the first of 200 problems that it answers wrongly.
+    `superpose` lets the lanes of a compiled program share at most so many columns, one after
+    another: more lanes than dimensions, and exact all the same. `rotate` (a seed) turns the
+    residual stream by a random orthogonal matrix, `noise` multiplies every weight of attention and
+    MLP by 1 + noise times a standard normal number. How norms and positions are held:
+    `tinyadder.io.export.stock`. Raises `TinyadderError` with the part that the class cannot hold,
+    or the first of 200 problems that it answers wrongly.
     """
     from tinyadder.io.export.stock import convert
     from tinyadder.machine.tensors import columns
 
     if isinstance(model, Construction):
-        made = model.compiled_for(family)
+        made = model.compiled_for(family, superpose=superpose)
         module, task = build(made.program), made.task
+    elif superpose is not None:
+        raise TinyadderError("superpose= takes the compiled program, not a model made of it")
     else:
         module, task = model.module, model.task
     stock, layout = convert(module, task, family, rotate=rotate, noise=noise)

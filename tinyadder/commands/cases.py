@@ -224,7 +224,8 @@ def run_vector(made: Any, model: Any, vector: Vector) -> tuple[float, bool]:
         "hook_embed" if not len(model.blocks) else f"blocks.{len(model.blocks) - 1}.hook_resid_post"
     )
     stream = kept[last][0, -len(text) :]
-    columns = {lane.name: n for n, lane in enumerate(made.program.stream.lanes.values())}
+    places = {lane.name: n for n, lane in enumerate(made.program.stream.lanes.values())}
+    columns = {lane: places[column] for lane, column in made.column_of.items()}
     answers = made.task.graph["outputs"]
     values = list(answers) if answers else None
     codes = sorted(low.code(v) for v in values) if values else []

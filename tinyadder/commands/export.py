@@ -32,6 +32,7 @@ STOCK = ("llama", "gpt2")
     "--intermediate", is_flag=True, help="onnx: lanes and attention patterns are outputs too."
 )
 @click.option("--rotate", type=opt.SEED, help="llama, gpt2: a random basis of the residual stream.")
+@click.option("--superpose", type=int, help="llama, gpt2: all lanes in at most so many columns.")
 @click.option("--noise", type=click.FloatRange(0, 1), help="llama, gpt2: on each weight, relative.")
 @opt.json_option
 def command(
@@ -41,6 +42,7 @@ def command(
     force: bool,
     intermediate: bool,
     rotate: int | None,
+    superpose: int | None,
     noise: float | None,
     options: dict[str, Any],
     as_json: bool,
@@ -50,10 +52,10 @@ def command(
     For example: tinyadder export add10 --to onnx. A hub folder holds what the card, the tokenizer
     and AutoModelForCausalLM need; with --force only these files are replaced.
     """
-    _check_options(kind, intermediate, rotate, noise)
+    _check_options(kind, intermediate, (rotate, superpose, noise))
     loaded = load_model(name, options)
-    if kind in STOCK and loaded.made is not None:
-        loaded = _compiled_for(kind, loaded)
+    if kind in STOCK:
+        loaded = _compiled_for(kind, loaded, superpose)
     out = out or Path(module_of(kind).FILE.format(check_name(file_name(loaded))))
     _check_out(out, kind, force)
     if loaded.model.config.encoder:
@@ -78,6 +80,7 @@ def command(
         intermediate=intermediate,
         rotate=rotate,
         noise=noise or 0.0,
+        columns=loaded.made.glossary() if isinstance(loaded.made, Compiled) else {},
     )
     write(kind, source, out)
     claim = {"claim": counts["board"], "counts": counts} if kind == "submission" else {}
@@ -97,12 +100,15 @@ def command(
         )
 
 
-def _compiled_for(kind: str, loaded: Loaded) -> Loaded:
+def _compiled_for(kind: str, loaded: Loaded, superpose: int | None) -> Loaded:
     """The construction with the equations that are for this class."""
     from tinyadder.machine.compile import build
 
-    assert loaded.made is not None
-    made = loaded.made.compiled_for(kind)
+    if loaded.made is None:
+        if superpose is not None:
+            raise TinyadderError("--superpose takes a file that compiles a program")
+        return loaded
+    made = loaded.made.compiled_for(kind, superpose=superpose)
     if made is loaded.made:
         return loaded
     module = build(made.program)
@@ -110,12 +116,12 @@ def _compiled_for(kind: str, loaded: Loaded) -> Loaded:
     return replace(loaded, model=module, **changed)
 
 
-def _check_options(kind: str, intermediate: bool, rotate: int | None, noise: float | None) -> None:
+def _check_options(kind: str, intermediate: bool, changed: tuple[float | None, ...]) -> None:
     """Raises `TinyadderError` for an option of another format."""
     if intermediate and kind != "onnx":
         raise TinyadderError("--intermediate belongs to --to onnx")
-    if (rotate, noise) != (None, None) and kind not in STOCK:
-        raise TinyadderError("--rotate and --noise belong to --to llama and --to gpt2")
+    if any(value is not None for value in changed) and kind not in STOCK:
+        raise TinyadderError("--rotate, --superpose, --noise belong to --to llama and --to gpt2")
 
 
 def _check_out(out: Path, kind: str, force: bool) -> None:

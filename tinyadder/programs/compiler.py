@@ -15,6 +15,7 @@ from typing import Any
 from tinyadder.construction import Construction, LaneClaim
 from tinyadder.errors import TinyadderError
 from tinyadder.plain import as_int, short
+from tinyadder.programs.columns import Column, clearing, columns, live
 from tinyadder.programs.emit import emit
 from tinyadder.programs.export import hints, to_graph, token_names
 from tinyadder.programs.functions import Value, is_number, rational
@@ -41,17 +42,56 @@ class Compiled(Construction):
     lowering: Any = field(default=None, repr=False, compare=False)
     options: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
     """What `compile` was asked for, `target` apart."""
+    columns: tuple[Column, ...] = field(default=(), repr=False, compare=False)
 
     @property
     def target(self) -> str:
         """The name of the architecture that the weights are for."""
         return self.lowering.target.name
 
-    def compiled_for(self, target: str) -> Compiled:
-        """The same program, compiled for another target. Raises `Refused` as `compile` does."""
-        return (
-            self if target == self.target else compile(self.source, **self.options, target=target)
-        )
+    @property
+    def column_of(self) -> dict[str, str]:
+        """The column of the residual stream that holds each lane."""
+        return {lane.name: column.name for column in self.columns for lane in column.lanes}
+
+    def glossary(self) -> dict[str, list[dict[str, str]]]:
+        """What each column of the residual stream holds, one lane after another, as data: the lane,
+        its meaning, where it is written, and where the column is cleared of it.
+        """
+        found: dict[str, list[dict[str, str]]] = {}
+        for column in self.columns:
+            layers = [*(f"layer {layer} MLP" for layer, _ in clearing(self.lowering, column)), ""]
+            found[column.name] = [
+                {
+                    "lane": lane.name,
+                    "meaning": lane.meaning,
+                    "written": written_at(lane.time),
+                    "cleared": cleared,
+                }
+                for lane, cleared in zip(column.lanes, layers, strict=True)
+            ]
+        return found
+
+    def compiled_for(self, target: str, *, superpose: int | None = None) -> Compiled:
+        """The same program, compiled for another target, its lanes in at most `superpose` columns.
+        Raises `Refused` as `compile` does, and where more lanes are needed at once.
+        """
+        if superpose is None:
+            return (
+                self
+                if target == self.target
+                else compile(self.source, **self.options, target=target)
+            )
+        made = compile(self.source, **{**self.options, "width": "min"}, target=target)
+        lanes, needed = len(made.column_of), len(made.columns)
+        if not needed <= superpose < lanes:
+            raise Refused(
+                f"superpose={superpose}: the program has {lanes} lanes, and {needed} are needed at "
+                f"the same time; give a number from {needed} to {lanes - 1}"
+                if needed < lanes
+                else f"superpose={superpose}: all {lanes} lanes are needed at the same time"
+            )
+        return made
 
     @property
     def copies(self) -> int:
@@ -102,6 +142,7 @@ def compile(
     exact: bool = False,
     names: Mapping[str, Seq] | None = None,
     target: str = "tinyadder",
+    width: str = "each",
 ) -> Compiled:
     """The construction that computes `program` on every text of 1 to `length` tokens.
 
@@ -118,6 +159,9 @@ def compile(
     that the model computes integers and does not round, in whatever order it adds up. Such a
     program looks values up (`latest`, `earliest`, a single `pick`) and counts nothing. `names`
     gives the lanes of some sequences a name.
+
+    `width`: "each" lane has a column of its own, or "min": lanes that are not needed at the same
+    time share one, and hidden units clear it in between.
 
     `target`: "tinyadder", or "gpt2" or "llama", stock classes of transformers. These round more,
     and lack parts: a LLaMA has no slopes, a GPT-2 no unit that multiplies. So the weights are made
@@ -136,6 +180,8 @@ def compile(
             "be right on"
         )
     length = found
+    if width not in ("each", "min"):
+        raise TinyadderError(f"width={width!r}, expected 'each' or 'min'")
     if answers not in ("tokens", "number"):
         raise TinyadderError(f"answers={answers!r}, expected 'tokens' or 'number'")
     letters = tuple(dict.fromkeys([*program.vocabulary, *(map(rational, vocabulary or ()))]))
@@ -156,6 +202,7 @@ def compile(
         "task": task,
         "exact": exact,
         "names": names,
+        "width": width,
     }
     machine = target_of(target)
     if exact and machine.stock:
@@ -166,6 +213,7 @@ def compile(
     low = Lowering(program, length + steps, causal or writes, exact, names, machine)
     listed = _answers(low, program, answers)
     check_answer(low, listed, program)
+    shared = columns(low, width == "min")
     token_of = token_names(letters)
     outputs = token_names([*letters, *listed])
     words = [(value, outputs[value]) for value in listed]
@@ -177,17 +225,19 @@ def compile(
                 f"the program reads {' '.join(unknown)}, which task '{task.name}' does not have: "
                 f"{' '.join(task.vocabulary)}"
             )
-        made = emit(low, token_of, words, task.vocabulary)
-        return Compiled(made, task, None, program, length, True, low, options)
+        made = emit(low, token_of, words, task.vocabulary, shared)
+        return Compiled(made, task, None, program, length, True, low, options, tuple(shared))
     graph, places = to_graph(program, low.values, token_of, words)
-    graph["hints"] = hints(low, places)
+    graph["hints"] = hints(low, places, shared)
     if start is not None:
         graph |= {"start": token_of[rational(start)], "end": None if end is None else outputs[end]}
     data = json.dumps(graph, separators=(",", ":"))
     made_task = Sequences(data, length, low.copies, steps)
-    made = emit(low, token_of, words, made_task.vocabulary)
-    claims = None if writes else claims_of(low, made_task)
-    return Compiled(made, made_task, claims, program, length, causal or writes, low, options)
+    made = emit(low, token_of, words, made_task.vocabulary, shared)
+    claims = None if writes else claims_of(low, made_task, shared)
+    return Compiled(
+        made, made_task, claims, program, length, causal or writes, low, options, tuple(shared)
+    )
 
 
 def _answers(low: Lowering, program: Seq, answers: str) -> list[Value]:
@@ -230,28 +280,11 @@ def check_answer(low: Lowering, listed: list[Value], program: Seq) -> None:
 # ---- claims --------------------------------------------------------------------------------------
 
 
-def claims_of(low: Lowering, task: Sequences) -> dict[str, LaneClaim]:
-    """Per lane its exact value at a position, from the meaning of the program; None where a copy
-    does not know it.
+def claims_of(low: Lowering, task: Sequences, shared: list[Column]) -> dict[str, LaneClaim]:
+    """Per column the exact value of its last lane at a position, from the meaning of the program;
+    None where a copy does not know it.
     """
-    live = {name for name, _ in low.answer.terms}
-    stack = list(live)
-    while stack:
-        lane = low.lanes[stack.pop()]
-        for name in lane_reads(lane):
-            if name not in live:
-                live.add(name)
-                stack.append(name)
-    return {name: _claim(low, task, name) for name in low.lanes if name in live}
-
-
-def lane_reads(lane: LoweredLane) -> list[str]:
-    """The lanes that the writers of a lane read."""
-    lines = [line for gate, up, _ in lane.units for line in (gate, up) if line is not None]
-    if lane.head is not None:
-        head, row = lane.head
-        lines += [line for pair in head.rows for line in pair] + [head.values[row][0]]
-    return [name for line in lines for name, _ in line.terms]
+    return {column.name: _claim(low, task, column.lanes[-1].name) for column in shared}
 
 
 def _claim(low: Lowering, task: Sequences, name: str) -> LaneClaim:
@@ -354,18 +387,21 @@ def lane_price(lane: LoweredLane, seen: set[Any], low: Lowering) -> int:
     return found
 
 
+def written_at(time: int) -> str:
+    """The sublayer that writes a lane."""
+    if time == 0:
+        return "embedding"
+    return f"layer {(time - 1) // 2} " + ("MLP" if time % 2 == 0 else "attention")
+
+
 def explain(made: Compiled) -> str:
     """One line a lane, in the order of the layers."""
     low: Lowering = made.lowering
     seen: set[Any] = set()
     rows = [("lane", "made in", "holds", "values", "copy", "error", "weights", "why")]
-    for lane in sorted((low.lanes[name] for name in made.claims or {}), key=lambda lane: lane.time):
+    for lane in sorted(live(low), key=lambda lane: lane.time):
         node = lane.defines[0] if lane.defines else None
-        where = (
-            "embedding"
-            if lane.time == 0
-            else f"layer {(lane.time - 1) // 2} " + ("MLP" if lane.time % 2 == 0 else "attention")
-        )
+        where = written_at(lane.time)
         values = (
             show_support(low.values.support(node))
             if node is not None
@@ -396,6 +432,11 @@ def explain(made: Compiled) -> str:
         f"width {shape.stream.width}, {shape.nonzero} nonzero weights, {shape.slopes} slopes",
         "",
     ]
+    for column in made.columns:
+        if len(column.lanes) > 1:
+            several = ", then ".join(lane.name for lane in column.lanes)
+            units = sum(1 + (lane.low < 0 or lane.error > 0) for lane in column.lanes[:-1])
+            lines[-1:] = [f"{column.name} holds {several}; {units} units clear it between", ""]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]) - 1)]
     widths[2] = min(widths[2], 60)
     for row in rows:

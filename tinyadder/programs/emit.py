@@ -25,6 +25,7 @@ from tinyadder.dsl import (
     relu,
 )
 from tinyadder.lang.forms import AffineRow
+from tinyadder.programs.columns import Column, clearing
 from tinyadder.programs.functions import Value
 from tinyadder.programs.lines import Line
 from tinyadder.programs.lower import Lowering
@@ -39,20 +40,21 @@ def emit(
     names: dict[Value, str],
     answers: Sequence[tuple[Value, str]],
     vocabulary: Sequence[str],
+    columns: Sequence[Column],
 ) -> Program:
     """The Program. `names` gives the token of each input value, `answers` the token of each
     answer (none: a number).
     """
-    live = _live(low)
-    lanes = [lane for lane in low.lanes.values() if lane.name in live]
+    lanes = [lane for column in columns for lane in column.lanes]
+    at = {lane.name: column.name for column in columns for lane in column.lanes}
     x = (
-        Stream(**{lane.name: lane.meaning for lane in lanes})
+        Stream(**{column.name: column.meaning for column in columns})
         if lanes
         else Stream(nothing="nothing is needed")
     )
 
     def form(line: Line) -> AffineForm:
-        weights = [((name, 0), float(weight)) for name, weight in line.terms if float(weight)]
+        weights = [((at[name], 0), float(weight)) for name, weight in line.terms if float(weight)]
         return AffineForm(x, [AffineRow(tuple(weights), float(line.bias))])
 
     embed: dict[str, dict[str, float]] = {}
@@ -61,9 +63,9 @@ def emit(
         if low.copies and lane.separator:
             table[SEPARATOR] = float(lane.separator)
         if table:
-            embed[lane.name] = table
+            embed[at[lane.name]] = table
     attention: dict[int, dict[str, object]] = {}
-    mlp: dict[int, dict[str, Units]] = {}
+    parts: dict[int, dict[str, list[tuple[Hidden, float]]]] = {}
     heads: dict[object, Head] = {}
     hidden: dict[object, Hidden] = {}
     for lane in lanes:
@@ -80,17 +82,25 @@ def emit(
                     value=concat(*values),
                     slope=head.slope,
                 )
-            attention.setdefault(head.layer, {})[lane.name] = heads[head][
+            attention.setdefault(head.layer, {})[at[lane.name]] = heads[head][
                 used.index(head.values[row])
             ]
         if lane.units:
-            parts = []
+            written = parts.setdefault(lane.time // 2 - 1, {}).setdefault(at[lane.name], [])
             for gate, up, down in lane.units:
                 if (gate, up) not in hidden:
                     made = relu(form(gate)) if up is None else relu(form(gate)) * form(up)
                     hidden[gate, up] = made.parts[0][0][0]
-                parts.append((hidden[gate, up], float(down)))
-            mlp.setdefault(lane.time // 2 - 1, {})[lane.name] = Units(x, [parts])
+                written.append((hidden[gate, up], float(down)))
+    for column in columns:
+        for layer, lane in clearing(low, column):
+            for sign in (1, -1) if lane.low < 0 or lane.error else (1,):
+                unit = relu(form(low.line(lane) * sign)).parts[0][0][0]
+                parts.setdefault(layer, {}).setdefault(column.name, []).append((unit, -float(sign)))
+    mlp = {
+        layer: {name: Units(x, [units]) for name, units in written.items()}
+        for layer, written in parts.items()
+    }
     sublayers: list[Attention | MLP] = []
     for layer in range(max([*attention, *mlp], default=-1) + 1):
         if layer in attention:
@@ -114,21 +124,3 @@ def _readout(low: Lowering, answer: AffineForm, answers: Sequence[tuple[Value, s
     c = np.array([float(code) for code in codes])
     form = 2 * c * rows - c**2
     return Unembed(argmax={name: form[n] for n, (_, name) in enumerate(answers)})
-
-
-def _live(low: Lowering) -> set[str]:
-    """The lanes that the answer needs, directly or through others."""
-    found: set[str] = set()
-    stack = [name for name, _ in low.answer.terms]
-    while stack:
-        name = stack.pop()
-        if name in found:
-            continue
-        found.add(name)
-        lane = low.lanes[name]
-        lines = [line for gate, up, _ in lane.units for line in (gate, up) if line is not None]
-        if lane.head is not None:
-            head, row = lane.head
-            lines += [line for pair in head.rows for line in pair] + [head.values[row][0]]
-        stack += [n for line in lines for n, _ in line.terms]
-    return found

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
+from tinyadder.programs.columns import Column
 from tinyadder.programs.functions import CHOICE, EQUAL, UNEQUAL, Function, Value
 from tinyadder.programs.language import (
     AGGREGATES,
@@ -105,9 +106,10 @@ def to_graph(
     return graph, places
 
 
-def hints(low: Lowering, places: dict[int, int]) -> dict[str, Any]:
+def hints(low: Lowering, places: dict[int, int], columns: Sequence[Column]) -> dict[str, Any]:
     """Which lane of which layer holds which node, for a prover: places to look at, not claims."""
     heads = []
+    at_column = {lane.name: column.name for column in columns for lane in column.lanes}
     for lane in low.lanes.values():
         if lane.head is None:
             continue
@@ -121,7 +123,7 @@ def hints(low: Lowering, places: dict[int, int]) -> dict[str, Any]:
         if at is not None:
             heads.append(
                 {
-                    "lane": lane.name,
+                    "lane": at_column.get(lane.name, lane.name),
                     "layer": lane.head[0].layer,
                     "node": at,
                     "shift": Fraction(shift).as_integer_ratio(),

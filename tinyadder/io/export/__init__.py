@@ -56,6 +56,8 @@ class ExportSource:
     """Whether lanes and attention patterns are outputs too (ONNX)."""
     rotate: int | None = None
     """The seed of a random basis of the residual stream (llama, gpt2)."""
+    columns: dict[str, list[dict[str, str]]] = field(default_factory=dict)
+    """What each column of a compiled program holds, one lane after another (llama, gpt2)."""
     noise: float = 0.0
     """The relative size of noise on every weight (llama, gpt2)."""
 

@@ -38,6 +38,7 @@ from torch import Tensor
 
 from tinyadder.errors import TinyadderError
 from tinyadder.escape import markdown
+from tinyadder.inspect.circuit import circuit
 from tinyadder.io.export import ExportSource
 from tinyadder.io.export.hub import text_of, tokenizer_files
 from tinyadder.io.files import write_together
@@ -494,6 +495,12 @@ class Stock:
             "config.json": stock.config.to_dict(),
             **tokenizer_files(source.task, source.model.config, start=START),
             "lanes.json": layout.directions(columns(source.model)),
+            "circuit.json": {
+                "rotate": source.rotate,
+                "noise": source.noise,
+                "columns": source.columns,
+                **circuit(source.model, source.task, source.name).to_json(),
+            },
         }
         files = {name: json.dumps(data, indent=2).encode() for name, data in settings.items()}
         state = {name: weight.contiguous() for name, weight in stock.state_dict().items()}
@@ -515,7 +522,9 @@ tags: [tinyadder, interpretability, compiled-transformer]
 
 The program as a stock `{name}` in {dtype}, without remote code. Tried on up to {TRIED} problems,
 half of them hard, all right; no verdict on the program holds for this form of it. `{START}` stands
-in front of every text. `lanes.json` has the direction of every lane in the hidden states.
+in front of every text. The ground truth: `lanes.json` has the direction of every column of the
+program in the hidden states, `circuit.json` what each column holds, from which layer to which, and
+the nodes and edges of the circuit.
 
 ```python
 from transformers import AutoModelForCausalLM, AutoTokenizer
