@@ -89,9 +89,12 @@ def short_name(shown: str) -> str:
     results/ and tables.
 
     Constructions keep their name, other folders the last part of it.
+
+    >>> short_name("baselines/gcd/seed-1/model"), short_name("./model"), short_name("out/mine")
+    ('gcd/seed-1', 'model', 'mine')
     """
     parts = Path(shown).parts
-    return "/".join(parts[-3:-1] if parts[-1] == "model" else parts[-1:])
+    return "/".join(parts[-3:-1] if parts[-1] == "model" and len(parts) > 1 else parts[-1:])
 
 
 def file_name(named: Named) -> str:
