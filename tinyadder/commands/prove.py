@@ -18,7 +18,7 @@ from tinyadder.commands._models import check_no_result, save_result, shown_model
 from tinyadder.commands._output import echo, echo_json
 from tinyadder.construction import is_submission
 from tinyadder.errors import TinyadderError
-from tinyadder.named import load_model
+from tinyadder.named import Loaded, load_model
 
 if TYPE_CHECKING:
     from tinyadder.verify.certify.prove import TimedVerdict
@@ -71,7 +71,7 @@ def command(
     from tinyadder.report.measure import proof_data
     from tinyadder.report.results import FOLDER
     from tinyadder.verify.certify.prove import certify
-    from tinyadder.verify.verdict import EXIT, Proved, verdict_to_json
+    from tinyadder.verify.verdict import EXIT, Proved, Unknown, verdict_to_json
 
     if out is not None:
         check_writable(out, force=force)
@@ -94,6 +94,10 @@ def command(
                 keep_certificate(folder / CERTIFICATE, copy)
                 echo(f"wrote {copy}", err=True)
     verdict = judged.verdict
+    if isinstance(verdict, Unknown) and not loaded.model.config.plain and not save:
+        # no rule for this family of models: as any torch module, by its graph
+        by_graph = _by_graph(loaded, _place_of_certificate(out and out / "graph", force))
+        return _shown_judgement(shown_model(loaded), by_graph, as_json)
     if as_json:
         kept = {} if where is not None or not isinstance(verdict, Proved) else {"certificate": None}
         echo_json(
@@ -159,6 +163,18 @@ def _module(
     with submission.session() as session:
         judged = prove_module(session.ask, tokens_in(session.ask, judged_on), file)
     return _shown_judgement(name, judged, as_json)
+
+
+def _by_graph(loaded: Loaded, file: Path | None) -> StrangerJudged:
+    """The verdict on a model of ours whose family no rule covers, read as any module."""
+    from tinyadder.verify.certify.modules import TokenTexts, local, prove_module
+    from tinyadder.verify.external.entry import LoadedSubmission
+
+    model, vocabulary = loaded.model.eval(), loaded.task.vocabulary
+    outputs = [vocabulary[n] for n in model.config.outputs]
+    texts = TokenTexts(loaded.task, vocabulary, outputs)
+    entry = LoadedSubmission("", [], {}, model, {}, lambda *_: None)
+    return prove_module(local(entry), texts, file)
 
 
 def _place_of_certificate(out: Path | None, force: bool) -> Path | None:

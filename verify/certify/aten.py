@@ -6,6 +6,7 @@ apart into the steps of a graph, whose sums may be added in any order.
 from __future__ import annotations
 
 import binascii
+from bisect import bisect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,6 +19,8 @@ ELEMENTWISE = (
     *("neg", "relu", "sigmoid", "silu", "tanh", "exp", "sqrt", "rsqrt", "reciprocal"),
     *("square", "abs"),
 )
+REDUCING = ("sum", "dot", "max")
+"""Steps that make one number of k."""
 UNKNOWN = -(1 << 40)
 """The index of a number that no rule says anything of."""
 
@@ -160,8 +163,10 @@ class StepLowering:
         self, operations: Operations, constants: list[np.floating], brought: dict[bytes, int]
     ) -> None:
         self.constants, self._brought = constants, brought
-        self.count = operations.length
+        self.length = self.count = operations.length
         self.steps: list[tuple[str, int, list[np.ndarray]]] = []
+        self.starts: list[int] = []
+        """The number of the first result of each step."""
         self.number = torch.full((operations.count,), UNKNOWN)
         """What is here the index of each number of the operations."""
         self.number[: self.count] = torch.arange(self.count)
@@ -196,6 +201,11 @@ class StepLowering:
             self._brought[key] = -len(self.constants)
         return torch.tensor(self._brought[key])
 
+    def _masked(self, ids: torch.Tensor) -> torch.Tensor:
+        """Where minus infinity stands."""
+        infinite = np.flatnonzero([c == -np.inf for c in self.constants])
+        return torch.isin(ids, torch.from_numpy(-1 - infinite))
+
     def _step(self, op: str, *operands: torch.Tensor, k: int = 1) -> torch.Tensor:
         """One step: the operands are lists of indices, broadcast against each other."""
         operands = tuple(torch.broadcast_tensors(*operands)) if k == 1 else operands
@@ -203,6 +213,7 @@ class StepLowering:
         shape = operands[0].shape if k == 1 or op == "softmax" else (count,)
         lists = [o.reshape(-1).to(torch.int32).numpy().copy() for o in operands]
         self.steps.append((op, k, lists))
+        self.starts.append(self.count)
         self.count += count
         check(self.count <= LARGEST, f"more than {LARGEST:,} numbers depend on the tokens")
         return torch.arange(self.count - count, self.count).reshape(shape)
@@ -225,6 +236,7 @@ class StepLowering:
             index = which[ours][:, None].expand(-1, len(columns))
             lists = [rows.reshape(-1), index.reshape(-1)]
             self.steps.append(("look", len(table), [o.to(torch.int32).numpy() for o in lists]))
+            self.starts.append(self.count)
             self.count += index.numel()
             found[ours] = torch.arange(self.count - index.numel(), self.count).reshape(index.shape)
         return found
@@ -237,11 +249,25 @@ class StepLowering:
 
     def _add(self, a: Any, b: Any, *, alpha: Any = 1) -> torch.Tensor:
         check(alpha == 1, "aten.add with alpha")
-        return self._binary("add", a, b)
+        a, b = torch.broadcast_tensors(self._operand(a), self._operand(b))
+        return self._added("add", *((b, a) if bool(self._masked(b).any()) else (a, b)))
+
+    def _added(self, op: str, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        """Minus infinity and a number, or less a number, is itself."""
+        masked = self._masked(a)
+        if not bool(masked.any()):
+            return self._step(op, a, b)
+        return torch.where(masked, a, self._step(op, a.where(~masked, b), b))
 
     def _sub(self, a: Any, b: Any, *, alpha: Any = 1) -> torch.Tensor:
         check(alpha == 1, "aten.sub with alpha")
-        return self._binary("sub", a, b)
+        a, b = torch.broadcast_tensors(self._operand(a), self._operand(b))
+        return self._added("sub", a, b)
+
+    def _exp(self, x: torch.Tensor) -> torch.Tensor:
+        masked = self._masked(x)
+        zero = self._number(0.0)
+        return torch.where(masked, zero, self._step("exp", x.where(~masked, zero)))
 
     def _rsub(self, a: Any, b: Any, alpha: Any = 1) -> torch.Tensor:
         return self._sub(b, a, alpha=alpha)
@@ -254,7 +280,62 @@ class StepLowering:
 
     def _div(self, a: Any, b: Any, *, rounding_mode: Any = None) -> torch.Tensor:
         check(rounding_mode is None, "aten.div with a rounding mode")
-        return self._binary("div", a, b)
+        found = self._written_out(a, b)
+        return self._binary("div", a, b) if found is None else found
+
+    def _written_out(self, a: Any, b: Any) -> torch.Tensor | None:
+        """The step that exp(s - max s) / sum exp(s - max s) is; None where it is none."""
+        rows = isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor) and a.ndim > 0
+        if not rows or b.shape != (*a.shape[:-1], 1):
+            return None
+        scores = []
+        for row, total in zip(
+            a.reshape(-1, a.shape[-1]).tolist(), b.reshape(-1).tolist(), strict=True
+        ):
+            if self._made(total) != ("sum", row):
+                return None
+            found, tops = [], set()
+            for one in row:
+                op, power = self._made(one)
+                if op == "" and self.constants[-1 - one] == 0:  # masked
+                    found.append(int(self._number(-np.inf)))
+                    continue
+                less, parts = self._made(power[0]) if op == "exp" else ("", [])
+                if less != "sub":
+                    return None
+                found.append(self._one_infinity(parts[0]))
+                tops.add(parts[1])
+            op, given = self._made(tops.pop()) if len(tops) == 1 else ("", [])
+            if op != "max" or [self._one_infinity(s) for s in given] != found:
+                return None
+            scores.append(found)
+        step = self._step("softmax", torch.tensor(scores).reshape(-1), k=a.shape[-1])
+        return step.reshape(a.shape)
+
+    def _one_infinity(self, a: int) -> int:
+        """Another minus infinity as the one that is an argument."""
+        return int(self._number(-np.inf)) if a < 0 and self.constants[-1 - a] == -np.inf else a
+
+    def _made(self, number: int) -> tuple[str, list[int]]:
+        """The step that gives a number, and what it is given there."""
+        if number < self.length:
+            return "", []
+        at = bisect(self.starts, number) - 1
+        op, k, operands = self.steps[at]
+        lane = number - self.starts[at]
+        if op in ("look", "softmax"):
+            return op, []
+        return op, [int(i) for o in operands for i in o[lane * k : lane * k + k]]
+
+    def _amax(self, x: torch.Tensor, dim: Any = (), keepdim: bool = False) -> torch.Tensor:
+        return self._reduced("max", x, dim)
+
+    def _clamp(self, x: torch.Tensor, min: Any = None, max: Any = None) -> torch.Tensor:
+        check(min == 0 and max is None, "aten.clamp but to what is above 0")
+        return self._step("relu", x)
+
+    def _clamp_min(self, x: torch.Tensor, min: Any) -> torch.Tensor:
+        return self._clamp(x, min)
 
     def _pow(self, x: Any, exponent: Any) -> torch.Tensor:
         known = {2: "square", 0.5: "sqrt", -0.5: "rsqrt", -1: "reciprocal"}
@@ -266,12 +347,15 @@ class StepLowering:
         return self._step("gelu" if approximate == "none" else "gelu_tanh", x)
 
     def _sum(self, x: torch.Tensor, dim: Any = None, keepdim: bool = False) -> torch.Tensor:
+        return self._reduced("sum", x, dim)
+
+    def _reduced(self, op: str, x: torch.Tensor, dim: Any) -> torch.Tensor:
         every = list(range(x.ndim))
         given = [dim] if isinstance(dim, int) else dim
         dims = every if not given else [d % x.ndim for d in given]
         rest = [d for d in every if d not in dims]
         ids = x.permute(*rest, *dims).reshape(*[x.shape[d] for d in rest], -1)
-        return self._step("sum", ids.contiguous(), k=ids.shape[-1])
+        return self._step(op, ids.contiguous(), k=ids.shape[-1])
 
     def _mean(self, x: torch.Tensor, dim: Any = None, keepdim: bool = False) -> torch.Tensor:
         total = self._sum(x, dim)
@@ -344,11 +428,13 @@ def elementwise(op: str) -> Callable[..., torch.Tensor]:
 
 LOWERED: dict[str, Callable[..., torch.Tensor]] = {
     **{op: elementwise(op) for op in ELEMENTWISE},
+    "exp": StepLowering._exp,
     **{
         name: getattr(StepLowering, f"_{name.strip('_')}")
         for name in (
             *("add", "sub", "rsub", "mul", "div", "pow", "gelu", "sum", "mean", "linear"),
             *("mm", "bmm", "mv", "dot", "addmm", "baddbmm", "native_layer_norm", "_softmax"),
+            *("amax", "clamp", "clamp_min"),
         )
     },
     "_safe_softmax": StepLowering._softmax,
@@ -363,13 +449,13 @@ def pruned(
     starts, total = [], length
     for op, k, operands in steps:
         starts.append(total)
-        total += len(operands[-1]) // (k if op in ("sum", "dot") else 1)
+        total += len(operands[-1]) // (k if op in REDUCING else 1)
     needed = np.zeros(total, dtype=bool)
     needed[:length] = True
     needed[row[row >= 0]] = True
     kept: list[tuple[tuple[str, int, list[np.ndarray]], np.ndarray]] = []
     for (op, k, operands), start in zip(reversed(steps), reversed(starts), strict=True):
-        lanes = len(operands[-1]) // (k if op in ("sum", "dot") else 1)
+        lanes = len(operands[-1]) // (k if op in REDUCING else 1)
         here = needed[start : start + lanes]
         if op == "softmax":
             here = needed[start : start + lanes] = np.repeat(here.reshape(-1, k).any(1), k)

@@ -22,6 +22,7 @@ from tinyadder.verify.certify.boxes import Undecided, text_of
 from tinyadder.verify.certify.check import texts as check_texts
 from tinyadder.verify.certify.check import tokens
 from tinyadder.verify.certify.check.graph import Graph, assumed
+from tinyadder.verify.certify.check.graph_texts import UNIT, PassReader
 from tinyadder.verify.certify.check.intervals import Rejected
 from tinyadder.verify.certify.check.specifications import count
 from tinyadder.verify.certify.graph_boxes import prove_graph
@@ -44,6 +45,8 @@ COMPARED = 60
 """Texts of each length on which graph and module are compared."""
 FEW = 2_000
 """So many texts are proved one by one at once; of more, branches are tried first."""
+TRIED = 10
+"""Texts of each length that are tried text by text where there are too many."""
 BATCH = 1024
 JOBS = "tinyadder.verify.external.graph"
 
@@ -106,10 +109,26 @@ class TokenTexts:
             found.append((tuple(text_of(part.stages, {}, random)), part.place))
         return found
 
+    def hard(self, seed: int) -> list[tuple[Text, int]]:
+        """The hard cases of the task, and structured ones."""
+        problems = [*self.task.hard(), *self.task.structured(Random(seed), SAMPLED)]
+        ids = {token: str(n) for n, token in enumerate(self.tokens)}
+        found = []
+        for problem in problems:
+            prompt = [ids[t] for t in self.task.prompt(problem) if t in ids]
+            text = (*prompt, *(ids[t] for t in self.task.answer(problem)))
+            found.append((text, len(prompt)))
+        return found
+
+    @property
+    def tokens(self) -> list[str]:
+        """Tokens by id: the vocabulary, then what is an output only."""
+        rest = (t for t in self.outputs if t is not None and t not in self.vocabulary)
+        return [*self.vocabulary, *rest]
+
     def shown(self, ids: Sequence[str]) -> list[str]:
         """Ids as the tokens they are."""
-        rest = (t for t in self.outputs if t is not None and t not in self.vocabulary)
-        every = [*self.vocabulary, *rest]
+        every = self.tokens
         return [every[int(n)] for n in ids]
 
     def chosen(self, choices: Sequence[int]) -> list[str]:
@@ -195,13 +214,14 @@ def prove_module(
 
     everything = domain.size <= ASKED
     try:
-        wrong = failure(ask, domain, domain.drawn(ASKED if everything else SAMPLED, seed))
+        drawn = domain.drawn(ASKED if everything else SAMPLED, seed)
+        wrong = failure(ask, domain, drawn if everything else [*domain.hard(seed), *drawn])
         if wrong is not None:
             return StrangerJudged(Refuted(wrong), {}, {}, time.perf_counter() - began)
         read = read_module(ask, domain, seed)
     except NoGraph as reason:
         return unknown(reason)
-    right = "every text" if everything else f"{SAMPLED:,} texts"
+    right = "every text" if everything else "the hard cases and a sample of texts"
     read = replace(read, about=about(read, f"the verifier's own greedy loop; right on {right}"))
     parts, why = None, ""
     if domain.size > FEW:
@@ -216,11 +236,34 @@ def prove_module(
         except Rejected as reason:
             why = str(reason)
         if parts is None and not everything:
-            return unknown(
-                f"{why}; {domain.size:,} texts are too many to be gone through one by one", read
-            )
+            return unknown(f"{why}; {too_many(read, domain, seed)}", read)
     domain_name = f"all {domain.size:,} problems of {named(domain.task)}"
     return certified(read, parts, domain_name, file, began)
+
+
+def too_many(read: Read, domain: TokenTexts, seed: int) -> str:
+    """What going through every text by itself would take, from texts drawn at random: in words."""
+    graph, lengths = Graph(read.graph), tokens.lengths(domain.asked)
+    random, began, tried, margins = Random(seed), time.process_time(), 0, list[int]()
+    try:
+        for which, place in enumerate(lengths):
+            ways = [one for one in domain.asked if one.place == place]
+            reader = PassReader(graph, which)
+            for _ in range(TRIED):
+                text = text_of(random.choice(ways).stages, {}, random)
+                reader.read(0, [int(t) for t in text[:place]])
+                margins.append(reader.margin(domain.logits.index(text[place])))
+                tried += place
+    except Rejected as reason:
+        return f"text by text: {reason}"
+    each = (time.process_time() - began) / tried
+    share = sum(1 + place - lengths[0] for place in lengths)  # tokens behind a common beginning
+    hours = each * share * domain.size / 3600
+    return (
+        f"{domain.size:,} texts are too many to be gone through one by one (the smallest margin of"
+        f" {len(margins):,} answer tokens drawn at random is {min(margins) / UNIT:.3g}; all would"
+        f" take about {hours:.1f} hours, {each * 1e3:.2f} ms a token)"
+    )
 
 
 def place_of(domain: TokenTexts, undecided: Undecided) -> int:

@@ -351,6 +351,7 @@ FUNCTIONS: dict[str, Callable[..., np.ndarray]] = {
     "gelu_tanh": lambda k, a: a * 0.5 * (1 + np.tanh(np.sqrt(2 / np.pi) * (a + 0.044715 * a**3))),
     "sum": lambda k, a: a.reshape(-1, k, a.shape[1]).sum(1),
     "dot": lambda k, a, b: (a * b).reshape(-1, k, a.shape[1]).sum(1),
+    "max": lambda k, a: a.reshape(-1, k, a.shape[1]).max(1),
     "softmax": _softmax,
 }
 """Every operation of a graph, in float64."""

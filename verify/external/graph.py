@@ -46,7 +46,7 @@ ARITHMETIC = {
     *("add", "sub", "rsub", "mul", "div", "neg", "pow", "square", "abs", "sum", "mean"),
     *("mm", "bmm", "mv", "dot", "addmm", "baddbmm", "linear", "native_layer_norm"),
     *("_softmax", "_safe_softmax", "sqrt", "rsqrt", "reciprocal", "exp"),
-    *("relu", "sigmoid", "silu", "gelu", "tanh"),
+    *("relu", "sigmoid", "silu", "gelu", "tanh", "amax", "clamp", "clamp_min"),
 }
 """Operations that the other side knows, by their names in torch."""
 MOVES = {

@@ -127,8 +127,8 @@ class Graph:
             elif op in CURVES or op in ("neg", "square", "abs"):
                 need(len(lists) == 1 and k == 1, f"{op}: sizes")
                 nodes += [(op, (a,)) for a in lists[0]]
-            elif op == "sum":
-                need(len(lists) == 1 and len(lists[0]) % k == 0, "sum: sizes")
+            elif op in ("sum", "max"):
+                need(len(lists) == 1 and len(lists[0]) % k == 0, f"{op}: sizes")
                 (a,) = lists
                 nodes += [(op, tuple(a[n : n + k])) for n in range(0, len(a), k)]
             elif op == "dot":
@@ -248,6 +248,7 @@ class Reading:
             return self.rounded(symbols.quotient(*x), 1, 0, symbols)
         if op == "square":
             return self.rounded(symbols.square(x[0]), 1, 0, symbols)
+        need(op != "max", "a largest number that is not that of a softmax")
         if op in ("sum", "dot"):
             k = len(x) if op == "sum" else len(x) // 2
             pairs = [(point(one), y) for y in x] if op == "sum" else [*zip(x, x[k:])]  # noqa: B905

@@ -161,6 +161,8 @@ class PassReader:
         op = node[0]
         if op == "look":
             return self._look(a, node[1], node[2])
+        if op == "max":
+            return self._largest(a, tuple(b for b in node[1] if b not in self.masked))
         need(all(b not in self.masked for b in node[1]), "minus infinity outside of a softmax")
         if op in ("sum", "dot"):
             return self._dot(a, op, node[1])
@@ -204,6 +206,18 @@ class PassReader:
             error = up_product(gamma, magnitude) + tiny + 2
             need(magnitude < self.largest, "a number may overflow")
             self.put(a, sum(map(mul, p, q)) >> G, (r >> G) + 1 + error)
+
+        return compute
+
+    def _largest(self, a: int, given: tuple[int, ...]) -> Callable[[], None]:
+        """The largest of these numbers; what is masked is none."""
+        m, rad = self.m, self.rad
+        need(len(given) > 0, "the largest of nothing")
+
+        def compute() -> None:
+            low = max(m[b] - rad[b] for b in given)
+            high = max(m[b] + rad[b] for b in given)
+            self.put(a, low + high >> 1, (high - low >> 1) + 1)
 
         return compute
 
