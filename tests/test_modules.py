@@ -206,7 +206,7 @@ def test_both_sides_know_the_same_operations():
 # ---- the rule TEXT -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", graph_texts.CELLS)
+@pytest.mark.parametrize("name", ["exp", *graph_texts.BENDS])
 def test_a_curve_around_a_stored_point_is_the_curve(name):
     """Against the curve enclosed on tiny intervals."""
     unit, down = graph_texts.UNIT, graph_texts.DOWN
@@ -217,7 +217,7 @@ def test_a_curve_around_a_stored_point_is_the_curve(name):
             for x in (m - r, m, m + r):
                 low, high = CURVES[name].enclose((x << down, x << down))
                 assert value - error <= low >> down and high >> down <= value + error + 1
-            assert error < (2 * r + (unit >> 24)) * 2
+            assert error < 3 * r + (unit >> 48)
 
 
 def texts_hold(kind: str, seed: int) -> bool:
@@ -251,7 +251,10 @@ def test_every_number_of_an_execution_lies_where_the_rule_says(kind):
 
 
 FAULTS = [
-    ("curve_at", "value + (slope * d >> G)", "value"),
+    ("exp_near", "UNIT + d + (square >> 1) + d * square // (6 << G)", "UNIT + d"),
+    ("sigmoid_near", "share if x >= 0 else UNIT - share", "share"),
+    ("normal_near", "share + first - second + third", "share + second + third"),
+    ("curve_at", "off + up_product(steepest, r)", "off"),
     ("PassReader._dot", "sum(map(mul, p, q)) >> G", "sum(map(mul, p, p)) >> G"),
     ("PassReader._dot", "up_product(gamma, magnitude) + tiny + 2", "2"),
     ("PassReader._softmax", "(e << G) // total", "e"),

@@ -12,30 +12,27 @@ from math import inf
 from operator import itemgetter, mul
 from typing import Any
 
-from tinyadder.verify.certify.check.curves import CURVES
+from tinyadder.verify.certify.check.curves import CURVES, density, normal, pi, square_root
 from tinyadder.verify.certify.check.graph import BINARY, OF_ARGUMENT, SOFTMAX_ROUNDINGS, ULPS, Graph
 from tinyadder.verify.certify.check.intervals import need
 from tinyadder.verify.certify.check.rounding import ULPS as SCORE_ULPS
 from tinyadder.verify.certify.check.texts import texts
 from tinyadder.verify.certify.check.tokens import Asked, lengths_of, problems
-from tinyadder.verify.certify.check.units import ONE, F
+from tinyadder.verify.certify.check.units import ONE, F, over
 
 RULES = {
-    "TEXT": "every text by itself: each number of the passes as a middle and a radius; a curve by"
-    " its value, slope and bend at the nearest of its stored points",
+    "TEXT": "every text by itself: each number of the passes as a middle and a radius; curves by"
+    " exp and the normal distribution, developed around the nearest of their stored points",
 }
 G = 192
 """Numbers are in units of 2^-G."""
 DOWN = F - G
 UNIT = 1 << G
 GRID = 12
-"""Curves are known at multiples of 2^-GRID."""
+"""exp and the normal distribution are stored at multiples of 2^-GRID."""
 STEP = 1 << (G - GRID)
 NEAR = STEP >> 2
-"""The largest radius that is read around a stored point; the point is at most STEP / 2 away, so all
-lies within STEP of it."""
-CELLS = ("exp", "sigmoid", "tanh", "silu", "gelu", "gelu_tanh")
-"""Curves that are read around stored points."""
+"""The largest radius of what is read around a point."""
 
 
 def up(units: int) -> int:
@@ -51,31 +48,116 @@ def middle(low: int, high: int) -> tuple[int, int]:
 
 
 @lru_cache(1 << 16)
-def cell(name: str, k: int) -> tuple[int, int, int, int, int]:
-    """Of a curve at k 2^-GRID: middle and radius of its value, and of its slope, and the largest
-    size of its second derivative within a step.
+def exp_cell(k: int) -> tuple[int, int]:
+    """exp at k 2^-GRID."""
+    x = k << (F - GRID)
+    return middle(*CURVES["exp"].enclose((x, x)))
+
+
+@lru_cache(1 << 16)
+def normal_cell(k: int) -> tuple[int, int, int, int]:
+    """Of the normal distribution at k 2^-GRID: the share below, and the density."""
+    x = k << (F - GRID)
+    return *middle(*normal(x)), *middle(*density(x))
+
+
+def nearest(x: int) -> tuple[int, int]:
+    """The stored point next to x, and how far x lies from it: at most STEP / 2."""
+    k = (x + (STEP >> 1)) // STEP
+    return k, x - k * STEP
+
+
+def exp_near(x: int) -> tuple[int, int]:
+    """exp(a + d) = exp(a) (1 + d + d^2 / 2 + d^3 / 6 + ..), the rest below d^4 / 12."""
+    k, d = nearest(x)
+    value, off = exp_cell(k)
+    square = d * d >> G
+    series = UNIT + d + (square >> 1) + d * square // (6 << G)
+    rest = (square * square >> G) // 12 + 4
+    return value * series >> G, 2 * off + (value * rest >> G) + 2
+
+
+def sigmoid_near(x: int) -> tuple[int, int]:
+    """1 / (1 + e^-x), by the exponential that is at most 1."""
+    e, off = exp_near(-abs(x))
+    share = (UNIT << G) // (UNIT + e)
+    return (share if x >= 0 else UNIT - share), off + 2
+
+
+def normal_near(x: int) -> tuple[int, int, int]:
+    """The share of the normal distribution below x, its error, and the density at the stored point.
+
+    N(a + d) = N + n d - a n d^2 / 2 + (a^2 - 1) n d^3 / 6 + .., the rest below d^4 / 40, since
+    |n'''| = |3 x - x^3| n is below 0.56.
     """
-    x, step, curve = k << (F - GRID), 1 << (F - GRID), CURVES[name]
-    bend = curve.bend((x - step, x + step))
-    return (
-        *middle(*curve.enclose((x, x))),
-        *middle(*curve.slope(x)),
-        up(max(abs(bend[0]), abs(bend[1]))),
-    )
+    k, d = nearest(x)
+    share, off, n, doubt = normal_cell(k)
+    a = k * STEP
+    square = d * d >> G
+    first = n * d >> G
+    second = (a * n >> G) * square >> (G + 1)
+    third = (((a * a >> G) - UNIT) * n >> G) * (d * square >> G) // (6 << G)
+    rest = (square * square >> G) // 40 + 8 + doubt
+    return share + first - second + third, off + rest, n
+
+
+BENDS = {"sigmoid": 97, "tanh": 770, "silu": 500, "gelu": 798, "gelu_tanh": 810}
+"""Largest sizes of second derivatives, in thousandths: not below those of `curves.CURVES`."""
+WIDE = 10 * UNIT
+"""Beyond, the normal distribution is read off its curve."""
 
 
 def curve_at(name: str, m: int, r: int) -> tuple[int, int]:
-    """A curve of what lies within r of m: g(a) + g'(a) (x - a) + g''(y) (x - a)^2 / 2 around the
-    nearest stored point a.
-    """
-    if name not in CELLS or r > NEAR or (name == "exp" and m > UNIT << 5):
+    """A curve of what lies within r of m: its value at m, and (|slope at m| + bend r) r."""
+    plain = name == "exp" and m < UNIT << 5
+    if not (plain or name in BENDS) or r > NEAR or (name.startswith("gelu") and abs(m) > WIDE):
         return middle(*CURVES[name].enclose(((m - r) << DOWN, (m + r) << DOWN)))
-    k = (m + (STEP >> 1)) // STEP
-    value, off, slope, tilt, bend = cell(name, k)
-    d = m - k * STEP
-    away = abs(d) + r
-    error = off + 3 + ((tilt * away + (abs(slope) * r) + (bend * (away * away >> G) >> 1)) >> G)
-    return value + (slope * d >> G), error
+    if plain:
+        value, off = exp_near(m)
+        return value, off + 2 * up_product(value + off, r)  # e^r - 1 < 2 r
+    if name == "gelu":
+        share, off, n = normal_near(m)
+        # the density has a slope below 1/4, and its point is less than a step away
+        slope, more = share + (m * n >> G), off + up_product(abs(m), STEP) + 2
+        value, off = m * share >> G, up_product(abs(m), off) + 1
+    elif name == "gelu_tanh":
+        share, off, slope, more = by_inner(m)
+        value, off = m * share >> G, up_product(abs(m), off) + 1
+    else:
+        share, off = sigmoid_near(2 * m if name == "tanh" else m)
+        fall, more = share * (UNIT - share) >> G, 4 * off + 8
+        if name == "sigmoid":
+            value, slope = share, fall
+        elif name == "tanh":
+            value, slope, off = 2 * share - UNIT, 4 * fall, 2 * off
+        else:
+            value, slope = m * share >> G, share + (m * fall >> G)
+            more = up_product(abs(m) + UNIT, more)
+            off = up_product(abs(m), off) + 1
+    steepest = abs(slope) + more + r * BENDS[name] // 1000 + 1
+    return value, off + up_product(steepest, r)
+
+
+def by_inner(x: int) -> tuple[int, int, int, int]:
+    """sigmoid of y = sqrt(8 / pi) (x + 0.044715 x^3) and its error; the slope of x times it, and
+    the error of that. For |x| <= 10: y is cut off by less than 2^10 units, and y' is below 24.
+    """
+    root = root_8_pi()
+    square = x * x >> G
+    y = root * (x + (44715 * square // 10**6) * x // UNIT) >> G
+    share, off = sigmoid_near(y)
+    rise = root * (UNIT + 134145 * square // 10**6) >> G
+    fall = share * (UNIT - share) >> G
+    slope = share + (x * (fall * rise >> G) >> G)
+    off += 1 << 10
+    return share, off, slope, off << 10
+
+
+@lru_cache(1)
+def root_8_pi() -> int:
+    """sqrt(8 / pi), to within two units."""
+    low, _ = square_root(over((8 * ONE, 8 * ONE), pi()))
+    return low >> DOWN
 
 
 class PassReader:
