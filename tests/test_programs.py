@@ -119,6 +119,39 @@ def test_graphs_that_cannot_be_read_are_refused_by_name():
         from_graph({"nodes": [node | {"inputs": ["b"]}], "output": "a"}, "ab")
 
 
+ODD = [
+    ({"op": "map", "inputs": ["t"], "table": [["a"]]}, "row ['a'] has not 1 arguments and a value"),
+    ({"op": "map", "inputs": ["t"], "table": []}, "has no value that can occur"),
+    (
+        {"op": "linear_sequence_map", "inputs": ["t"], "factors": [1, 1]},
+        "node 'm' (linear_sequence",
+    ),
+    ({"op": "aggregate", "inputs": ["t", "t"], "default": 0}, "node 'm' (aggregate) is not sound"),
+    ({"op": "full", "inputs": [], "fill": {}}, "{} cannot be a value of a program"),
+    ({"op": "tokens", "inputs": [], "id": "t"}, "two nodes have the id 't'"),
+]
+
+
+@pytest.mark.parametrize(("node", "message"), ODD, ids=[message for _, message in ODD])
+def test_a_case_with_an_odd_node_is_refused_and_the_others_are_run(node, message):
+    nodes = [{"id": "t", "op": "tokens", "inputs": []}, {"id": "m"} | node]
+    case = replace(CASES["tracr_hist"], program={"nodes": nodes, "output": nodes[1]["id"]})
+    assert message in run_case(case)["refused"]
+
+
+def test_texts_that_a_program_does_not_read_are_wrong_vectors():
+    known = CASES["tracr_hist"].vectors[0]
+    bad = [replace(known, input=text, output=(1,) * len(text)) for text in (("?",), ())]
+    row = run_case(replace(CASES["tracr_hist"], vectors=(known, *bad)))
+    assert row["wrong"] == 2 and "token '?'" in row["first"]
+
+
+def test_values_that_have_no_order_are_named():
+    mixed = tokens(["a", 1])
+    with pytest.raises(TinyadderError, match=r"cannot compare 'a' and 1|cannot compare 1 and 'a'"):
+        compile((key(mixed) < mixed).count(), length=2)
+
+
 CNT = (key(x) == x).count()
 DIGITS = tokens([0, 1, 2])
 

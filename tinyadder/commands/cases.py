@@ -157,7 +157,7 @@ def _show(file: Path, rows: list[dict[str, Any]], bad: list[dict[str, Any]]) -> 
 def run_case(case: Case) -> dict[str, Any]:
     """Compile one case and run its vectors; what the table shows."""
     from tinyadder.machine.compile import build
-    from tinyadder.programs import Refused, compile, from_graph
+    from tinyadder.programs import compile, from_graph
 
     row: dict[str, Any] = dict.fromkeys(
         ("copies", "layers", "heads", "width", "nonzero", "seconds", "deviation")
@@ -180,7 +180,7 @@ def run_case(case: Case) -> dict[str, Any]:
             answers=answers,
             vocabulary=case.vocab,
         )
-    except Refused as error:
+    except TinyadderError as error:
         return row | {"refused": str(error), "seconds": time.perf_counter() - start}
     row |= {
         "seconds": time.perf_counter() - start,
@@ -193,11 +193,15 @@ def run_case(case: Case) -> dict[str, Any]:
     }
     model = build(made.program)
     for vector in case.vectors:
-        deviation, right = run_vector(made, model, vector)
+        said = str(vector.input)
+        try:
+            deviation, right = run_vector(made, model, vector)
+        except TinyadderError as error:  # a text that the program does not read
+            deviation, right, said = 0.0, False, f"{vector.input}: {error}"
         row["deviation"] = max(row["deviation"], deviation)
         if not right:
             row["wrong"] += 1
-            row["first"] = row["first"] or str(vector.input)
+            row["first"] = row["first"] or said
     return row
 
 

@@ -121,6 +121,10 @@ class Compiled(Construction):
                 f"with length={len(text)}"
             )
         names = self.task.graph["inputs"]  # type: ignore[attr-defined]
+        unknown = [token for token in text if rational(token) not in names]
+        if unknown or not len(text):
+            given = f"token {unknown[0]!r}" if unknown else "an empty text"
+            raise TinyadderError(f"{given}; this program reads {' '.join(names.values())}")
         word = [names[rational(token)] for token in text]
         found: list[str] = []
         for _ in range(self.copies):

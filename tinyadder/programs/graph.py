@@ -49,7 +49,9 @@ def from_graph(graph: Mapping[str, Any], vocabulary: Any) -> Seq:
     """
     try:
         return _program(graph, vocabulary)
-    except (KeyError, TypeError, AttributeError, IndexError) as error:
+    except TinyadderError:
+        raise
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
         raise TinyadderError(f"the program is not a graph of nodes: {error!r}") from error
 
 
@@ -61,7 +63,17 @@ def _program(graph: Mapping[str, Any], vocabulary: Any) -> Seq:
             raise TinyadderError(
                 f"node {node['id']!r} reads {missing[0]!r}, which no earlier node gives"
             )
-        made[node["id"]] = _node(node, [made[name] for name in node["inputs"]], vocabulary)
+        if node["id"] in made:
+            raise TinyadderError(f"two nodes have the id {node['id']!r}")
+        try:
+            made[node["id"]] = _node(node, [made[name] for name in node["inputs"]], vocabulary)
+        except TinyadderError:
+            raise
+        except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
+            said = f"{type(error).__name__}: {error}"
+            raise TinyadderError(
+                f"node {node['id']!r} ({node['op']}) is not sound: {said}"
+            ) from error
     if not isinstance(made.get(graph["output"]), Seq):
         raise TinyadderError(
             f"the output {graph['output']!r} is not a node that gives one value a position"
@@ -78,6 +90,9 @@ def _node(node: Mapping[str, Any], inputs: list[Any], vocabulary: Any) -> Seq | 
     if op == "full":
         return constant(node["fill"])
     if op in ("map", "sequence_map"):
+        odd = [row for row in node["table"] if len(row) != len(inputs) + 1]
+        if odd:
+            raise ValueError(f"the row {odd[0]} has not {len(inputs)} arguments and a value")
         return lift(
             table_function({tuple(map(rational, r[:-1])): rational(r[-1]) for r in node["table"]}),
             *inputs,

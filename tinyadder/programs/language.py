@@ -466,7 +466,13 @@ class Relation(Selector):
         """
         if self.function in (EQUAL, UNEQUAL):
             return (there == here) == (self.function is EQUAL)
-        return bool(self.function(there, here))
+        try:
+            return bool(self.function(there, here))
+        except TypeError as error:
+            raise TinyadderError(
+                f"{self} cannot compare {there!r} and {here!r}: {error}; map the values to numbers "
+                "first"
+            ) from error
 
 
 class Both(Selector):

@@ -255,6 +255,11 @@ class Lowering:
         if node not in self.forms:
             self.making.append(node)
             found = self.values.support(node)
+            if not isinstance(found, Span) and not found:
+                raise Refused(
+                    f"{show(node)} has no value that can occur: its table lacks all that its "
+                    "arguments can be"
+                )
             if not isinstance(found, Span) and len(found) == 1:
                 self.forms[node] = Line(bias=self.code(found[0]))
             elif node.op == "indices":
