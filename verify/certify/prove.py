@@ -661,7 +661,7 @@ def certify(model: Transformer, task: Task, folder: Path, most_texts: int = TEXT
             assumed, counted = computer.ASSUMED, "steps and pairs of positions"
         else:
             validated = certify_program(model, task, folder)
-            assumed, counted = NUMERICS, "combinations of values"
+            assumed, counted = NUMERICS, validated["counted"]
         return TimedVerdict(
             validated["verdict"],
             validated["proof_seconds"],

@@ -22,6 +22,14 @@ from tinyadder.verify.certify.check.specifications import Moves
 RULES = {"TEXT": "every text by itself: each number of the forward pass as an interval"}
 MOST = 200_000
 """The most texts of a specification; a text costs milliseconds."""
+HUGE = ONE << 1000
+"""What no sum of sizes may reach: no number overflows, in any order of summation."""
+
+
+def bounded(numbers: Sequence[Interval]) -> Sequence[Interval]:
+    """The terms of a sum, if no partial sum can overflow."""
+    need(sum(map(iv.size, numbers)) < HUGE, "a number may overflow")
+    return numbers
 
 
 class LinearRow:
@@ -37,7 +45,7 @@ class LinearRow:
         if len(found) + len(self.bias) == 1 and (self.bias or found[0][0] == (ONE, ONE)):
             return self.bias[0] if self.bias else found[0][1]
         products = [mul(w, value) for w, value in found]
-        return iv.rounded_sum([*products, *self.bias], self.unrounded)
+        return iv.rounded_sum(bounded([*products, *self.bias]), self.unrounded)
 
 
 class CachedHead:
@@ -61,7 +69,7 @@ class CachedHead:
         for j, (keys, _) in enumerate(self.read):
             place = iv.nearest(mul(self.slope, (j - i << F, j - i << F)))
             products = [mul(a, b) for a, b in zip(queries, keys, strict=True)]
-            scores.append(iv.rounded_sum([*products, place], False))
+            scores.append(iv.rounded_sum(bounded([*products, place]), False))
         bottom = max(0, *(low for low, _ in scores))
         top = max(0, *(high for _, high in scores))
         shares = []
@@ -124,7 +132,8 @@ class Reader:
                 for gate, up in units:
                     low, high = gate.of(x)
                     open_ = (max(0, low), max(0, high))
-                    values.append(iv.nearest(mul(open_, up.of(x))) if open_ != ZERO else ZERO)
+                    found = mul(open_, up.of(x)) if open_ != ZERO else ZERO
+                    values.append(iv.nearest(*bounded([found])))
                 x = [row.of([old, *values]) for row, old in zip(after, x, strict=True)]
         return x
 

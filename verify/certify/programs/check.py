@@ -34,6 +34,7 @@ from tinyadder.verify.certify.programs.meaning import (
     number,
     plain,
 )
+from tinyadder.verify.certify.programs.texts import every_text
 
 U = 2.0**-53
 MARK = "|"
@@ -333,7 +334,7 @@ class ProgramChecker:
             if not found.never_empty:
                 empty = found.loudest + (spread if slope < 0 else 0.0)
                 need(empty <= -30, "where nothing is selected, something is attended to")
-                default = self.code(plain(self.meaning.nodes[node]["default"]))
+                default = self.code(self.meaning.default(self.meaning.nodes[node]))
                 need(Fraction(*hint["shift"]) == default, "the default is another")
                 error += 1.1 * total * found.largest * exp(empty)
         error *= SLACK
@@ -704,19 +705,31 @@ def check(folder: Path) -> dict[str, Any]:
     need(kind == "tinyadder program proof", "another kind of certificate")
     digest = model.digest(model.to_json()["sha256"])
     need(certificate.get("model") == digest, "it is for other weights or another task")
+    by_text = certificate.get("rule") == "TEXT"
     try:
         meaning = Meaning(json.loads(options["program"]), options["length"], copies)
-        checker = ProgramChecker(model, meaning, certificate)
-        no_overflow(model, checker.total)
-        checker.run()
+        found = every_text(model, meaning) if by_text else by_columns(model, meaning, certificate)
     except (LookupError, TypeError, ValueError, ArithmeticError, RecursionError) as error:
         raise Rejected(f"the certificate or the program cannot be read: {error!r}") from error
     letters, length = len(meaning.letters), meaning.length
     return {
+        **found,
         "problems": sum(letters**n * (n if copies else 1) for n in range(1, length + 1)),
         "length": length,
+        "number": not meaning.answers,
+        "counted": "tokens of texts" if by_text else "combinations of values",
+    }
+
+
+def by_columns(
+    model: ProgramModel, meaning: Meaning, certificate: dict[str, Any]
+) -> dict[str, Any]:
+    """`margin`, `combinations`, `partial` of a proof by columns, for all texts at once."""
+    checker = ProgramChecker(model, meaning, certificate)
+    no_overflow(model, checker.total)
+    checker.run()
+    return {
         "margin": checker.margin,
         "combinations": checker.combinations,
         "partial": bool(meaning.partial),
-        "number": not meaning.answers,
     }

@@ -123,7 +123,7 @@ class Meaning:
         if op == "mean" and most > 1:
             need(all(map(number, values)), "a mean of values that are not numbers")
             found = means(values, most)
-        default = plain(self.nodes[node]["default"])
+        default = self.default(self.nodes[node])
         return found if least or default in found else [*found, default]
 
     def values(self, node: int) -> list[Any]:
@@ -132,10 +132,28 @@ class Meaning:
         return list(dict.fromkeys(self.at(node, bases, row) for row in self.rows(bases)))
 
     def rows(self, bases: Sequence[Base]) -> Iterator[tuple]:
-        """Every combination of values of these bases."""
+        """Every combination of values of these bases that a position can have (rule PLACE: it lies
+        before the end of its text).
+        """
         size = reduce(operator.mul, (len(self.support(b)) for b in bases), 1)
         need(size <= MOST, f"{size:,} combinations of {len(bases)} bases, more than {MOST:,}")
-        return product(*(self.support(b) for b in bases))
+        found = product(*(self.support(b) for b in bases))
+        lengths = [k for k, base in enumerate(bases) if self.is_length(base)]
+        if not lengths or (INDEX not in bases and len(lengths) < 2):
+            return found
+        place = bases.index(INDEX) if INDEX in bases else lengths[0]
+        least = int(INDEX in bases)
+        first = lengths[0]
+        return (
+            row
+            for row in found
+            if all(row[k] == row[first] for k in lengths) and row[place] + least <= row[first]
+        )
+
+    @staticmethod
+    def default(node: dict[str, Any]) -> Any:
+        """What a node that selects nothing is."""
+        return plain(node["default"])
 
     # ---- pointwise nodes ----
 

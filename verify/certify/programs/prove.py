@@ -15,62 +15,75 @@ from tinyadder.verify.certify import check as kernel
 from tinyadder.verify.certify.check.model import ProgramModel
 from tinyadder.verify.certify.programs import computer
 from tinyadder.verify.certify.programs.check import check
-from tinyadder.verify.verdict import Proved, Unknown, Verdict
+from tinyadder.verify.certify.programs.texts import MOST_TEXTS
+from tinyadder.verify.verdict import Proved, Unknown
 
-NUMERICS = kernel.NUMERICS
+ASSUMED = "; ".join(f"{key}: {value}" for key, value in kernel.NUMERICS.items())
 
 
-def certify_program(model: Transformer, task: Sequences, folder: Path) -> dict[str, Any]:
-    """`verdict`, `proof_seconds`, `check_seconds`, `combinations` of the model in `folder`."""
+def certify_program(
+    model: Transformer, task: Sequences, folder: Path, most_texts: int = MOST_TEXTS
+) -> dict[str, Any]:
+    """`verdict`, `proof_seconds`, `check_seconds`, `combinations`, `counted` of the model in
+    `folder`.
+
+    By columns, for all texts at once; where that fails text by text, if there are no more than
+    `most_texts`.
+    """
     began = time.perf_counter()
     file = folder / "certificate.json"
-    hints = task.graph.get("hints")
-    if hints is None:
-        file.unlink(missing_ok=True)  # of an earlier model
-        verdict: Verdict = Unknown("the program does not say which lane holds which node")
-        return {"verdict": verdict, "proof_seconds": 0.0, "check_seconds": None, "combinations": 0}
-    starts, at = {}, 0
-    for lane, width in model.config.lanes:
-        starts[lane], at = at, at + width
-    heads = [
-        {**hint, "column": starts[hint["lane"]]}
-        for hint in hints["heads"]
-        if hint["lane"] in starts
-    ]
     described = ProgramModel(folder)
     certificate = {
         "format": "tinyadder program proof",
         "model": described.digest(described.to_json()["sha256"]),
-        "codes": hints["codes"],
-        "heads": heads,
     }
-    with atomic_write(file) as part:
-        part.write_text(json.dumps(certificate, separators=(",", ":")) + "\n", encoding="utf-8")
+    ways: list[dict[str, Any]] = []
+    hints = task.graph.get("hints")
+    if hints is not None:
+        ways.append({"codes": hints["codes"], "heads": placed(hints["heads"], model)})
+    many = sum(len(task.letters) ** n for n in range(1, task.length + 1))
+    if many <= most_texts and not task.steps:
+        ways.append({"rule": "TEXT"})
     proved = time.perf_counter()
-    try:
-        checked = check(folder)
-    except kernel.Rejected as reason:
-        file.unlink()
-        verdict = Unknown(f"the checker of programs: {reason}")
-        seconds = time.perf_counter() - proved
-        return {
-            "verdict": verdict,
-            "proof_seconds": proved - began,
-            "check_seconds": seconds,
-            "combinations": 0,
+    found: dict[str, Any] = {"proof_seconds": proved - began, "check_seconds": None}
+    reasons = [] if hints else ["the program does not say which lane holds which node"]
+    for way in ways:
+        with atomic_write(file) as part:
+            text = json.dumps({**certificate, **way}, separators=(",", ":"))
+            part.write_text(text + "\n", encoding="utf-8")
+        try:
+            checked = check(folder)
+        except kernel.Rejected as reason:
+            reasons.append(f"the checker of programs: {reason}")
+            continue
+        found["check_seconds"] = time.perf_counter() - proved
+        return found | {
+            "verdict": Proved(stated(checked), str(file), checked["margin"], ASSUMED),
+            "combinations": checked["combinations"],
+            "counted": checked["counted"],
         }
+    file.unlink(missing_ok=True)  # of an earlier model
+    found["check_seconds"] = time.perf_counter() - proved if ways else None
+    verdict = Unknown("; ".join(reasons))
+    return found | {"verdict": verdict, "combinations": 0, "counted": "combinations of values"}
+
+
+def placed(heads: list[dict[str, Any]], model: Transformer) -> list[dict[str, Any]]:
+    """The hints, each with the column of its lane; those of lanes that were left out are too."""
+    starts, at = {}, 0
+    for lane, width in model.config.lanes:
+        starts[lane], at = at, at + width
+    return [{**hint, "column": starts[hint["lane"]]} for hint in heads if hint["lane"] in starts]
+
+
+def stated(checked: dict[str, Any]) -> str:
+    """What is proved, in words."""
     domain = f"all {checked['problems']:,} texts of at most {checked['length']} tokens"
     if checked["partial"]:
         domain += ", wherever the program has a value (no `pick` selects two positions)"
     if checked["number"]:
         domain += ": the number in the logit lies within a quarter of the least distance of two"
-    numerics = "; ".join(f"{key}: {value}" for key, value in NUMERICS.items())
-    return {
-        "verdict": Proved(domain, str(file), checked["margin"], numerics),
-        "proof_seconds": proved - began,
-        "check_seconds": time.perf_counter() - proved,
-        "combinations": checked["combinations"],
-    }
+    return domain
 
 
 def certify_computer(model: Transformer, task: Computer, folder: Path) -> dict[str, Any]:
