@@ -20,7 +20,7 @@ from fractions import Fraction
 from itertools import pairwise
 from math import exp, isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tinyadder.verify.certify.check.files import parse, read
 from tinyadder.verify.certify.check.intervals import Rejected, need
@@ -59,20 +59,39 @@ RULES = {
 }
 
 
+Noise = tuple[tuple[int, Fraction], ...]
+"""(number of a column that a head writes, factor): how much of what that column is off by."""
+
+
+class Held(NamedTuple):
+    """What a column holds: at most `error` from `value`; and at most `rest` from the value and,
+    times the factors, what the columns of `noise` are off by at the same position.
+    """
+
+    value: Fraction
+    error: float
+    rest: float
+    noise: Noise = ()
+
+
+def exactly(value: Fraction) -> Held:
+    return Held(value, 0.0, 0.0)
+
+
 @dataclass
 class Column:
-    """A function of bases: combination of values -> (exact value, error bound)."""
+    """A function of bases: combination of values -> what it holds."""
 
     bases: tuple[Base, ...]
-    table: dict[tuple, tuple[Fraction, float]]
+    table: dict[tuple, Held]
     boxes: list[tuple[float, float]]
     """What the column can hold at a token of each copy, then at the separator after each copy."""
-    separators: list[tuple[Fraction, float] | None]
+    separators: list[Held | None]
     """The value at the separator after each copy; None where only the box is known."""
     level: int = 0
     """The first copy in which the table holds."""
 
-    def at(self, row: dict[Base, Any]) -> tuple[Fraction, float]:
+    def at(self, row: dict[Base, Any]) -> Held:
         return self.table[tuple(row[b] for b in self.bases)]
 
     @property
@@ -98,9 +117,9 @@ class Column:
         return self
 
 
-def hull(values: Iterable[tuple[Fraction, float]]) -> tuple[float, float]:
-    """A box of floats around these (value, error)."""
-    ends = [(float(v), e * SLACK + abs(float(v)) * 2.0**-52) for v, e in values]
+def hull(values: Iterable[Held]) -> tuple[float, float]:
+    """A box of floats around these."""
+    ends = [(float(v), e * SLACK + abs(float(v)) * 2.0**-52) for v, e, *_ in values]
     return min(v - e for v, e in ends), max(v + e for v, e in ends)
 
 
@@ -142,6 +161,22 @@ class ProgramChecker:
         self.known: dict[Base, int] = {TOKEN: 0, INDEX: 0, COPY: 0}
         self.combinations = 0
         self.margin = float("inf")
+        self.radius: list[float] = []
+        """Rule NOISE: what each column that a head wrote is off by, at most."""
+
+    def noisy(self, value: Fraction, error: float) -> Held:
+        """What a head writes: within `error` of `value`, as all of the column last begun."""
+        return Held(value, error, 0.0, ((len(self.radius) - 1, Fraction(1)),))
+
+    def held(self, value: Fraction, error: float, rest: float, noise: dict[int, Fraction]) -> Held:
+        """With the better of two error bounds: `error`, or what rest and noise add up to."""
+        kept = tuple((s, f) for s, f in noise.items() if f)
+        if not kept:
+            error = rest = min(error, rest)
+        else:
+            apart = rest + sum(above(f) * self.radius[s] for s, f in kept) * SLACK
+            error = min(error, apart * SLACK)
+        return Held(value, error, rest, kept)
 
     def levels(self, base: Base) -> int:
         """The first copy in which a base is known: it must have been found in a column."""
@@ -167,13 +202,18 @@ class ProgramChecker:
         if len(kept) == 1 and abs(kept[0][0]) != 1:
             rounds = max(rounds, 2 * U)
 
-        def total(parts: Sequence[tuple[Fraction, float]]) -> tuple[Fraction, float]:
-            value, error, size = Fraction(bias), 0.0, abs(bias)
-            for (weight, magnitude), (inner, wrong) in zip(weights, parts, strict=True):
+        def total(parts: Sequence[Held]) -> Held:
+            value, error, rest, size = Fraction(bias), 0.0, 0.0, abs(bias)
+            noise: dict[int, Fraction] = {}
+            for (weight, magnitude), (inner, wrong, own, of) in zip(weights, parts, strict=True):
                 value += weight * inner
                 error += magnitude * wrong
+                rest += magnitude * own
                 size += magnitude * (above(inner) + wrong)
-            return value, (error + rounds * size) * SLACK
+                for symbol, factor in of:
+                    noise[symbol] = noise.get(symbol, Fraction(0)) + weight * factor
+            rounding = rounds * size
+            return self.held(value, (error + rounding) * SLACK, (rest + rounding) * SLACK, noise)
 
         for row in self.meaning.rows(bases):
             self.combinations += 1
@@ -202,15 +242,15 @@ class ProgramChecker:
         mark = model.vocabulary.index(MARK) if self.meaning.copies else None
         stream = []
         for k in range(model.width):
-            table = {(v,): (Fraction(model.embedding[t][k]), 0.0) for v, t in ids.items()}
-            entry = (Fraction(model.embedding[mark][k] if mark is not None else 0.0), 0.0)
+            table = {(v,): exactly(Fraction(model.embedding[t][k])) for v, t in ids.items()}
+            entry = exactly(Fraction(model.embedding[mark][k] if mark is not None else 0.0))
             marks = [entry] * self.meaning.copies
             bases: tuple[Base, ...] = (TOKEN,)
-            if len({value for value, _ in table.values()}) == 1:
+            if len(set(table.values())) == 1:
                 first = next(iter(table.values()))
                 bases, table = (), {(): first}  # type: ignore[dict-item]
             boxes = [(0.0, 0.0)] * (2 * self.meaning.copies + 1)
-            known: list[tuple[Fraction, float] | None] = [*marks]
+            known: list[Held | None] = [*marks]
             stream.append(Column(bases, table, boxes, known).sharpened())
         for depth, layer in enumerate(model.layers):
             if layer.query:
@@ -252,16 +292,28 @@ class ProgramChecker:
             for k in range(self.model.width)
         ]
 
-    def unit(
-        self, gate: tuple[Fraction, float], up: tuple[Fraction, float]
-    ) -> tuple[Fraction, float]:
-        """relu(gate) * up; exactly 0 where the gate is surely shut."""
-        (g, wrong), (u, other) = gate, up
-        if g < 0 and float(-g) > wrong * SLACK * SLACK:
-            return Fraction(0), 0.0
+    def unit(self, gate: Held, up: Held) -> Held:
+        """relu(gate) * up; exactly 0 where the gate is surely shut.
+
+        Where it is surely open, (g + d)(u + e) = g u + g e + u d + d e, to first order with noise.
+        """
+        g, wrong, own, _ = gate
+        u, other, others, _ = up
+        shut = float(-g) > wrong * SLACK * SLACK
+        if g < 0 and shut:
+            return exactly(Fraction(0))
         high = max(g, Fraction(0))
         error = wrong * (above(u) + other) + above(high) * other
-        return high * u, (error + 2 * U * (above(high * u) + error)) * SLACK
+        error = (error + 2 * U * (above(high * u) + error)) * SLACK
+        if not float(g) > wrong * SLACK * SLACK:
+            return Held(high * u, error, error)
+        noise: dict[int, Fraction] = {}
+        for factor, of in ((u, gate.noise), (g, up.noise)):
+            for symbol, part in of:
+                noise[symbol] = noise.get(symbol, Fraction(0)) + factor * part
+        rest = above(g) * others + above(u) * own + wrong * other
+        rest += 2 * U * (above(g) + wrong) * (above(u) + other)
+        return self.held(g * u, error, rest * SLACK, noise)
 
     def attention(self, depth: int, layer: Any, stream: Sequence[Column]) -> list[Column]:
         """What the heads of a layer add to every column."""
@@ -338,19 +390,20 @@ class ProgramChecker:
                 need(Fraction(*hint["shift"]) == default, "the default is another")
                 error += 1.1 * total * found.largest * exp(empty)
         error *= SLACK
+        self.radius.append(error)
         if node == INDEX:
-            table = {(i,): (Fraction(i + 1), error) for i in range(self.meaning.length)}
+            table = {(i,): self.noisy(Fraction(i + 1), error) for i in range(self.meaning.length)}
             bases: tuple[Base, ...] = (INDEX,)
         else:
             shift = Fraction(*hint["shift"])
             values = self.meaning.support(node)
-            table = {(v,): (self.code(v) - shift, error) for v in values}
+            table = {(v,): self.noisy(self.code(v) - shift, error) for v in values}
             bases = (node,)
         # anywhere else: weights that add up to no more than 1, and to little where scores are low
         weights = [min(1.0, total * exp(min(loud, 0.0))) for loud in found.loud]
         low, high = min(value.box[0], 0.0), max(value.box[1], 0.0)
         boxes = [(low * weight * 1.01, high * weight * 1.01) for weight in weights]
-        mute: list[tuple[Fraction, float] | None] = [None] * self.meaning.copies
+        mute: list[Held | None] = [None] * self.meaning.copies
         self.known[node] = min(found.level, self.known.get(node, found.level))
         return Column(bases, table, boxes, mute, found.level).sharpened()
 
@@ -363,16 +416,17 @@ class ProgramChecker:
         need(low >= LOWEST, "a sum has scores so low that e^score is not a normal number")
         need(value.level == 0, "what counts as a copy is not known in every copy")
         scale = exp_of(Fraction(low))
-        need(all(v == 0 and e == 0 for v, e in value.table.values()), "tokens count as copies")
+        need(all(v == 0 and e == 0 for v, e, *_ in value.table.values()), "tokens count as copies")
         marks = [mark for mark in value.separators if mark is not None]
         need(len(marks) == self.meaning.copies, "a separator has no known value")
-        off = max(above(held * scale - 1) + e * float(scale) * SLACK for held, e in marks)
+        off = max(above(v * scale - 1) + e * float(scale) * SLACK for v, e, *_ in marks)
         apart = 2 * (high - low) + 2.0**-50 + exp(high) * 2 * self.total
         error = (self.meaning.copies + 1) * (off + apart)
         error = (error + (self.total + 10) * 4 * U * (self.meaning.copies + 1)) * SLACK
-        table = {(c,): (Fraction(c), error) for c in range(self.meaning.copies + 1)}
-        after = [(Fraction(c + 1), error) for c in range(self.meaning.copies)]
-        separators: list[tuple[Fraction, float] | None] = [*after]
+        self.radius.append(error)
+        table = {(c,): self.noisy(Fraction(c), error) for c in range(self.meaning.copies + 1)}
+        after = [self.noisy(Fraction(c + 1), error) for c in range(self.meaning.copies)]
+        separators: list[Held | None] = [*after]
         boxes = [(0.0, 0.0)] * (2 * self.meaning.copies + 1)
         return Column((COPY,), table, boxes, separators).sharpened()
 
@@ -443,11 +497,11 @@ class ProgramChecker:
                     yield at
 
     def logit(
-        self, row: tuple[list[float], float], held: dict[int, tuple[Fraction, float]]
+        self, row: tuple[list[float], float], held: dict[int, Held]
     ) -> tuple[Fraction, float]:
         weights, bias = row
         value, error, size, terms = Fraction(bias), 0.0, abs(bias), 2
-        for k, (inner, wrong) in held.items():
+        for k, (inner, wrong, *_) in held.items():
             weight = weights[k]
             if weight:
                 value += Fraction(weight) * inner
@@ -514,7 +568,7 @@ class Selection:
         need(COPY not in bases, "values depend on the copy")
         for row in meaning.rows(bases):
             at = dict(zip(bases, row, strict=True))
-            held, error = value.at(at)
+            held, error, *_ = value.at(at)
             meant = checker.code(meaning.value(read, at)) if read is not None else Fraction(1)
             meant -= 0 if sums else shift
             factor = float(scale) * SLACK
@@ -587,22 +641,30 @@ class Selection:
         need(placed or meaning.causal or not chosen, "the program may look ahead")
         return chosen
 
-    def _score(
-        self, q_rows: list[tuple[Fraction, float]], k_rows: list[tuple[Fraction, float]]
-    ) -> tuple[float, float]:
-        """(score without the slope, error)."""
+    def _score(self, q_rows: Sequence[Held], k_rows: Sequence[Held]) -> tuple[float, float]:
+        """(score without the slope, error). Rule NOISE: what the rows of one side are off by
+        together is multiplied by the rows of the other, and may cancel.
+        """
         self.checker.combinations += 1
-        score, error, size = Fraction(0), 0.0, 0.0
-        for (a, ea), (b, eb) in zip(q_rows, k_rows, strict=True):
+        score, error, rest, size = Fraction(0), 0.0, 0.0, 0.0
+        noise: dict[tuple[int, int], Fraction] = {}
+        for (a, ea, ra, na), (b, eb, rb, nb) in zip(q_rows, k_rows, strict=True):
             if (a == 0 and ea == 0) or (b == 0 and eb == 0):
                 continue
             product = a * b
             score += product
             error += above(a) * eb + (above(b) + eb) * ea
+            rest += above(a) * rb + above(b) * ra + ea * eb
             size += above(product)
-        error += (len(q_rows) + 3) * U * (size + error + abs(self.slope) * self.checker.total)
+            for side, factor, of in ((0, b, na), (1, a, nb)):
+                for symbol, part in of:
+                    at = side, symbol
+                    noise[at] = noise.get(at, Fraction(0)) + factor * part
+        radius = self.checker.radius
+        rest += sum(above(f) * radius[symbol] for (_, symbol), f in noise.items() if f) * SLACK
+        rounding = (len(q_rows) + 3) * U * (size + error + abs(self.slope) * self.checker.total)
         value = float(score)
-        return value, (error + abs(value) * 2.0**-50) * SLACK
+        return value, (min(error, rest) + rounding + abs(value) * 2.0**-50) * SLACK
 
     def _loud(self) -> list[float]:
         """For each place (a token of each copy, the separator after each), the highest score of a
@@ -643,9 +705,7 @@ class Selection:
         scores = (self._score(q, k) for q in sides[0] for k in sides[1])
         return max((score + error for score, error in scores), default=-float("inf"))
 
-    def _elsewhere(
-        self, q_rows: list[tuple[Fraction, float]], copy: int, target: int
-    ) -> list[float]:
+    def _elsewhere(self, q_rows: list[Held], copy: int, target: int) -> list[float]:
         """Upper bounds of the scores of positions outside of the target copy, and of separators."""
         found = []
         boxes = [hull([row]) for row in q_rows]
@@ -674,7 +734,7 @@ class Selection:
 
     def _described(
         self, columns: list[Column], bases: tuple[Base, ...]
-    ) -> list[tuple[dict[Base, Any], list[tuple[Fraction, float]]]]:
+    ) -> list[tuple[dict[Base, Any], list[Held]]]:
         """Every description of a position, and what the rows hold there."""
         found = []
         for row in self.meaning.rows(bases):
