@@ -13,12 +13,12 @@ package `check` only the reading of weights and the list of what is assumed.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
 from fractions import Fraction
-from itertools import pairwise
-from math import exp, isfinite
+from itertools import pairwise, product
+from math import exp, isfinite, prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,6 +41,10 @@ MARK = "|"
 """What stands between the copies of a text."""
 LOWEST = -700
 """The lowest score of a sum: below about -708 e^score is subnormal, with fewer digits."""
+MOST_MARKS = 2000
+"""The most combinations of what heads deliver at a separator that are gone through."""
+FAR = 128.0
+"""A score so far below is far enough by any rule."""
 SLACK = 1 + 2.0**-30
 """Error bounds are added up in floats and widened by this: more than their own rounding."""
 RULES = {
@@ -78,6 +82,21 @@ def exactly(value: Fraction) -> Held:
     return Held(value, 0.0, 0.0)
 
 
+@dataclass(frozen=True)
+class Mark:
+    """What a column holds at a separator: a function of what heads deliver there, which is named
+    by the number of the column (of `ProgramChecker.counted`), or of the length of the text.
+    """
+
+    bases: tuple[Base, ...]
+    table: dict[tuple, Held]
+
+
+def fixed(held: Held) -> Mark:
+    """A value that is the same for every text."""
+    return Mark((), {(): held})
+
+
 @dataclass
 class Column:
     """A function of bases: combination of values -> what it holds."""
@@ -86,8 +105,8 @@ class Column:
     table: dict[tuple, Held]
     boxes: list[tuple[float, float]]
     """What the column can hold at a token of each copy, then at the separator after each copy."""
-    separators: list[Held | None]
-    """The value at the separator after each copy; None where only the box is known."""
+    separators: list[Mark | None]
+    """What is held at the separator after each copy; None where only the box is known."""
     level: int = 0
     """The first copy in which the table holds."""
 
@@ -113,7 +132,7 @@ class Column:
             )
         for copy, known in enumerate(self.separators):
             if known is not None:
-                self.boxes[last + 1 + copy] = hull([known])
+                self.boxes[last + 1 + copy] = hull(known.table.values())
         return self
 
 
@@ -161,6 +180,8 @@ class ProgramChecker:
         self.known: dict[Base, int] = {TOKEN: 0, INDEX: 0, COPY: 0}
         self.combinations = 0
         self.margin = float("inf")
+        self.counted: dict[Base, list[int]] = {}
+        """What heads that count may deliver at a separator, by a name of its own."""
         self.radius: list[float] = []
         """Rule NOISE: what each column that a head wrote is off by, at most."""
 
@@ -219,16 +240,42 @@ class ProgramChecker:
             self.combinations += 1
             at = dict(zip(bases, row, strict=True))
             table[row] = total([column.at(at) for _, column in kept])
-        separators = []
-        for copy in range(self.meaning.copies):
-            parts = [column.separators[copy] for _, column in kept]
-            separators.append(None if None in parts else total(parts))  # type: ignore[arg-type]
+        separators = [
+            self.marked([column.separators[copy] for _, column in kept], total)
+            for copy in range(self.meaning.copies)
+        ]
         boxes = []
         for place in range(2 * self.meaning.copies + 1):
             parts_ = [box_product((w, w), column.boxes[place]) for w, column in kept]
             boxes.append(box_sum([*parts_, (bias, bias)]) if kept else (bias, bias))
         level = max((column.level for _, column in kept), default=0)
         return Column(bases, table, boxes, separators, level).sharpened()
+
+    def marked(
+        self, parts: Sequence[Mark | None], of: Callable[[Sequence[Held]], Held]
+    ) -> Mark | None:
+        """What is computed at a separator from these; None where one of them is not known."""
+        known = [part for part in parts if part is not None]
+        if len(known) < len(parts):
+            return None
+        bases, rows = self.mark_rows(known)
+        return None if rows is None else Mark(bases, {at: of(held) for at, held in rows})
+
+    def mark_rows(
+        self, marks: Sequence[Mark]
+    ) -> tuple[tuple[Base, ...], list[tuple[tuple, list[Held]]] | None]:
+        """(bases, what the columns hold together for each combination of their values); None where
+        these are too many.
+        """
+        bases = tuple(dict.fromkeys(b for mark in marks for b in mark.bases))
+        values = [self.counted[b] for b in bases]
+        if prod(map(len, values)) > MOST_MARKS:
+            return bases, None
+        found = []
+        for row in product(*values):
+            at = dict(zip(bases, row, strict=True))
+            found.append((row, [m.table[tuple(at[b] for b in m.bases)] for m in marks]))
+        return bases, found
 
     # ---- the forward pass ----
 
@@ -244,14 +291,13 @@ class ProgramChecker:
         for k in range(model.width):
             table = {(v,): exactly(Fraction(model.embedding[t][k])) for v, t in ids.items()}
             entry = exactly(Fraction(model.embedding[mark][k] if mark is not None else 0.0))
-            marks = [entry] * self.meaning.copies
+            marks: list[Mark | None] = [fixed(entry)] * self.meaning.copies
             bases: tuple[Base, ...] = (TOKEN,)
             if len(set(table.values())) == 1:
                 first = next(iter(table.values()))
                 bases, table = (), {(): first}  # type: ignore[dict-item]
             boxes = [(0.0, 0.0)] * (2 * self.meaning.copies + 1)
-            known: list[Held | None] = [*marks]
-            stream.append(Column(bases, table, boxes, known).sharpened())
+            stream.append(Column(bases, table, boxes, [*marks]).sharpened())
         for depth, layer in enumerate(model.layers):
             if layer.query:
                 added = self.attention(depth, layer, stream)
@@ -278,8 +324,8 @@ class ProgramChecker:
                 at = dict(zip(bases, row, strict=True))
                 table[row] = self.unit(gate.at(at), up.at(at))
             separators = [
-                None if g is None or u is None else self.unit(g, u)
-                for g, u in zip(gate.separators, up.separators, strict=True)
+                self.marked(pair, lambda held: self.unit(*held))
+                for pair in zip(gate.separators, up.separators, strict=True)
             ]
             boxes = [
                 box_product((max(g[0], 0.0), max(g[1], 0.0)), u)
@@ -403,9 +449,9 @@ class ProgramChecker:
         weights = [min(1.0, total * exp(min(loud, 0.0))) for loud in found.loud]
         low, high = min(value.box[0], 0.0), max(value.box[1], 0.0)
         boxes = [(low * weight * 1.01, high * weight * 1.01) for weight in weights]
-        mute: list[Held | None] = [None] * self.meaning.copies
         self.known[node] = min(found.level, self.known.get(node, found.level))
-        return Column(bases, table, boxes, mute, found.level).sharpened()
+        separators = found.at_separators(error) if op == "count" else found.silent(error)
+        return Column(bases, table, boxes, separators, found.level).sharpened()
 
     def copies(
         self, queries: list[Column], keys: list[Column], value: Column, slope: float
@@ -417,16 +463,18 @@ class ProgramChecker:
         need(value.level == 0, "what counts as a copy is not known in every copy")
         scale = exp_of(Fraction(low))
         need(all(v == 0 and e == 0 for v, e, *_ in value.table.values()), "tokens count as copies")
-        marks = [mark for mark in value.separators if mark is not None]
+        marks = [mark.table for mark in value.separators if mark is not None]
         need(len(marks) == self.meaning.copies, "a separator has no known value")
-        off = max(above(v * scale - 1) + e * float(scale) * SLACK for v, e, *_ in marks)
+        held = [held for table in marks for held in table.values()]
+        off = max(above(v * scale - 1) + e * float(scale) * SLACK for v, e, *_ in held)
         apart = 2 * (high - low) + 2.0**-50 + exp(high) * 2 * self.total
         error = (self.meaning.copies + 1) * (off + apart)
         error = (error + (self.total + 10) * 4 * U * (self.meaning.copies + 1)) * SLACK
         self.radius.append(error)
         table = {(c,): self.noisy(Fraction(c), error) for c in range(self.meaning.copies + 1)}
-        after = [self.noisy(Fraction(c + 1), error) for c in range(self.meaning.copies)]
-        separators: list[Held | None] = [*after]
+        separators: list[Mark | None] = [
+            fixed(self.noisy(Fraction(c + 1), error)) for c in range(self.meaning.copies)
+        ]
         boxes = [(0.0, 0.0)] * (2 * self.meaning.copies + 1)
         return Column((COPY,), table, boxes, separators).sharpened()
 
@@ -535,7 +583,8 @@ class Selection:
             queries,
             keys,
         )
-        self.own, self.slope = hint["own"] is True, slope
+        self.own, self.slope, self.node = hint["own"] is True, slope, hint["node"]
+        self.value_level = value.level
         meaning, node = self.meaning, hint["node"]
         self.selector: int | None = None
         read = None
@@ -548,6 +597,7 @@ class Selection:
         self.level = self._level(sides, of_value, value)
         need(self.own or meaning.copies > 0, "a head reads the copy before, and there is none")
         need(self.own or node != INDEX, "positions are counted in the copy before")
+        self.places: dict[tuple[bool, int], list[tuple[Held, ...]] | None] = {}
         self.delta, self.gap, self.lowest = 0.0, float("inf"), float("inf")
         self.highest = self.loudest = -float("inf")
         self._pairs(*sides)
@@ -619,7 +669,9 @@ class Selection:
                         on.append((score, error))
                     else:
                         off = max(off, score + error)
-                off = max(off, *self._elsewhere(q_rows, copy, target), -float("inf"))
+                least = min((score for score, _ in on), default=0.0)
+                others = self._elsewhere(q_rows, copy, target, least - FAR)
+                off = max(off, *others, -float("inf"))
                 self._note(on, off)
 
     def _fate(
@@ -682,31 +734,43 @@ class Selection:
 
     def _between(self, here: int, there: int) -> float:
         """The highest score between two places: exact where both are known, else by boxes."""
-        last = self.meaning.copies
-        if here > last or there > last or max(q.level for q in self.queries) > here:
-            known = False
-        else:
-            known = max(k.level for k in self.keys) <= there
-        if not known:
+        sides = [self._rows_at(self.queries, here), self._rows_at(self.keys, there)]
+        if sides[0] is None or sides[1] is None:
             parts = [
                 box_product(q.boxes[here], k.boxes[there])
                 for q, k in zip(self.queries, self.keys, strict=True)
             ]
             return box_sum(parts)[1] + sum(abs(p[1]) for p in parts) * 2.0**-40
-        sides = []
-        for columns, place in ((self.queries, here), (self.keys, there)):
-            bases = _union((), columns)
-            rows = {
-                tuple(c.at(at) for c in columns)
-                for at, _ in self._described(columns, bases)
-                if at.get(COPY, place) == place
-            }
-            sides.append([[*row] for row in rows])
         scores = (self._score(q, k) for q in sides[0] for k in sides[1])
         return max((score + error for score, error in scores), default=-float("inf"))
 
-    def _elsewhere(self, q_rows: list[Held], copy: int, target: int) -> list[float]:
-        """Upper bounds of the scores of positions outside of the target copy, and of separators."""
+    def _rows_at(self, columns: list[Column], place: int) -> list[tuple[Held, ...]] | None:
+        """All that these columns hold together at a token of a copy, or a separator (as boxes are
+        numbered); None where only their boxes are known.
+        """
+        name = (columns is self.keys, place)
+        if name not in self.places:
+            self.places[name] = self._found_at(columns, place)
+        return self.places[name]
+
+    def _found_at(self, columns: list[Column], place: int) -> list[tuple[Held, ...]] | None:
+        last = self.meaning.copies
+        if place > last:
+            marks = [c.separators[place - last - 1] for c in columns]
+            known = [mark for mark in marks if mark is not None]
+            rows = self.checker.mark_rows(known)[1] if len(known) == len(marks) else None
+            return None if rows is None else list({tuple(held) for _, held in rows})
+        if max(c.level for c in columns) > place:
+            return None
+        bases = _union((), columns)
+        described = self._described(columns, bases)
+        rows_ = {tuple(held) for at, held in described if at.get(COPY, place) == place}
+        return list(rows_)
+
+    def _elsewhere(self, q_rows: list[Held], copy: int, target: int, enough: float) -> list[float]:
+        """Upper bounds of the scores of positions outside of the target copy, and of separators:
+        by boxes, and exactly where these are not below `enough`.
+        """
         found = []
         boxes = [hull([row]) for row in q_rows]
         last = self.meaning.copies
@@ -719,8 +783,73 @@ class Selection:
             # t + g |t| grows with t, so the rounding of a score counts at the upper ends only
             rounding = sum(abs(p[1]) for p in parts) * 2.0**-40
             rounding += abs(self.slope) * self.checker.total * 2.0**-40
-            found.append(box_sum(parts)[1] + rounding)
+            bound = box_sum(parts)[1] + rounding
+            rows = self._rows_at(self.keys, place) if bound > enough and place > last else None
+            if rows is not None:
+                scores = (self._score(q_rows, row) for row in rows)
+                bound = min(bound, max(score + error for score, error in scores))
+            found.append(bound)
         return found
+
+    # ---- what the head delivers at separators ----
+
+    def silent(self, error: float) -> list[Mark | None]:
+        """Rule MARK: where every score is low, the head delivers next to nothing."""
+        found: list[Mark | None] = []
+        for loud in self.loud[self.meaning.copies + 1 :]:
+            left = 1.1 * self.checker.total * self.largest * exp(min(loud, 0.0)) * SLACK
+            quiet = loud <= -30
+            found.append(fixed(Held(Fraction(0), left, left)) if quiet else None)
+        return found
+
+    def at_separators(self, error: float) -> list[Mark | None]:
+        """Rule MARK: a head that counts delivers a whole number at a separator, too, where every
+        score is either that of a selected position or lies below by the gap.
+
+        It is the length of the text where all positions of one copy are selected, and no others.
+        """
+        found = self.silent(error)
+        for copy, known in enumerate(found):
+            if known is None:
+                found[copy] = self._count_at(copy, error)
+        return found
+
+    def _count_at(self, copy: int, error: float) -> Mark | None:
+        last, checker = self.meaning.copies, self.checker
+        queries = self._rows_at(self.queries, last + 1 + copy)
+        if queries is None:
+            return None
+        all_of, some_of = set[int](), set[int]()
+        for there in [*range(copy + 1), *range(last + 1, last + 2 + copy)]:
+            keys = self._rows_at(self.keys, there)
+            if keys is None:
+                if self._between(last + 1 + copy, there) > self.lowest - self.gap:
+                    return None
+                continue
+            for q in queries:
+                for k in keys:
+                    score, wrong = self._score(q, k)
+                    if score + wrong <= self.lowest - self.gap:
+                        some_of.add(there)
+                    elif self.lowest <= score - wrong and score + wrong <= self.highest:
+                        all_of.add(there)
+                    else:
+                        return None
+        partly, counted = all_of & some_of, all_of - some_of
+        if any(there > last or there < self.value_level for there in all_of):
+            return None  # what is counted there is not known to be 1
+        if counted == {copy} and not partly and self._is_length():
+            checker.counted[self.node] = list(range(1, self.meaning.length + 1))
+            name: Base = self.node
+        else:
+            name = f"column {len(checker.radius)} after {copy}"
+            most = self.meaning.length * len(all_of)
+            checker.counted[name] = list(range(most + 1))
+        rows = {(n,): checker.noisy(Fraction(n), error) for n in checker.counted[name]}
+        return Mark((name,), rows)
+
+    def _is_length(self) -> bool:
+        return self.node != INDEX and self.meaning.is_length(self.node)
 
     def _note(self, on: list[tuple[float, float]], off: float) -> None:
         """Take the scores that one query gives into account."""

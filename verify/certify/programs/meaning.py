@@ -247,16 +247,20 @@ class Meaning:
     def _by_place(self, selector: int) -> list[tuple[dict[Base, Any], list[int]]] | None:
         """(query, selected positions) where positions and the length alone decide, else None."""
         keys, queries = self._sides(selector)
-        if keys != (INDEX,):
+        if INDEX not in keys or not all(b == INDEX or self.is_length(b) for b in keys):
             return None
+        lengths = [b for b in keys if b != INDEX]
+        bases = tuple(dict.fromkeys([*queries, *lengths]))
         found = []
-        for row in self.rows(queries):
-            here = dict(zip(queries, row, strict=True))
+        for row in self.rows(bases):
+            here = dict(zip(bases, row, strict=True))
             if self.possible(here, {}):
+                of_text = {b: here[b] for b in lengths}
+                places = [{INDEX: k, **of_text} for k in range(self.length)]
                 chosen = [
-                    k
-                    for k in range(self.length)
-                    if self.possible(here, {INDEX: k}) and self.selects(selector, {INDEX: k}, here)
+                    there[INDEX]
+                    for there in places
+                    if self.possible(here, there) and self.selects(selector, there, here)
                 ]
                 found.append((here, chosen))
         return found
@@ -292,10 +296,9 @@ class Meaning:
         found = self._by_place(selector)
         if found is None:
             return False
-        known = {b for b in queries if b == INDEX or self.is_length(b)}
-        if known != set(queries):
+        if not all(b == INDEX or self.is_length(b) for b in queries):
             return False
-        if any(self.is_length(b) for b in queries):
+        if any(self.is_length(b) for b in both):
             return all(chosen for _, chosen in found)
         return all(
             any(k <= here.get(INDEX, 0) for k in chosen) for here, chosen in found
