@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 from tinyadder.verify.certify.check.files import parse, read
 from tinyadder.verify.certify.check.intervals import Rejected, need
-from tinyadder.verify.certify.check.model import ProgramModel, no_overflow
+from tinyadder.verify.certify.check.model import ProgramModel
 from tinyadder.verify.certify.programs.meaning import (
     COPY,
     INDEX,
@@ -43,6 +43,7 @@ LOWEST = -700
 """The lowest score of a sum: below about -708 e^score is subnormal, with fewer digits."""
 MOST_MARKS = 2000
 """The most combinations of what heads deliver at a separator that are gone through."""
+LARGEST = 2.0**1000
 FAR = 128.0
 """A score so far below is far enough by any rule."""
 SLACK = 1 + 2.0**-30
@@ -150,6 +151,14 @@ def box_product(a: tuple[float, float], b: tuple[float, float]) -> tuple[float, 
     return low - 2.0**-52 * abs(low), high + 2.0**-52 * abs(high)
 
 
+def no_overflow(boxes: Iterable[tuple[float, float]]) -> None:
+    """No sum of these, in any order, and no part of it reaches 2^1000 (rule EXTENT)."""
+    total = 0.0
+    for low, high in boxes:
+        total += max(-low, high)
+    need(total < LARGEST, "a number may overflow")
+
+
 def box_sum(boxes: Sequence[tuple[float, float]]) -> tuple[float, float]:
     """A box around the sums of boxes."""
     slack = (len(boxes) + 2) * 2.0**-52
@@ -247,6 +256,7 @@ class ProgramChecker:
         boxes = []
         for place in range(2 * self.meaning.copies + 1):
             parts_ = [box_product((w, w), column.boxes[place]) for w, column in kept]
+            no_overflow([*parts_, (bias, bias)])
             boxes.append(box_sum([*parts_, (bias, bias)]) if kept else (bias, bias))
         level = max((column.level for _, column in kept), default=0)
         return Column(bases, table, boxes, separators, level).sharpened()
@@ -305,6 +315,10 @@ class ProgramChecker:
             if layer.gate:
                 added = self.units(layer, stream)
                 stream = [self.plus(a, b) for a, b in zip(stream, added, strict=True)]
+        for token in model.outputs:
+            row, bias = model.logit(token)
+            parts = [box_product((w, w), c.box) for w, c in zip(row, stream, strict=True) if w]
+            no_overflow([*parts, (bias, bias)])
         self.read(stream)
 
     def plus(self, a: Column, b: Column) -> Column:
@@ -331,6 +345,7 @@ class ProgramChecker:
                 box_product((max(g[0], 0.0), max(g[1], 0.0)), u)
                 for g, u in zip(gate.boxes, up.boxes, strict=True)
             ]
+            no_overflow(boxes)
             level = max(gate.level, up.level)
             made.append(Column(bases, table, boxes, separators, level).sharpened())
         return [
@@ -396,6 +411,9 @@ class ProgramChecker:
         )
         value = self.affine(zip(layer.value[h][r], stream, strict=True), layer.value_bias[h][r])
         slope, node, total = layer.slopes[h], hint["node"], self.total
+        products = [box_product(q.box, k.box) for q, k in zip(queries, keys, strict=True)]
+        no_overflow([*products, (0.0, abs(slope) * total)])
+        no_overflow([value.box] * total)
         if node == COPY:
             return self.copies(queries, keys, value, slope)
         op = "count" if node == INDEX else self.meaning.nodes[node]["op"]
@@ -784,7 +802,7 @@ class Selection:
             rounding = sum(abs(p[1]) for p in parts) * 2.0**-40
             rounding += abs(self.slope) * self.checker.total * 2.0**-40
             bound = box_sum(parts)[1] + rounding
-            rows = self._rows_at(self.keys, place) if bound > enough and place > last else None
+            rows = self._rows_at(self.keys, place) if bound > enough else None
             if rows is not None:
                 scores = (self._score(q_rows, row) for row in rows)
                 bound = min(bound, max(score + error for score, error in scores))
@@ -915,7 +933,6 @@ def by_columns(
 ) -> dict[str, Any]:
     """`margin`, `combinations`, `partial` of a proof by columns, for all texts at once."""
     checker = ProgramChecker(model, meaning, certificate)
-    no_overflow(model, checker.total)
     checker.run()
     return {
         "margin": checker.margin,

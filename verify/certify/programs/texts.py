@@ -17,7 +17,7 @@ from tinyadder.verify.certify.check.model import ProgramModel
 from tinyadder.verify.certify.check.texts import LinearRow, Reader
 from tinyadder.verify.certify.programs.meaning import Meaning, number
 
-MOST_TEXTS = 200
+MOST_TEXTS = 20_000
 """The most texts that are gone through; a token costs milliseconds."""
 MARK = "|"
 """What stands between the copies of a text."""
