@@ -27,9 +27,9 @@ from tinyadder.verify.verdict import Proved
 ROOT = Path(__file__).parents[1]
 
 
-def judge(model, task, folder):
+def judge(model, task, folder, most_texts=0):
     save(model, task, folder, name="x", options={}, force=folder.exists())
-    return certify_program(model, task, folder)["verdict"]
+    return certify_program(model, task, folder, most_texts)["verdict"]
 
 
 def wrong(model, task):

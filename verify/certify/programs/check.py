@@ -44,6 +44,9 @@ LOWEST = -700
 MOST_MARKS = 2000
 """The most combinations of what heads deliver at a separator that are gone through."""
 LARGEST = 2.0**1000
+"""What no sum may reach."""
+LITTLE = 2.0**-40
+"""What is less than this is next to nothing."""
 FAR = 128.0
 """A score so far below is far enough by any rule."""
 SLACK = 1 + 2.0**-30
@@ -468,7 +471,7 @@ class ProgramChecker:
         low, high = min(value.box[0], 0.0), max(value.box[1], 0.0)
         boxes = [(low * weight * 1.01, high * weight * 1.01) for weight in weights]
         self.known[node] = min(found.level, self.known.get(node, found.level))
-        separators = found.at_separators(error) if op == "count" else found.silent(error)
+        separators = found.at_separators(error) if op == "count" else found.silent()
         return Column(bases, table, boxes, separators, found.level).sharpened()
 
     def copies(
@@ -582,7 +585,8 @@ class Selection:
 
     `lowest` .. `highest` are the scores of selected positions, `delta` how far they differ for one
     query, `gap` how far others lie below, `loudest` the highest score of an unselected position,
-    `wrong` the error of a value, `reach` its size, `largest` the size of any value anywhere.
+    `wrong` the error of a value, `reach` its size, `stored` the size of any value anywhere, and
+    `largest` that times the weight of what is selected.
     """
 
     def __init__(
@@ -642,7 +646,8 @@ class Selection:
             factor = float(scale) * SLACK
             self.wrong = max(self.wrong, above(held * scale - meant) + error * factor)
             self.reach = max(self.reach, above(meant))
-        anywhere = max(abs(end) for end in value.box) * float(scale) * SLACK
+        self.stored = max(abs(end) for end in value.box)
+        anywhere = self.stored * float(scale) * SLACK
         self.largest = max(anywhere, self.reach + self.wrong)
 
     def read_selector(self) -> int:
@@ -811,12 +816,12 @@ class Selection:
 
     # ---- what the head delivers at separators ----
 
-    def silent(self, error: float) -> list[Mark | None]:
+    def silent(self) -> list[Mark | None]:
         """Rule MARK: where every score is low, the head delivers next to nothing."""
         found: list[Mark | None] = []
         for loud in self.loud[self.meaning.copies + 1 :]:
-            left = 1.1 * self.checker.total * self.largest * exp(min(loud, 0.0)) * SLACK
-            quiet = loud <= -30
+            left = 1.1 * self.checker.total * self.stored * exp(min(loud, 0.0)) * SLACK
+            quiet = left <= LITTLE
             found.append(fixed(Held(Fraction(0), left, left)) if quiet else None)
         return found
 
@@ -826,7 +831,7 @@ class Selection:
 
         It is the length of the text where all positions of one copy are selected, and no others.
         """
-        found = self.silent(error)
+        found = self.silent()
         for copy, known in enumerate(found):
             if known is None:
                 found[copy] = self._count_at(copy, error)
