@@ -1,6 +1,7 @@
 """The computer of constructions/programs: its trace, its weights, and what is proved of them."""
 
-from itertools import islice
+import sys
+from itertools import islice, pairwise
 from math import prod
 from pathlib import Path
 from random import Random
@@ -17,6 +18,7 @@ from tinyadder.machine.compile import build
 from tinyadder.machine.indexed import IndexedDecoder
 from tinyadder.programs import Refused, compile, key, prefix, tokens
 from tinyadder.tasks.computer import INSTRUCTIONS, Computer
+from tinyadder.verify.certify.check import Rejected
 from tinyadder.verify.certify.programs import __main__ as command
 from tinyadder.verify.certify.programs import computer as checker
 from tinyadder.verify.certify.prove import certify
@@ -228,6 +230,167 @@ def described(problem, tokens, word):
 
 def checker_kind(token):
     return token if token in ("run", "end") or token in INSTRUCTIONS else token[0]
+
+
+# ---- the induction -------------------------------------------------------------------------------
+
+INDUCTION = sys.modules["tinyadder.verify.certify.programs.induction"]
+STEPPED = {
+    *(checker.Place(kind, does) for kind in ("run", "@", "?") for does in ("", *checker.NAMES)),
+    *(checker.Place("[", does) for does in ("store", "put")),
+    *(checker.Place("!" if does == "out" else "=", does) for does in checker.NAMES),
+}
+"""Kinds of positions at which a step is checked."""
+
+
+def premises(word=6, stepped=STEPPED):
+    """How many premises of the induction are checked, of steps that hold at these positions."""
+    names = ("number", "line", "accumulator", "address", "n", "first", "second")
+    steps = checker.ComputerChecker.__new__(checker.ComputerChecker)
+    steps.word = word
+    steps.ranges = {**dict.fromkeys(names, (0, word - 1)), "read": (-1, word - 1)}
+    return INDUCTION.over_the_trace(word, set(stepped), steps.is_word)
+
+
+@pytest.mark.parametrize("word", [3, 6, 256])
+def test_every_premise_of_the_induction_holds(word):
+    assert premises(word) > 80
+
+
+def test_a_position_that_is_reached_without_a_step_is_noticed():
+    """Until now `?` was stepped from in lines with `in` only; what it fetches is an input, beside
+    which the last instruction of the program stands.
+    """
+    lacking = [p for p in STEPPED if p != checker.Place("?", "store")]
+    with pytest.raises(Rejected, match=r"no step was checked at Place\(kind='\?', does='store'\)"):
+        premises(stepped=lacking)
+
+
+def looks(change):
+    """The lookups of a computer, with a change."""
+
+    def changed(word, usual=INDUCTION.lookups):
+        found = {lookup.name: lookup for lookup in usual(word)}
+        change(found)
+        return list(found.values())
+
+    return changed
+
+
+def starts_with_an_input(found):
+    value, _, here = found["read"].values[0]
+    found["read"].values = [(value, 0, here)]
+
+
+def reads_prompts(found):
+    found["accumulator"].kinds = ("=", "!", "0")
+
+
+def stores_always(found):
+    for name in ("first", "second"):
+        found[name].key = lambda place: (
+            checker.symbol("address") if place.kind == "=" else (checker.constant(-1))
+        )
+
+
+def shares_labels(found):
+    _, default, here = found["label"].values[0]
+    found["label"].values = [(lambda place: checker.symbol("number"), default, here)]
+
+
+def forgets_prints(found):
+    found["accumulator"].kinds = ("=",)
+
+
+LIES = {
+    "first value": (starts_with_an_input, "read is 0 at first"),
+    "prompt": (reads_prompts, "of a prompt write the register accumulator"),
+    "labels": (shares_labels, "share labels"),
+    "stores": (stores_always, "stores, and comes behind"),
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_lookups_that_do_not_read_the_registers_back_are_noticed(lie, monkeypatch):
+    change, reason = LIES[lie]
+    monkeypatch.setattr(INDUCTION, "lookups", looks(change))
+    with pytest.raises(Rejected, match=reason):
+        premises()
+
+
+def test_a_print_need_not_be_read_as_the_accumulator(monkeypatch):
+    """`!` repeats what the accumulator was, so no premise fails where it is not read."""
+    monkeypatch.setattr(INDUCTION, "lookups", looks(forgets_prints))
+    assert premises() > 80
+
+
+STEPS = {
+    "an address too high": (
+        "instruction",
+        "put",
+        lambda cases: [(f, x, checker.add((1, n), (1, checker.constant(1)))) for f, x, n in cases],
+        "is no word",
+    ),
+    "another number": ("instruction", "load", lambda _: [([], "=", checker.symbol("n"))], "do"),
+    "a case too few": ("instruction", "add", lambda cases: cases[:1], "has no case"),
+    "never the next line": (
+        "next_line",
+        "zero",
+        lambda cases: [([], "@", checker.symbol("n"))],
+        "do",
+    ),
+    "no value behind an address": (
+        "second_token",
+        "store",
+        lambda _: [([], "=", checker.symbol("n"))],
+        "do",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", STEPS)
+def test_steps_that_do_not_do_what_the_machine_does_are_noticed(fault, monkeypatch):
+    function, name, change, reason = STEPS[fault]
+    usual = getattr(INDUCTION, function)
+
+    def changed(does, *word):
+        cases = usual(does, *word)
+        return change(cases) if does == name else cases
+
+    monkeypatch.setattr(INDUCTION, function, changed)
+    with pytest.raises(Rejected, match=reason):
+        premises()
+
+
+@pytest.mark.parametrize("word", [3, 7])
+def test_the_machine_of_the_induction_is_the_interpreter(word):
+    """Every case of its table against the trace of the interpreter, instruction by instruction."""
+    random, task = Random(word), Computer(word=word, length=1000, steps=900)
+    for _ in range(40):
+        problem = task.uniform(random, 1)[0]
+        text = [*task.prompt(problem), *task.answer(problem)]
+        lines = [n for n, token in enumerate(text) if token == "run" or token[0] == "@"]
+        for at, after in pairwise(lines):
+            place, state = described(problem, text[: at + 1], word)
+            if not place.does:
+                continue
+            values = problem[1]
+            state["input"] = (*values, *[0] * word)[min(state["read"] + 1, word - 1)]
+            (effect,) = [
+                effect
+                for facts, effect in INDUCTION.machine(place.does, word)
+                if all(value(fact, state) >= 0 for fact in facts)
+            ]
+            _, then = described(problem, text[: after + 1], word)
+            for register in ("line", "accumulator", "read"):
+                meant = value(effect.after.get(register, checker.symbol(register)), state)
+                assert then[register] == meant, (place, register)
+            written = [token for token in text[at + 1 : after] if token[0] == "["]
+            stored = [] if effect.store is None else [f"[{value(effect.store[0], state)}"]
+            assert written == stored
+            printed = [token for token in text[at + 1 : after] if token[0] == "!"]
+            said = [] if effect.printed is None else [f"!{value(effect.printed, state)}"]
+            assert printed == said
 
 
 # ---- decoding by index ---------------------------------------------------------------------------

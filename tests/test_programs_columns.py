@@ -41,6 +41,10 @@ HONEST = {
     "number": compile(
         prefix().mean(x == "a") * 2 - everywhere().count(), length=3, answers="number"
     ),
+    "less_frequent": compile(
+        (key((key(x) == x).count()) <= (key(x) == x).count()).count(), length=3
+    ),
+    "turned": compile((key((i + 1) % everywhere().count()) == i).pick(x), length=3),
 }
 
 
@@ -57,13 +61,20 @@ def folders(tmp_path_factory):
 
 
 def believed_streams(folder):
-    """The columns before each sublayer and at the end, as the checker follows them."""
-    seen = []
+    """The columns before each sublayer and at the end, as the checker follows them; and where each
+    column that a head wrote can be seen: (hook, column, what is believed of it), by its number.
+    """
+    seen, written = [], []
 
     class Watched(CHECK.ProgramChecker):
         def attention(self, depth, layer, stream):
             seen.append((f"blocks.{depth}.hook_resid_pre", stream))
             return super().attention(depth, layer, stream)
+
+        def head(self, hint, layer, h, r, stream):
+            column = super().head(hint, layer, h, r, stream)
+            written.append((f"blocks.{hint['layer']}.hook_resid_mid", hint["column"], column))
+            return column
 
         def units(self, layer, stream):
             depth = next(d for d, other in enumerate(self.model.layers) if other is layer)
@@ -79,15 +90,17 @@ def believed_streams(folder):
     meaning = MEANING.Meaning(
         json.loads(options["program"]), options["length"], options.get("copies", 0)
     )
-    Watched(ProgramModel(folder), meaning, certificate).run()
-    return seen
+    checker = Watched(ProgramModel(folder), meaning, certificate)
+    checker.run()
+    assert len(written) == len(checker.radius)
+    return seen, written
 
 
 def strays(name, folder):
     """How often a column is not what the checker believes, over all texts and positions."""
     made, found = HONEST[name], 0
     model, task = build(made.program), made.task
-    streams, domain = believed_streams(folder), task.domain()
+    (streams, written), domain = believed_streams(folder), task.domain()
     for n in range(domain.size):
         problem = domain.problem(n)
         if task.copies and problem[1] != len(problem[0]) - 1:
@@ -103,33 +116,46 @@ def strays(name, folder):
         ]
         for at, token in enumerate(prompt):
             copy, place = divmod(at, len(text) + 1)
-            for where_, stream in streams:
+            given = {CHECK.TOKEN: letters.get(token), CHECK.INDEX: place, CHECK.COPY: copy}
+            off = []
+            for hook, k, column in written:
+                held = Fraction(cache[hook][0, at, k].item())
+                known = described(column, token, copy, place, nodes, given)
+                off.append(None if known is None else held - known.value)
+            for hook, stream in streams:
                 for k, column in enumerate(stream):
-                    held = Fraction(cache[where_][0, at, k].item())
-                    found += not within(column, held, token, copy, place, nodes, letters)
+                    held = Fraction(cache[hook][0, at, k].item())
+                    found += not within(column, held, token, copy, place, nodes, given, off)
     return found
 
 
-def within(column, held, token, copy, place, nodes, letters):
-    """Whether a column may hold this number at a token or separator of a copy."""
+def described(column, token, copy, place, nodes, given):
+    """What is believed to be held at a token where the table holds, else None."""
+    if token == "|" or copy < column.level:
+        return None
+    row = tuple(given[b] if b in given else nodes[b][place] for b in column.bases)
+    return column.table[row]
+
+
+def within(column, held, token, copy, place, nodes, given, off):
+    """Whether a column may hold this number at a token or separator of a copy; `off` is what each
+    column that a head wrote is off by there.
+    """
     last = len(column.separators)
+    at = last + 1 + copy if token == "|" else copy
+    low, high = column.boxes[at]
+    if not low - 1e-300 <= held <= high + 1e-300:
+        return False
     if token == "|":
-        low, high = column.boxes[last + 1 + copy]
         mark = column.separators[copy]
-        inside = low - 1e-300 <= held <= high + 1e-300
-        return inside and (
-            mark is None
-            or any(abs(held - h.value) <= Fraction(h.error) for h in mark.table.values())
-        )
-    else:
-        low, high = column.boxes[copy]
-        known = None
-        if copy >= column.level:
-            given = {CHECK.TOKEN: letters[token], CHECK.INDEX: place, CHECK.COPY: copy}
-            row = tuple(given[b] if b in given else nodes[b][place] for b in column.bases)
-            known = column.table[row]
-    inside = low - 1e-300 <= held <= high + 1e-300
-    return inside and (known is None or abs(held - known[0]) <= Fraction(known[1]))
+        near = [] if mark is None else mark.table.values()
+        return mark is None or any(abs(held - m.value) <= Fraction(m.error) for m in near)
+    known = described(column, token, copy, place, nodes, given)
+    if known is None:
+        return True
+    noise = sum(factor * off[symbol] for symbol, factor in known.noise)
+    apart = held - known.value
+    return abs(apart) <= Fraction(known.error) and abs(apart - noise) <= Fraction(known.rest)
 
 
 # ---- planted faults ------------------------------------------------------------------------------
@@ -256,6 +282,27 @@ OTHER = {
     "UNITS: closed gate": (planting.always("ProgramChecker.unit", ast.If, True), "positive"),
     "SUM: scale": (planting.instead("Selection.__init__", "exp_of", "Fraction(1, 2**90)"), "hist"),
     "RANK": (planting.assigned("MOST_PAIRS", "0"), "sort"),
+    "NOISE: both factors": (
+        planting.within(
+            "ProgramChecker.unit",
+            lambda node: (
+                planting.expression("((u, gate.noise),)")
+                if ast.unparse(node) == "((u, gate.noise), (g, up.noise))"
+                else None
+            ),
+        ),
+        "turned",
+    ),
+    "NOISE: none of its own": (
+        planting.instead("ProgramChecker.noisy", "Held", "Held(value, error, 0.0)"),
+        "turned",
+    ),
+    "MARK: silence": (planting.assigned("LITTLE", "1e9"), "hist"),
+    "MARK: what is counted": (
+        planting.instead("Selection._count_at", "range", "range(1)", places=4),
+        "less_frequent",
+    ),
+    "PLACE": (planting.instead("Meaning.is_length", "isinstance", "False"), "turned"),
     "NUMBER": (planting.instead("ProgramChecker.read_number", "above", "1.0"), "number"),
 }
 """Faults with which an honest model is not proved, or a column is not what is believed."""
@@ -284,7 +331,7 @@ def test_a_fault_that_lets_a_wrong_model_pass_is_noticed(name, tmp_path, monkeyp
 def test_a_fault_about_what_is_computed_is_noticed(name, folders, tmp_path, monkeypatch):
     fault, honest = OTHER[name]
     made = HONEST[honest]
-    module = MEANING if name == "RANK" else CHECK
+    module = MEANING if name in ("RANK", "PLACE") else CHECK
     with planting.planted(module, fault, (MEANING, CHECK)):
         monkeypatch.setattr(PROVE, "check", CHECK.check)
         if proved(build(made.program), made.task, tmp_path / "m"):

@@ -606,7 +606,7 @@ class Selection:
             keys,
         )
         self.own, self.slope, self.node = hint["own"] is True, slope, hint["node"]
-        self.value_level = value.level
+        self.value = value
         meaning, node = self.meaning, hint["node"]
         self.selector: int | None = None
         read = None
@@ -838,11 +838,14 @@ class Selection:
         return found
 
     def _count_at(self, copy: int, error: float) -> Mark | None:
+        """What a head that counts delivers at the separator after a copy; None where some score
+        is neither that of a selected position nor low, or not known.
+        """
         last, checker = self.meaning.copies, self.checker
         queries = self._rows_at(self.queries, last + 1 + copy)
         if queries is None:
             return None
-        all_of, some_of = set[int](), set[int]()
+        all_of, some_of, apart = set[int](), set[int](), 0.0
         for there in [*range(copy + 1), *range(last + 1, last + 2 + copy)]:
             keys = self._rows_at(self.keys, there)
             if keys is None:
@@ -854,22 +857,44 @@ class Selection:
                     score, wrong = self._score(q, k)
                     if score + wrong <= self.lowest - self.gap:
                         some_of.add(there)
-                    elif self.lowest <= score - wrong and score + wrong <= self.highest:
-                        all_of.add(there)
-                    else:
+                        continue
+                    all_of.add(there)
+                    beyond = max(self.lowest - score + wrong, score + wrong - self.highest)
+                    apart = max(apart, beyond)
+                    if apart > 0.001:
                         return None
-        partly, counted = all_of & some_of, all_of - some_of
-        if any(there > last or there < self.value_level for there in all_of):
+        least = most = 0  # of separators, each of which is one position
+        for there in [place for place in all_of if place > last]:
+            mark = self.value.separators[there - last - 1]
+            counts = None if mark is None else self._counts(mark)
+            if counts is None:
+                return None
+            most += counts
+            least += counts if there not in some_of else 0
+        tokens = {there for there in all_of if there <= last}
+        if any(there < self.value.level for there in tokens):
             return None  # what is counted there is not known to be 1
-        if counted == {copy} and not partly and self._is_length():
+        whole = tokens == {copy} and not tokens & some_of and most == 0
+        if whole and self._is_length():
             checker.counted[self.node] = list(range(1, self.meaning.length + 1))
             name: Base = self.node
         else:
             name = f"column {len(checker.radius)} after {copy}"
-            most = self.meaning.length * len(all_of)
-            checker.counted[name] = list(range(most + 1))
+            most += self.meaning.length * len(tokens)
+            checker.counted[name] = list(range(least, most + 1))
+        error += 2 * checker.total * (self.reach + self.wrong) * apart * SLACK
+        checker.radius[-1] = max(checker.radius[-1], error)
         rows = {(n,): checker.noisy(Fraction(n), error) for n in checker.counted[name]}
         return Mark((name,), rows)
+
+    def _counts(self, mark: Mark) -> int | None:
+        """Whether a separator counts as much as a selected position: 1, 0, or neither, None."""
+        scale = exp_of(Fraction(self.lowest))
+        held = [(value * scale, e * float(scale) * SLACK) for value, e, *_ in mark.table.values()]
+        for whole in (0, 1):
+            if all(above(v - whole) + e <= self.wrong for v, e in held):
+                return whole
+        return None
 
     def _is_length(self) -> bool:
         return self.node != INDEX and self.meaning.is_length(self.node)
