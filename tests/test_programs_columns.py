@@ -6,6 +6,8 @@ import ast
 import json
 import sys
 from fractions import Fraction
+from random import Random
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -42,9 +44,9 @@ HONEST = {
         prefix().mean(x == "a") * 2 - everywhere().count(), length=3, answers="number"
     ),
     "less_frequent": compile(
-        (key((key(x) == x).count()) <= (key(x) == x).count()).count(), length=3
+        (key((key(x) == x).count()) <= (key(x) == x).count()).count(), length=2
     ),
-    "turned": compile((key((i + 1) % everywhere().count()) == i).pick(x), length=3),
+    "turned": compile((key((i + 1) % everywhere().count()) == i).pick(x), length=2),
 }
 
 
@@ -235,6 +237,16 @@ def deaf_readout():
     return model, HONEST["hist"].task
 
 
+def renamed(function, old, new, places=1):
+    """A fault: an expression is another one."""
+
+    def change(node):
+        there = isinstance(node, ast.expr) and ast.unparse(node) == old
+        return planting.expression(new) if there else None
+
+    return planting.within(function, change, places)
+
+
 WRONG = {
     "SELECT: other copies": (
         planting.instead("Selection._elsewhere", "box_sum", "(0, -1e9)"),
@@ -282,22 +294,7 @@ OTHER = {
     "UNITS: closed gate": (planting.always("ProgramChecker.unit", ast.If, True), "positive"),
     "SUM: scale": (planting.instead("Selection.__init__", "exp_of", "Fraction(1, 2**90)"), "hist"),
     "RANK": (planting.assigned("MOST_PAIRS", "0"), "sort"),
-    "NOISE: both factors": (
-        planting.within(
-            "ProgramChecker.unit",
-            lambda node: (
-                planting.expression("((u, gate.noise),)")
-                if ast.unparse(node) == "((u, gate.noise), (g, up.noise))"
-                else None
-            ),
-        ),
-        "turned",
-    ),
-    "NOISE: none of its own": (
-        planting.instead("ProgramChecker.noisy", "Held", "Held(value, error, 0.0)"),
-        "turned",
-    ),
-    "MARK: silence": (planting.assigned("LITTLE", "1e9"), "hist"),
+    "MARK: silence": (renamed("Selection.silent", "self.stored", "self.largest"), "hist"),
     "MARK: what is counted": (
         planting.instead("Selection._count_at", "range", "range(1)", places=4),
         "less_frequent",
@@ -336,6 +333,75 @@ def test_a_fault_about_what_is_computed_is_noticed(name, folders, tmp_path, monk
         monkeypatch.setattr(PROVE, "check", CHECK.check)
         if proved(build(made.program), made.task, tmp_path / "m"):
             assert strays(honest, folders / honest) > 0
+
+
+# ---- noise ---------------------------------------------------------------------------------------
+
+RADIUS = [0.02, 0.05]
+
+
+def drawn(random, rest=0.01):
+    """(what is believed of a number, the number for what two columns are off by)."""
+    value = Fraction(random.randint(-8, 8), 16)
+    noise = tuple((s, Fraction(random.randint(-8, 8), 4)) for s in (0, 1))
+    own = Fraction(random.choice((-1, 1)) * rest)
+    error = rest + sum(abs(float(f)) * r for (_, f), r in zip(noise, RADIUS, strict=True))
+    held = CHECK.Held(value, error * (1 + 1e-12), rest * (1 + 1e-12), noise)
+    return held, lambda off: value + own + sum(f * o for (_, f), o in zip(noise, off, strict=True))
+
+
+def outside(tries=150):
+    """How often a unit, a sum or a score lies outside of what the checker believes, where all that
+    columns are off by is as large as it may be.
+    """
+    random, found = Random(5), 0
+    checker = CHECK.ProgramChecker.__new__(CHECK.ProgramChecker)
+    checker.radius, checker.combinations, checker.meaning = RADIUS, 0, SimpleNamespace(copies=0)
+    selection = CHECK.Selection.__new__(CHECK.Selection)
+    selection.checker, selection.slope = (
+        SimpleNamespace(combinations=0, radius=RADIUS, total=1),
+        0.0,
+    )
+    checker.meaning.rows = lambda bases: [()]
+    for _ in range(tries):
+        off, away = ([Fraction(random.choice((-r, r))) for r in RADIUS] for _ in range(2))
+        pairs = [drawn(random, random.choice((0.0, 0.01))) for _ in range(4)]
+        (gate, g), (up, u), (third, t), (fourth, f) = pairs
+        unit = checker.unit(gate, up)
+        apart = max(g(off), Fraction(0)) * u(off) - unit.value
+        noise = sum(factor * off[s] for s, factor in unit.noise)
+        found += abs(apart) > unit.error or abs(apart - noise) > unit.rest
+        columns = [CHECK.Column((), {(): held}, [(0.0, 9.0)], []) for held in (gate, up)]
+        (total,) = checker.affine(zip((2.0, -3.0), columns, strict=True), 1.0).table.values()
+        apart = 1 + 2 * g(off) - 3 * u(off) - total.value
+        noise = sum(factor * off[s] for s, factor in total.noise)
+        found += abs(apart) > total.error or abs(apart - noise) > total.rest
+        score, error = selection._score([gate, up], [third, fourth])
+        found += abs(g(off) * t(away) + u(off) * f(away) - Fraction(score)) > error
+    return found
+
+
+NOISE = {
+    "one factor only": renamed(
+        "ProgramChecker.unit", "((u, gate.noise), (g, up.noise))", "((u, gate.noise),)"
+    ),
+    "no second order": renamed("ProgramChecker.unit", "wrong * other", "0.0"),
+    "an open gate": planting.always("ProgramChecker.unit", ast.If, False, nth=1),
+    "no radius": renamed("ProgramChecker.held", "self.radius[s]", "0.0"),
+    "weights": renamed("ProgramChecker.affine", "weight * factor", "factor"),
+    "one side": renamed("Selection._score", "((0, b, na), (1, a, nb))", "((0, b, na),)"),
+    "both sides": renamed("Selection._score", "ea * eb", "0.0"),
+}
+
+
+def test_what_columns_are_off_by_together_stays_within_the_bounds():
+    assert outside() == 0
+
+
+@pytest.mark.parametrize("fault", NOISE)
+def test_a_fault_of_rule_noise_is_noticed(fault):
+    with planting.planted(CHECK, NOISE[fault], (CHECK,)):
+        assert outside() > 0
 
 
 @pytest.mark.parametrize("name", HONEST)
