@@ -19,7 +19,14 @@ from tinyadder.machine.answers import answers
 from tinyadder.machine.compile import build
 from tinyadder.programs import Refused, compile, indices, key, prefix, tokens
 from tinyadder.verify.certify.check import Rejected
-from tinyadder.verify.certify.programs.check import Column, ProgramChecker, check, exp_of
+from tinyadder.verify.certify.programs.check import (
+    Column,
+    ProgramChecker,
+    check,
+    exactly,
+    exp_of,
+    fixed,
+)
 from tinyadder.verify.certify.programs.meaning import Meaning
 from tinyadder.verify.certify.programs.prove import certify_program
 from tinyadder.verify.verdict import Proved
@@ -201,7 +208,8 @@ def test_copies_are_counted_only_by_a_value_that_is_known_in_every_copy():
 
     def column(number, separator, level=0):
         boxes = [(number, number), (number, number), (separator, separator)]
-        return Column((), {(): (Fraction(number), 0.0)}, boxes, [(Fraction(separator), 0.0)], level)
+        held, mark = exactly(Fraction(number)), fixed(exactly(Fraction(separator)))
+        return Column((), {(): held}, boxes, [mark], level)
 
     one, low = column(1.0, 1.0), column(-64.0, -64.0)
     held = column(0.0, float(1 / exp_of(Fraction(-64))))
