@@ -147,7 +147,7 @@ TABLE = (
     ),
     _tinyadder(
         "program checker",
-        r"verify\.certify\.programs\.(check|meaning|computer|__main__)",
+        r"verify\.certify\.programs\.(check|meaning|texts|computer|instructions|induction|__main__)",
         "the same for programs compiled from functions",
         "checker",
     ),
