@@ -50,7 +50,8 @@ def switched(name: str, steps: int) -> Recipe:
         )
     section, change = SWITCHES[name]
     recipe = read_recipe(RECIPE)
-    recipe = replace(recipe, train=replace(recipe.train, steps=steps, patience=0))
+    train = replace(recipe.train, steps=steps, patience=0, compile=False)
+    recipe = replace(recipe, train=train)
     if section == "model":  # what a switch changes there is an option of the machine
         options = replace(recipe.model.options, **change)
         return replace(recipe, model=replace(recipe.model, options=options))

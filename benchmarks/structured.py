@@ -28,6 +28,8 @@ from tinyadder.train.validation import exact_match
 from tinyadder.verify.certify.prove import certify
 
 RECIPE = "addition2-structured"
+LONG = "addition10-structured"
+"""The recipe of ten digits, which ends with linear programmes over the margins."""
 FILE = Path(__file__).parent / "structured.json"
 Changes = dict[str, Any]
 SCORES = ["query", "key", "slope"]
@@ -53,7 +55,7 @@ def rung(name: str, digits: int) -> Recipe:
         raise TinyadderError(
             f"no rung '{name}'{did_you_mean(name, RUNGS)} (rungs: {', '.join(RUNGS)})"
         )
-    stored = read_recipe(RECIPE).to_json()
+    stored = read_recipe(LONG if digits == 10 else RECIPE).to_json()
     stored["structure"] |= RUNGS[name][1]
     stored["structure"]["options"] = {**stored["structure"]["options"], "digits": digits}
     stored["task"]["options"]["digits"] = digits

@@ -711,6 +711,21 @@ def test_self_fed_training_with_right_and_certain_answers_is_teacher_forcing():
     assert torch.allclose(seen[0], seen[-1], atol=1e-5)
 
 
+def test_torch_compile_without_a_compiler_is_refused_in_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr("tinyadder.train.steps.which", lambda name: None)
+    with pytest.raises(TinyadderError, match=r"needs a C.. compiler.*or give --set compile=false"):
+        Run(tiny(train={"compile": True}), 1, tmp_path)
+
+
+@pytest.mark.slow
+def test_a_compiled_step_is_the_step_that_is_not_compiled(tmp_path):
+    runs = [Run(tiny(train={"compile": on}), 1, tmp_path / str(on)) for on in (True, False)]
+    losses = [[run.advance()[0] for _ in range(3)] for run in runs]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    for one, other in zip(*(run.model.parameters() for run in runs), strict=True):
+        assert torch.allclose(one, other, atol=1e-4)
+
+
 def test_bf16_trains_with_numbers_in_full_precision(tmp_path):
     run = Run(tiny(train={"precision": "bf16"}), 1, tmp_path)
     losses = [run.advance()[0] for _ in range(30)]

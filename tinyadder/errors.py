@@ -29,6 +29,7 @@ EXTRA_OF = {
     "jinja2": "report",
     "mlx": "mlx",
     "transformers": "hub",
+    "scipy": "structured",
 }
 """Top-level package -> the extra that brings it. What only decodes needs none of them."""
 

@@ -35,6 +35,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.func import functional_call, jacfwd
@@ -43,6 +44,7 @@ from tinyadder.errors import TinyadderError
 from tinyadder.machine.tensors import tensors_of
 from tinyadder.machine.transformer import Transformer
 from tinyadder.train.data import Examples
+from tinyadder.train.margins import centred
 from tinyadder.train.skeleton import Skeleton
 from tinyadder.train.steps import Batch
 from tinyadder.train.structure import StructureRecipe
@@ -59,6 +61,10 @@ UNLIKELY = 1e-8
 STILL = 1e-3
 CALM = 0.1
 """Mean loss below which the scales sink, once all tokens are trained."""
+KEPT, FOUND, RIVALS = 150, 60, 2
+"""In the end: problems with the smallest margins that are kept, wrong ones of a batch that are
+added to them, and rivals of each token.
+"""
 
 
 class NewtonStepper:
@@ -77,6 +83,8 @@ class NewtonStepper:
         """Of the logits, one for each token that was trained."""
         self.factor = torch.zeros(len(free), len(free), dtype=torch.float64)
         """R, upper triangular."""
+        self.kept: Examples | None = None
+        """In the end (`ends = "margins"`): the problems with the smallest margins so far."""
 
     def tensors(self) -> dict[str, Tensor]:
         """What is carried from step to step besides the model."""
@@ -85,6 +93,15 @@ class NewtonStepper:
             "newton.tokens": torch.tensor(self.tokens),
             "newton.scales": self.scales,
             "newton.factor": self.factor,
+            **(
+                {}
+                if self.kept is None
+                else {
+                    "newton.kept.tokens": torch.from_numpy(self.kept.tokens),
+                    "newton.kept.prompt": torch.from_numpy(self.kept.prompt),
+                    "newton.kept.length": torch.from_numpy(self.kept.length),
+                }
+            ),
         }
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
@@ -93,6 +110,10 @@ class NewtonStepper:
         self.tokens = int(tensors["newton.tokens"])
         self.scales = tensors["newton.scales"].clone()
         self.factor = tensors["newton.factor"].clone()
+        if "newton.kept.tokens" in tensors:
+            self.kept = Examples(
+                *(tensors[f"newton.kept.{name}"].numpy() for name in ("tokens", "prompt", "length"))
+            )
 
     def facts(self, step: int) -> dict[str, Any]:
         """What a line of the log says of the step."""
@@ -104,7 +125,10 @@ class NewtonStepper:
 
         Raises `TinyadderError` for logits that are not finite.
         """
-        batch = Batch.of(examples, self.model, self.device)
+        if self.kept is not None:
+            return self._widen(examples)
+        sample = np.arange(min(len(examples), self.recipe.sample))
+        batch = Batch.of(examples.rows(sample), self.model, self.device)
         place = torch.arange(batch.mask.shape[1], device=self.device) - (batch.prompt[:, None] - 1)
         longest = int((place * batch.mask).max()) + 1
         self.tokens = min(self.tokens, longest)
@@ -112,26 +136,13 @@ class NewtonStepper:
         last = int(trained.any(0).nonzero().max()) + 1
         tokens, trained, place = batch.tokens[:, :last], trained[:, :last], place[:, :last]
         targets, place = batch.targets[:, :last][trained], place.expand_as(trained)[trained]
-        values = torch.tensor(self.skeleton.values_in(self.model), dtype=torch.float64)
-        stored = {name: tensor.detach() for name, tensor in tensors_of(self.model).items()}
-
-        def moved(change: Tensor) -> Tensor:
-            old = values[self.free]
-            scaled, shifted = old * change.exp(), old + change * self.unit
-            new = torch.where(self.unit == 0, scaled, shifted)
-            return values.index_put((self.free,), new)
+        moved, changed = self._changes()
 
         def logits(change: Tensor) -> tuple[Tensor, Tensor]:
-            new, tensors = moved(change), dict(stored)
-            for name, (at, numbers) in self.skeleton.entries.items():
-                flat = stored[name].reshape(-1).index_put((at,), new[numbers])
-                tensors[name] = flat.reshape(stored[name].shape)
-            outputs = functional_call(self.model, tensors, (tokens,))[trained]
+            outputs = functional_call(self.model, changed(change), (tokens,))[trained]
             return outputs, outputs
 
-        jacobian, outputs = jacfwd(logits, has_aux=True)(
-            torch.zeros(len(values[self.free])).double()
-        )
+        jacobian, outputs = jacfwd(logits, has_aux=True)(torch.zeros(len(self.free)).double())
         if not bool(outputs.isfinite().all() and jacobian.isfinite().all()):
             raise TinyadderError(
                 f"the logits became infinite at step {step}; lower [structure] spread"
@@ -151,10 +162,72 @@ class NewtonStepper:
         shares = [float(right[place == n].mean()) for n in range(self.tokens)]
         if self.tokens < longest and min(shares) >= self.recipe.ready:
             self.tokens += 1
+        elif calm and self.recipe.ends == "margins":
+            self.kept = examples.rows(sample)
         elif calm:
             finest = float(self.scales.min())
             self.scales = (self.scales * self.recipe.sharpen).clamp(min=finest)
         return float(loss) / len(targets), float((rows.T @ errors).norm())
+
+    def _changes(
+        self,
+    ) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], dict[str, Tensor]]]:
+        """All numbers, and the tensors of the model, as functions of a change of the free ones."""
+        values = torch.tensor(self.skeleton.values_in(self.model), dtype=torch.float64)
+        stored = {name: tensor.detach() for name, tensor in tensors_of(self.model).items()}
+
+        def moved(change: Tensor) -> Tensor:
+            old = values[self.free]
+            scaled, shifted = old * change.exp(), old + change * self.unit
+            new = torch.where(self.unit == 0, scaled, shifted)
+            return values.index_put((self.free,), new)
+
+        def changed(change: Tensor) -> dict[str, Tensor]:
+            new, tensors = moved(change), dict(stored)
+            for name, (at, numbers) in self.skeleton.entries.items():
+                flat = stored[name].reshape(-1).index_put((at,), new[numbers])
+                tensors[name] = flat.reshape(stored[name].shape)
+            return tensors
+
+        return moved, changed
+
+    def _widen(self, examples: Examples) -> tuple[float, float]:
+        """A step of the end: the part of the batch that is answered wrongly, which is the loss, and
+        0. Its wrong problems join those that are kept, and the margins of all are widened.
+        """
+        assert self.kept is not None
+        moved, changed = self._changes()
+        still = torch.zeros(len(self.free), dtype=torch.float64)
+        least, _ = self._least(examples, changed(still))
+        wrong = (least <= 0).nonzero()[:, 0].numpy()
+        asked = wrong if len(wrong) or len(self.kept) >= KEPT else np.arange(len(examples))
+        problems = joined(self.kept, examples.rows(asked[:FOUND])) if len(asked) else self.kept
+        _, (batch, place, rivals) = self._least(problems, changed(still))
+
+        def margins(change: Tensor) -> Tensor:
+            logits = functional_call(self.model, changed(change), (batch.tokens[:, :-1],))[place]
+            right = logits.gather(1, batch.targets[place][:, None])
+            return (right - logits.gather(1, rivals)).flatten()
+
+        self.skeleton.put(self.model, moved(centred(margins, len(self.free))))
+        least, _ = self._least(problems, self._changes()[1](still))
+        self.kept = problems.rows(least.argsort()[:KEPT].numpy())
+        return len(wrong) / len(examples), 0.0
+
+    def _least(
+        self, examples: Examples, tensors: dict[str, Tensor]
+    ) -> tuple[Tensor, tuple[Batch, Tensor, Tensor]]:
+        """The least margin of every problem, in the scales of its tokens; the batch, the places of
+        its answers, and the next rivals there.
+        """
+        batch = Batch.of(examples, self.model, self.device)
+        logits = functional_call(self.model, tensors, (batch.tokens[:, :-1],))[batch.mask]
+        margins = logits.gather(1, batch.targets[batch.mask][:, None]) - logits
+        margins.scatter_(1, batch.targets[batch.mask][:, None], torch.inf)
+        near = margins.topk(min(RIVALS, margins.shape[1] - 1), dim=1, largest=False)
+        all_places = torch.full(batch.mask.shape, torch.inf, dtype=torch.float64)
+        all_places[batch.mask] = near.values[:, 0] / logits.abs().amax(1)
+        return all_places.amin(1), (batch, batch.mask, near.indices)
 
     def _solve(
         self, rows: Tensor, errors: Tensor, loss: Tensor, loss_after: Callable[[Tensor], Tensor]
@@ -177,6 +250,17 @@ class NewtonStepper:
                 return change
             self.damping = min(self.damping * MORE, MOST)
         return None
+
+
+def joined(one: Examples, other: Examples) -> Examples:
+    """The problems of both."""
+    width = max(one.tokens.shape[1], other.tokens.shape[1])
+    tokens = [np.pad(e.tokens, ((0, 0), (0, width - e.tokens.shape[1]))) for e in (one, other)]
+    return Examples(
+        np.concatenate(tokens),
+        np.concatenate([one.prompt, other.prompt]),
+        np.concatenate([one.length, other.length]),
+    )
 
 
 def _loss(logits: Tensor, targets: Tensor) -> Tensor:

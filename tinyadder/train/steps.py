@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
+from shutil import which
 from typing import Any
 
 import torch
@@ -22,6 +23,9 @@ from tinyadder.train.recipe import TrainRecipe
 
 SCALE = 1024.0
 """Of the loss in float16, whose smallest normal number is 6.1e-5."""
+
+COMPILERS = (os.environ.get("CXX", ""), "g++", "clang++")
+"""Those that torch.compile calls for a CPU."""
 
 
 def learning_rate_at(train: TrainRecipe, step: int) -> float:
@@ -178,6 +182,12 @@ class Stepper:
         if processes.world > 1:
             self.wrapped = nn.parallel.DistributedDataParallel(model)
         elif train.compile:
+            if self.device.type == "cpu" and not any(map(which, COMPILERS)):
+                raise TinyadderError(
+                    "[train] compile = true needs a C++ compiler, and there is none of"
+                    f" {', '.join(filter(None, COMPILERS))} here; install one, or give --set"
+                    " compile=false"
+                )
             self.wrapped = torch.compile(model)
 
     def tensors(self) -> dict[str, Tensor]:

@@ -47,6 +47,14 @@ class StructureRecipe:
     """What the scales of all tokens are multiplied by in a step, down to the finest, once all are
     trained and while the loss is small.
     """
+    ends: Literal["sharpen", "margins"] = "sharpen"
+    """How training goes on once all tokens are trained and the loss is small: with sinking scales,
+    or by linear programmes over the margins (tinyadder/train/margins.py).
+    """
+    sample: Annotated[int, Between(1, 10**6)] = 60
+    """So many problems of a batch, at most, give a Gauss-Newton step; the others of a larger batch
+    are searched for wrong answers in the end.
+    """
     first: Annotated[int, Between(1, 1000)] = 2
     """So many tokens of each answer are trained from the start; the first alone is often learned by
     its frequency, with nothing of the prompt left in the model.
