@@ -17,6 +17,7 @@ from tests.in_process import run
 from tinyadder.construction import construct, construction_names
 from tinyadder.errors import TinyadderError
 from tinyadder.inspect.explorer import (
+    KNOWN,
     PAGES,
     Exhibit,
     Explorer,
@@ -676,6 +677,15 @@ def test_the_front_door_explores_any_problem_of_any_task(tmp_path):
     text = (tmp_path / "kept.html").read_text()
     (asked, verdict), _ = browse(tmp_path, text, "", TEXT + 'seen([state.text, text("verdict")]);')
     assert asked == "2x^2-3x" and verdict.endswith(": right")
+
+
+def test_a_model_with_an_option_that_the_page_does_not_know_is_refused(monkeypatch):
+    reversed_adder = str(ROOT / "baselines" / "addition3-reversed" / "seed-1" / "model")
+    exhibit = exhibit_of(load_model(reversed_adder), [])
+    assert exhibit.model.config.options.norm == "rms" and page([exhibit])
+    monkeypatch.setattr("tinyadder.inspect.explorer.KNOWN", KNOWN - {"norm"})
+    with pytest.raises(TinyadderError, match="does not know the option 'norm'"):
+        page([exhibit])
 
 
 def test_an_explorer_of_nothing_is_refused():

@@ -42,6 +42,11 @@ LARGEST = 1 << 26
 """Bytes of a file that the page takes in."""
 CLAIMED = 2
 """Of these, those for which the page knows what the lanes should hold."""
+KNOWN = {
+    *("softmax", "positions", "context", "rotary_base", "scaled", "projected", "biases", "norm"),
+    *("norm_place", "activation", "gated", "dropout", "repeat"),
+}
+"""The options of a layer that `pages/machine.js` computes with; dropout is only of training."""
 
 
 @dataclass(frozen=True)
@@ -175,6 +180,11 @@ def _norm(module: torch.nn.Module | None) -> dict[str, Any] | None:
 
 
 def _options(options: Options) -> dict[str, Any]:
+    """Raises `TinyadderError` for an option that the page does not know, unless it is as usual."""
+    usual = asdict(Options())
+    for name, value in asdict(options).items():
+        if name not in KNOWN and value != usual[name]:
+            raise TinyadderError(f"the explorer does not know the option '{name}' of this model")
     return {**asdict(options), "post": options.norm_place == "post"}
 
 

@@ -139,10 +139,14 @@ class Config:
         )
 
     def to_json(self) -> dict[str, Any]:
-        data = asdict(self)
-        for block in (*data["blocks"], *data["encoder"]):
-            if block["options"] is None:
-                del block["options"]
+        """As plain data. Of options those stand in it that are not at their default, so that the
+        checker, which refuses what it does not know, takes models that do without a new option.
+        """
+        data, usual = asdict(self), asdict(Options())
+        for part in (data, *data["blocks"], *data["encoder"]):
+            given = part.pop("options")
+            if given is not None:
+                part["options"] = {key: x for key, x in given.items() if x != usual[key]}
         return data
 
     @classmethod
