@@ -30,6 +30,7 @@ from tinyadder.verify.certify.check.affine import SymbolForm, Symbols
 from tinyadder.verify.certify.check.boxes import GRID
 from tinyadder.verify.certify.check.files import canonical
 from tinyadder.verify.certify.check.graph import Graph, Reading
+from tinyadder.verify.certify.check.graph_boxes import GraphTree
 from tinyadder.verify.certify.check.intervals import Rejected
 from tinyadder.verify.certify.check.units import ONE, F, exact
 from tinyadder.verify.certify.graph_boxes import GraphSearch, grow_pass, prove_graph, symbols
@@ -56,10 +57,11 @@ class Adder(nn.Module):
 
     def __init__(self, kind: str = "plain", dtype: torch.dtype = torch.float32, seed: int = 0):
         super().__init__()
-        self.kind = kind
+        self.kind, self.mask = kind, "filled"
         generator = torch.Generator().manual_seed(seed)
         digits = torch.arange(11, dtype=dtype)
         digits[10] = 0
+        self.factor = torch.tensor([1.0, 1.0, 1.0, 1.0], dtype=dtype)
         self.digit = nn.Parameter(digits)
         self.place = nn.Parameter(torch.tensor([1.0, 1.0, -30.0, -30.0], dtype=dtype))
         self.late = nn.Parameter(torch.tensor([0.0, 0.0, 0.0, 1.0], dtype=dtype))
@@ -72,7 +74,13 @@ class Adder(nn.Module):
         query = 1 + 0.01 * x
         scores = query[..., :, None] * (self.place[:n] + 0.0 * x)[..., None, :]
         mask = torch.ones(n, n, dtype=torch.bool).triu(1)
-        weights = torch.softmax(scores.masked_fill(mask, -torch.inf), -1)
+        if self.mask == "filled":
+            scores = scores.masked_fill(mask, -torch.inf)
+        else:  # and the third token counts as masked, after what is given
+            mask[:, 2] = True
+            added = torch.zeros(n, n, dtype=x.dtype).masked_fill(mask, float(self.mask))
+            scores = scores * self.factor[:n] + added
+        weights = torch.softmax(scores, -1)
         total = 2 * (weights @ x[..., None])[..., 0]
         carry = torch.relu(total - 9) - torch.relu(total - 10)
         late = self.late[:n]
@@ -675,6 +683,31 @@ def test_leaves_share_cells_and_no_cell_has_a_smaller_margin_than_a_leaf():
         box = cells[branch.cell][0]
         assert all(low <= side for low, side in zip(box[::2], branch.box[::2], strict=True))
         assert search.margins([(search.kind(branch), box)])[0] >= search.margin
+
+
+def masked(amount: str, factor: float = 1.0) -> Any:
+    """What the search says of a pass whose mask is added to the scores."""
+    model = Adder()
+    model.mask = amount
+    if amount == "-inf":
+        model.factor[2] = factor
+    found = read(model)
+    with np.errstate(all="ignore"):
+        part = grow_pass(found.graph, TASK, 0)
+    if isinstance(part, dict):
+        _, stages = sums.passes(OPTIONS)[0]
+        assert GraphTree(Reading(Graph(found.graph), 0, smallest=False), stages).part(part) > 0
+    return part
+
+
+def test_a_score_to_which_minus_infinity_is_added_is_masked():
+    assert isinstance(masked("-inf"), dict)
+    assert isinstance(masked("-1000"), dict)
+
+
+def test_a_masked_score_that_may_overflow_is_refused():
+    said = masked("-inf", 1e38)
+    assert isinstance(said, Rejected) and "overflow" in str(said)
 
 
 def test_an_adder_that_is_wrong_once_is_not_proved():

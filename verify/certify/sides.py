@@ -174,7 +174,7 @@ def tables_of(
         least[j], most[j] = (np.zeros((len(found), len(texts[j]))) for _ in range(2))
         for s, (rows, _, _) in enumerate(found):
             for n, token in enumerate(texts[j]):
-                if token in rows[j]:
+                if token in rows.get(j, ()):
                     (low, high), (v,) = rows[j][token]
                     values[j][2 * s : 2 * s + 2, n] = v[0] / one, v[1] / one
                     least[j][s, n], most[j][s, n] = low / one, high / one

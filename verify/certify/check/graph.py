@@ -300,7 +300,7 @@ class Reading:
         """
         found: dict[int, tuple[int, int]] = {}
         for index, a in enumerate(self.groups[softmax]):
-            if a < 0 and self.graph.constants[-1 - a] is None:
+            if self.masked(a):
                 continue
             read = [a, *(v[index] for v in values if index in v)]
             others = frozenset().union(*(self.positions[n] for n in read if n >= 0)) - {self.row}
@@ -314,6 +314,13 @@ class Reading:
             found[position] = index, a
         need(len(found) > 0, "a softmax of nothing")
         return found
+
+    def masked(self, a: int) -> bool:
+        """SOFTMAX: whether a score is minus infinity: itself, or by a mask that is added to it."""
+        if a < 0:
+            return self.graph.constants[-1 - a] is None
+        op, given = self.nodes[a][:2]
+        return op == "add" and any(b < 0 and self.graph.constants[-1 - b] is None for b in given)
 
     def mean(self, a: int) -> Mean | None:
         """MEAN: a node as a weighted mean; None where it is none."""
@@ -463,6 +470,9 @@ class Reading:
             }
             for position, (_, node) in keys.items()
         }
+        for a in self.groups[mean.softmax]:
+            if a >= 0 and self.masked(a):
+                self.is_finite(*(b for b in self.nodes[a][1] if b >= 0))
         every = [score for table in scores.values() for score in table.values()]
         need(max(map(size, every)) < self.rounding.largest, "a number may overflow")
         top = max(high for _, high in every)
@@ -476,6 +486,13 @@ class Reading:
                     low, high = low + v[0], high + v[1]
                 found[position][token] = weight_of(score, top, self.rounding), (low, high)
         return found
+
+    def is_finite(self, *masked: int) -> None:
+        """SOFTMAX: a mask makes minus infinity of every score that is a number: none overflows."""
+        for a in masked:
+            (position,) = (self.positions[a] - {self.row}) or {self.row}
+            for token in self.text_tokens(position):
+                self.value(a, {self.row: self.own, position: token})
 
     # ---- FORM ------------------------------------------------------------------------------------
 
