@@ -10,7 +10,8 @@ from itertools import pairwise, permutations, product
 from math import gcd, lcm
 from operator import mul
 
-Points = Mapping[tuple[Fraction | int, ...], Fraction | int]
+Number = Fraction | int
+Points = Mapping[tuple[Number, ...], Number]
 """A function given by its values: arguments -> value. Whole numbers may be ints, whose hashes are
 quicker; what is computed from them is exact."""
 
@@ -48,7 +49,7 @@ class Line:
         return len(self.terms) + (self.bias != 0)
 
 
-def solve(rows: Iterable[tuple[Sequence[Fraction], Fraction]], width: int) -> list[Fraction] | None:
+def solve(rows: Iterable[tuple[Sequence[Number], Number]], width: int) -> list[Fraction] | None:
     """The x with row . x = value for every row, free unknowns 0; None where the rows contradict
     one another. Elimination is in integers, and stops at the first contradiction.
     """
@@ -354,7 +355,7 @@ def relevant(points: Points) -> list[int]:
     kept = list(range(len(next(iter(points)))))
     for i in list(kept):
         trial = [k for k in kept if k != i]
-        seen: dict[tuple, Fraction] = {}
+        seen: dict[tuple, Number] = {}
         if all(seen.setdefault(tuple(x[k] for k in trial), y) == y for x, y in points.items()):
             kept = trial
     return kept
