@@ -34,7 +34,8 @@ from tinyadder.machine.layers import softmax1
 from tinyadder.machine.reference import reference_logits
 from tinyadder.machine.transformer import Transformer
 from tinyadder.tasks.addition import Addition
-from tinyadder.train.models import initialise, parameters_of
+from tinyadder.train.models import initialise
+from tinyadder.verify.count import ladder
 
 ADDERS = ["add10", "add10_95", "add10_gist"]
 
@@ -357,7 +358,9 @@ def test_tokens_on_a_circle_and_scores_by_waves_are_their_formulas():
                 wanted = a * np.cos(n) + b * np.cos(m) + c * np.sin(n) + d * np.sin(m)
                 wanted = wanted if j <= i else -np.inf
                 np.testing.assert_allclose(float(scores[h, t, j]), wanted, rtol=0, atol=1e-13)
-    assert parameters_of(model) == 3 + 2 * (4 + 2 * 3) + 3 * 2 * 3
+    counts = ladder(model)
+    assert counts["stored"] == counts["board"] == 3 + 2 * (4 + 2 * 3) + 3 * 2 * 3
+    assert counts["nonzero + positional"] == counts["nonzero"] + 1  # the base of the waves
 
 
 def test_a_model_with_computed_tables_is_saved_loaded_and_decoded_with_a_cache(tmp_path):

@@ -163,13 +163,15 @@ def _entries(module: nn.Module, rung: str) -> int:
 
 
 def _own_bases(module: nn.Module) -> int:
-    """The bases of rotary and sinusoidal positions, which our own models keep as options."""
+    """The bases of rotary positions, waves and sinusoids, which our own models keep as options."""
     if not isinstance(module, Transformer):
         return 0
     config = module.config
     every = (config.options, *map(config.options_of, (*config.blocks, *config.encoder)))
-    rotary = {options.rotary_base for options in every if options.positions == "rotary"}
-    return len(rotary) + any(options.positions == "sinusoidal" for options in every)
+    turned = [options for options in every if options.positions in ("rotary", "waves")]
+    return len({options.rotary_base for options in turned}) + any(
+        options.positions == "sinusoidal" for options in every
+    )
 
 
 def with_wiring(module: nn.Module) -> int:
