@@ -9,6 +9,7 @@ from functools import lru_cache, reduce
 from itertools import pairwise, permutations, product
 from math import gcd, lcm
 from operator import mul
+from typing import Any
 
 Number = Fraction | int
 Points = Mapping[tuple[Number, ...], Number]
@@ -97,7 +98,7 @@ def _substituted(kept: Sequence[tuple[int, list[int]]], width: int) -> list[Frac
     return found
 
 
-def fit_affine(pairs: Iterable[tuple[tuple[Fraction, ...], Fraction]]) -> list[Fraction] | None:
+def fit_affine(pairs: Iterable[tuple[tuple[Number, ...], Number]]) -> list[Fraction] | None:
     """Weights and bias (last) of the affine function through all (arguments, value), where there
     is one.
     """
@@ -161,9 +162,7 @@ class Hinges:
         )
 
 
-def interpolate(
-    values: Mapping[Fraction, Fraction], *, flat: bool = False, snap: bool = False
-) -> Hinges:
+def interpolate(values: Mapping[Any, Number], *, flat: bool = False, snap: bool = False) -> Hinges:
     """Straight lines between the points: one hinge wherever the slope changes, none where it does
     not.
 

@@ -41,6 +41,7 @@ from tinyadder.programs.language import AGGREGATES, Seq, combine, indices, relat
 from tinyadder.programs.lines import (
     Hinges,
     Line,
+    Number,
     fit_affine,
     fit_line,
     fit_product,
@@ -745,7 +746,7 @@ class Lowering:
     def hinges(
         self,
         u: Line,
-        values: Mapping[Fraction, Fraction] | Mapping[Fraction | int, Fraction | int],
+        values: Mapping[Any, Number],
         text: str,
         *,
         flat: bool = False,
