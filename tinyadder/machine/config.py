@@ -30,7 +30,7 @@ class Options:
     embedding: Literal["table", "circle"] = "table"
     """circle: three numbers instead of a table (tinyadder/machine/layers.py)."""
     scaled: bool = False
-    """Divide scores by sqrt(key rows)."""
+    """Divide scores by sqrt(d_head)."""
     projected: bool = False
     """The attention's output projection is learned, not a 0/1 wiring."""
     biases: bool = True

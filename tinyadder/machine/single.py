@@ -28,6 +28,7 @@ LARGEST = 20_000
 """Terms of a program that is written out; a larger one is better run as matrices."""
 
 Start = Callable[[], tuple[Callable[[int], None], Callable[[int], list[float]]]]
+"""Begins a text: `feed(token)`, and `logits(token)` after it."""
 
 
 class SingleDecoder:
@@ -54,9 +55,7 @@ class SingleDecoder:
             "patterns": writer.patterns,
         }
         exec(compile(self.source, "<a program as scalar Python>", "exec"), names)
-        self.start: Callable[[], tuple[Callable[[int], None], Callable[[int], list[float]]]] = (
-            names["start"]
-        )
+        self.start: Start = names["start"]
 
     def decode(self, prompt: Sequence[int], steps: int, end: int | None = None) -> list[int] | None:
         """At most `steps` token ids after `prompt`, `end` included; None where logits tie."""

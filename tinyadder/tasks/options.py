@@ -4,15 +4,14 @@
 
 from __future__ import annotations
 
-from tinyadder.errors import TinyadderError
-from tinyadder.plain import as_int, short
+from typing import Annotated
+
+from tinyadder.fields import Between, checked
 
 
 def check_option(owner: str, name: str, given: object, low: int, high: int) -> int:
     """The integer that was given as option `name`. Raises `TinyadderError` unless it is one of low
     .. high.
     """
-    number = as_int(given)
-    if number is None or not low <= number <= high:
-        raise TinyadderError(f"{owner}: {name}={short(given)}, expected an integer {low} .. {high}")
+    number: int = checked(given, Annotated[int, Between(low, high)], f"{owner}: {name}")
     return number

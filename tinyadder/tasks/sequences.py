@@ -1,9 +1,8 @@
 """The task of a sequence program: given a text up to a position, what is the program's value there?
 
 The program is data: a graph of nodes that this file evaluates by itself, apart from the front end
-that wrote it. A
-program that looks ahead is asked in the last of `copies` + 1 copies of the text, with a separator
-between them.
+that wrote it. A program that looks ahead is asked in the last of `copies` + 1 copies of the text,
+with a separator between them.
 
 abca  ->  2                          copies = 0: the value at the last position
 abca | ab  ->  1                     copies = 1: the value at the position of b

@@ -12,7 +12,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -205,8 +205,3 @@ def model_from(folder: Path, recipe: Recipe, skeleton: Skeleton | None = None) -
                 " [task]"
             )
     return model
-
-
-def with_seed(recipe: Recipe, seed: int) -> Recipe:
-    """The recipe with `seed` as its only seed."""
-    return replace(recipe, train=replace(recipe.train, seeds=(seed,)))
