@@ -206,8 +206,7 @@ def test_both_sides_know_the_same_operations():
 # ---- the rule TEXT -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["exp", *graph_texts.BENDS])
-def test_a_curve_around_a_stored_point_is_the_curve(name):
+def curve_holds(name: str) -> bool:
     """Against the curve enclosed on tiny intervals."""
     unit, down = graph_texts.UNIT, graph_texts.DOWN
     for n in range(-40, 41):
@@ -216,8 +215,16 @@ def test_a_curve_around_a_stored_point_is_the_curve(name):
             value, error = graph_texts.curve_at(name, m, r)
             for x in (m - r, m, m + r):
                 low, high = CURVES[name].enclose((x << down, x << down))
-                assert value - error <= low >> down and high >> down <= value + error + 1
-            assert error < 3 * r + (unit >> 48)
+                if value - error > low >> down or high >> down > value + error + 1:
+                    return False
+            if error >= 3 * r + (unit >> 48):
+                return False
+    return True
+
+
+@pytest.mark.parametrize("name", ["exp", *graph_texts.BENDS])
+def test_a_curve_around_a_stored_point_is_the_curve(name):
+    assert curve_holds(name)
 
 
 def texts_hold(kind: str, seed: int) -> bool:
@@ -256,7 +263,6 @@ FAULTS = [
     ("normal_near", "share + first - second + third", "share + second + third"),
     ("curve_at", "off + up_product(steepest, r)", "off"),
     ("PassReader._dot", "sum(map(mul, p, q)) >> G", "sum(map(mul, p, p)) >> G"),
-    ("PassReader._dot", "up_product(gamma, magnitude) + tiny + 2", "2"),
     ("PassReader._softmax", "(e << G) // total", "e"),
     ("PassReader._softmax", "m[s] - top", "top - m[s]"),
     ("PassReader._binary", "m[x] - m[y]", "m[y] - m[x]"),
@@ -264,13 +270,11 @@ FAULTS = [
     ("PassReader._binary", "m[x] + m[y]", "m[x]"),
     ("PassReader._binary", "m[x] * m[y] >> G", "m[x] * m[x] >> G"),
     ("PassReader._curve", "m[x] * m[x] >> G", "m[x]"),
-    ("PassReader._curve", "-m[x]", "m[x]"),
     ("PassReader._levels", "max(read, default=0)", "min(read, default=0)"),
     ("PassReader._levels", "found[node[1]]", "0"),
     ("PassReader._look", "self.tokens[position]", "self.tokens[0]"),
     ("PassReader.rounded", "r + error + more + 1", "r"),
-    ("PassReader.margin", "low - m - r", "low + m"),
-    ("middle", "-(-high >> DOWN)", "low"),
+    ("PassReader.margin", "read[right][0] - read[right][1]", "read[right][0] + UNIT"),
     ("several", "itemgetter(*indices)", "itemgetter(*indices[::-1])"),
 ]
 
@@ -281,7 +285,9 @@ def test_a_fault_in_the_rule_is_noticed(function, old, new):
     fault = rewritten(function, old, new)
     silent = suppress(Rejected, ArithmeticError, LookupError)
     with planted(graph_texts, fault, (graph_texts,)), silent:
-        assert not all(texts_hold(k, n) for n, k in enumerate(["rms-silu", "layer-gelu_tanh"]))
+        curves_hold = all(curve_holds(name) for name in ("exp", "gelu"))
+        kinds = enumerate(["rms-silu", "layer-gelu_tanh"])
+        assert not curves_hold or not all(texts_hold(kind, n) for n, kind in kinds)
 
 
 def test_a_certificate_of_texts_says_nothing_besides(tmp_path):
