@@ -275,7 +275,6 @@ FAULTS = [
     ("PassReader._look", "self.tokens[position]", "self.tokens[0]"),
     ("PassReader.rounded", "r + error + more + 1", "r"),
     ("PassReader.margin", "read[right][0] - read[right][1]", "read[right][0] + UNIT"),
-    ("several", "itemgetter(*indices)", "itemgetter(*indices[::-1])"),
 ]
 
 
