@@ -85,6 +85,7 @@ def judge(made: Compiled, number: int) -> dict[str, Any]:
         save(model, made.task, folder, name="mutant", options={})
         proved = isinstance(certify_program(model, made.task, folder, 0)["verdict"], Proved)
     domain = made.task.domain()
+    assert domain is not None, "the texts of a program are counted"
     problems = [domain.problem(k) for k in range(domain.size)]
     given = answers(model, made.task, problems)
     wrong = sum(tuple(g) != made.task.answer(p) for g, p in zip(given, problems, strict=True))

@@ -213,7 +213,7 @@ def long_texts(name: str, length: int, random: Random) -> list[list[Any]]:
     if name.startswith("sort"):
         found = [random.sample(range(1000), n) for n in lengths]
         return [[*range(length)], [*range(length)][::-1], *found]
-    found = [random.choices("abcde", k=n) for n in lengths]
+    found = [random.choices([*"abcde"], k=n) for n in lengths]
     return [["a"] * length, [*"ab"] * (length // 2), *found]
 
 

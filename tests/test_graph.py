@@ -61,6 +61,7 @@ class Adder(nn.Module):
         generator = torch.Generator().manual_seed(seed)
         digits = torch.arange(11, dtype=dtype)
         digits[10] = 0
+        self.factor = torch.tensor([1.0, 1.0, 1.0, 1.0], dtype=dtype)
         self.digit = nn.Parameter(digits)
         self.place = nn.Parameter(torch.tensor([1.0, 1.0, -30.0, -30.0], dtype=dtype))
         self.late = nn.Parameter(torch.tensor([0.0, 0.0, 0.0, 1.0], dtype=dtype))
@@ -78,7 +79,7 @@ class Adder(nn.Module):
         else:  # and the third token counts as masked, after what is given
             mask[:, 2] = True
             added = torch.zeros(n, n, dtype=x.dtype).masked_fill(mask, float(self.mask))
-            scores = scores + added
+            scores = scores * self.factor[:n] + added
         weights = torch.softmax(scores, -1)
         total = 2 * (weights @ x[..., None])[..., 0]
         carry = torch.relu(total - 9) - torch.relu(total - 10)
@@ -684,10 +685,12 @@ def test_leaves_share_cells_and_no_cell_has_a_smaller_margin_than_a_leaf():
         assert search.margins([(search.kind(branch), box)])[0] >= search.margin
 
 
-def masked(amount: str) -> Any:
+def masked(amount: str, factor: float = 1.0) -> Any:
     """What the search says of a pass whose mask is added to the scores."""
     model = Adder()
     model.mask = amount
+    if amount == "-inf":
+        model.factor[2] = factor
     found = read(model)
     with np.errstate(all="ignore"):
         part = grow_pass(found.graph, TASK, 0)
@@ -700,6 +703,11 @@ def masked(amount: str) -> Any:
 def test_a_score_to_which_minus_infinity_is_added_is_masked():
     assert isinstance(masked("-inf"), dict)
     assert isinstance(masked("-1000"), dict)
+
+
+def test_a_masked_score_that_may_overflow_is_refused():
+    said = masked("-inf", 1e38)
+    assert isinstance(said, Rejected) and "overflow" in str(said)
 
 
 def test_an_adder_that_is_wrong_once_is_not_proved():

@@ -40,12 +40,12 @@ from torch import nn
 class Compare(nn.Module):
     """Attention takes the mean of the digits, those of the second number with a minus."""
 
-    def __init__(self, vocabulary="<=>0123456789?:^", outputs=16, signs=(0, 1, 0, -1, 0)):
+    def __init__(self, vocabulary="<=>0123456789?:^", outputs=16, signs=(0, 1, 0, -1, 0), hidden=None):
         super().__init__()
         digits = [float(t) if t.isdigit() else 0.0 for t in vocabulary]
         self.digit = nn.Parameter(torch.tensor(digits))
         self.sign = nn.Parameter(torch.tensor([float(s) for s in signs]))
-        self.norm = nn.LayerNorm(3)
+        self.norm, self.hidden = nn.LayerNorm(3), hidden
         self.read = nn.Parameter(torch.zeros(outputs, 3))
         self.base = nn.Parameter(torch.full((outputs,), -9.0))
         with torch.no_grad():
@@ -55,7 +55,12 @@ class Compare(nn.Module):
     def forward(self, tokens):
         n = tokens.shape[1]
         x = self.digit[tokens] * self.sign[:n]
-        weights = torch.softmax(0.01 * x[..., :, None] * x[..., None, :], -1)
+        scores = 0.01 * x[..., :, None] * x[..., None, :]
+        if self.hidden is not None:  # the last mark is masked, after a product with this
+            last = torch.arange(n) == n - 1
+            scores = scores - (x + self.hidden)[..., None, :] * last * self.hidden
+            scores = scores + torch.where(last, -torch.inf, 0.0)
+        weights = torch.softmax(scores, -1)
         mean = (weights @ x[..., None])[..., 0]
         state = torch.stack([mean, torch.ones_like(mean) / 8, -mean], -1)
         return self.norm(state) @ self.read.T + self.base
@@ -92,6 +97,15 @@ def test_marks_that_its_vocabulary_lacks_are_left_out_and_logits_are_what_it_say
         judge(model, VOCABULARY=letters, OUTPUTS=["<", "=", ">", ">"])
     said = judge(model, VOCABULARY=letters, OUTPUTS=["<", "=", ">"]).verdict
     assert isinstance(said, Unknown) and "it has 4 logits, 3 tokens were expected" in said.reason
+
+
+def test_a_mask_is_minus_infinity_only_where_what_it_is_added_to_is_finite():
+    """Found by review: minus infinity and a number was read as minus infinity, whatever the number
+    is; and infinity less infinity is none.
+    """
+    assert isinstance(judge(Compare(hidden=1.0)).verdict, Proved)
+    said = judge(Compare(hidden=1e20)).verdict
+    assert isinstance(said, Unknown) and "overflow" in said.reason
 
 
 def test_a_module_that_is_wrong_on_one_text_is_refuted():

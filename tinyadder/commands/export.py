@@ -111,9 +111,14 @@ def _compiled_for(kind: str, loaded: Loaded, superpose: int | None) -> Loaded:
     made = loaded.made.compiled_for(kind, superpose=superpose)
     if made is loaded.made:
         return loaded
-    module = build(made.program)
-    changed = {"program": made.program, "task": made.task, "claims": made.claims, "made": made}
-    return replace(loaded, model=module, **changed)
+    return replace(
+        loaded,
+        model=build(made.program),
+        program=made.program,
+        task=made.task,
+        claims=made.claims,
+        made=made,
+    )
 
 
 def _check_options(kind: str, intermediate: bool, changed: tuple[float | None, ...]) -> None:

@@ -253,11 +253,13 @@ class StepLowering:
         return self._added("add", *((b, a) if bool(self._masked(b).any()) else (a, b)))
 
     def _added(self, op: str, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        """Minus infinity and a number, or less a number, is itself."""
-        masked = self._masked(a)
-        if not bool(masked.any()):
+        """Minus infinity and a constant is itself. With a number of the text it stays a step, of
+        which the checker asks that the number is finite.
+        """
+        folded = self._masked(a) & (b < 0)
+        if not bool(folded.any()):
             return self._step(op, a, b)
-        return torch.where(masked, a, self._step(op, a.where(~masked, b), b))
+        return torch.where(folded, a, self._step(op, a.where(~folded, b), b))
 
     def _sub(self, a: Any, b: Any, *, alpha: Any = 1) -> torch.Tensor:
         check(alpha == 1, "aten.sub with alpha")

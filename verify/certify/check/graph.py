@@ -490,7 +490,9 @@ class Reading:
     def is_finite(self, *masked: int) -> None:
         """SOFTMAX: a mask makes minus infinity of every score that is a number: none overflows."""
         for a in masked:
-            (position,) = (self.positions[a] - {self.row}) or {self.row}
+            others = (self.positions[a] - {self.row}) or {self.row}
+            need(len(others) == 1, "a masked score depends on several tokens")
+            (position,) = others
             for token in self.text_tokens(position):
                 self.value(a, {self.row: self.own, position: token})
 

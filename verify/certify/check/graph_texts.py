@@ -188,6 +188,9 @@ class PassReader:
                     done.add(node[3])
                     self.plan[levels[a]].append(self._softmax(a, node[1]))
                 continue
+            if node[0] == "add" and self.masked & {*node[1]}:
+                self.masked.add(a)  # its number has a step of its own: it is finite
+                continue
             self.plan[levels[a]].append(self._of(a, node))
 
     def _levels(self, nodes: Sequence[Any]) -> list[int]:
