@@ -40,7 +40,9 @@ from torch import nn
 class Compare(nn.Module):
     """Attention takes the mean of the digits, those of the second number with a minus."""
 
-    def __init__(self, vocabulary="<=>0123456789?:^", outputs=16, signs=(0, 1, 0, -1, 0), hidden=None):
+    def __init__(
+        self, vocabulary="<=>0123456789?:^", outputs=16, signs=(0, 1, 0, -1, 0), hidden=None
+    ):
         super().__init__()
         digits = [float(t) if t.isdigit() else 0.0 for t in vocabulary]
         self.digit = nn.Parameter(torch.tensor(digits))
