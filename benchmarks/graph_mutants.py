@@ -105,7 +105,7 @@ def mutant(model: nn.Module, random: Random) -> tuple[nn.Module, str]:
             size = 2.0 ** -random.randint(3, 9)
             torch.manual_seed(random.randrange(1 << 30))
             for weight in found.parameters():
-                weight += size * torch.randn_like(weight)
+                weight.add_(size * torch.randn_like(weight))
             return found, f"all weights shifted by {size:g}"
         name = random.choice(names)
         flat = found.get_parameter(name).view(-1)

@@ -25,6 +25,7 @@ from tinyadder.io.folder import save
 from tinyadder.machine.answers import answers
 from tinyadder.machine.compile import build
 from tinyadder.programs import Compiled, compile, everywhere, indices, key, prefix, tokens, where
+from tinyadder.tasks.sequences import Sequences
 from tinyadder.verify.certify.programs.prove import certify_program
 from tinyadder.verify.verdict import Proved
 
@@ -71,6 +72,7 @@ def programs() -> dict[str, Compiled]:
 
 def judge(made: Compiled, number: int) -> dict[str, Any]:
     """The mutant with this number: what is proved of it, and how many problems are wrong."""
+    assert isinstance(made.task, Sequences)
     random, model = Random(number), build(made.program)
     weights = [p.data.view(-1) for p in model.parameters() if p.numel()]
     flat = random.choice(weights)
