@@ -41,8 +41,13 @@ def chosen(results: list[Result], changed: list[str], commit: str) -> list[Resul
 
 
 CHANGED = os.environ.get("TINYADDER_CHANGED", "").split()
-WRITTEN = [result for result in proved() if "/seed-" not in result.model]
-"""Proved constructions; tests/test_boxes.py has the trained model, whose check takes minutes."""
+WRITTEN, LONG = [], []
+"""Proved constructions, and those whose check takes minutes; tests/test_boxes.py has the trained
+model.
+"""
+for _result in proved():
+    if "/seed-" not in _result.model:
+        (LONG if (_result.data["check_seconds"] or 0) > 60 else WRITTEN).append(_result)
 NOW = chosen(WRITTEN, CHANGED, os.environ.get("TINYADDER_COMMIT", ""))
 
 
@@ -56,7 +61,9 @@ def test_every_proved_row_has_its_certificate_and_no_certificate_is_left_over():
     assert files == {f"{name(result)}.json.gz" for result in proved()}
 
 
-@pytest.mark.parametrize("result", NOW, ids=name)
+@pytest.mark.parametrize(
+    "result", [*NOW, *(pytest.param(r, marks=pytest.mark.slow) for r in LONG)], ids=name
+)
 def test_the_checker_accepts_the_committed_certificate(result):
     made = construct(result.model, **result.options)
     certificate = certificate_file(FOLDER, result.model, result.options)
