@@ -41,7 +41,8 @@ def chosen(results: list[Result], changed: list[str], commit: str) -> list[Resul
 
 
 CHANGED = os.environ.get("TINYADDER_CHANGED", "").split()
-WRITTEN, LONG = [], []
+WRITTEN: list[Result] = []
+LONG: list[Result] = []
 """Proved constructions, and those whose check takes minutes; tests/test_boxes.py has the trained
 model.
 """
