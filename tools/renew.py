@@ -36,13 +36,16 @@ def proofs() -> None:
 
 
 def leaderboard() -> None:
+    from joblib import Parallel, delayed
+
     from tinyadder.report.board import board_sections, published
     from tinyadder.report.leaderboard import own_models, row
     from tinyadder.report.results import read_results
     from tinyadder.report.tables import between_marks, readme, report_markdown
 
     results = read_results(RESULTS)
-    rows = [row(entry, results, RESULTS) for entry in own_models(ROOT / "baselines")]
+    entries = own_models(ROOT / "baselines")
+    rows = Parallel(n_jobs=-1)(delayed(row)(entry, results, RESULTS) for entry in entries)
     board = published(RESULTS)
     put(ROOT / "LEADERBOARD.md", report_markdown(rows, board))
     page = ROOT / "docs" / "board.md"
