@@ -32,6 +32,10 @@ TRACR = {
     for case in json.loads((DATA / "program_cases.json").read_text())["cases"]
     if case["source"] == "tracr"
 }
+OWN = {case.name: case for case in read_cases(DATA / "own_program_cases.json")}
+"""Random graphs. Their outputs are those of two evaluations in plain Python: of the format, and of
+the generator, in fractions.
+"""
 x, i = tokens("abc"), indices()
 length = everywhere().count()
 
@@ -102,6 +106,32 @@ def test_every_vector_of_a_case_is_right(name):
 def test_every_vector_of_every_case_is_right(name):
     row = run_case(CASES[name])
     assert (row["refused"], row["wrong"], row["first"]) == (None, 0, None)
+
+
+@pytest.mark.parametrize("name", [*OWN][::4])
+def test_every_vector_of_a_random_graph_is_right(name):
+    row = run_case(OWN[name])
+    assert (row["refused"], row["wrong"], row["first"]) == (None, 0, None)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for n, name in enumerate(OWN) if n % 4])
+def test_every_vector_of_every_random_graph_is_right(name):
+    row = run_case(OWN[name])
+    assert (row["refused"], row["wrong"], row["first"]) == (None, 0, None)
+
+
+def test_the_random_graphs_are_of_every_kind():
+    nodes = [node for case in OWN.values() for node in case.program["nodes"]]
+    predicates = {node.get("predicate", "pairs") for node in nodes if node["op"] == "select"}
+    assert {node["op"] for node in nodes} == {
+        *("tokens", "indices", "full", "map", "sequence_map", "linear_sequence_map"),
+        *("select", "selector_width", "aggregate"),
+    }
+    assert predicates == {"==", "!=", "<", "<=", ">", ">=", "true", "false", "pairs"}
+    assert {case.attention for case in OWN.values()} == {"bidirectional", "causal"}
+    assert {case.encoding for case in OWN.values()} == {"categorical", "numerical"}
+    assert all(3 <= len(case.vectors) <= 6 for case in OWN.values()) and len(OWN) == 40
 
 
 def test_a_wrong_vector_is_noticed():

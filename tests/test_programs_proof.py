@@ -47,6 +47,16 @@ def wrong(model, task):
     return [p for p, given in pairs if tuple(given) != task.answer(p)]
 
 
+@pytest.mark.parametrize("name", ["hist2", "palindrome", "dyck1"])
+def test_programs_whose_lanes_share_columns_are_proved_and_right(name, tmp_path):
+    each = construct(str(ROOT / "constructions" / "programs" / f"{name}.py"), length=3)
+    least = compile(each.source, **{**each.options, "width": "min"})
+    assert least.program.stream.width < each.program.stream.width
+    model = build(least.program)
+    assert isinstance(judge(model, least.task, tmp_path / name), Proved)
+    assert not wrong(model, least.task)
+
+
 @pytest.mark.parametrize(
     ("name", "length"),
     [
@@ -76,11 +86,13 @@ def test_programs_are_proved_for_every_text(name, length, tmp_path):
 
 
 x, i = tokens("abc"), indices()
+counts = (key(x) == x).count()
 SMALL = {
     "hist": compile((key(x) == x).count(), length=3),
     "previous": compile((key(i) == i - 1).pick(x, default="c"), length=4, causal=True),
     "share": compile(prefix().mean(x == "a"), length=4, causal=True),
     "reverse": compile((key(i) == 2 - i).latest(x, default="a"), length=3),
+    "shared": compile((key(counts) == counts).count(), length=2, width="min"),
 }
 CHANGES = {
     "zero": lambda w: 0.0,

@@ -1,13 +1,15 @@
 """Random well-typed programs: the meaning, the task's own evaluator, and the weights agree."""
 
+from collections import Counter
 from fractions import Fraction
 from itertools import pairwise
 
+import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from tests.programs_strategy import programs, texts
+from tests.programs_strategy import KINDS, kinds, programs, texts
 from tinyadder.machine.compile import build
 from tinyadder.programs import Refused, compile, indices, key, tokens
 
@@ -81,6 +83,25 @@ def test_few_random_programs_are_refused():
     assert len(refused) <= len(tried) // 5, refused[:5]
 
 
+def test_random_programs_are_of_every_kind():
+    found = Counter()
+
+    @seed(5)
+    @settings(
+        max_examples=900,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(programs())
+    def count(program):
+        found.update(kinds(program))
+
+    count()
+    assert set(found) == KINDS
+
+
 def test_a_wrong_model_would_be_noticed(monkeypatch):
     """The planted fault: every penalty is a hundredth of what it should be."""
     from tinyadder.programs import selecting
@@ -113,6 +134,17 @@ def test_a_mean_of_values_that_may_be_missing_has_all_its_values():
     maybe = (key(i) <= digit).mean(digit, default=None)
     program = ((key(i) <= digit).mean(maybe, default=None)).map(lambda v: int(2 * v))
     assert disagreement(program, ["a", "bab", "cab", "abca", "cbacb"]) is None
+
+
+@pytest.mark.parametrize("factor", [1, 2])
+def test_thresholds_of_two_tokens_keep_the_small_one(factor):
+    """Found by random graphs: e^26 and e^-26 were made of a column that held 0 and 2, as
+    a + b x, and of e^-26 only rounding was left.
+    """
+    x, i = tokens("ab"), indices()
+    bit = x.map({"a": 0, "b": 1})
+    program = (key(i - bit * factor) < bit).count()
+    assert disagreement(program, ["a", "b", "ba", "aab", "aba", "baa", "bba", "abbab"]) is None
 
 
 def test_a_number_may_be_missing():

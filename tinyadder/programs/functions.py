@@ -61,6 +61,8 @@ class Function:
         """Every argument tuple that can occur, where the function is given as a table."""
         self.flat = False
         """Whether the hinges that stand for it stay level beyond the ends."""
+        self.steep = False
+        """Whether it spans orders of magnitude: a + b x of another column would lose the small."""
 
     def __call__(self, *values: Value) -> Value:
         if not self.lazy and None in values:

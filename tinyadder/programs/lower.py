@@ -296,10 +296,11 @@ class Lowering:
         )
         table = {token: self.code(v) for token, v in column.items() if v is not GONE}
         ys = list(table.values())
+        steep = isinstance(node.data, Function) and node.data.steep
         for lane in self.lanes.values():
             if lane.embed and not lane.head and not lane.units:
                 fitted = fit_line([lane.embed[token] for token in table], ys)
-                if fitted is not None:
+                if fitted is not None and not (steep and fitted[1]):
                     return Line.of({lane.name: fitted[0]}, fitted[1])
         name = "token" if node.op == "tokens" else "of_token"
         low, high = min(table.values()), max(table.values())

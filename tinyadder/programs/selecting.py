@@ -817,9 +817,11 @@ def _sharp(low: Lowering, node: Seq, table: dict, name: str) -> Line:
     up and down again would cancel and leave only rounding.
     """
     bases = low.values.bases[node]
-    if all(base.op == "tokens" for base in bases):
-        return low.form(_labelled(low, node, table.__getitem__, f"{name} of {show(node)}"))
     text = f"{name} of {show(node)}"
+    if all(base.op == "tokens" for base in bases):
+        label = _labelled(low, node, table.__getitem__, text)
+        label.data.steep = True
+        return low.form(label)
     if len(set(table.values())) == 1:
         return Line(bias=next(iter(table.values())))
     if len(bases) == 1 and bases[0] is not node:
