@@ -9,10 +9,12 @@ from random import Random
 import pytest
 import torch
 
+from tinyadder.commands._answering import Answerer
 from tinyadder.construction import construct
 from tinyadder.dsl import Attention, Embed, Head, Program, Stream, Unembed
 from tinyadder.errors import TinyadderError
 from tinyadder.io.folder import save
+from tinyadder.machine import single
 from tinyadder.machine.answers import answers
 from tinyadder.machine.compile import build
 from tinyadder.machine.indexed import IndexedDecoder
@@ -84,6 +86,21 @@ def test_a_problem_is_read_back_as_it_is_shown():
 def test_a_wrong_program_is_refused_in_one_line(text, message):
     with pytest.raises(TinyadderError, match=message):
         Computer().parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "word", "message"),
+    [
+        ("multiply | 3 4", 16, "multiply has 16 lines and needs word=17 or more; here word=16"),
+        ("gcd | 12 9", 16, "gcd has 22 lines and needs word=23 or more; here word=16"),
+        ("halt; halt; halt; halt", 3, "this program has 4 lines and needs word=4 or more"),
+    ],
+)
+def test_a_program_with_more_lines_than_words_is_refused(text, word, message):
+    """At word=16 multiply would begin again behind its last line, and never end."""
+    with pytest.raises(TinyadderError, match=message):
+        Computer(word=word).parse(text)
+    assert Computer(word=word + 10).parse(text)
 
 
 def test_lengths_at_which_scores_are_not_integers_any_more_are_refused():
@@ -405,6 +422,22 @@ def test_the_index_gives_the_tokens_of_the_plain_decoder_and_of_the_interpreter(
         prompt = [ids[token] for token in made.task.prompt(problem)]
         found = decoder.decode(prompt, made.task.steps, ids["end"])
         assert [made.task.vocabulary[n] for n in found] == list(plain)
+
+
+def test_what_a_user_runs_is_decoded_by_index_and_where_that_stops_by_torch(monkeypatch):
+    monkeypatch.setattr(single, "LARGEST", 0)  # as if it were too large to be written out
+    answerer = Answerer(str(FILE), {"word": 6, "length": 120, "steps": 80}, "cpu")
+    problems = answerer.task.hard()[:4]
+    right = [answerer.task.answer(problem) for problem in problems]
+    assert list(map(tuple, answerer.answers(problems))) == right
+    assert answerer.indexed and answerer.few(10_000) and answerer.loaded is None
+
+    def stop(*_):
+        raise TinyadderError("two positions share the weight of a head")
+
+    monkeypatch.setattr(answerer.single, "decode", stop)
+    assert list(map(tuple, answerer.answers(problems))) == right
+    assert answerer.loaded is not None
 
 
 def test_a_long_run_by_index_is_the_interpreters():

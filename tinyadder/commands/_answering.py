@@ -27,6 +27,8 @@ class Answerer:
     def __init__(self, name: str, options: dict[str, Any], device: str) -> None:
         self.request, self.device = (name, options), device
         self.single: Any = None
+        self.indexed = False
+        """Whether `single` looks up instead of comparing: then a batch is not faster."""
         self.loaded: Any = None
         self.task: Task
         self.seconds = 0.0002
@@ -37,12 +39,16 @@ class Answerer:
             # What a folder says is compared with its weights when they are loaded.
             self.model()
             return
+        from tinyadder.machine.indexed import IndexedDecoder
         from tinyadder.machine.single import SingleDecoder
 
         try:
             self.single = SingleDecoder(named.program)
-        except TinyadderError:
-            self.model()  # too large to be written out
+        except TinyadderError:  # too large to be written out
+            try:
+                self.single, self.indexed = IndexedDecoder(named.program), True
+            except TinyadderError:  # not all heads are lookups
+                self.model()
 
     def model(self) -> Any:
         """The torch module, made when it is first needed."""
@@ -53,12 +59,14 @@ class Answerer:
 
     def few(self, count: int) -> bool:
         """Whether `count` problems are answered one after another."""
-        if self.single is None:
-            return False
+        if self.single is None or self.indexed:
+            return self.indexed
         return count <= FEW if self.loaded is not None else count * self.seconds < START
 
     def answers(self, problems: Sequence[Problem]) -> list[Sequence[str]]:
-        """As `tinyadder.machine.answers.answers` gives them; where logits tie, torch decides."""
+        """As `tinyadder.machine.answers.answers` gives them; where logits tie, or positions share
+        the weight of an indexed head, torch decides.
+        """
         single = self.few(len(problems)) and bool(problems)
         if not single or self.task.read_at(problems[0]) is not None:
             return self._torch(problems)
@@ -67,7 +75,10 @@ class Answerer:
         result: list[Any] = []
         for problem in problems:
             (prompt,) = task.encode([task.prompt(task.check(problem))]).tolist()
-            emitted = self.single.decode(prompt, task.answer_length, end)
+            try:
+                emitted = self.single.decode(prompt, task.answer_length, end)
+            except TinyadderError:  # the index met a head that is no lookup here
+                emitted = None
             result.append(None if emitted is None else task.decode(emitted))
         self.seconds = (perf_counter() - begun) / len(problems)
         open_ = [i for i, answer in enumerate(result) if answer is None]

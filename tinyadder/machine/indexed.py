@@ -65,8 +65,8 @@ class _Index:
 class IndexedDecoder:
     """Greedy decoding of one text at a time.
 
-    Raises `TinyadderError` for a program with a head whose slope is below 746, and while decoding
-    where two positions share the weight of a head.
+    Raises `TinyadderError` for a program without heads or with one whose slope is below 746, and
+    while decoding where two positions share the weight of a head.
 
     >>> from tinyadder.programs import compile, key, prefix, tokens
     >>> x = tokens([0, 1, 2])
@@ -79,7 +79,7 @@ class IndexedDecoder:
     def __init__(self, program: Program) -> None:
         self.program, self.columns = program, program.stream.columns()
         heads = [h for s in program.sublayers if isinstance(s, Attention) for h in s.heads]
-        if any(head.slope < NOTHING for head in heads):
+        if not heads or any(head.slope < NOTHING for head in heads):
             raise TinyadderError(
                 f"the index needs slopes of {NOTHING:g} or more: programs compiled with exact=True"
             )

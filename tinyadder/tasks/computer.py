@@ -207,6 +207,13 @@ class Computer(Task):
             *names, rest = part.split(":")
             labels |= {name.strip(): len(lines) for name in names}
             lines.append(rest.split())
+        name, count = body.strip(), len(lines)
+        behind = name in EXAMPLES and lines[-1] != ["halt"]  # it ends where no line is
+        if count + behind > self.word:
+            raise TinyadderError(
+                f"{name if name in EXAMPLES else 'this program'} has {count} lines and needs "
+                f"word={count + behind} or more; here word={self.word}"
+            )
         program = []
         for place, line in enumerate(lines):
             if not 1 <= len(line) <= 2:
