@@ -124,6 +124,14 @@ OPTIONS = [
     {"positions": "learned", "context": 40, "biases": False, "repeat": 2},
     {"positions": "none", "norm": "rms", "norm_place": "post"},
     {"own": {"positions": "rotary", "activation": "silu", "scaled": True, "softmax": "softmax"}},
+    {
+        "positions": "waves",
+        "rotary_base": 3.0,
+        "embedding": "circle",
+        "norm": "rms",
+        "gains": False,
+    },
+    {"norm": "layer", "gains": False, "own": {"positions": "waves", "biases": False}},
 ]
 
 
@@ -192,7 +200,7 @@ def test_a_trained_float32_baseline_answers_in_javascript_as_in_torch():
 @needs_node
 def test_trained_options_are_computed_as_in_torch():
     assert parity([trained_like(**o) for o in OPTIONS], 20, with_logits=True) == {
-        "cases": 100,
+        "cases": 140,
         "wrong": [],
     }
 

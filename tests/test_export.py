@@ -459,6 +459,16 @@ def test_an_encoder_decoder_is_refused_and_not_exported_without_its_encoder(tmp_
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("kind", ["submission", "llama", "gpt2"])
+def test_a_format_for_programs_names_the_options_of_a_model_that_it_refuses(kind, tmp_path, capsys):
+    forty = str(ROOT / "baselines" / "addition10-forty" / "seed-1" / "model")
+    assert main(["export", forty, "--to", kind, "--out", str(tmp_path / "x")]) == 2
+    line = capsys.readouterr().err
+    for option in ("embedding='circle'", "positions='waves'", "gains=False"):
+        assert option in line
+    assert line.count("\n") == 1 and not list(tmp_path.iterdir())
+
+
 def test_json_holds_every_number(tmp_path):
     assert run("add10", "--to", "json", folder=tmp_path).returncode == 0
     data = json.loads((tmp_path / "add10.json").read_text())

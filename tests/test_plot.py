@@ -164,6 +164,13 @@ def test_weights_have_queries_keys_slopes_and_their_values():
     assert "-40" in texts(axes) and "2.4e17" in texts(axes)
 
 
+def test_weights_of_waves_are_among_all_weights():
+    forty = ta.load(ROOT / "baselines/addition10-forty/seed-1/model")
+    rows = {r.name: r.values for r in rows_of(forty)}
+    waves = [rows[f"0 head 0 wave {k}"][-1] for k in range(4)]
+    assert waves == forty.blocks[0].attention.waves[0].tolist()
+
+
 def test_flow_shows_each_read_and_write_of_the_circuit():
     parts = {part.name: part for part in parts_of(MODEL)}
     assert parts["layer 0, unit 0"].reads == {"digit": "g", "weight": "u"}

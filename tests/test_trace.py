@@ -3,11 +3,13 @@ to decisions.
 """
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from tinyadder.cli import main
 from tinyadder.construction import construct
 from tinyadder.errors import TinyadderError
 from tinyadder.inspect.trace import run_with_cache, trace, trace_all
@@ -16,6 +18,8 @@ from tinyadder.machine.compile import build
 from tinyadder.machine.config import BlockConfig, Config, Options
 from tinyadder.machine.transformer import Transformer
 from tinyadder.tasks.addition import Addition
+
+ROOT = Path(__file__).parents[1]
 
 
 def built(name):
@@ -177,3 +181,11 @@ def test_the_cache_has_the_names_that_users_of_transformerlens_know():
         "blocks.0.mlp.hook_post",
         "blocks.1.attn.hook_v",
     } <= cache.keys()
+
+
+def test_a_head_without_queries_and_units_that_are_not_relu_are_said_to_be_so(capsys):
+    forty = str(ROOT / "baselines" / "addition10-forty" / "seed-1" / "model")
+    assert main(["trace", forty, "123", "456", "--digit", "3"]) == 0
+    text = capsys.readouterr().out
+    assert "query none: scores depend on the distance alone; 0 of the attention" in text
+    assert "hidden units: silu(gate) * up = output" in text and "relu" not in text

@@ -92,7 +92,7 @@ def _default_names() -> list[str]:
     there is one.
     """
     trained = sorted(
-        Path("baselines").rglob("model.safetensors"), key=lambda path: path.stat().st_size
+        Path("baselines").rglob("model.safetensors"), key=lambda path: (path.stat().st_size, path)
     )
     return [
         *(name for name in DEFAULT if name in construction_names()),

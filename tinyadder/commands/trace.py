@@ -18,6 +18,7 @@ from tinyadder.named import Loaded, find, load_model
 
 if TYPE_CHECKING:
     from tinyadder.inspect.trace import AnswerStep, HeadStep, SublayerStep, UnitStep
+    from tinyadder.machine.config import Options
 
 SHOWN_VALUES = 12
 """Components of a wide lane or value that are printed; --json has all."""
@@ -118,6 +119,7 @@ def _show(loaded: Loaded, step: AnswerStep) -> None:
         f" {len(step.text) - 1}"
     )
     blocks = loaded.program.blocks if loaded.program is not None else []
+    config = loaded.model.config
     for sublayer in step.sublayers:
         _section(
             f"layer {sublayer.layer}: {'attention' if sublayer.kind == 'attention' else 'MLP'}"
@@ -127,7 +129,8 @@ def _show(loaded: Loaded, step: AnswerStep) -> None:
             for head in sublayer.heads:
                 _show_head(head, "" if written is None else str(written.heads[head.head]))
         else:
-            _show_units(sublayer.units)
+            layers = config.blocks
+            _show_units(sublayer.units, config.options_of(layers[sublayer.layer % len(layers)]))
         _show_lanes(sublayer)
     _show_logits(step, "logit = -cost" if loaded.model.config.argmin else "logit")
 
@@ -140,7 +143,8 @@ def _show_head(head: HeadStep, equation: str) -> None:
     attended = [token for token in head.tokens if any(token.contribution)]
     echo(f"\nhead {head.head} -> {', '.join(head.lanes)}" + (f":   {equation}" if equation else ""))
     show_table(
-        f"query {_vector(head.query)}; {show(head.nothing)} of the attention goes to no token",
+        f"query {_vector(head.query) or 'none: scores depend on the distance alone'};"
+        f" {show(head.nothing)} of the attention goes to no token",
         {
             "position": "right",
             "token": "left",
@@ -167,7 +171,7 @@ def _show_head(head: HeadStep, equation: str) -> None:
         echo(f"{silent} other token{'s' * (silent != 1)} contribute{'s' * (silent == 1)} 0")
 
 
-def _show_units(units: Sequence[UnitStep]) -> None:
+def _show_units(units: Sequence[UnitStep], options: Options) -> None:
     on = [unit for unit in units if unit.output]
     off = len(units) - len(on)
     echo()
@@ -175,7 +179,8 @@ def _show_units(units: Sequence[UnitStep]) -> None:
         echo("the hidden unit gives 0" if off == 1 else f"all {off} hidden units give 0")
         return
     show_table(
-        "hidden units: relu(gate) * up = output, then what the down weights add",
+        f"hidden units: {options.activation}(gate){' * up' if options.gated else ''} = output, then"
+        " what the down weights add",
         {"unit": "right", "gate": "right", "up": "right", "output": "right", "adds": "left"},
         [
             (

@@ -44,7 +44,7 @@ CLAIMED = 2
 """Of these, those for which the page knows what the lanes should hold."""
 KNOWN = {
     *("softmax", "positions", "context", "rotary_base", "scaled", "projected", "biases", "norm"),
-    *("norm_place", "activation", "gated", "dropout", "repeat"),
+    *("norm_place", "gains", "activation", "gated", "dropout", "repeat", "embedding"),
 }
 """The options of a layer that `pages/machine.js` computes with; dropout is only of training."""
 
@@ -134,7 +134,7 @@ def model_to_json(model: Transformer) -> dict[str, Any]:
         "float32": model.embedding.dtype != torch.float64,
         "options": _options(config.options),
         "ties": [list(tie) for tie in config.ties],
-        "embed": [_row(row)[1:] for row in _array(model.embedding)],
+        **_embedding(model),
         "positions": _array(model.positions).tolist()
         if config.options.positions == "learned"
         else None,
@@ -172,11 +172,20 @@ def _rows(weights: Tensor, bias: Tensor | None) -> list[list[Any]]:
     return [_row(row, float(b)) for row, b in zip(matrix, biases, strict=True)]
 
 
+def _embedding(model: Transformer) -> dict[str, Any]:
+    """The table, or the numbers of the circle that the page makes the table of."""
+    if model.config.options.embedding == "circle":
+        numbers, places = _array(model.circle).tolist(), model.places.tolist()
+        return {"embed": None, "circle": {"numbers": numbers, "places": places}}
+    return {"embed": [_row(row)[1:] for row in _array(model.embedding)], "circle": None}
+
+
 def _norm(module: torch.nn.Module | None) -> dict[str, Any] | None:
     if module is None:
         return None
     arrays = {name: _array(parameter).tolist() for name, parameter in module.named_parameters()}
-    return {"gain": arrays["weight"], "bias": arrays.get("bias")}
+    centered = isinstance(module, torch.nn.LayerNorm)
+    return {"gain": arrays.get("weight"), "bias": arrays.get("bias"), "centered": centered}
 
 
 def _options(options: Options) -> dict[str, Any]:
@@ -201,7 +210,13 @@ def _block(block: Block, own: Options | None) -> dict[str, Any]:
                 for part, b in bias.items()
             }
             write = [_row(row)[1:] for row in _array(attention.wiring[h])]
-            heads.append({**rows, "slope": float(attention.slopes[h]), "write": write})
+            waves = (
+                _array(attention.waves[h]).tolist()
+                if attention.options.positions == "waves"
+                else None
+            )
+            slope = float(attention.slopes[h])
+            heads.append({**rows, "slope": slope, "waves": waves, "write": write})
         data["attention"] = {"heads": heads, "norm": _norm(block.attention_norm)}
     if isinstance(block.mlp, FeedForward):
         mlp = block.mlp

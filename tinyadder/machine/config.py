@@ -138,6 +138,14 @@ class Config:
             options == usual for options in (self.options, *map(self.options_of, blocks))
         )
 
+    @property
+    def chosen(self) -> str:
+        """The options that are not the default somewhere, for messages: `norm='rms', ..`."""
+        usual = asdict(Options())
+        used = (self.options, *map(self.options_of, (*self.blocks, *self.encoder)))
+        pairs = [(key, x) for options in used for key, x in asdict(options).items()]
+        return ", ".join(dict.fromkeys(f"{key}={x!r}" for key, x in pairs if x != usual[key]))
+
     def to_json(self) -> dict[str, Any]:
         """As plain data. Of options those stand in it that are not at their default, so that the
         checker, which refuses what it does not know, takes models that do without a new option.

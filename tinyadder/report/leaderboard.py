@@ -223,8 +223,10 @@ def _structure(options: Mapping[str, Any]) -> str:
 
 
 def _stages(folders: Mapping[str, Path]) -> set[str]:
-    """The models that another one of the same recipe was trained on from: one run in two parts."""
-    stages = set()
+    """The models that another one of the same recipe was trained on from, or that lie in the
+    folder of one (`seed-4/start`): one run in two parts.
+    """
+    stages = {other for other in folders if str(PurePath(other).parent) in folders}
     for name, folder in folders.items():
         start = PurePath(str(describe(folder).options.get("started from", "")))
         stages |= {

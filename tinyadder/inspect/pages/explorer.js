@@ -91,7 +91,11 @@ function numbersOf(model, key) {
       );
       if (row[0]) add(`${label(r)} bias`, row, 0, `${name}_bias`, r);
     });
-  if (key === "embed")
+  if (key === "embed" && model.circle)
+    ["radius", "first angle", "step"].forEach((name, k) =>
+      add(`${name} of the circle`, model.circle.numbers, k, "circle", k),
+    );
+  else if (key === "embed")
     model.embed.forEach((row, t) =>
       weights(
         (lane) => `${lane} on '${model.vocabulary[t]}'`,
@@ -126,6 +130,9 @@ function numbersOf(model, key) {
         });
       }
       if (head.slope) add(`head ${h} slope`, head, "slope", `${place}.attention.slopes`, h);
+      (head.waves ?? []).forEach((_, k, all) =>
+        add(`head ${h} wave ${k}`, all, k, `${place}.attention.waves`, h * all.length + k),
+      );
       head.write.forEach((row, r) =>
         weights(
           (lane) => `head ${h} → ${lane}`,
@@ -588,7 +595,7 @@ function described(key) {
       o.post && o.norm !== "none" ? `x = ${norm.replace("x", `x + ${f}`)}` : `x += ${f}`;
   if (key === "embed")
     return [
-      `x = embedding[token]${["learned", "sinusoidal"].includes(o.positions) ? ` + ${o.positions} position` : ""}   (${plural(model.width, "column")})`,
+      `x = ${model.circle ? "r (cos, sin)(first angle + step * place of the token)" : "embedding[token]"}${["learned", "sinusoidal"].includes(o.positions) ? ` + ${o.positions} position` : ""}   (${plural(model.width, "column")})`,
     ];
   if (key === "logits")
     return [
@@ -596,8 +603,15 @@ function described(key) {
     ];
   if (kind === "attention")
     return [
-      `q, k, v = Q, K, V of ${read}${o.positions === "rotary" ? ", q and k turned by position" : ""}`,
-      `score_ij = q_i · k_j${o.scaled ? " / √d" : ""}${o.positions === "alibi" ? " + slope (j - i)" : ""}`,
+      ...(o.positions === "waves"
+        ? [
+            `v = V of ${read}`,
+            "score_ij = sum_k w_k cos((i - j) b_k) + w'_k sin((i - j) b_k), b_k = base^(-k/waves)",
+          ]
+        : [
+            `q, k, v = Q, K, V of ${read}${o.positions === "rotary" ? ", q and k turned by position" : ""}`,
+            `score_ij = q_i · k_j${o.scaled ? " / √d" : ""}${o.positions === "alibi" ? " + slope (j - i)" : ""}`,
+          ]),
       `${out(`sum_j ${o.softmax}(score)_ij v_j`)}   (${plural(block.attention.heads.length, "head")})`,
     ];
   return [

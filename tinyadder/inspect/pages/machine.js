@@ -55,12 +55,23 @@ function rotated(rows, position, base) {
   return out;
 }
 
+// What the waves of a head say of a distance; without waves nothing.
+function waved(waves, distance, base) {
+  const half = waves ? waves.length >> 1 : 0;
+  let sum = 0;
+  for (let k = 0; k < half; k++) {
+    const angle = distance * Math.pow(base, -k / half);
+    sum += waves[k] * Math.cos(angle) + waves[k + half] * Math.sin(angle);
+  }
+  return sum;
+}
+
 function normed(norm, x) {
   if (!norm) return x;
-  const mean = norm.bias ? x.reduce((a, b) => a + b, 0) / x.length : 0;
+  const mean = norm.centered ? x.reduce((a, b) => a + b, 0) / x.length : 0;
   const square = x.reduce((a, b) => a + (b - mean) * (b - mean), 0) / x.length;
   const scale = 1 / Math.sqrt(square + 1e-6);
-  return x.map((v, i) => (v - mean) * scale * norm.gain[i] + (norm.bias ? norm.bias[i] : 0));
+  return x.map((v, i) => (v - mean) * scale * (norm.gain ? norm.gain[i] : 1) + (norm.bias ? norm.bias[i] : 0));
 }
 
 // Everything the model computes on `tokens` (ids). A step is one sublayer: {layer, kind, before, read, added, sum, after,
@@ -126,7 +137,9 @@ function attend(part, x, o) {
       const scores = [];
       for (let j = 0; j <= i; j++)
         scores.push(
-          query[i].reduce((s, q, k) => s + q * scale * key[j][k], 0) + head.slope * (j - i),
+          query[i].reduce((s, q, k) => s + q * scale * key[j][k], 0) +
+            head.slope * (j - i) +
+            waved(head.waves, i - j, o.rotary_base),
         );
       const { weights, nothing } = softmax(scores, o.softmax === "softmax1");
       const output = head.value.map((_, r) => weights.reduce((s, w, j) => s + w * value[j][r], 0));
@@ -200,6 +213,14 @@ function firstWrong(model, prompt, right) {
 
 // The readout as one matrix [bias, null, weights]: stored rows, tied embedding rows and wiring, from left to right.
 function connect(model) {
+  if (model.circle) {
+    const [radius, first, step] = model.circle.numbers,
+      row = (angle) => [
+        [0, 1],
+        [radius * Math.cos(angle), radius * Math.sin(angle)],
+      ];
+    model.embed = model.circle.places.map((place) => row(first + place * step));
+  }
   const { unembedding, bias, tied, wiring } = model.readout,
     dense = ([, columns, weights]) => {
       const row = new Array(model.width).fill(0);
@@ -229,6 +250,7 @@ function load(model) {
     for (const key of ["embed", "positions"]) model[key] = round(model[key]);
     inside(model.readout);
     if (model.norm) inside(model.norm);
+    if (model.circle) inside(model.circle);
     for (const block of model.blocks)
       for (const part of [block.attention, block.mlp]) {
         if (!part) continue;

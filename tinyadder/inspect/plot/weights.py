@@ -31,8 +31,8 @@ class WeightRow:
 def rows_of(model: Transformer) -> list[WeightRow]:
     """Every row of weights that is not zero, in the order of the forward pass.
 
-    Rows: the embedding of each token; query, key, value and output rows of each head and its ALiBi
-    slope; gate, up and down of each hidden unit; gains and biases of norms; the logit of each
+    Rows: the embedding of each token; query, key, value and output rows of each head, its ALiBi
+    slope and its waves; gate, up and down of each hidden unit; gains and biases of norms; the logit of each
     token.
     Tables of positions are left out: they have a row a position.
     """
@@ -68,6 +68,9 @@ def _attention(part: str, layer: int, block: Block) -> Iterator[WeightRow]:
                 yield _row(part, f"{layer} head {h} {shown}{number}", weights, bias)
         zero = attention.wiring[h][0] * 0
         yield _row(part, f"{layer} head {h} slope", zero, attention.slopes[h])
+        if attention.options.positions == "waves":
+            for i, weight in enumerate(attention.waves[h]):
+                yield _row(part, f"{layer} head {h} wave {i}", zero, weight)
 
 
 def _mlp(part: str, layer: int, block: Block) -> Iterator[WeightRow]:

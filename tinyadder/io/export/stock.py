@@ -42,7 +42,6 @@ from tinyadder.inspect.circuit import circuit
 from tinyadder.io.export import ExportSource
 from tinyadder.io.export.hub import text_of, tokenizer_files
 from tinyadder.io.files import write_together
-from tinyadder.machine.config import Options
 from tinyadder.machine.tensors import columns
 from tinyadder.machine.transformer import Block, Transformer
 from tinyadder.tasks.base import Problem, Task
@@ -217,8 +216,11 @@ def _layout(
     rotate: int | None,
 ) -> Layout:
     """Sizes, and how large lanes, logits and attention become on these prompts."""
-    if model.config.options != Options():
-        raise TinyadderError("only programs are converted; this model has options of a trained one")
+    if not model.config.plain:
+        raise TinyadderError(
+            "only programs are converted; this model has options of a trained one"
+            f" ({model.config.chosen or 'an encoder'})"
+        )
     logits = 1.0
     largest = 1.0 + longest  # positions are a lane, too
     ids = {token: i for i, token in enumerate(model.config.vocabulary)}

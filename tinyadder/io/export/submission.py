@@ -32,7 +32,8 @@ def write(source: ExportSource, path: Path) -> None:
         )
     if not config.plain or model.embedding.dtype != torch.float64:
         raise TinyadderError(
-            f"a submission holds a built float64 model; {source.name} has trained options"
+            f"a submission holds a built float64 model; {source.name} has"
+            f" {config.chosen or f'dtype={model.embedding.dtype}'}"
         )
     # Whatever is put into the file is a Python literal: strings from data cannot become code.
     environment = Environment(
