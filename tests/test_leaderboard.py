@@ -485,9 +485,7 @@ def test_a_model_that_another_of_its_recipe_goes_on_from_is_a_stage_of_it():
     names = ("addition10-small/seed-1", *(f"addition10-small-tuned/seed-{n}" for n in (1, 2)))
     folders = {name: ROOT / "baselines" / name / "model" for name in names}
     assert leaderboard._stages(folders) == {"addition10-small-tuned/seed-1"}
-    names = (
-        "addition10-forty/seed-1",
-        *(f"addition10-forty-tuned/seed-4{s}" for s in ("", "/start")),
-    )
+    tuned = "addition10-forty-tuned/seed-4"
+    names = ("addition10-forty/seed-1", tuned, f"{tuned}/start")
     folders = {name: ROOT / "baselines" / name / "model" for name in names}
     assert leaderboard._stages(folders) == {"addition10-forty-tuned/seed-4/start"}

@@ -31,6 +31,7 @@ from tinyadder.inspect.plot.proof import leaves_of, proof
 from tinyadder.inspect.plot.rounds import rounds
 from tinyadder.inspect.plot.weights import rows_of, weights
 from tinyadder.machine.compile import build
+from tinyadder.named import load_model
 from tinyadder.pictures import OF_MODELS, balanced
 from tinyadder.report.leaderboard import own_models, report_json, row
 
@@ -165,7 +166,7 @@ def test_weights_have_queries_keys_slopes_and_their_values():
 
 
 def test_weights_of_waves_are_among_all_weights():
-    forty = ta.load(ROOT / "baselines/addition10-forty/seed-1/model")
+    forty = load_model(str(ROOT / "baselines/addition10-forty/seed-1/model")).model
     rows = {r.name: r.values for r in rows_of(forty)}
     waves = [rows[f"0 head 0 wave {k}"][-1] for k in range(4)]
     assert waves == forty.blocks[0].attention.waves[0].tolist()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from tinyadder.cli import main
+from tests.in_process import run
 from tinyadder.construction import construct
 from tinyadder.errors import TinyadderError
 from tinyadder.inspect.trace import run_with_cache, trace, trace_all
@@ -185,7 +185,7 @@ def test_the_cache_has_the_names_that_users_of_transformerlens_know():
 
 def test_a_head_without_queries_and_units_that_are_not_relu_are_said_to_be_so(capsys):
     forty = str(ROOT / "baselines" / "addition10-forty" / "seed-1" / "model")
-    assert main(["trace", forty, "123", "456", "--digit", "3"]) == 0
-    text = capsys.readouterr().out
+    code, text, _ = run(capsys, "trace", forty, "123", "456", "--digit", "3")
+    assert code == 0
     assert "query none: scores depend on the distance alone; 0 of the attention" in text
     assert "hidden units: silu(gate) * up = output" in text and "relu" not in text

@@ -209,7 +209,9 @@ class HeadStep:
 
 @dataclass(frozen=True)
 class UnitStep:
-    """One hidden unit: activation(gate) * up, and what its down weights add to each lane (or lane[i])."""
+    """One hidden unit: activation(gate) * up, and what its down weights add to each lane (or
+    lane[i]).
+    """
 
     unit: int
     gate: float

@@ -32,8 +32,8 @@ def rows_of(model: Transformer) -> list[WeightRow]:
     """Every row of weights that is not zero, in the order of the forward pass.
 
     Rows: the embedding of each token; query, key, value and output rows of each head, its ALiBi
-    slope and its waves; gate, up and down of each hidden unit; gains and biases of norms; the logit of each
-    token.
+    slope and its waves; gate, up and down of each hidden unit; gains and biases of norms; the logit
+    of each token.
     Tables of positions are left out: they have a row a position.
     """
     return [row for row in _rows(model) if row.values.any()]
