@@ -82,10 +82,12 @@ def test_strict_follows_the_imports_of_the_machine_that_a_trained_model_runs_on(
     options = Options(norm="rms", positions="rotary", softmax="softmax")
     made = {"vocabulary": ("0", "1"), "width": 2, "blocks": (sizes,), "outputs": (0,)}
     model = empty_model(Config(**made, options=options, encoder=(sizes,) if coder else ()))
-    found = [literal.where for literal in machine_code(model)]
-    assert {"norm", "sinusoids", "_turns", "MultiHeadAttention.forward"} <= set(found)
+    code = machine_code(model)
+    found = {literal.where for literal in code}
+    assert {"norm", "sinusoids", "_turns", "MultiHeadAttention.forward"} <= found
     assert ("OpenAttention.attend" in found) == coder
-    assert len(found) == len(set(found)) and "norm" not in {c.where for c in machine_code()}
+    assert len({(c.where, c.line, c.column) for c in code}) == len(code)
+    assert "norm" not in {c.where for c in machine_code()}
 
 
 def test_a_literal_counts_once_however_many_modules_import_it():

@@ -11,8 +11,8 @@ from math import gcd, lcm
 from operator import mul
 from typing import Any
 
-Number = Fraction | int
-Points = Mapping[tuple[Number, ...], Number]
+Rational = Fraction | int
+Points = Mapping[tuple[Rational, ...], Rational]
 """A function given by its values: arguments -> value. Whole numbers may be ints, whose hashes are
 quicker; what is computed from them is exact."""
 
@@ -50,7 +50,7 @@ class Line:
         return len(self.terms) + (self.bias != 0)
 
 
-def solve(rows: Iterable[tuple[Sequence[Number], Number]], width: int) -> list[Fraction] | None:
+def solve(rows: Iterable[tuple[Sequence[Rational], Rational]], width: int) -> list[Fraction] | None:
     """The x with row . x = value for every row, free unknowns 0; None where the rows contradict
     one another. Elimination is in integers, and stops at the first contradiction.
     """
@@ -98,7 +98,7 @@ def _substituted(kept: Sequence[tuple[int, list[int]]], width: int) -> list[Frac
     return found
 
 
-def fit_affine(pairs: Iterable[tuple[tuple[Number, ...], Number]]) -> list[Fraction] | None:
+def fit_affine(pairs: Iterable[tuple[tuple[Rational, ...], Rational]]) -> list[Fraction] | None:
     """Weights and bias (last) of the affine function through all (arguments, value), where there
     is one.
     """
@@ -162,7 +162,9 @@ class Hinges:
         )
 
 
-def interpolate(values: Mapping[Any, Number], *, flat: bool = False, snap: bool = False) -> Hinges:
+def interpolate(
+    values: Mapping[Any, Rational], *, flat: bool = False, snap: bool = False
+) -> Hinges:
     """Straight lines between the points: one hinge wherever the slope changes, none where it does
     not.
 
@@ -354,7 +356,7 @@ def relevant(points: Points) -> list[int]:
     kept = list(range(len(next(iter(points)))))
     for i in list(kept):
         trial = [k for k in kept if k != i]
-        seen: dict[tuple, Number] = {}
+        seen: dict[tuple, Rational] = {}
         if all(seen.setdefault(tuple(x[k] for k in trial), y) == y for x, y in points.items()):
             kept = trial
     return kept

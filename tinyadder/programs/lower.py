@@ -41,7 +41,7 @@ from tinyadder.programs.language import AGGREGATES, Seq, combine, indices, relat
 from tinyadder.programs.lines import (
     Hinges,
     Line,
-    Number,
+    Rational,
     fit_affine,
     fit_line,
     fit_product,
@@ -747,7 +747,7 @@ class Lowering:
     def hinges(
         self,
         u: Line,
-        values: Mapping[Any, Number],
+        values: Mapping[Any, Rational],
         text: str,
         *,
         flat: bool = False,

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -258,7 +259,7 @@ def read_recipe(name: str, settings: Sequence[str] = ()) -> Recipe:
     """
     if name.endswith(".toml"):
         path, where = Path(name), name
-        if not path.is_file():
+        if not os.path.lexists(path):
             raise TinyadderError(
                 f"there is no file {name}; give the path of a recipe, or one of {_known()}"
             )

@@ -15,7 +15,7 @@ from tinyadder.verify.certify.check.graph import OF_ARGUMENT, ULPS, Reading
 from tinyadder.verify.certify.check.intervals import Interval
 from tinyadder.verify.certify.check.units import ONE
 
-Floats = NDArray[np.float64]
+FloatArray = NDArray[np.float64]
 TAKEN_OUT = 2.0**20
 """A factor that all logits share is left out where it lies between this and its inverse."""
 
@@ -23,19 +23,19 @@ TAKEN_OUT = 2.0**20
 class BatchForm(NamedTuple):
     """c + sum slope_s d_s, off by at most e, met with [low, high]; n boxes each."""
 
-    c: Floats
-    e: Floats
-    slopes: Floats | None
+    c: FloatArray
+    e: FloatArray
+    slopes: FloatArray | None
     """(symbols, n); None where the number depends on no symbol."""
-    low: Floats
-    high: Floats
+    low: FloatArray
+    high: FloatArray
 
     @property
-    def size(self) -> Floats:
+    def size(self) -> FloatArray:
         return np.maximum(-self.low, self.high)
 
 
-def point(low: Floats, high: Floats) -> BatchForm:
+def point(low: FloatArray, high: FloatArray) -> BatchForm:
     return BatchForm((low + high) / 2, (high - low) / 2, None, low, high)
 
 
@@ -43,7 +43,7 @@ def floats(a: Interval) -> tuple[float, float]:
     return a[0] / ONE, a[1] / ONE
 
 
-def times(a: BatchForm, b: BatchForm) -> tuple[Floats, Floats]:
+def times(a: BatchForm, b: BatchForm) -> tuple[FloatArray, FloatArray]:
     """The range of a product."""
     ends = (a.low * b.low, a.low * b.high, a.high * b.low, a.high * b.high)
     return np.minimum.reduce(ends), np.maximum.reduce(ends)
@@ -52,27 +52,27 @@ def times(a: BatchForm, b: BatchForm) -> tuple[Floats, Floats]:
 # ---- functions of one variable -------------------------------------------------------------------
 
 
-def sigmoid(x: Floats) -> Floats:
+def sigmoid(x: FloatArray) -> FloatArray:
     return 1 / (1 + np.exp(-x))
 
 
 ERFC = np.frompyfunc(erfc, 1, 1)
 
 
-def normal(x: Floats) -> Floats:
+def normal(x: FloatArray) -> FloatArray:
     """The share of the normal distribution below x."""
     return np.asarray(ERFC(-x / sqrt(2)), np.float64) / 2
 
 
-def density(x: Floats) -> Floats:
+def density(x: FloatArray) -> FloatArray:
     return np.exp(-x * x / 2) / np.sqrt(2 * np.pi)
 
 
-def inner(x: Floats) -> Floats:
+def inner(x: FloatArray) -> FloatArray:
     return np.sqrt(8 / np.pi) * (x + 0.044715 * x**3)
 
 
-def gelu_tanh_slope(x: Floats) -> Floats:
+def gelu_tanh_slope(x: FloatArray) -> FloatArray:
     s = sigmoid(inner(x))
     return s + x * s * (1 - s) * np.sqrt(8 / np.pi) * (1 + 0.134145 * x * x)
 
@@ -82,9 +82,9 @@ class BatchCurve(NamedTuple):
     place and size of the least value of a function that falls and rises.
     """
 
-    value: Callable[[Floats], Floats]
-    slope: Callable[[Floats], Floats]
-    bend: float | Callable[[Floats, Floats], tuple[Floats, Floats]]
+    value: Callable[[FloatArray], FloatArray]
+    slope: Callable[[FloatArray], FloatArray]
+    bend: float | Callable[[FloatArray, FloatArray], tuple[FloatArray, FloatArray]]
     least: tuple[float, float] | None = None
     falls: bool = False
 
@@ -134,7 +134,7 @@ CURVES = {
 class BatchReading:
     """Forms of the nodes of a pass over n boxes, for one token at the query."""
 
-    def __init__(self, reading: Reading, low: Floats, high: Floats) -> None:
+    def __init__(self, reading: Reading, low: FloatArray, high: FloatArray) -> None:
         """Sides of the boxes: (symbols, n)."""
         self.reading, self.n = reading, low.shape[1]
         bits = reading.rounding.bits
@@ -159,7 +159,12 @@ class BatchReading:
         return point(np.full(self.n, low), np.full(self.n, high))
 
     def made(
-        self, c: Floats, e: Floats, slopes: Floats | None, low: Floats, high: Floats
+        self,
+        c: FloatArray,
+        e: FloatArray,
+        slopes: FloatArray | None,
+        low: FloatArray,
+        high: FloatArray,
     ) -> BatchForm:
         if slopes is None:
             return BatchForm(c, e, None, np.maximum(c - e, low), np.minimum(c + e, high))
@@ -168,14 +173,14 @@ class BatchReading:
 
     def linear(
         self,
-        terms: Sequence[tuple[float | Floats, BatchForm]],
-        error: float | Floats,
-        natural: tuple[Floats, Floats] | None = None,
+        terms: Sequence[tuple[float | FloatArray, BatchForm]],
+        error: float | FloatArray,
+        natural: tuple[FloatArray, FloatArray] | None = None,
     ) -> BatchForm:
         """sum w f, off by at most `error`."""
         c, e = np.zeros(self.n), np.zeros(self.n) + error
         low, high = -e, +e
-        slopes: Floats | None = None
+        slopes: FloatArray | None = None
         for w, f in terms:
             c, e = c + w * f.c, e + np.abs(w) * f.e
             a, b = w * f.low, w * f.high
@@ -233,7 +238,7 @@ class BatchReading:
         natural = np.maximum(0, f.low), np.maximum(0, f.high)
         return self.linear([(chord, f), (1.0, point(gap / 2, gap / 2))], gap / 2, natural)
 
-    def rounded(self, f: BatchForm, roundings: int, more: float | Floats = 0.0) -> BatchForm:
+    def rounded(self, f: BatchForm, roundings: int, more: float | FloatArray = 0.0) -> BatchForm:
         error = self.gamma(roundings) * f.size + more
         return self.made(f.c, f.e + error, f.slopes, f.low - error, f.high + error)
 
@@ -259,7 +264,7 @@ class BatchReading:
             return self.rounded(self.square(x[0]), 1)
         if op in ("sum", "dot"):
             k = len(x) if op == "sum" else len(x) // 2
-            terms: list[tuple[float | Floats, BatchForm]] = []
+            terms: list[tuple[float | FloatArray, BatchForm]] = []
             magnitude = np.zeros(self.n)
             for n in range(k):
                 f = x[n]
@@ -291,7 +296,7 @@ class BatchReading:
                 self.known[a] = self.computed(op, [self.form(b) for b in given])
         return self.known[a]
 
-    def margins(self, right: str, which: NDArray[np.int64]) -> Floats:
+    def margins(self, right: str, which: NDArray[np.int64]) -> FloatArray:
         """The least lead of the right logit over each of these boxes, see `Reading.margin`."""
         count = len(which)
         some = BatchReading.__new__(BatchReading)  # the forms of these boxes only
@@ -317,7 +322,7 @@ class BatchReading:
             for taken in (True, False):
                 if not (bare == taken).any():
                     continue
-                terms: list[tuple[float | Floats, BatchForm]] = []
+                terms: list[tuple[float | FloatArray, BatchForm]] = []
                 error = np.zeros(count)
                 gamma = self.gamma(roundings + taken)
                 for node, w in weights.items():

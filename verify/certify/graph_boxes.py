@@ -22,7 +22,7 @@ from tinyadder.verify.certify.check.graph_boxes import GraphTree
 from tinyadder.verify.certify.check.intervals import Rejected, need
 from tinyadder.verify.certify.check.specifications import Moves
 from tinyadder.verify.certify.check.units import ONE, F
-from tinyadder.verify.certify.sides import Paths, Tables, sides, tables_of
+from tinyadder.verify.certify.sides import BatchedPaths, Tables, sides, tables_of
 
 NEAR = 1e-4
 """Positions whose weight can exceed it are read token by token."""
@@ -34,23 +34,23 @@ MARGIN_SLACK = 2.0**-30
 """A margin is stated so much smaller than the search found it, relatively."""
 
 
-Box = list[float]
+FloatBox = list[float]
 """Lower and upper sides of all symbols, in turn, in units of the checker's grid: whole numbers,
 unless it is a piece of a box.
 """
 
 
 @dataclass
-class Branch:
+class BoxBranch:
     """Texts with some tokens known, in a tree that grows level by level."""
 
     tokens: dict[int, str]
     moves: list[tuple[int, Moves]]
     open: list[int]
     """Positions to split by, the best first."""
-    parent: Branch | None = None
-    children: tuple[int, list[Branch | None]] | None = None
-    box: Box = field(default_factory=list)
+    parent: BoxBranch | None = None
+    children: tuple[int, list[BoxBranch | None]] | None = None
+    box: FloatBox = field(default_factory=list)
     cuts: Any = 0
     cell: int = -1
 
@@ -75,7 +75,7 @@ class GraphSearch(Search):
         self.reading, self.stages = reading, stages
         self.block = reading  # type: ignore[assignment]
         self.margin = inf
-        self.paths: Paths | None = None
+        self.paths: BatchedPaths | None = None
         self.tables: list[Tables] = []
         reading.enter(self.tree.texts[reading.row][0])
         reading.symbols = symbols(reading)
@@ -104,7 +104,7 @@ class GraphSearch(Search):
 
     # ---- the tree --------------------------------------------------------------------------------
 
-    def branch(self, tokens: dict[int, str], parent: Branch | None = None) -> Branch | None:
+    def branch(self, tokens: dict[int, str], parent: BoxBranch | None = None) -> BoxBranch | None:
         """The texts with these tokens; None where there are none."""
         moves = self.tree.moves(tokens)
         if moves is None:
@@ -117,11 +117,11 @@ class GraphSearch(Search):
             for p in self.split_order
             if p not in tokens and (p in known or len(left.get(p, "--")) > 1)
         ]
-        return Branch(tokens, moves, found, parent)
+        return BoxBranch(tokens, moves, found, parent)
 
-    def grown(self, root: Branch) -> list[Branch]:
+    def grown(self, root: BoxBranch) -> list[BoxBranch]:
         """The leaves, each with its box and cuts. Raises `Undecided`."""
-        leaves, level = list[Branch](), [root]
+        leaves, level = list[BoxBranch](), [root]
         while level:
             ready = [b for b in level if self.is_fixed(b) and (not b.open or len(b.tokens) >= 3)]
             self.bound(ready)
@@ -135,7 +135,7 @@ class GraphSearch(Search):
             level = [child for b in level if id(b) not in done for child in self.split(b)]
         return leaves
 
-    def bound(self, branches: list[Branch]) -> None:
+    def bound(self, branches: list[BoxBranch]) -> None:
         """The tightest boxes around the symbols."""
         if not branches:
             return
@@ -143,7 +143,7 @@ class GraphSearch(Search):
         if self.paths is None:
             places = [n for n, (position, _) in enumerate(self.stages) if position in tree.read]
             stages = self.stages[places[0] : places[-1] + 1]
-            self.paths = Paths(stages, tree.texts, tree.read)
+            self.paths = BatchedPaths(stages, tree.texts, tree.read)
             self.tables = [
                 tables_of(tree.table(own), own, tree.near, tree.texts, ONE)
                 for own in tree.texts[tree.i]
@@ -161,14 +161,14 @@ class GraphSearch(Search):
         for b, box in zip(branches, found.tolist(), strict=True):
             b.box = [int(side) for side in box]
 
-    def is_fixed(self, branch: Branch) -> bool:
+    def is_fixed(self, branch: BoxBranch) -> bool:
         return self.tree.i in branch.tokens and self.tree.i + 1 in branch.tokens
 
-    def kind(self, branch: Branch) -> tuple[str, str]:
+    def kind(self, branch: BoxBranch) -> tuple[str, str]:
         """The token at the query, and the right one behind it."""
         return branch.tokens[self.tree.i], branch.tokens[self.tree.i + 1]
 
-    def split(self, branch: Branch) -> list[Branch]:
+    def split(self, branch: BoxBranch) -> list[BoxBranch]:
         position = branch.open[0]
         children = [
             self.branch({**branch.tokens, position: t}, branch) for t in self.tree.texts[position]
@@ -178,7 +178,7 @@ class GraphSearch(Search):
 
     # ---- boxes -----------------------------------------------------------------------------------
 
-    def margins(self, boxes: list[tuple[tuple[str, str], Box]]) -> list[float]:
+    def margins(self, boxes: list[tuple[tuple[str, str], FloatBox]]) -> list[float]:
         """The least lead of the right token over each box; not a number where it is unknown."""
         found, groups = [0.0] * len(boxes), dict[str, dict[str, list[int]]]()
         for n, ((own, right), _) in enumerate(boxes):
@@ -196,7 +196,7 @@ class GraphSearch(Search):
                         found[n] = m
         return found
 
-    def cut(self, branches: list[Branch]) -> None:
+    def cut(self, branches: list[BoxBranch]) -> None:
         """Cuts of the boxes of branches, each in halves until all are decided: of all sides the one
         that leaves the better of the worse halves. Raises `Undecided`.
         """
@@ -239,7 +239,7 @@ class GraphSearch(Search):
         for b, top in zip(branches, tops, strict=True):
             b.cuts = top[0]
 
-    def undecided(self, branch: Branch) -> None:
+    def undecided(self, branch: BoxBranch) -> None:
         """Raises `Undecided`."""
         raise Undecided(
             f"answer token at position {self.tree.i + 1}: what attention writes is known to a box"
@@ -248,12 +248,12 @@ class GraphSearch(Search):
             [text_of(self.stages, branch.tokens, Random(n)) for n in range(32)],
         )
 
-    def cells(self, leaves: list[Branch]) -> list[Any]:
+    def cells(self, leaves: list[BoxBranch]) -> list[Any]:
         """As few boxes as serve all leaves, and none of them decided by less than the leaves are:
         those of one kind are joined where one enclosure decides them, and else parted where they
         lie farthest from each other.
         """
-        groups: dict[tuple[str, str], list[Branch]] = {}
+        groups: dict[tuple[str, str], list[BoxBranch]] = {}
         cells: list[Any] = []
         for b in leaves:
             if b.cuts:
@@ -277,13 +277,13 @@ class GraphSearch(Search):
         return cells
 
 
-def hull(boxes: list[Box]) -> Box:
+def hull(boxes: list[FloatBox]) -> FloatBox:
     """The smallest box around all."""
     sides = zip(*boxes, strict=True)
     return [max(s) if n % 2 else min(s) for n, s in enumerate(sides)]
 
 
-def parts(group: list[Branch]) -> tuple[list[Branch], list[Branch]]:
+def parts(group: list[BoxBranch]) -> tuple[list[BoxBranch], list[BoxBranch]]:
     """The group in two, at the largest gap between middles along any symbol."""
     middles = np.array([b.box for b in group], float)
     middles = middles[:, ::2] + middles[:, 1::2]

@@ -10,26 +10,26 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tinyadder.verify.certify.batch import FloatArray
 from tinyadder.verify.certify.check.specifications import Moves
 
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
+IntArray = NDArray[np.int64]
 ROWS = 2048
 """Sides that are looked for together."""
 ROUNDS = 12
 """Of Dinkelbach's method, which converges faster than Newton's."""
 
 
-class Stage(NamedTuple):
+class StageArrays(NamedTuple):
     """Moves by the state that they lead to: (states behind, moves into each), padded."""
 
     position: int
-    before: Integers
+    before: IntArray
     """The state that each comes from; the last one is none."""
-    token: Integers
+    token: IntArray
 
 
-class Paths:
+class BatchedPaths:
     """Shortest paths over the stages that branches of one tree read."""
 
     def __init__(
@@ -39,7 +39,7 @@ class Paths:
         read: set[int],
     ) -> None:
         """`read`: the positions whose tokens have a cost, or may be known."""
-        self.stages: list[Stage] = []
+        self.stages: list[StageArrays] = []
         self.tokens = {position: len(texts[position]) for position in read}
         states = sorted({state for state, _, _ in stages[0][1]})
         for position, moves in stages:
@@ -54,13 +54,16 @@ class Paths:
             padded = np.full((2, len(after), most), [[[len(states)]], [[0]]])
             for k, to in enumerate(after):
                 padded[:, k, : len(into[to])] = np.array(sorted(into[to])).T.reshape(2, -1)
-            self.stages.append(Stage(position, *padded))
+            self.stages.append(StageArrays(position, *padded))
             states = after
         self.first = len({state for state, _, _ in stages[0][1]})
 
     def ratios(
-        self, costs: Mapping[int, Floats], tops: Mapping[int, Floats], masses: Mapping[int, Floats]
-    ) -> tuple[Floats, Floats]:
+        self,
+        costs: Mapping[int, FloatArray],
+        tops: Mapping[int, FloatArray],
+        masses: Mapping[int, FloatArray],
+    ) -> tuple[FloatArray, FloatArray]:
         """Sums of `tops` and of `masses` (rows, tokens) along the path of least `costs`, by row."""
         rows = len(next(iter(costs.values())))
         found = np.zeros((3, rows, self.first + 1))
@@ -89,23 +92,23 @@ class Tables(NamedTuple):
     sides in turn, weights (symbols, tokens); of far positions the hull of values and the weight.
     """
 
-    values: dict[int, Floats]
-    least: dict[int, Floats]
-    most: dict[int, Floats]
-    hull: Floats
-    far: Floats
-    size: Floats
+    values: dict[int, FloatArray]
+    least: dict[int, FloatArray]
+    most: dict[int, FloatArray]
+    hull: FloatArray
+    far: FloatArray
+    size: FloatArray
     """The largest value, by symbol."""
 
 
 def sides(
-    paths: Paths,
+    paths: BatchedPaths,
     tables: Sequence[Tables],
-    owns: Integers,
-    known: Mapping[int, Integers],
-    start: Floats,
+    owns: IntArray,
+    known: Mapping[int, IntArray],
+    start: FloatArray,
     slack: float,
-) -> Floats:
+) -> FloatArray:
     """The sides of n boxes (n, 2 symbols), each further out by `slack` of the largest value.
 
     `owns`: which table a box needs; `known`: position -> the token that is known there, or -1.
@@ -129,21 +132,21 @@ def sides(
 
 
 def improved(
-    paths: Paths,
+    paths: BatchedPaths,
     tables: Sequence[Tables],
-    owns: Integers,
-    known: Mapping[int, Integers],
-    active: Integers,
-    bound: Floats,
-    sign: Floats,
+    owns: IntArray,
+    known: Mapping[int, IntArray],
+    active: IntArray,
+    bound: FloatArray,
+    sign: FloatArray,
     count: int,
-) -> Floats:
+) -> FloatArray:
     """One step of Dinkelbach's method: the ratio of the path that the bound makes shortest."""
     box, side = active // count, active % count
     own, way = owns[box], sign[side][:, None]
-    costs: dict[int, Floats] = {}
-    tops: dict[int, Floats] = {}
-    masses: dict[int, Floats] = {}
+    costs: dict[int, FloatArray] = {}
+    tops: dict[int, FloatArray] = {}
+    masses: dict[int, FloatArray] = {}
     for j in tables[0].values:
         value = np.stack([t.values[j] for t in tables])[own, side]
         least = np.stack([t.least[j] for t in tables])[own, side // 2]
@@ -166,9 +169,9 @@ def tables_of(
     found: Any, own: str, near: Sequence[int], texts: Sequence[Sequence[str]], one: int
 ) -> Tables:
     """The tables of the checker in floats; `found` is what `GraphTree.table` gives."""
-    values: dict[int, Floats] = {}
-    least: dict[int, Floats] = {}
-    most: dict[int, Floats] = {}
+    values: dict[int, FloatArray] = {}
+    least: dict[int, FloatArray] = {}
+    most: dict[int, FloatArray] = {}
     for j in near:
         values[j] = np.zeros((2 * len(found), len(texts[j])))
         least[j], most[j] = (np.zeros((len(found), len(texts[j]))) for _ in range(2))

@@ -43,7 +43,7 @@ from tinyadder.verify.certify.programs.instructions import (
     times,
 )
 
-State = dict[str, Poly]
+Registers = dict[str, Poly]
 """Register -> its value, in symbols of what the registers, operand and cells were before."""
 AT_FIRST = {"line": 0, "accumulator": 0, "read": -1}
 """The registers at `run`: of the last line, accumulator, and the number of the last input."""
@@ -55,7 +55,7 @@ PROMPT = [":", "#", "0", "halt", *NAMES]
 class Effect:
     """What an instruction does to the registers; `store`: (address, value); `printed`: a value."""
 
-    after: State = field(default_factory=dict)
+    after: Registers = field(default_factory=dict)
     store: tuple[Poly, Poly] | None = None
     printed: Poly | None = None
 
@@ -256,7 +256,7 @@ class Induction:
                 self.checked += 1
             need(met > 0, f"{name}: a case of the machine is never met")
 
-    def traces(self, place: Place, state: State, facts: list[Poly], done: Effect) -> list[Case]:
+    def traces(self, place: Place, state: Registers, facts: list[Poly], done: Effect) -> list[Case]:
         """Everything that the tokens from `place` to the next line can do."""
         found: list[Case] = []
         here = dict(state)
