@@ -60,11 +60,11 @@ class Effect:
     printed: Poly | None = None
 
 
-Case = tuple[list[Poly], Effect]
+GuardedEffect = tuple[list[Poly], Effect]
 """Where these are not negative, this happens."""
 
 
-def machine(name: str, word: int) -> list[Case]:
+def machine(name: str, word: int) -> list[GuardedEffect]:
     """What the instruction does. `n` is its number, `first` the cell n, `second` the cell whose
     number is in cell n, `input` the value of the input that is next, 0 behind its end.
     """
@@ -75,11 +75,11 @@ def machine(name: str, word: int) -> list[Case]:
     def becomes(value: Poly) -> Effect:
         return Effect({"accumulator": value})
 
-    def if_(fact: Poly, then: Effect, otherwise: Effect) -> list[Case]:
+    def if_(fact: Poly, then: Effect, otherwise: Effect) -> list[GuardedEffect]:
         return [([fact], then), ([opposite(fact)], otherwise)]
 
     total, rest = add((1, a), (1, first)), add((1, a), (-1, first))
-    cases: dict[str, list[Case]] = {
+    cases: dict[str, list[GuardedEffect]] = {
         "set": [([], becomes(n))],
         "load": [([], becomes(first))],
         "get": [([], becomes(second))],
@@ -256,9 +256,11 @@ class Induction:
                 self.checked += 1
             need(met > 0, f"{name}: a case of the machine is never met")
 
-    def traces(self, place: Place, state: Registers, facts: list[Poly], done: Effect) -> list[Case]:
+    def traces(
+        self, place: Place, state: Registers, facts: list[Poly], done: Effect
+    ) -> list[GuardedEffect]:
         """Everything that the tokens from `place` to the next line can do."""
-        found: list[Case] = []
+        found: list[GuardedEffect] = []
         here = dict(state)
         if self.fetched(place.kind) != symbol("line"):
             here["n"] = symbol("input")
