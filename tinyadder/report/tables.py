@@ -137,7 +137,8 @@ def proved_sections(free: Sequence[LeaderboardRow], within: Sequence[Leaderboard
         "## Trained and proved",
         "Trained models of which the checker accepted a certificate. Trained from random "
         "initialisation: architecture and task were given, nothing else. Trained in a given "
-        "structure: which numbers there are, where they stand, and what the table names.",
+        "structure: which numbers there are, where they stand, and what the table names. Seeds "
+        "that were tried and are not kept as models are told in docs/training.md.",
     ]
     for title, rows in (
         ("Trained from random initialisation", free),
@@ -157,7 +158,7 @@ PROVED_HEADS = (
     "recipe",
     "given",
     "nonzero",
-    "seeds proved",
+    "seeds proved, of those kept",
     "what is proved",
     "training CPU s",
     "proof CPU s",
