@@ -18,6 +18,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Sequence
+from fractions import Fraction
 from importlib.metadata import version
 from pathlib import Path
 from random import Random
@@ -227,7 +228,9 @@ def long_row(name: str, seed: int) -> dict[str, Any]:
     values = wrong = 0
     for text in long_texts(name, length, Random(seed)):
         meaning = program(text, causal=made.causal)
-        _, right = run_vector(made, model, Vector(input=tuple(text), output=tuple(meaning)))
+        # a vector of the case format holds no fractions
+        output = tuple(float(v) if isinstance(v, Fraction) else v for v in meaning)
+        _, right = run_vector(made, model, Vector(input=tuple(text), output=output))
         values += len(meaning)
         wrong += not right
     limit = 2 * length

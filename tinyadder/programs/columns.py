@@ -17,7 +17,7 @@ from tinyadder.programs.lower import LoweredLane, Lowering
 
 
 @dataclass
-class StreamColumn:
+class SharedColumn:
     """A column of the residual stream and the lanes that it holds, one after another."""
 
     lanes: list[LoweredLane]
@@ -50,26 +50,26 @@ def read_by(lane: LoweredLane) -> list[Line]:
     return lines
 
 
-def columns(low: Lowering, share: bool) -> list[StreamColumn]:
+def columns(low: Lowering, share: bool) -> list[SharedColumn]:
     """A column for each lane that is needed; with `share` as few as their lifetimes allow."""
     lanes = live(low)
     if not share:
-        return [StreamColumn([lane], lane.name) for lane in lanes]
+        return [SharedColumn([lane], lane.name) for lane in lanes]
     cleared = _cleared(low, lanes)
-    found: list[StreamColumn] = []
+    found: list[SharedColumn] = []
     for lane in sorted(lanes, key=_starts):
         free = [c for c in found if cleared[c.lanes[-1].name] < _starts(lane)]
         if free:
             max(free, key=lambda c: cleared[c.lanes[-1].name]).lanes.append(lane)
         else:
-            found.append(StreamColumn([lane]))
+            found.append(SharedColumn([lane]))
     for number, column in enumerate(found, 1):
         shared = len(column.lanes) > 1
         column.name = f"column{number}" if shared else column.lanes[0].name
     return found
 
 
-def clearing(low: Lowering, column: StreamColumn) -> Iterator[tuple[int, LoweredLane]]:
+def clearing(low: Lowering, column: SharedColumn) -> Iterator[tuple[int, LoweredLane]]:
     """(MLP layer, lane) where the column is cleared of a lane for the next."""
     cleared = _cleared(low, column.lanes)
     for lane in column.lanes[:-1]:

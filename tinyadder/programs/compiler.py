@@ -15,7 +15,7 @@ from typing import Any
 from tinyadder.construction import Construction, LaneClaim
 from tinyadder.errors import TinyadderError
 from tinyadder.plain import as_int, short
-from tinyadder.programs.columns import StreamColumn, clearing, columns, live
+from tinyadder.programs.columns import SharedColumn, clearing, columns, live
 from tinyadder.programs.emit import emit
 from tinyadder.programs.export import hints, to_graph, token_names
 from tinyadder.programs.functions import Value, is_number, rational
@@ -42,7 +42,7 @@ class Compiled(Construction):
     lowering: Any = field(default=None, repr=False, compare=False)
     options: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
     """What `compile` was asked for, `target` apart."""
-    columns: tuple[StreamColumn, ...] = field(default=(), repr=False, compare=False)
+    columns: tuple[SharedColumn, ...] = field(default=(), repr=False, compare=False)
 
     @property
     def target(self) -> str:
@@ -284,7 +284,7 @@ def check_answer(low: Lowering, listed: list[Value], program: Seq) -> None:
 # ---- claims --------------------------------------------------------------------------------------
 
 
-def claims_of(low: Lowering, task: Sequences, shared: list[StreamColumn]) -> dict[str, LaneClaim]:
+def claims_of(low: Lowering, task: Sequences, shared: list[SharedColumn]) -> dict[str, LaneClaim]:
     """Per column the exact value of its last lane at a position, from the meaning of the program;
     None where a copy does not know it.
     """

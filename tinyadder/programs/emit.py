@@ -25,7 +25,7 @@ from tinyadder.dsl import (
     relu,
 )
 from tinyadder.lang.forms import AffineRow
-from tinyadder.programs.columns import StreamColumn, clearing
+from tinyadder.programs.columns import SharedColumn, clearing
 from tinyadder.programs.functions import Value
 from tinyadder.programs.lines import Line
 from tinyadder.programs.lower import Lowering
@@ -40,7 +40,7 @@ def emit(
     names: dict[Value, str],
     answers: Sequence[tuple[Value, str]],
     vocabulary: Sequence[str],
-    columns: Sequence[StreamColumn],
+    columns: Sequence[SharedColumn],
 ) -> Program:
     """The Program. `names` gives the token of each input value, `answers` the token of each
     answer (none: a number).

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from tinyadder.programs.columns import StreamColumn
+from tinyadder.programs.columns import SharedColumn
 from tinyadder.programs.functions import CHOICE, EQUAL, UNEQUAL, Function, Value
 from tinyadder.programs.language import (
     AGGREGATES,
@@ -106,7 +106,7 @@ def to_graph(
     return graph, places
 
 
-def hints(low: Lowering, places: dict[int, int], columns: Sequence[StreamColumn]) -> dict[str, Any]:
+def hints(low: Lowering, places: dict[int, int], columns: Sequence[SharedColumn]) -> dict[str, Any]:
     """Which lane of which layer holds which node, for a prover: places to look at, not claims."""
     heads = []
     at_column = {lane.name: column.name for column in columns for lane in column.lanes}
