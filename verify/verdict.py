@@ -66,17 +66,22 @@ class Proved(Shown):
     @classmethod
     def by_checker(cls, checked: Mapping[str, Any], certificate: str | None) -> Proved:
         """What the checker's result (`tinyadder.verify.certify.check.check`) says, as a verdict."""
-        task = checked["task"]
-        o, problems = task["options"], f"all {checked['problems']:,}"
-        if task["name"] == "custom":
-            letters = " ".join(o["alphabet"]) if len(o["alphabet"]) <= 36 else "the alphabet"
-            lengths = f"{o['shortest']} .. {o['longest']} letters of {letters}"
-            domain = f"{problems} words of {lengths}, by the table of right answers in model.json"
-        else:
-            options = ", ".join(f"{key}={value}" for key, value in o.items())
-            domain = f"{problems} problems of {task['name']} ({options})"
+        domain = domain_in_words(checked["problems"], checked["task"])
         numerics = "; ".join(f"{key}: {value}" for key, value in checked["numerics"].items())
         return cls(domain, certificate, checked["margin"], numerics)
+
+
+def domain_in_words(problems: int, task: Mapping[str, Any]) -> str:
+    """All problems of a task, which is as in model.json: `all 100 problems of comparison
+    (digits=1)`.
+    """
+    o = task["options"]
+    if task["name"] == "custom":
+        letters = " ".join(o["alphabet"]) if len(o["alphabet"]) <= 36 else "the alphabet"
+        lengths = f"{o['shortest']} .. {o['longest']} letters of {letters}"
+        return f"all {problems:,} words of {lengths}, by the table of right answers in model.json"
+    options = ", ".join(f"{key}={value}" for key, value in o.items())
+    return f"all {problems:,} problems of {task['name']} ({options})"
 
 
 @dataclass(frozen=True)

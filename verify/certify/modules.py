@@ -35,7 +35,7 @@ from tinyadder.verify.certify.strangers import (
     certified,
     read_data,
 )
-from tinyadder.verify.verdict import Counterexample, Refuted, Unknown
+from tinyadder.verify.verdict import Counterexample, Refuted, Unknown, domain_in_words
 
 ASKED = 100_000
 """The most texts that are all asked, and may be proved one by one."""
@@ -237,7 +237,7 @@ def prove_module(
             why = str(reason)
         if parts is None and not everything:
             return unknown(f"{why}; {too_many(read, domain, seed)}", read)
-    domain_name = f"all {domain.size:,} problems of {named(domain.task)}"
+    domain_name = domain_in_words(domain.size, domain.task.to_json())
     return certified(read, parts, domain_name, file, began)
 
 
@@ -270,12 +270,6 @@ def place_of(domain: TokenTexts, undecided: Undecided) -> int:
     """The length of the prompt of the texts of an undecided branch."""
     length = len(undecided.texts[0])
     return next(part.place for part in domain.parts if len(part.stages) == length)
-
-
-def named(task: Task) -> str:
-    """A task with its options, in words."""
-    options = ", ".join(f"{key}={value}" for key, value in task.to_json()["options"].items())
-    return f"{task.name} ({options})"
 
 
 def tokens_in(ask: AskJob, task: Task) -> TokenTexts:

@@ -28,6 +28,7 @@ from tinyadder.verify.certify.check.model import ProgramModel
 from tinyadder.verify.certify.programs.meaning import (
     COPY,
     INDEX,
+    MARK,
     TOKEN,
     Base,
     Meaning,
@@ -37,8 +38,6 @@ from tinyadder.verify.certify.programs.meaning import (
 from tinyadder.verify.certify.programs.texts import every_text
 
 U = 2.0**-53
-MARK = "|"
-"""What stands between the copies of a text."""
 LOWEST = -700
 """The lowest score of a sum: below about -708 e^score is subnormal, with fewer digits."""
 MOST_MARKS = 2000

@@ -22,6 +22,8 @@ MOST = 30_000
 """The most combinations of values of bases that are gone through."""
 MOST_PAIRS = 250_000
 """The most pairs of descriptions of positions that are compared to find an order."""
+MARK = "|"
+"""What stands between the copies of a text."""
 TOKEN, INDEX, COPY = "token", "index", "copy"
 Base = str | int
 """TOKEN, INDEX, COPY (which copy of the text it is), or the number of a node that reads others."""

@@ -12,15 +12,21 @@ from fractions import Fraction
 from itertools import pairwise, product
 from typing import Any
 
-from tinyadder.verify.certify.check.intervals import ONE, F, need
+from tinyadder.verify.certify.check.intervals import ONE, need
 from tinyadder.verify.certify.check.model import ProgramModel
 from tinyadder.verify.certify.check.texts import LinearRow, Reader
-from tinyadder.verify.certify.programs.meaning import Meaning, number
+from tinyadder.verify.certify.programs.meaning import (
+    INDEX,
+    MARK,
+    READS,
+    SELECTORS,
+    TOKEN,
+    Meaning,
+    number,
+)
 
 MOST_TEXTS = 20_000
 """The most texts that are gone through; a token costs milliseconds."""
-MARK = "|"
-"""What stands between the copies of a text."""
 
 
 class NoValue(Exception):
@@ -29,11 +35,11 @@ class NoValue(Exception):
 
 def evaluate(meaning: Meaning, text: Sequence[Any]) -> list[Any]:
     """The value of the program at every position of a text. Raises `NoValue`."""
-    columns: list[dict[Any, Any]] = [{"token": t, "index": i} for i, t in enumerate(text)]
+    columns: list[dict[Any, Any]] = [{TOKEN: t, INDEX: i} for i, t in enumerate(text)]
     for node, data in enumerate(meaning.nodes[: meaning.output + 1]):
-        if data["op"] in ("relation", "both", "either", "except", "everywhere"):
+        if data["op"] in SELECTORS:
             continue
-        if data["op"] in ("count", "sum", "mean", "pick", "latest", "earliest"):
+        if data["op"] in READS:
             values = [_read(meaning, data, columns, here) for here in range(len(text))]
         else:
             values = [meaning.value(node, row) for row in columns]
@@ -143,7 +149,7 @@ class _TextChecker:
         """By how much the answer is right, at least."""
         if not self.meaning.answers:
             low, high = self.row.of(stream)
-            exact = Fraction(value) * (1 << F)
+            exact = Fraction(value) * ONE
             away = max(exact - low, high - exact)
             return self.quarter - int(away) - 1
         need(value in self.meaning.answers, f"no token stands for the answer {value!r}")
